@@ -1,0 +1,59 @@
+# The two commands: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+DATA ?= mnist
+OUT ?= runs/mnist
+
+BIN := $(VENV)/bin
+# Made when the environment is complete; older than these two files, it is brought up to date.
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types check dist bench mnist clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(READY) ## train, pack, verify, infer and bench on the shipped digits, in ./demo/
+	@$(BIN)/bwn demo
+
+test: $(READY) ## all tests
+	@$(BIN)/pytest
+
+lint: $(READY) ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(READY) ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(READY) ## mypy, strict
+	@$(BIN)/mypy
+
+check: lint types test ## lint, types and tests
+
+dist: $(READY) ## wheel and sdist in dist/, and a test of the wheel outside the checkout
+	@$(BIN)/python tests/installed/check_wheel.py --keep dist
+
+bench: $(READY) ## the built-in networks, beside ONNX Runtime
+	@$(BIN)/bwn bench --layers
+
+mnist: $(READY) ## full MNIST, end to end: make mnist DATA=<folder of the IDX files>
+	@mkdir -p $(OUT)
+	$(BIN)/bwn train --data $(DATA) --model mlp --scheme margin -o $(OUT)/model.pt
+	$(BIN)/bwn pack $(OUT)/model.pt -o $(OUT)/model.bwn
+	$(BIN)/bwn verify $(OUT)/model.bwn $(OUT)/model.pt --images $(DATA)
+	$(BIN)/bwn bench $(OUT)/model.bwn
+
+clean: ## remove what was built and the demo's output; the environment stays
+	rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find bwn kernels cli tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "bwn needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is not: try make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Installing into $(VENV): torch and the rest, a few minutes the first time."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)

@@ -1,0 +1,24 @@
+"""What every test stands on: seeded randomness, quiet threads, no clock in property tests."""
+
+from __future__ import annotations
+
+import os
+import random
+
+# Before numpy, torch or onnxruntime is imported: their pools would fight over a small machine's cores.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+settings.register_profile("bwn", deadline=None, derandomize=True, database=None)
+settings.load_profile("bwn")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """The same global randomness at the start of every test; tests of their own make their own generators."""
+    random.seed(0)
+    np.random.seed(0)  # libraries under test may still read it

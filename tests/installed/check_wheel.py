@@ -1,0 +1,91 @@
+"""Builds the sdist and the wheel, and tries the wheel as a user gets it: in a bare environment, outside the checkout.
+
+python check_wheel.py [--python PYTHON] [--keep DIR]
+
+It proves that the wheel holds exactly the sources and data files of the tree, that the sdist makes the same wheel,
+and that without extras `bwn infer`, `bench` and `inspect` work and load neither torch nor onnx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+HOMES = {"bwn": "bwn", "kernels": "bwn/kernels", "cli": "bwn/cli"}
+
+
+def run(*command: str | Path, cwd: Path) -> None:
+    """Runs a command that must succeed, with nothing of this process's Python environment."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    subprocess.run(command, cwd=cwd, env=clean, check=True, stdin=subprocess.DEVNULL)
+
+
+def expected() -> set[str]:
+    """Every module of the three folders where it is installed, and every data file that pyproject.toml names."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    files = {
+        str(PurePosixPath(home, path.relative_to(ROOT / folder).as_posix()))
+        for folder, home in HOMES.items()
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    for package, patterns in settings["package-data"].items():
+        folder = ROOT / package.replace(".", "/")
+        files |= {path.relative_to(ROOT).as_posix() for pattern in patterns for path in folder.glob(pattern)}
+    return files
+
+
+def contents(wheel: Path) -> dict[str, int]:
+    """Name and CRC of every file of a wheel, less its own description."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {info.filename: info.CRC for info in archive.infolist() if ".dist-info/" not in info.filename}
+
+
+def build(folder: Path) -> tuple[Path, Path]:
+    """(sdist, wheel made of it), after comparing the wheel with the tree and with a wheel made straight from the tree."""
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # setuptools would pack stale files that lie there
+    run(sys.executable, "-m", "build", "--outdir", folder / "made", cwd=ROOT)
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "direct", cwd=ROOT)
+    shutil.rmtree(ROOT / "build", ignore_errors=True)
+    (sdist,), (wheel,) = (folder / "made").glob("*.tar.gz"), (folder / "made").glob("*.whl")
+    (direct,) = (folder / "direct").glob("*.whl")
+    found, wanted = contents(wheel), expected()
+    assert set(found) == wanted, f"the wheel differs from the tree: {sorted(set(found) ^ wanted)}"
+    assert found == contents(direct), "the sdist makes another wheel than the tree"
+    return sdist, wheel
+
+
+def main() -> None:
+    """Builds, checks, and keeps the two files where `--keep` says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", default=sys.executable, help="the interpreter of the bare environment")
+    parser.add_argument("--keep", type=Path, help="folder that gets the sdist and the wheel")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sdist, wheel = build(folder)
+        print(f"{wheel.name}: the same files as the tree, also by way of the sdist")
+        run(arguments.python, "-m", "venv", folder / "bare", cwd=folder)
+        python = folder / "bare/bin/python"
+        run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=folder)
+        away = folder / "away"
+        away.mkdir()
+        for script in ("smoke.py", "probe.py"):
+            shutil.copy(HERE / script, away)
+        run(python, "-I", away / "smoke.py", cwd=away)
+        if arguments.keep:
+            arguments.keep.mkdir(parents=True, exist_ok=True)
+            for made in (sdist, wheel):
+                shutil.copy(made, arguments.keep)
+
+
+if __name__ == "__main__":
+    main()
