@@ -75,7 +75,7 @@ def main() -> None:
         print(f"{wheel.name}: the same files as the tree, also by way of the sdist")
         run(arguments.python, "-m", "venv", folder / "bare", cwd=folder)
         python = folder / "bare/bin/python"
-        run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=folder)
+        run(python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", wheel, cwd=folder)
         away = folder / "away"
         away.mkdir()
         for script in ("smoke.py", "probe.py"):
