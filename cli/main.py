@@ -1,0 +1,115 @@
+"""The `bwn` command: a table of commands, each imported only when it is called, and the one place errors end.
+
+Exit codes: 0 done; 1 failed, or `verify` found a disagreement; 2 wrong usage; 3 an input file is refused; 4 `infer`
+did all but some images; 70 an error inside bwn; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import traceback
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+import click
+
+from bwn.cli.common import one_line
+from bwn.errors import BwnError
+
+COMMANDS = {
+    "train": "Train an image classifier whose weights end near -1 and +1.",
+    "export": "Write a trained checkpoint as an ONNX file.",
+    "pack": "Store a network with one bit per weight, as a .bwn file.",
+    "verify": "Compare a .bwn file with the network it was packed from.",
+    "infer": "Classify images.",
+    "bench": "Measure speed, beside ONNX Runtime where it is installed.",
+    "inspect": "Show what a .bwn file holds.",
+    "demo": "Run the whole way on real digits: train, pack, verify, infer, bench.",
+}
+"""Name of each command, which is also its file in cli/, and its line in `bwn --help`."""
+
+INTERNAL = 70
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """The group: finds commands by the table, and turns every exception into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's file."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"bwn.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the table without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name the nearest ones."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = " or ".join(f"'{other}'" for other in get_close_matches(name, COMMANDS))
+            hint = f"Did you mean {near}?" if near else f"Commands: {', '.join(COMMANDS)}."
+            ctx.fail(one_line(f"No such command '{name}'. {hint}"))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever it raises ends as one line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except (KeyboardInterrupt, click.Abort):
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # the reader of our output has gone; click ends quietly
+            if os.environ.get("BWN_DEBUG"):
+                traceback.print_exc()
+            line, code = failure(error)
+            click.echo(f"Error: {one_line(line)}", err=True)
+            raise click.exceptions.Exit(code) from error
+
+
+def failure(error: Exception) -> tuple[str, int]:
+    """The line and the exit code that an exception ends with."""
+    if isinstance(error, BwnError):
+        return str(error), error.exit_code
+    if isinstance(error, MemoryError):
+        return "not enough memory; try smaller batches or images", 1
+    if isinstance(error, OSError):
+        file = f"{error.filename}: " if error.filename else ""
+        return f"{file}{error.strerror or error}", 1
+    hint = "set BWN_DEBUG=1 for the traceback, and please report it"
+    return f"internal: {type(error).__name__}: {error} ({hint})", INTERNAL
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bwn", message="bwn %(version)s")
+def bwn() -> None:
+    """Image classifiers with one bit per weight: train them, pack them, run them fast on a CPU.
+
+    \b
+    bwn train --data photos/ -o model.pt     folders of images, one per class
+    bwn pack model.pt -o model.bwn           one bit per weight
+    bwn verify model.bwn model.pt            does it still compute the same?
+    bwn infer model.bwn images/              classify
+
+    `bwn COMMAND --help` tells the rest; `bwn demo` shows it all in two minutes.
+    """
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    bwn(prog_name="bwn")

@@ -1,0 +1,132 @@
+"""The command-line frame: help, hints, and how every error ends."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from bwn.cli import common, main
+from bwn.errors import BwnError, DataError, MissingPackageError
+
+
+def run(*args, error=None, monkeypatch=None):
+    """The group with `inspect` replaced by a command that raises `error`."""
+    if error is not None:
+
+        @click.command()
+        def command():
+            raise error
+
+        replaced = lambda group, ctx, name: command  # noqa: E731
+        monkeypatch.setattr(main.Commands, "get_command", replaced)
+    return CliRunner().invoke(main.bwn, args)
+
+
+def test_help_lists_every_command_and_imports_none():
+    code = "import sys; from bwn.cli.main import bwn; bwn(['--help'], standalone_mode=False); print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    shown, modules = out.rsplit("\n", 2)[0], out.splitlines()[-1].split()
+    assert all(f"\n  {name} " in shown for name in main.COMMANDS)
+    assert not {"numba", "torch", "onnx", "onnxruntime"} & set(modules)
+    assert not {f"bwn.cli.{name}" for name in main.COMMANDS} & set(modules)
+
+
+def test_every_command_in_the_table_is_a_file_with_help():
+    for name in main.COMMANDS:
+        result = run(name, "--help")
+        assert result.exit_code == 0, (name, result.output)
+        assert result.output.startswith(f"Usage: bwn {name}"), name
+
+
+def test_version():
+    result = run("--version")
+    assert result.exit_code == 0
+    assert result.output.startswith("bwn 0.")
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest():
+    result = run("infr", "x")
+    assert result.exit_code == 2
+    assert "No such command 'infr'. Did you mean 'infer'?" in result.stderr
+    assert "Commands: train, export" in run("zzz").stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (BwnError("no"), 1, "no"),
+        (DataError("a.png: cut\nshort \x1b[2J"), 3, r"a.png: cut short \x1b[2J"),
+        (MissingPackageError("torch", "train", "bwn train"), 1, "bwn train needs torch, which is not installed: "
+         "pip install 'bwn[train]'"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "m.pt"), 1, "m.pt: No such file or directory"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
+        (MemoryError(), 1, "not enough memory; try smaller batches or images"),
+    ],
+)  # fmt: skip
+def test_errors_end_as_one_line(error, code, line, monkeypatch):
+    result = run("inspect", error=error, monkeypatch=monkeypatch)
+    assert result.exit_code == code
+    assert result.stderr == f"Error: {line}\n"
+    assert result.stdout == ""
+
+
+def test_an_error_inside_says_how_to_see_it(monkeypatch):
+    result = run("inspect", error=ZeroDivisionError("by\nzero"), monkeypatch=monkeypatch)
+    assert result.exit_code == 70
+    assert result.stderr.startswith("Error: internal: ZeroDivisionError: by zero (set BWN_DEBUG=1")
+    assert "Traceback" not in result.stderr
+    monkeypatch.setenv("BWN_DEBUG", "1")
+    assert "Traceback" in run("inspect", error=ZeroDivisionError(), monkeypatch=monkeypatch).stderr
+
+
+def test_interrupts_are_quiet(monkeypatch):
+    for error in (KeyboardInterrupt(), click.Abort()):
+        result = run("inspect", error=error, monkeypatch=monkeypatch)
+        assert (result.exit_code, result.output) == (130, "")
+
+
+def test_a_closed_pipe_is_quiet(monkeypatch):
+    result = run("inspect", error=BrokenPipeError(errno.EPIPE, "Broken pipe"), monkeypatch=monkeypatch)
+    assert (result.exit_code, result.output) == (1, "")
+
+
+def test_usage_and_exit_codes_of_commands_pass(monkeypatch):
+    assert run("inspect", error=click.exceptions.Exit(4), monkeypatch=monkeypatch).exit_code == 4
+    result = run("inspect", error=click.UsageError("odd"), monkeypatch=monkeypatch)
+    assert result.exit_code == 2
+    assert "Error: odd" in result.stderr
+
+
+def test_table():
+    text = common.table(("layer", "bytes", "note"), [("a", 10, None), ("long\nname", 2, "x")], "<><")
+    assert text.splitlines() == [
+        "layer      bytes  note",
+        "---------  -----  ----",
+        "a             10  -",
+        "long name      2  x",
+    ]
+    assert common.table(("a", "b"), []).splitlines() == ["a  b", "-  -"]
+
+
+def test_json_takes_what_commands_have():
+    class Row(msgspec.Struct):
+        path: Path
+        value: float
+
+    value = {"rows": [Row(Path("a"), float("nan"))], "array": np.arange(2), "one": np.float32(0.5), 3: (True, None)}
+    assert common.json_text(value) == (
+        '{"rows": [{"path": "a", "value": null}], "array": [0, 1], "one": 0.5, "3": [true, null]}'
+    )
+
+
+def test_byte_size_states_its_unit():
+    sizes = {0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 12600: "12.3 KiB", 4 * 2**20: "4.0 MiB", 2**50: "1024.0 TiB"}
+    assert {count: common.byte_size(count) for count in sizes} == sizes
