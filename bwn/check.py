@@ -153,7 +153,7 @@ def check_weight(graph: Graph, node: Conv | Dense, shape: Shape) -> int:
         raise GraphError(f"{where(node)}: input has shape {shape}, expected {expected}")
     if weight.ndim < 2 or weight.shape[0] < 1:
         raise GraphError(f"{where(node)}: weights have shape {weight.shape}, expected (outputs, ...)")
-    out = weight.shape[0]
+    out: int = weight.shape[0]
     if isinstance(node, Conv) and (shape[0] % node.groups or out % node.groups):
         raise GraphError(f"{where(node)}: {node.groups} groups do not divide {shape[0]} inputs and {out} outputs")
     count = depth(graph, node, shape)

@@ -1,0 +1,8 @@
+"""ONNX in and out: the only rooms that import onnx and onnxruntime."""
+
+from bwn.errors import MissingPackageError
+
+try:
+    import onnx as onnx
+except ImportError:
+    raise MissingPackageError("onnx", "onnx", "reading and writing ONNX files") from None

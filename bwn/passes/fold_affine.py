@@ -47,9 +47,9 @@ def fold(graph: Graph, tensors: dict[str, Array], before: AnyNode, affine: Affin
         return None
     if not isinstance(before, Affine) and (before.low is not None or before.high is not None):
         return None
-    outer, shift = tensors[affine.scale].astype(np.float64), tensors[affine.bias].astype(np.float64)
-    inner = tensors[before.scale] if before.scale is not None else np.ones_like(outer)
-    bias = tensors[before.bias] if before.bias is not None else np.zeros_like(outer)
+    outer, shift = wide(tensors[affine.scale]), wide(tensors[affine.bias])
+    inner = wide(tensors[before.scale]) if before.scale is not None else np.ones_like(outer)
+    bias = wide(tensors[before.bias]) if before.bias is not None else np.zeros_like(outer)
     with np.errstate(over="ignore"):
         both = (outer * inner).astype(np.float32)
         moved = (outer * bias + shift).astype(np.float32)
@@ -58,3 +58,8 @@ def fold(graph: Graph, tensors: dict[str, Array], before: AnyNode, affine: Affin
     scale_name = store(graph, tensors, f"{affine.output}.scale", both)
     bias_name = store(graph, tensors, f"{affine.output}.bias", moved)
     return replace(before, output=affine.output, scale=scale_name, bias=bias_name)
+
+
+def wide(array: Array) -> Wide:
+    """`array` as float64."""
+    return array.astype(np.float64)

@@ -1,0 +1,34 @@
+"""Writing files: beside the target first, then renamed, so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from bwn.errors import FileError
+
+
+def write_beside(path: str, data: bytes) -> None:
+    """Write `data` to `path` through a temporary file in the same folder. Raises FileError, which names the file."""
+    folder, name = os.path.split(os.path.abspath(path))
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as file:
+            temporary = file.name
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~current_umask())  # a temporary file is private; a model is not
+        os.replace(temporary, path)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def current_umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

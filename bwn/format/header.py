@@ -1,0 +1,75 @@
+"""The header of a .bwn file: its constants, its metadata, and the order that makes equal models equal bytes.
+
+SPEC.md beside this file is the page; the numbers and names below are the ones that it gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bwn.graph import Array, Shape
+
+FORMAT = "bwn"
+VERSION = "1"
+MAX_FILE = 2**30
+MAX_HEADER = 2**24
+ALIGN = 8
+PREFIX = b'{"__metadata__":{"format":"bwn","version":"1","digest":"'
+"""How every header of version 1 starts, after the eight bytes of its length; the digest follows."""
+
+DIGEST_DIGITS = 64
+DIGEST_AT = slice(8 + len(PREFIX), 8 + len(PREFIX) + DIGEST_DIGITS)
+NO_DIGEST = b"0" * DIGEST_DIGITS
+
+DTYPES: dict[str, np.dtype[Any]] = {"U64": np.dtype("<u8"), "F32": np.dtype("<f4")}
+NAMES: dict[np.dtype[Any], str] = {np.dtype(np.uint64): "U64", np.dtype(np.float32): "F32"}
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `__metadata__` of the header: strings, in this order. The last three hold JSON."""
+
+    format: str
+    version: str
+    digest: str
+    producer: str
+    graph: str
+    preprocess: str
+    classes: str
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One tensor of the header, as safetensors writes it."""
+
+    dtype: str
+    shape: Shape
+    data_offsets: tuple[int, int]
+
+
+def in_order(tensors: dict[str, Array]) -> list[tuple[str, Array]]:
+    """Tensors as they lie in the file: words first, so that they stay on 8 bytes, then floats; by name in each."""
+    return sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
+
+
+def header_bytes(metadata: Metadata, tensors: list[tuple[str, Array]]) -> bytes:
+    """Length and JSON of the header, padded with spaces to 8 bytes."""
+    fields: dict[str, Metadata | Entry] = {"__metadata__": metadata}
+    start = 0
+    for name, array in tensors:
+        end = start + array.nbytes
+        fields[name] = Entry(dtype=NAMES[array.dtype], shape=array.shape, data_offsets=(start, end))
+        start = end
+    text = msgspec.json.encode(fields)
+    text += b" " * (-len(text) % ALIGN)
+    return len(text).to_bytes(8, "little") + text
+
+
+def digest(data: bytes) -> bytes:
+    """SHA-256 of a whole file, its own digest read as 64 zeros; 64 hexadecimal digits."""
+    state = hashlib.sha256(data[: DIGEST_AT.start])
+    state.update(NO_DIGEST)
+    state.update(memoryview(data)[DIGEST_AT.stop :])
+    return state.hexdigest().encode()

@@ -1,0 +1,65 @@
+"""Write a .bwn file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bwn.check import check_packed
+from bwn.errors import FileError, GraphError
+from bwn.files import write_beside
+from bwn.format.header import (
+    DIGEST_AT,
+    DTYPES,
+    FORMAT,
+    MAX_FILE,
+    MAX_HEADER,
+    NAMES,
+    NO_DIGEST,
+    VERSION,
+    Metadata,
+    digest,
+    header_bytes,
+    in_order,
+)
+from bwn.graph import Packed, Preprocess, Topology
+
+
+def write(path: str, packed: Packed) -> None:
+    """Write `packed` to `path`: beside it first, then renamed. Raises GraphError, FileError."""
+    data = to_bytes(packed)
+    write_beside(path, data)
+
+
+def to_bytes(packed: Packed) -> bytes:
+    """The bytes of the .bwn file of `packed`; equal models give equal bytes. Raises GraphError, FileError."""
+    check_packed(packed)
+    data = laid_out(packed)
+    if len(data) > MAX_FILE or int.from_bytes(data[:8], "little") > MAX_HEADER:
+        raise FileError(f"the model takes {len(data)} bytes; a .bwn file holds at most {MAX_FILE}, header {MAX_HEADER}")
+    return b"".join((data[: DIGEST_AT.start], digest(data), data[DIGEST_AT.stop :]))
+
+
+def laid_out(packed: Packed) -> bytes:
+    """The file with zeros for a digest."""
+    metadata = Metadata(
+        format=FORMAT,
+        version=VERSION,
+        digest=NO_DIGEST.decode(),
+        producer=packed.producer,
+        graph=text(packed.graph.topology, Topology),
+        preprocess=text(packed.preprocess, Preprocess | None),
+        classes=text(packed.classes, tuple[str, ...] | None),
+    )
+    tensors = in_order(dict(packed.graph.tensors))
+    data = (array.astype(DTYPES[NAMES[array.dtype]], copy=False).tobytes() for _, array in tensors)
+    return b"".join((header_bytes(metadata, tensors), *data))
+
+
+def text(value: object, kind: Any) -> str:
+    """Canonical JSON: no spaces, keys in the order of the schema, defaults left out, numbers of the schema's types."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(msgspec.json.encode(value), type=kind)).decode()
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise GraphError(f"the graph does not fit the file's schema: {error}") from None

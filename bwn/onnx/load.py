@@ -1,0 +1,166 @@
+"""ONNX to Graph. Nothing in the file is executed; what cannot be represented is refused by name.
+
+The names of ONNX tensors stay, so that `bwn verify` can compare a layer with the tensor of the same name.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+import onnx
+
+from bwn.check import check, check_packed
+from bwn.errors import BwnError, FileError, GraphError
+from bwn.format.foreign import HEAD, looks_like, read_limited
+from bwn.graph import Graph, Packed, Preprocess, Shape
+from bwn.onnx.constants import attributes, evaluate, to_array
+from bwn.onnx.importer import EXPLAINED, Importer, refuse
+from bwn.onnx.layers import LAYERS
+from bwn.onnx.shaping import SHAPING
+
+MAX_BYTES = 2**30
+OLDEST_OPSET = 11
+OPS = {**LAYERS, **SHAPING}
+
+Value = TypeVar("Value")
+
+
+def load_onnx(path: str) -> Packed:
+    """The Graph of an ONNX classifier, with its weights as found, and preprocessing and classes if its metadata say.
+
+    path: an .onnx file of one input (N, C, H, W) or (N, K), N dynamic, float32, and one output.
+    Raises FileError, GraphError: one line that starts with the path.
+    """
+    return load_with_margins(path)[0]
+
+
+def load_with_margins(path: str) -> tuple[Packed, dict[str, float]]:
+    """As `load_onnx`, and the mean | 1 - |w| | of the real-valued weights by tensor name, where the exporter said."""
+    data = read_limited(path, MAX_BYTES)
+    try:
+        return from_bytes(data)
+    except BwnError as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def from_bytes(data: bytes) -> tuple[Packed, dict[str, float]]:
+    """As `load_with_margins`, from the bytes of a file; messages do not name it."""
+    model = parse(data)
+    notes = {item.key: item.value for item in model.metadata_props}
+    packed = Packed(
+        graph=to_graph(model),
+        preprocess=note(notes, "bwn.preprocess", Preprocess),
+        classes=note(notes, "bwn.classes", tuple[str, ...]),
+    )
+    check_packed(packed)
+    return packed, note(notes, "bwn.margins", dict[str, float]) or {}
+
+
+def parse(data: bytes) -> onnx.ModelProto:
+    """An ONNX model that its own checker accepts and that is whole in one file."""
+    wrong = f"not an ONNX model; it looks like {looks_like(data[:HEAD])}"
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception:  # protobuf's DecodeError has no public home
+        raise FileError(wrong) from None
+    if not model.HasField("graph"):
+        raise FileError(wrong)
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            to_array(tensor)
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        reason = printable(" ".join(str(error).split()))
+        raise FileError(f"the ONNX checker refuses it: {reason[:300]}") from None
+    return model
+
+
+def note(notes: dict[str, str], key: str, kind: type[Value]) -> Value | None:
+    """A value that bwn's exporter wrote into the metadata; None where it did not."""
+    if key not in notes:
+        return None
+    try:
+        return msgspec.json.decode(notes[key], type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise GraphError(f"metadata '{key}' cannot be read: {error}") from None
+
+
+def to_graph(model: onnx.ModelProto) -> Graph:
+    """The Graph of a parsed model. Raises GraphError."""
+    versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
+    opset = versions[0] if versions else 0
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise GraphError(f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are read: export with one of these")
+    name, shape = input_of(model)
+    state = Importer(name, shape, opset)
+    if model.graph.sparse_initializer:
+        raise GraphError("sparse initializers are not supported; save the weights as plain tensors")
+    for tensor in model.graph.initializer:
+        state.constants[tensor.name] = to_array(tensor)
+    for node in model.graph.node:
+        step(state, node)
+    graph = Graph(
+        topology=msgspec.structs.replace(state.topology, output=output_of(model, state), nodes=tuple(state.nodes)),
+        tensors=state.tensors,
+    )
+    check(graph)
+    return graph
+
+
+def step(state: Importer, node: onnx.NodeProto) -> None:
+    """Import one node: folded if its inputs are constants, else by its handler."""
+    plain = node.domain in ("", "ai.onnx")
+    names = [name for name in node.input if name]
+    if plain and all(name in state.constants for name in names):
+        value = evaluate(node, [state.constants[name] for name in names])
+        if value is not None:
+            state.constants[node.output[0]] = value
+            return
+    if not plain or node.op_type not in OPS:
+        op = node.op_type if plain else f"{node.domain}::{node.op_type}"
+        raise refuse(node, f"{op} is not supported; supported: {', '.join(sorted(OPS))}")
+    OPS[node.op_type](state, node, attributes(node))
+
+
+def input_of(model: onnx.ModelProto) -> tuple[str, Shape]:
+    """Name and shape without batch of the one input."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in stored]
+    if len(inputs) != 1 or len(model.graph.output) != 1:
+        found = f"{len(inputs)} inputs and {len(model.graph.output)} outputs"
+        raise GraphError(f"the model has {found}, expected one of each")
+    value = inputs[0]
+    name = printable(value.name)
+    kind = value.type.tensor_type
+    if kind.elem_type != onnx.TensorProto.FLOAT:
+        raise GraphError(f"input '{name}' is not float32; export the model in float32")
+    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
+    if len(sizes) not in (2, 4):
+        raise GraphError(
+            f"input '{name}' has {len(sizes)} axes, expected (N, channels, height, width) or (N, features)"
+        )
+    if sizes[0] is not None:
+        raise GraphError(f"input '{name}' has a fixed batch of {sizes[0]}; export with a dynamic first axis")
+    fixed = tuple(size for size in sizes[1:] if size is not None)
+    if len(fixed) != len(sizes) - 1:
+        raise GraphError(f"input '{name}' has sizes that are not fixed; only the batch may be dynamic")
+    return value.name, fixed
+
+
+def output_of(model: onnx.ModelProto, state: Importer) -> str:
+    """Name of the Graph's output."""
+    name = model.graph.output[0].name
+    name = state.aliases.get(name, name)
+    if name in state.pending:
+        raise GraphError(f"output '{printable(name)}': {EXPLAINED[state.pending[name].kind]}")
+    if name not in state.shapes:
+        raise GraphError(f"output '{printable(name)}' does not depend on the input")
+    return str(name)
+
+
+def printable(text: str) -> str:
+    """`text` on one line, whatever it holds."""
+    return "".join(char if char.isprintable() else "?" for char in text)
