@@ -1,0 +1,163 @@
+"""Lowering of Conv and Dense: quantization, phases of a strided convolution, offsets, and the product itself.
+
+A convolution of stride 1 reads its input's planes where they are: input k of position p lies at offset[k] + p. One of
+stride s reads phases: planes that hold every s-th row and column, so that the same holds again.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from bwn.graph import Array, Conv, Dense, Pads, Shape
+from bwn.kernels import registry
+from bwn.kernels.registry import Element, Product
+from bwn.lower import Lowering, Step
+from bwn.memory import Buffer, round_up
+from bwn.shapes import depth
+
+NO_PADS: Pads = (0, 0, 0, 0)
+
+
+def lower_product(lower: Lowering, node: Conv | Dense, shape: Shape) -> None:
+    """Make the buffers and tasks of one product."""
+    source = prepared(lower, node)
+    steps = 0
+    if node.activations == "int8":
+        source, steps = quantize(lower, node, source)
+    if isinstance(node, Conv) and node.stride != (1, 1):
+        source = phases(lower, node, source, shape)
+    elif isinstance(node, Conv):
+        source.want_pads(node.pads)
+    out = lower.tensors[node.output] = lower.buffer(node.output, "f32", shape, like=source)
+    multiply(lower, node, source, out, steps)
+
+
+def prepared(lower: Lowering, node: Conv | Dense) -> Buffer:
+    """The node's input in the type that it is read in."""
+    if node.activations == "binary":
+        source = lower.tensors[node.input]
+        assert source.type == "s1", "the checker lets only signs through"
+        return source
+    return lower.float_tensor(node.input)
+
+
+def quantize(lower: Lowering, node: Conv | Dense, source: Buffer) -> tuple[Buffer, int]:
+    """8-bit integers of a float tensor, and the address of their quantization steps."""
+    out = lower.buffer(f"{node.output}:i8", "i8", lower.shapes[node.input], like=source)
+    fixed = node.step
+    count = round_up(lower.batch, 16)
+    steps = lower.constant(("steps", node.output), lambda: np.full(count, fixed or 1.0, np.float32))
+    if fixed is None:
+        kernel = registry.STEPS_LANES if source.vectors else registry.STEPS
+        lower.map(kernel, source, source, units=lower.batch, steps=steps)
+    lower.map(registry.QUANTIZE, source, out, steps=steps)
+    return out, steps
+
+
+def phases(lower: Lowering, node: Conv, source: Buffer, shape: Shape) -> Buffer:
+    """Planes of every stride-th row and column of the padded input, phase after phase."""
+    (sy, sx), (top, left, bottom, right) = node.stride, node.pads
+    height, width = source.height + top + bottom, source.width + left + right
+    out = Buffer(
+        f"{node.output}:phases", source.type, lower.batch, sy * sx * source.channels, -(-height // sy), -(-width // sx)
+    )
+    lower.buffers.append(out)
+    lower.clear(out)
+    for py in range(sy):
+        for px in range(sx):
+            copy_phase(lower, source, out, (py, px), node)
+    return out
+
+
+def copy_phase(lower: Lowering, source: Buffer, out: Buffer, phase: tuple[int, int], node: Conv) -> None:
+    """One phase: rows and columns whose padded coordinate is phase modulo stride."""
+    # Smallest source coordinate y >= 0 with (y + pad) % stride == phase; it lands in row (y + pad) // stride.
+    y0, x0 = ((phase[axis] - node.pads[axis]) % node.stride[axis] for axis in (0, 1))
+    sy, sx = node.stride
+    rows, columns = -(-(source.height - y0) // sy), -(-(source.width - x0) // sx)
+    if rows <= 0 or columns <= 0:
+        return
+    number = phase[0] * sx + phase[1]
+    to_y, to_x = (y0 + node.pads[0]) // sy, (x0 + node.pads[1]) // sx
+    size = source.itemsize
+
+    def addresses() -> tuple[int, int]:
+        start = source.lead + y0 * source.row + x0
+        target = number * source.channels * out.plane + out.lead + to_y * out.row + to_x
+        return lower.address(source) + start * size, lower.address(out) + target * size
+
+    def strides() -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (source.image, source.plane, source.row * sy, sx), (out.image, out.plane, out.row, 1)
+
+    lower.copy((source, out), size == 4, addresses, strides, (lower.batch, source.channels, rows, columns))
+
+
+def offsets(node: Conv | Dense, source: Buffer, channels: int, packed: bool) -> Array:
+    """Where input k of position 0 lies, from position 0 of the group's first channel: (K,) int64.
+
+    Packed rows go tap by tap, channels innermost; float32 rows as stored, channel by channel.
+    """
+    if isinstance(node, Dense):
+        return np.arange(channels, dtype=np.int64) * source.plane
+    (kh, kw), (dy, dx), (sy, sx) = node.kernel, node.dilation, node.stride
+    y, x = np.arange(kh)[:, None] * dy, np.arange(kw)[None, :] * dx  # (KH, 1), (1, KW)
+    if node.stride == (1, 1):
+        taps = (y - node.pads[0]) * source.row + (x - node.pads[1])
+    else:
+        total = source.channels // (sy * sx)
+        taps = ((y % sy) * sx + x % sx) * total * source.plane + (y // sy) * source.row + x // sx
+    planes = np.arange(channels) * source.plane
+    both = taps[:, :, None] + planes if packed else planes[:, None, None] + taps
+    return both.astype(np.int64).ravel()
+
+
+def element(node: Conv | Dense) -> Element:
+    """The type that a node's activations are read in, as kernels name it."""
+    names: dict[str, Element] = {"float32": "f32", "int8": "i8", "binary": "s1"}
+    return names[node.activations]
+
+
+def splits(kernel: Product, units: int, outputs: int, threads: int) -> int:
+    """How many times to divide the output channels so that the threads get even shares of few blocks."""
+    if kernel.lanes == 0 or units >= 8 * threads or units % threads == 0 or outputs % threads:
+        return 1
+    return threads
+
+
+def multiply(lower: Lowering, node: Conv | Dense, source: Buffer, out: Buffer, steps: int) -> None:
+    """The product step itself."""
+    index, graph = lower.node, lower.graph
+    weight = graph.tensors[node.weight]
+    packed = graph.packed(node)
+    groups = node.groups if isinstance(node, Conv) else 1
+    count = depth(graph, node, lower.shapes[node.input])
+    channels = lower.shapes[node.input][0] // groups
+    outputs = out.channels // groups
+    valid = out.height * out.width
+    kernel, why = registry.select(element(node), "b1" if packed else "f32", count, valid)
+    macs = out.images * valid * out.channels * count
+    parts = 1 if macs < 200_000 else lower.threads
+    lower.scratch = max(lower.scratch, round_up(kernel.scratch(outputs, count), 64))
+
+    def make() -> Step:
+        blocks = -(-out.positions // kernel.lanes) if kernel.lanes else 0
+        share = splits(kernel, blocks * groups * out.images, outputs, parts) if groups == 1 else 1
+        units = blocks * groups * share * out.images if kernel.lanes else out.channels
+        words = lower.constant(node.weight, lambda: weight.reshape(len(weight), -1))
+        block = kernel.block(
+            x=lower.address(source) + source.lead * source.itemsize, x_image=source.image,
+            x_group=channels * source.plane if share == 1 else 0,
+            words=words, row_words=prod(weight.shape[1:]), depth=count,
+            offsets=lower.constant(("offsets", index), lambda: offsets(node, source, channels, packed)),
+            images=out.images, groups=groups * share, outputs=outputs // share, positions=out.positions,
+            out=lower.address(out), out_image=out.image, out_plane=out.plane, out_lead=out.lead, mask=lower.mask(out),
+            scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
+            bounds=lower.bounds(node.low, node.high), steps=steps or lower.vector(None, out.images, 1.0),
+            steps_per_lane=int(out.vectors) if steps else 0,
+            scratch=lower.scratch_address, scratch_part=lower.scratch,
+        )  # fmt: skip
+        return Step(kernel, block, units, max(1, min(parts, units)), index, why)
+
+    lower.task((source, out), make)

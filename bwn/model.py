@@ -1,0 +1,137 @@
+"""A loaded model: `run` on arrays, `predict` on images, `trace` and `profile` for those who look inside."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bwn.errors import BwnError
+from bwn.execute import Runner
+from bwn.format import read
+from bwn.graph import AnyNode, Packed, Shape
+from bwn.plan import make_plan
+from bwn.predict import ImageLike, Prediction, predict
+from bwn.shapes import multiplications
+
+Floats = npt.NDArray[np.float32]
+
+KEPT_PLANS = 4
+"""Plans a model keeps, one a batch size; the least recently used goes first."""
+
+
+class LayerTime(NamedTuple):
+    """Time of one layer.
+
+    name: tensor that the layer makes; `input`, `output` for moving the caller's arrays. kernel: kernels run, the main
+    one last. why: reason for the kernel. seconds: of one run of the batch. macs: multiply-accumulates of the batch.
+    """
+
+    name: str
+    kernel: str
+    why: str
+    seconds: float
+    macs: int
+
+
+def available_threads() -> int:
+    """CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Model:
+    """A packed network ready to run. Safe to use from several threads; runs of one model do not overlap."""
+
+    def __init__(self, packed: Packed, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise BwnError(f"threads is {threads}, expected 1 or more")
+        self.packed = packed
+        self.threads = threads or available_threads()
+        self._runners: OrderedDict[int, Runner] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one example, (C, H, W) or (K,)."""
+        return self.packed.graph.topology.input_shape
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, or None where the file has none."""
+        return self.packed.classes
+
+    def run(self, x: npt.ArrayLike) -> Floats:
+        """Scores: the function of the exported ONNX graph, with no preprocessing and no softmax that the graph lacks.
+
+        x: (N, *input_shape) float32. Returns (N, classes) float32. Raises BwnError where the shape does not fit.
+        """
+        batch = self._checked(x)
+        with self._lock:
+            return self._runner(len(batch)).run(batch)
+
+    def predict(self, images: Iterable[ImageLike]) -> list[Prediction]:
+        """Class and probability of each image, prepared as the file says.
+
+        images: PIL images, uint8 arrays or paths.
+        """
+        return predict(self, images)
+
+    def trace(self, x: npt.ArrayLike) -> dict[str, Floats]:
+        """Every activation tensor of a run, by name, batch axis first. x: (N, *input_shape) float32."""
+        batch = self._checked(x)
+        plan = make_plan(self.packed.graph, len(batch), self.threads, keep_all=True)
+        Runner(plan).run(batch)
+        return {name: plan.tensor(name) for name in plan.tensors}
+
+    def profile(self, x: npt.ArrayLike, repeats: int = 1) -> list[LayerTime]:
+        """Kernel and median time of every layer over `repeats` runs. x: (N, *input_shape) float32."""
+        batch = self._checked(x)
+        with self._lock:
+            runner = self._runner(len(batch))
+            times = np.median([runner.times(batch) for _ in range(repeats)], axis=0)
+        plan, nodes = runner.plan, self.packed.graph.nodes
+        layers: list[LayerTime] = []
+        for index, node in [(-1, "input"), *enumerate(nodes), (-1, "output")]:
+            steps = [(s, t) for s, t in zip(plan.steps, times, strict=True) if s.node == index]
+            if index < 0:  # moving in ends, and moving out begins, with the step that holds the caller's array
+                steps = [(s, t) for s, t in steps if (s.external == "out") == (node == "output")]
+            if steps:
+                name = node if isinstance(node, str) else node.output
+                work = 0 if isinstance(node, str) else self._work(node, plan.shapes) * len(batch)
+                kernels = dict.fromkeys(step.kernel.name for step, _ in steps)
+                seconds = float(sum(t for _, t in steps))
+                layers.append(LayerTime(name, " ".join(kernels), steps[-1][0].why, seconds, work))
+        return layers
+
+    def _work(self, node: AnyNode, known: dict[str, Shape]) -> int:
+        return multiplications(self.packed.graph, node, known)
+
+    def _checked(self, x: npt.ArrayLike) -> Floats:
+        batch = np.ascontiguousarray(x, np.float32)
+        if batch.shape[1:] != self.input_shape or len(batch) == 0:
+            expected = ", ".join(map(str, self.input_shape))
+            raise BwnError(f"input has shape {batch.shape}, expected (N, {expected}) with N of 1 or more")
+        return batch
+
+    def _runner(self, batch: int) -> Runner:
+        runner = self._runners.pop(batch, None)
+        if runner is None:
+            runner = Runner(make_plan(self.packed.graph, batch, self.threads))
+        self._runners[batch] = runner
+        if len(self._runners) > KEPT_PLANS:
+            self._runners.popitem(last=False)
+        return runner
+
+
+def load(path: str | Path, threads: int | None = None) -> Model:
+    """Read and check a .bwn file.
+
+    threads: how many to use, default all that the process may. Raises FormatError where the file is not legal.
+    """
+    return Model(read(path), threads)

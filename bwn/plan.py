@@ -1,0 +1,68 @@
+"""The Plan: for one (graph, batch, threads), the steps to run and the memory they run in.
+
+All decisions are made here: kernels (through `registry.select`), layouts, places in the arena, split among threads. The
+executor decides nothing and allocates nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bwn.graph import Array, Graph, Shape
+from bwn.lower import Lowering, Step, strides_of
+from bwn.memory import Buffer, arena, place
+from bwn.shapes import shapes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in order, and what they point into.
+
+    graph, batch, threads: what it was made for. memory: the arena. keep: everything else the blocks hold addresses of.
+    tensors: the buffer of each activation tensor (its content is its own only until the buffer's last step, unless
+    the plan was made to keep all).
+    """
+
+    graph: Graph
+    batch: int
+    threads: int
+    steps: tuple[Step, ...]
+    memory: npt.NDArray[np.uint8]
+    keep: tuple[Array, ...]
+    tensors: dict[str, Buffer]
+    shapes: dict[str, Shape]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of activations: the arena."""
+        return self.memory.nbytes
+
+    def tensor(self, name: str) -> npt.NDArray[np.float32]:
+        """A copy of an activation tensor, (N, C, H, W) or (N, K) float32, from a plan that keeps all."""
+        buffer = self.tensors[name]
+        dtype = np.dtype(np.float32 if buffer.type == "f32" else np.int8)
+        flat = self.memory[buffer.offset : buffer.offset + buffer.bytes].view(dtype)[buffer.lead :]
+        strides = tuple(stride * dtype.itemsize for stride in strides_of(buffer))
+        sizes = (buffer.images, buffer.channels, buffer.height, buffer.width)
+        planes = np.lib.stride_tricks.as_strided(flat, sizes, strides, writeable=False)
+        if len(self.shapes[name]) == 1:
+            planes = planes[0, :, 0, :].T
+        return planes.astype(np.float32)
+
+
+def make_plan(graph: Graph, batch: int, threads: int, *, keep_all: bool = False) -> Plan:
+    """Plan a graph that `bwn.check` has passed.
+
+    batch: examples a run. keep_all: no two buffers share memory, so that every tensor can be read after a run.
+    """
+    lower = Lowering(graph, batch, threads)
+    lower.lower()
+    memory = arena(place(lower.buffers, reuse=not keep_all))
+    scratch = arena(lower.scratch * threads)
+    lower.base, lower.scratch_address = memory.ctypes.data, scratch.ctypes.data
+    steps = tuple(task.make() for task in lower.tasks)
+    keep = (scratch, *lower.constants.values())
+    return Plan(graph, batch, threads, steps, memory, keep, lower.tensors, shapes(graph))

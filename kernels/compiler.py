@@ -1,0 +1,90 @@
+"""How kernels are compiled and where the compiled code is kept.
+
+Every entry has one signature, `entry(fields, begin, end, part)`: the address of its int64 fields, the range of work to
+do, and which of the concurrent parts this is (each has its own scratch). Entries compile when first asked for.
+
+Numba keys its on-disk cache by the bytes of the function's own file alone, so an edited helper would leave stale code
+running. Here the cache folder is named after a hash of every file of this package and of the versions that
+made the code; Numba adds the CPU's name and features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba import types
+
+Entry = Callable[[int, int, int, int], None]
+
+SIGNATURE = types.void(types.intp, types.intp, types.intp, types.intp)
+# `numpy` error model: a division by zero is a NaN, not an exception. Bounds and wrap-around never apply: kernels use
+# addresses. No fastmath: NaN and infinity keep their meaning and sums keep their order.
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "boundscheck": False}
+
+helper = numba.njit(forceinline=True, **OPTIONS)
+"""Decorator for functions that entries call: compiled into their caller."""
+
+_lock = threading.Lock()
+
+
+@cache
+def sources_digest() -> str:
+    """Hash of all files of this package and of the versions of Python, numba and llvmlite."""
+    digest = hashlib.sha256(repr((sys.version_info[:2], numba.__version__, llvmlite.__version__)).encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_folder() -> Path:
+    """Folder of the compiled kernels: in BWN_CACHE_DIR, else the user's cache folder, else a temporary one."""
+    named = os.environ.get("BWN_CACHE_DIR")
+    if named:
+        roots = [Path(named)]
+    else:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        roots = [Path(home) / "bwn", Path(tempfile.gettempdir()) / f"bwn-{user}"]
+    for root in roots:
+        folder = root / f"kernels-{sources_digest()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK) and _is_mine(folder):
+            return folder
+    return Path(tempfile.mkdtemp(prefix="bwn-kernels-"))
+
+
+def _is_mine(folder: Path) -> bool:
+    # Cached code is executed: never take it from a folder that another user made.
+    return not hasattr(os, "getuid") or folder.stat().st_uid in (os.getuid(), 0)
+
+
+@cache
+def compile_entry(function: Callable[..., None]) -> Entry:
+    """Compile an entry, or load it from the cache.
+
+    function: entry(fields, begin, end, part), plain Python.
+    """
+    with _lock:
+        # Numba binds the cache folder of a function when it is decorated, from a setting of the whole process.
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(cache_folder())
+        try:
+            entry: Entry = numba.njit(SIGNATURE, cache=True, **OPTIONS)(function)
+        finally:
+            numba.config.CACHE_DIR = before
+    return entry

@@ -1,0 +1,24 @@
+"""What this machine's CPU offers, and the tile that follows from it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import llvmlite.binding as llvm
+
+
+@cache
+def features() -> frozenset[str]:
+    """Names of the CPU's features as LLVM knows them, e.g. `avx2`, `neon`."""
+    return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
+
+
+@cache
+def name() -> str:
+    """LLVM's name of the CPU, e.g. `znver3`, `cortex-a76`."""
+    return str(llvm.get_host_cpu_name())
+
+
+# A 64-byte vector is one register of AVX-512 (of 32), two of AVX2 (of 16), four of NEON (of 32): as many output
+# channels at a time as leave room for one loaded entry.
+CHANNELS = 8 if "avx512f" in features() else 4

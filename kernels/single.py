@@ -1,0 +1,164 @@
+"""Products for few positions, where nothing fills the lanes of a lookup: one position at a time, lanes along k.
+
+    sum[n] = sum_k s[n, k] * x[k]
+
+The inputs of the position are gathered into scratch once, then every row of weights is read once. A unit of work is
+one output channel; each part gathers for itself.
+
+XNOR: for signs a, w and the set m of inputs that are not padding, the sum is |m| - 2 * popcount((a xor w) and m).
+Padding therefore adds nothing, and unused bits are outside m.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+from __future__ import annotations
+
+import numpy as np
+
+from bwn.kernels.compiler import helper
+from bwn.kernels.finish import PRODUCT_COUNT, finish_one, step_at
+from bwn.kernels.memory import fields, get_f32, get_i8, get_i32, get_i64, get_u64, popcount, put_f32, put_i8, put_u64
+from bwn.kernels.vectors import F32, I8, I16, I32, fma, halves, load, signed, total, widen, zero
+
+I16_SAFE_WORDS = 128
+"""Words of 8-bit inputs after which int16 lanes are widened: each word adds at most 2 * 127 to a lane."""
+
+
+def scratch_bytes(outputs: int, depth: int) -> int:
+    """Scratch that one part needs: the gathered inputs, or two rows of packed bits."""
+    return (depth + 63) // 64 * 64 * 4
+
+
+@helper
+def f32_signed_dot(x, row, depth):
+    """Sum of +-x over one packed row. x: (depth,) float32."""
+    sums = zero(F32)
+    k = 0
+    while k + 16 <= depth:
+        sums += signed(load(F32, x, k), get_u64(row, k >> 6) >> np.uint64(k & 63))
+        k += 16
+    result = total(sums)
+    while k < depth:
+        bit = (get_u64(row, k >> 6) >> np.uint64(k & 63)) & np.uint64(1)
+        result += get_f32(x, k) if bit else -get_f32(x, k)
+        k += 1
+    return result
+
+
+@helper
+def i8_signed_dot(x, row, depth):
+    """Sum of +-x over one packed row, exact. x: (depth,) int8."""
+    whole = depth >> 6
+    sums = zero(I32)
+    w = 0
+    while w < whole:
+        short = zero(I16)
+        for word in range(w, min(w + I16_SAFE_WORDS, whole)):
+            low, high = halves(signed(load(I8, x, word * 64), get_u64(row, word)))
+            short += widen(low) + widen(high)
+        w += I16_SAFE_WORDS
+        low16, high16 = halves(short)
+        sums += widen(low16) + widen(high16)
+    result = np.int64(total(sums))
+    for k in range(whole * 64, depth):
+        bit = (get_u64(row, k >> 6) >> np.uint64(k & 63)) & np.uint64(1)
+        result += np.int64(get_i8(x, k)) if bit else -np.int64(get_i8(x, k))
+    return result
+
+
+@helper
+def f32_dot(x, row, depth):
+    """Sum of products of two float32 rows."""
+    sums = zero(F32)
+    k = 0
+    while k + 16 <= depth:
+        sums = fma(load(F32, x, k), load(F32, row, k), sums)
+        k += 16
+    result = total(sums)
+    while k < depth:
+        result += get_f32(x, k) * get_f32(row, k)
+        k += 1
+    return result
+
+
+@helper
+def xnor_dot(bits, row, row_words):
+    """Sum of products of signs. bits: row_words words of signs, then as many of the mask."""
+    there, differ = np.uint64(0), np.uint64(0)
+    for w in range(row_words):
+        mask = get_u64(bits, row_words + w)
+        there += popcount(mask)
+        differ += popcount((get_u64(bits, w) ^ get_u64(row, w)) & mask)
+    return np.int64(there) - 2 * np.int64(differ)
+
+
+@helper
+def gather_f32(x, offsets, depth, row_words, to):
+    """Copy the float32 inputs of a position."""
+    for k in range(depth):
+        put_f32(to, k, get_f32(x, get_i64(offsets, k)))
+
+
+@helper
+def gather_i8(x, offsets, depth, row_words, to):
+    """Copy the int8 inputs of a position."""
+    for k in range(depth):
+        put_i8(to, k, get_i8(x, get_i64(offsets, k)))
+
+
+@helper
+def gather_bits(x, offsets, depth, row_words, to):
+    """Pack the int8 signs of a position: the bits, then the mask of those that are not 0."""
+    for w in range(row_words):
+        bits, mask = np.uint64(0), np.uint64(0)
+        for k in range(w * 64, min(w * 64 + 64, depth)):
+            value = get_i8(x, get_i64(offsets, k))
+            bits |= np.uint64(value > 0) << np.uint64(k & 63)
+            mask |= np.uint64(value != 0) << np.uint64(k & 63)
+        put_u64(to, w, bits)
+        put_u64(to, row_words + w, mask)
+
+
+@helper
+def product(gather, dot, by_words, x_bytes, row_bytes, p, begin, end, part):
+    """Output channels begin..end-1, over all images and positions. by_words: whether `dot` counts words or inputs."""
+    (
+        x, x_image, x_group, words, row_words, depth, offsets, images, groups, outputs, positions,
+        out, out_image, out_plane, out_lead, mask, scale, bias, bounds, steps, steps_per_lane, scratch, scratch_part,
+    ) = fields(p, PRODUCT_COUNT)  # fmt: skip
+    inputs = scratch + part * scratch_part
+    length = row_words if by_words else depth
+    for image in range(images):
+        for n in range(begin, end):
+            for i in range(out_plane):
+                put_f32(out, image * out_image + n * out_plane + i, 0.0)
+        for group in range(begin // outputs, (end + outputs - 1) // outputs):
+            for position in range(positions):
+                if get_i32(mask, position) == 0:
+                    continue
+                gather(x + (image * x_image + group * x_group + position) * x_bytes, offsets, depth, row_words, inputs)
+                step = step_at(steps, image, position, steps_per_lane)
+                at = image * out_image + out_lead + position
+                for n in range(max(begin, group * outputs), min(end, (group + 1) * outputs)):
+                    value = dot(inputs, words + n * row_words * row_bytes, length)
+                    y = finish_one(np.float32(value), scale, bias, bounds, n, step)
+                    put_f32(out, at + n * out_plane, y)
+
+
+def f32_b1_f32_planes_single(p, begin, end, part):
+    """float32 activations, one-bit weights."""
+    product(gather_f32, f32_signed_dot, False, 4, 8, p, begin, end, part)
+
+
+def i8_b1_f32_planes_single(p, begin, end, part):
+    """8-bit activations within +-127, one-bit weights: exact sums."""
+    product(gather_i8, i8_signed_dot, False, 1, 8, p, begin, end, part)
+
+
+def s1_b1_f32_planes_xnor(p, begin, end, part):
+    """Activations +-1 or 0 in int8, one-bit weights: exact sums of any depth."""
+    product(gather_bits, xnor_dot, True, 1, 8, p, begin, end, part)
+
+
+def f32_f32_f32_planes_single(p, begin, end, part):
+    """float32 activations and weights; words is the address of float32 rows."""
+    product(gather_f32, f32_dot, False, 4, 4, p, begin, end, part)

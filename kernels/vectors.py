@@ -1,0 +1,384 @@
+"""Vector types for Numba: a fixed number of lanes that LLVM lowers to AVX2, AVX-512 or NEON registers.
+
+A kernel names a type (F32, I16, ...) and an address (an integer), and reads like its algorithm:
+
+    total = load(F32, x, i) + load(F32, y, i)
+    store(out, i, total)
+
+Indices count elements, not bytes. Loads and stores need no alignment and check no bounds. A whole vector is 64
+bytes: 16 float32, 32 int16, 64 int8, so one register of AVX-512, two of AVX2, four of NEON.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, models, register_model
+
+VECTOR_BYTES = 64
+
+
+class Vec(types.Type):
+    """Numba type of a vector of `lanes` elements."""
+
+    def __init__(self, element: types.Number, lanes: int) -> None:
+        self.element, self.lanes = element, lanes
+        super().__init__(name=f"Vec({element},{lanes})")
+
+
+_ELEMENTS = {
+    types.float32: ir.FloatType(),
+    types.int32: ir.IntType(32),
+    types.int16: ir.IntType(16),
+    types.int8: ir.IntType(8),
+}
+
+
+def llvm_type(vec: Vec) -> ir.VectorType:
+    """The LLVM type of a vector."""
+    return ir.VectorType(_ELEMENTS[vec.element], vec.lanes)
+
+
+@register_model(Vec)
+class _VecModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, vec: Vec) -> None:
+        super().__init__(manager, vec, llvm_type(vec))
+
+
+def _marker(element: types.Number, lanes: int) -> types.NumberClass:
+    # A global of this kind is a constant to Numba, and its type names the vector type.
+    return types.NumberClass(Vec(element, lanes))
+
+
+F32 = _marker(types.float32, 16)
+I32 = _marker(types.int32, 16)
+I16 = _marker(types.int16, 32)
+I16_HALF = _marker(types.int16, 16)
+I8 = _marker(types.int8, 64)
+I8_HALF = _marker(types.int8, 32)
+
+VecLike = types.NumberClass
+Codegen = Callable[[Any, Any, Any, Any], Any]
+
+
+def at(builder: Any, address: Any, kind: Any) -> Any:
+    """Pointer to `kind` at an integer address."""
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+def load_at(builder: Any, vec: Vec, address: Any) -> Any:
+    """Unaligned vector load at an integer address."""
+    return builder.load(at(builder, address, llvm_type(vec)), align=1)
+
+
+def _element_address(builder: Any, element: types.Number, address: Any, index: Any) -> Any:
+    size = ir.Constant(ir.IntType(64), element.bitwidth // 8)
+    return builder.add(address, builder.mul(index, size))
+
+
+@intrinsic
+def load(_: Any, kind: VecLike, address: Any, index: Any) -> tuple[Any, Codegen]:
+    """load(F32, address, index): the vector that starts at element `index`."""
+    vec = kind.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return load_at(builder, vec, _element_address(builder, vec.element, args[1], args[2]))
+
+    return vec(kind, types.intp, types.intp), gen
+
+
+@intrinsic
+def store(_: Any, address: Any, index: Any, value: Any) -> tuple[Any, Codegen]:
+    """store(address, index, vector): write it from element `index` on."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        where = _element_address(builder, value.element, args[0], args[1])
+        builder.store(args[2], at(builder, where, llvm_type(value)), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, value), gen
+
+
+@intrinsic
+def zero(_: Any, kind: VecLike) -> tuple[Any, Codegen]:
+    """zero(F32): all lanes 0."""
+    vec = kind.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(llvm_type(vec), None)
+
+    return vec(kind), gen
+
+
+@intrinsic
+def splat(_: Any, kind: VecLike, value: Any) -> tuple[Any, Codegen]:
+    """splat(F32, x): x in every lane."""
+    vec = kind.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return splat_value(builder, vec, args[1])
+
+    return vec(kind, vec.element), gen
+
+
+def splat_value(builder: Any, vec: Vec, value: Any) -> Any:
+    """LLVM value with `value` in every lane."""
+    kind = llvm_type(vec)
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), None)
+    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), lanes)
+
+
+def add(builder: Any, vec: Vec, a: Any, b: Any) -> Any:
+    """LLVM value a + b."""
+    return builder.fadd(a, b) if isinstance(vec.element, types.Float) else builder.add(a, b)
+
+
+def sub(builder: Any, vec: Vec, a: Any, b: Any) -> Any:
+    """LLVM value a - b."""
+    return builder.fsub(a, b) if isinstance(vec.element, types.Float) else builder.sub(a, b)
+
+
+def _mul(builder: Any, vec: Vec, a: Any, b: Any) -> Any:
+    return builder.fmul(a, b) if isinstance(vec.element, types.Float) else builder.mul(a, b)
+
+
+def _operator(function: Callable[..., Any], build: Callable[..., Any]) -> None:
+    @infer_global(function)
+    class _Template(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) == 2 and isinstance(args[0], Vec) and args[0] == args[1]:
+                return signature(args[0], *args)
+            return None
+
+    @lower_builtin(function, Vec, Vec)
+    def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return build(builder, sig.return_type, *args)
+
+
+_operator(operator.add, add)
+_operator(operator.iadd, add)
+_operator(operator.sub, sub)
+_operator(operator.mul, _mul)
+_operator(operator.truediv, lambda builder, vec, a, b: builder.fdiv(a, b))
+
+
+def fma_value(builder: Any, vec: Vec, a: Any, b: Any, c: Any) -> Any:
+    """LLVM value a * b + c, rounded once."""
+    kind = llvm_type(vec)
+    name = f"llvm.fma.v{vec.lanes}f32"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind, kind, kind)), name)
+    return builder.call(function, (a, b, c))
+
+
+@intrinsic
+def fma(_: Any, a: Any, b: Any, c: Any) -> tuple[Any, Codegen]:
+    """fma(a, b, c): a * b + c of float vectors, rounded once."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return fma_value(builder, a, *args)
+
+    return a(a, b, c), gen
+
+
+@intrinsic
+def minimum(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
+    """minimum(a, b): b where b < a, else a (a NaN in `a` stays)."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", args[1], args[0]), args[1], args[0])
+
+    return a(a, b), gen
+
+
+@intrinsic
+def maximum(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
+    """maximum(a, b): b where b > a, else a (a NaN in `a` stays)."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", args[1], args[0]), args[1], args[0])
+
+    return a(a, b), gen
+
+
+@intrinsic
+def keep(_: Any, value: Any, mask: Any) -> tuple[Any, Codegen]:
+    """keep(value, mask): the float lanes where the int32 mask is -1, exact zero where it is 0."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], args[1].type)
+        return builder.bitcast(builder.and_(bits, args[1]), args[0].type)
+
+    return value(value, mask), gen
+
+
+def _call_unary(builder: Any, vec: Vec, name: str, value: Any) -> Any:
+    kind = llvm_type(vec)
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(kind, (kind,)), f"llvm.{name}.v{vec.lanes}f32"
+    )
+    return builder.call(function, (value,))
+
+
+@intrinsic
+def magnitude(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """magnitude(v): |v| of each float lane."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _call_unary(builder, value, "fabs", args[0])
+
+    return value(value), gen
+
+
+@intrinsic
+def nearest(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """nearest(v): each float lane rounded to a whole number, halves to even."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _call_unary(builder, value, "nearbyint", args[0])
+
+    return value(value), gen
+
+
+@intrinsic
+def to_int(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """to_int(v): float lanes as int32, toward zero; a NaN becomes 0."""
+    vec = Vec(types.int32, value.lanes)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        known = builder.fcmp_ordered("==", args[0], args[0])
+        # A NaN is poison to fptosi: replace it before, not after.
+        safe = builder.select(known, args[0], ir.Constant(args[0].type, None))
+        return builder.fptosi(safe, llvm_type(vec))
+
+    return vec(value), gen
+
+
+@intrinsic
+def sign_of(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """sign_of(v): int32 lanes, +1 where v >= 0, else -1 (a NaN is -1)."""
+    vec = Vec(types.int32, value.lanes)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = llvm_type(vec)
+        positive = builder.fcmp_ordered(">=", args[0], ir.Constant(args[0].type, None))
+        plus, minus = ir.Constant(kind, [1] * vec.lanes), ir.Constant(kind, [-1] * vec.lanes)
+        return builder.select(positive, plus, minus)
+
+    return vec(value), gen
+
+
+@intrinsic
+def store_bytes(_: Any, address: Any, index: Any, value: Any, mask: Any) -> tuple[Any, Codegen]:
+    """store_bytes(address, index, v, mask): int32 lanes as int8 from element `index` on, 0 where the mask is 0."""
+    small = ir.VectorType(ir.IntType(8), value.lanes)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        octets = builder.trunc(builder.and_(args[2], args[3]), small)
+        builder.store(octets, at(builder, builder.add(args[0], args[1]), small), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, value, mask), gen
+
+
+@intrinsic
+def load_bytes(_: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+    """load_bytes(address, index): 16 int8 from element `index` on, as float32 lanes."""
+    vec = F32.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        octets = load_at(builder, Vec(types.int8, vec.lanes), builder.add(args[0], args[1]))
+        return builder.sitofp(octets, llvm_type(vec))
+
+    return vec(types.intp, types.intp), gen
+
+
+@intrinsic
+def top_lane(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """top_lane(v): the largest float lane (NaN lanes lose)."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        best = builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
+        for lane in range(1, value.lanes):
+            other = builder.extract_element(args[0], ir.Constant(ir.IntType(32), lane))
+            best = builder.select(builder.fcmp_ordered(">", other, best), other, best)
+        return best
+
+    return value.element(value), gen
+
+
+@intrinsic
+def halves(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """halves(v): the lower and the upper half of the lanes, as a tuple."""
+    half = Vec(value.element, value.lanes // 2)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        empty = ir.Constant(args[0].type, ir.Undefined)
+        lanes = ir.VectorType(ir.IntType(32), half.lanes)
+        parts = [
+            builder.shuffle_vector(args[0], empty, ir.Constant(lanes, list(range(start, start + half.lanes))))
+            for start in (0, half.lanes)
+        ]
+        return context.make_tuple(builder, sig.return_type, parts)
+
+    return types.UniTuple(half, 2)(value), gen
+
+
+@intrinsic
+def widen(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """widen(v): the same lanes as integers of twice the width."""
+    wide = Vec({types.int8: types.int16, types.int16: types.int32}[value.element], value.lanes)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.sext(args[0], llvm_type(wide))
+
+    return wide(value), gen
+
+
+@intrinsic
+def to_float(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """to_float(v): int32 lanes as float32."""
+    vec = Vec(types.float32, value.lanes)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.sitofp(args[0], llvm_type(vec))
+
+    return vec(value), gen
+
+
+@intrinsic
+def signed(_: Any, value: Any, bits: Any) -> tuple[Any, Codegen]:
+    """signed(v, bits): lane i of v where bit i of `bits` is 1, else its negative."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        mask = builder.trunc(args[1], ir.IntType(value.lanes)) if value.lanes < 64 else args[1]
+        mask = builder.bitcast(mask, ir.VectorType(ir.IntType(1), value.lanes))
+        negative = builder.fneg(args[0]) if isinstance(value.element, types.Float) else builder.neg(args[0])
+        return builder.select(mask, args[0], negative)
+
+    return value(value, types.uint64), gen
+
+
+@intrinsic
+def total(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """total(v): sum of all lanes, halving (the order is fixed, so the result is the same on every machine)."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        part, lanes = args[0], value.lanes
+        while lanes > 1:
+            lanes //= 2
+            kind = ir.VectorType(ir.IntType(32), lanes)
+            empty = ir.Constant(part.type, ir.Undefined)
+            low = builder.shuffle_vector(part, empty, ir.Constant(kind, list(range(lanes))))
+            high = builder.shuffle_vector(part, empty, ir.Constant(kind, list(range(lanes, 2 * lanes))))
+            part = add(builder, Vec(value.element, lanes), low, high)
+        return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
+
+    return value.element(value), gen
