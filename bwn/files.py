@@ -8,7 +8,7 @@ import tempfile
 from bwn.errors import FileError
 
 
-def write_beside(path: str, data: bytes) -> None:
+def write_beside(path: str | os.PathLike[str], data: bytes) -> None:
     """Write `data` to `path` through a temporary file in the same folder. Raises FileError, which names the file."""
     folder, name = os.path.split(os.path.abspath(path))
     temporary = None

@@ -46,7 +46,7 @@ def looks_like(head: bytes) -> str:
     return "no kind of file that bwn knows"
 
 
-def read_limited(path: str, limit: int) -> bytes:
+def read_limited(path: str | os.PathLike[str], limit: int) -> bytes:
     """All bytes of a regular file of at most `limit` bytes. Raises FileError, which names the file."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: opening a pipe would wait for its writer

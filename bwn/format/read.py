@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from bwn.graph import Array, Graph, Packed, Preprocess, Topology
 AGAIN = "copy it again, or make it again with bwn pack"
 
 
-def read(path: str) -> Packed:
+def read(path: str | os.PathLike[str]) -> Packed:
     """What a .bwn file says, every rule of SPEC.md checked.
 
     Words are (out, ceil(K / 64)) uint64, C-contiguous, on 8 bytes, as they lie in the file.

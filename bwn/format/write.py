@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ from bwn.format.header import (
 from bwn.graph import Packed, Preprocess, Topology
 
 
-def write(path: str, packed: Packed) -> None:
+def write(path: str | os.PathLike[str], packed: Packed) -> None:
     """Write `packed` to `path`: beside it first, then renamed. Raises GraphError, FileError."""
     data = to_bytes(packed)
     write_beside(path, data)

@@ -5,6 +5,7 @@ The names of ONNX tensors stay, so that `bwn verify` can compare a layer with th
 
 from __future__ import annotations
 
+import os
 from typing import TypeVar
 
 import msgspec
@@ -26,7 +27,7 @@ OPS = {**LAYERS, **SHAPING}
 Value = TypeVar("Value")
 
 
-def load_onnx(path: str) -> Packed:
+def load_onnx(path: str | os.PathLike[str]) -> Packed:
     """The Graph of an ONNX classifier, with its weights as found, and preprocessing and classes if its metadata say.
 
     path: an .onnx file of one input (N, C, H, W) or (N, K), N dynamic, float32, and one output.
@@ -35,7 +36,7 @@ def load_onnx(path: str) -> Packed:
     return load_with_margins(path)[0]
 
 
-def load_with_margins(path: str) -> tuple[Packed, dict[str, float]]:
+def load_with_margins(path: str | os.PathLike[str]) -> tuple[Packed, dict[str, float]]:
     """As `load_onnx`, and the mean | 1 - |w| | of the real-valued weights by tensor name, where the exporter said."""
     data = read_limited(path, MAX_BYTES)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -26,10 +27,10 @@ ONLY_FATAL = 4
 class Session:
     """An ONNX model on the CPU, with `threads` threads inside an op and one op at a time."""
 
-    def __init__(self, source: str | bytes, threads: int = 1) -> None:
-        self.model = parse(read_limited(source, MAX_BYTES) if isinstance(source, str) else source)
+    def __init__(self, source: str | os.PathLike[str] | bytes, threads: int = 1) -> None:
+        self.model = parse(source if isinstance(source, bytes) else read_limited(source, MAX_BYTES))
         self.threads = threads
-        self.name = source if isinstance(source, str) else "model"
+        self.name = "model" if isinstance(source, bytes) else os.fspath(source)
         stored = {tensor.name for tensor in self.model.graph.initializer}
         self.input = next((value.name for value in self.model.graph.input if value.name not in stored), "")
         self.output = self.model.graph.output[0].name

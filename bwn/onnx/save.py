@@ -6,6 +6,7 @@ the float function that they approximate. Tensors keep their names.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
@@ -58,7 +59,7 @@ class Exporter:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
 
 
-def save_onnx(packed: Packed, path: str) -> None:
+def save_onnx(packed: Packed, path: str | os.PathLike[str]) -> None:
     """Write `packed` as an ONNX file, beside `path` first and then renamed. Raises FileError."""
     write_beside(path, to_onnx_bytes(packed))
 

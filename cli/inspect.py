@@ -1,0 +1,96 @@
+"""`bwn inspect`: what a .bwn file holds."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bwn.cli.common import byte_size, json_option, json_text, table, verbose_option
+
+if TYPE_CHECKING:
+    from bwn.graph import Packed
+    from bwn.summary import LayerRow
+
+SHOWN_CLASSES = 20
+
+
+@click.command(short_help="Show what a .bwn file holds.")
+@click.argument("model", type=click.Path())
+@json_option
+@verbose_option
+def command(model: str, as_json: bool) -> None:
+    """Show what a .bwn file holds: its layers, sizes, preprocessing and class names.
+
+    The whole file is checked, as it is before `bwn infer` runs it.
+    """
+    from bwn.format import read
+    from bwn.format.header import VERSION
+    from bwn.summary import layer_rows
+
+    packed = read(model)
+    rows = layer_rows(packed.graph)
+    facts: dict[str, Any] = {
+        "file": model,
+        "bytes": os.path.getsize(model),
+        "version": VERSION,
+        "producer": packed.producer,
+        "input": list(packed.graph.topology.input_shape),
+        "output": list(rows[-1].output_shape),
+        "float32_bytes": sum(row.before for row in rows),
+        "stored_bytes": sum(array.nbytes for array in packed.graph.tensors.values()),
+        "multiplications": sum(row.multiplications for row in rows),
+        "preprocess": packed.preprocess,
+        "classes": packed.classes,
+    }
+    click.echo(json_text({**facts, "layers": rows}, indent=2) if as_json else text(facts, packed, rows))
+
+
+def text(facts: dict[str, Any], packed: Packed, rows: list[LayerRow]) -> str:
+    """Facts, then the table of layers."""
+    size = f"{byte_size(facts['bytes'])} ({byte_size(facts['float32_bytes'])} as float32 weights)"
+    head = [
+        ("file", f"{facts['file']}, {size}"),
+        ("format", f"bwn version {facts['version']}, written by {packed.producer or 'an unnamed program'}"),
+        ("input", f"{shape(facts['input'])} float32 per image"),
+        ("images", preprocessing(packed)),
+        ("classes", class_line(packed)),
+        ("work", f"{facts['multiplications'] / 1e6:.1f} million multiply-adds per image"),
+    ]
+    cells = [
+        (
+            row.name,
+            row.op,
+            shape(row.weights),
+            shape(row.output_shape),
+            row.stored or None,
+            row.activations or None,
+            byte_size(row.after) if row.stored else None,
+        )
+        for row in rows
+    ]
+    header = ("layer", "op", "weights", "output", "stored", "activations", "size")
+    return "\n".join([*(f"{name:8} {value}" for name, value in head), "", table(header, cells, "<<<<<<")])
+
+
+def shape(sizes: tuple[int, ...] | list[int]) -> str | None:
+    """`3x32x32`; None for nothing."""
+    return "x".join(map(str, sizes)) or None
+
+
+def preprocessing(packed: Packed) -> str:
+    """How an image becomes the input, on one line."""
+    rule = packed.preprocess
+    if rule is None:
+        return "preparation not known"
+    mean, std = (", ".join(f"{number:g}" for number in numbers) for numbers in (rule.mean, rule.std))
+    return f"{rule.color}, {rule.resize} to {rule.size[0]}x{rule.size[1]}, (pixel / 255 - [{mean}]) / [{std}]"
+
+
+def class_line(packed: Packed) -> str:
+    """How many classes, and the first of them."""
+    if packed.classes is None:
+        return "names not known"
+    more = ", ..." if len(packed.classes) > SHOWN_CLASSES else ""
+    return f"{len(packed.classes)}: {', '.join(packed.classes[:SHOWN_CLASSES])}{more}"
