@@ -15,16 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import BinaryIO, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from bwn.errors import DataError
 from bwn.graph import Pair, Preprocess
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from bwn.images import find_images, prepare, read_image
 
 Split = Literal["train", "test"]
 Resize = Literal["stretch", "crop"]
@@ -34,7 +33,6 @@ Labels = npt.NDArray[np.int64]
 
 SAMPLE = "mnist-sample"
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 MAX_BYTES = 2**33
 """Pixels of one split that are read at most: 8 GiB."""
 
@@ -158,7 +156,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise DataError(f"'{path}' cannot be read: {error}") from error
 
 
-def _read_exactly(stream: BinaryIO, count: int, path: Path) -> bytes:
+def _read_exactly(stream: BinaryIO, count: int, path: Path) -> bytearray:
     """The `count` bytes that must remain, read in pieces so that a false count costs no memory."""
     pieces: list[bytes] = []
     got = 0
@@ -171,7 +169,7 @@ def _read_exactly(stream: BinaryIO, count: int, path: Path) -> bytes:
     if got != count:
         found = f"truncated, {got:,}" if got < count else "longer than its header says, over"
         raise DataError(f"'{path}': {found} of {count:,} bytes of data")
-    return b"".join(pieces)
+    return bytearray().join(pieces)  # an array made of it can be written to, as torch wants
 
 
 # --- CIFAR-10 --------------------------------------------------------------------------------------------------------
@@ -206,8 +204,6 @@ def _read_cifar_file(path: Path) -> tuple[Pixels, Labels]:
 
 
 def _read_folders(folder: Path, split: Split, size: Pair | None, resize: Resize, color: Color | None) -> Dataset:
-    from bwn.images import read_image
-
     paths, labels, classes = _class_files(folder, split)
     if size is None:
         first = read_image(paths[0])
@@ -239,7 +235,7 @@ def _class_files(folder: Path, split: Split) -> tuple[list[Path], list[int], tup
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        images = [path for path in sorted((base / name).rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+        images = list(find_images([base / name])) if (base / name).is_dir() else []
         if base == folder:
             images = [path for path in images if _held_out(path.relative_to(folder)) == (split == "test")]
         if not images and split == "train":
@@ -269,10 +265,8 @@ def _plain(size: Pair, resize: Resize, color: Color) -> Preprocess:
     return Preprocess(size=size, resize=resize, color=color, mean=(0.0,) * channels, std=(1.0,) * channels)
 
 
-def _fit(image: Image, rule: Preprocess) -> Pixels:
+def _fit(image: Image.Image, rule: Preprocess) -> Pixels:
     """Pixels of the resized image, by the code that prepares images for a trained network."""
-    from bwn.images import prepare
-
     prepared = np.rint(prepare(image, rule) * 255).astype(np.uint8)  # (C, H, W)
     return prepared[0] if rule.color == "L" else prepared.transpose(1, 2, 0)
 
@@ -280,8 +274,6 @@ def _fit(image: Image, rule: Preprocess) -> Pixels:
 def _resized(data: Dataset, size: Pair | None, resize: Resize, color: Color | None) -> Dataset:
     if size in (None, data.size) and color in (None, data.color):
         return data
-    from PIL import Image
-
     rule = _plain(size or data.size, resize, color or data.color)
     images = np.stack([_fit(Image.fromarray(image), rule) for image in data.images])
     return Dataset(images, data.labels, data.classes)

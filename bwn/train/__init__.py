@@ -1,0 +1,51 @@
+"""Training of networks whose weights end near -1 or +1: the only room that imports torch.
+
+Layers for one's own modules, the loop that trains them, and the way to ONNX:
+
+    net = nn.Sequential(nn.Flatten(), BinaryLinear(784, 256), nn.BatchNorm1d(256), nn.ReLU(), ...)
+    fit(net, load_dataset("mnist-sample"), Settings(penalty="margin"))
+    export_onnx(net, "net.onnx", torch.zeros(2, 1, 28, 28))
+"""
+
+from __future__ import annotations
+
+try:
+    import torch  # noqa: F401
+except ImportError:
+    from bwn.errors import MissingPackageError
+
+    raise MissingPackageError("torch", "train", "training") from None
+
+from bwn.train.checkpoint import read_checkpoint
+from bwn.train.export import deploy, export_checkpoint, export_onnx
+from bwn.train.inputs import accuracy, measure
+from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation, binary_layers, clip_weights
+from bwn.train.loop import Progress, Trainer, fit
+from bwn.train.models import Architecture, build
+from bwn.train.penalties import PENALTIES, Penalty
+from bwn.train.quantizers import SCHEMES, Scheme
+from bwn.train.settings import Settings
+
+__all__ = [
+    "PENALTIES",
+    "SCHEMES",
+    "Architecture",
+    "BinaryConv2d",
+    "BinaryLinear",
+    "Penalty",
+    "Progress",
+    "Scheme",
+    "Settings",
+    "SignActivation",
+    "Trainer",
+    "accuracy",
+    "binary_layers",
+    "build",
+    "clip_weights",
+    "deploy",
+    "export_checkpoint",
+    "export_onnx",
+    "fit",
+    "measure",
+    "read_checkpoint",
+]

@@ -1,0 +1,110 @@
+"""Quantizers: from real weights (or activations) to signs, each with the gradient that training uses.
+
+A sign has no useful derivative. All of these pass the gradient straight through where |x| <= 1 and stop it beyond,
+where a clipped weight has nothing left to gain (Hubara et al., Binarized Neural Networks, arXiv:1602.02830, eq. 4).
+sign(0) = +1, as in `bwn/kernels/bits.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bwn.errors import BwnError
+
+Quantizer = Callable[[Tensor], Tensor]
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Forward: the signs of `decided`. Backward: the gradient where |x| <= 1, else 0."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, decided: Tensor) -> Tensor:
+        context.save_for_backward(x)
+        return signs(decided)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (x,) = context.saved_tensors
+        return torch.where(x.abs() <= 1, gradients[0], 0.0), None
+
+
+def signs(x: Tensor) -> Tensor:
+    """+1 where x >= 0, else -1. No gradient."""
+    return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
+
+
+def deterministic(x: Tensor) -> Tensor:
+    """q(x) = sign(x); dq/dx = 1 where |x| <= 1, else 0.
+
+    Weights of BinaryConnect (Courbariaux et al., arXiv:1511.00363, section 2.2), and sign activations.
+    """
+    result: Tensor = _StraightThrough.apply(x, x.detach())  # type: ignore[no-untyped-call]
+    return result
+
+
+def stochastic(x: Tensor) -> Tensor:
+    """q(x) = +1 with probability clip((x + 1) / 2, 0, 1), else -1; dq/dx = 1 where |x| <= 1, else 0.
+
+    BinaryConnect's stochastic scheme (arXiv:1511.00363, section 2.2); draws from torch's global generator.
+    """
+    result: Tensor = _StraightThrough.apply(x, (x.detach() + 1) / 2 - torch.rand_like(x))  # type: ignore[no-untyped-call]
+    return result
+
+
+def scaled(x: Tensor) -> Tensor:
+    """q(x) = alpha * sign(x), alpha[n] = mean |x[n]| over the K weights of output channel n.
+
+    dL/dx[n, k] = alpha[n] * g[n, k] * (|x[n, k]| <= 1) + sign(x[n, k]) / K * sum_j g[n, j] * sign(x[n, j]).
+    x: (out, ...). Rastegari et al., XNOR-Net, arXiv:1603.05279, section 3.1 (there with the sum's own term only).
+    """
+    alpha = x.abs().mean(dim=tuple(range(1, x.ndim)), keepdim=True)
+    return alpha * deterministic(x)
+
+
+def identity(x: Tensor) -> Tensor:
+    """q(x) = x: a full-precision layer."""
+    return x
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a layer's weights are binarized.
+
+    quantize: in training. deploy: in evaluation and export. binary: whether the deployed weights are +-alpha.
+    clip: whether real weights are kept within +-1 and their updates scaled per layer.
+    penalty: name of the penalty that the scheme adds to the loss by default, or None.
+    """
+
+    name: str
+    quantize: Quantizer
+    deploy: Quantizer
+    binary: bool = True
+    clip: bool = True
+    penalty: str | None = None
+
+
+SCHEMES = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme("float", identity, identity, binary=False, clip=False),
+        Scheme("deterministic", deterministic, deterministic),
+        # One bit is deployed, so one bit is evaluated; BinaryConnect tested this scheme with the real weights.
+        Scheme("stochastic", stochastic, deterministic),
+        Scheme("scaled", scaled, scaled),
+        Scheme("margin", deterministic, deterministic, penalty="margin"),
+    )
+}
+
+
+def find_scheme(scheme: str | Scheme) -> Scheme:
+    """The scheme of that name; a Scheme stands for itself. Raises BwnError for an unknown name."""
+    if isinstance(scheme, Scheme):
+        return scheme
+    if scheme not in SCHEMES:
+        raise BwnError(f"unknown scheme '{scheme}'; valid schemes are {', '.join(SCHEMES)}")
+    return SCHEMES[scheme]

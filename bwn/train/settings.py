@@ -1,0 +1,76 @@
+"""How a network is trained: the settings, their defaults, and the two schedules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, ValidationError, convert
+
+from bwn.errors import BwnError
+from bwn.train.quantizers import Scheme
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Positive = Annotated[float, Meta(gt=0, le=1e6)]
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of one training run; a checkpoint stores them as JSON.
+
+    learning_rate, final_learning_rate: of Adam at the first and the last step, exponential in between; each layer's
+        is multiplied by its own scale.
+    loss: `hinge`: mean of max(0, 1 - t y)^2 over targets t = +-1, or `cross-entropy`.
+    penalty: added to the loss for binary layers, or None. strength: its factor lambda at the last step.
+    ramp: how many powers of ten lambda grows by over the run.
+    augment: `shift`: each image moved by up to a sixteenth of its size; `flip`: also mirrored, half of the time.
+    validation: part of the training images held out (the last ones of a seeded shuffle) to measure accuracy on.
+    """
+
+    epochs: Count = 20
+    batch_size: Count = 100
+    learning_rate: Positive = 1e-3
+    final_learning_rate: Positive = 3e-6
+    loss: Literal["hinge", "cross-entropy"] = "hinge"
+    penalty: Literal["margin", "double-well"] | None = None
+    strength: Annotated[float, Meta(ge=0, le=1e6)] = 1e-4
+    ramp: Annotated[float, Meta(ge=0, le=20)] = 8.0
+    augment: Literal["none", "shift", "flip"] = "shift"
+    validation: Annotated[float, Meta(ge=0, le=0.5)] = 0.1
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+
+    def learning_rate_at(self, part: float) -> float:
+        """Learning rate when `part` (0 to 1) of the run is done: first * (last / first)^part."""
+        return self.learning_rate * float((self.final_learning_rate / self.learning_rate) ** part)
+
+    def strength_at(self, part: float) -> float:
+        """Lambda when `part` of the run is done: strength * 10^(-ramp * (1 - part)); 0 without a penalty.
+
+        Late and steep, because a strong early pull keeps signs from flipping while the loss still moves them.
+        """
+        return self.strength * float(10 ** (-self.ramp * (1 - part))) if self.penalty else 0.0
+
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "mlp": {},
+    "lenet": {},
+    "vgg": {"epochs": 60, "learning_rate": 3e-3},
+    "resnet18": {"epochs": 60, "loss": "cross-entropy", "augment": "flip"},
+    "resnet20": {"epochs": 60, "loss": "cross-entropy", "augment": "flip"},
+}
+"""What each network changes in the settings above, where the user says nothing."""
+
+
+def settings_for(name: str, scheme: Scheme, **chosen: Any) -> Settings:
+    """Settings of a network and a scheme: what was chosen (None: not chosen), else the network's defaults.
+
+    Raises BwnError where a value is out of its range.
+    """
+    values = {"penalty": scheme.penalty, **DEFAULTS[name]}
+    values.update({key: value for key, value in chosen.items() if value is not None})
+    if values["penalty"] == "none":
+        values["penalty"] = None
+    if values["penalty"] and not scheme.binary:
+        raise BwnError(f"penalty '{values['penalty']}' draws weights to +-1, which scheme '{scheme.name}' does not use")
+    try:
+        return convert(values, Settings)
+    except ValidationError as error:
+        raise BwnError(f"training settings: {error}") from error

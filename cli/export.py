@@ -1,0 +1,30 @@
+"""`bwn export`: a checkpoint to an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bwn.cli.common import byte_size, json_option, json_text, verbose_option
+
+
+@click.command(epilog="Example: bwn export model.pt -o model.onnx")
+@click.argument("model", metavar="MODEL.pt", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.onnx]")
+@json_option
+@verbose_option
+def command(model: Path, output: Path | None, as_json: bool) -> None:
+    """Write a trained checkpoint as an ONNX file.
+
+    Its weights are the binarized ones, +-1 or +-alpha, stored as ordinary floats: any ONNX runtime runs the file.
+    """
+    from bwn.train import export_checkpoint
+
+    output = output or model.with_suffix(".onnx")
+    export_checkpoint(model, output)
+    size = output.stat().st_size
+    if as_json:
+        click.echo(json_text({"output": str(output), "bytes": size}))
+    else:
+        click.echo(f"Wrote {output}, {byte_size(size)}. Next: bwn pack {output} -o {output.with_suffix('.bwn')}")
