@@ -1,0 +1,170 @@
+"""`bwn infer`: order, forms, broken images, and how much it holds at once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from bwn.cli.infer import results
+from bwn.cli.main import bwn
+from bwn.errors import DataError
+from bwn.format import write
+from bwn.graph import Dense, Flatten, Graph, Packed, Preprocess, Softmax, Topology
+from bwn.kernels import bits
+
+CLASSES = ("dark", "light")
+PREPROCESS = Preprocess(size=(4, 4), color="L", mean=(0.5,), std=(0.5,))
+
+
+def packed(classes=CLASSES, preprocess=PREPROCESS, softmax=False):
+    """Scores are -sum and +sum of the 16 prepared pixels, divided by 16."""
+    nodes = (Flatten(input="x", output="f"), Dense(input="f", output="y", weight="w", scale="s"))
+    nodes += (Softmax(input="y", output="p"),) if softmax else ()
+    weights = np.ones((2, 16)) * [[-1], [1]]
+    tensors = {"w": bits.pack(weights), "s": np.full(2, 1 / 16, np.float32)}
+    topology = Topology(input="x", input_shape=(1, 4, 4), output=nodes[-1].output, nodes=nodes)
+    return Packed(graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images a (white), b/c (black), d (grey 191); a model; and a broken image."""
+    for name, value in (("a", 255), ("b/c", 0), ("d", 191)):
+        path = tmp_path / "images" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 9), value).save(path)
+    write(str(tmp_path / "m.bwn"), packed())
+    (tmp_path / "bad.png").write_text("no image")
+    return tmp_path
+
+
+def infer(folder, *args, model="m.bwn", stdin=None):
+    paths = [str(folder / arg) if "." in arg or arg == "images" else arg for arg in args]
+    return CliRunner().invoke(bwn, ["infer", str(folder / model), *paths, "--threads", "1"], input=stdin)
+
+
+CERTAIN = 1 / (1 + np.exp(-2))  # scores -1 and 1
+
+
+def test_table_in_order(folder):
+    result = infer(folder, "images")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "class  probability  image"
+    assert [line.split()[0] for line in lines[1:]] == ["light", "dark", "light"]
+    assert lines[1] == f"light      88.08 %  {folder / 'images' / 'a.png'}"
+    assert lines[3].endswith("d.png")
+
+
+@pytest.mark.parametrize("batch_size", ["1", "2", "16"])
+def test_json_lines(folder, batch_size):
+    result = infer(folder, "images/d.png", "bad.png", "images", "--json", "--batch-size", batch_size)
+    assert result.exit_code == 4
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["path"].rsplit("/", 1)[1] for row in rows] == ["d.png", "bad.png", "a.png", "c.png", "d.png"]
+    assert "not an image" in rows[1]["error"]
+    assert (rows[2]["label"], rows[2]["index"]) == ("light", 1)
+    assert rows[2]["probability"] == pytest.approx(CERTAIN)
+    assert "1 of 5 images could not be read" in result.stderr
+
+
+def test_csv_and_top(folder):
+    result = infer(folder, "images", "--csv", "--top", "5", "--limit", "1")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [(row["rank"], row["label"], row["index"]) for row in rows] == [("1", "light", "1"), ("2", "dark", "0")]
+    assert float(rows[0]["probability"]) + float(rows[1]["probability"]) == pytest.approx(1, abs=1e-5)
+    top = json.loads(infer(folder, "images", "--json", "--top", "2", "--limit", "1").stdout)["top"]
+    assert [entry["label"] for entry in top] == ["light", "dark"]
+    table = infer(folder, "images", "--top", "2", "--limit", "1").stdout.splitlines()[1]
+    assert table.split()[:6] == ["light", "88.08", "%", "dark", "11.92", "%"]
+
+
+def test_a_broken_image_is_one_line_and_the_rest_goes_on(folder):
+    result = infer(folder, "bad.png", "missing.png", "images")
+    assert result.exit_code == 4
+    assert len(result.stdout.splitlines()) == 4
+    errors = result.stderr.splitlines()
+    assert "bad.png: not an image" in errors[0]
+    assert "missing.png: cannot be read: No such file" in errors[1]
+    assert errors[2] == "Error: 2 of 5 images could not be read"
+    assert len(errors) == 3
+
+
+def test_paths_from_standard_input(folder):
+    listed = f"{folder}/images/d.png\n\n{folder}/images/b\r\n"
+    result = infer(folder, "-", stdin=listed)
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == ["light", "dark"]
+    assert infer(folder, "-", stdin="").exit_code == 3
+    odd = infer(folder, "-", stdin=b"\xff\n")
+    assert (odd.exit_code, "\\udcff: cannot be read" in odd.stderr) == (4, True)
+
+
+def test_folders_inside_folders_can_be_left_out(folder):
+    result = infer(folder, "images", "--no-recursive")
+    assert [line.rsplit("/", 1)[1] for line in result.stdout.splitlines()[1:]] == ["a.png", "d.png"]
+
+
+def test_no_images_is_an_error(folder):
+    (folder / "images.empty").mkdir()
+    result = infer(folder, "images.empty")
+    assert result.exit_code == 3
+    assert "no images found in" in result.stderr
+
+
+def test_a_softmax_in_the_graph_is_not_repeated(folder):
+    write(str(folder / "soft.bwn"), packed(softmax=True, classes=None))
+    row = json.loads(infer(folder, "images/a.png", "--json", model="soft.bwn").stdout)
+    assert row["probability"] == pytest.approx(CERTAIN)
+    assert row["label"] == "1"
+
+
+def test_a_model_without_preprocessing_is_refused(folder):
+    write(str(folder / "bare.bwn"), packed(preprocess=None))
+    result = infer(folder, "images", model="bare.bwn")
+    assert result.exit_code == 3
+    assert "does not say how images are prepared" in result.stderr
+
+
+def test_models_that_are_none_are_one_line(folder):
+    cut = (folder / "m.bwn").read_bytes()
+    (folder / "cut.bwn").write_bytes(cut[: len(cut) // 2])
+    for model in ("cut.bwn", "bad.png", "none.bwn", "images"):
+        result = infer(folder, "images", model=model)
+        assert (result.exit_code, len(result.stderr.splitlines())) == (3, 1), (model, result.output)
+        assert result.stderr.startswith("Error: ")
+
+
+def test_two_forms_at_once_are_wrong_usage(folder):
+    assert infer(folder, "images", "--json", "--csv").exit_code == 2
+
+
+def test_reading_stays_one_batch_ahead(folder):
+    class Model:
+        packed = packed()
+
+        def run(self, x):
+            sizes.append(len(x))
+            return np.zeros((len(x), 2), np.float32)
+
+    sizes, taken = [], []
+
+    def paths():
+        while True:
+            taken.append(None)
+            yield folder / "images" / "a.png"
+
+    found = results(Model(), paths(), top=1, batch_size=8, limit=None)
+    next(found)
+    assert len(taken) == 1
+    for _ in range(20):
+        _, best = next(found)
+        assert not isinstance(best, DataError)
+    assert sizes == [1, 8, 8, 8]
+    assert len(taken) == 25
