@@ -4,6 +4,9 @@ VENV ?= .venv
 DATA ?= mnist
 OUT ?= runs/mnist
 
+# Threads of torch that spin while they wait make training ten times slower on a busy machine.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 BIN := $(VENV)/bin
 # Made when the environment is complete; older than these two files, it is brought up to date.
 READY := $(VENV)/.ready

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 
-# Before numpy, torch or onnxruntime is imported: their pools would fight over a small machine's cores.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before numpy, torch or onnxruntime is imported: threads that spin while they wait fight over a small machine's cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np

@@ -50,7 +50,7 @@ def contents(wheel: Path) -> dict[str, int]:
 
 
 def build(folder: Path) -> tuple[Path, Path]:
-    """(sdist, wheel made of it), after comparing the wheel with the tree and with a wheel made straight from the tree."""
+    """(sdist, wheel made of it); the wheel is compared with the tree, and with one made straight from the tree."""
     shutil.rmtree(ROOT / "build", ignore_errors=True)  # setuptools would pack stale files that lie there
     run(sys.executable, "-m", "build", "--outdir", folder / "made", cwd=ROOT)
     run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "direct", cwd=ROOT)
@@ -80,7 +80,7 @@ def main() -> None:
         away.mkdir()
         for script in ("smoke.py", "probe.py"):
             shutil.copy(HERE / script, away)
-        run(python, "-I", away / "smoke.py", cwd=away)
+        run(python, "-I", away / "smoke.py", "--bare", cwd=away)
         if arguments.keep:
             arguments.keep.mkdir(parents=True, exist_ok=True)
             for made in (sdist, wheel):

@@ -1,0 +1,91 @@
+"""What the documents name is there: commands, options and choices, make's targets, files, the Python names."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+import bwn
+from bwn.cli.main import bwn as group
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`([^`\n]+)`")
+FILE = re.compile(r"(?:benchmarks|bwn|cli|docs|kernels|tests|typings)/[\w./-]*|\w+\.(?:toml|txt)|[A-Z]+\.md")
+
+
+def text(document: Path) -> str:
+    return document.read_text(encoding="utf-8")
+
+
+def snippets(document: Path) -> list[str]:
+    """Lines of the code blocks without a language, and what stands between backquotes elsewhere."""
+    whole = text(document)
+    lines = [line for language, body in BLOCK.findall(whole) if not language for line in body.splitlines()]
+    return lines + CODE.findall(BLOCK.sub("", whole))
+
+
+def complaint(line: str) -> str | None:
+    """Why a command line starting with `bwn` is not one of ours; files need not exist."""
+    words = shlex.split(line.split("#")[0])[1:]
+    context = click.Context(group)
+    if words[:1] == ["--version"]:
+        return None
+    command = group.get_command(context, words[0])
+    if command is None:
+        return f"no command {words[0]}"
+    try:
+        values, _, _ = command.make_parser(click.Context(command)).parse_args(words[1:])
+        for parameter in command.params:
+            if isinstance(parameter.type, click.Choice) and isinstance(values.get(str(parameter.name)), str):
+                parameter.type.convert(values[str(parameter.name)], parameter, None)
+    except click.UsageError as error:
+        return error.format_message()
+    return None
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_line_is_understood(document: Path) -> None:
+    lines = [line for line in snippets(document) if re.match(r"bwn [a-z-]", line)]
+    assert [(line, why) for line in lines if (why := complaint(line))] == []
+
+
+@pytest.mark.parametrize("line", ["bwn fly", "bwn train --no-such-option 3", "bwn train --scheme none-such"])
+def test_a_wrong_command_line_is_caught(line: str) -> None:
+    assert complaint(line)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_target_exists(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", text(ROOT / "Makefile"), re.MULTILINE))
+    named = {line.split()[1] for line in snippets(document) if re.match(r"make [a-z]", line)}
+    assert named <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_named_is_there(document: Path) -> None:
+    named = {code for code in CODE.findall(BLOCK.sub("", text(document))) if FILE.fullmatch(code)}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_the_readme_starts_with_the_two_commands() -> None:
+    assert [body.strip() for _, body in BLOCK.findall(text(ROOT / "README.md"))[:2]] == ["make demo", "make test"]
+
+
+def test_the_readme_lists_every_command() -> None:
+    listed = re.findall(r"^\| `bwn (\w+)` \|", text(ROOT / "README.md"), re.MULTILINE)
+    assert sorted(listed) == sorted(group.list_commands(click.Context(group)))
+
+
+def test_the_python_names_of_the_readme_exist() -> None:
+    (code,) = [body for language, body in BLOCK.findall(text(ROOT / "README.md")) if language == "python"]
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            owner = {"bwn": bwn, "model": bwn.Model}.get(node.value.id)
+            assert owner is None or hasattr(owner, node.attr), f"{node.value.id}.{node.attr}"
