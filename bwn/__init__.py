@@ -1,1 +1,37 @@
-"""bwn: train, pack, verify and run image classifiers with one-bit weights on the CPU."""
+"""bwn: train, pack, verify and run image classifiers with one-bit weights on the CPU.
+
+    import bwn
+    model = bwn.load("model.bwn")
+    scores = model.run(x)
+
+Names are loaded when first used, so that `import bwn` is quick and brings in neither torch nor onnx.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from bwn.errors import BwnError
+
+if TYPE_CHECKING:
+    from bwn.model import Model, load
+    from bwn.pack import pack
+    from bwn.train.export import export_onnx
+    from bwn.verify import verify
+
+__all__ = ["BwnError", "Model", "export_onnx", "load", "pack", "verify"]
+
+_HOMES = {
+    "Model": "bwn.model",
+    "load": "bwn.model",
+    "pack": "bwn.pack",
+    "export_onnx": "bwn.train",
+    "verify": "bwn.verify",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bwn' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -47,17 +47,20 @@ class Builder:
         name, pad = self._name("conv"), size // 2
         self.nodes.append(
             Conv(
-                input=source or self.last, output=name, kernel=(size, size), stride=(stride, stride),
-                pads=(pad, pad, pad, pad), low=0.0 if relu else None, activations="binary" if signs else "float32",
+                input=source or self.last,
+                output=name,
+                kernel=(size, size),
+                stride=(stride, stride),
+                pads=(pad, pad, pad, pad),
+                low=0.0 if relu else None,
+                activations="binary" if signs else "float32",
                 **self._weights(name, (outputs, inputs, size, size), binary),
             )  # fmt: skip
         )
         self.last = name
         return name
 
-    def dense(
-        self, inputs: int, outputs: int, *, relu: bool = True, binary: bool = True, signs: bool = False
-    ) -> None:
+    def dense(self, inputs: int, outputs: int, *, relu: bool = True, binary: bool = True, signs: bool = False) -> None:
         """A fully connected layer."""
         name = self._name("dense")
         node = Dense(

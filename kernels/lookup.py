@@ -56,6 +56,7 @@ MOST_WORDS = 2
 WIDER = {types.float32: types.float32, types.int16: types.int32, types.int8: types.int16}
 """The totals' element for each element of the sums."""
 
+
 def scratch_bytes(outputs: int, depth: int) -> int:
     """Scratch that one part of a lookup product needs: the tables of two words and up to 128 bytes of totals a row."""
     return MOST_WORDS * WORD_BYTES + outputs * 2 * VECTOR_BYTES

@@ -19,7 +19,7 @@ from bwn.kernels.cpu import CHANNELS
 from bwn.kernels.finish import LANES, PRODUCT_COUNT, clear_margins, finish, steps_at
 from bwn.kernels.lookup import no_sums
 from bwn.kernels.memory import fields, get_i64
-from bwn.kernels.vectors import F32, VECTOR_BYTES, Codegen, at, fma_value, llvm_type, load, splat_value, store
+from bwn.kernels.vectors import F32, VECTOR_BYTES, Codegen, at, fma_value, llvm_type, load, splat_value
 
 
 def scratch_bytes(outputs: int, depth: int) -> int:

@@ -120,9 +120,7 @@ KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*PRODUCTS, *OTH
 def fitting(activations: Element, weights: str, depth: int) -> list[Product]:
     """The products that compute this exactly, in the order of the list."""
     return [
-        row
-        for row in PRODUCTS
-        if row.activations == activations and row.weights == weights and depth <= row.most_depth
+        row for row in PRODUCTS if row.activations == activations and row.weights == weights and depth <= row.most_depth
     ]
 
 

@@ -1,0 +1,204 @@
+"""The planned kernels against the plain reference, node by node, over shapes, layouts, batches and threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bwn.check import check
+from bwn.execute import Runner
+from bwn.graph import Add, Affine, AnyNode, Array, Clamp, Conv, Dense, Flatten, Graph, Pool, Sign, Softmax, Topology
+from bwn.kernels import bits
+from bwn.networks import NETWORKS
+from bwn.plan import make_plan
+from bwn.reference import evaluate_node
+from bwn.tolerance import in_tolerances, tolerance
+
+
+def graph_of(shape: tuple[int, ...], *nodes: AnyNode, **tensors: Array) -> Graph:
+    topology = Topology(input="x", input_shape=shape, output=nodes[-1].output, nodes=nodes)
+    graph = Graph(topology=topology, tensors=tensors)
+    check(graph)
+    return graph
+
+
+def agree(graph: Graph, batch: int, threads: tuple[int, ...] = (1, 2, 3), seed: int = 0) -> None:
+    """Every tensor of a plan that keeps all is right, and plans that reuse memory give the same output, twice."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((batch, *graph.topology.input_shape)).astype(np.float32)
+    plan = make_plan(graph, batch, 1, keep_all=True)
+    scores = Runner(plan).run(x)
+    made = {name: plan.tensor(name) for name in plan.tensors}
+    assert np.array_equal(made[graph.topology.input], x)
+    for node in graph.nodes:
+        inputs = [made[name] for name in node.inputs]
+        expected = evaluate_node(graph, node, inputs)
+        far = in_tolerances(made[node.output], expected, tolerance(graph, node, inputs))
+        assert far <= 1, f"{node}: {far} tolerances away"
+    assert np.array_equal(scores, made[graph.topology.output])
+    for count in threads:
+        runner = Runner(make_plan(graph, batch, count))
+        for _ in range(2):  # a second run meets what the first left in memory
+            assert np.array_equal(runner.run(x), scores), f"{count} threads differ"
+
+
+def conv_graph(shape: tuple[int, int, int], outputs: int, *, binary: bool, mode: str, seed: int = 0, **attributes):
+    rng = np.random.default_rng(seed)
+    groups = attributes.get("groups", 1)
+    kernel = attributes["kernel"]
+    weights = rng.standard_normal((outputs, shape[0] // groups, *kernel)).astype(np.float32)
+    if binary:
+        order = weights.transpose(0, 2, 3, 1).reshape(outputs, -1)
+        weights = bits.pack(order)
+    nodes: list[AnyNode] = [Sign(input="x", output="s")] if mode == "binary" else []
+    nodes.append(
+        Conv(input=nodes[-1].output if nodes else "x", output="y", weight="w", scale="a", bias="b", low=-3.0,
+             activations=mode, **attributes)
+    )  # fmt: skip
+    scale, bias = rng.normal(0, 1, outputs).astype(np.float32), rng.normal(0, 1, outputs).astype(np.float32)
+    return graph_of(shape, *nodes, w=weights, a=scale, b=bias)
+
+
+SHAPES = [
+    ((3, 9, 11), 5, {"kernel": (3, 3), "pads": (1, 1, 1, 1)}),
+    ((4, 8, 8), 8, {"kernel": (1, 1)}),
+    ((5, 7, 6), 3, {"kernel": (3, 2), "pads": (0, 1, 2, 1)}),
+    ((2, 10, 9), 9, {"kernel": (3, 3), "stride": (2, 2), "pads": (1, 1, 1, 1)}),
+    ((2, 11, 10), 4, {"kernel": (5, 4), "stride": (3, 2), "pads": (2, 0, 1, 3), "dilation": (1, 2)}),
+    ((4, 9, 9), 6, {"kernel": (3, 3), "pads": (2, 2, 2, 2), "dilation": (2, 2), "groups": 2}),
+    ((6, 8, 7), 6, {"kernel": (3, 3), "stride": (2, 1), "pads": (1, 1, 1, 1), "groups": 6}),
+    ((3, 4, 4), 70, {"kernel": (4, 4)}),
+    ((3, 2, 2), 4, {"kernel": (2, 2), "stride": (2, 2)}),
+    ((65, 3, 3), 17, {"kernel": (3, 3), "pads": (1, 1, 1, 1)}),
+    ((1, 1, 40), 3, {"kernel": (1, 3), "pads": (0, 1, 0, 1)}),
+    ((2, 7, 7), 3, {"kernel": (1, 1), "stride": (2, 2)}),
+    ((2, 5, 5), 3, {"kernel": (2, 2), "stride": (3, 3)}),
+]
+
+
+@pytest.mark.parametrize(("shape", "outputs", "attributes"), SHAPES, ids=str)
+@pytest.mark.parametrize(("binary", "mode"), [(False, "float32"), (True, "float32"), (True, "int8"), (True, "binary")])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_convolutions(shape, outputs, attributes, binary, mode, batch) -> None:
+    agree(conv_graph(shape, outputs, binary=binary, mode=mode, **attributes), batch)
+
+
+@pytest.mark.parametrize(("depth", "outputs"), [(1, 1), (63, 5), (64, 8), (65, 9), (784, 33), (1000, 10)])
+@pytest.mark.parametrize(("binary", "mode"), [(False, "float32"), (True, "float32"), (True, "int8"), (True, "binary")])
+@pytest.mark.parametrize("batch", [1, 2, 16, 35])
+def test_fully_connected(depth, outputs, binary, mode, batch) -> None:
+    rng = np.random.default_rng(depth)
+    weights = rng.standard_normal((outputs, depth)).astype(np.float32)
+    nodes: list[AnyNode] = [Sign(input="x", output="s")] if mode == "binary" else []
+    last = nodes[-1].output if nodes else "x"
+    nodes.append(Dense(input=last, output="y", weight="w", bias="b", high=4.0, activations=mode))
+    agree(
+        graph_of((depth,), *nodes, w=bits.pack(weights) if binary else weights, b=np.ones(outputs, np.float32)), batch
+    )
+
+
+def test_fixed_quantization_step() -> None:
+    words = bits.pack(np.random.default_rng(0).standard_normal((7, 90)))
+    node = Dense(input="x", output="y", weight="w", activations="int8", step=0.011)
+    agree(graph_of((90,), node, w=words), 5)
+
+
+@pytest.mark.parametrize("kind", ["max", "average"])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 7, 9), (1, 3, 3)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads"),
+    [((2, 2), (2, 2), (0, 0, 0, 0)), ((3, 3), (2, 2), (1, 1, 1, 1)), ((3, 2), (1, 3), (0, 1, 2, 0)), ((3, 3), (1, 1), (0, 0, 0, 0))],
+)  # fmt: skip
+@pytest.mark.parametrize("count_pads", [False, True])
+def test_pooling(kind, shape, kernel, stride, pads, count_pads) -> None:
+    node = Pool(input="x", output="y", kind=kind, kernel=kernel, stride=stride, pads=pads, count_pads=count_pads)
+    agree(graph_of(shape, node), 2)
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 7), (33,)])
+@pytest.mark.parametrize("batch", [1, 4, 17])
+def test_elementwise_chain(shape, batch) -> None:
+    rng = np.random.default_rng(1)
+    channels = shape[0]
+    nodes = (
+        Affine(input="x", output="a", scale="s", bias="b"),
+        Clamp(input="a", output="c", low=0.25, high=1.5),
+        Add(input="c", other="x", output="d"),
+        Sign(input="d", output="e"),
+        Add(input="e", other="a", output="f"),
+    )
+    scale, bias = rng.normal(0, 1, channels).astype(np.float32), rng.normal(0, 1, channels).astype(np.float32)
+    agree(graph_of(shape, *nodes, s=scale, b=bias), batch)
+
+
+@pytest.mark.parametrize("batch", [1, 20])
+def test_softmax(batch) -> None:
+    agree(graph_of((11,), Softmax(input="x", output="y")), batch)
+
+
+def test_signs_pass_through_pooling_and_flattening() -> None:
+    rng = np.random.default_rng(2)
+    nodes = (
+        Sign(input="x", output="s"),
+        Pool(input="s", output="p", kind="max", kernel=(3, 3), stride=(2, 2), pads=(1, 1, 1, 1)),
+        Conv(input="p", output="c", weight="w", kernel=(3, 3), pads=(1, 1, 1, 1), activations="binary"),
+        Sign(input="c", output="t"),
+        Flatten(input="t", output="f"),
+        Dense(input="f", output="y", weight="v", activations="binary"),
+    )
+    tensors = {"w": bits.pack(rng.standard_normal((6, 45))), "v": bits.pack(rng.standard_normal((3, 96)))}
+    graph = graph_of((5, 8, 8), *nodes, **tensors)
+    for batch in (1, 20):
+        agree(graph, batch)
+
+
+def test_residual_of_a_padded_strided_network() -> None:
+    rng = np.random.default_rng(3)
+    nodes = (
+        Conv(input="x", output="a", weight="w", kernel=(3, 3), pads=(1, 1, 1, 1), low=0.0),
+        Conv(input="a", output="b", weight="v", kernel=(5, 5), pads=(2, 2, 2, 2)),
+        Add(input="b", other="a", output="c"),
+        Conv(input="c", output="d", weight="v", kernel=(5, 5), stride=(2, 2), pads=(2, 2, 2, 2)),
+        Conv(input="c", output="e", weight="u", kernel=(1, 1), stride=(2, 2)),
+        Add(input="d", other="e", output="f"),
+    )
+    tensors = {
+        "w": bits.pack(rng.standard_normal((6, 27))),
+        "v": bits.pack(rng.standard_normal((6, 150))),
+        "u": rng.standard_normal((6, 6, 1, 1)).astype(np.float32),
+    }
+    for batch in (1, 3):
+        agree(graph_of((3, 10, 9), *nodes, **tensors), batch)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_random_chains_of_convolutions(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    nodes: list[AnyNode] = []
+    tensors: dict[str, Array] = {}
+    channels, height, width = (int(size) for size in (rng.integers(1, 7), *rng.integers(7, 13, 2)))
+    shape = (channels, height, width)
+    for index in range(int(rng.integers(1, 4))):
+        outputs, size = int(rng.integers(1, 10)), int(rng.integers(1, 4))
+        pads = (size // 2, (size - 1) // 2, int(rng.integers(0, size)), size // 2)
+        stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+        tensors[f"w{index}"] = bits.pack(rng.standard_normal((outputs, channels * size * size)))
+        nodes.append(
+            Conv(input=nodes[-1].output if nodes else "x", output=f"t{index}", weight=f"w{index}", kernel=(size, size),
+                 pads=pads, stride=stride, activations="int8" if rng.integers(2) else "float32")
+        )  # fmt: skip
+        channels = outputs
+    agree(graph_of(shape, *nodes, **tensors), int(rng.integers(1, 4)), (2,), seed)
+
+
+@pytest.mark.parametrize("name", ["mlp", "vgg", "vgg-sign"])
+def test_built_in_networks(name: str) -> None:
+    agree(NETWORKS[name](0).graph, 2, (2,))
+
+
+def test_memory_is_reused() -> None:
+    graph = NETWORKS["vgg"](0).graph
+    assert make_plan(graph, 1, 1).bytes * 2 < make_plan(graph, 1, 1, keep_all=True).bytes

@@ -1,0 +1,72 @@
+"""Compiled kernels are kept on disk, and never outlive the source that made them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bwn.kernels
+from bwn.kernels import compiler
+
+SCRIPT = """
+import importlib.util, sys, pathlib
+folder = pathlib.Path(sys.argv[1])
+spec = importlib.util.spec_from_file_location("bwn.kernels", folder / "__init__.py", submodule_search_locations=[str(folder)])
+import bwn
+module = importlib.util.module_from_spec(spec)
+sys.modules["bwn.kernels"] = module
+spec.loader.exec_module(module)
+import numpy as np
+from bwn.kernels import maps, registry
+assert maps.__file__.startswith(str(folder))
+kernel = registry.ADD
+a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
+values = dict.fromkeys(kernel.fields, 0)
+values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data, mask=mask.ctypes.data)
+values |= dict(images=1, channels=1, positions=16, out_plane=16, x_plane=16, other_plane=16)
+kernel.entry()(kernel.block(**values).ctypes.data, 0, 1, 0)
+print(out[0], sum(kernel.entry().stats.cache_hits.values()))
+"""
+
+
+def answer(kernels: Path, cache: Path) -> tuple[float, int]:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(kernels)],
+        env={**os.environ, "BWN_CACHE_DIR": str(cache)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    value, hits = done.stdout.split()
+    return float(value), int(hits)
+
+
+def test_an_edited_helper_is_seen(tmp_path: Path) -> None:
+    kernels, cache = tmp_path / "kernels", tmp_path / "cache"
+    shutil.copytree(Path(bwn.kernels.__file__).parent, kernels, ignore=shutil.ignore_patterns("__pycache__"))
+    assert answer(kernels, cache) == (2.0, 0)
+    assert answer(kernels, cache) == (2.0, 1)
+    vectors = kernels / "vectors.py"
+    # The helper lies in another file than the kernel: numba alone would not notice.
+    text = vectors.read_text()
+    changed = text.replace("builder.fadd(a, b)", "builder.fsub(a, b)")
+    assert changed != text
+    vectors.write_text(changed)
+    assert answer(kernels, cache) == (0.0, 0)
+
+
+def test_an_unwritable_cache_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler.cache_folder.cache_clear()
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("BWN_CACHE_DIR", str(blocked))
+    folder = compiler.cache_folder()
+    assert folder.is_dir()
+    assert os.access(folder, os.W_OK)
+    compiler.cache_folder.cache_clear()

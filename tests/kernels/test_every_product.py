@@ -1,0 +1,163 @@
+"""Every product of the registry against the plain reference, over sizes around every edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from bwn.kernels import bits
+from bwn.kernels.registry import PRODUCTS, Product, select
+
+EPSILON = np.finfo(np.float32).eps
+DTYPES = {"f32": np.float32, "i8": np.int8, "s1": np.int8}
+
+
+@dataclass
+class Case:
+    depth: int
+    outputs: int
+    positions: int
+    images: int = 1
+    groups: int = 1
+    lead: int = 0
+    extreme: bool = False
+    epilogue: bool = False
+    per_lane: bool = False
+    poison: bool = False
+
+    def __str__(self) -> str:
+        return "-".join(f"{key[0]}{int(value)}" for key, value in vars(self).items() if value)
+
+
+def activations(row: Product, rng: np.random.Generator, shape: tuple[int, ...], extreme: bool) -> np.ndarray:
+    if row.activations == "f32":
+        return rng.standard_normal(shape).astype(np.float32)
+    top = 127 if row.activations == "i8" else 1
+    return (np.full(shape, top) if extreme else rng.integers(-top, top + 1, shape)).astype(np.int8)
+
+
+def run(row: Product, case: Case, parts: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Planes written, expected values, and the mask of positions that are values."""
+    rng = np.random.default_rng([case.depth, case.outputs, case.positions])
+    padded = -(-case.positions // 16) * 16
+    # Each input k of a group has a row of its own, at no aligned place.
+    step = padded + 64 + 1
+    x = activations(row, rng, (case.images, case.groups, case.depth, step), case.extreme)
+    if case.poison:
+        x[..., 1] = np.nan
+    room = np.concatenate([np.zeros(3, x.dtype), x.ravel(), np.zeros(4096, x.dtype)])
+    offsets = np.arange(case.depth, dtype=np.int64) * step
+    signs = rng.integers(0, 2, (case.groups * case.outputs, case.depth)) * 2 - 1
+    signs = np.ones_like(signs) if case.extreme else signs
+    if row.weights == "b1":
+        weights, stored = signs, bits.pack(signs)
+    else:
+        weights = stored = rng.standard_normal(signs.shape).astype(np.float32)
+    channels = case.groups * case.outputs
+    mask = np.zeros(padded, np.int32)
+    mask[: case.positions] = -(rng.random(case.positions) < 0.9).astype(np.int32)
+    plane = case.lead + padded + 16
+    out = np.full((case.images, channels, plane), np.nan, np.float32)
+    one = not case.epilogue
+    scale = np.ones(channels, np.float32) if one else rng.normal(0, 1, channels).astype(np.float32)
+    bias = np.zeros(channels, np.float32) if one else rng.normal(0, 1, channels).astype(np.float32)
+    bounds = np.array([-np.inf, np.inf] if one else [-1.5, 2.5], np.float32)
+    count = padded if case.per_lane else case.images
+    steps = np.ones(count, np.float32) if one else rng.uniform(0.5, 1, count).astype(np.float32)
+    share = -(-row.scratch(case.outputs, case.depth) // 64) * 64
+    scratch = np.zeros(share * parts + 64, np.uint8)
+    block = row.block(
+        x=room.ctypes.data + 3 * x.itemsize, x_image=x[0].size, x_group=x[0, 0].size,
+        words=stored.ctypes.data, row_words=stored.shape[1], depth=case.depth, offsets=offsets.ctypes.data,
+        images=case.images, groups=case.groups, outputs=case.outputs, positions=case.positions,
+        out=out.ctypes.data, out_image=out[0].size, out_plane=plane, out_lead=case.lead, mask=mask.ctypes.data,
+        scale=scale.ctypes.data, bias=bias.ctypes.data, bounds=bounds.ctypes.data, steps=steps.ctypes.data,
+        steps_per_lane=int(case.per_lane), scratch=scratch.ctypes.data + (-scratch.ctypes.data % 64), scratch_part=share,
+    )  # fmt: skip
+    blocks = -(-case.positions // row.lanes) if row.lanes else 0
+    units = blocks * case.groups * case.images if row.lanes else channels
+    for part in range(parts):
+        row.entry()(block.ctypes.data, units * part // parts, units * (part + 1) // parts, part)
+    kind = np.float64 if row.activations == "f32" else np.int64
+    sums = np.einsum(
+        "gnk,igkp->ignp",
+        weights.reshape(case.groups, case.outputs, case.depth).astype(kind),
+        x[..., : case.positions].astype(kind),
+        optimize=True,
+    ).reshape(case.images, channels, case.positions)
+    step_of = steps[None, None, : case.positions] if case.per_lane else steps[:, None, None]
+    expected = sums * (scale[:, None].astype(np.float64) * step_of) + bias[:, None]
+    return out, np.clip(expected, *bounds), mask[: case.positions] != 0
+
+
+def check(row: Product, case: Case, parts: int = 1) -> None:
+    out, expected, mask = run(row, case, parts)
+    values = out[:, :, case.lead : case.lead + case.positions]
+    margins = np.delete(out, np.s_[case.lead : case.lead + case.positions], axis=2)
+    assert not margins.any(), f"{row.name} {case}: margins are not zero"
+    assert not values[:, :, ~mask].any(), f"{row.name} {case}: a masked position is not zero"
+    found, truth = values[:, :, mask], expected[:, :, mask]
+    if row.exact and not case.epilogue:
+        assert np.array_equal(found, truth.astype(np.float32)), f"{row.name} {case}"
+        return
+    apart = np.abs(found - truth)
+    allowed = EPSILON * (case.depth + 4) * max(1.0, np.abs(truth).max(initial=0.0))
+    assert apart.max(initial=0.0) <= allowed, (
+        f"{row.name} {case} at {np.unravel_index(apart.argmax(), apart.shape)}: {apart.max()}"
+    )
+
+
+EDGES = [
+    *(Case(depth, 5, 17) for depth in (1, 2, 3, 4, 5, 15, 16, 17, 31, 63, 64, 65, 127, 128, 129, 191, 193, 257)),
+    *(Case(70, outputs, 16) for outputs in (1, 3, 4, 7, 8, 9, 12, 15, 16, 17)),
+    *(Case(70, 4, positions) for positions in (1, 2, 15, 16, 31, 32, 33, 47, 48, 63, 64, 65, 127, 128, 130)),
+    Case(65, 3, 33, images=3, groups=2, lead=19),
+    Case(130, 9, 70, images=2, lead=5, epilogue=True),
+    Case(130, 9, 70, lead=1, epilogue=True, per_lane=True),
+    Case(4608, 2, 20),
+    Case(4608, 2, 20, extreme=True),
+]
+
+
+@pytest.mark.parametrize("row", PRODUCTS, ids=lambda row: row.name)
+@pytest.mark.parametrize("case", EDGES, ids=str)
+def test_product_equals_reference(row: Product, case: Case) -> None:
+    check(row, case)
+
+
+@pytest.mark.parametrize("row", PRODUCTS, ids=lambda row: row.name)
+def test_parts_cover_all_work(row: Product) -> None:
+    for parts in (2, 3, 5):
+        check(row, Case(100, 7, 50, images=2, groups=3, lead=3), parts)
+
+
+@pytest.mark.parametrize("row", PRODUCTS, ids=lambda row: row.name)
+def test_sizes_past_65536(row: Product) -> None:
+    check(row, Case(min(65_601, row.most_depth), 2, 3))
+    check(row, Case(5, 65_601, 2))
+    check(row, Case(5, 2, 65_601))
+
+
+@pytest.mark.parametrize("row", [row for row in PRODUCTS if row.exact], ids=lambda row: row.name)
+def test_largest_sums_do_not_overflow(row: Product) -> None:
+    # Past 2**24 / 127 the float32 output could round, so the depth stops there.
+    check(row, Case(min(row.most_depth, 2**24 // 127), 9, 3, extreme=True))
+
+
+@pytest.mark.parametrize("row", [row for row in PRODUCTS if row.activations == "f32"], ids=lambda row: row.name)
+def test_nan_stays_in_its_position(row: Product) -> None:
+    out, _, mask = run(row, Case(9, 5, 20, poison=True))
+    assert mask[1]
+    assert np.isnan(out[:, :, 1]).all()
+    assert np.isfinite(np.delete(out, 1, axis=2)).all()
+
+
+def test_selection_takes_depth_and_positions_into_account() -> None:
+    assert select("f32", "b1", 1000, 64)[0].name == "f32_b1_f32_planes_lookup"
+    assert select("f32", "b1", 1000, 1)[0].name == "f32_b1_f32_planes_single"
+    assert select("s1", "b1", 32_767, 64)[0].name == "s1_b1_f32_planes_lookup"
+    row, why = select("s1", "b1", 32_768, 64)
+    assert row.name == "s1_b1_f32_planes_xnor"
+    assert "overflow" in why
