@@ -1,0 +1,22 @@
+"""`bwn` has the names that it promises, and they stay what they are when their modules have been imported."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+
+import bwn
+
+
+@pytest.mark.parametrize("name", [name for name in bwn.__all__ if not name.startswith("__")])
+def test_a_public_name_is_callable_whatever_was_imported(name: str) -> None:
+    for module in pkgutil.iter_modules(bwn.__path__):
+        importlib.import_module(f"bwn.{module.name}")  # sets bwn.NAME to the module, also where NAME is a function
+    assert callable(getattr(bwn, name)), f"bwn.{name} is {getattr(bwn, name)}"
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="none_such"):
+        bwn.none_such  # noqa: B018
