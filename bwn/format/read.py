@@ -69,7 +69,7 @@ def recognize(data: bytes) -> None:
     if data[8 : 8 + len(start)] == start and len(data) > 8 + len(PREFIX):
         version = data[8 + len(start) :].split(b",")[0][:20].decode("ascii", "replace")
         raise FormatError(f'format version {one_line(version)}; this bwn reads version "1": install a newer bwn')
-    if data and (PREFIX.startswith(data[8:]) or len(data) < 8):
+    if len(data) > 8 and PREFIX.startswith(data[8:]):
         raise FormatError(f"truncated after {len(data)} bytes; {AGAIN}")
     raise FormatError(f"not a .bwn model; it looks like {looks_like(data[:HEAD])}; make one with bwn pack")
 

@@ -24,7 +24,7 @@ from bwn.format.header import (
     header_bytes,
     in_order,
 )
-from bwn.graph import Packed, Preprocess, Topology
+from bwn.graph import AnyNode, Packed, Preprocess, Topology
 
 
 def write(path: str | os.PathLike[str], packed: Packed) -> None:
@@ -59,8 +59,18 @@ def laid_out(packed: Packed) -> bytes:
 
 
 def text(value: object, kind: Any) -> str:
-    """Canonical JSON: no spaces, keys in the order of the schema, defaults left out, numbers of the schema's types."""
+    """Canonical JSON: no spaces, keys in the order of the schema, numbers of the schema's types, defaults left out."""
     try:
-        return msgspec.json.encode(msgspec.json.decode(msgspec.json.encode(value), type=kind)).decode()
+        value = msgspec.json.decode(msgspec.json.encode(value), type=kind)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise GraphError(f"the graph does not fit the file's schema: {error}") from None
+    if isinstance(value, Topology):
+        value = msgspec.structs.replace(value, nodes=tuple(plain(node) for node in value.nodes))
+    return msgspec.json.encode(value).decode()
+
+
+def plain(node: AnyNode) -> AnyNode:
+    """`node` with each value that equals its default replaced by it: msgspec leaves out what *is* the default."""
+    fields = msgspec.structs.fields(node)
+    values = {field.name: getattr(node, field.name) for field in fields}
+    return type(node)(**{field.name: values[field.name] for field in fields if values[field.name] != field.default})
