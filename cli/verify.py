@@ -1,0 +1,129 @@
+"""`bwn verify`: a .bwn file beside the network it was packed from."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import click
+
+from bwn.cli.common import json_option, json_text, show_progress, table, threads_option, verbose_option
+
+if TYPE_CHECKING:
+    from bwn.verify import VerifyReport
+
+DISAGREES = 1
+LISTED = 10
+
+
+@click.command(no_args_is_help=True)
+@click.argument("model", type=click.Path())
+@click.argument("reference", type=click.Path())
+@click.option(
+    "--images",
+    metavar="SOURCE",
+    help="An image, a folder of images, or a data set as in bwn train (its test split).  [default: seeded noise]",
+)
+@click.option("--samples", type=click.IntRange(1), help="At most this many inputs.  [default: all; 64 of noise]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the noise.")
+@click.option("--batch-size", type=click.IntRange(1, 4096), default=64, show_default=True, help="Inputs run at once.")
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    help="Share of equal top-1 answers asked for.  [default: 1; 0.99 with int8 activations]",
+)
+@threads_option
+@json_option
+@verbose_option
+def command(
+    model: str,
+    reference: str,
+    images: str | None,
+    samples: int | None,
+    seed: int,
+    batch_size: int,
+    min_agreement: float | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Check that MODEL, a .bwn file, computes what REFERENCE does: the .pt or .onnx file it was packed from.
+
+    Each layer is fed the model's own tensors and compared with the plain reference (float64, exact integers) and with
+    ONNX Runtime, in units of the tolerance: 1 or less is right. Then the scores of all inputs are compared with ONNX
+    Runtime. Inputs whose two best scores lie within the tolerance are ties, counted aside.
+
+    Layers with int8 activations must match the integer reference; against ONNX Runtime's floats only the top-1 answers
+    are asked for, from --min-agreement on.
+
+    The exit code is 0 if all agrees, 1 if not, 3 if a file is refused or the networks have different shapes.
+    """
+    from bwn.verify import verify
+
+    report = verify(
+        model,
+        reference,
+        images,
+        samples=samples,
+        seed=seed,
+        batch_size=batch_size,
+        threads=threads,
+        min_agreement=min_agreement,
+        progress=show_progress,
+    )
+    click.echo(json_text(report, indent=2) if as_json else text(report))
+    if not report.agrees:
+        if as_json:
+            click.echo(f"DISAGREES: {report.verdict}", err=True)
+        raise click.exceptions.Exit(DISAGREES)
+
+
+def text(report: VerifyReport) -> str:
+    """The report as a table and a few lines; the last one is the verdict."""
+    rows = [
+        (
+            layer.name,
+            layer.op,
+            layer.kind or None,
+            layer.depth or None,
+            units(layer.reference),
+            None if layer.runtime is None else units(layer.runtime) + ("" if layer.judged else " *"),
+            "ok" if layer.agrees else "DEPARTS",
+        )
+        for layer in report.layers
+    ]
+    header = ("layer", "op", "weights x activations", "K", "vs reference", "vs ONNX Runtime", "verdict")
+    lines = [table(header, rows, "<<<>>><"), "Errors in tolerances: 1 or less is right, `exact` is equal."]
+    if not all(layer.judged for layer in report.layers):
+        lines.append("* int8 rounds activations: its distance to floats is shown, not judged.")
+    lines += ["", *score_lines(report), ""]
+    return "\n".join([*lines, f"{'AGREES' if report.agrees else 'DISAGREES'}: {report.verdict}"])
+
+
+def score_lines(report: VerifyReport) -> list[str]:
+    """The end-to-end part."""
+    scores = report.scores
+    lines = [
+        f"inputs         {report.count} ({report.inputs})",
+        f"scores         largest difference {scores.difference:.3g}"
+        + ("" if scores.rounded else f", {units(scores.error)} tolerances"),
+        f"top-1          {scores.agreement:.2%} equal, ties aside",
+    ]
+    for name, numbers in (
+        ("ties", scores.ties),
+        ("ties of signs", scores.sign_ties),
+        ("departing", scores.departing),
+        ("other top-1", scores.disagreements),
+    ):
+        if numbers:
+            more = ", ..." if len(numbers) > LISTED else ""
+            lines.append(f"{name:<13}  {len(numbers)}: inputs {', '.join(map(str, numbers[:LISTED]))}{more}")
+    if scores.accuracy is not None and scores.reference_accuracy is not None:
+        lines.append(f"accuracy       {scores.accuracy:.2%}; reference {scores.reference_accuracy:.2%}")
+    return lines
+
+
+def units(error: float) -> str:
+    """An error in tolerances for people."""
+    if error == 0:
+        return "exact"
+    return "differs" if math.isinf(error) else f"{error:.3g}"

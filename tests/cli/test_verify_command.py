@@ -1,0 +1,102 @@
+"""`bwn verify`: the table, the last line, the exit code."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace
+from PIL import Image
+
+from bwn.cli.main import bwn
+from bwn.cli.verify import units
+from bwn.format import write
+from bwn.graph import Clamp, Dense, Graph, Packed, Preprocess, Topology
+from bwn.kernels import bits
+from bwn.onnx.save import save_onnx
+
+
+def network(activations="float32"):
+    rng = np.random.default_rng(8)
+    nodes = (
+        Dense(input="x", output="a", weight="w", activations=activations),
+        Clamp(input="a", output="b", low=0.0),
+        Dense(input="b", output="y", weight="v"),
+    )
+    tensors = {"w": bits.pack(rng.integers(-1, 1, (20, 16))), "v": rng.normal(size=(3, 20)).astype(np.float32)}
+    topology = Topology(input="x", input_shape=(16,), output="y", nodes=nodes)
+    preprocess = Preprocess(size=(4, 4), color="L", mean=(0.5,), std=(0.5,))
+    return Packed(graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=("a", "b", "c"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    packed = network()
+    write(str(tmp_path / "m.bwn"), packed)
+    write(str(tmp_path / "int8.bwn"), network("int8"))
+    save_onnx(packed, tmp_path / "m.onnx")
+    words = packed.graph.tensors["w"] ^ np.uint64([[4]] + [[0]] * 19)
+    wrong = replace(packed.graph, tensors={**packed.graph.tensors, "w": words})
+    write(str(tmp_path / "wrong.bwn"), replace(packed, graph=wrong))
+    for value in (0, 90, 255):
+        Image.fromarray(np.arange(value, value + 16, dtype=np.uint16).clip(0, 255).astype(np.uint8).reshape(4, 4)).save(
+            tmp_path / f"{value}.png"
+        )
+    return tmp_path
+
+
+def run(folder, model, *args, reference="m.onnx"):
+    return CliRunner().invoke(bwn, ["verify", str(folder / model), str(folder / reference), "--threads", "1", *args])
+
+
+def test_agreement(folder):
+    result = run(folder, "m.bwn")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[:2] == ["layer", "op"]
+    assert lines[2].split()[:6] == ["a", "dense", "1", "bit", "x", "float32"]
+    assert lines[-1] == "AGREES: every layer within tolerance, same top-1 on all 64 inputs"
+    assert result.stderr == ""
+
+
+def test_disagreement_names_the_layer_and_ends_with_1(folder):
+    result = run(folder, "wrong.bwn")
+    assert result.exit_code == 1
+    assert "DEPARTS" in result.stdout.splitlines()[2]
+    assert result.stdout.splitlines()[-1].startswith("DISAGREES: layer 'a' departs from ONNX Runtime by")
+    assert "departing      64: inputs 0, 1, 2" in result.stdout
+
+
+def test_images_and_samples(folder):
+    result = run(folder, "m.bwn", "--images", str(folder), "--samples", "2")
+    assert result.exit_code == 0
+    assert f"inputs         2 ({folder})" in result.stdout
+    assert "same top-1 on all 2 inputs" in run(folder, "m.bwn", "--samples", "2").stdout
+
+
+def test_json(folder):
+    result = run(folder, "wrong.bwn", "--json")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert (report["agrees"], report["first_departure"]) == (False, "a")
+    assert result.stderr.startswith("DISAGREES: layer 'a'")
+
+
+def test_int8_says_that_floats_are_not_judged(folder):
+    result = run(folder, "int8.bwn", "--min-agreement", "0.3")
+    assert result.exit_code == 0, result.output
+    assert " *  ok" in result.stdout
+    assert "shown, not judged" in result.stdout
+
+
+def test_refused_files_end_with_3(folder):
+    for model, reference in (("m.onnx", "m.onnx"), ("m.bwn", "m.bwn"), ("m.bwn", "0.png"), ("none", "m.onnx")):
+        result = run(folder, model, reference=reference)
+        assert (result.exit_code, result.stdout) == (3, ""), (model, reference)
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_units():
+    assert [units(error) for error in (0.0, 0.01234, 3e5, np.inf)] == ["exact", "0.0123", "3e+05", "differs"]
