@@ -1,0 +1,421 @@
+"""ONNX in: every supported op computes what ONNX Runtime computes, before and after the passes; the rest is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from bwn import passes
+from bwn.errors import FileError, GraphError
+from bwn.onnx import constants
+from bwn.onnx.load import from_bytes, load_onnx, load_with_margins
+from bwn.onnx.runtime import Session
+from bwn.reference import evaluate
+
+IMAGE = (4, 7, 6)
+FLAT = (6,)
+
+
+def rand(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def f32(*values):
+    return np.asarray(values[0] if len(values) == 1 else values, np.float32)
+
+
+def i64(*values):
+    return np.asarray(values, np.int64)
+
+
+def op(kind, inputs, output="y", domain="", **attributes):
+    return helper.make_node(
+        kind, inputs.split(" "), output.split(" "), name=f"{kind} of {output}", domain=domain, **attributes
+    )
+
+
+def model(*nodes, shape=IMAGE, opset=17, batch="N", output="y", kind=TensorProto.FLOAT, notes=None, **stored) -> bytes:
+    """A model from x: (batch, *shape) to `output`; `stored` are its initializers."""
+    tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in stored.items()]
+    start = helper.make_tensor_value_info("x", kind, [batch, *shape])
+    end = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
+    graph = helper.make_graph(list(nodes), "test", [start], [end], tensors)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("other", 1)])
+    made.ir_version = 8
+    helper.set_model_props(made, notes or {})
+    with contextlib.suppress(Exception):  # the illegal ones among the models below have no output shape to infer
+        made = onnx.shape_inference.infer_shapes(made)
+    made.graph.output[0].type.tensor_type.shape.SetInParent()  # the checker wants one, if only an empty one
+    return made.SerializeToString()
+
+
+BN = {"g": rand(4, seed=1), "b": rand(4, seed=2), "m": rand(4, seed=3), "v": np.abs(rand(4, seed=4)) + f32(0.1)}
+ONE, MINUS, ZERO = f32(1.0), f32(-1.0), f32(0.0)
+SIGN = {"z": ZERO, "p": ONE, "n": MINUS}
+
+GOOD = {
+    "conv": model(op("Conv", "x w"), w=rand(5, 4, 3, 3)),
+    "conv bias": model(op("Conv", "x w b", kernel_shape=[3, 2]), w=rand(5, 4, 3, 2), b=rand(5)),
+    "conv stride pads": model(op("Conv", "x w", strides=[2, 1], pads=[1, 0, 2, 1]), w=rand(5, 4, 3, 3)),
+    "conv dilation": model(op("Conv", "x w", dilations=[2, 1], pads=[2, 1, 2, 1]), w=rand(5, 4, 3, 3)),
+    "conv groups": model(op("Conv", "x w", group=2), w=rand(6, 2, 3, 3)),
+    "conv depthwise": model(op("Conv", "x w", group=4), w=rand(8, 1, 3, 3)),
+    "conv same upper": model(op("Conv", "x w", auto_pad="SAME_UPPER", strides=[2, 3]), w=rand(5, 4, 3, 4)),
+    "conv same lower": model(op("Conv", "x w", auto_pad="SAME_LOWER", strides=[2, 2]), w=rand(5, 4, 3, 4)),
+    "conv valid": model(op("Conv", "x w", auto_pad="VALID"), w=rand(5, 4, 3, 4)),
+    "gemm": model(op("Gemm", "x w b"), shape=FLAT, w=rand(6, 3), b=rand(3)),
+    "gemm no bias": model(op("Gemm", "x w", transB=1), shape=FLAT, w=rand(3, 6)),
+    "gemm alpha beta": model(op("Gemm", "x w b", transB=1, alpha=0.5, beta=3.0), shape=FLAT, w=rand(3, 6), b=rand(3)),
+    "gemm scalar bias": model(op("Gemm", "x w b", transB=1), shape=FLAT, w=rand(3, 6), b=f32(2.0)),
+    "gemm bias of two axes": model(op("Gemm", "x w b", transB=1), shape=FLAT, w=rand(3, 6), b=rand(1, 3)),
+    "matmul add": model(op("MatMul", "x w", "a"), op("Add", "a b"), shape=FLAT, w=rand(6, 3), b=rand(3)),
+    "weights used both ways": model(op("Gemm", "x w", "a", transB=1), op("Gemm", "a w"), shape=FLAT, w=rand(6, 6)),
+    "batch norm": model(op("BatchNormalization", "x g b m v", epsilon=0.01), **BN),
+    "batch norm opset 11": model(op("BatchNormalization", "x g b m v"), opset=11, **BN),
+    "batch norm of features": model(op("BatchNormalization", "x g b m v"), shape=(4,), **BN),
+    "mul": model(op("Mul", "x c"), c=rand(4, 1, 1)),
+    "mul scalar first": model(op("Mul", "c x"), c=f32(-3.0)),
+    "mul of features": model(op("Mul", "x c"), shape=FLAT, c=rand(6)),
+    "add per channel": model(op("Add", "c x"), c=rand(1, 4, 1, 1)),
+    "sub": model(op("Sub", "x c"), c=rand(4, 1, 1)),
+    "sub from": model(op("Sub", "c x"), c=rand(4, 1, 1)),
+    "div": model(op("Div", "x c"), c=f32([[[2.0]], [[-4.0]], [[0.5]], [[3.0]]])),
+    "relu": model(op("Relu", "x")),
+    "clip": model(op("Clip", "x l h"), l=f32(-0.5), h=f32(0.25)),
+    "clip low": model(op("Clip", "x l"), l=f32(-0.5)),
+    "clip high": model(helper.make_node("Clip", ["x", "", "h"], ["y"]), h=f32(0.5)),
+    "clip wide": model(op("Clip", "x l h"), l=np.finfo(np.float32).min, h=f32(0.5)),
+    "clip nothing": model(op("Clip", "x")),
+    "sign greater or equal": model(op("GreaterOrEqual", "x z", "c"), op("Where", "c p n"), **SIGN),
+    "sign less": model(op("Less", "x z", "c"), op("Where", "c n p"), **SIGN),
+    "sign mirrored": model(op("LessOrEqual", "z x", "c"), op("Where", "c p n"), **SIGN),
+    "sign mirrored greater": model(op("Greater", "z x", "c"), op("Where", "c n p"), **SIGN),
+    "sign of larq": model(op("Sign", "x", "s"), op("Add", "s c", "a"), op("Sign", "a"), c=f32(0.1)),
+    "add": model(op("Relu", "x", "r"), op("Add", "r x")),
+    "max pool": model(op("MaxPool", "x", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])),
+    "max pool ceil": model(op("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)),
+    "max pool ceil pads": model(
+        op("MaxPool", "x", kernel_shape=[2, 2], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1)
+    ),
+    "max pool ceil stride": model(op("MaxPool", "x", kernel_shape=[1, 2], strides=[3, 4], ceil_mode=1)),
+    "max pool same": model(op("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER")),
+    "average pool": model(op("AveragePool", "x", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])),
+    "average pool counted": model(
+        op("AveragePool", "x", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1], count_include_pad=1)
+    ),
+    "average pool ceil that fits": model(op("AveragePool", "x", kernel_shape=[3, 2], strides=[2, 2], ceil_mode=1)),
+    "global average": model(op("GlobalAveragePool", "x")),
+    "global max": model(op("GlobalMaxPool", "x")),
+    "mean": model(op("ReduceMean", "x", axes=[2, 3])),
+    "mean negative axes": model(op("ReduceMean", "x", axes=[-1, -2], keepdims=0)),
+    "mean opset 18": model(op("ReduceMean", "x a", keepdims=0), opset=18, a=i64(2, 3)),
+    "squeeze": model(op("GlobalAveragePool", "x", "g"), op("Squeeze", "g a"), a=i64(2, 3)),
+    "squeeze opset 11": model(op("GlobalAveragePool", "x", "g"), op("Squeeze", "g", axes=[-1, -2]), opset=11),
+    "flatten": model(op("Flatten", "x")),
+    "flatten flat": model(op("Flatten", "x", "f"), op("Flatten", "f", "g"), op("Relu", "g")),
+    "reshape -1": model(op("Reshape", "x s"), s=i64(0, -1)),
+    "reshape sizes": model(op("Reshape", "x s"), s=i64(-1, 168)),
+    "reshape to the same": model(op("Reshape", "x s", "r"), op("Relu", "r"), s=i64(0, 4, 7, 6)),
+    "reshape by shape": model(
+        op("Shape", "x", "s"),
+        op("Gather", "s i", "n"),
+        op("Unsqueeze", "n a", "u"),
+        op("Concat", "u m", "t", axis=0),
+        op("Reshape", "x t"),
+        i=np.int64(0),
+        a=i64(0),
+        m=i64(-1),
+    ),
+    "softmax": model(op("Softmax", "x"), shape=FLAT),
+    "softmax opset 11": model(op("Softmax", "x"), shape=FLAT, opset=11),
+    "identities": model(
+        op("Identity", "x", "a"), op("Dropout", "a", "b"), op("Cast", "b", "c", to=TensorProto.FLOAT), op("Relu", "c")
+    ),
+    "identity last": model(op("Relu", "x", "a"), op("Identity", "a")),
+    "weights through nodes": model(
+        op("Identity", "w", "w1"),
+        op("Transpose", "w1", "w2", perm=[1, 0]),
+        op("Sign", "w2", "w3"),
+        op("Mul", "w3 a", "w4"),
+        op("Gemm", "x w4", transB=1),
+        shape=FLAT,
+        w=rand(6, 3),
+        a=rand(3, 1),
+    ),
+    "weights by comparison": model(
+        op("GreaterOrEqual", "w z", "c"), op("Where", "c p n", "v"), op("Conv", "x v"), w=rand(5, 4, 2, 2), **SIGN
+    ),
+    "weights of a constant node": model(
+        helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(rand(6, 3))),
+        op("MatMul", "x w"),
+        shape=FLAT,
+    ),
+    "clip by constant nodes": model(helper.make_node("Constant", [], ["l"], value_float=0.25), op("Clip", "x l")),
+    "opset newest": model(op("Relu", "x"), opset=onnx.defs.onnx_opset_version() - 4),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_computes_what_onnx_runtime_does(name):
+    data = GOOD[name]
+    graph = from_bytes(data)[0].graph
+    x = rand(3, *graph.topology.input_shape, seed=7)
+    x.reshape(3, -1)[:, 1] = 0  # signs and clamps at zero
+    session = Session(data)
+    wanted = session.run(x)
+    for made in (graph, passes.run(graph)):
+        tensors = evaluate(made, x)
+        np.testing.assert_allclose(tensors[made.topology.output], wanted, rtol=1e-5, atol=1e-5)
+        inner = session.tensors(x, [node.output for node in made.nodes])
+        for tensor, array in inner.items():
+            np.testing.assert_allclose(tensors[tensor], array, rtol=1e-5, atol=1e-5, err_msg=tensor)
+
+
+REFUSED = {
+    "unknown op": (
+        model(op("Sigmoid", "x")),
+        "Sigmoid node 'Sigmoid of y': Sigmoid is not supported; supported: Add, Av",
+    ),
+    "another domain": (model(op("Conv", "x", domain="other")), "other::Conv is not supported"),
+    "control flow": (
+        model(
+            helper.make_node(
+                "If",
+                ["c"],
+                ["y"],
+                then_branch=helper.make_graph([], "t", [], []),
+                else_branch=helper.make_graph([], "e", [], []),
+            ),
+            c=np.asarray(True),
+        ),
+        "",
+    ),
+    "1-D convolution": (model(op("Conv", "x w"), shape=(4, 7), w=rand(5, 4, 3)), "3 axes"),
+    "1-D weights": (model(op("Conv", "x w"), w=rand(5, 4, 3)), "1-D convolution"),
+    "3-D weights": (model(op("Conv", "x w"), w=rand(5, 4, 3, 3, 3)), "weights have 5 axes"),
+    "computed weights": (model(op("Conv", "x x")), "'x' is computed from the network's input, expected a constant"),
+    "constant input": (model(op("Conv", "w w"), w=rand(4, 4, 3, 3)), "is a constant, expected a tensor that depends"),
+    "kernel_shape differs": (
+        model(op("Conv", "x w", kernel_shape=[2, 2]), w=rand(5, 4, 3, 3)),
+        "its weights say (3, 3)",
+    ),
+    "float64 weights": (model(op("Conv", "x w"), w=rand(5, 4, 3, 3).astype(np.float64)), "float64, expected float32"),
+    "wrong channels": (model(op("Conv", "x w"), w=rand(5, 3, 3, 3)), "expected float32 (5, 4, 3, 3)"),
+    "wrong bias": (model(op("Conv", "x w b"), w=rand(5, 4, 3, 3), b=rand(4)), "expected (5,)"),
+    "pads larger than the window": (model(op("Conv", "x w", pads=[1, 1, 1, 1]), w=rand(5, 4, 1, 1)), "pads are"),
+    "gemm transposed input": (model(op("Gemm", "x w", transA=1), shape=FLAT, w=rand(6, 3)), "transA = 1"),
+    "gemm of images": (model(op("Gemm", "x w"), w=rand(6, 3)), "expected (features,)"),
+    "matmul of three axes": (model(op("MatMul", "x w"), shape=FLAT, w=rand(2, 6, 3)), "expected two axes"),
+    "training batch norm": (
+        model(helper.make_node("BatchNormalization", ["x", *"gbmv"], ["y", "q", "r"], training_mode=1), **BN),
+        "training mode",
+    ),
+    "negative variance": (model(op("BatchNormalization", "x g b m v"), **{**BN, "v": -BN["v"]}), "not finite"),
+    "per pixel": (model(op("Add", "x c"), c=rand(1, 7, 6)), "expected one number, or one a channel"),
+    "per column": (model(op("Mul", "x c"), c=rand(6)), "expected one number, or one a channel"),
+    "per example": (model(op("Mul", "x c"), c=rand(3, 1, 1, 1)), "expected one number, or one a channel"),
+    "mul of activations": (model(op("Relu", "x", "r"), op("Mul", "r x")), "of two activations is not supported"),
+    "div by activations": (model(op("Div", "c x"), c=f32(1.0)), "divides a constant by an activation"),
+    "div by 0": (model(op("Div", "x c"), c=f32(0.0)), "divides by 0"),
+    "clip NaN": (model(op("Clip", "x l"), l=f32(np.nan)), "low is nan"),
+    "clip crossed": (model(op("Clip", "x l h"), l=f32(1.0), h=f32(0.0)), "low 1.0 is above high 0.0"),
+    "clip per channel": (model(op("Clip", "x l"), l=rand(4)), "expected one number"),
+    "plain sign": (model(op("Sign", "x", "s"), op("Relu", "s")), "ONNX Sign gives 0 at 0, which one bit cannot hold"),
+    "plain sign as output": (model(op("Sign", "x")), "output 'y': ONNX Sign gives 0 at 0"),
+    "sign plus 1": (
+        model(op("Sign", "x", "s"), op("Add", "s c", "a"), op("Sign", "a"), c=f32(1.0)),
+        "ONNX Sign gives 0",
+    ),
+    "sign raised alone": (model(op("Sign", "x", "s"), op("Add", "s c"), c=f32(0.1)), "read only by another Sign"),
+    "sign of strictly greater": (
+        model(op("Greater", "x z", "c"), op("Where", "c p n"), **SIGN),
+        "puts 0 on the side of -1; bwn has sign(0) = +1",
+    ),
+    "sign of less or equal": (model(op("LessOrEqual", "x z", "c"), op("Where", "c n p"), **SIGN), "the side of -1"),
+    "compared with 1": (model(op("GreaterOrEqual", "x p", "c"), op("Where", "c p n"), **SIGN), "other than 0"),
+    "where of other values": (
+        model(op("GreaterOrEqual", "x z", "c"), op("Where", "c p z"), **SIGN),
+        "only with the values 1 where x >= 0",
+    ),
+    "where the wrong way": (model(op("Less", "x z", "c"), op("Where", "c p n"), **SIGN), "only with the values 1"),
+    "comparison to a number": (
+        model(op("GreaterOrEqual", "x z", "c"), op("Cast", "c", to=TensorProto.FLOAT), **SIGN),
+        "a comparison is read only as the condition",
+    ),
+    "dilated pool": (model(op("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2])), "dilations"),
+    "average pool ceil": (
+        model(op("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)),
+        "ceil_mode = 1 is not supported",
+    ),
+    "1-D pool": (model(op("MaxPool", "x", kernel_shape=[2]), shape=(4, 7)), "3 axes"),
+    "pool stride 0": (
+        model(op("MaxPool", "x", kernel_shape=[2, 2], strides=[0, 1], ceil_mode=1)),
+        "expected each at least",
+    ),
+    "mean of channels": (model(op("ReduceMean", "x", axes=[1])), "only the mean over height and width"),
+    "mean of all": (model(op("ReduceMean", "x")), "axes are None"),
+    "flatten of the batch": (model(op("Flatten", "x", axis=0)), "only axis 1"),
+    "reshape of the batch": (model(op("Reshape", "x s"), s=i64(-1, 42)), "only (N, all the rest) is supported"),
+    "reshape to one": (model(op("Reshape", "x s"), s=i64(1, -1)), "to [1, -1] of ('N', 4, 7, 6)"),
+    "reshape to images": (model(op("Reshape", "x s"), shape=(6,), s=i64(-1, 3, 2, 1)), "only (N, all the rest)"),
+    "squeeze of the batch": (model(op("Squeeze", "x a"), a=i64(0)), "only (N, C, 1, 1) to (N, C)"),
+    "softmax of channels": (model(op("Softmax", "x", axis=1)), "only the last axis"),
+    "cast to double": (model(op("Cast", "x", to=TensorProto.DOUBLE)), "to another type"),
+    "dropout that drops": (model(op("Dropout", "x r t"), r=f32(0.5), t=np.asarray(True)), "training mode"),
+    "fixed batch": (model(op("Relu", "x"), batch=1), "a fixed batch of 1; export with a dynamic first axis"),
+    "dynamic height": (model(op("Relu", "x"), shape=(3, "H", 8)), "only the batch may be dynamic"),
+    "size 0": (model(op("Relu", "x"), shape=(3, 0, 8)), "shape is (3, 0, 8)"),
+    "float16 input": (model(op("Relu", "x"), kind=TensorProto.FLOAT16), "is not float32"),
+    "old opset": (model(op("Relu", "x"), opset=9), "opset 9; opsets 11 to"),
+    "no activation": (model(op("Relu", "c"), c=f32(1.0)), "is a constant"),
+    "output is the input": (model(op("Relu", "x", "a"), output="x"), "no node makes the output 'x'"),
+    "huge gather": (
+        model(
+            op("Gather", "w i", "g"), op("Add", "x g"), w=np.zeros((1, 70_000), np.float32), i=np.zeros(5000, np.int64)
+        ),
+        "makes a constant of 350000000 elements",
+    ),
+    "huge broadcast": (
+        model(
+            op("Add", "a b", "c"), op("Add", "x c"), a=np.zeros((20_000, 1), np.float32), b=np.zeros(20_000, np.float32)
+        ),
+        "makes a constant of 400000000 elements",
+    ),
+    "constants that do not fit": (
+        model(op("Add", "a b", "c"), op("Add", "x c"), a=rand(3), b=rand(4)),
+        "cannot be computed",
+    ),
+    "preprocess that does not fit": (
+        model(
+            op("Relu", "x"),
+            notes={
+                "bwn.preprocess": json.dumps(
+                    {"size": [7, 6], "resize": "crop", "color": "RGB", "mean": [0, 0, 0], "std": [1, 1, 1]}
+                )
+            },
+        ),
+        "makes (3, 7, 6) of an image",
+    ),
+    "metadata of another kind": (model(op("Relu", "x"), notes={"bwn.classes": "{}"}), "metadata 'bwn.classes' cannot"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_one_line(name, tmp_path):
+    data, message = REFUSED[name]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data)
+    with pytest.raises(FileError) as caught:
+        load_onnx(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def changed(data: bytes, change) -> bytes:
+    made = onnx.load_model_from_string(data)
+    change(made)
+    return made.SerializeToString()
+
+
+def external(made):
+    tensor = made.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    tensor.ClearField("raw_data")
+
+
+def test_data_in_another_file_are_not_read():
+    data = changed(GOOD["conv"], external)
+    with pytest.raises(GraphError, match="tensor 'w': its data are in another file"):
+        from_bytes(data)
+
+
+def test_data_in_another_file_are_not_read_in_a_constant_node():
+    def change(made):
+        tensor = made.graph.node[0].attribute[0].t
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="/etc/passwd")
+
+    with pytest.raises(FileError):
+        from_bytes(changed(GOOD["weights of a constant node"], change))
+    tensor = onnx.TensorProto(name="t", data_location=TensorProto.EXTERNAL)
+    with pytest.raises(GraphError, match="in another file"):
+        constants.to_array(tensor)
+
+
+def test_two_inputs_and_two_outputs_are_refused():
+    more = helper.make_tensor_value_info("r", TensorProto.FLOAT, ["N", 4, 7, 6])
+    for change in (lambda made: made.graph.input.append(more), lambda made: made.graph.output.append(more)):
+        data = changed(model(op("Relu", "x", "r"), op("Relu", "r")), change)
+        with pytest.raises(FileError):
+            from_bytes(data)
+
+
+def test_initializers_listed_as_inputs_are_no_inputs():
+    entry = helper.make_tensor_value_info("w", TensorProto.FLOAT, [5, 4, 3, 3])
+    data = changed(GOOD["conv"], lambda made: made.graph.input.insert(0, entry))
+    assert from_bytes(data)[0].graph.topology.input == "x"
+
+
+def test_the_onnx_checker_is_asked_first():
+    data = model(op("Relu", "nothing"))
+    with pytest.raises(FileError, match="the ONNX checker refuses it"):
+        from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "looks"),
+    [
+        (b"", "an empty file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG image"),
+        (b"PK\x03\x04" + bytes(50), "a zip archive"),
+        (b"not a model at all\n", "a text file"),
+        (bytes(64), "no kind of file"),
+    ],
+)
+def test_what_is_no_onnx_file_is_named(data, looks):
+    with pytest.raises(FileError, match=f"not an ONNX model; it looks like {looks}"):
+        from_bytes(data)
+
+
+def test_truncated_and_flipped_files_never_crash():
+    data = bytearray(GOOD["conv bias"])
+    for length in range(0, len(data), 7):
+        with pytest.raises(FileError):
+            from_bytes(bytes(data[:length]))
+    random = np.random.default_rng(0)
+    for place in random.integers(0, len(data) * 8, 600):
+        data[place // 8] ^= 1 << int(place) % 8
+        try:
+            from_bytes(bytes(data))  # a flipped weight is another legal model
+        except FileError as error:
+            assert str(error).isprintable(), place  # noqa: PT017
+        data[place // 8] ^= 1 << int(place) % 8
+
+
+def test_metadata_are_read(tmp_path):
+    notes = {
+        "bwn.preprocess": '{"size":[7,6],"color":"RGB","mean":[0,0.5,0],"std":[1,1,1]}',
+        "bwn.classes": '["a","b"]',
+        "bwn.margins": '{"w":0.25}',
+    }
+    path = tmp_path / "a.onnx"
+    nodes = (op("GlobalAveragePool", "x", "g"), op("Flatten", "g", "f"), op("Gemm", "f w", transB=1))
+    path.write_bytes(model(*nodes, shape=(3, 7, 6), notes=notes, w=rand(2, 3)))
+    packed, margins = load_with_margins(path)
+    assert packed.preprocess is not None
+    assert packed.preprocess.mean == (0.0, 0.5, 0.0)
+    assert packed.classes == ("a", "b")
+    assert margins == {"w": 0.25}
+    assert load_onnx(path).classes == ("a", "b")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileError, match=r"none.onnx: cannot be read: No such file"):
+        load_onnx(tmp_path / "none.onnx")
