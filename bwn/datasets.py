@@ -138,7 +138,9 @@ def _read_idx_file(path: Path, axes: int) -> Pixels:
         head = stream.read(4 + 4 * axes)
         if head[:4] != bytes([0, 0, 8, axes]):
             raise DataError(f"'{path}': magic is {head[:4].hex() or 'absent'}, expected 000008{axes:02d} (IDX)")
-        shape = tuple(int(length) for length in np.frombuffer(head[4:].ljust(4 * axes, b"\0"), ">u4"))
+        if len(head) < 4 + 4 * axes:
+            raise DataError(f"'{path}': truncated inside its header")
+        shape = tuple(int(length) for length in np.frombuffer(head[4:], ">u4"))
         count = int(np.prod(np.array(shape, object)))
         if count == 0:
             raise DataError(f"'{path}': holds nothing (shape {shape})")
@@ -167,8 +169,8 @@ def _read_exactly(stream: BinaryIO, count: int, path: Path) -> bytearray:
         pieces.append(piece)
         got += len(piece)
     if got != count:
-        found = f"truncated, {got:,}" if got < count else "longer than its header says, over"
-        raise DataError(f"'{path}': {found} of {count:,} bytes of data")
+        found = f"truncated, {got:,} of" if got < count else "goes on after the"
+        raise DataError(f"'{path}': {found} {count:,} bytes of data that it should hold")
     return bytearray().join(pieces)  # an array made of it can be written to, as torch wants
 
 

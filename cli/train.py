@@ -121,12 +121,14 @@ def _fresh(options: dict[str, Any]) -> Run:
     from bwn.train.settings import Settings, settings_for
 
     chosen = {name: options[name] for name in Settings.__struct_fields__}
-    settings = settings_for(options["model"], find_scheme(options["scheme"]), **chosen)
     names = ("scheme", "activations", "width", "float_ends")
 
     def architecture(shape: tuple[int, int, int], classes: int) -> Architecture:
         kept = {name: options[name] for name in names}
         return Architecture(name=options["model"], input_shape=shape, classes=classes, **kept)
+
+    def settings(images: int) -> Settings:
+        return settings_for(options["model"], find_scheme(options["scheme"]), images, **chosen)
 
     output = options["output"] or Path("model.pt")
     size = _size(options["size"])

@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +24,8 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
-from bwn.errors import BwnError, CheckpointError, FileError
+from bwn.errors import BwnError, CheckpointError
+from bwn.files import write_beside
 from bwn.graph import Preprocess
 from bwn.train.models import Architecture, build
 from bwn.train.settings import Settings
@@ -70,25 +71,9 @@ def write_checkpoint(
         "weights": module.state_dict(),
         "training": dict(training),
     }
-    with replaced(path) as temporary:
-        torch.save(content, temporary)
-
-
-@contextmanager
-def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well. Raises FileError where it cannot be."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        if not target.parent.is_dir():
-            raise FileError(f"'{target}' cannot be written: there is no folder '{target.parent}'")
-        yield temporary
-        temporary.replace(target)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-        raise FileError(f"'{target}' cannot be written: {reason}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    buffer = BytesIO()
+    torch.save(content, buffer)
+    write_beside(path, buffer.getvalue())
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:

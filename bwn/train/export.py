@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from bwn.errors import BwnError, MissingPackageError
+from bwn.files import write_beside
 from bwn.graph import Preprocess
-from bwn.train.checkpoint import read_checkpoint, replaced
+from bwn.train.checkpoint import read_checkpoint
 from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation, binary_layers
 from bwn.train.penalties import mean_distance
 
@@ -63,9 +64,10 @@ def export_onnx(
     Raises BwnError where torch cannot export the module, MissingPackageError without onnxscript.
     """
     program = _exported(deploy(module), example)
+    for node in program.model.graph:
+        node.metadata_props.clear()  # the exporter leaves stack traces with this machine's paths
     program.model.metadata_props.update(_metadata(module, preprocess, classes))
-    with replaced(path) as temporary:
-        program.save(temporary, external_data=False)
+    write_beside(path, program.model_proto.SerializeToString(deterministic=True))
 
 
 def export_checkpoint(checkpoint_path: str | os.PathLike[str], onnx_path: str | os.PathLike[str]) -> None:

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 import msgspec
 import torch
 
 from bwn.datasets import Resize, load_dataset
-from bwn.errors import CheckpointError, DataError
+from bwn.errors import CheckpointError, DataError, FileError
 from bwn.graph import Pair
 from bwn.train.checkpoint import Description, read_checkpoint, write_checkpoint
 from bwn.train.inputs import accuracy, digest, measure
@@ -46,6 +47,9 @@ class Run:
     def __init__(self, trainer: Trainer, description: Description, output: str | os.PathLike[str]) -> None:
         self.trainer, self.description, self.output = trainer, description, output
         self._saved = time.monotonic()
+        folder = Path(output).absolute().parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):  # better now than after an hour of training
+            raise FileError(f"'{output}' cannot be written: no folder '{folder}' to write to")
 
     def save(self) -> None:
         """Write the checkpoint as it stands."""
@@ -100,27 +104,31 @@ class Run:
 def start(
     source: str,
     architecture: Callable[[tuple[int, int, int], int], Architecture],
-    settings: Settings,
+    settings: Callable[[int], Settings],
     output: str | os.PathLike[str],
     *,
     size: Pair | None = None,
     resize: Resize = "stretch",
 ) -> Run:
-    """A fresh run. architecture: from the images' shape (C, H, W) and the number of classes."""
+    """A fresh run.
+
+    architecture: from the images' shape (C, H, W) and the number of classes. settings: from the number of images.
+    """
     data = load_dataset(source, "train", size=size, resize=resize)
     if len(data.classes) < 2:
         raise DataError(f"data '{source}' has only the class '{data.classes[0]}'; expected two or more")
     preprocess = measure(data, resize)
     network = architecture((1 if data.color == "L" else 3, *data.size), len(data.classes))
+    chosen = settings(len(data.images))
     description = Description(
         architecture=network,
-        settings=settings,
+        settings=chosen,
         preprocess=preprocess,
         classes=data.classes,
         source=source,
         digest=digest(data),
     )
-    trainer = Trainer(build_seeded(network, settings.seed), data, preprocess, settings)
+    trainer = Trainer(build_seeded(network, chosen.seed), data, preprocess, chosen)
     return Run(trainer, description, output)
 
 

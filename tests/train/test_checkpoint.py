@@ -1,0 +1,185 @@
+"""Checkpoints: whole or refused, and never run."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+
+import msgspec
+import pytest
+import torch
+
+from bwn.errors import CheckpointError, FileError
+from bwn.train import Architecture, Settings, Trainer, measure, read_checkpoint
+from bwn.train.checkpoint import Description, write_checkpoint
+from bwn.train.inputs import digest
+from bwn.train.models import build_seeded
+
+
+@pytest.fixture
+def written(tmp_path, shapes_set):
+    """A trained checkpoint, with the trainer that made it."""
+    data = shapes_set(60)
+    network = Architecture(name="mlp", input_shape=(1, 8, 8), classes=3, width=8)
+    preprocess = measure(data)
+    trainer = Trainer(build_seeded(network, 0), data, preprocess, Settings(epochs=1, batch_size=10))
+    trainer.run()
+    description = Description(
+        architecture=network,
+        settings=trainer.settings,
+        preprocess=preprocess,
+        classes=data.classes,
+        source="somewhere",
+        digest=digest(data),
+    )
+    path = tmp_path / "model.pt"
+    write_checkpoint(path, description, trainer.module, trainer.state())
+    return path, trainer, description
+
+
+def test_what_is_written_is_read(written):
+    path, trainer, description = written
+    found = read_checkpoint(path)
+    assert found.description == description
+    assert not found.module.training
+    state, expected = found.module.state_dict(), trainer.module.state_dict()
+    assert list(state) == list(expected)
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+    assert torch.equal(found.training["generator"], trainer.state()["generator"])
+    assert all(parameter.requires_grad for parameter in found.module.parameters())
+
+
+def test_same_run_same_bytes(written, tmp_path):
+    path, trainer, description = written
+    os.mkdir(tmp_path / "other")
+    write_checkpoint(tmp_path / "other" / "model.pt", description, trainer.module, trainer.state())
+    assert path.read_bytes() == (tmp_path / "other" / "model.pt").read_bytes()
+
+
+def test_a_target_that_cannot_be_written_is_one_line(written, tmp_path):
+    _, trainer, description = written
+    with pytest.raises(FileError, match="cannot be written"):
+        write_checkpoint(tmp_path / "no" / "model.pt", description, trainer.module, trainer.state())
+
+
+def refused(path):
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    assert len(message) < 400
+    return message
+
+
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_truncated_files_are_refused(written, part):
+    path = written[0]
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * part)])
+    assert "not a checkpoint, or is truncated" in refused(path)
+
+
+def complaint(path):
+    """What is said of the file; None where it is read."""
+    try:
+        read_checkpoint(path)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
+def test_flipped_bits_never_crash(written):
+    path = written[0]
+    content = path.read_bytes()
+    found = []
+    for position in range(0, len(content), len(content) // 60):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
+        found.append(complaint(path))
+    assert any(found), "a flipped bit may land in padding, but not sixty times"
+    assert not any("\n" in message for message in found if message)
+
+
+def test_missing_files_folders_and_foreign_files_are_refused(tmp_path):
+    assert "not found" in refused(tmp_path / "none.pt")
+    assert "is not a file" in refused(tmp_path)
+    text = tmp_path / "text.pt"
+    text.write_text("not a model\n")
+    assert "not a checkpoint" in refused(text)
+    archive = tmp_path / "archive.pt"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("hello.txt", "hello")
+    assert "cannot be read safely" in refused(archive)
+    for name, value in (("tensor.pt", torch.zeros(3)), ("weights.pt", {"weight": torch.zeros(3)})):
+        torch.save(value, tmp_path / name)
+        assert "not a checkpoint written by bwn train" in refused(tmp_path / name)
+
+
+class Payload:
+    """Unpickling it would run a command."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(written, tmp_path):
+    path = written[0]
+    content = torch.load(path, weights_only=True)
+    trace = tmp_path / "ran"
+    torch.save({**content, "description": Payload(trace)}, path)
+    assert "cannot be read safely" in refused(path)
+    assert not trace.exists()
+
+
+def changed(path, change):
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+
+
+def describe(content, **changes):
+    found = msgspec.json.decode(content["description"])
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        target = found
+        for parent in parents:
+            target = target[parent]
+        target[last] = value
+    content["description"] = msgspec.json.encode(found).decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.pop("weights"), "not a checkpoint written by bwn train"),
+        (lambda c: c.update(format="other"), "not a checkpoint written by bwn train"),
+        (lambda c: c.update(version=2), "has checkpoint version 2, expected 1"),
+        (lambda c: c.update(description="{"), "description is not as expected"),
+        (lambda c: c.update(description=3), "description is not as expected"),
+        (lambda c: describe(c, extra=1), "description is not as expected: .*extra"),
+        (lambda c: describe(c, architecture__name="alexnet"), "description is not as expected: .*alexnet"),
+        (lambda c: describe(c, architecture__width=10**9), "description is not as expected"),
+        (lambda c: describe(c, architecture__width=8192), "weight '1.weight' is not torch.float32 of shape .8192, 64"),
+        (lambda c: describe(c, architecture__name="vgg"), "weights are not those of its network"),
+        (lambda c: describe(c, architecture__input_shape=[1, 8, 9]), r"its network reads \(1, 8, 9\)"),
+        (lambda c: describe(c, preprocess__std=[0.0]), "mean and std are not 1 numbers each"),
+        (lambda c: describe(c, preprocess__mean=[0.1, 0.2]), "mean and std are not 1 numbers each"),
+        (lambda c: describe(c, classes=["a", "b"]), "2 class names for 3 classes"),
+        (lambda c: describe(c, settings__epochs=-1), "description is not as expected"),
+        (lambda c: c.update(weights=[1]), "weights are not those of its network"),
+        (lambda c: c["weights"].pop("1.weight"), "weights are not those of its network"),
+        (lambda c: c["weights"].update({"1.weight": torch.zeros(2, 2)}), "weight '1.weight' is not torch.float32"),
+        (lambda c: c["weights"].update({"1.weight": 3}), "weight '1.weight' is not torch.float32"),
+        (lambda c: c["weights"]["1.weight"].fill_(float("inf")), "weight '1.weight' holds numbers that are not finite"),
+        (lambda c: c["weights"]["2.running_var"].fill_(-1), "negative variance"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(written, change, words):
+    path = written[0]
+    changed(path, change)
+    message = refused(path)
+    assert re.search(words, message), message

@@ -1,0 +1,120 @@
+"""Exported files: run by ONNX Runtime they are the deployed module; their weights are one magnitude per channel."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from bwn.errors import BwnError
+from bwn.graph import Preprocess
+from bwn.train import Architecture, Settings, binary_layers, build, export_onnx, fit
+from bwn.train.penalties import mean_distance
+
+TINY = {"mlp": (1, 6, 6), "lenet": (1, 12, 12), "vgg": (3, 9, 8), "resnet20": (3, 8, 8), "resnet18": (3, 32, 32)}
+
+
+def outputs(path, x):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+
+
+def settle(module, shape):
+    """Give batch norm statistics, scales and offsets that are not those of a fresh network."""
+    generator = torch.Generator().manual_seed(1)
+    for layer in module.modules():
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            layer.weight.data.uniform_(-1, 1, generator=generator)
+            layer.bias.data.uniform_(-1, 1, generator=generator)
+    module.train()
+    for _ in range(5):
+        module(torch.randn(8, *shape, generator=generator))
+    return module.eval()
+
+
+@pytest.mark.parametrize("scheme", ["float", "deterministic", "scaled"])
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_every_network_exports_what_it_computes(name, scheme, tmp_path):
+    shape = TINY[name]
+    network = Architecture(name=name, input_shape=shape, classes=3, scheme=scheme, width=4)
+    module = settle(build(network), shape)
+    path = tmp_path / "model.onnx"
+    export_onnx(module, path, torch.zeros(1, *shape))
+    x = torch.randn(5, *shape)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    np.testing.assert_allclose(outputs(path, x), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    assert len(binary_layers(module)) == 0 if scheme == "float" else len(binary_layers(module)) > 0
+    for layer in binary_layers(module):
+        weight = stored[f"{layer}.weight"]
+        assert all(len(np.unique(np.abs(row))) == 1 for row in weight), layer
+
+
+def test_a_sign_network_exports_its_signs(tmp_path):
+    network = Architecture(name="lenet", input_shape=(1, 8, 8), classes=3, activations="sign", width=4)
+    module = settle(build(network), (1, 8, 8))
+    path = tmp_path / "model.onnx"
+    export_onnx(module, path, torch.zeros(2, 1, 8, 8))
+    x = torch.randn(9, 1, 8, 8)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    np.testing.assert_allclose(outputs(path, x), expected, rtol=1e-5, atol=1e-5)
+    assert {"GreaterOrEqual", "Where"} <= {node.op_type for node in onnx.load(path).graph.node}
+
+
+def test_a_module_of_ones_own_trains_and_exports(tmp_path, shapes_set, own_module):
+    module, path = own_module(), tmp_path / "own.onnx"
+    preprocess = fit(module, shapes_set(), Settings(epochs=2, batch_size=20, penalty="margin"))
+    export_onnx(module, path, torch.zeros(2, 1, 8, 8), preprocess=preprocess, classes=("a", "b", "c"))
+    for count in (1, 7):
+        x = torch.randn(count, 1, 8, 8)
+        with torch.no_grad():
+            expected = module(x).numpy()
+        np.testing.assert_allclose(outputs(path, x), expected, rtol=1e-4, atol=1e-4)
+    notes = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
+    assert (
+        Preprocess(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(notes["bwn.preprocess"]).items()}
+        )
+        == preprocess
+    )
+    assert json.loads(notes["bwn.classes"]) == ["a", "b", "c"]
+    assert json.loads(notes["bwn.margins"]) == {
+        "mix.weight": mean_distance([module.mix.weight]),
+        "head.2.weight": mean_distance([module.head[2].weight]),
+    }
+
+
+def test_the_file_says_nothing_of_this_machine_and_is_the_same_twice(tmp_path, own_module):
+    module = own_module()
+    paths = tmp_path / "one.onnx", tmp_path / "two.onnx"
+    for path in paths:
+        export_onnx(module, path, torch.zeros(2, 1, 8, 8))
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert b"site-packages" not in paths[0].read_bytes()
+    assert b"conftest" not in paths[0].read_bytes()
+    assert [file.name for file in sorted(tmp_path.iterdir())] == ["one.onnx", "two.onnx"]
+
+
+class Undecided(nn.Module):
+    """Control flow that depends on the numbers, which no graph can hold."""
+
+    def forward(self, x):
+        return x * 2 if x.sum() > 0 else x
+
+
+def test_what_torch_cannot_export_is_one_line(tmp_path):
+    with pytest.raises(BwnError, match="torch cannot export this module to ONNX") as caught:
+        export_onnx(Undecided(), tmp_path / "model.onnx", torch.zeros(2, 3))
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())

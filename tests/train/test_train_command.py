@@ -1,0 +1,173 @@
+"""`bwn train` and `bwn export`: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from bwn.cli.main import bwn
+from bwn.train import read_checkpoint
+
+
+def run(*args):
+    return CliRunner().invoke(bwn, [str(arg) for arg in args])
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of class folders: bright and dark noise, 12 x 10 pixels in colour."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 40), ("test", 10)):
+        for name, level in (("dark", 0), ("bright", 150)):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = level + rng.integers(0, 100, (12, 10, 3), np.uint8)
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.png")
+    return tmp_path / "photos"
+
+
+SMALL = ("--width", 32, "--batch-size", 10, "--lr", 0.01, "--threads", 1)
+
+
+def test_photos_train_and_export(photos, tmp_path):
+    model = tmp_path / "m.pt"
+    result = run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 4)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "mlp, scheme margin, relu activations; 72 images of 3 x 12 x 10, 2 classes"
+    assert [line[:10] for line in lines[1:5]] == [f"epoch {n}/4 " for n in (1, 2, 3, 4)]
+    assert all(word in lines[4] for word in ("loss ", "accuracy ", "held-out ", "distance to +-1 0.", "0:00 left"))
+    assert lines[5].startswith("Accuracy ")
+    assert lines[5].endswith("on 20 test images, weights as they will be packed.")
+    assert lines[6].endswith(f"Next: bwn pack {model} -o {tmp_path / 'm.bwn'}")
+    checkpoint = read_checkpoint(model)
+    assert checkpoint.description.finished
+    assert checkpoint.description.classes == ("bright", "dark")
+    assert checkpoint.description.test_accuracy > 0.9
+
+    result = run("export", model)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"Wrote {tmp_path / 'm.onnx'}, ")
+    result = run("export", model, "-o", tmp_path / "n.onnx", "--json")
+    assert json.loads(result.stdout)["bytes"] == (tmp_path / "n.onnx").stat().st_size
+
+
+def test_json_lines(photos, tmp_path):
+    options = (
+        "--scheme",
+        "float",
+        "--size",
+        "8x6",
+        "--epochs",
+        2,
+        "--json",
+        "--validation",
+        0,
+        "--loss",
+        "cross-entropy",
+    )
+    result = run("train", "--data", photos, "-o", tmp_path / "m.pt", *SMALL, *options)
+    assert result.exit_code == 0, result.output
+    first, second, end = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (first["event"], first["epoch"], second["epoch"]) == ("epoch", 1, 2)
+    assert first["validation"] is None
+    assert first["distance"] is None, "a float network has no margin"
+    assert end["event"] == "finished"
+    assert 0.5 < end["test_accuracy"] <= 1
+    assert read_checkpoint(tmp_path / "m.pt").description.architecture.input_shape == (3, 8, 6)
+
+
+def test_without_test_images_the_reason_is_told(photos, tmp_path):
+    os.rename(photos / "test", tmp_path / "elsewhere")
+    result = run("train", "--data", photos, "-o", tmp_path / "m.pt", *SMALL, "--epochs", 1)
+    assert result.exit_code == 0, result.output
+    assert "Note: not tested: " in result.stdout
+    assert "has train/ but neither test/ nor val/" in result.stdout
+
+
+def test_a_finished_run_resumes_to_itself_and_refuses_other_images(photos, tmp_path):
+    model = tmp_path / "m.pt"
+    run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 1)
+    before = model.read_bytes()
+    result = run("train", "--resume", model)
+    assert result.exit_code == 0, result.output
+    assert "Accuracy " in result.stdout
+    assert model.read_bytes() == before
+    os.remove(photos / "train" / "dark" / "0.png")
+    result = run("train", "--resume", model)
+    assert result.exit_code == 3
+    assert "was not trained on the images now in" in result.stderr
+
+
+def test_ctrl_c_leaves_a_checkpoint_that_resumes_to_the_same_network(photos, tmp_path):
+    options = [str(o) for o in ("--data", photos, *SMALL, "--epochs", 60, "--scheme", "stochastic", "--json")]
+    command = [sys.executable, "-m", "bwn.cli", "train", *options, "-o", str(tmp_path / "cut.pt")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    seen = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=60)[0].splitlines()
+    assert json.loads(seen)["epoch"] == 1
+    assert process.returncode == 130
+    assert json.loads(rest[-1])["event"] == "stopped"
+    assert 0 < read_checkpoint(tmp_path / "cut.pt").training["step"] < 60 * 7
+    result = run("train", "--resume", tmp_path / "cut.pt", "-o", tmp_path / "resumed.pt", "--threads", 1)
+    assert result.exit_code == 0, result.output
+    run("train", *options, "-o", tmp_path / "whole.pt")
+    resumed, whole = (read_checkpoint(tmp_path / f"{name}.pt") for name in ("resumed", "whole"))
+    expected = whole.module.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.module.state_dict().items())
+    assert resumed.description == whole.description
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        ((), 2, "Missing option '--data' (or '--resume'). To try: --data mnist-sample"),
+        (("--data", "nowhere"), 3, "data 'nowhere' not found"),
+        (("--data", "mnist-sample", "--scheme", "ternary"), 2, "'ternary' is not one of"),
+        (("--data", "mnist-sample", "--size", "big"), 2, "'big' is not a size such as 32 or 224x224"),
+        (("--data", "mnist-sample", "--size", "4", "--model", "vgg"), 1, "vgg needs images of at least 8 x 8 pixels"),
+        (("--data", "mnist-sample", "--lr", "-1"), 1, "training settings: "),
+        (("--data", "mnist-sample", "--scheme", "float", "--penalty", "margin"), 1, "scheme 'float' does not use"),
+        (("--resume", "none.pt"), 3, "'none.pt' not found"),
+        (
+            ("--resume", "none.pt", "--epochs", "3"),
+            2,
+            "--resume goes on with the settings of its run; leave out the option",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line(args, code, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("train", *args)
+    assert result.exit_code == code, result.output
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_training(photos, tmp_path):
+    began = time.monotonic()
+    result = run("train", "--data", photos, "-o", tmp_path / "no" / "m.pt", *SMALL, "--epochs", 100_000)
+    assert result.exit_code == 3
+    assert "cannot be written" in result.stderr
+    assert time.monotonic() - began < 20
+
+
+def test_export_refuses_what_is_no_checkpoint(tmp_path):
+    (tmp_path / "m.pt").write_bytes(b"PK\x03\x04 not really")
+    result = run("export", tmp_path / "m.pt")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
