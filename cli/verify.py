@@ -93,6 +93,8 @@ def text(report: VerifyReport) -> str:
     ]
     header = ("layer", "op", "weights x activations", "K", "vs reference", "vs ONNX Runtime", "verdict")
     lines = [table(header, rows, "<<<>>><"), "Errors in tolerances: 1 or less is right, `exact` is equal."]
+    if any(layer.runtime is None for layer in report.layers):
+        lines.append("- ONNX Runtime has no such layer: only the plain reference was compared.")
     if not all(layer.judged for layer in report.layers):
         lines.append("* int8 rounds activations: its distance to floats is shown, not judged.")
     lines += ["", *score_lines(report), ""]

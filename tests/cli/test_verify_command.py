@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_disagreement_names_the_layer_and_ends_with_1(folder):
     assert result.exit_code == 1
     assert "DEPARTS" in result.stdout.splitlines()[2]
     assert result.stdout.splitlines()[-1].startswith("DISAGREES: layer 'a' departs from ONNX Runtime by")
-    assert "departing      64: inputs 0, 1, 2" in result.stdout
+    assert re.search(r"^departing      \d\d: inputs (\d+, ){10}\.\.\.$", result.stdout, re.M)
 
 
 def test_images_and_samples(folder):
