@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels.compiler import Entry
-from bwn.lower import Step
+from bwn.lowering import Step
 from bwn.plan import Plan
 
 
@@ -59,7 +60,7 @@ class Runner:
         for step in self.plan.steps:
             if step.external is not None:
                 array = x if step.external == "x" else out
-                step.block[step.kernel.fields.index(step.external)] = array.ctypes.data
+                step.block[step.kernel.fields._fields.index(step.external)] = array.ctypes.data
 
     def run(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Outputs of one batch. x: (batch, *input shape) float32, C-contiguous."""
@@ -77,4 +78,4 @@ class Runner:
         for call in self.calls:
             call()
             marks.append(time.perf_counter())
-        return [after - before for before, after in zip(marks, marks[1:], strict=False)]
+        return [after - before for before, after in pairwise(marks)]

@@ -10,27 +10,25 @@ from math import prod
 
 import numpy as np
 
-from bwn.graph import Array, Conv, Dense, Pads, Shape
+from bwn.graph import Array, Conv, Dense
 from bwn.kernels import registry
 from bwn.kernels.registry import Element, Product
-from bwn.lower import Lowering, Step
+from bwn.lowering import Ends, Lowering, Step, strides_of
 from bwn.memory import Buffer, round_up
 from bwn.shapes import depth
 
-NO_PADS: Pads = (0, 0, 0, 0)
 
-
-def lower_product(lower: Lowering, node: Conv | Dense, shape: Shape) -> None:
+def lower_product(lower: Lowering, node: Conv | Dense) -> None:
     """Make the buffers and tasks of one product."""
     source = prepared(lower, node)
     steps = 0
     if node.activations == "int8":
         source, steps = quantize(lower, node, source)
     if isinstance(node, Conv) and node.stride != (1, 1):
-        source = phases(lower, node, source, shape)
+        source = phases(lower, node, source)
     elif isinstance(node, Conv):
         source.want_pads(node.pads)
-    out = lower.tensors[node.output] = lower.buffer(node.output, "f32", shape, like=source)
+    out = lower.output(node, "f32", like=source)
     multiply(lower, node, source, out, steps)
 
 
@@ -56,14 +54,12 @@ def quantize(lower: Lowering, node: Conv | Dense, source: Buffer) -> tuple[Buffe
     return out, steps
 
 
-def phases(lower: Lowering, node: Conv, source: Buffer, shape: Shape) -> Buffer:
+def phases(lower: Lowering, node: Conv, source: Buffer) -> Buffer:
     """Planes of every stride-th row and column of the padded input, phase after phase."""
     (sy, sx), (top, left, bottom, right) = node.stride, node.pads
     height, width = source.height + top + bottom, source.width + left + right
-    out = Buffer(
-        f"{node.output}:phases", source.type, lower.batch, sy * sx * source.channels, -(-height // sy), -(-width // sx)
-    )
-    lower.buffers.append(out)
+    shape = (sy * sx * source.channels, -(-height // sy), -(-width // sx))
+    out = lower.buffer(f"{node.output}:phases", source.type, shape)
     lower.clear(out)
     for py in range(sy):
         for px in range(sx):
@@ -81,17 +77,14 @@ def copy_phase(lower: Lowering, source: Buffer, out: Buffer, phase: tuple[int, i
         return
     number = phase[0] * sx + phase[1]
     to_y, to_x = (y0 + node.pads[0]) // sy, (x0 + node.pads[1]) // sx
-    size = source.itemsize
 
-    def addresses() -> tuple[int, int]:
-        start = source.lead + y0 * source.row + x0
-        target = number * source.channels * out.plane + out.lead + to_y * out.row + to_x
-        return lower.address(source) + start * size, lower.address(out) + target * size
+    def ends() -> Ends:
+        x = lower.start(source) + (y0 * source.row + x0) * source.itemsize
+        target = number * source.channels * out.plane + to_y * out.row + to_x
+        strides = (source.image, source.plane, source.row * sy, sx)
+        return (x, strides), (lower.start(out) + target * source.itemsize, strides_of(out))
 
-    def strides() -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return (source.image, source.plane, source.row * sy, sx), (out.image, out.plane, out.row, 1)
-
-    lower.copy((source, out), size == 4, addresses, strides, (lower.batch, source.channels, rows, columns))
+    lower.copy((source, out), (lower.batch, source.channels, rows, columns), ends)
 
 
 def offsets(node: Conv | Dense, source: Buffer, channels: int, packed: bool) -> Array:
@@ -147,7 +140,7 @@ def multiply(lower: Lowering, node: Conv | Dense, source: Buffer, out: Buffer, s
         units = blocks * groups * share * out.images if kernel.lanes else out.channels
         words = lower.constant(node.weight, lambda: weight.reshape(len(weight), -1))
         block = kernel.block(
-            x=lower.address(source) + source.lead * source.itemsize, x_image=source.image,
+            x=lower.start(source), x_image=source.image,
             x_group=channels * source.plane if share == 1 else 0,
             words=words, row_words=prod(weight.shape[1:]), depth=count,
             offsets=lower.constant(("offsets", index), lambda: offsets(node, source, channels, packed)),

@@ -36,8 +36,9 @@ def round_up(value: int, multiple: int) -> int:
 class Buffer:
     """One tensor of the plan, or something in between.
 
-    images, channels, height, width: sizes. type: element type. vectors: whether the columns are a batch of vectors. pads: zeros that readers want on each side (top, left,
-    bottom, right). rows: the class of buffers that share their row stride with this one. first, last: steps that use it.
+    images, channels, height, width: sizes. type: element type. vectors: whether the columns are a batch of vectors.
+    pads: zeros that readers want on each side (top, left, bottom, right). rows: the class of buffers that share their
+    row stride with this one. first, last: steps that use it.
     """
 
     name: str

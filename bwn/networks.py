@@ -6,6 +6,7 @@ Their scales keep activations near 1, so that timings see ordinary numbers. Need
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class Builder:
     def _name(self, kind: str) -> str:
         return f"{kind}{len(self.nodes)}"
 
-    def _weights(self, name: str, shape: Shape, binary: bool) -> dict[str, str]:
+    def _weights(self, name: str, shape: Shape, binary: bool) -> dict[str, Any]:
         outputs, depth = shape[0], int(np.prod(shape[1:]))
         gain = np.sqrt(2 / depth) * self.random.uniform(0.8, 1.2, outputs)
         bias = self.random.normal(0, 0.1, outputs)
@@ -55,7 +56,7 @@ class Builder:
                 low=0.0 if relu else None,
                 activations="binary" if signs else "float32",
                 **self._weights(name, (outputs, inputs, size, size), binary),
-            )  # fmt: skip
+            )
         )
         self.last = name
         return name
@@ -73,7 +74,7 @@ class Builder:
     def pool(self, size: Pair, stride: Pair, *, pad: int = 0, average: bool = False) -> None:
         """Pooling; `average` over the whole map is a global pool."""
         name = self._name("pool")
-        kind = "average" if average else "max"
+        kind: Literal["average", "max"] = "average" if average else "max"
         self.nodes.append(
             Pool(input=self.last, output=name, kind=kind, kernel=size, stride=stride, pads=(pad, pad, pad, pad))
         )

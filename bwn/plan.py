@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.graph import Array, Graph, Shape
-from bwn.lower import Lowering, Step, strides_of
+from bwn.lower import lower_graph
+from bwn.lowering import Lowering, Step, strides_of
 from bwn.memory import Buffer, arena, place
 from bwn.shapes import shapes
 
@@ -59,7 +60,7 @@ def make_plan(graph: Graph, batch: int, threads: int, *, keep_all: bool = False)
     batch: examples a run. keep_all: no two buffers share memory, so that every tensor can be read after a run.
     """
     lower = Lowering(graph, batch, threads)
-    lower.lower()
+    lower_graph(lower)
     memory = arena(place(lower.buffers, reuse=not keep_all))
     scratch = arena(lower.scratch * threads)
     lower.base, lower.scratch_address = memory.ctypes.data, scratch.ctypes.data

@@ -1,4 +1,15 @@
-"""The kernels. Installed as `bwn.kernels`: arrays and addresses in, arrays out; knows no graph and no file."""
+"""The kernels. Installed as `bwn.kernels`: addresses and integers in, buffers written; knows no graph and no file.
+
+Names are contracts: `<activations>_<weights>_<output>_<layout>_<way>` for products and `<input>_<output>_<what>` for the
+rest, where `f32` is float32, `i8` 8-bit integers within +-127, `s1` signs (+-1 in int8, 0 in padding) and `b1` one-bit
+weights. `f32_b1_f32_planes_lookup` reads float32 planes and one-bit weights, writes float32 planes, by table lookup.
+
+- `registry.py`: the one list, and `select`.
+- `reference.py`: the plain truth of every operation; `bits.py`: the bit rule.
+- `lookup.py`, `single.py`, `multiply.py`: products; `finish.py`: how each ends. `maps.py`, `pooling.py`, `layout.py`:
+  everything else.
+- `vectors.py`, `memory.py`: vectors, scalars and parameter blocks for Numba; `compiler.py`: compiling and its cache.
+"""
 
 if __name__ != "bwn.kernels":
     raise ImportError("kernels/ is installed as bwn.kernels: import that name")

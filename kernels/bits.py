@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,7 +22,7 @@ def words_for(count: int) -> int:
     return -(-count // WORD)
 
 
-def pack(signs: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
+def pack(signs: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """Pack the signs of rows.
 
     signs: (rows, K) real, any dtype; only `signs >= 0` counts.

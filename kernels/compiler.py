@@ -22,6 +22,7 @@ from typing import Any
 
 import llvmlite
 import numba
+import numba.extending
 from numba import types
 
 Entry = Callable[[int, int, int, int], None]
@@ -31,8 +32,11 @@ SIGNATURE = types.void(types.intp, types.intp, types.intp, types.intp)
 # addresses. No fastmath: NaN and infinity keep their meaning and sums keep their order.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "boundscheck": False}
 
-helper = numba.njit(forceinline=True, **OPTIONS)
+# What numba's decorators make is called from kernels only, with types that mypy does not know: Any.
+helper: Any = numba.njit(forceinline=True, **OPTIONS)
 """Decorator for functions that entries call: compiled into their caller."""
+intrinsic: Any = numba.extending.intrinsic
+"""Decorator for operations that are written as LLVM instructions."""
 
 _lock = threading.Lock()
 
@@ -81,10 +85,11 @@ def compile_entry(function: Callable[..., None]) -> Entry:
     """
     with _lock:
         # Numba binds the cache folder of a function when it is decorated, from a setting of the whole process.
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(cache_folder())
+        settings: Any = numba.config
+        before = settings.CACHE_DIR
+        settings.CACHE_DIR = str(cache_folder())
         try:
             entry: Entry = numba.njit(SIGNATURE, cache=True, **OPTIONS)(function)
         finally:
-            numba.config.CACHE_DIR = before
+            settings.CACHE_DIR = before
     return entry

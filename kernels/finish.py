@@ -7,33 +7,63 @@ the whole plane that it owns: outputs where the mask is set and exact zeros else
 its padding from the same plane.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from bwn.kernels.compiler import helper
-from bwn.kernels.memory import get_f32, put_f32, put_i8
+from bwn.kernels.memory import get_f32, put_f32, put_i8, reader
 from bwn.kernels.vectors import F32, I32, fma, keep, load, maximum, minimum, splat, store, zero
 
 LANES = 16
 
-PRODUCT_FIELDS = (
-    "x", "x_image", "x_group", "words", "row_words", "depth", "offsets", "images", "groups", "outputs", "positions",
-    "out", "out_image", "out_plane", "out_lead", "mask", "scale", "bias", "bounds", "steps", "steps_per_lane",
-    "scratch", "scratch_part",
-)  # fmt: skip
-"""Fields of every product.
 
-Addresses: x (position 0 of channel 0 of image 0), words (packed rows, or float32 rows), offsets ((depth,) int64: where
-input k of position 0 lies, in elements from x), out (first element of the first plane, padding included), mask
-((positions up to a multiple of 16,) int32: -1 where a position is an output, else 0), scale, bias, bounds, steps,
-scratch. outputs and depth are of one group. scratch_part is in bytes; the other sizes count elements (row_words: words,
-or float32 weights).
-"""
-PRODUCT_COUNT = len(PRODUCT_FIELDS)
+class ProductFields(NamedTuple):
+    """Fields of every product. Sizes count elements unless they say bytes."""
+
+    x: int
+    """Address of position 0 of channel 0 of image 0."""
+    x_image: int
+    x_group: int
+    words: int
+    """Address of the weights' rows: packed uint64 words, or float32."""
+    row_words: int
+    """Words, or float32 weights, from one row to the next."""
+    depth: int
+    """K: inputs of one output."""
+    offsets: int
+    """Address of (depth,) int64: where input k of position 0 lies, in elements from x."""
+    images: int
+    groups: int
+    outputs: int
+    """Output channels of one group."""
+    positions: int
+    out: int
+    """Address of the first element of the first plane, padding included."""
+    out_image: int
+    out_plane: int
+    out_lead: int
+    """Elements of a plane before position 0."""
+    mask: int
+    """Address of int32, as many as positions up to a multiple of 16: -1 where a position is an output, else 0."""
+    scale: int
+    """Address of float32, one an output channel."""
+    bias: int
+    bounds: int
+    """Address of two float32: low and high."""
+    steps: int
+    """Address of float32 quantization steps, one an image, or one a position."""
+    steps_per_lane: int
+    scratch: int
+    scratch_part: int
+    """Bytes of scratch of each part."""
+
+
+product_fields = reader(ProductFields)
 
 
 @helper
-def clear(address, count):
+def clear(address: int, count: int) -> None:
     """Zero `count` float32 elements."""
     i = 0
     while i + LANES <= count:
@@ -45,7 +75,7 @@ def clear(address, count):
 
 
 @helper
-def clear_bytes(address, count):
+def clear_bytes(address: int, count: int) -> None:
     """Zero `count` bytes."""
     whole = count // 4
     clear(address, whole)
@@ -54,45 +84,44 @@ def clear_bytes(address, count):
 
 
 @helper
-def steps_at(steps, image, position, per_lane):
-    """The quantization steps of 16 positions: one a position (a batch in the lanes), or one an image."""
-    if per_lane:
-        return load(F32, steps, position)
-    return splat(F32, get_f32(steps, image))
+def finish(f: Any, sums: Any, plane: int, position: int, n: int, step: Any) -> None:
+    """Write the 16 outputs of channel n from `position` on, exact zeros where the mask is 0.
 
-
-@helper
-def finish(sums, out, mask, scale, bias, bounds, n, step):
-    """Write 16 outputs of channel n.
-
-    sums: F32 vector. out, mask: addresses of the first output and of its (16,) int32 mask. scale, bias: addresses of
-    (outputs,) float32. bounds: address of low and high. step: F32 vector.
+    f: fields with out_lead, mask, scale, bias and bounds. plane: address of the channel's plane. sums, step: F32.
     """
-    y = fma(sums, splat(F32, get_f32(scale, n)) * step, splat(F32, get_f32(bias, n)))
-    y = minimum(maximum(y, splat(F32, get_f32(bounds, 0))), splat(F32, get_f32(bounds, 1)))
-    store(out, 0, keep(y, load(I32, mask, 0)))
+    y = fma(sums, splat(F32, get_f32(f.scale, n)) * step, splat(F32, get_f32(f.bias, n)))
+    y = minimum(maximum(y, splat(F32, get_f32(f.bounds, 0))), splat(F32, get_f32(f.bounds, 1)))
+    store(plane, f.out_lead + position, keep(y, load(I32, f.mask, position)))
 
 
 @helper
-def clear_margins(plane, size, lead, positions, first, last):
-    """Zero what stands before the first position of a plane and, up to `size`, after its last vector."""
-    if first:
-        clear(plane, lead)
-    if last:
-        end = lead + (positions + LANES - 1) // LANES * LANES
-        clear(plane + end * 4, size - end)
-
-
-@helper
-def finish_one(total, scale, bias, bounds, n, step):
+def finish_one(f: Any, total: Any, n: int, step: Any) -> Any:
     """One output of channel n from its total, as `finish` computes it."""
-    y = total * (get_f32(scale, n) * step) + get_f32(bias, n)
-    low, high = get_f32(bounds, 0), get_f32(bounds, 1)
+    y = total * (get_f32(f.scale, n) * step) + get_f32(f.bias, n)
+    low, high = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
     y = low if y < low else y
     return high if y > high else y
 
 
 @helper
-def step_at(steps, image, position, per_lane):
-    """The quantization step of one position."""
-    return get_f32(steps, position if per_lane else image)
+def clear_margins(f: Any, plane: int, first: bool, last: bool) -> None:
+    """Zero what stands before the first position of an output plane, and what stands after its last vector."""
+    if first:
+        clear(plane, f.out_lead)
+    if last:
+        end = f.out_lead + (f.positions + LANES - 1) // LANES * LANES
+        clear(plane + end * 4, f.out_plane - end)
+
+
+@helper
+def step_at(f: Any, image: int, position: int) -> Any:
+    """The quantization step of one position: its own where a batch stands in the positions, else the image's."""
+    return get_f32(f.steps, position if f.steps_per_lane else image)
+
+
+@helper
+def steps_at(f: Any, image: int, position: int) -> Any:
+    """The quantization steps of 16 positions."""
+    if f.steps_per_lane:
+        return load(F32, f.steps, position)
+    return splat(F32, get_f32(f.steps, image))

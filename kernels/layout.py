@@ -4,57 +4,80 @@ Everything that is not arithmetic is one or more of these copies: the user's arr
 a strided convolution, flattening, a batch into the lanes and back.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from bwn.kernels.finish import clear_bytes
-from bwn.kernels.memory import fields, get_f32, get_i8, put_f32, put_i8
+from bwn.kernels.memory import get_f32, get_i8, put_f32, put_i8, reader
 from bwn.kernels.vectors import F32, load, store
 
-COPY_FIELDS = (
-    "x", "x0", "x1", "x2", "x3", "out", "out0", "out1", "out2", "out3", "n0", "n1", "n2", "n3",
-)  # fmt: skip
-"""Fields of a copy: addresses of the first elements, strides in elements of the axes, lengths of the axes. A unit of
-work is one index of axes 0 and 1."""
-COPY_COUNT = len(COPY_FIELDS)
 
-CLEAR_FIELDS = ("out", "chunk", "size")
-"""Fields of clearing: address, bytes of one unit of work, bytes in all."""
-CLEAR_COUNT = len(CLEAR_FIELDS)
+class CopyFields(NamedTuple):
+    """Fields of a copy: addresses of the first elements, strides of four axes in elements, lengths of axes 1 to 3.
+
+    A unit of work is one index of axes 0 and 1.
+    """
+
+    x: int
+    x0: int
+    x1: int
+    x2: int
+    x3: int
+    out: int
+    out0: int
+    out1: int
+    out2: int
+    out3: int
+    n1: int
+    n2: int
+    n3: int
 
 
-def f32_f32_copy(p, begin, end, part):
+class ClearFields(NamedTuple):
+    """Fields of clearing: address, bytes of one unit of work, bytes in all."""
+
+    out: int
+    chunk: int
+    size: int
+
+
+copy_fields = reader(CopyFields)
+clear_fields = reader(ClearFields)
+
+
+def f32_f32_copy(p: int, begin: int, end: int, part: int) -> None:
     """out[a, b, c, d] = x[a, b, c, d] of float32."""
-    x, x0, x1, x2, x3, out, out0, out1, out2, out3, n0, n1, n2, n3 = fields(p, COPY_COUNT)
+    f = copy_fields(p)
     for unit in range(begin, end):
-        a, b = unit // n1, unit % n1
-        for c in range(n2):
-            source = x + (a * x0 + b * x1 + c * x2) * 4
-            target = out + (a * out0 + b * out1 + c * out2) * 4
+        a, b = unit // f.n1, unit % f.n1
+        for c in range(f.n2):
+            source = f.x + (a * f.x0 + b * f.x1 + c * f.x2) * 4
+            target = f.out + (a * f.out0 + b * f.out1 + c * f.out2) * 4
             d = 0
-            if x3 == 1 and out3 == 1:
-                while d + 16 <= n3:
+            if f.x3 == 1 and f.out3 == 1:
+                while d + 16 <= f.n3:
                     store(target, d, load(F32, source, d))
                     d += 16
-            while d < n3:
-                put_f32(target, d * out3, get_f32(source, d * x3))
+            while d < f.n3:
+                put_f32(target, d * f.out3, get_f32(source, d * f.x3))
                 d += 1
 
 
-def i8_i8_copy(p, begin, end, part):
+def i8_i8_copy(p: int, begin: int, end: int, part: int) -> None:
     """out[a, b, c, d] = x[a, b, c, d] of int8."""
-    x, x0, x1, x2, x3, out, out0, out1, out2, out3, n0, n1, n2, n3 = fields(p, COPY_COUNT)
+    f = copy_fields(p)
     for unit in range(begin, end):
-        a, b = unit // n1, unit % n1
-        for c in range(n2):
-            source = x + a * x0 + b * x1 + c * x2
-            target = out + a * out0 + b * out1 + c * out2
-            for d in range(n3):
-                put_i8(target, d * out3, get_i8(source, d * x3))
+        a, b = unit // f.n1, unit % f.n1
+        for c in range(f.n2):
+            source = f.x + a * f.x0 + b * f.x1 + c * f.x2
+            target = f.out + a * f.out0 + b * f.out1 + c * f.out2
+            for d in range(f.n3):
+                put_i8(target, d * f.out3, get_i8(source, d * f.x3))
 
 
-def clear(p, begin, end, part):
+def clear(p: int, begin: int, end: int, part: int) -> None:
     """Zero bytes."""
-    out, chunk, size = fields(p, CLEAR_COUNT)
+    f = clear_fields(p)
     for unit in range(begin, end):
-        clear_bytes(out + unit * chunk, min(chunk, size - unit * chunk))
+        clear_bytes(f.out + unit * f.chunk, min(f.chunk, f.size - unit * f.chunk))

@@ -17,19 +17,17 @@ So one vector load and one add do 4 multiply-accumulates a lane. Range of an ent
 A row's unused bits are zero, so a group past the row's end is only ever asked for entry 0, which is made zero.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
 from __future__ import annotations
 
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from bwn.kernels.compiler import helper
+from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.cpu import CHANNELS
-from bwn.kernels.finish import LANES, PRODUCT_COUNT, clear_margins, finish, steps_at
-from bwn.kernels.memory import fields, get_i64
+from bwn.kernels.finish import LANES, clear_margins, finish, product_fields, steps_at
+from bwn.kernels.memory import get_i64
 from bwn.kernels.vectors import (
     F32,
     I8,
@@ -53,7 +51,7 @@ WORD_GROUPS = 64 // GROUP
 WORD_BYTES = WORD_GROUPS * TABLE_BYTES
 MOST_WORDS = 2
 """Most words whose tables stand at once: 32 KiB of tables."""
-WIDER = {types.float32: types.float32, types.int16: types.int32, types.int8: types.int16}
+WIDER: dict[Any, Any] = {types.float32: types.float32, types.int16: types.int32, types.int8: types.int16}
 """The totals' element for each element of the sums."""
 
 
@@ -137,7 +135,7 @@ def words_of_rows(_: Any, sums: Any, address: Any, row_bytes: Any) -> tuple[Any,
 def load_as(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
     """load_as(kind, address, index): activations as lanes of tables; for I16, int8 activations are widened."""
     vec = kind.dtype
-    element = types.float32 if vec.element == types.float32 else types.int8
+    element: Any = types.float32 if vec.element == types.float32 else types.int8
     stored = Vec(element, vec.lanes)
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -182,7 +180,7 @@ def totals_as_float(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, C
 
 
 @helper
-def build(kind, tables, x, offsets, first, depth):
+def build(kind: Any, tables: int, x: int, offsets: int, first: int, depth: int) -> None:
     """Tables of the 16 groups of one word, whose first k is `first`."""
     for group in range(WORD_GROUPS):
         table = tables + group * TABLE_BYTES
@@ -207,7 +205,7 @@ def build(kind, tables, x, offsets, first, depth):
 
 
 @helper
-def accumulate(sums, tables, count, row, row_bytes, totals):
+def accumulate(sums: Any, tables: int, count: int, row: int, row_bytes: int, totals: int) -> None:
     """Add the products of `count` words of as many rows as there are sums to their totals."""
     for w in range(count):
         sums = lookup(sums, tables + w * WORD_BYTES, words_of_rows(sums, row + w * 8, row_bytes))
@@ -215,65 +213,61 @@ def accumulate(sums, tables, count, row, row_bytes, totals):
 
 
 @helper
-def block_totals(kind, most, x, offsets, depth, words, row_words, outputs, tables, totals, total_bytes):
-    """Totals of all rows over one block of positions; tables of `most` words stand at once.
+def block_totals(kind: Any, most: int, f: Any, x: int, words: int, tables: int, totals: int, total_bytes: int) -> None:
+    """Totals of all rows of a group over one block of positions; tables of `most` words stand at once.
 
-    totals: zeroed here, `total_bytes` a row.
+    x: address of the block in the group's first channel. totals: zeroed here, `total_bytes` a row.
     """
-    for i in range(outputs * total_bytes // VECTOR_BYTES):
+    for i in range(f.outputs * total_bytes // VECTOR_BYTES):
         store(totals, i * LANES, zero(F32))
-    for first in range(0, row_words, most):
-        count = min(most, row_words - first)
+    row_bytes = f.row_words * 8
+    for first in range(0, f.row_words, most):
+        count = min(most, f.row_words - first)
         for w in range(count):
-            build(kind, tables + w * WORD_BYTES, x, offsets, (first + w) * 64, depth)
-        n, row = 0, words + first * 8
-        while n + CHANNELS <= outputs:
-            at_row = row + n * row_words * 8
-            accumulate(no_sums(kind, CHANNELS), tables, count, at_row, row_words * 8, totals + n * total_bytes)
+            build(kind, tables + w * WORD_BYTES, x, f.offsets, (first + w) * 64, f.depth)
+        n, rows = 0, words + first * 8
+        while n + CHANNELS <= f.outputs:
+            none = no_sums(kind, CHANNELS)
+            accumulate(none, tables, count, rows + n * row_bytes, row_bytes, totals + n * total_bytes)
             n += CHANNELS
-        while n < outputs:
-            at_row = row + n * row_words * 8
-            accumulate(no_sums(kind, 1), tables, count, at_row, row_words * 8, totals + n * total_bytes)
+        while n < f.outputs:
+            none = no_sums(kind, 1)
+            accumulate(none, tables, count, rows + n * row_bytes, row_bytes, totals + n * total_bytes)
             n += 1
 
 
 @helper
-def product(kind, most, lanes, x_bytes, total_bytes, p, begin, end, part):
+def product(
+    kind: Any, most: int, lanes: int, x_bytes: int, total_bytes: int, p: int, begin: int, end: int, part: int
+) -> None:
     """Units begin..end-1 of a product; a unit is one block of positions of one group of one image."""
-    (
-        x, x_image, x_group, words, row_words, depth, offsets, images, groups, outputs, positions,
-        out, out_image, out_plane, out_lead, mask, scale, bias, bounds, steps, steps_per_lane, scratch, scratch_part,
-    ) = fields(p, PRODUCT_COUNT)  # fmt: skip
-    tables = scratch + part * scratch_part
+    f = product_fields(p)
+    tables = f.scratch + part * f.scratch_part
     totals = tables + MOST_WORDS * WORD_BYTES
-    blocks = (positions + lanes - 1) // lanes
+    blocks = (f.positions + lanes - 1) // lanes
     for unit in range(begin, end):
-        block, group, image = unit % blocks, unit // blocks % groups, unit // (blocks * groups)
-        first = block * lanes
-        at_x = x + (image * x_image + group * x_group + first) * x_bytes
-        at_words = words + group * outputs * row_words * 8
-        block_totals(kind, most, at_x, offsets, depth, at_words, row_words, outputs, tables, totals, total_bytes)
-        at_out = out + (image * out_image + group * outputs * out_plane) * 4
-        for n in range(outputs):
-            plane = at_out + n * out_plane * 4
-            for lane in range(0, min(lanes, positions - first), LANES):
+        block, group, image = unit % blocks, unit // blocks % f.groups, unit // (blocks * f.groups)
+        first, channel = block * lanes, group * f.outputs
+        x = f.x + (image * f.x_image + group * f.x_group + first) * x_bytes
+        block_totals(kind, most, f, x, f.words + channel * f.row_words * 8, tables, totals, total_bytes)
+        for n in range(f.outputs):
+            plane = f.out + (image * f.out_image + (channel + n) * f.out_plane) * 4
+            for lane in range(0, min(lanes, f.positions - first), LANES):
                 sums = totals_as_float(kind, totals + n * total_bytes, lane)
-                step = steps_at(steps, image, first + lane, steps_per_lane)
-                here = plane + (out_lead + first + lane) * 4
-                finish(sums, here, mask + (first + lane) * 4, scale, bias, bounds, group * outputs + n, step)
-            clear_margins(plane, out_plane, out_lead, positions, block == 0, block == blocks - 1)
+                finish(f, sums, plane, first + lane, channel + n, steps_at(f, image, first + lane))
+            clear_margins(f, plane, block == 0, block == blocks - 1)
 
 
-def f32_b1_f32_planes_lookup(p, begin, end, part):
+def f32_b1_f32_planes_lookup(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations; tables and sums in float32."""
     product(F32, 2, 16, 4, 64, p, begin, end, part)
 
 
-def i8_b1_f32_planes_lookup(p, begin, end, part):
+def i8_b1_f32_planes_lookup(p: int, begin: int, end: int, part: int) -> None:
     """8-bit activations within +-127; tables and sums of 32 groups in int16, totals in int32: exact."""
     product(I16, 2, 32, 1, 128, p, begin, end, part)
 
 
-def s1_b1_f32_planes_lookup(p, begin, end, part):
+def s1_b1_f32_planes_lookup(p: int, begin: int, end: int, part: int) -> None:
     """Activations +-1 or 0 in int8; tables and sums of 16 groups in int8, totals in int16: exact to K = 32767."""
     product(I8, 1, 64, 1, 128, p, begin, end, part)

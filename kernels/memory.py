@@ -1,7 +1,7 @@
 """Scalars at integer addresses, and the parameter block of a kernel.
 
-A kernel gets one address: `count` int64 fields, read with `fields`. Addresses in the fields point into the caller's
-buffers. Nothing here checks a bound.
+A kernel gets one address: that of its int64 fields, named by a NamedTuple. Addresses in the fields point into the
+caller's buffers. Nothing here checks a bound.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
+from bwn.kernels.compiler import intrinsic
 from bwn.kernels.vectors import Codegen, at
 
 
-def _scalar(element: types.Number) -> tuple[Any, Any]:
+def _scalar(element: Any) -> tuple[Any, Any]:
     size = element.bitwidth // 8
 
     def pointer(context: Any, builder: Any, address: Any, index: Any) -> Any:
@@ -48,19 +48,23 @@ get_i64, put_i64 = _scalar(types.int64)
 get_u64, put_u64 = _scalar(types.uint64)
 
 
-@intrinsic
-def fields(_: Any, address: Any, count: Any) -> tuple[Any, Codegen] | None:
-    """fields(address, 12): the first 12 int64 values there, as a tuple."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    number = count.literal_value
+def reader(fields: Any) -> Any:
+    """An operation that reads a parameter block: reader(ProductFields)(address) is a ProductFields.
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        base = at(builder, args[0], ir.IntType(64))
-        values = [builder.load(cgutils.gep_inbounds(builder, base, i)) for i in range(number)]
-        return context.make_tuple(builder, sig.return_type, values)
+    fields: a NamedTuple of integers; the block holds them as int64, in order.
+    """
+    kind = types.NamedUniTuple(types.int64, len(fields._fields), fields)
 
-    return types.UniTuple(types.int64, number)(types.intp, count), gen
+    @intrinsic
+    def read(_: Any, address: Any) -> tuple[Any, Codegen]:
+        def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            base = at(builder, args[0], ir.IntType(64))
+            values = [builder.load(cgutils.gep_inbounds(builder, base, i)) for i in range(kind.count)]
+            return context.make_tuple(builder, sig.return_type, values)
+
+        return kind(types.intp), gen
+
+    return read
 
 
 @intrinsic

@@ -5,20 +5,18 @@
 Positions stand in the lanes; a tile of output channels stays in registers for all of k.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
 from __future__ import annotations
 
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from bwn.kernels.compiler import helper
+from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.cpu import CHANNELS
-from bwn.kernels.finish import LANES, PRODUCT_COUNT, clear_margins, finish, steps_at
+from bwn.kernels.finish import LANES, clear_margins, finish, product_fields, steps_at
 from bwn.kernels.lookup import no_sums
-from bwn.kernels.memory import fields, get_i64
+from bwn.kernels.memory import get_i64
 from bwn.kernels.vectors import F32, VECTOR_BYTES, Codegen, at, fma_value, llvm_type, load, splat_value
 
 
@@ -58,39 +56,31 @@ def put_all(_: Any, address: Any, sums: Any) -> tuple[Any, Codegen]:
 
 
 @helper
-def tile(sums, x, offsets, depth, row, row_bytes, totals):
+def tile(sums: Any, x: int, offsets: int, depth: int, rows: int, row_bytes: int, totals: int) -> None:
     """Totals of as many rows as there are sums, over one block of positions."""
     for k in range(depth):
-        sums = multiply(sums, load(F32, x, get_i64(offsets, k)), row + k * 4, row_bytes)
+        sums = multiply(sums, load(F32, x, get_i64(offsets, k)), rows + k * 4, row_bytes)
     put_all(totals, sums)
 
 
-def f32_f32_f32_planes_multiply(p, begin, end, part):
+def f32_f32_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations and weights. A unit is one block of 16 positions of one group of one image."""
-    (
-        x, x_image, x_group, weights, row_words, depth, offsets, images, groups, outputs, positions,
-        out, out_image, out_plane, out_lead, mask, scale, bias, bounds, steps, steps_per_lane, scratch, scratch_part,
-    ) = fields(p, PRODUCT_COUNT)  # fmt: skip
-    totals = scratch + part * scratch_part
-    blocks = (positions + LANES - 1) // LANES
+    f = product_fields(p)
+    totals, row_bytes = f.scratch + part * f.scratch_part, f.row_words * 4
+    blocks = (f.positions + LANES - 1) // LANES
     for unit in range(begin, end):
-        block, group, image = unit % blocks, unit // blocks % groups, unit // (blocks * groups)
-        first = block * LANES
-        at_x = x + (image * x_image + group * x_group + first) * 4
-        rows = weights + group * outputs * row_words * 4
-        n = 0
-        while n + CHANNELS <= outputs:
-            row = rows + n * row_words * 4
-            tile(no_sums(F32, CHANNELS), at_x, offsets, depth, row, row_words * 4, totals + n * VECTOR_BYTES)
+        block, group, image = unit % blocks, unit // blocks % f.groups, unit // (blocks * f.groups)
+        first, channel = block * LANES, group * f.outputs
+        x = f.x + (image * f.x_image + group * f.x_group + first) * 4
+        n, rows = 0, f.words + channel * row_bytes
+        while n + CHANNELS <= f.outputs:
+            none = no_sums(F32, CHANNELS)
+            tile(none, x, f.offsets, f.depth, rows + n * row_bytes, row_bytes, totals + n * VECTOR_BYTES)
             n += CHANNELS
-        while n < outputs:
-            row = rows + n * row_words * 4
-            tile(no_sums(F32, 1), at_x, offsets, depth, row, row_words * 4, totals + n * VECTOR_BYTES)
+        while n < f.outputs:
+            tile(no_sums(F32, 1), x, f.offsets, f.depth, rows + n * row_bytes, row_bytes, totals + n * VECTOR_BYTES)
             n += 1
-        step = steps_at(steps, image, first, steps_per_lane)
-        for n in range(outputs):
-            channel = group * outputs + n
-            plane = out + (image * out_image + channel * out_plane) * 4
-            here = plane + (out_lead + first) * 4
-            finish(load(F32, totals, n * LANES), here, mask + first * 4, scale, bias, bounds, channel, step)
-            clear_margins(plane, out_plane, out_lead, positions, block == 0, block == blocks - 1)
+        for n in range(f.outputs):
+            plane = f.out + (image * f.out_image + (channel + n) * f.out_plane) * 4
+            finish(f, load(F32, totals, n * LANES), plane, first, channel + n, steps_at(f, image, first))
+            clear_margins(f, plane, block == 0, block == blocks - 1)

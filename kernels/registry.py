@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels import layout, lookup, maps, multiply, pooling, single
 from bwn.kernels.compiler import Entry, compile_entry
-from bwn.kernels.finish import PRODUCT_FIELDS
+from bwn.kernels.finish import ProductFields
 
 Element = Literal["f32", "i8", "s1"]
 """f32: float32. i8: 8-bit integers within +-127. s1: int8 that is +-1, or 0 in padding."""
@@ -22,10 +22,10 @@ Element = Literal["f32", "i8", "s1"]
 
 @dataclass(frozen=True)
 class Kernel:
-    """An entry and the names of its fields."""
+    """An entry and its fields, a NamedTuple."""
 
     function: Callable[..., None]
-    fields: tuple[str, ...]
+    fields: Any
 
     @property
     def name(self) -> str:
@@ -38,13 +38,12 @@ class Kernel:
 
     def block(self, **values: int) -> npt.NDArray[np.int64]:
         """The parameter block of a call. values: one for each field, no other."""
-        assert values.keys() == set(self.fields), (self.name, values.keys() ^ set(self.fields))
-        return np.array([values[name] for name in self.fields], np.int64)
+        return np.array(self.fields(**values), np.int64)
 
 
 @dataclass(frozen=True)
 class Product(Kernel):
-    """A kernel of sums of products over planes; all have PRODUCT_FIELDS.
+    """A kernel of sums of products over planes; all have ProductFields.
 
     activations, weights: what it reads (`b1`: one bit each). lanes: positions of a block, where a unit of work is a
     block of positions of one group of one image; 0 where a unit is an output channel. most_depth: largest K whose
@@ -64,7 +63,7 @@ ANY_DEPTH = 2**31
 
 def _lookup(function: Callable[..., None], activations: Element, lanes: int, most_depth: int) -> Product:
     return Product(
-        function, PRODUCT_FIELDS, activations, "b1", lanes, most_depth, lookup.scratch_bytes, activations != "f32"
+        function, ProductFields, activations, "b1", lanes, most_depth, lookup.scratch_bytes, activations != "f32"
     )
 
 
@@ -72,7 +71,7 @@ def _single(function: Callable[..., None], activations: Element, weights: Litera
     # The total of 8-bit activations must fit an int32: 127 * 2**24 does.
     depth = 2**24 if activations == "i8" else ANY_DEPTH
     exact = activations != "f32"
-    return Product(function, PRODUCT_FIELDS, activations, weights, 0, depth, single.scratch_bytes, exact)
+    return Product(function, ProductFields, activations, weights, 0, depth, single.scratch_bytes, exact)
 
 
 PRODUCTS: tuple[Product, ...] = (
@@ -84,7 +83,7 @@ PRODUCTS: tuple[Product, ...] = (
     _single(single.s1_b1_f32_planes_xnor, "s1", "b1"),
     Product(
         multiply.f32_f32_f32_planes_multiply,
-        PRODUCT_FIELDS,
+        ProductFields,
         "f32",
         "f32",
         16,
@@ -95,20 +94,20 @@ PRODUCTS: tuple[Product, ...] = (
     _single(single.f32_f32_f32_planes_single, "f32", "f32"),
 )
 
-AFFINE = Kernel(maps.f32_f32_affine, maps.MAP_FIELDS)
-ADD = Kernel(maps.f32_f32_add, maps.MAP_FIELDS)
-SIGN = Kernel(maps.f32_s1_sign, maps.MAP_FIELDS)
-FLOAT = Kernel(maps.i8_f32_float, maps.MAP_FIELDS)
-STEPS = Kernel(maps.f32_f32_steps, maps.MAP_FIELDS)
-STEPS_LANES = Kernel(maps.f32_f32_steps_lanes, maps.MAP_FIELDS)
-QUANTIZE = Kernel(maps.f32_i8_quantize, maps.MAP_FIELDS)
-SOFTMAX = Kernel(maps.f32_f32_softmax, maps.MAP_FIELDS)
-COPY_F32 = Kernel(layout.f32_f32_copy, layout.COPY_FIELDS)
-COPY_I8 = Kernel(layout.i8_i8_copy, layout.COPY_FIELDS)
-CLEAR = Kernel(layout.clear, layout.CLEAR_FIELDS)
-MAX_F32 = Kernel(pooling.f32_f32_max_pool, pooling.POOL_FIELDS)
-MAX_I8 = Kernel(pooling.i8_i8_max_pool, pooling.POOL_FIELDS)
-AVERAGE = Kernel(pooling.f32_f32_average_pool, pooling.POOL_FIELDS)
+AFFINE = Kernel(maps.f32_f32_affine, maps.MapFields)
+ADD = Kernel(maps.f32_f32_add, maps.MapFields)
+SIGN = Kernel(maps.f32_s1_sign, maps.MapFields)
+FLOAT = Kernel(maps.i8_f32_float, maps.MapFields)
+STEPS = Kernel(maps.f32_f32_steps, maps.MapFields)
+STEPS_LANES = Kernel(maps.f32_f32_steps_lanes, maps.MapFields)
+QUANTIZE = Kernel(maps.f32_i8_quantize, maps.MapFields)
+SOFTMAX = Kernel(maps.f32_f32_softmax, maps.MapFields)
+COPY_F32 = Kernel(layout.f32_f32_copy, layout.CopyFields)
+COPY_I8 = Kernel(layout.i8_i8_copy, layout.CopyFields)
+CLEAR = Kernel(layout.clear, layout.ClearFields)
+MAX_F32 = Kernel(pooling.f32_f32_max_pool, pooling.PoolFields)
+MAX_I8 = Kernel(pooling.i8_i8_max_pool, pooling.PoolFields)
+AVERAGE = Kernel(pooling.f32_f32_average_pool, pooling.PoolFields)
 
 OTHERS: tuple[Kernel, ...] = (
     AFFINE, ADD, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE,
@@ -132,8 +131,8 @@ def select(activations: Element, weights: str, depth: int, positions: int) -> tu
     """The product for `positions` positions an image, and why it was chosen."""
     rows = fitting(activations, weights, depth)
     blocks = [row for row in rows if row.lanes]
-    if positions < FEW[activations] or not blocks:
-        row = next(row for row in rows if not row.lanes)
-        reason = f"{positions} positions do not fill the lanes" if blocks else f"K = {depth} overflows the others"
-        return row, reason
-    return blocks[0], f"{positions} positions fill {blocks[0].lanes} lanes"
+    if not blocks:
+        return rows[0], f"K = {depth} would overflow the lanes of the others"
+    if positions < FEW[activations]:
+        return next(row for row in rows if not row.lanes), f"too few positions for the lanes: {positions}"
+    return blocks[0], f"{positions} positions for {blocks[0].lanes} lanes"

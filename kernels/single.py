@@ -9,14 +9,15 @@ XNOR: for signs a, w and the set m of inputs that are not padding, the sum is |m
 Padding therefore adds nothing, and unused bits are outside m.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from bwn.kernels.compiler import helper
-from bwn.kernels.finish import PRODUCT_COUNT, finish_one, step_at
-from bwn.kernels.memory import fields, get_f32, get_i8, get_i32, get_i64, get_u64, popcount, put_f32, put_i8, put_u64
+from bwn.kernels.finish import clear, finish_one, product_fields, step_at
+from bwn.kernels.memory import get_f32, get_i8, get_i32, get_i64, get_u64, popcount, put_f32, put_i8, put_u64
 from bwn.kernels.vectors import F32, I8, I16, I32, fma, halves, load, signed, total, widen, zero
 
 I16_SAFE_WORDS = 128
@@ -29,7 +30,7 @@ def scratch_bytes(outputs: int, depth: int) -> int:
 
 
 @helper
-def f32_signed_dot(x, row, depth):
+def f32_signed_dot(x: int, row: int, depth: int) -> Any:
     """Sum of +-x over one packed row. x: (depth,) float32."""
     sums = zero(F32)
     k = 0
@@ -45,7 +46,7 @@ def f32_signed_dot(x, row, depth):
 
 
 @helper
-def i8_signed_dot(x, row, depth):
+def i8_signed_dot(x: int, row: int, depth: int) -> Any:
     """Sum of +-x over one packed row, exact. x: (depth,) int8."""
     whole = depth >> 6
     sums = zero(I32)
@@ -66,7 +67,7 @@ def i8_signed_dot(x, row, depth):
 
 
 @helper
-def f32_dot(x, row, depth):
+def f32_dot(x: int, row: int, depth: int) -> Any:
     """Sum of products of two float32 rows."""
     sums = zero(F32)
     k = 0
@@ -81,7 +82,7 @@ def f32_dot(x, row, depth):
 
 
 @helper
-def xnor_dot(bits, row, row_words):
+def xnor_dot(bits: int, row: int, row_words: int) -> Any:
     """Sum of products of signs. bits: row_words words of signs, then as many of the mask."""
     there, differ = np.uint64(0), np.uint64(0)
     for w in range(row_words):
@@ -92,21 +93,21 @@ def xnor_dot(bits, row, row_words):
 
 
 @helper
-def gather_f32(x, offsets, depth, row_words, to):
+def gather_f32(x: int, offsets: int, depth: int, row_words: int, to: int) -> None:
     """Copy the float32 inputs of a position."""
     for k in range(depth):
         put_f32(to, k, get_f32(x, get_i64(offsets, k)))
 
 
 @helper
-def gather_i8(x, offsets, depth, row_words, to):
+def gather_i8(x: int, offsets: int, depth: int, row_words: int, to: int) -> None:
     """Copy the int8 inputs of a position."""
     for k in range(depth):
         put_i8(to, k, get_i8(x, get_i64(offsets, k)))
 
 
 @helper
-def gather_bits(x, offsets, depth, row_words, to):
+def gather_bits(x: int, offsets: int, depth: int, row_words: int, to: int) -> None:
     """Pack the int8 signs of a position: the bits, then the mask of those that are not 0."""
     for w in range(row_words):
         bits, mask = np.uint64(0), np.uint64(0)
@@ -119,46 +120,43 @@ def gather_bits(x, offsets, depth, row_words, to):
 
 
 @helper
-def product(gather, dot, by_words, x_bytes, row_bytes, p, begin, end, part):
+def product(
+    gather: Any, dot: Any, by_words: bool, x_bytes: int, row_bytes: int, p: int, begin: int, end: int, part: int
+) -> None:
     """Output channels begin..end-1, over all images and positions. by_words: whether `dot` counts words or inputs."""
-    (
-        x, x_image, x_group, words, row_words, depth, offsets, images, groups, outputs, positions,
-        out, out_image, out_plane, out_lead, mask, scale, bias, bounds, steps, steps_per_lane, scratch, scratch_part,
-    ) = fields(p, PRODUCT_COUNT)  # fmt: skip
-    inputs = scratch + part * scratch_part
-    length = row_words if by_words else depth
-    for image in range(images):
-        for n in range(begin, end):
-            for i in range(out_plane):
-                put_f32(out, image * out_image + n * out_plane + i, 0.0)
-        for group in range(begin // outputs, (end + outputs - 1) // outputs):
-            for position in range(positions):
-                if get_i32(mask, position) == 0:
+    f = product_fields(p)
+    inputs = f.scratch + part * f.scratch_part
+    length = f.row_words if by_words else f.depth
+    for image in range(f.images):
+        planes = f.out + image * f.out_image * 4
+        clear(planes + begin * f.out_plane * 4, (end - begin) * f.out_plane)
+        for group in range(begin // f.outputs, (end + f.outputs - 1) // f.outputs):
+            for position in range(f.positions):
+                if get_i32(f.mask, position) == 0:
                     continue
-                gather(x + (image * x_image + group * x_group + position) * x_bytes, offsets, depth, row_words, inputs)
-                step = step_at(steps, image, position, steps_per_lane)
-                at = image * out_image + out_lead + position
-                for n in range(max(begin, group * outputs), min(end, (group + 1) * outputs)):
-                    value = dot(inputs, words + n * row_words * row_bytes, length)
-                    y = finish_one(np.float32(value), scale, bias, bounds, n, step)
-                    put_f32(out, at + n * out_plane, y)
+                x = f.x + (image * f.x_image + group * f.x_group + position) * x_bytes
+                gather(x, f.offsets, f.depth, f.row_words, inputs)
+                step = step_at(f, image, position)
+                for n in range(max(begin, group * f.outputs), min(end, (group + 1) * f.outputs)):
+                    total = np.float32(dot(inputs, f.words + n * f.row_words * row_bytes, length))
+                    put_f32(planes, n * f.out_plane + f.out_lead + position, finish_one(f, total, n, step))
 
 
-def f32_b1_f32_planes_single(p, begin, end, part):
+def f32_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations, one-bit weights."""
     product(gather_f32, f32_signed_dot, False, 4, 8, p, begin, end, part)
 
 
-def i8_b1_f32_planes_single(p, begin, end, part):
+def i8_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """8-bit activations within +-127, one-bit weights: exact sums."""
     product(gather_i8, i8_signed_dot, False, 1, 8, p, begin, end, part)
 
 
-def s1_b1_f32_planes_xnor(p, begin, end, part):
+def s1_b1_f32_planes_xnor(p: int, begin: int, end: int, part: int) -> None:
     """Activations +-1 or 0 in int8, one-bit weights: exact sums of any depth."""
     product(gather_bits, xnor_dot, True, 1, 8, p, begin, end, part)
 
 
-def f32_f32_f32_planes_single(p, begin, end, part):
+def f32_f32_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations and weights; words is the address of float32 rows."""
     product(gather_f32, f32_dot, False, 4, 4, p, begin, end, part)

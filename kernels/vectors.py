@@ -20,7 +20,9 @@ from numba import types
 from numba.core import cgutils
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, models, register_model
+from numba.extending import models, register_model
+
+from bwn.kernels.compiler import intrinsic
 
 VECTOR_BYTES = 64
 
@@ -28,7 +30,7 @@ VECTOR_BYTES = 64
 class Vec(types.Type):
     """Numba type of a vector of `lanes` elements."""
 
-    def __init__(self, element: types.Number, lanes: int) -> None:
+    def __init__(self, element: Any, lanes: int) -> None:
         self.element, self.lanes = element, lanes
         super().__init__(name=f"Vec({element},{lanes})")
 
@@ -52,7 +54,7 @@ class _VecModel(models.PrimitiveModel):
         super().__init__(manager, vec, llvm_type(vec))
 
 
-def _marker(element: types.Number, lanes: int) -> types.NumberClass:
+def _marker(element: Any, lanes: int) -> Any:
     # A global of this kind is a constant to Numba, and its type names the vector type.
     return types.NumberClass(Vec(element, lanes))
 
@@ -64,7 +66,6 @@ I16_HALF = _marker(types.int16, 16)
 I8 = _marker(types.int8, 64)
 I8_HALF = _marker(types.int8, 32)
 
-VecLike = types.NumberClass
 Codegen = Callable[[Any, Any, Any, Any], Any]
 
 
@@ -78,13 +79,13 @@ def load_at(builder: Any, vec: Vec, address: Any) -> Any:
     return builder.load(at(builder, address, llvm_type(vec)), align=1)
 
 
-def _element_address(builder: Any, element: types.Number, address: Any, index: Any) -> Any:
+def _element_address(builder: Any, element: Any, address: Any, index: Any) -> Any:
     size = ir.Constant(ir.IntType(64), element.bitwidth // 8)
     return builder.add(address, builder.mul(index, size))
 
 
 @intrinsic
-def load(_: Any, kind: VecLike, address: Any, index: Any) -> tuple[Any, Codegen]:
+def load(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
     """load(F32, address, index): the vector that starts at element `index`."""
     vec = kind.dtype
 
@@ -107,7 +108,7 @@ def store(_: Any, address: Any, index: Any, value: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def zero(_: Any, kind: VecLike) -> tuple[Any, Codegen]:
+def zero(_: Any, kind: Any) -> tuple[Any, Codegen]:
     """zero(F32): all lanes 0."""
     vec = kind.dtype
 
@@ -118,7 +119,7 @@ def zero(_: Any, kind: VecLike) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def splat(_: Any, kind: VecLike, value: Any) -> tuple[Any, Codegen]:
+def splat(_: Any, kind: Any, value: Any) -> tuple[Any, Codegen]:
     """splat(F32, x): x in every lane."""
     vec = kind.dtype
 

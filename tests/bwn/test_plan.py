@@ -109,8 +109,13 @@ def test_fixed_quantization_step() -> None:
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 7, 9), (1, 3, 3)])
 @pytest.mark.parametrize(
     ("kernel", "stride", "pads"),
-    [((2, 2), (2, 2), (0, 0, 0, 0)), ((3, 3), (2, 2), (1, 1, 1, 1)), ((3, 2), (1, 3), (0, 1, 2, 0)), ((3, 3), (1, 1), (0, 0, 0, 0))],
-)  # fmt: skip
+    [
+        ((2, 2), (2, 2), (0, 0, 0, 0)),
+        ((3, 3), (2, 2), (1, 1, 1, 1)),
+        ((3, 2), (1, 3), (0, 1, 2, 0)),
+        ((3, 3), (1, 1), (0, 0, 0, 0)),
+    ],
+)
 @pytest.mark.parametrize("count_pads", [False, True])
 def test_pooling(kind, shape, kernel, stride, pads, count_pads) -> None:
     node = Pool(input="x", output="y", kind=kind, kernel=kernel, stride=stride, pads=pads, count_pads=count_pads)

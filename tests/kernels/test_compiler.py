@@ -16,7 +16,8 @@ from bwn.kernels import compiler
 SCRIPT = """
 import importlib.util, sys, pathlib
 folder = pathlib.Path(sys.argv[1])
-spec = importlib.util.spec_from_file_location("bwn.kernels", folder / "__init__.py", submodule_search_locations=[str(folder)])
+init, places = folder / "__init__.py", [str(folder)]
+spec = importlib.util.spec_from_file_location("bwn.kernels", init, submodule_search_locations=places)
 import bwn
 module = importlib.util.module_from_spec(spec)
 sys.modules["bwn.kernels"] = module
@@ -26,9 +27,9 @@ from bwn.kernels import maps, registry
 assert maps.__file__.startswith(str(folder))
 kernel = registry.ADD
 a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
-values = dict.fromkeys(kernel.fields, 0)
+values = dict.fromkeys(kernel.fields._fields, 0)
 values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data, mask=mask.ctypes.data)
-values |= dict(images=1, channels=1, positions=16, out_plane=16, x_plane=16, other_plane=16)
+values |= dict(channels=1, positions=16, out_plane=16, x_plane=16, other_plane=16)
 kernel.entry()(kernel.block(**values).ctypes.data, 0, 1, 0)
 print(out[0], sum(kernel.entry().stats.cache_hits.values()))
 """

@@ -74,7 +74,8 @@ def run(row: Product, case: Case, parts: int = 1) -> tuple[np.ndarray, np.ndarra
         images=case.images, groups=case.groups, outputs=case.outputs, positions=case.positions,
         out=out.ctypes.data, out_image=out[0].size, out_plane=plane, out_lead=case.lead, mask=mask.ctypes.data,
         scale=scale.ctypes.data, bias=bias.ctypes.data, bounds=bounds.ctypes.data, steps=steps.ctypes.data,
-        steps_per_lane=int(case.per_lane), scratch=scratch.ctypes.data + (-scratch.ctypes.data % 64), scratch_part=share,
+        steps_per_lane=int(case.per_lane),
+        scratch=scratch.ctypes.data + (-scratch.ctypes.data % 64), scratch_part=share,
     )  # fmt: skip
     blocks = -(-case.positions // row.lanes) if row.lanes else 0
     units = blocks * case.groups * case.images if row.lanes else channels

@@ -1,0 +1,216 @@
+"""What lowering works with: buffers, tasks and constants of a plan in the making.
+
+Lowering goes over the graph once: it makes the buffers, says which must share a row stride and how much padding
+their readers want, and notes for each step a function that will write its parameter block. When all is known the
+buffers get their places, and those functions are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from bwn.graph import AnyNode, Array, Graph, Shape
+from bwn.kernels import registry
+from bwn.kernels.registry import Kernel
+from bwn.memory import Buffer, RowClass, Type, round_up
+from bwn.shapes import shapes
+
+Ends = tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]]
+"""Address and strides in elements of a copy's source, and of its target."""
+INFINITY = float("inf")
+SMALL = 100_000
+"""Work (multiply-accumulates or elements) below which a step is not split among threads."""
+CLEAR_CHUNK = 1 << 16
+
+
+@dataclass
+class Step:
+    """One call of a kernel.
+
+    block: its fields. units: work items. parts: among how many threads they are split. node: index of the node, or -1
+    for moving input and output. why: the reason for the kernel. external: the field that holds the caller's array.
+    """
+
+    kernel: Kernel
+    block: Array
+    units: int
+    parts: int
+    node: int
+    why: str = ""
+    external: str | None = None
+
+
+@dataclass
+class Task:
+    """A step before its buffers have places."""
+
+    buffers: tuple[Buffer, ...]
+    make: Callable[[], Step]
+
+
+class Lowering:
+    """Buffers and tasks of one (graph, batch, threads). After `lower`, place the buffers and call the tasks."""
+
+    def __init__(self, graph: Graph, batch: int, threads: int) -> None:
+        self.graph, self.batch, self.threads = graph, batch, threads
+        self.shapes = shapes(graph)
+        self.tensors: dict[str, Buffer] = {}
+        self.floats: dict[str, Buffer] = {}
+        self.buffers: list[Buffer] = []
+        self.tasks: list[Task] = []
+        self.constants: dict[object, Array] = {}
+        self.scratch = 0
+        self.base = 0
+        self.scratch_address = 0
+        self.node = -1
+
+    def buffer(self, name: str, type: Type, shape: Shape, *, like: Buffer | None = None) -> Buffer:
+        """A new buffer for a tensor of one example's `shape`; `like`: a buffer to share the row stride with."""
+        if len(shape) == 3:
+            made = Buffer(name, type, self.batch, shape[0], shape[1], shape[2])
+        else:
+            made = Buffer(name, type, 1, shape[0], 1, self.batch, vectors=True)
+        if like is not None:
+            RowClass.join(like, made)
+        self.buffers.append(made)
+        return made
+
+    def output(self, node: AnyNode, type: Type, *, like: Buffer | None = None) -> Buffer:
+        """A new buffer for what `node` makes."""
+        made = self.tensors[node.output] = self.buffer(node.output, type, self.shapes[node.output], like=like)
+        return made
+
+    def task(self, buffers: tuple[Buffer, ...], make: Callable[[], Step]) -> None:
+        """Add a step that uses `buffers`."""
+        for buffer in buffers:
+            buffer.first = len(self.tasks) if buffer.first < 0 else buffer.first
+            buffer.last = len(self.tasks)
+        self.tasks.append(Task(buffers, make))
+
+    def address(self, buffer: Buffer) -> int:
+        """Address of the first element of a placed buffer."""
+        return self.base + buffer.offset
+
+    def start(self, buffer: Buffer) -> int:
+        """Address of the first value of a placed buffer: position 0 of its first plane."""
+        return self.address(buffer) + buffer.lead * buffer.itemsize
+
+    def constant(self, key: object, make: Callable[[], Array]) -> int:
+        """Address of a constant that lives as long as the plan."""
+        if key not in self.constants:
+            self.constants[key] = np.ascontiguousarray(make())
+        return int(self.constants[key].ctypes.data)
+
+    def vector(self, name: str | None, length: int, fill: float) -> int:
+        """Address of a stored float32 vector, or of one full of `fill`."""
+        if name is not None:
+            return self.constant(name, lambda: self.graph.tensors[name])
+        return self.constant((length, fill), lambda: np.full(length, fill, np.float32))
+
+    def bounds(self, low: float | None, high: float | None) -> int:
+        """Address of the two clamp bounds."""
+        pair = (-INFINITY if low is None else low, INFINITY if high is None else high)
+        return self.constant(("bounds", pair), lambda: np.array(pair, np.float32))
+
+    def mask(self, buffer: Buffer) -> int:
+        """Address of the mask that says which positions of a plane are values."""
+
+        def make() -> Array:
+            mask = np.zeros(round_up(buffer.positions, 16), np.int32)
+            mask[: buffer.positions].reshape(buffer.height, buffer.row)[:, : buffer.width] = -1
+            return mask
+
+        return self.constant(("mask", buffer.height, buffer.width, buffer.row), make)
+
+    def parts(self, units: int, work: int) -> int:
+        """Among how many threads to split a step."""
+        return 1 if work < SMALL else max(1, min(self.threads, units))
+
+    def float_tensor(self, name: str) -> Buffer:
+        """The buffer of a tensor as float32; signs are widened once."""
+        source = self.tensors[name]
+        if source.type == "f32":
+            return source
+        if name not in self.floats:
+            self.floats[name] = out = self.buffer(f"{name}:f32", "f32", self.shapes[name], like=source)
+            self.map(registry.FLOAT, source, out)
+        return self.floats[name]
+
+    def map(
+        self,
+        kernel: Kernel,
+        source: Buffer,
+        out: Buffer,
+        *,
+        other: Buffer | None = None,
+        units: int | None = None,
+        scale: str | None = None,
+        bias: str | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        steps: int = 0,
+    ) -> None:
+        """Add an elementwise step. units: default one a channel of each image."""
+        node = self.node
+        channels = source.channels
+        count = source.images * channels if units is None else units
+
+        def make() -> Step:
+            second = other or source
+            block = kernel.block(
+                x=self.address(source), x_image=source.image, x_plane=source.plane, x_lead=source.lead,
+                other=self.address(second), other_image=second.image, other_plane=second.plane, other_lead=second.lead,
+                out=self.address(out), out_image=out.image, out_plane=out.plane, out_lead=out.lead,
+                channels=channels, positions=source.positions, mask=self.mask(source),
+                scale=self.vector(scale, channels, 1.0), bias=self.vector(bias, channels, 0.0),
+                bounds=self.bounds(low, high), steps=steps, steps_per_lane=int(source.vectors),
+            )  # fmt: skip
+            work = source.images * channels * source.positions
+            return Step(kernel, block, count, self.parts(count, work), node)
+
+        self.task((source, out) if other is None else (source, other, out), make)
+
+    def copy(
+        self,
+        buffers: tuple[Buffer, ...],
+        lengths: tuple[int, ...],
+        ends: Callable[[], Ends],
+        *,
+        external: str | None = None,
+    ) -> None:
+        """Add a four-axis strided copy between buffers, or between one and the caller's array."""
+        node = self.node
+        kernel = registry.COPY_F32 if buffers[0].type == "f32" else registry.COPY_I8
+        units, work = lengths[0] * lengths[1], prod(lengths)
+
+        def make() -> Step:
+            (x, theirs), (out, ours) = ends()
+            block = kernel.block(
+                x=x, x0=theirs[0], x1=theirs[1], x2=theirs[2], x3=theirs[3],
+                out=out, out0=ours[0], out1=ours[1], out2=ours[2], out3=ours[3],
+                n1=lengths[1], n2=lengths[2], n3=lengths[3],
+            )  # fmt: skip
+            return Step(kernel, block, units, self.parts(units, work), node, external=external)
+
+        self.task(buffers, make)
+
+    def clear(self, buffer: Buffer) -> None:
+        """Add a step that zeroes a buffer, for a copy that leaves its padding alone."""
+        node = self.node
+
+        def make() -> Step:
+            size = buffer.bytes
+            units = -(-size // CLEAR_CHUNK)
+            block = registry.CLEAR.block(out=self.address(buffer), chunk=CLEAR_CHUNK, size=size)
+            return Step(registry.CLEAR, block, units, self.parts(units, size // 4), node)
+
+        self.task((buffer,), make)
+
+
+def strides_of(buffer: Buffer) -> tuple[int, int, int, int]:
+    """Elements between images, channels, rows and columns of a placed buffer."""
+    return buffer.image, buffer.plane, buffer.row, 1

@@ -1,0 +1,51 @@
+"""`bwn bench`: what it prints, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from bwn.cli.main import bwn
+from bwn.format import write
+from bwn.networks import NETWORKS
+
+QUICK = ["--seconds", "0.01", "--threads", "1", "--batch", "2"]
+
+
+def test_a_table_with_layers_beside_onnxruntime() -> None:
+    done = CliRunner().invoke(bwn, ["bench", "--network", "mlp", "--layers", *QUICK])
+    assert done.exit_code == 0, done.output
+    for expected in ("1 of ", "faster than ONNX Runtime", "outputs agree", "f32_b1_f32_planes_single", "GMAC/s"):
+        assert expected in done.output
+
+
+def test_a_model_as_json(tmp_path: Path) -> None:
+    model = tmp_path / "m.bwn"
+    write(model, NETWORKS["mlp"](1))
+    done = CliRunner().invoke(bwn, ["bench", str(model), "--json", "--no-compare", "--layers", *QUICK])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["machine"]["threads"] == 1
+    (result,) = found["results"]
+    assert result["network"] == "m.bwn"
+    assert result["comparison"] is None
+    assert [timing["batch"] for timing in result["timings"]] == [1, 2]
+    assert result["layers"][1]["name"] == "flatten0"
+
+
+def test_refusals(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.bwn"
+    broken.write_bytes(b"not a model")
+    for arguments, code, text in (
+        ([str(broken)], 3, "broken.bwn"),
+        ([str(tmp_path / "none.bwn")], 3, "none.bwn"),
+        (["--network", "vggg"], 2, "vggg"),
+        ([str(broken), "--network", "mlp"], 2, "choose one"),
+        (["--threads", "0"], 2, "--threads"),
+    ):
+        done = CliRunner().invoke(bwn, ["bench", *arguments])
+        assert done.exit_code == code, done.output
+        assert text in done.output
+        assert "Traceback" not in done.output
