@@ -1,6 +1,6 @@
 """The kernels. Installed as `bwn.kernels`: addresses and integers in, buffers written; knows no graph and no file.
 
-Names are contracts: `<activations>_<weights>_<output>_<layout>_<way>` for products and `<input>_<output>_<what>` for the
+Names are contracts: `<activations>_<weights>_<output>_<layout>_<way>` for products, `<input>_<output>_<what>` for the
 rest, where `f32` is float32, `i8` 8-bit integers within +-127, `s1` signs (+-1 in int8, 0 in padding) and `b1` one-bit
 weights. `f32_b1_f32_planes_lookup` reads float32 planes and one-bit weights, writes float32 planes, by table lookup.
 
