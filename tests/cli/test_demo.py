@@ -47,9 +47,10 @@ def test_the_summary_says_what_was_measured() -> None:
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo's own steps with one epoch of training, and few repetitions."""
     whole = cli_demo.steps
+    quick = {"train": ["--epochs", "1"], "bench": ["--seconds", "0.02"]}
 
     def steps(folder: Path) -> list[tuple[str, list[str]]]:
-        return [(why, [*args, "--epochs", "1"] if args[0] == "train" else args) for why, args in whole(folder)]
+        return [(why, [*arguments, *quick.get(arguments[0], [])]) for why, arguments in whole(folder)]
 
     monkeypatch.setattr(cli_demo, "steps", steps)
     monkeypatch.setattr(demo, "REPETITIONS", 5)
