@@ -55,6 +55,10 @@ def command(
 
     An image that cannot be read is one line on standard error (with --json an object with "error"); the rest goes on,
     and the exit code is 4. When paths arrive slowly, --batch-size 1 answers each at once.
+
+    \b
+    bwn infer model.bwn photos/ --top 3
+    find photos -name '*.jpg' | bwn infer model.bwn - --json
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json: choose one")

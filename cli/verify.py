@@ -56,6 +56,10 @@ def command(
     are asked for, from --min-agreement on.
 
     The exit code is 0 if all agrees, 1 if not, 3 if a file is refused or the networks have different shapes.
+
+    \b
+    bwn verify model.bwn model.pt
+    bwn verify model.bwn model.onnx --images mnist-sample
     """
     from bwn.verify import verify
 
