@@ -59,8 +59,12 @@ SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
     show_default=True,
     help="How images of other proportions are brought to the size.",
 )
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the images.  [default: 20; vgg, resnets: 60]")
-@click.option("--batch-size", type=click.IntRange(1), help="Images per step.  [default: 100]")
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help="Passes over the images.  [default: 20; vgg, resnets: 60; more for few images]",
+)
+@click.option("--batch-size", type=click.IntRange(1), help="Images per step.  [default: 100; fewer for few images]")
 @click.option("--lr", "learning_rate", type=float, help="Learning rate at the start.  [default: 0.001; vgg: 0.003]")
 @click.option("--final-lr", "final_learning_rate", type=float, help="Learning rate at the end.  [default: 3e-06]")
 @click.option(
@@ -196,6 +200,7 @@ def _summary(outcome: Outcome, run: Run) -> dict[str, object]:
         "test_accuracy": outcome.description.test_accuracy,
         "test_images": outcome.test_images,
         "note": outcome.note,
+        "train_images": outcome.images,
         "parameters": outcome.parameters,
         "seconds": outcome.seconds,
     }

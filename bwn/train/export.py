@@ -105,6 +105,7 @@ def _exported(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:
                 input_names=["input"],
                 output_names=["scores"],
                 dynamic_shapes=({0: batch},),
+                optimize=True,  # folds batch norm into the weights: still one magnitude per output channel
                 verbose=False,
             )
         except Exception as error:  # torch.onnx raises errors of many kinds; all mean that it cannot
