@@ -34,7 +34,6 @@ def check(graph: Graph) -> None:
     signs: set[str] = set()
     work = 0
     for node in graph.nodes:
-        check_name(node.output)
         if node.output in known or node.output in graph.tensors:
             raise GraphError(f"{where(node)}: the name '{node.output}' is taken; each tensor needs its own")
         known[node.output] = check_node(graph, node, known, signs)
@@ -57,6 +56,7 @@ def check_input(graph: Graph) -> None:
     """The graph's input, its size, and the names of its stored tensors."""
     topology = graph.topology
     check_name(topology.input)
+    check_name(topology.output)
     shape = topology.input_shape
     if len(shape) not in (1, 3) or min(shape) < 1:
         raise GraphError(
@@ -80,6 +80,8 @@ def check_name(name: str) -> None:
 
 def check_node(graph: Graph, node: AnyNode, known: dict[str, Shape], signs: set[str]) -> Shape:
     """Check one node given the shapes known so far and which of them hold only +-1. Returns its output's shape."""
+    for name in (node.output, *node.inputs, *node.constants):
+        check_name(name)
     missing = [name for name in node.inputs if name not in known]
     if missing:
         raise GraphError(f"{where(node)}: reads '{missing[0]}', which nothing before it makes")

@@ -6,18 +6,20 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 
 from bwn import passes
 from bwn.calibrate import int8_steps, prepared
 from bwn.check import check
 from bwn.errors import BwnError, FileError, GraphError
 from bwn.format import write
-from bwn.format.foreign import HEAD, looks_like, read_limited
-from bwn.graph import Graph, Packed, Preprocess, Shape
+from bwn.format.foreign import HEAD, UNKNOWN, looks_like, read_limited
+from bwn.graph import Conv, Dense, Graph, Packed, Preprocess, Shape
 from bwn.onnx.load import MAX_BYTES, from_bytes
 from bwn.summary import LayerRow, layer_rows
 
@@ -80,7 +82,7 @@ def load(source: StrPath) -> tuple[Packed, dict[str, float]]:
     kind = looks_like(data[:HEAD])
     if "torch" in kind:
         data = exported(source)
-    elif "ONNX" not in kind and not os.fspath(source).endswith(".onnx"):
+    elif "ONNX" not in kind and kind != UNKNOWN and not os.fspath(source).endswith(".onnx"):
         already = "already packed" if "bwn" in kind else f"it looks like {kind}"
         raise FileError(f"{os.fspath(source)}: {already}; bwn pack takes a .pt checkpoint or an ONNX file")
     try:
@@ -145,6 +147,7 @@ def replaced(base: Preprocess, fields: Mapping[str, Any]) -> Preprocess:
 def report(source: StrPath, target: StrPath, made: Packed, margins: dict[str, float], notes: list[str]) -> PackReport:
     """The report of a written file."""
     rows = tuple(row for row in layer_rows(made.graph, margins) if row.stored)
+    notes += [f"{row.name}: {why}" for row in rows if (why := almost_binary(made.graph, row))]
     if not any(row.stored == "1 bit" for row in rows):
         notes.append("no layer is binary by value (each output channel all +-alpha): every weight stays float32")
     return PackReport(
@@ -158,3 +161,16 @@ def report(source: StrPath, target: StrPath, made: Packed, margins: dict[str, fl
         classes=made.classes,
         notes=tuple(notes),
     )
+
+
+def almost_binary(graph: Graph, row: LayerRow) -> str | None:
+    """Why a layer most of whose channels are +-alpha stays float32; None for any other layer."""
+    node = next(node for node in graph.nodes if node.output == row.name)
+    if not isinstance(node, (Conv, Dense)) or graph.packed(node) or prod(row.weights[1:]) <= 2:
+        return None
+    weight = np.abs(graph.tensors[node.weight].astype(np.float32, copy=False).reshape(row.weights[0], -1))
+    odd = np.flatnonzero((weight[:, 0] == 0) | (weight != weight[:, :1]).any(axis=1))
+    if 2 * len(odd) >= len(weight):
+        return None
+    found = f"{len(odd)} of {len(weight)} output channels are not all +-alpha (the first: {odd[0]}, with magnitudes "
+    return f"{found}{weight[odd[0]].min():g} to {weight[odd[0]].max():g}), so the layer stays float32"

@@ -8,6 +8,7 @@ import stat
 from bwn.errors import FileError
 
 HEAD = 512
+UNKNOWN = "no kind of file that bwn knows"
 
 STARTS = (
     (b"PK\x03\x04", "a zip archive (a torch checkpoint is one)"),
@@ -43,7 +44,7 @@ def looks_like(head: bytes) -> str:
         return "an ONNX model"
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return "a text file"
-    return "no kind of file that bwn knows"
+    return UNKNOWN
 
 
 def read_limited(path: str | os.PathLike[str], limit: int) -> bytes:

@@ -58,6 +58,8 @@ class Session:
         """Inner tensors by name, of those in `names` that some node of the model makes."""
         made = {name for node in self.model.graph.node for name in node.output}
         wanted = sorted(made.intersection(names))
+        if not wanted:
+            return {}
         key: tuple[object, ...] = ("tensors", *wanted)
         if key not in self.cuts:
             model = onnx.ModelProto()

@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -19,7 +20,10 @@ from bwn.cli.main import bwn
 from bwn.errors import FileError, FormatError
 from bwn.format import header
 from bwn.format.foreign import looks_like
+from bwn.format.header import in_order
 from bwn.format.read import from_bytes
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
 
 WORDS = np.array([[5], [6]], "<u8")
 BIAS = np.array([0.5, -1], "<f4")
@@ -233,3 +237,56 @@ def test_a_header_larger_than_the_cap_is_not_parsed():
     data = forge()
     with pytest.raises(FormatError, match=r"header of 16777217 bytes; at most 16777216"):
         from_bytes((2**24 + 1).to_bytes(8, "little") + data[8:])
+
+
+JUNK = [0, 1, -1, 2, 3, 65, 2**31, 2**63, 2**64, 10**30, 0.5, -0.0, 1e308, True, None, [], {}]
+JUNK += ["", "x", "y", "w", "b", "conv", "int8", "binary", "\u202e"]
+JUNK += [[1, 1], [0, 0], [60], [3, 4, 5], [2**40, 2**40, 2**40], [1, 1, 1, 1], [-1, 9, 0, 0]]
+
+
+def paths_in(value, path=()):
+    """Every place in a JSON value."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from paths_in(item, (*path, key))
+
+
+def mutated(value, random):
+    """A copy with one place replaced by junk, a junk key added, or an item dropped or repeated."""
+    value = json.loads(json.dumps(value))
+    places = list(paths_in(value))
+    *way, last = places[random.integers(1, len(places))]
+    holder = value
+    for key in way:
+        holder = holder[key]
+    kind = random.integers(4)
+    junk = JUNK[random.integers(len(JUNK))]
+    if kind == 0 and isinstance(holder, list):
+        holder.insert(last, holder[last])
+    elif kind == 1:
+        del holder[last]
+    elif kind == 2 and isinstance(holder, dict):
+        names = ["stride", "pads", "dilation", "groups", "kernel", "low", "high", "step", "activations", "scale"]
+        holder[names[random.integers(len(names))]] = junk
+    else:
+        holder[last] = junk
+    return value
+
+
+def test_any_graph_is_read_or_refused_in_one_line():
+    random = np.random.default_rng(0)
+    packed = format.read(GOLDEN)
+    tensors = [(name, "U64" if a.dtype == np.uint64 else "F32", a) for name, a in in_order(dict(packed.graph.tensors))]
+    topology = json.loads(msgspec.json.encode(packed.graph.topology))
+    read = 0
+    for _ in range(3000):
+        changed = topology
+        for _ in range(random.integers(1, 4)):
+            changed = mutated(changed, random)
+        try:
+            from_bytes(forge(tensors, graph=changed))
+            read += 1
+        except FormatError as error:
+            assert str(error).isprintable(), changed  # noqa: PT017
+    assert read < 300, "some mutations are legal, such as another bound; most are not"

@@ -100,6 +100,7 @@ def test_every_node_whole_and_layer_by_layer():
     np.testing.assert_allclose(session.run(x), wanted["scores"], rtol=1e-5, atol=1e-5)
     inner = session.tensors(x, [*wanted, "no such tensor"])
     assert set(inner) == {node.output for node in packed.graph.nodes}
+    assert session.tensors(x, ["no such tensor"]) == {}
     for node in packed.graph.nodes:
         np.testing.assert_allclose(inner[node.output], wanted[node.output], rtol=1e-4, atol=1e-4, err_msg=node.output)
         inputs = {name: inner.get(name, x) for name in node.inputs}

@@ -1,0 +1,81 @@
+"""`bwn inspect`: what it shows, its JSON, and what it refuses (more in tests/bwn/test_format_hostile.py)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from click.testing import CliRunner
+
+from bwn import format
+from bwn.cli.main import bwn
+from bwn.graph import Dense, Graph, Packed, Topology
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
+
+
+def run(*arguments):
+    return CliRunner().invoke(bwn, ["inspect", *map(str, arguments)])
+
+
+def test_it_shows_facts_and_layers():
+    result = run(GOLDEN)
+    assert result.exit_code == 0, result.output
+    facts, layers = result.stdout.split("\n\n")
+    shown = {line.split()[0]: line.split(maxsplit=1)[1] for line in facts.splitlines()}
+    assert shown["file"].startswith(f"{GOLDEN}, 2.3 KiB (")
+    assert shown["format"] == "bwn version 1, written by golden 1"
+    assert shown["input"] == "3x4x4 float32 per image"
+    assert shown["images"] == "RGB, crop to 4x4, (pixel / 255 - [0.5, 0.25, 0.1]) / [1, 2, 0.3]"
+    assert shown["classes"] == '3: cat, a "dog", Käfer'
+    rows = [line.split() for line in layers.splitlines()[2:]]
+    assert len(rows) == 11
+    assert rows[0] == ["a", "conv", "4x3x3x3", "4x4x4", "float32", "float32", "448", "B"]
+    assert rows[4] == ["e", "conv", "4x2x2x1", "4x3x2", "1", "bit", "binary", "48", "B"]
+    assert rows[5] == ["f", "add", "-", "4x3x2", "-", "-", "-"]
+
+
+def test_json():
+    result = run(GOLDEN, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["bytes"] == GOLDEN.stat().st_size
+    assert found["classes"] == ["cat", 'a "dog"', "Käfer"]
+    assert found["preprocess"]["size"] == [4, 4]
+    assert [row["op"] for row in found["layers"]][:3] == ["conv", "affine", "sign"]
+    assert found["multiplications"] == sum(row["multiplications"] for row in found["layers"])
+
+
+def test_a_model_that_says_little(tmp_path):
+    node = Dense(input="x", output="y", weight="w")
+    topology = Topology(input="x", input_shape=(5,), output="y", nodes=(node,))
+    format.write(tmp_path / "a.bwn", Packed(graph=Graph(topology=topology, tensors={"w": np.ones((2, 5), np.float32)})))
+    result = run(tmp_path / "a.bwn")
+    assert result.exit_code == 0, result.output
+    for text in ("written by an unnamed program", "preparation not known", "names not known"):
+        assert text in result.stdout
+
+
+def test_many_classes_are_cut(tmp_path):
+    node = Dense(input="x", output="y", weight="w")
+    topology = Topology(input="x", input_shape=(5,), output="y", nodes=(node,))
+    graph = Graph(topology=topology, tensors={"w": np.ones((50, 5), np.float32)})
+    format.write(tmp_path / "a.bwn", Packed(graph=graph, classes=tuple(f"c{index}" for index in range(50))))
+    result = run(tmp_path / "a.bwn")
+    assert "classes  50: c0, c1, " in result.stdout
+    assert "c19, ...\n" in result.stdout
+
+
+def test_what_is_refused_is_one_line(tmp_path):
+    (tmp_path / "a.bwn").write_bytes(GOLDEN.read_bytes()[:-1])
+    for path, message in (
+        (tmp_path / "a.bwn", "truncated or damaged"),
+        (tmp_path / "none.bwn", "cannot be read: No such file"),
+        (tmp_path, "not a regular file"),
+    ):
+        result = run(path)
+        assert result.exit_code == 3
+        assert result.stdout == ""
+        assert result.stderr.startswith(f"Error: {path}: {message}")
+        assert result.stderr.count("\n") == 1

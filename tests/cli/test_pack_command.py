@@ -1,0 +1,167 @@
+"""`bwn pack`: a checkpoint and a foreign ONNX file, options, output, exit codes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from bwn import format
+from bwn.cli.main import bwn
+from bwn.graph import Conv, Dense, Flatten, Graph, Packed, Pool, Preprocess, Topology
+from bwn.kernels import bits
+from bwn.onnx.save import save_onnx
+
+
+def run(*arguments):
+    return CliRunner().invoke(bwn, ["pack", *map(str, arguments)])
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A foreign ONNX file: no preprocessing, no class names."""
+    rng = np.random.default_rng(0)
+    nodes = (
+        Conv(input="x", output="c", weight="w", kernel=(3, 3), scale="s", low=0.0),
+        Pool(input="c", output="p", kind="average", kernel=(6, 6)),
+        Flatten(input="p", output="f"),
+        Dense(input="f", output="scores", weight="v", bias="b"),
+    )
+    tensors = {
+        "w": bits.pack(rng.standard_normal((8, 27))),
+        "s": np.full(8, 0.25, np.float32),
+        "v": rng.standard_normal((3, 8)).astype(np.float32),
+        "b": np.zeros(3, np.float32),
+    }
+    topology = Topology(input="x", input_shape=(3, 8, 8), output="scores", nodes=nodes)
+    path = tmp_path / "source.onnx"
+    save_onnx(Packed(graph=Graph(topology=topology, tensors=tensors)), path)
+    return path
+
+
+def test_the_table(source, tmp_path):
+    target = tmp_path / "a.bwn"
+    result = run(source, "-o", target)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].split("  ")[0] == "layer"
+    assert lines[2].split() == ["c", "conv", "8x3x3x3", "1", "bit", "float32", "864", "B", "96", "B", "-"]
+    assert lines[3].split() == ["scores", "dense", "3x8", "float32", "float32", "108", "B", "108", "B", "-"]
+    assert lines[5].startswith(f"{target}: ")
+    assert "note: the source does not say how images are prepared; assumed: RGB, stretch" in result.stdout
+    assert "note: class names are not known" in result.stdout
+    format.read(target)
+
+
+def test_the_target_is_named_after_the_source(source, tmp_path):
+    assert run(source).exit_code == 0
+    assert (tmp_path / "source.bwn").exists()
+
+
+def test_json(source, tmp_path):
+    result = run(source, "-o", tmp_path / "a.bwn", "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert [(row["name"], row["stored"], row["after"]) for row in found["layers"]] == [
+        ("c", "1 bit", 96),
+        ("scores", "float32", 108),
+    ]
+    assert found["file"] == (tmp_path / "a.bwn").stat().st_size
+    assert len(found["notes"]) == 2
+
+
+def test_options_reach_the_file(source, tmp_path):
+    (tmp_path / "names.txt").write_text("cat\n\n dog \nKäfer\n", encoding="utf-8")
+    numbers = ["--mean", "0.1,0.2,0.3", "--std", "1,2,3", "--size", "8x8", "--color", "RGB", "--resize", "crop"]
+    options = [*numbers, "--activations", "int8"]
+    result = run(source, "-o", tmp_path / "a.bwn", *options, "--classes", tmp_path / "names.txt")
+    assert result.exit_code == 0, result.output
+    packed = format.read(tmp_path / "a.bwn")
+    rule = Preprocess(size=(8, 8), resize="crop", color="RGB", mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
+    assert packed.preprocess == rule
+    assert packed.classes == ("cat", "dog", "Käfer")
+    assert [node.activations for node in packed.graph.nodes if isinstance(node, (Conv, Dense))] == ["int8", "float32"]
+    assert "note:" not in result.stdout
+
+
+def test_calibration_from_a_folder_of_images(source, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for index, level in enumerate((10, 200)):
+        Image.new("RGB", (9, 9), (level, 0, 0)).save(tmp_path / "photos" / f"{index}.png")
+    result = run(source, "-o", tmp_path / "a.bwn", "--activations", "int8", "--calibration", tmp_path / "photos")
+    assert result.exit_code == 0, result.output
+    step = format.read(tmp_path / "a.bwn").graph.nodes[0].step
+    np.testing.assert_allclose(step, 200 / 255 / 127, rtol=1e-6)
+
+
+def test_calibration_from_the_sample(tmp_path):
+    node = Dense(input="f", output="y", weight="w")
+    topology = Topology(input="x", input_shape=(1, 28, 28), output="y", nodes=(Flatten(input="x", output="f"), node))
+    words = bits.pack(np.random.default_rng(0).standard_normal((10, 784)))
+    save_onnx(Packed(graph=Graph(topology=topology, tensors={"w": words})), tmp_path / "a.onnx")
+    result = run(tmp_path / "a.onnx", "--activations", "int8", "--calibration", "mnist-sample")
+    assert result.exit_code == 0, result.output
+    assert format.read(tmp_path / "a.bwn").graph.nodes[1].step == pytest.approx(1 / 127)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--size", "8by8"], 2, "'8by8' is not a size such as 28 or 224x320"),
+        (["--size", "0"], 2, "is not a size"),
+        (["--mean", "a,b"], 2, "'a,b' is not a list of numbers such as"),
+        (["--activations", "int4"], 2, "'int4' is not one of"),
+        (["--color", "BGR"], 2, "'BGR' is not one of"),
+        (["--mean", "0.5"], 3, "mean and std need 3 numbers each"),
+        (["--std", "0,1,1"], 3, "std is (0.0, 1.0, 1.0), expected finite numbers above 0"),
+        (["--mean", "nan,0,0"], 3, "mean is (nan, 0.0, 0.0), expected finite numbers"),
+        (["--size", "9"], 3, "makes (3, 9, 9) of an image, the input takes (3, 8, 8)"),
+        (["--calibration", "mnist-sample"], 1, "calibration goes with --activations int8 only"),
+        (["--activations", "int8", "--calibration", "no-such-data"], 3, "no-such-data"),
+        (["--classes", "no-such-file"], 3, "no-such-file: cannot be read as class names"),
+    ],
+)
+def test_options_that_are_wrong(source, tmp_path, options, code, message):
+    result = run(source, "-o", tmp_path / "a.bwn", *options)
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "a.bwn").exists()
+
+
+def test_a_file_that_is_no_network_is_one_line(tmp_path):
+    Image.new("L", (2, 2)).save(tmp_path / "a.png")
+    for path, message in ((tmp_path / "a.png", "it looks like a PNG image"), (tmp_path / "none.pt", "cannot be read")):
+        result = run(path, "-o", tmp_path / "a.bwn")
+        assert result.exit_code == 3
+        assert result.stderr.startswith(f"Error: {path}: {message}")
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_checkpoint_packs_with_its_preprocessing_classes_and_margins(tmp_path):
+    torch = pytest.importorskip("torch")
+    from bwn.train import Architecture, Settings, build
+    from bwn.train.checkpoint import Description, write_checkpoint
+
+    torch.manual_seed(0)
+    architecture = Architecture(name="mlp", input_shape=(1, 4, 4), classes=3, width=8)
+    rule = Preprocess(size=(4, 4), color="L", mean=(0.5,), std=(0.25,))
+    description = Description(
+        architecture=architecture,
+        settings=Settings(),
+        preprocess=rule,
+        classes=("a", "b", "c"),
+        source="test",
+        digest="",
+    )
+    write_checkpoint(tmp_path / "a.pt", description, build(architecture), {})
+    result = run(tmp_path / "a.pt", "-o", tmp_path / "a.bwn", "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["layers"]
+    assert [row["stored"] for row in rows] == ["1 bit"] * 4
+    assert all(0.3 < row["margin"] < 0.7 for row in rows), "fresh weights are spread over -1 to 1"
+    packed = format.read(tmp_path / "a.bwn")
+    assert (packed.preprocess, packed.classes) == (rule, ("a", "b", "c"))
