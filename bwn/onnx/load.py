@@ -140,9 +140,8 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape]:
         raise GraphError(f"input '{name}' is not float32; export the model in float32")
     sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
     if len(sizes) not in (2, 4):
-        raise GraphError(
-            f"input '{name}' has {len(sizes)} axes, expected (N, channels, height, width) or (N, features)"
-        )
+        expected = "(N, channels, height, width) or (N, features); 1-D signals are not supported"
+        raise GraphError(f"input '{name}' has {len(sizes)} axes, expected {expected}")
     if sizes[0] is not None:
         raise GraphError(f"input '{name}' has a fixed batch of {sizes[0]}; export with a dynamic first axis")
     fixed = tuple(size for size in sizes[1:] if size is not None)

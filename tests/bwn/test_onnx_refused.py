@@ -71,9 +71,12 @@ REFUSED = {
             ),
             c=np.asarray(True),
         ),
-        "",
+        "If node 'y': has a subgraph; control flow is not supported",
     ),
-    "1-D convolution": (model(op("Conv", "x w"), shape=(4, 7), w=rand(5, 4, 3)), "3 axes"),
+    "1-D convolution": (
+        model(op("Conv", "x w"), shape=(4, 7), w=rand(5, 4, 3)),
+        "3 axes, expected (N, channels, height, width) or (N, features); 1-D signals are not supported",
+    ),
     "1-D weights": (model(op("Conv", "x w"), w=rand(5, 4, 3)), "1-D convolution"),
     "3-D weights": (model(op("Conv", "x w"), w=rand(5, 4, 3, 3, 3)), "weights have 5 axes"),
     "computed weights": (model(op("Conv", "x x")), "'x' is computed from the network's input, expected a constant"),
@@ -130,7 +133,10 @@ REFUSED = {
         model(op("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)),
         "ceil_mode = 1 is not supported",
     ),
-    "1-D pool": (model(op("MaxPool", "x", kernel_shape=[2]), shape=(4, 7)), "3 axes"),
+    "1-D pool": (
+        model(op("MaxPool", "x", kernel_shape=[2]), shape=(4, 7)),
+        "3 axes, expected (N, channels, height, width) or (N, features); 1-D signals are not supported",
+    ),
     "pool stride 0": (
         model(op("MaxPool", "x", kernel_shape=[2, 2], strides=[0, 1], ceil_mode=1)),
         "expected each at least",

@@ -218,6 +218,7 @@ def test_a_network_without_binary_weights_is_packed_with_a_note(tmp_path):
         ("a.onnx", b"hello", "not an ONNX model; it looks like a text file"),
         ("a.bwn", None, "already packed"),
         ("a", b"", "it looks like an empty file"),
+        ("a", bytes(99), "not an ONNX model; it looks like no kind of file"),
         ("a.pt", b"PK\x03\x04" + bytes(99), "a.pt"),
     ],
 )
