@@ -181,6 +181,14 @@ def compare(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     state.pending[node.output[0]] = Pending("compare", source, op == "GreaterOrEqual")
 
 
+def negation(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
+    """Not of a comparison: opset 11 has no GreaterOrEqual and writes Not(Less(x, 0))."""
+    half = state.pending.get(node.input[0])
+    if half is None or half.kind != "compare":
+        raise refuse(node, "is supported only for a comparison with 0")
+    state.pending[node.output[0]] = half._replace(positive=not half.positive)
+
+
 def where(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     """Where(x >= 0, 1, -1), or Where(x < 0, -1, 1), as Sign."""
     half = state.pending.get(node.input[0])
@@ -221,6 +229,7 @@ LAYERS: dict[str, Handler] = {
     "Relu": relu,
     "Clip": clip,
     **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual"), compare),
+    "Not": negation,
     "Where": where,
     "Sign": sign,
 }

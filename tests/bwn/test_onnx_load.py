@@ -94,6 +94,7 @@ GOOD = {
     "sign less": model(op("Less", "x z", "c"), op("Where", "c n p"), **SIGN),
     "sign mirrored": model(op("LessOrEqual", "z x", "c"), op("Where", "c p n"), **SIGN),
     "sign mirrored greater": model(op("Greater", "z x", "c"), op("Where", "c n p"), **SIGN),
+    "sign opset 11": model(op("Less", "x z", "l"), op("Not", "l", "c"), op("Where", "c p n"), opset=11, **SIGN),
     "sign of larq": model(op("Sign", "x", "s"), op("Add", "s c", "a"), op("Sign", "a"), c=f32(0.1)),
     "add": model(op("Relu", "x", "r"), op("Add", "r x")),
     "max pool": model(op("MaxPool", "x", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])),

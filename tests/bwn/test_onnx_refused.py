@@ -118,6 +118,10 @@ REFUSED = {
         "puts 0 on the side of -1; bwn has sign(0) = +1",
     ),
     "sign of less or equal": (model(op("LessOrEqual", "x z", "c"), op("Where", "c n p"), **SIGN), "the side of -1"),
+    "sign of not greater": (
+        model(op("Greater", "x z", "l"), op("Not", "l", "c"), op("Where", "c n p"), **SIGN),
+        "side of -1",
+    ),
     "compared with 1": (model(op("GreaterOrEqual", "x p", "c"), op("Where", "c p n"), **SIGN), "other than 0"),
     "where of other values": (
         model(op("GreaterOrEqual", "x z", "c"), op("Where", "c p z"), **SIGN),
