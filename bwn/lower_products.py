@@ -10,12 +10,13 @@ from math import prod
 
 import numpy as np
 
+from bwn.errors import GraphError
 from bwn.graph import Array, Conv, Dense
 from bwn.kernels import registry
 from bwn.kernels.registry import Element, Product
 from bwn.lowering import Ends, Lowering, Step, strides_of
 from bwn.memory import Buffer, round_up
-from bwn.shapes import depth
+from bwn.shapes import depth, where
 
 
 def lower_product(lower: Lowering, node: Conv | Dense) -> None:
@@ -129,9 +130,12 @@ def multiply(lower: Lowering, node: Conv | Dense, source: Buffer, out: Buffer, s
     channels = lower.shapes[node.input][0] // groups
     outputs = out.channels // groups
     valid = out.height * out.width
-    kernel, why = registry.select(element(node), "b1" if packed else "f32", count, valid)
+    selected = registry.select(element(node), "b1" if packed else "f32", count, valid)
+    if selected is None:
+        raise GraphError(f"{where(node)}: sums {count} products, too many for {node.activations} activations")
+    kernel, why = selected
     macs = out.images * valid * out.channels * count
-    parts = 1 if macs < 200_000 else lower.threads
+    parts = lower.threads if lower.worth_splitting(macs / kernel.speed) else 1
     lower.scratch = max(lower.scratch, round_up(kernel.scratch(outputs, count), 64))
 
     def make() -> Step:

@@ -22,8 +22,10 @@ from bwn.shapes import shapes
 Ends = tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]]
 """Address and strides in elements of a copy's source, and of its target."""
 INFINITY = float("inf")
-SMALL = 100_000
-"""Work (multiply-accumulates or elements) below which a step is not split among threads."""
+WORTH_SPLITTING = 100
+"""Microseconds of work from which handing a part to another thread, some 30 of them, pays."""
+SPEED = 2000
+"""Elements a microsecond that an elementwise step or a copy does on one thread, roughly."""
 CLEAR_CHUNK = 1 << 16
 
 
@@ -126,9 +128,13 @@ class Lowering:
 
         return self.constant(("mask", buffer.height, buffer.width, buffer.row), make)
 
+    def worth_splitting(self, microseconds: float) -> bool:
+        """Whether a step that takes so long on one thread gains from more."""
+        return microseconds > WORTH_SPLITTING
+
     def parts(self, units: int, work: int) -> int:
-        """Among how many threads to split a step."""
-        return 1 if work < SMALL else max(1, min(self.threads, units))
+        """Among how many threads to split an elementwise step or a copy of `work` elements."""
+        return max(1, min(self.threads, units)) if self.worth_splitting(work / SPEED) else 1
 
     def float_tensor(self, name: str) -> Buffer:
         """The buffer of a tensor as float32; signs are widened once."""

@@ -16,6 +16,7 @@ from bwn.kernels import layout, lookup, maps, multiply, pooling, single
 from bwn.kernels.compiler import Entry, compile_entry
 from bwn.kernels.finish import ProductFields
 
+Weights = Literal["b1", "f32"]
 Element = Literal["f32", "i8", "s1"]
 """f32: float32. i8: 8-bit integers within +-127. s1: int8 that is +-1, or 0 in padding."""
 
@@ -46,53 +47,45 @@ class Product(Kernel):
     """A kernel of sums of products over planes; all have ProductFields.
 
     activations, weights: what it reads (`b1`: one bit each). lanes: positions of a block, where a unit of work is a
-    block of positions of one group of one image; 0 where a unit is an output channel. most_depth: largest K whose
-    sums cannot overflow. scratch: (outputs of a group, K) to bytes of scratch a part needs. exact: integer sums.
+    block of positions of one group of one image; 0 where a unit is an output channel. least: positions of an image
+    from which it is the faster choice. deepest: largest K whose sums cannot overflow. speed: multiply-accumulates a
+    microsecond on one thread, roughly, to tell whether threads pay. scratch: (outputs of a group, K) to bytes a part
+    needs.
     """
 
     activations: Element
-    weights: Literal["b1", "f32"]
+    weights: Weights
     lanes: int
-    most_depth: int
+    least: int
+    deepest: int
+    speed: int
     scratch: Callable[[int, int], int]
-    exact: bool
+
+    @property
+    def exact(self) -> bool:
+        """Whether sums are integers: equal inputs give bit-equal sums in every row and on every machine."""
+        return self.activations != "f32"
 
 
-ANY_DEPTH = 2**31
+ANY = 2**31
+I8_DEEPEST = 2**24
+"""127 * K fits an int32."""
+S1_DEEPEST = 2**15 - 1
+"""K fits an int16."""
 
-
-def _lookup(function: Callable[..., None], activations: Element, lanes: int, most_depth: int) -> Product:
-    return Product(
-        function, ProductFields, activations, "b1", lanes, most_depth, lookup.scratch_bytes, activations != "f32"
-    )
-
-
-def _single(function: Callable[..., None], activations: Element, weights: Literal["b1", "f32"]) -> Product:
-    # The total of 8-bit activations must fit an int32: 127 * 2**24 does.
-    depth = 2**24 if activations == "i8" else ANY_DEPTH
-    exact = activations != "f32"
-    return Product(function, ProductFields, activations, weights, 0, depth, single.scratch_bytes, exact)
-
-
-PRODUCTS: tuple[Product, ...] = (
-    _lookup(lookup.f32_b1_f32_planes_lookup, "f32", 16, ANY_DEPTH),
-    _lookup(lookup.i8_b1_f32_planes_lookup, "i8", 32, 2**24),
-    _lookup(lookup.s1_b1_f32_planes_lookup, "s1", 64, 2**15 - 1),
-    _single(single.f32_b1_f32_planes_single, "f32", "b1"),
-    _single(single.i8_b1_f32_planes_single, "i8", "b1"),
-    _single(single.s1_b1_f32_planes_xnor, "s1", "b1"),
-    Product(
-        multiply.f32_f32_f32_planes_multiply,
-        ProductFields,
-        "f32",
-        "f32",
-        16,
-        ANY_DEPTH,
-        multiply.scratch_bytes,
-        False,
-    ),
-    _single(single.f32_f32_f32_planes_single, "f32", "f32"),
+_PRODUCTS: tuple[tuple[Any, ...], ...] = (
+    # function, activations, weights, lanes, least, deepest, speed, scratch
+    (lookup.f32_b1_f32_planes_lookup, "f32", "b1", 16, 2, ANY, 150_000, lookup.scratch_bytes),
+    (lookup.i8_b1_f32_planes_lookup, "i8", "b1", 32, 4, I8_DEEPEST, 250_000, lookup.scratch_bytes),
+    (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, 4, S1_DEEPEST, 400_000, lookup.scratch_bytes),
+    (multiply.f32_f32_f32_planes_multiply, "f32", "f32", 16, 4, ANY, 40_000, multiply.scratch_bytes),
+    (single.f32_b1_f32_planes_single, "f32", "b1", 0, 1, ANY, 20_000, single.scratch_bytes),
+    (single.i8_b1_f32_planes_single, "i8", "b1", 0, 1, I8_DEEPEST, 40_000, single.scratch_bytes),
+    (single.s1_b1_f32_planes_xnor, "s1", "b1", 0, 1, ANY, 40_000, single.scratch_bytes),
+    (single.f32_f32_f32_planes_single, "f32", "f32", 0, 1, ANY, 15_000, single.scratch_bytes),
 )
+PRODUCTS: tuple[Product, ...] = tuple(Product(function, ProductFields, *row) for function, *row in _PRODUCTS)
+"""In order of preference: of those that fit, the first one whose `least` is met is chosen."""
 
 AFFINE = Kernel(maps.f32_f32_affine, maps.MapFields)
 ADD = Kernel(maps.f32_f32_add, maps.MapFields)
@@ -116,23 +109,15 @@ OTHERS: tuple[Kernel, ...] = (
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*PRODUCTS, *OTHERS)}
 
 
-def fitting(activations: Element, weights: str, depth: int) -> list[Product]:
-    """The products that compute this exactly, in the order of the list."""
-    return [
-        row for row in PRODUCTS if row.activations == activations and row.weights == weights and depth <= row.most_depth
-    ]
-
-
-FEW = {"f32": 4, "i8": 4, "s1": 4}
-"""Positions of one image below which lanes along k beat lanes along positions."""
-
-
-def select(activations: Element, weights: str, depth: int, positions: int) -> tuple[Product, str]:
-    """The product for `positions` positions an image, and why it was chosen."""
-    rows = fitting(activations, weights, depth)
-    blocks = [row for row in rows if row.lanes]
-    if not blocks:
-        return rows[0], f"K = {depth} would overflow the lanes of the others"
-    if positions < FEW[activations]:
-        return next(row for row in rows if not row.lanes), f"too few positions for the lanes: {positions}"
-    return blocks[0], f"{positions} positions for {blocks[0].lanes} lanes"
+def select(activations: Element, weights: Weights, depth: int, positions: int) -> tuple[Product, str] | None:
+    """The product for K = depth and `positions` positions an image, and why; None where no sum could hold it."""
+    rows = [row for row in PRODUCTS if (row.activations, row.weights) == (activations, weights)]
+    why = ""
+    for row in rows:
+        if depth > row.deepest:
+            why = f"K = {depth} would overflow {row.name}"
+        elif positions < row.least:
+            why = f"too few positions for {row.lanes} lanes: {positions}"
+        else:
+            return row, why or f"{positions} positions for {row.lanes} lanes"
+    return None

@@ -11,10 +11,17 @@ from bwn.check import check
 from bwn.execute import Runner
 from bwn.graph import Add, Affine, AnyNode, Array, Clamp, Conv, Dense, Flatten, Graph, Pool, Sign, Softmax, Topology
 from bwn.kernels import bits
+from bwn.lowering import Lowering
 from bwn.networks import NETWORKS
 from bwn.plan import make_plan
 from bwn.reference import evaluate_node
 from bwn.tolerance import in_tolerances, tolerance
+
+
+@pytest.fixture(autouse=True)
+def split_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small a step, its threads share it."""
+    monkeypatch.setattr(Lowering, "worth_splitting", lambda self, microseconds: True)
 
 
 def graph_of(shape: tuple[int, ...], *nodes: AnyNode, **tensors: Array) -> Graph:

@@ -136,7 +136,7 @@ def test_parts_cover_all_work(row: Product) -> None:
 
 @pytest.mark.parametrize("row", PRODUCTS, ids=lambda row: row.name)
 def test_sizes_past_65536(row: Product) -> None:
-    check(row, Case(min(65_601, row.most_depth), 2, 3))
+    check(row, Case(min(65_601, row.deepest), 2, 3))
     check(row, Case(5, 65_601, 2))
     check(row, Case(5, 2, 65_601))
 
@@ -144,7 +144,7 @@ def test_sizes_past_65536(row: Product) -> None:
 @pytest.mark.parametrize("row", [row for row in PRODUCTS if row.exact], ids=lambda row: row.name)
 def test_largest_sums_do_not_overflow(row: Product) -> None:
     # Past 2**24 / 127 the float32 output could round, so the depth stops there.
-    check(row, Case(min(row.most_depth, 2**24 // 127), 9, 3, extreme=True))
+    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=True))
 
 
 @pytest.mark.parametrize("row", [row for row in PRODUCTS if row.activations == "f32"], ids=lambda row: row.name)
@@ -155,10 +155,23 @@ def test_nan_stays_in_its_position(row: Product) -> None:
     assert np.isfinite(np.delete(out, 1, axis=2)).all()
 
 
-def test_selection_takes_depth_and_positions_into_account() -> None:
-    assert select("f32", "b1", 1000, 64)[0].name == "f32_b1_f32_planes_lookup"
-    assert select("f32", "b1", 1000, 1)[0].name == "f32_b1_f32_planes_single"
-    assert select("s1", "b1", 32_767, 64)[0].name == "s1_b1_f32_planes_lookup"
-    row, why = select("s1", "b1", 32_768, 64)
-    assert row.name == "s1_b1_f32_planes_xnor"
-    assert "overflow" in why
+@pytest.mark.parametrize(
+    ("activations", "weights", "depth", "positions", "name", "reason"),
+    [
+        ("f32", "b1", 1000, 64, "f32_b1_f32_planes_lookup", "64 positions for 16 lanes"),
+        ("f32", "b1", 1000, 1, "f32_b1_f32_planes_single", "too few positions"),
+        ("i8", "b1", 2**24, 64, "i8_b1_f32_planes_lookup", "64 positions"),
+        ("s1", "b1", 32_767, 64, "s1_b1_f32_planes_lookup", "64 positions"),
+        ("s1", "b1", 32_768, 64, "s1_b1_f32_planes_xnor", "overflow"),
+        ("f32", "f32", 9, 9, "f32_f32_f32_planes_multiply", "9 positions"),
+    ],
+)
+def test_selection_says_why(activations, weights, depth, positions, name, reason) -> None:
+    selected = select(activations, weights, depth, positions)
+    assert selected is not None
+    assert selected[0].name == name
+    assert reason in selected[1]
+
+
+def test_nothing_is_selected_where_sums_would_overflow() -> None:
+    assert select("i8", "b1", 2**24 + 1, 64) is None
