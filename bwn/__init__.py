@@ -16,18 +16,18 @@ from bwn.errors import BwnError
 
 if TYPE_CHECKING:
     from bwn.model import Model, load
-    from bwn.pack import pack
+    from bwn.packing import pack
     from bwn.train.export import export_onnx
-    from bwn.verify import verify
+    from bwn.verification import verify
 
 __all__ = ["BwnError", "Model", "export_onnx", "load", "pack", "verify"]
 
 _HOMES = {
     "Model": "bwn.model",
     "load": "bwn.model",
-    "pack": "bwn.pack",
+    "pack": "bwn.packing",
     "export_onnx": "bwn.train",
-    "verify": "bwn.verify",
+    "verify": "bwn.verification",
 }
 
 

@@ -11,7 +11,7 @@ import click
 from bwn.cli.common import byte_size, json_option, json_text, table, verbose_option
 
 if TYPE_CHECKING:
-    from bwn.pack import PackReport
+    from bwn.packing import PackReport
 
 MAX_CALIBRATION = 512
 
@@ -84,7 +84,7 @@ def command(
     bwn pack model.pt -o model.bwn
     bwn pack other.onnx -o other.bwn --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
-    from bwn.pack import pack
+    from bwn.packing import pack
 
     target = output or str(Path(source).with_suffix(".bwn"))
     done = pack(

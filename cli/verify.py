@@ -10,7 +10,7 @@ import click
 from bwn.cli.common import json_option, json_text, show_progress, table, threads_option, verbose_option
 
 if TYPE_CHECKING:
-    from bwn.verify import VerifyReport
+    from bwn.verification import VerifyReport
 
 DISAGREES = 1
 LISTED = 10
@@ -61,7 +61,7 @@ def command(
     bwn verify model.bwn model.pt
     bwn verify model.bwn model.onnx --images mnist-sample
     """
-    from bwn.verify import verify
+    from bwn.verification import verify
 
     report = verify(
         model,

@@ -12,7 +12,7 @@ from bwn.format.write import to_bytes
 from bwn.graph import Clamp, Conv, Dense, Flatten, Graph, Packed, Pool, Preprocess, Sign, Topology
 from bwn.onnx.runtime import Session
 from bwn.onnx.save import save_onnx, to_onnx_bytes
-from bwn.pack import pack
+from bwn.packing import pack
 from bwn.reference import evaluate
 
 

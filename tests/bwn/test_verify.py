@@ -19,7 +19,7 @@ from bwn.onnx.runtime import Session
 from bwn.onnx.save import save_onnx
 from bwn.samples import choose, noise
 from bwn.scores import sign_ties
-from bwn.verify import check_fit, open_reference, verify
+from bwn.verification import check_fit, open_reference, verify
 
 
 def network(activations="float32", signs=False, low=0.0):

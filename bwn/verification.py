@@ -118,7 +118,7 @@ def open_reference(path: str | os.PathLike[str], threads: int) -> Session:
     """ONNX Runtime on an ONNX file, or on the export of a checkpoint. Raises FileError, MissingPackageError."""
     from bwn.onnx.load import MAX_BYTES
     from bwn.onnx.runtime import Session
-    from bwn.pack import exported
+    from bwn.packing import exported
 
     name = os.fspath(path)
     data = read_limited(name, MAX_BYTES)
