@@ -30,12 +30,15 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (x,) = context.saved_tensors
-        return torch.where(x.abs() <= 1, gradients[0], 0.0), None
+        return x.detach().abs().le_(1).mul_(gradients[0]), None
 
 
 def signs(x: Tensor) -> Tensor:
     """+1 where x >= 0, else -1. No gradient."""
-    return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
+    # torch.where(x >= 0, 1, -1) reads better, but takes 16 times as long: a third of a training step.
+    result = torch.empty_like(x)
+    torch.ge(x.detach(), 0, out=result)
+    return result.mul_(2).sub_(1)
 
 
 def deterministic(x: Tensor) -> Tensor:
