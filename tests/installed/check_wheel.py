@@ -23,10 +23,15 @@ HERE = Path(__file__).resolve().parent
 HOMES = {"bwn": "bwn", "kernels": "bwn/kernels", "cli": "bwn/cli"}
 
 
-def run(*command: str | Path, cwd: Path) -> None:
-    """Runs a command that must succeed, with nothing of this process's Python environment."""
+def run(*command: str | Path, cwd: Path) -> str:
+    """Runs a command that must succeed, with nothing of this process's Python environment; returns what it printed."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    subprocess.run(command, cwd=cwd, env=clean, check=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, cwd=cwd, env=clean, check=False, stdin=subprocess.DEVNULL, text=True, capture_output=True
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def expected() -> set[str]:
@@ -80,7 +85,7 @@ def main() -> None:
         away.mkdir()
         for script in ("smoke.py", "probe.py"):
             shutil.copy(HERE / script, away)
-        run(python, "-I", away / "smoke.py", "--bare", cwd=away)
+        print(run(python, "-I", away / "smoke.py", "--bare", cwd=away), end="")
         if arguments.keep:
             arguments.keep.mkdir(parents=True, exist_ok=True)
             for made in (sdist, wheel):
