@@ -22,7 +22,7 @@ Type = Literal["f32", "i8", "s1"]
 LINE = 64
 """Every buffer starts on a cache line."""
 GUARD = 4096
-"""Bytes before and after all buffers: a vector may start at the last element of a plane."""
+"""Readable bytes before and after all buffers: a vector may start at the last element of a plane."""
 LANES = 16
 """Writers of planes store this many elements at a time."""
 
@@ -137,8 +137,8 @@ def place(buffers: list[Buffer], *, reuse: bool) -> int:
     return max(buffer.offset + sizes[id(buffer)] for buffer in buffers)
 
 
-def arena(size: int) -> npt.NDArray[np.uint8]:
-    """`size` zero bytes that start on a cache line, with GUARD readable bytes on both sides."""
-    room = np.zeros(size + 2 * GUARD + LINE, np.uint8)
+def arena(size: int, beyond: int = 0) -> npt.NDArray[np.uint8]:
+    """`size` zero bytes that start on a cache line, with GUARD readable bytes on both sides and `beyond` more after."""
+    room = np.zeros(size + 2 * GUARD + LINE + beyond, np.uint8)
     start = GUARD + (-(room.ctypes.data + GUARD) % LINE)
     return room[start : start + size]

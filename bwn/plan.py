@@ -61,7 +61,9 @@ def make_plan(graph: Graph, batch: int, threads: int, *, keep_all: bool = False)
     """
     lower = Lowering(graph, batch, threads)
     lower_graph(lower)
-    memory = arena(place(lower.buffers, reuse=not keep_all))
+    # In the slack of the last row, where no output is, a window reads up to a row past the plane.
+    widest = max(buffer.row * buffer.itemsize for buffer in lower.buffers)
+    memory = arena(place(lower.buffers, reuse=not keep_all), widest)
     scratch = arena(lower.scratch * threads)
     lower.base, lower.scratch_address = memory.ctypes.data, scratch.ctypes.data
     steps = tuple(task.make() for task in lower.tasks)
