@@ -5,6 +5,7 @@ Kernels release the GIL, so parts run at the same time.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,10 @@ from bwn.plan import Plan
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="bwn")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
 
 
 def bind(plan: Plan) -> list[Callable[[], None]]:
@@ -42,9 +47,11 @@ def _bind(step: Step) -> Callable[[], None]:
 def _run_parts(entry: Entry, block: int, ranges: list[tuple[int, int, int]]) -> None:
     pool = _pool(len(ranges) - 1)
     others: list[Future[None]] = [pool.submit(entry, block, *span) for span in ranges[1:]]
-    entry(block, *ranges[0])
-    for other in others:
-        other.result()
+    try:
+        entry(block, *ranges[0])
+    finally:  # an interrupted run, too, leaves nobody writing into its arrays
+        for other in others:
+            other.result()
 
 
 class Runner:
