@@ -65,14 +65,12 @@ def expand(_: Any, table: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any,
     """expand(table, x0, x1, x2, x3): write the 16 signed sums; bit j of an entry's number is the sign of xj."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        xs = args[1:]
-        entry = ir.Constant(llvm_type(x0), None)
-        for x in xs:
-            entry = sub(builder, x0, entry, x)
-        entries = [entry]
-        for x in xs:
-            twice = add(builder, x0, x, x)
-            entries += [add(builder, x0, entry, twice) for entry in entries]
+        none = ir.Constant(llvm_type(x0), None)
+        pairs = []  # no number is doubled, so infinity and what is near it stay right
+        for a, b in (args[1:3], args[3:5]):
+            both = add(builder, x0, a, b)
+            pairs.append((sub(builder, x0, none, both), sub(builder, x0, a, b), sub(builder, x0, b, a), both))
+        entries = [add(builder, x0, low, high) for high in pairs[1] for low in pairs[0]]
         for number, entry in enumerate(entries):
             where = builder.add(args[0], ir.Constant(ir.IntType(64), number * VECTOR_BYTES))
             builder.store(entry, at(builder, where, llvm_type(x0)), align=VECTOR_BYTES)

@@ -25,7 +25,7 @@ class Case:
     extreme: bool = False
     epilogue: bool = False
     per_lane: bool = False
-    poison: bool = False
+    poison: float = 0.0
 
     def __str__(self) -> str:
         return "-".join(f"{key[0]}{int(value)}" for key, value in vars(self).items() if value)
@@ -46,7 +46,7 @@ def run(row: Product, case: Case, parts: int = 1) -> tuple[np.ndarray, np.ndarra
     step = padded + 64 + 1
     x = activations(row, rng, (case.images, case.groups, case.depth, step), case.extreme)
     if case.poison:
-        x[..., 1] = np.nan
+        x[:, :, 3, 1] = case.poison
     room = np.concatenate([np.zeros(3, x.dtype), x.ravel(), np.zeros(4096, x.dtype)])
     offsets = np.arange(case.depth, dtype=np.int64) * step
     signs = rng.integers(0, 2, (case.groups * case.outputs, case.depth)) * 2 - 1
@@ -149,9 +149,19 @@ def test_largest_sums_do_not_overflow(row: Product) -> None:
 
 @pytest.mark.parametrize("row", [row for row in PRODUCTS if row.activations == "f32"], ids=lambda row: row.name)
 def test_nan_stays_in_its_position(row: Product) -> None:
-    out, _, mask = run(row, Case(9, 5, 20, poison=True))
+    out, _, mask = run(row, Case(9, 5, 20, poison=np.nan))
     assert mask[1]
     assert np.isnan(out[:, :, 1]).all()
+    assert np.isfinite(np.delete(out, 1, axis=2)).all()
+
+
+@pytest.mark.parametrize("row", [row for row in PRODUCTS if row.activations == "f32"], ids=lambda row: row.name)
+@pytest.mark.parametrize("size", [np.inf, 2e38])
+def test_infinity_and_what_is_near_it_stay_right(row: Product, size: float) -> None:
+    out, expected, mask = run(row, Case(9, 5, 20, poison=size))
+    assert mask[1]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(out[:, :, 1], expected[:, :, 1].astype(np.float32))
     assert np.isfinite(np.delete(out, 1, axis=2)).all()
 
 
