@@ -58,7 +58,7 @@ def pool(get: Any, put: Any, clear_size: int, start: Any, average: bool, p: int,
             for z in range(f.out_width):
                 x0 = z * f.stride_x - f.left
                 x1, x0 = min(x0 + f.kernel_x, f.width), max(x0, 0)
-                value = start
+                value = nan = start
                 for i in range(y0, y1):
                     for j in range(x0, x1):
                         here = get(f.x, source + i * f.x_row + j)
@@ -66,6 +66,9 @@ def pool(get: Any, put: Any, clear_size: int, start: Any, average: bool, p: int,
                             value += here
                         else:
                             value = here if here > value else value
+                            nan = here if here != here else nan
+                if nan != nan:  # one anywhere in the window
+                    value = nan
                 if average:
                     value /= np.float32(f.window if f.window > 0 else (y1 - y0) * (x1 - x0))
                 put(f.out, target + f.out_lead + y * f.out_row + z, value)

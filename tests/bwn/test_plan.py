@@ -129,6 +129,13 @@ def test_pooling(kind, shape, kernel, stride, pads, count_pads) -> None:
     agree(graph_of(shape, node), 2)
 
 
+@pytest.mark.parametrize("window", [[np.nan, 1, 2, 3], [1, np.nan, 2, 3], [3, 2, 1, np.nan], [-np.inf] * 4])
+def test_a_maximum_keeps_nan_and_infinity(window) -> None:
+    graph = graph_of((1, 2, 2), Pool(input="x", output="y", kind="max", kernel=(2, 2)))
+    x = np.array(window, np.float32).reshape(1, 1, 2, 2)
+    np.testing.assert_array_equal(Runner(make_plan(graph, 1, 1)).run(x), np.max(x, axis=(2, 3), keepdims=True))
+
+
 @pytest.mark.parametrize("shape", [(5, 4, 7), (33,)])
 @pytest.mark.parametrize("batch", [1, 4, 17])
 def test_elementwise_chain(shape, batch) -> None:
