@@ -133,9 +133,10 @@ def agreement(comparison: Any) -> str:
     """One line on how equal the outputs are."""
     if comparison.tolerance is None:
         return f"8-bit activations: same class as ONNX Runtime's float32 on {comparison.same_class:.1%} of the batch"
+    aside = f"; {comparison.sign_ties} of the batch aside, where a sign was a tie" if comparison.sign_ties else ""
     return (
         f"outputs agree with ONNX Runtime: {comparison.error:.1e} of the largest score, "
-        f"{comparison.tolerance:.1e} is allowed"
+        f"{comparison.tolerance:.1e} is allowed{aside}"
     )
 
 

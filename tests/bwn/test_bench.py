@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bwn.bench import Bench, machine, take_turns
+from bwn.bench import Bench, example_input, machine, take_turns
 from bwn.errors import BwnError
+from bwn.graph import Affine, Dense, Graph, Packed, Sign, Topology
+from bwn.kernels import bits
+from bwn.model import Model
 from bwn.networks import NETWORKS
 
 
@@ -37,6 +40,35 @@ def test_a_wrong_result_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.model, "run", lambda x: right(x) * np.float32(1.01))
     with pytest.raises(BwnError, match="scores differ"):
         bench.compare(2)
+
+
+def signs_after_bias(bias: float) -> Packed:
+    """Scores of the signs of x + bias."""
+    nodes = (
+        Affine(input="x", output="a", scale="one", bias="b"),
+        Sign(input="a", output="s"),
+        Dense(input="s", output="y", weight="w", activations="binary"),
+    )
+    words = bits.pack(np.random.default_rng(0).standard_normal((5, 8)))
+    tensors = {"one": np.ones(8, np.float32), "b": np.full(8, bias, np.float32), "w": words}
+    topology = Topology(input="x", input_shape=(8,), output="y", nodes=nodes)
+    return Packed(graph=Graph(topology=topology, tensors=tensors))
+
+
+def test_a_sign_of_nearly_zero_may_fall_on_either_side() -> None:
+    packed = signs_after_bias(0)
+    number = example_input(packed, 3)[1, 4]
+    bench = Bench("signs", signs_after_bias(-number), 1, compare=True)
+    found = bench.compare(3)
+    assert found is not None
+    assert (found.error, found.sign_ties) == (0, 0)
+    bench.model = Model(signs_after_bias(-number - 1e-7), 1)
+    found = bench.compare(3)
+    assert found is not None
+    assert (found.error, found.sign_ties) == (0, 1)
+    bench.model = Model(signs_after_bias(-number - 0.1), 1)
+    with pytest.raises(BwnError, match="scores differ"):
+        bench.compare(3)
 
 
 def test_layers_cover_the_network() -> None:
