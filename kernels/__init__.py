@@ -8,7 +8,8 @@ weights. `f32_b1_f32_planes_lookup` reads float32 planes and one-bit weights, wr
 - `reference.py`: the plain truth of every operation; `bits.py`: the bit rule.
 - `lookup.py`, `single.py`, `multiply.py`: products; `finish.py`: how each ends. `maps.py`, `pooling.py`, `layout.py`:
   everything else.
-- `vectors.py`, `memory.py`: vectors, scalars and parameter blocks for Numba; `compiler.py`: compiling and its cache.
+- `vectors.py`, `signs.py`, `memory.py`: vectors, packed signs, scalars and parameter blocks for Numba; `compiler.py`:
+  compiling and its cache; `cpu.py`: what this CPU offers.
 """
 
 if __name__ != "bwn.kernels":

@@ -22,3 +22,6 @@ def name() -> str:
 # A 64-byte vector is one register of AVX-512 (of 32), two of AVX2 (of 16), four of NEON (of 32): as many output
 # channels at a time as leave room for one loaded entry.
 CHANNELS = 8 if "avx512f" in features() else 4
+# A lookup's channels share no register. LLVM reorders their integer sums for NEON, which takes twice the registers:
+# four channels would spill.
+LOOKUP_CHANNELS = 2 if "neon" in features() else CHANNELS

@@ -25,7 +25,7 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
-from bwn.kernels.cpu import CHANNELS
+from bwn.kernels.cpu import LOOKUP_CHANNELS
 from bwn.kernels.finish import LANES, clear_margins, finish, product_fields, steps_at
 from bwn.kernels.memory import get_i64
 from bwn.kernels.vectors import (
@@ -224,10 +224,10 @@ def block_totals(kind: Any, most: int, f: Any, x: int, words: int, tables: int, 
         for w in range(count):
             build(kind, tables + w * WORD_BYTES, x, f.offsets, (first + w) * 64, f.depth)
         n, rows = 0, words + first * 8
-        while n + CHANNELS <= f.outputs:
-            none = no_sums(kind, CHANNELS)
+        while n + LOOKUP_CHANNELS <= f.outputs:
+            none = no_sums(kind, LOOKUP_CHANNELS)
             accumulate(none, tables, count, rows + n * row_bytes, row_bytes, totals + n * total_bytes)
-            n += CHANNELS
+            n += LOOKUP_CHANNELS
         while n < f.outputs:
             none = no_sums(kind, 1)
             accumulate(none, tables, count, rows + n * row_bytes, row_bytes, totals + n * total_bytes)

@@ -18,14 +18,18 @@ import numpy as np
 from bwn.kernels.compiler import helper
 from bwn.kernels.finish import clear, finish_one, product_fields, step_at
 from bwn.kernels.memory import get_f32, get_i8, get_i32, get_i64, get_u64, popcount, put_f32, put_i8, put_u64
-from bwn.kernels.vectors import F32, I8, I16, I32, fma, halves, load, signed, total, widen, zero
+from bwn.kernels.signs import differences, signed
+from bwn.kernels.vectors import F32, I8, I16, I32, VECTOR_BYTES, fma, halves, load, total, widen, zero
 
 I16_SAFE_WORDS = 128
 """Words of 8-bit inputs after which int16 lanes are widened: each word adds at most 2 * 127 to a lane."""
+VECTOR_WORDS = VECTOR_BYTES // 8
+I8_SAFE_WORDS = 15 * VECTOR_WORDS
+"""Words of signs after which int8 lanes are widened: each vector of words adds at most 8 to a lane."""
 
 
 def scratch_bytes(outputs: int, depth: int) -> int:
-    """Scratch that one part needs: the gathered inputs, or two rows of packed bits."""
+    """Scratch that one part needs: the gathered inputs, or two rows of packed bits and their number."""
     return (depth + 63) // 64 * 64 * 4
 
 
@@ -83,13 +87,23 @@ def f32_dot(x: int, row: int, depth: int) -> Any:
 
 @helper
 def xnor_dot(bits: int, row: int, row_words: int) -> Any:
-    """Sum of products of signs. bits: row_words words of signs, then as many of the mask."""
-    there, differ = np.uint64(0), np.uint64(0)
-    for w in range(row_words):
-        mask = get_u64(bits, row_words + w)
-        there += popcount(mask)
-        differ += popcount((get_u64(bits, w) ^ get_u64(row, w)) & mask)
-    return np.int64(there) - 2 * np.int64(differ)
+    """Sum of products of signs. bits: row_words words of signs, as many of the mask, how many bits the mask has."""
+    mask = bits + row_words * 8
+    whole = row_words & -VECTOR_WORDS
+    sums = zero(I32)
+    w = 0
+    while w < whole:
+        counts = zero(I8)
+        for word in range(w, min(w + I8_SAFE_WORDS, whole), VECTOR_WORDS):
+            counts += differences(load(I8, bits, word * 8), load(I8, row, word * 8), load(I8, mask, word * 8))
+        w += I8_SAFE_WORDS
+        low, high = halves(counts)
+        low16, high16 = halves(widen(low) + widen(high))
+        sums += widen(low16) + widen(high16)
+    differ = np.int64(total(sums))
+    for w in range(whole, row_words):
+        differ += np.int64(popcount((get_u64(bits, w) ^ get_u64(row, w)) & get_u64(mask, w)))
+    return np.int64(get_u64(mask, row_words)) - 2 * differ
 
 
 @helper
@@ -108,7 +122,8 @@ def gather_i8(x: int, offsets: int, depth: int, row_words: int, to: int) -> None
 
 @helper
 def gather_bits(x: int, offsets: int, depth: int, row_words: int, to: int) -> None:
-    """Pack the int8 signs of a position: the bits, then the mask of those that are not 0."""
+    """Pack the int8 signs of a position: the bits, then the mask of those that are not 0, then how many those are."""
+    there = np.uint64(0)
     for w in range(row_words):
         bits, mask = np.uint64(0), np.uint64(0)
         for k in range(w * 64, min(w * 64 + 64, depth)):
@@ -117,6 +132,8 @@ def gather_bits(x: int, offsets: int, depth: int, row_words: int, to: int) -> No
             mask |= np.uint64(value != 0) << np.uint64(k & 63)
         put_u64(to, w, bits)
         put_u64(to, row_words + w, mask)
+        there += popcount(mask)
+    put_u64(to, 2 * row_words, there)
 
 
 @helper

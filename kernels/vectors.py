@@ -355,19 +355,6 @@ def to_float(_: Any, value: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def signed(_: Any, value: Any, bits: Any) -> tuple[Any, Codegen]:
-    """signed(v, bits): lane i of v where bit i of `bits` is 1, else its negative."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        mask = builder.trunc(args[1], ir.IntType(value.lanes)) if value.lanes < 64 else args[1]
-        mask = builder.bitcast(mask, ir.VectorType(ir.IntType(1), value.lanes))
-        negative = builder.fneg(args[0]) if isinstance(value.element, types.Float) else builder.neg(args[0])
-        return builder.select(mask, args[0], negative)
-
-    return value(value, types.uint64), gen
-
-
-@intrinsic
 def total(_: Any, value: Any) -> tuple[Any, Codegen]:
     """total(v): sum of all lanes, halving (the order is fixed, so the result is the same on every machine)."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bwn.kernels.memory import get_u64, popcount
+from bwn.kernels.signs import differences, signed
 from bwn.kernels.vectors import (
     F32,
     I8,
@@ -24,7 +25,6 @@ from bwn.kernels.vectors import (
     minimum,
     nearest,
     sign_of,
-    signed,
     splat,
     store,
     store_bytes,
@@ -173,6 +173,17 @@ def test_signs_from_bits() -> None:
 
     same(apply(floats, FLOATS, FLOATS, word), np.where(bits[:16], FLOATS, -FLOATS))
     same(apply(bytes_, octets, octets, word), np.where(bits, octets, -octets))
+
+
+def test_bits_that_differ() -> None:
+    rng = np.random.default_rng(0)
+    a, b, mask = rng.integers(-128, 128, (3, 64)).astype(np.int8)
+
+    def differ(out, a, b, m):
+        store(out, 0, differences(load(I8, a, 0), load(I8, b, 0), load(I8, m, 0)))
+
+    expected = np.bitwise_count(((a ^ b) & mask).view(np.uint8)).astype(np.int8)
+    same(apply(differ, expected, a, b, mask), expected)
 
 
 def test_reductions_and_constants() -> None:
