@@ -50,24 +50,19 @@ def f32_signed_dot(x: int, row: int, depth: int) -> Any:
 
 
 @helper
-def i8_signed_dot(x: int, row: int, depth: int) -> Any:
-    """Sum of +-x over one packed row, exact. x: (depth,) int8."""
-    whole = depth >> 6
+def i8_signed_dot(x: int, row: int, row_words: int) -> Any:
+    """Sum of +-x over one packed row, exact. x: (64 * row_words,) int8, zeros past the row's end."""
     sums = zero(I32)
     w = 0
-    while w < whole:
+    while w < row_words:
         short = zero(I16)
-        for word in range(w, min(w + I16_SAFE_WORDS, whole)):
+        for word in range(w, min(w + I16_SAFE_WORDS, row_words)):
             low, high = halves(signed(load(I8, x, word * 64), get_u64(row, word)))
             short += widen(low) + widen(high)
         w += I16_SAFE_WORDS
         low16, high16 = halves(short)
         sums += widen(low16) + widen(high16)
-    result = np.int64(total(sums))
-    for k in range(whole * 64, depth):
-        bit = (get_u64(row, k >> 6) >> np.uint64(k & 63)) & np.uint64(1)
-        result += np.int64(get_i8(x, k)) if bit else -np.int64(get_i8(x, k))
-    return result
+    return np.int64(total(sums))
 
 
 @helper
@@ -115,9 +110,11 @@ def gather_f32(x: int, offsets: int, depth: int, row_words: int, to: int) -> Non
 
 @helper
 def gather_i8(x: int, offsets: int, depth: int, row_words: int, to: int) -> None:
-    """Copy the int8 inputs of a position."""
+    """Copy the int8 inputs of a position, then zeros up to the end of the last word."""
     for k in range(depth):
         put_i8(to, k, get_i8(x, get_i64(offsets, k)))
+    for k in range(depth, row_words * 64):
+        put_i8(to, k, 0)
 
 
 @helper
@@ -166,7 +163,7 @@ def f32_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
 
 def i8_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """8-bit activations within +-127, one-bit weights: exact sums."""
-    product(gather_i8, i8_signed_dot, False, 1, 8, p, begin, end, part)
+    product(gather_i8, i8_signed_dot, True, 1, 8, p, begin, end, part)
 
 
 def s1_b1_f32_planes_xnor(p: int, begin: int, end: int, part: int) -> None:

@@ -10,7 +10,7 @@ from bwn.kernels import bits
 from bwn.kernels.single import I8_SAFE_WORDS, I16_SAFE_WORDS, i8_signed_dot, xnor_dot
 
 dot_of_signs = numba.njit(lambda x, row, words: xnor_dot(x, row, words))
-dot_of_integers = numba.njit(lambda x, row, depth: i8_signed_dot(x, row, depth))
+dot_of_integers = numba.njit(lambda x, row, words: i8_signed_dot(x, row, words))
 
 
 def row_of(sign: int, depth: int) -> np.ndarray:
@@ -31,6 +31,8 @@ def test_all_signs_agree_or_all_differ(words: int, unused: int) -> None:
 @pytest.mark.parametrize("value", [127, -127])
 def test_largest_integers(words: int, value: int) -> None:
     depth = words * 64 - 1
-    x, plus, minus = np.full(depth, value, np.int8), row_of(1, depth), row_of(-1, depth)
-    assert dot_of_integers(x.ctypes.data, plus.ctypes.data, depth) == value * depth
-    assert dot_of_integers(x.ctypes.data, minus.ctypes.data, depth) == -value * depth
+    plus, minus = row_of(1, depth), row_of(-1, depth)
+    x = np.full(words * 64, value, np.int8)
+    x[depth:] = 0
+    assert dot_of_integers(x.ctypes.data, plus.ctypes.data, words) == value * depth
+    assert dot_of_integers(x.ctypes.data, minus.ctypes.data, words) == -value * depth
