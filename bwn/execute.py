@@ -29,11 +29,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
 
 
-def bind(plan: Plan) -> list[Callable[[], None]]:
-    """One function a step, with its kernel compiled; together they are a run."""
-    return [_bind(step) for step in plan.steps]
-
-
 def _bind(step: Step) -> Callable[[], None]:
     entry = step.kernel.entry()
     block, units, parts = step.block.ctypes.data, step.units, step.parts
@@ -59,7 +54,7 @@ class Runner:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.calls = bind(plan)
+        self.calls = [_bind(step) for step in plan.steps]
         shape = plan.shapes[plan.graph.topology.output]
         self.output_shape = (plan.batch, *shape)
 

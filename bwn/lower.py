@@ -14,10 +14,10 @@ from bwn.memory import RowClass
 def lower_graph(lower: Lowering) -> None:
     """Make all buffers and tasks."""
     load_input(lower)
-    for index, node in enumerate(lower.graph.nodes):
-        lower.node = index
+    for node in lower.graph.nodes:
+        lower.node += 1
         lower_node(lower, node)
-    lower.node = -1
+    lower.node += 1
     store_output(lower)
 
 

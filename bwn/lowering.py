@@ -33,8 +33,9 @@ CLEAR_CHUNK = 1 << 16
 class Step:
     """One call of a kernel.
 
-    block: its fields. units: work items. parts: among how many threads they are split. node: index of the node, or -1
-    for moving input and output. why: the reason for the kernel. external: the field that holds the caller's array.
+    block: its fields. units: work items. parts: among how many threads they are split. node: index of the node; -1
+    for moving the input, one past the last for the output. why: the reason for the kernel. external: the field that
+    holds the caller's array.
     """
 
     kernel: Kernel
@@ -46,16 +47,11 @@ class Step:
     external: str | None = None
 
 
-@dataclass
-class Task:
-    """A step before its buffers have places."""
-
-    buffers: tuple[Buffer, ...]
-    make: Callable[[], Step]
-
-
 class Lowering:
-    """Buffers and tasks of one (graph, batch, threads). After `lower`, place the buffers and call the tasks."""
+    """Buffers and tasks of one (graph, batch, threads). After `lower_graph`, place the buffers and call the tasks.
+
+    A task makes its step once the buffers have places.
+    """
 
     def __init__(self, graph: Graph, batch: int, threads: int) -> None:
         self.graph, self.batch, self.threads = graph, batch, threads
@@ -63,7 +59,7 @@ class Lowering:
         self.tensors: dict[str, Buffer] = {}
         self.floats: dict[str, Buffer] = {}
         self.buffers: list[Buffer] = []
-        self.tasks: list[Task] = []
+        self.tasks: list[Callable[[], Step]] = []
         self.constants: dict[object, Array] = {}
         self.scratch = 0
         self.base = 0
@@ -87,11 +83,11 @@ class Lowering:
         return made
 
     def task(self, buffers: tuple[Buffer, ...], make: Callable[[], Step]) -> None:
-        """Add a step that uses `buffers`."""
+        """Add a task whose step uses `buffers`."""
         for buffer in buffers:
             buffer.first = len(self.tasks) if buffer.first < 0 else buffer.first
             buffer.last = len(self.tasks)
-        self.tasks.append(Task(buffers, make))
+        self.tasks.append(make)
 
     def address(self, buffer: Buffer) -> int:
         """Address of the first element of a placed buffer."""

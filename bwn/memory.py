@@ -84,7 +84,7 @@ class Buffer:
     @property
     def plane(self) -> int:
         """Elements from one channel to the next: what is stored in whole vectors, and the bottom padding."""
-        tail = max(round_up(self.positions, LANES), self.positions + self.pads[2] * self.row + self.pads[3])
+        tail = max(round_up(self.positions, LANES), self.positions + self.pads[2] * self.row)
         return round_up(self.lead + tail, LANES)
 
     @property

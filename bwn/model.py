@@ -15,7 +15,7 @@ import numpy.typing as npt
 from bwn.errors import BwnError
 from bwn.execute import Runner
 from bwn.format import read
-from bwn.graph import AnyNode, Packed, Shape
+from bwn.graph import Packed, Shape
 from bwn.plan import make_plan
 from bwn.predict import ImageLike, Prediction, predict
 from bwn.shapes import multiplications
@@ -97,20 +97,15 @@ class Model:
             times = np.median([runner.times(batch) for _ in range(repeats)], axis=0)
         plan, nodes = runner.plan, self.packed.graph.nodes
         layers: list[LayerTime] = []
-        for index, node in [(-1, "input"), *enumerate(nodes), (-1, "output")]:
+        for index, node in enumerate(["input", *nodes, "output"], -1):
             steps = [(s, t) for s, t in zip(plan.steps, times, strict=True) if s.node == index]
-            if index < 0:  # moving in ends, and moving out begins, with the step that holds the caller's array
-                steps = [(s, t) for s, t in steps if (s.external == "out") == (node == "output")]
             if steps:
                 name = node if isinstance(node, str) else node.output
-                work = 0 if isinstance(node, str) else self._work(node, plan.shapes) * len(batch)
+                macs = 0 if isinstance(node, str) else multiplications(plan.graph, node, plan.shapes)
                 kernels = dict.fromkeys(step.kernel.name for step, _ in steps)
                 seconds = float(sum(t for _, t in steps))
-                layers.append(LayerTime(name, " ".join(kernels), steps[-1][0].why, seconds, work))
+                layers.append(LayerTime(name, " ".join(kernels), steps[-1][0].why, seconds, macs * len(batch)))
         return layers
-
-    def _work(self, node: AnyNode, known: dict[str, Shape]) -> int:
-        return multiplications(self.packed.graph, node, known)
 
     def _checked(self, x: npt.ArrayLike) -> Floats:
         batch = np.ascontiguousarray(x, np.float32)

@@ -15,7 +15,6 @@ from bwn.graph import Array, Graph, Shape
 from bwn.lower import lower_graph
 from bwn.lowering import Lowering, Step, strides_of
 from bwn.memory import Buffer, arena, place
-from bwn.shapes import shapes
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,6 @@ def make_plan(graph: Graph, batch: int, threads: int, *, keep_all: bool = False)
     memory = arena(place(lower.buffers, reuse=not keep_all), widest)
     scratch = arena(lower.scratch * threads)
     lower.base, lower.scratch_address = memory.ctypes.data, scratch.ctypes.data
-    steps = tuple(task.make() for task in lower.tasks)
+    steps = tuple(task() for task in lower.tasks)
     keep = (scratch, *lower.constants.values())
-    return Plan(graph, batch, threads, steps, memory, keep, lower.tensors, shapes(graph))
+    return Plan(graph, batch, threads, steps, memory, keep, lower.tensors, lower.shapes)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from bwn.kernels.compiler import helper
-from bwn.kernels.memory import get_f32, put_f32, put_i8, reader
+from bwn.kernels.memory import get_f32, put_f32, reader
 from bwn.kernels.vectors import F32, I32, fma, keep, load, maximum, minimum, splat, store, zero
 
 LANES = 16
@@ -76,11 +76,8 @@ def clear(address: int, count: int) -> None:
 
 @helper
 def clear_bytes(address: int, count: int) -> None:
-    """Zero `count` bytes."""
-    whole = count // 4
-    clear(address, whole)
-    for i in range(whole * 4, count):
-        put_i8(address, i, 0)
+    """Zero `count` bytes, a multiple of 4, as planes are."""
+    clear(address, count // 4)
 
 
 @helper

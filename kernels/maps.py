@@ -147,7 +147,10 @@ def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
 
 
 def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:
-    """y = exp(x - max x) / sum exp(x - max x) over the channels. A unit is one position of image 0."""
+    """y = exp(x - max x) / sum exp(x - max x) over the channels.
+
+    A unit is one position of image 0; the others stay as they are, for nobody reads past a batch of vectors.
+    """
     f = map_fields(p)
     for position in range(begin, end):
         top = -np.inf

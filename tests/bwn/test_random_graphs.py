@@ -157,18 +157,27 @@ def random_graph(seed: int) -> tuple[Graph, int]:
 
 
 def reads_in_bounds(plan: Plan) -> None:
-    """What a product reads, lanes that nobody asked for included, is memory of the arena or the guard around it."""
-    room = plan.memory.base
-    low, high = room.ctypes.data, room.ctypes.data + room.nbytes
+    """What products read, lanes that nobody asked for included, is memory of the arena or the guard around it, or of
+    one constant."""
+    spans = [(array.ctypes.data, array.ctypes.data + array.nbytes) for array in (plan.memory.base, *plan.keep)]
+
+    def inside(address: int, size: int) -> bool:
+        return any(low <= address and address + size <= high for low, high in spans)
+
     for step in plan.steps:
         if isinstance(step.kernel, ProductKernel):
             f = step.kernel.fields(*(int(value) for value in step.block))
             offsets = np.array((ctypes.c_int64 * f.depth).from_address(f.offsets))
             size = 4 if step.kernel.activations == "f32" else 1
-            lanes = max(step.kernel.lanes, 1)
-            last = (f.images - 1) * f.x_image + (f.groups - 1) * f.x_group - (-f.positions // lanes) * lanes
-            assert low <= f.x + offsets.min() * size
-            assert f.x + (last + offsets.max()) * size <= high
+            padded, lanes = -(-f.positions // 16) * 16, max(step.kernel.lanes, 1)
+            ends = (f.images - 1) * f.x_image + (f.groups - 1) * f.x_group - (-f.positions // lanes) * lanes
+            first, last = int(offsets.min()), int(offsets.max()) + ends
+            assert inside(f.x + first * size, (last - first) * size)
+            assert inside(f.mask, 4 * padded)
+            assert inside(f.steps, 4 * (padded if f.steps_per_lane else f.images))
+            assert inside(f.words, f.groups * f.outputs * f.row_words * (8 if step.kernel.weights == "b1" else 4))
+            assert inside(f.scale, 4 * f.groups * f.outputs)
+            assert inside(f.bias, 4 * f.groups * f.outputs)
 
 
 def agree(graph: Graph, batch: int, seed: int, threads: tuple[int, ...]) -> None:
