@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from bwn import bench as bench_module
 from bwn.bench import Bench, example_input, machine, take_turns
 from bwn.errors import BwnError
 from bwn.graph import Affine, Dense, Graph, Packed, Sign, Topology
 from bwn.kernels import bits
 from bwn.model import Model
 from bwn.networks import NETWORKS
+
+TIMES = {"bwn": [1.0, 2.0, 4.0], "onnxruntime": [3.0, 4.0, 4.0]}
+"""Seconds of three rounds."""
 
 
 def test_calls_take_turns() -> None:
@@ -19,6 +25,38 @@ def test_calls_take_turns() -> None:
     assert len(times["a"]) == len(times["b"]) >= 5
     measured = order[-2 * len(times["a"]) :]
     assert measured == ["a", "b"] * len(times["a"])
+
+
+def test_rounds_and_warm_up_follow_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = [0.0], {"a": 0, "b": 0}
+    monkeypatch.setattr(bench_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def call(name: str, seconds: float) -> None:
+        now[0] += seconds
+        calls[name] += 1
+
+    times = take_turns({"a": lambda: call("a", 0.0625), "b": lambda: call("b", 0.125)}, 1.0)
+    assert times == {"a": [0.0625] * 11, "b": [0.125] * 11}  # the first round that begins after 2 seconds is left out
+    assert calls == {"a": 11 + 4, "b": 11 + 2}  # 0.2 seconds of warm-up each
+
+
+def test_a_timing_sums_up_its_rounds() -> None:
+    bench = Bench("mlp", NETWORKS["mlp"](0), 1, compare=False)
+    ours, theirs = bench._timing("bwn", 4, TIMES), bench._timing("onnxruntime", 4, TIMES)
+    assert (ours.median_ms, ours.min_ms, ours.rounds, ours.images_per_s, ours.speedup) == (2000, 1000, 3, 2, 2)
+    assert (theirs.median_ms, theirs.min_ms, theirs.speedup) == (4000, 3000, None)
+    assert bench._timing("bwn", 4, {"bwn": [1.0]}).speedup is None
+
+
+def test_rounded_activations_are_not_held_to_the_tolerance() -> None:
+    graph = signs_after_bias(0).graph
+    node = Dense(input="x", output="y", weight="w", activations="int8")
+    topology = Topology(input="x", input_shape=(8,), output="y", nodes=(node,))
+    packed = Packed(graph=Graph(topology=topology, tensors={"w": graph.tensors["w"]}))
+    found = Bench("int8", packed, 1, compare=True).compare(8)
+    assert found is not None
+    assert found.tolerance is None
+    assert 1e-5 < found.error < 0.05
 
 
 def test_timings_stand_beside_onnxruntime() -> None:
