@@ -11,12 +11,15 @@ from math import prod
 import numpy as np
 
 from bwn.errors import GraphError
-from bwn.graph import Array, Conv, Dense
+from bwn.graph import Activations, Array, Conv, Dense, Graph
 from bwn.kernels import registry
 from bwn.kernels.registry import Element, Product
 from bwn.lowering import Ends, Lowering, Step, strides_of
 from bwn.memory import Buffer, round_up
 from bwn.shapes import depth, where
+
+ELEMENTS: dict[Activations, Element] = {"float32": "f32", "int8": "i8", "binary": "s1"}
+"""The type that a node's activations are read in, as kernels name it."""
 
 
 def lower_product(lower: Lowering, node: Conv | Dense) -> None:
@@ -107,10 +110,12 @@ def offsets(node: Conv | Dense, source: Buffer, channels: int, packed: bool) -> 
     return both.astype(np.int64).ravel()
 
 
-def element(node: Conv | Dense) -> Element:
-    """The type that a node's activations are read in, as kernels name it."""
-    names: dict[str, Element] = {"float32": "f32", "int8": "i8", "binary": "s1"}
-    return names[node.activations]
+def choose(graph: Graph, node: Conv | Dense, count: int, positions: int) -> tuple[Product, str]:
+    """The kernel that sums `count` products at each of `positions`, and why."""
+    selected = registry.select(ELEMENTS[node.activations], "b1" if graph.packed(node) else "f32", count, positions)
+    if selected is None:
+        raise GraphError(f"{where(node)}: sums {count} products, too many for {node.activations} activations")
+    return selected
 
 
 def splits(kernel: Product, units: int, outputs: int, threads: int) -> int:
@@ -124,16 +129,12 @@ def multiply(lower: Lowering, node: Conv | Dense, source: Buffer, out: Buffer, s
     """The product step itself."""
     index, graph = lower.node, lower.graph
     weight = graph.tensors[node.weight]
-    packed = graph.packed(node)
     groups = node.groups if isinstance(node, Conv) else 1
     count = depth(graph, node, lower.shapes[node.input])
     channels = lower.shapes[node.input][0] // groups
     outputs = out.channels // groups
     valid = out.height * out.width
-    selected = registry.select(element(node), "b1" if packed else "f32", count, valid)
-    if selected is None:
-        raise GraphError(f"{where(node)}: sums {count} products, too many for {node.activations} activations")
-    kernel, why = selected
+    kernel, why = choose(graph, node, count, valid)
     macs = out.images * valid * out.channels * count
     parts = lower.threads if lower.worth_splitting(macs / kernel.speed) else 1
     lower.scratch = max(lower.scratch, round_up(kernel.scratch(outputs, count), 64))
@@ -147,7 +148,7 @@ def multiply(lower: Lowering, node: Conv | Dense, source: Buffer, out: Buffer, s
             x=lower.start(source), x_image=source.image,
             x_group=channels * source.plane if share == 1 else 0,
             words=words, row_words=prod(weight.shape[1:]), depth=count,
-            offsets=lower.constant(("offsets", index), lambda: offsets(node, source, channels, packed)),
+            offsets=lower.constant(("offsets", index), lambda: offsets(node, source, channels, graph.packed(node))),
             images=out.images, groups=groups * share, outputs=outputs // share, positions=out.positions,
             out=lower.address(out), out_image=out.image, out_plane=out.plane, out_lead=out.lead, mask=lower.mask(out),
             scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
