@@ -77,11 +77,11 @@ _PRODUCTS: tuple[tuple[Any, ...], ...] = (
     # function, activations, weights, lanes, least, deepest, speed, scratch
     (lookup.f32_b1_f32_planes_lookup, "f32", "b1", 16, 2, ANY, 150_000, lookup.scratch_bytes),
     (lookup.i8_b1_f32_planes_lookup, "i8", "b1", 32, 4, I8_DEEPEST, 250_000, lookup.scratch_bytes),
-    (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, 4, S1_DEEPEST, 400_000, lookup.scratch_bytes),
+    (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, 8, S1_DEEPEST, 400_000, lookup.scratch_bytes),
     (multiply.f32_f32_f32_planes_multiply, "f32", "f32", 16, 4, ANY, 40_000, multiply.scratch_bytes),
     (single.f32_b1_f32_planes_single, "f32", "b1", 0, 1, ANY, 20_000, single.scratch_bytes),
     (single.i8_b1_f32_planes_single, "i8", "b1", 0, 1, I8_DEEPEST, 40_000, single.scratch_bytes),
-    (single.s1_b1_f32_planes_xnor, "s1", "b1", 0, 1, ANY, 40_000, single.scratch_bytes),
+    (single.s1_b1_f32_planes_xnor, "s1", "b1", 0, 1, ANY, 100_000, single.scratch_bytes),
     (single.f32_f32_f32_planes_single, "f32", "f32", 0, 1, ANY, 15_000, single.scratch_bytes),
 )
 PRODUCTS: tuple[Product, ...] = tuple(Product(function, ProductFields, *row) for function, *row in _PRODUCTS)
