@@ -17,6 +17,7 @@ from bwn import passes
 from bwn.calibrate import int8_steps, prepared
 from bwn.check import check
 from bwn.errors import BwnError, FileError, GraphError
+from bwn.files import same_file
 from bwn.format import write
 from bwn.format.foreign import HEAD, UNKNOWN, looks_like, read_limited
 from bwn.graph import Conv, Dense, Graph, Packed, Preprocess, Shape
@@ -62,7 +63,7 @@ def pack(
     """
     if calibration is not None and activations != "int8":
         raise BwnError("calibration goes with --activations int8 only")
-    if os.path.abspath(source) == os.path.abspath(target):
+    if same_file(source, target):
         raise BwnError(f"{os.fspath(target)}: would overwrite the network that it is made from")
     loaded, margins = load(source)
     shape = tuple(loaded.graph.topology.input_shape)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bwn.errors import BwnError, MissingPackageError
-from bwn.files import write_beside
+from bwn.files import same_file, write_beside
 from bwn.graph import Preprocess
 from bwn.train.checkpoint import read_checkpoint
 from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation, binary_layers
@@ -75,6 +75,8 @@ def export_checkpoint(checkpoint_path: str | os.PathLike[str], onnx_path: str | 
 
     Raises CheckpointError where the checkpoint is refused; otherwise as `export_onnx`.
     """
+    if same_file(checkpoint_path, onnx_path):
+        raise BwnError(f"{os.fspath(onnx_path)}: would overwrite the checkpoint that it is made from")
     checkpoint = read_checkpoint(checkpoint_path)
     shape = checkpoint.description.architecture.input_shape
     description = checkpoint.description

@@ -17,6 +17,7 @@ import torch
 
 from bwn.datasets import Resize, load_dataset
 from bwn.errors import CheckpointError, DataError, FileError
+from bwn.files import check_target
 from bwn.graph import Pair
 from bwn.train.checkpoint import Description, read_checkpoint, write_checkpoint
 from bwn.train.inputs import accuracy, digest, measure
@@ -50,6 +51,7 @@ class Run:
         folder = Path(output).absolute().parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):  # better now than after an hour of training
             raise FileError(f"'{output}' cannot be written: no folder '{folder}' to write to")
+        check_target(output)
 
     def save(self) -> None:
         """Write the checkpoint as it stands."""

@@ -159,10 +159,24 @@ def test_wrong_usage_is_one_line(args, code, words, tmp_path, monkeypatch):
 
 def test_an_output_that_cannot_be_written_is_refused_before_training(photos, tmp_path):
     began = time.monotonic()
-    result = run("train", "--data", photos, "-o", tmp_path / "no" / "m.pt", *SMALL, "--epochs", 100_000)
-    assert result.exit_code == 3
-    assert "cannot be written" in result.stderr
+    for output in (tmp_path / "no" / "m.pt", photos):
+        result = run("train", "--data", photos, "-o", output, *SMALL, "--epochs", 100_000)
+        assert result.exit_code == 3
+        assert "cannot be written" in result.stderr
+        assert result.stdout == ""
     assert time.monotonic() - began < 20
+
+
+def test_export_does_not_replace_its_checkpoint(photos, tmp_path):
+    model, link = tmp_path / "m.pt", tmp_path / "link.pt"
+    run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 1)
+    link.symlink_to(model)
+    before = model.read_bytes()
+    for output in (model, link):
+        result = run("export", model, "-o", output)
+        assert result.exit_code == 1
+        assert result.stderr == f"Error: {output}: would overwrite the checkpoint that it is made from\n"
+        assert model.read_bytes() == before
 
 
 def test_export_refuses_what_is_no_checkpoint(tmp_path):
