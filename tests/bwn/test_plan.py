@@ -157,6 +157,13 @@ def test_softmax(batch) -> None:
     agree(graph_of((11,), Softmax(input="x", output="y")), batch)
 
 
+def test_softmax_of_scores_beyond_exp() -> None:
+    x = np.array([[-2000, -2001, -1e30], [2000, 1999, -5]], np.float32)
+    found = Runner(make_plan(graph_of((3,), Softmax(input="x", output="y")), 2, 1)).run(x)
+    e = np.exp(-1)
+    np.testing.assert_allclose(found, [[1 / (1 + e), e / (1 + e), 0]] * 2, rtol=1e-6)
+
+
 def test_signs_pass_through_pooling_and_flattening() -> None:
     rng = np.random.default_rng(2)
     nodes = (

@@ -38,8 +38,8 @@ def activations(row: Product, rng: np.random.Generator, shape: tuple[int, ...], 
     return (np.full(shape, top) if extreme else rng.integers(-top, top + 1, shape)).astype(np.int8)
 
 
-def run(row: Product, case: Case, parts: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Planes written, expected values, and the mask of positions that are values."""
+def run(row: Product, case: Case, parts: int = 1, only: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Planes written, NaN where nothing was, expected values, and the mask of positions that are values."""
     rng = np.random.default_rng([case.depth, case.outputs, case.positions])
     padded = -(-case.positions // 16) * 16
     # Each input k of a group has a row of its own, at no aligned place.
@@ -79,7 +79,7 @@ def run(row: Product, case: Case, parts: int = 1) -> tuple[np.ndarray, np.ndarra
     )  # fmt: skip
     blocks = -(-case.positions // row.lanes) if row.lanes else 0
     units = blocks * case.groups * case.images if row.lanes else channels
-    for part in range(parts):
+    for part in range(parts) if only is None else [only]:
         row.entry()(block.ctypes.data, units * part // parts, units * (part + 1) // parts, part)
     kind = np.float64 if row.activations == "f32" else np.int64
     sums = np.einsum(
@@ -132,6 +132,13 @@ def test_product_equals_reference(row: Product, case: Case) -> None:
 def test_parts_cover_all_work(row: Product) -> None:
     for parts in (2, 3, 5):
         check(row, Case(100, 7, 50, images=2, groups=3, lead=3), parts)
+
+
+@pytest.mark.parametrize("row", PRODUCTS, ids=lambda row: row.name)
+def test_parts_write_nothing_of_each_other(row: Product) -> None:
+    case = Case(100, 7, 150, images=2, groups=2, lead=3)
+    written = sum((~np.isnan(run(row, case, 3, part)[0])).astype(int) for part in range(3))
+    assert (written == 1).all()
 
 
 @pytest.mark.parametrize("row", PRODUCTS, ids=lambda row: row.name)
