@@ -107,7 +107,7 @@ def find_images(paths: Iterable[str | os.PathLike[str]], recursive: bool = True)
     hidden names and links to folders inside it are passed over. Anything else is given as it is, to be tried.
     """
     for path in map(Path, paths):
-        if path.is_dir():
+        if os.path.isdir(path):  # never raises, as Path's does for a name that is too long
             yield from _walk(path, recursive)
         else:
             yield path
@@ -126,7 +126,7 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
         if entry.is_dir(follow_symlinks=False):
             if recursive:
                 yield from _walk(Path(entry.path), recursive)
-        elif Path(entry.name).suffix.lower() in SUFFIXES and not entry.is_dir():
+        elif Path(entry.name).suffix.lower() in SUFFIXES and not os.path.isdir(entry.path):
             yield Path(entry.path)
 
 

@@ -61,6 +61,8 @@ def predict(model: Runs, images: Iterable[ImageLike], batch_size: int = 16) -> l
     images: PIL images, (H, W) or (H, W, 3) uint8 arrays, paths, or the bytes of files.
     Raises FileError where the model says no preprocessing, DataError where an image cannot be read.
     """
+    if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
+        raise TypeError(f"images is one {type(images).__name__}: expected several, such as a list of one")
     waiting = iter(images)
     found: list[Prediction] = []
     while batch := [to_input(model.packed, image) for image in islice(waiting, batch_size)]:

@@ -74,16 +74,16 @@ def compare_scores(
         progress(f"scores: {start} of {samples.count}")
         x = samples.batch(start, start + batch_size)
         ours, theirs = _flat(model.run(x)), _flat(reference_scores(session, x))
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):  # scores that are not finite depart
             apart = np.nan_to_num(np.abs(ours - theirs).max(axis=1), nan=np.inf)
-        allowed = chain * np.abs(theirs).max(axis=1)
-        over = ~(apart <= allowed)
-        excused = np.zeros(len(x), bool)
-        if over.any() and not rounded:
-            excused[over] = sign_ties(model, session, x[over])
-        best, other = theirs.argmax(axis=1), ours.argmax(axis=1)
-        rows = np.arange(len(x))
-        close = excused | (theirs[rows, best] - theirs[rows, other] <= 2 * allowed)
+            allowed = np.nan_to_num(chain * np.abs(theirs).max(axis=1), nan=0.0, posinf=0.0)
+            over = ~(apart <= allowed)
+            excused = np.zeros(len(x), bool)
+            if over.any() and not rounded:
+                excused[over] = sign_ties(model, session, x[over])
+            best, other = theirs.argmax(axis=1), ours.argmax(axis=1)
+            rows = np.arange(len(x))
+            close = excused | (theirs[rows, best] - theirs[rows, other] <= 2 * allowed)
         columns.append((apart, allowed, over & ~excused, excused, best, other, close))
     progress("")
     return _summary(samples, rounded, [np.concatenate(column) for column in zip(*columns, strict=True)])

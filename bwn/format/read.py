@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import msgspec
@@ -65,13 +66,16 @@ def recognize(data: bytes) -> None:
         if length > MAX_HEADER:
             raise FormatError(f"header of {length} bytes; at most {MAX_HEADER} are read; {AGAIN}")
         return
-    start = PREFIX[: PREFIX.index(b'"1"')]
-    if data[8 : 8 + len(start)] == start and len(data) > 8 + len(PREFIX):
-        version = data[8 + len(start) :].split(b",")[0][:20].decode("ascii", "replace")
-        raise FormatError(f'format version {one_line(version)}; this bwn reads version "1": install a newer bwn')
     if len(data) > 8 and PREFIX.startswith(data[8:]):
         raise FormatError(f"truncated after {len(data)} bytes; {AGAIN}")
-    raise FormatError(f"not a .bwn model; it looks like {looks_like(data[:HEAD])}; make one with bwn pack")
+    start = PREFIX[: PREFIX.index(b'"1"')]
+    other = re.match(re.escape(start) + rb'"([0-9.]+)",', data[8:HEAD])
+    if other and other[1] != b"1":
+        raise FormatError(f'format version "{other[1].decode()}"; this bwn reads version "1": install a newer bwn')
+    kind = looks_like(data[:HEAD])
+    if ".bwn" in kind:
+        raise FormatError(f"damaged: its header does not start as it should; {AGAIN}")
+    raise FormatError(f"not a .bwn model; it looks like {kind}; make one with bwn pack")
 
 
 def metadata_of(data: bytes) -> Metadata:

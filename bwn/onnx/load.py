@@ -60,7 +60,10 @@ def from_bytes(data: bytes) -> tuple[Packed, dict[str, float]]:
 
 def parse(data: bytes) -> onnx.ModelProto:
     """An ONNX model that its own checker accepts and that is whole in one file."""
-    wrong = f"not an ONNX model; it looks like {looks_like(data[:HEAD])}"
+    kind = looks_like(data[:HEAD])
+    wrong = f"not an ONNX model; it looks like {kind}"
+    if "ONNX" in kind:
+        wrong = "truncated or damaged ONNX model; copy it again, or export it again"
     try:
         model = onnx.load_model_from_string(data)
     except Exception:  # protobuf's DecodeError has no public home
@@ -84,7 +87,7 @@ def note(notes: dict[str, str], key: str, kind: type[Value]) -> Value | None:
         return None
     try:
         return msgspec.json.decode(notes[key], type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise GraphError(f"metadata '{key}' cannot be read: {error}") from None
 
 

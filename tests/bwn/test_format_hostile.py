@@ -212,6 +212,17 @@ def test_a_foreign_file_is_named(text, tmp_path):
     assert f"not a .bwn model; it looks like {FOREIGN[text]}; " in str(caught.value)
 
 
+def test_a_flip_in_the_first_bytes_is_not_called_this_very_format():
+    whole = forge()
+    for at in range(9, 8 + len(header.PREFIX)):
+        flipped = bytearray(whole)
+        flipped[at] ^= 1
+        with pytest.raises(FormatError) as caught:
+            from_bytes(bytes(flipped))
+        assert "looks like a .bwn" not in str(caught.value)
+        assert 'format version "1"' not in str(caught.value)
+
+
 def test_paths_that_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, message in (

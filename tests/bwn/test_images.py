@@ -202,3 +202,13 @@ def test_folders_are_searched_in_order(tmp_path):
 def test_paths_are_taken_one_at_a_time():
     endless = (f"{n}.png" for n in iter(int, 1))
     assert len(list(islice(images.find_images(endless), 3))) == 3
+
+
+def test_names_that_lead_nowhere_are_tried_like_others(tmp_path):
+    loop, long = tmp_path / "loop.png", "a" * 5000
+    loop.symlink_to("loop.png")
+    found = list(images.find_images([tmp_path, long, "a\0b"]))
+    assert [str(path) for path in found] == [str(loop), long, "a\0b"]
+    for path, reason in zip(found, ("Too many levels", "File name too long", "embedded null byte"), strict=True):
+        with pytest.raises(DataError, match=f"cannot be read: {reason}"):
+            images.read_image(path)

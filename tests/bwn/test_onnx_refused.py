@@ -190,6 +190,10 @@ REFUSED = {
         "makes (3, 7, 6) of an image",
     ),
     "metadata of another kind": (model(op("Relu", "x"), notes={"bwn.classes": "{}"}), "metadata 'bwn.classes' cannot"),
+    "metadata that is no text": (
+        model(op("Relu", "x"), notes={"bwn.classes": '["flip"]'}).replace(b"flip", b"\xff\xfe\xf2p"),
+        "metadata 'bwn.classes' cannot be read",
+    ),
 }
 
 
@@ -224,6 +228,13 @@ def test_the_onnx_checker_is_asked_first():
 def test_what_is_no_onnx_file_is_named(data, looks):
     with pytest.raises(FileError, match=f"not an ONNX model; it looks like {looks}"):
         from_bytes(data)
+
+
+def test_a_damaged_onnx_file_is_not_called_foreign():
+    data = model(op("Relu", "x"))
+    for broken in (data[:-5], data[:20]):
+        with pytest.raises(FileError, match=r"^truncated or damaged ONNX model; copy it again, or export it again$"):
+            from_bytes(broken)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,6 +54,12 @@ def test_top_is_ranked_and_equal_scores_keep_their_order():
     assert [(p.label, p.index) for p in best] == [("1", 1), ("0", 0), ("2", 2)]
     assert sum(p.probability for p in best) == pytest.approx(1)
     assert isinstance(best[0], Prediction)
+
+
+def test_one_image_is_not_taken_for_several():
+    for image in ("a.png", b"bytes", Path("a.png"), Image.fromarray(PIXELS)):
+        with pytest.raises(TypeError, match="expected several"):
+            predict(Fake(), image)
 
 
 def test_what_cannot_be_predicted_is_said():

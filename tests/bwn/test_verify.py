@@ -120,6 +120,15 @@ def test_scores_that_are_not_numbers_depart(compare, monkeypatch):
     assert report.scores.departing == (0, 1, 2)
 
 
+@pytest.mark.parametrize("wild", [np.inf, np.nan, 3e38])
+def test_a_wild_reference_departs_without_a_warning(compare, monkeypatch, wild):
+    given = np.float32([wild, -wild, wild, -1, 0])
+    monkeypatch.setattr(Session, "run", lambda self, x: np.tile(given, (len(x), 1)))
+    report = compare(network(), samples=3)
+    assert not report.agrees
+    assert report.scores.error > 1
+
+
 def test_int8_is_exact_by_layer_and_judged_by_agreement(compare):
     report = compare(network("int8"), samples=50, min_agreement=0.5)
     assert report.agrees, report.verdict
