@@ -6,6 +6,7 @@ stride s reads phases: planes that hold every s-th row and column, so that the s
 
 from __future__ import annotations
 
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -58,28 +59,35 @@ def quantize(lower: Lowering, node: Conv | Dense, source: Buffer) -> tuple[Buffe
     return out, steps
 
 
+def phases_read(node: Conv) -> tuple[list[int], list[int]]:
+    """The phases of rows and of columns (coordinates modulo stride) that some tap reads."""
+    rows, columns = (
+        sorted({tap * node.dilation[axis] % node.stride[axis] for tap in range(node.kernel[axis])}) for axis in (0, 1)
+    )
+    return rows, columns
+
+
 def phases(lower: Lowering, node: Conv, source: Buffer) -> Buffer:
     """Planes of every stride-th row and column of the padded input, phase after phase."""
+    read = list(product(*phases_read(node)))
     (sy, sx), (top, left, bottom, right) = node.stride, node.pads
     height, width = source.height + top + bottom, source.width + left + right
-    shape = (sy * sx * source.channels, -(-height // sy), -(-width // sx))
+    shape = (len(read) * source.channels, -(-height // sy), -(-width // sx))
     out = lower.buffer(f"{node.output}:phases", source.type, shape)
     lower.clear(out)
-    for py in range(sy):
-        for px in range(sx):
-            copy_phase(lower, source, out, (py, px), node)
+    for number, phase in enumerate(read):
+        copy_phase(lower, source, out, node, number, phase)
     return out
 
 
-def copy_phase(lower: Lowering, source: Buffer, out: Buffer, phase: tuple[int, int], node: Conv) -> None:
-    """One phase: rows and columns whose padded coordinate is phase modulo stride."""
+def copy_phase(lower: Lowering, source: Buffer, out: Buffer, node: Conv, number: int, phase: tuple[int, int]) -> None:
+    """Copy phase `number`: rows and columns whose padded coordinate is `phase` modulo stride."""
     # Smallest source coordinate y >= 0 with (y + pad) % stride == phase; it lands in row (y + pad) // stride.
     y0, x0 = ((phase[axis] - node.pads[axis]) % node.stride[axis] for axis in (0, 1))
     sy, sx = node.stride
     rows, columns = -(-(source.height - y0) // sy), -(-(source.width - x0) // sx)
     if rows <= 0 or columns <= 0:
         return
-    number = phase[0] * sx + phase[1]
     to_y, to_x = (y0 + node.pads[0]) // sy, (x0 + node.pads[1]) // sx
 
     def ends() -> Ends:
@@ -103,8 +111,10 @@ def offsets(node: Conv | Dense, source: Buffer, channels: int, packed: bool) -> 
     if node.stride == (1, 1):
         taps = (y - node.pads[0]) * source.row + (x - node.pads[1])
     else:
-        total = source.channels // (sy * sx)
-        taps = ((y % sy) * sx + x % sx) * total * source.plane + (y // sy) * source.row + x // sx
+        rows, columns = phases_read(node)
+        number = np.searchsorted(rows, y % sy) * len(columns) + np.searchsorted(columns, x % sx)
+        block = source.image // (len(rows) * len(columns))  # the planes of one phase
+        taps = number * block + (y // sy) * source.row + x // sx
     planes = np.arange(channels) * source.plane
     both = taps[:, :, None] + planes if packed else planes[:, None, None] + taps
     return both.astype(np.int64).ravel()

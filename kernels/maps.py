@@ -16,6 +16,7 @@ from bwn.kernels.memory import get_f32, put_f32, reader
 from bwn.kernels.vectors import (
     F32,
     I32,
+    fma,
     keep,
     load,
     load_bytes,
@@ -29,6 +30,7 @@ from bwn.kernels.vectors import (
     store_bytes,
     to_int,
     top_lane,
+    total,
     zero,
 )
 
@@ -107,28 +109,33 @@ def f32_s1_sign(p: int, begin: int, end: int, part: int) -> None:
 
 
 def f32_f32_steps(p: int, begin: int, end: int, part: int) -> None:
-    """Quantization steps of whole images: max |x| / 127, or 1 where that is 0. A unit is one image."""
+    """Quantization steps of whole images: max |x| / 127, or 1 where that is 0. A unit is one image.
+
+    A NaN or an infinity makes the step a NaN, and with it all that the image becomes.
+    """
     f = map_fields(p)
     for image in range(begin, end):
-        top = zero(F32)
+        top, odd = zero(F32), zero(F32)
         for channel in range(f.channels):
             source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
             for i in range(0, f.positions, LANES):
-                top = maximum(top, magnitude(load(F32, source, i)))  # padding is 0
-        step = top_lane(top) / np.float32(LARGEST_8BIT)
-        put_f32(f.steps, image, step if step > 0 else np.float32(1.0))
+                values = load(F32, source, i)  # padding is 0
+                top, odd = maximum(top, magnitude(values)), fma(values, zero(F32), odd)
+        step = top_lane(top) / np.float32(LARGEST_8BIT) + total(odd)
+        put_f32(f.steps, image, np.float32(1.0) if step == 0 else step)
 
 
 def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
     """Quantization steps of a batch that stands in the positions. A unit is one position."""
     f = map_fields(p)
     for position in range(begin, end):
-        top = np.float32(0.0)
+        top, odd = np.float32(0.0), np.float32(0.0)
         for channel in range(f.channels):
             value = abs(get_f32(f.x, channel * f.x_plane + f.x_lead + position))
             top = value if value > top else top
-        step = top / np.float32(LARGEST_8BIT)
-        put_f32(f.steps, position, step if step > 0 else np.float32(1.0))
+            odd += value * np.float32(0.0)
+        step = top / np.float32(LARGEST_8BIT) + odd
+        put_f32(f.steps, position, np.float32(1.0) if step == 0 else step)
 
 
 def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:

@@ -112,6 +112,21 @@ def test_fixed_quantization_step() -> None:
     agree(graph_of((90,), node, w=words), 5)
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_an_image_with_no_number_in_it_has_no_8_bit_answer(odd: float) -> None:
+    words = bits.pack(np.random.default_rng(0).standard_normal((7, 90)))
+    conv = Conv(input="x", output="y", weight="w", kernel=(3, 3), activations="int8")
+    for graph in (
+        graph_of((90,), Dense(input="x", output="y", weight="w", activations="int8"), w=words),
+        graph_of((10, 5, 5), conv, w=words),
+    ):
+        x = np.ones((3, *graph.topology.input_shape), np.float32)
+        x[1].flat[17] = odd
+        y = Runner(make_plan(graph, 3, 1)).run(x)
+        assert np.isnan(y[1]).all()
+        assert np.isfinite(y[[0, 2]]).all()
+
+
 @pytest.mark.parametrize("kind", ["max", "average"])
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 7, 9), (1, 3, 3)])
 @pytest.mark.parametrize(
