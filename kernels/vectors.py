@@ -62,9 +62,7 @@ def _marker(element: Any, lanes: int) -> Any:
 F32 = _marker(types.float32, 16)
 I32 = _marker(types.int32, 16)
 I16 = _marker(types.int16, 32)
-I16_HALF = _marker(types.int16, 16)
 I8 = _marker(types.int8, 64)
-I8_HALF = _marker(types.int8, 32)
 
 Codegen = Callable[[Any, Any, Any, Any], Any]
 
@@ -341,17 +339,6 @@ def widen(_: Any, value: Any) -> tuple[Any, Codegen]:
         return builder.sext(args[0], llvm_type(wide))
 
     return wide(value), gen
-
-
-@intrinsic
-def to_float(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """to_float(v): int32 lanes as float32."""
-    vec = Vec(types.float32, value.lanes)
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.sitofp(args[0], llvm_type(vec))
-
-    return vec(value), gen
 
 
 @intrinsic

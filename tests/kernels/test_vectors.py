@@ -28,7 +28,6 @@ from bwn.kernels.vectors import (
     splat,
     store,
     store_bytes,
-    to_float,
     to_int,
     top_lane,
     total,
@@ -126,16 +125,12 @@ def test_conversions() -> None:
     integers = np.arange(-8, 8, dtype=np.int32) * 100_003
     octets = np.arange(-8, 8, dtype=np.int8)
 
-    def floats(out, a):
-        store(out, 0, to_float(load(I32, a, 0)))
-
     def whole(out, a):
         store(out, 0, to_int(load(F32, a, 0)))
 
     def from_bytes(out, a):
         store(out, 0, load_bytes(a, 0))
 
-    same(apply(floats, FLOATS, integers), integers.astype(np.float32))
     small = np.array([*np.linspace(-130, 130, 15), np.nan], np.float32)
     same(apply(whole, integers, small), np.trunc(np.nan_to_num(small)).astype(np.int32))
     same(apply(from_bytes, FLOATS, octets), octets.astype(np.float32))
