@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,17 @@ def _is_mine(folder: Path) -> bool:
     return not hasattr(os, "getuid") or folder.stat().st_uid in (os.getuid(), 0)
 
 
+def _forget(function: Callable[..., None]) -> None:
+    """Remove what the cache holds of an entry; the next process compiles and keeps it again."""
+    name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}-*"
+    for path in cache_folder().glob(f"*/{name}"):
+        with suppress(OSError):
+            path.unlink()
+
+
 @cache
 def compile_entry(function: Callable[..., None]) -> Entry:
-    """Compile an entry, or load it from the cache.
+    """Compile an entry, or load it from the cache; a damaged or full cache costs time only.
 
     function: entry(fields, begin, end, part), plain Python.
     """
@@ -88,8 +97,12 @@ def compile_entry(function: Callable[..., None]) -> Entry:
         settings: Any = numba.config
         before = settings.CACHE_DIR
         settings.CACHE_DIR = str(cache_folder())
+        entry: Entry
         try:
-            entry: Entry = numba.njit(SIGNATURE, cache=True, **OPTIONS)(function)
+            entry = numba.njit(SIGNATURE, cache=True, **OPTIONS)(function)
+        except Exception:  # a cut file makes pickle raise anything; a full disk cannot keep a new one
+            _forget(function)
+            entry = numba.njit(SIGNATURE, **OPTIONS)(function)
         finally:
             settings.CACHE_DIR = before
     return entry

@@ -62,6 +62,17 @@ def test_an_edited_helper_is_seen(tmp_path: Path) -> None:
     assert answer(kernels, cache) == (0.0, 0)
 
 
+@pytest.mark.parametrize("kept", [0, 5, 100])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, kept: int) -> None:
+    kernels, cache = Path(bwn.kernels.__file__).parent, tmp_path / "cache"
+    assert answer(kernels, cache) == (2.0, 0)
+    for path in [path for path in cache.rglob("*") if path.is_file()]:
+        path.write_bytes(path.read_bytes()[:kept])
+    assert answer(kernels, cache) == (2.0, 0)  # compiled, not kept
+    assert answer(kernels, cache) == (2.0, 0)  # compiled and kept
+    assert answer(kernels, cache) == (2.0, 1)
+
+
 def test_an_unwritable_cache_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler.cache_folder.cache_clear()
     blocked = tmp_path / "file"
