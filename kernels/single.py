@@ -34,19 +34,16 @@ def scratch_bytes(outputs: int, depth: int) -> int:
 
 
 @helper
-def f32_signed_dot(x: int, row: int, depth: int) -> Any:
-    """Sum of +-x over one packed row. x: (depth,) float32."""
-    sums = zero(F32)
-    k = 0
-    while k + 16 <= depth:
-        sums += signed(load(F32, x, k), get_u64(row, k >> 6) >> np.uint64(k & 63))
-        k += 16
-    result = total(sums)
-    while k < depth:
-        bit = (get_u64(row, k >> 6) >> np.uint64(k & 63)) & np.uint64(1)
-        result += get_f32(x, k) if bit else -get_f32(x, k)
-        k += 1
-    return result
+def f32_signed_dot(x: int, row: int, row_words: int) -> Any:
+    """Sum of +-x over one packed row. x: (64 * row_words,) float32, zeros past the row's end."""
+    a, b = zero(F32), zero(F32)
+    for w in range(row_words):
+        word, k = get_u64(row, w), w * 64
+        a += signed(load(F32, x, k), word)
+        b += signed(load(F32, x, k + 16), word >> np.uint64(16))
+        a += signed(load(F32, x, k + 32), word >> np.uint64(32))
+        b += signed(load(F32, x, k + 48), word >> np.uint64(48))
+    return total(a + b)
 
 
 @helper
@@ -103,9 +100,11 @@ def xnor_dot(bits: int, row: int, row_words: int) -> Any:
 
 @helper
 def gather_f32(x: int, offsets: int, depth: int, row_words: int, to: int) -> None:
-    """Copy the float32 inputs of a position."""
+    """Copy the float32 inputs of a position, then zeros up to the end of the last word."""
     for k in range(depth):
         put_f32(to, k, get_f32(x, get_i64(offsets, k)))
+    for k in range(depth, (depth + 63) // 64 * 64):
+        put_f32(to, k, 0.0)
 
 
 @helper
@@ -113,7 +112,7 @@ def gather_i8(x: int, offsets: int, depth: int, row_words: int, to: int) -> None
     """Copy the int8 inputs of a position, then zeros up to the end of the last word."""
     for k in range(depth):
         put_i8(to, k, get_i8(x, get_i64(offsets, k)))
-    for k in range(depth, row_words * 64):
+    for k in range(depth, (depth + 63) // 64 * 64):
         put_i8(to, k, 0)
 
 
@@ -158,7 +157,7 @@ def product(
 
 def f32_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations, one-bit weights."""
-    product(gather_f32, f32_signed_dot, False, 4, 8, p, begin, end, part)
+    product(gather_f32, f32_signed_dot, True, 4, 8, p, begin, end, part)
 
 
 def i8_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
