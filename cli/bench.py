@@ -7,14 +7,23 @@ from typing import Any
 
 import click
 
-from bwn.cli.common import json_option, json_text, show_progress, table, threads_option, verbose_option
+from bwn.cli.common import (
+    FilePath,
+    Number,
+    json_option,
+    json_text,
+    show_progress,
+    table,
+    threads_option,
+    verbose_option,
+)
 
 DEFAULT_NETWORKS = ("mlp", "vgg", "resnet18")
 BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2])
 
 
 @click.command()
-@click.argument("model", required=False, type=click.Path())
+@click.argument("model", required=False, type=FilePath())
 @click.option(
     "--network",
     "networks",
@@ -24,7 +33,7 @@ BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2])
 )
 @click.option("--batch", type=click.IntRange(2, 4096), default=16, show_default=True, help="Batch for throughput.")
 @click.option("--layers", is_flag=True, help="Also the time and kernel of every layer, at batch 1.")
-@click.option("--seconds", type=click.FloatRange(0.01), default=1.0, show_default=True, help="Time for each figure.")
+@click.option("--seconds", type=Number(0.01), default=1.0, show_default=True, help="Time for each figure.")
 @click.option("--compare/--no-compare", default=None, help="Beside ONNX Runtime.  [default: if it is installed]")
 @threads_option
 @json_option

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bwn.cli.common import byte_size, table
+from bwn.cli.common import FilePath, byte_size, table
 from bwn.demo import Figures, measure, write_digits
 
 
@@ -29,7 +29,7 @@ def steps(folder: Path) -> list[tuple[str, list[str]]]:
 @click.option(
     "--keep",
     "folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False, path_type=Path),
     default=Path("demo"),
     show_default=True,
     metavar="DIR",

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from bwn.cli.common import byte_size, json_option, json_text, verbose_option
+from bwn.cli.common import FilePath, byte_size, json_option, json_text, verbose_option
 
 
 @click.command(epilog="Example: bwn export model.pt -o model.onnx")
-@click.argument("model", metavar="MODEL.pt", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.onnx]")
+@click.argument("model", metavar="MODEL.pt", type=FilePath(path_type=Path))
+@click.option("-o", "--output", type=FilePath(path_type=Path), help="File to write.  [default: MODEL.onnx]")
 @json_option
 @verbose_option
 def command(model: Path, output: Path | None, as_json: bool) -> None:

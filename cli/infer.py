@@ -14,7 +14,7 @@ import click
 import msgspec
 import numpy as np
 
-from bwn.cli.common import json_option, json_text, one_line, threads_option, verbose_option
+from bwn.cli.common import FilePath, json_option, json_text, one_line, threads_option, verbose_option
 from bwn.errors import DataError
 from bwn.images import find_images
 from bwn.predict import NotPreparedError, Prediction, Runs, classify, labels, to_input
@@ -26,8 +26,8 @@ Result = tuple[Path, Best | DataError]
 
 
 @click.command(no_args_is_help=True)
-@click.argument("model", type=click.Path())
-@click.argument("paths", nargs=-1, required=True, type=click.Path())
+@click.argument("model", type=FilePath())
+@click.argument("paths", nargs=-1, required=True, type=FilePath())
 @click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="Classes to show for each image.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line per image and rank.")
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=16, show_default=True, help="Images run at once.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn.cli.common import byte_size, json_option, json_text, table, verbose_option
+from bwn.cli.common import FilePath, byte_size, json_option, json_text, table, verbose_option
 
 if TYPE_CHECKING:
     from bwn.graph import Packed
@@ -17,7 +17,7 @@ SHOWN_CLASSES = 20
 
 
 @click.command(short_help="Show what a .bwn file holds.")
-@click.argument("model", type=click.Path())
+@click.argument("model", type=FilePath())
 @json_option
 @verbose_option
 def command(model: str, as_json: bool) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import sys
 import traceback
 from difflib import get_close_matches
 from importlib import import_module
@@ -112,4 +114,10 @@ def bwn() -> None:
 
 def main() -> None:
     """Entry point of the installed command."""
-    bwn(prog_name="bwn")
+    try:
+        bwn(prog_name="bwn")
+    except OSError as error:  # of click itself: help on a full disk
+        click.echo(f"Error: {one_line(failure(error)[0])}", err=True)
+        sys.exit(1)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while Python tidies up shows no traceback

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn.cli.common import byte_size, json_option, json_text, table, verbose_option
+from bwn.cli.common import FilePath, byte_size, json_option, json_text, table, verbose_option
 
 if TYPE_CHECKING:
     from bwn.packing import PackReport
@@ -43,8 +43,8 @@ class Size(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command(short_help="Store a network with one bit per weight, as a .bwn file.")
-@click.argument("source", type=click.Path())
-@click.option("-o", "--output", type=click.Path(), help="The .bwn file to write.  [default: SOURCE with .bwn]")
+@click.argument("source", type=FilePath())
+@click.option("-o", "--output", type=FilePath(), help="The .bwn file to write.  [default: SOURCE with .bwn]")
 @click.option(
     "--activations",
     type=click.Choice(["auto", "float32", "int8", "binary"]),
@@ -54,6 +54,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option(
     "--calibration",
+    type=FilePath(),
     metavar="DATA",
     help="With int8: images (a folder, or a data set as for bwn train) that fix the 8-bit scales.",
 )
@@ -62,7 +63,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]
 @click.option("--size", type=Size(), help="Images are resized to this: 28, or 224x320 (height x width).")
 @click.option("--color", type=click.Choice(["L", "RGB"]), help="L: grey; RGB.")
 @click.option("--resize", type=click.Choice(["stretch", "crop"]), help="How images get their size.")
-@click.option("--classes", "classes_file", type=click.Path(), help="Text file of class names, one a line.")
+@click.option("--classes", "classes_file", type=FilePath(), help="Text file of class names, one a line.")
 @json_option
 @verbose_option
 def command(
@@ -116,7 +117,7 @@ def class_names(path: str) -> tuple[str, ...]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as class names: {error}") from None
+        raise DataError(f"{path}: cannot be read as class names: {getattr(error, 'strerror', None) or error}") from None
     return tuple(line.strip() for line in lines if line.strip())
 
 

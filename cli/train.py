@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bwn.cli.common import json_option, json_text, show_progress, threads_option, verbose_option
+from bwn.cli.common import FilePath, Number, json_option, json_text, show_progress, threads_option, verbose_option
 
 if TYPE_CHECKING:
     from bwn.train.loop import Progress
     from bwn.train.run import Outcome, Run
 
+# The ranges of the options below are those of bwn.train.settings, which would import torch.
+RATE = Number(0, 1e6, min_open=True)
 WITH_RESUME = {"resume", "output", "data", "threads", "as_json", "verbose"}
 MODELS = ["mlp", "lenet", "vgg", "resnet18", "resnet20"]
 SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
@@ -23,11 +25,12 @@ SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
 @click.command(epilog="Example: bwn train --data mnist-sample -o model.pt")
 @click.option(
     "--data",
+    type=FilePath(),
     metavar="SOURCE",
     help="A folder of class folders of images, a folder of IDX files (MNIST), "
     "a folder of CIFAR-10 binary files, or `mnist-sample`, which is shipped.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Checkpoint to write.  [default: model.pt]")
+@click.option("-o", "--output", type=FilePath(path_type=Path), help="Checkpoint to write.  [default: model.pt]")
 @click.option("--model", type=click.Choice(MODELS), default="mlp", show_default=True, help="Network.")
 @click.option(
     "--scheme",
@@ -61,12 +64,14 @@ SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
 )
 @click.option(
     "--epochs",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1_000_000),
     help="Passes over the images.  [default: 20; vgg, resnets: 60; more for few images]",
 )
-@click.option("--batch-size", type=click.IntRange(1), help="Images per step.  [default: 100; fewer for few images]")
-@click.option("--lr", "learning_rate", type=float, help="Learning rate at the start.  [default: 0.001; vgg: 0.003]")
-@click.option("--final-lr", "final_learning_rate", type=float, help="Learning rate at the end.  [default: 3e-06]")
+@click.option(
+    "--batch-size", type=click.IntRange(1, 1_000_000), help="Images per step.  [default: 100; fewer for few images]"
+)
+@click.option("--lr", "learning_rate", type=RATE, help="Learning rate at the start.  [default: 0.001; vgg: 0.003]")
+@click.option("--final-lr", "final_learning_rate", type=RATE, help="Learning rate at the end.  [default: 3e-06]")
 @click.option(
     "--loss",
     type=click.Choice(["hinge", "cross-entropy"]),
@@ -77,20 +82,22 @@ SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
     type=click.Choice(["margin", "double-well", "none"]),
     help="What draws weights to +-1.  [default: margin with --scheme margin]",
 )
-@click.option("--lambda", "strength", type=float, help="Strength of the penalty at the end.  [default: 0.0001]")
-@click.option("--ramp", type=float, help="Powers of ten that lambda grows by over the run.  [default: 8]")
+@click.option(
+    "--lambda", "strength", type=Number(0, 1e6), help="Strength of the penalty at the end.  [default: 0.0001]"
+)
+@click.option("--ramp", type=Number(0, 20), help="Powers of ten that lambda grows by over the run.  [default: 8]")
 @click.option(
     "--augment",
     type=click.Choice(["none", "shift", "flip"]),
     help="Move each image a little; `flip` also mirrors.  [default: shift; resnets: flip]",
 )
 @click.option(
-    "--validation", type=float, help="Part of the training images held out to watch accuracy.  [default: 0.1]"
+    "--validation", type=Number(0, 0.5), help="Part of the training images held out to watch accuracy.  [default: 0.1]"
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same network.  [default: 0]")
 @click.option(
     "--resume",
-    type=click.Path(path_type=Path),
+    type=FilePath(path_type=Path),
     metavar="CHECKPOINT",
     help="Go on with an interrupted run, exactly as if it had not stopped.",
 )

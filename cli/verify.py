@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bwn.cli.common import json_option, json_text, show_progress, table, threads_option, verbose_option
+from bwn.cli.common import (
+    FilePath,
+    Number,
+    json_option,
+    json_text,
+    show_progress,
+    table,
+    threads_option,
+    verbose_option,
+)
 
 if TYPE_CHECKING:
     from bwn.verification import VerifyReport
@@ -17,10 +26,11 @@ LISTED = 10
 
 
 @click.command(no_args_is_help=True)
-@click.argument("model", type=click.Path())
-@click.argument("reference", type=click.Path())
+@click.argument("model", type=FilePath())
+@click.argument("reference", type=FilePath())
 @click.option(
     "--images",
+    type=FilePath(),
     metavar="SOURCE",
     help="An image, a folder of images, or a data set as in bwn train (its test split).  [default: seeded noise]",
 )
@@ -29,7 +39,7 @@ LISTED = 10
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=64, show_default=True, help="Inputs run at once.")
 @click.option(
     "--min-agreement",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     help="Share of equal top-1 answers asked for.  [default: 1; 0.99 with int8 activations]",
 )
 @threads_option

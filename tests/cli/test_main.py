@@ -98,6 +98,47 @@ def test_a_closed_pipe_is_quiet(monkeypatch):
     assert (result.exit_code, result.output) == (1, "")
 
 
+def test_help_that_cannot_be_written_is_one_line():
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "bwn.cli", "--help"], stdout=full, stderr=-1, text=True, check=False
+        )
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "Error: No space left on device")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", ""), ("pack", ""), ("pack", "a.pt", "-o", ""), ("pack", "a.pt", "--classes", ""),
+        ("pack", "a.pt", "--calibration", ""), ("export", ""), ("export", "a.pt", "-o", ""), ("infer", "a.bwn", ""),
+        ("infer", ""), ("verify", "a.bwn", ""), ("verify", "a.bwn", "a.pt", "--images", ""), ("bench", ""),
+        ("train", "--data", ""), ("train", "--data", "mnist-sample", "-o", ""), ("train", "--resume", ""),
+        ("demo", "--keep", ""),
+    ],
+)  # fmt: skip
+def test_an_empty_path_is_not_the_current_folder(arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.endswith(": the path is empty.\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "a.bwn", "a.pt", "--min-agreement"),
+        ("bench", "--seconds"),
+        *(("train", "--data", "mnist-sample", name) for name in ("--lr", "--lambda", "--ramp", "--validation")),
+    ],
+)
+def test_nan_is_in_no_range(arguments):
+    result = run(*arguments, "nan")
+    assert result.exit_code == 2
+    assert result.stderr.endswith(f"Invalid value for '{arguments[-1]}': nan is not a number.\n")
+
+
 def test_usage_and_exit_codes_of_commands_pass(monkeypatch):
     assert run("inspect", error=click.exceptions.Exit(4), monkeypatch=monkeypatch).exit_code == 4
     result = run("inspect", error=click.UsageError("odd"), monkeypatch=monkeypatch)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bwn.cli.main import bwn
-from bwn.train import read_checkpoint
+from bwn.train import Settings, read_checkpoint
 
 
 def run(*args):
@@ -138,7 +139,9 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_to_the_same_network(photos, tmp
         (("--data", "mnist-sample", "--scheme", "ternary"), 2, "'ternary' is not one of"),
         (("--data", "mnist-sample", "--size", "big"), 2, "'big' is not a size such as 32 or 224x224"),
         (("--data", "mnist-sample", "--size", "4", "--model", "vgg"), 1, "vgg needs images of at least 8 x 8 pixels"),
-        (("--data", "mnist-sample", "--lr", "-1"), 1, "training settings: "),
+        (("--data", "mnist-sample", "--lr", "0"), 2, "Invalid value for '--lr': 0.0 is not in the range 0<x"),
+        (("--data", "mnist-sample", "--lambda", "-1"), 2, "Invalid value for '--lambda'"),
+        (("--data", "mnist-sample", "--validation", "1"), 2, "Invalid value for '--validation'"),
         (("--data", "mnist-sample", "--scheme", "float", "--penalty", "margin"), 1, "scheme 'float' does not use"),
         (("--resume", "none.pt"), 3, "'none.pt' not found"),
         (
@@ -185,3 +188,13 @@ def test_export_refuses_what_is_no_checkpoint(tmp_path):
     assert result.exit_code == 3
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_ranges_of_options_are_those_of_the_settings():
+    options = {option.name: option.type for option in bwn.get_command(None, "train").params}
+    for field in msgspec.structs.fields(Settings):
+        kind = msgspec.inspect.type_info(field.type)
+        if isinstance(kind, (msgspec.inspect.IntType, msgspec.inspect.FloatType)):
+            low = kind.ge if kind.gt is None else kind.gt
+            option = options[field.name]
+            assert (option.min, option.min_open, option.max) == (low, kind.gt is not None, kind.le), field.name
