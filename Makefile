@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check dist bench mnist clean
+.PHONY: help demo test lint format types check dist arm bench mnist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ check: lint types test ## lint, types and tests
 
 dist: $(READY) ## wheel and sdist in dist/, and a test of the wheel outside the checkout
 	@$(BIN)/python tests/installed/check_wheel.py --keep dist
+
+arm: $(READY) ## answers and instruction counts on emulated ARM cores (Debian; 6 to 10 minutes)
+	@PYTHON=$(BIN)/python tests/arm/check.sh
 
 bench: $(READY) ## the built-in networks, beside ONNX Runtime
 	@$(BIN)/bwn bench --layers
