@@ -13,7 +13,8 @@ import sys
 import traceback
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
@@ -112,8 +113,15 @@ def bwn() -> None:
     """
 
 
+def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Raise KeyboardInterrupt; a second Ctrl-C, while that is cleaned up, ends the process without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Entry point of the installed command."""
+    signal.signal(signal.SIGINT, interrupt)
     try:
         bwn(prog_name="bwn")
     except OSError as error:  # of click itself: help on a full disk

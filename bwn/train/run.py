@@ -75,6 +75,7 @@ class Run:
             finished = self.trainer.run(tell, stop)
         note, images = None, 0
         if finished and not self.description.finished:
+            self.save()  # Ctrl-C while testing must not cost the training
             note, images = self._test()
         self.save()
         module = self.trainer.module
@@ -158,21 +159,21 @@ def resume(
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a flag; a second one acts as usual. Gives a function that reads it."""
-    asked = threading.Event()
+    asked: list[int] = []  # an Event would wait for ever for its own lock if a second signal came within set()
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set  # signals belong to the main thread
+        yield lambda: bool(asked)  # signals belong to the main thread
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        asked.set()
+    def ask(asked_by: int, _frame: FrameType | None) -> None:
+        asked.append(asked_by)
         for number, handler in before.items():
             signal.signal(number, handler)
 
     try:
         for number in before:
             signal.signal(number, ask)
-        yield asked.is_set
+        yield lambda: bool(asked)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,22 @@ def test_interrupts_are_quiet(monkeypatch):
     for error in (KeyboardInterrupt(), click.Abort()):
         result = run("inspect", error=error, monkeypatch=monkeypatch)
         assert (result.exit_code, result.output) == (130, "")
+
+
+def test_ctrl_c_twice_ends_without_a_traceback():
+    code = """
+import os, signal
+from bwn.cli import main
+def bwn(prog_name):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+main.bwn = bwn
+main.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_a_closed_pipe_is_quiet(monkeypatch):

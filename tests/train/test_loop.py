@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -266,3 +269,24 @@ def test_paper_networks_have_their_sizes():
 def test_a_network_says_when_images_are_too_small():
     with pytest.raises(BwnError, match="vgg needs images of at least 8 x 8 pixels, these are 8 x 7"):
         build(Architecture(name="vgg", input_shape=(3, 8, 7), classes=10))
+
+
+def test_signals_that_come_at_once_do_not_wait_for_each_other():
+    code = """
+import os, signal, threading
+from bwn.train.run import stop_requested
+signal.signal(signal.SIGTERM, lambda number, frame: None)
+end = threading.Event()
+def send():
+    while not end.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
+thread = threading.Thread(target=send)
+thread.start()
+for _ in range(300):
+    with stop_requested() as stop:
+        while not stop():
+            pass
+end.set()
+thread.join()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -131,6 +131,19 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_to_the_same_network(photos, tmp
     assert resumed.description == whole.description
 
 
+def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
+    def stopped(*_args):
+        raise KeyboardInterrupt
+
+    model = tmp_path / "m.pt"
+    with monkeypatch.context() as patch:
+        patch.setattr("bwn.train.run.accuracy", stopped)
+        assert run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 2).exit_code == 130
+    result = run("train", "--resume", model)
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["mlp,", "Accuracy", "Wrote"]
+
+
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
