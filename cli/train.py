@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # The ranges of the options below are those of bwn.train.settings, which would import torch.
 RATE = Number(0, 1e6, min_open=True)
 WITH_RESUME = {"resume", "output", "data", "threads", "as_json", "verbose"}
+DEFAULT_OUTPUT = Path("model.pt")
 MODELS = ["mlp", "lenet", "vgg", "resnet18", "resnet20"]
 SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
 
@@ -30,7 +31,9 @@ SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
     help="A folder of class folders of images, a folder of IDX files (MNIST), "
     "a folder of CIFAR-10 binary files, or `mnist-sample`, which is shipped.",
 )
-@click.option("-o", "--output", type=FilePath(path_type=Path), help="Checkpoint to write.  [default: model.pt]")
+@click.option(
+    "-o", "--output", type=FilePath(path_type=Path), help="Checkpoint to write.  [default: model.pt, if there is none]"
+)
 @click.option("--model", type=click.Choice(MODELS), default="mlp", show_default=True, help="Network.")
 @click.option(
     "--scheme",
@@ -144,7 +147,11 @@ def _fresh(options: dict[str, Any]) -> Run:
     def settings(images: int) -> Settings:
         return settings_for(options["model"], find_scheme(options["scheme"]), images, **chosen)
 
-    output = options["output"] or Path("model.pt")
+    output = options["output"] or DEFAULT_OUTPUT
+    if options["output"] is None and output.exists():
+        raise click.UsageError(
+            f"{output} exists: --resume {output} goes on with an interrupted run, -o {output} writes over it."
+        )
     size = _size(options["size"])
     return start(options["data"], architecture, settings, output, size=size, resize=options["resize"])
 

@@ -39,10 +39,13 @@ EXPLAINED = {
 
 
 class Importer:
-    """Collects the nodes and tensors of the Graph being made."""
+    """Collects the nodes and tensors of the Graph being made.
 
-    def __init__(self, graph_input: str, shape: Shape, opset: int) -> None:
-        self.opset = opset
+    single: whether the model was exported for a batch of 1, so that a size of 1 in front means the batch.
+    """
+
+    def __init__(self, graph_input: str, shape: Shape, opset: int, *, single: bool = False) -> None:
+        self.opset, self.single = opset, single
         self.constants: dict[str, Array] = {}
         self.pending: dict[str, Pending] = {}
         self.aliases: dict[str, str] = {}

@@ -98,8 +98,8 @@ def to_graph(model: onnx.ModelProto) -> Graph:
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise GraphError(f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are read: export with one of these")
-    name, shape = input_of(model)
-    state = Importer(name, shape, opset)
+    name, shape, single = input_of(model)
+    state = Importer(name, shape, opset, single=single)
     if model.graph.sparse_initializer:
         raise GraphError("sparse initializers are not supported; save the weights as plain tensors")
     for tensor in model.graph.initializer:
@@ -129,8 +129,8 @@ def step(state: Importer, node: onnx.NodeProto) -> None:
     OPS[node.op_type](state, node, attributes(node))
 
 
-def input_of(model: onnx.ModelProto) -> tuple[str, Shape]:
-    """Name and shape without batch of the one input."""
+def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
+    """Name and shape without batch of the one input, and whether the model is for a batch of 1."""
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
     if len(inputs) != 1 or len(model.graph.output) != 1:
@@ -145,12 +145,12 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape]:
     if len(sizes) not in (2, 4):
         expected = "(N, channels, height, width) or (N, features); 1-D signals are not supported"
         raise GraphError(f"input '{name}' has {len(sizes)} axes, expected {expected}")
-    if sizes[0] is not None:
+    if sizes[0] not in (None, 1):  # a batch of 1 is what exporters write unless told otherwise
         raise GraphError(f"input '{name}' has a fixed batch of {sizes[0]}; export with a dynamic first axis")
     fixed = tuple(size for size in sizes[1:] if size is not None)
     if len(fixed) != len(sizes) - 1:
         raise GraphError(f"input '{name}' has sizes that are not fixed; only the batch may be dynamic")
-    return value.name, fixed
+    return value.name, fixed, sizes[0] == 1
 
 
 def output_of(model: onnx.ModelProto, state: Importer) -> str:

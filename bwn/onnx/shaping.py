@@ -105,6 +105,8 @@ def reshape(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     if not attrs.get("allowzero", 0):
         full = (BATCH, *shape)
         target = [full[axis] if size == 0 and axis < len(full) else size for axis, size in enumerate(target)]
+    if state.single and target[:1] == [1]:
+        target[0] = BATCH
     rest = target[1:]
     if target[:1] == [-1] or target[:1] == [BATCH]:
         if rest == [prod(shape)] or (rest == [-1] and target[0] == BATCH):

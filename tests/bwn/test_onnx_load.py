@@ -252,3 +252,15 @@ def test_metadata_are_read(tmp_path):
     assert packed.classes == ("a", "b")
     assert margins == {"w": 0.25}
     assert load_onnx(path).classes == ("a", "b")
+
+
+@pytest.mark.parametrize("sizes", [(1, -1), (1, 336), (-1, 336)])
+def test_a_model_for_a_batch_of_one_is_read_for_any_batch(sizes):
+    shape = (4, 7, 12)
+    nodes = (op("Relu", "x", "a"), op("Reshape", "a s", "b"), op("MatMul", "b w"))
+    stored = {"s": i64(*sizes), "w": rand(336, 3)}
+    graph = from_bytes(model(*nodes, shape=shape, batch=1, **stored))[0].graph
+    x = rand(5, *shape, seed=1)
+    session = Session(model(*nodes, shape=shape, batch=1, **stored))
+    expected = np.concatenate([session.run(image[None]) for image in x])
+    np.testing.assert_allclose(evaluate(graph, x)[graph.topology.output], expected, rtol=1e-5, atol=1e-5)

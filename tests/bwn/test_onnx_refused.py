@@ -155,7 +155,7 @@ REFUSED = {
     "softmax of channels": (model(op("Softmax", "x", axis=1)), "only the last axis"),
     "cast to double": (model(op("Cast", "x", to=TensorProto.DOUBLE)), "to another type"),
     "dropout that drops": (model(op("Dropout", "x r t"), r=f32(0.5), t=np.asarray(True)), "training mode"),
-    "fixed batch": (model(op("Relu", "x"), batch=1), "a fixed batch of 1; export with a dynamic first axis"),
+    "fixed batch": (model(op("Relu", "x"), batch=2), "a fixed batch of 2; export with a dynamic first axis"),
     "dynamic height": (model(op("Relu", "x"), shape=(3, "H", 8)), "only the batch may be dynamic"),
     "size 0": (model(op("Relu", "x"), shape=(3, 0, 8)), "shape is (3, 0, 8)"),
     "float16 input": (model(op("Relu", "x"), kind=TensorProto.FLOAT16), "is not float32"),

@@ -211,3 +211,12 @@ def test_ranges_of_options_are_those_of_the_settings():
             low = kind.ge if kind.gt is None else kind.gt
             option = options[field.name]
             assert (option.min, option.min_open, option.max) == (low, kind.gt is not None, kind.le), field.name
+
+
+def test_the_default_name_is_never_written_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.pt").write_bytes(b"hours of work")
+    result = run("train", "--data", "mnist-sample", *SMALL)
+    assert result.exit_code == 2
+    assert "model.pt exists: --resume model.pt goes on" in result.output
+    assert (tmp_path / "model.pt").read_bytes() == b"hours of work"
