@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.errors import BwnError
-from bwn.graph import Conv, Dense, Graph, Packed
+from bwn.graph import Packed
 from bwn.kernels import cpu
 from bwn.model import LayerTime, Model, available_threads
 from bwn.scores import sign_ties
 from bwn.shapes import shapes
-from bwn.tolerance import chain_tolerance
+from bwn.tolerance import chain_tolerance, rounds_activations
 
 WARM_UP_SECONDS, LEAST_ROUNDS, MOST_ROUNDS = 0.2, 5, 2000
 NOTABLE = ("neon", "dotprod", "sve", "avx2", "avx512f", "avx512vnni")
@@ -198,8 +198,3 @@ class Bench:
         x = example_input(self.packed, batch)
         self.model.profile(x)
         return self.model.profile(x, repeats)
-
-
-def rounds_activations(graph: Graph) -> bool:
-    """Whether scores differ from the float function's: some layer's input is rounded to 8 bits."""
-    return any(isinstance(node, (Conv, Dense)) and node.activations == "int8" for node in graph.nodes)

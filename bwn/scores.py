@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bwn.graph import Conv, Dense, Packed, Sign
+from bwn.graph import Packed, Sign
 from bwn.samples import Samples
 from bwn.shapes import shapes
-from bwn.tolerance import chain_tolerance
+from bwn.tolerance import chain_tolerance, rounds_activations
 
 if TYPE_CHECKING:
     from bwn.onnx.runtime import Session
@@ -68,7 +68,7 @@ def compare_scores(
     """Run every input through both networks."""
     graph = model.packed.graph
     chain = chain_tolerance(graph, shapes(graph))
-    rounded = any(isinstance(node, (Conv, Dense)) and node.activations == "int8" for node in graph.nodes)
+    rounded = rounds_activations(graph)
     columns: list[tuple[npt.NDArray[Any], ...]] = []
     for start in range(0, samples.count, batch_size):
         progress(f"scores: {start} of {samples.count}")

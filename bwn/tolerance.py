@@ -40,6 +40,11 @@ def tolerance(graph: Graph, node: AnyNode, inputs: Sequence[Reals], *, floats: b
     return EPSILON * (terms(graph, node, inputs[0].shape[1:], floats) + ROUNDINGS) * _magnitude(graph, node, inputs)
 
 
+def rounds_activations(graph: Graph) -> bool:
+    """Whether scores differ from the float function's: some layer's input is rounded to 8 bits."""
+    return any(isinstance(node, (Conv, Dense)) and node.activations == "int8" for node in graph.nodes)
+
+
 def exact(node: AnyNode) -> bool:
     """Whether `node` rounds nothing."""
     return isinstance(node, (Sign, Flatten)) or (isinstance(node, Pool) and node.kind == "max")

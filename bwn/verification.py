@@ -217,7 +217,8 @@ def find_fault(layers: tuple[LayerCheck, ...], scores: Scores, min_agreement: fl
         return f"scores of {count} inputs (first: {first}) depart by up to {scores.error:.3g} tolerances"
     if scores.agreement < min_agreement:
         wrong = len(scores.disagreements)
-        return f"top-1 differs on {wrong} inputs: agreement {scores.agreement:.2%}, wanted {min_agreement:.2%}"
+        hint = " (8-bit activations round: --min-agreement says what is enough)" if scores.rounded else ""
+        return f"top-1 differs on {wrong} inputs: agreement {scores.agreement:.2%}, wanted {min_agreement:.2%}{hint}"
     return None
 
 

@@ -142,6 +142,7 @@ def test_int8_is_exact_by_layer_and_judged_by_agreement(compare):
     report = compare(other, network("int8"))
     assert report.min_agreement == 0.99
     assert "top-1 differs" in report.verdict
+    assert "--min-agreement" in report.verdict
 
 
 def test_equal_scores_are_ties(compare, monkeypatch):
