@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from bwn.graph import Array
 from bwn.kernels.compiler import Entry
 from bwn.lowering import Step
 from bwn.plan import Plan
@@ -49,20 +50,26 @@ def _run_parts(entry: Entry, block: int, ranges: list[tuple[int, int, int]]) -> 
             other.result()
 
 
+def _external(plan: Plan, name: str) -> Array:
+    """The field, as a view of one int64, that holds the address of the caller's array `name`."""
+    (step,) = (step for step in plan.steps if step.external == name)
+    index = step.kernel.fields._fields.index(name)
+    return step.block[index : index + 1]
+
+
 class Runner:
     """A plan with its kernels compiled. One run at a time: the arena is one."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.calls = [_bind(step) for step in plan.steps]
+        self.fields = {name: _external(plan, name) for name in ("x", "out")}
         shape = plan.shapes[plan.graph.topology.output]
         self.output_shape = (plan.batch, *shape)
 
     def _connect(self, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32]) -> None:
-        for step in self.plan.steps:
-            if step.external is not None:
-                array = x if step.external == "x" else out
-                step.block[step.kernel.fields._fields.index(step.external)] = array.ctypes.data
+        self.fields["x"][0] = x.ctypes.data
+        self.fields["out"][0] = out.ctypes.data
 
     def run(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Outputs of one batch. x: (batch, *input shape) float32, C-contiguous."""
