@@ -37,7 +37,7 @@ def check(graph: Graph) -> None:
         if node.output in known or node.output in graph.tensors:
             raise GraphError(f"{where(node)}: the name '{node.output}' is taken; each tensor needs its own")
         known[node.output] = check_node(graph, node, known, signs)
-        work += work_of(graph, node, known)
+        work += work_of(node, known)
         if work > MAX_WORK:
             raise GraphError(f"{where(node)}: one example takes more than {MAX_WORK} operations up to here")
         if is_sign(node, signs):
@@ -158,7 +158,7 @@ def check_weight(graph: Graph, node: Conv | Dense, shape: Shape) -> int:
     out: int = weight.shape[0]
     if isinstance(node, Conv) and (shape[0] % node.groups or out % node.groups):
         raise GraphError(f"{where(node)}: {node.groups} groups do not divide {shape[0]} inputs and {out} outputs")
-    count = depth(graph, node, shape)
+    count = depth(node, shape)
     expected_shape: Shape = (out, count)
     if weight.dtype == np.uint64:
         expected_shape = (out, bits.words_for(count))
@@ -212,11 +212,11 @@ def signs_of(graph: Graph) -> set[str]:
     return signs
 
 
-def work_of(graph: Graph, node: AnyNode, known: dict[str, Shape]) -> int:
+def work_of(node: AnyNode, known: dict[str, Shape]) -> int:
     """Operations of `node` on one example, products and pools; the rest is bounded by its output's size."""
     if isinstance(node, Pool):
         return prod(known[node.output]) * prod(node.kernel)
-    return multiplications(graph, node, known)
+    return multiplications(node, known)
 
 
 def check_packed(packed: Packed) -> None:

@@ -140,7 +140,7 @@ def multiply(lower: Lowering, node: Conv | Dense, source: Buffer, out: Buffer, s
     index, graph = lower.node, lower.graph
     weight = graph.tensors[node.weight]
     groups = node.groups if isinstance(node, Conv) else 1
-    count = depth(graph, node, lower.shapes[node.input])
+    count = depth(node, lower.shapes[node.input])
     channels = lower.shapes[node.input][0] // groups
     outputs = out.channels // groups
     valid = out.height * out.width

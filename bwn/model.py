@@ -101,7 +101,7 @@ class Model:
             steps = [(s, t) for s, t in zip(plan.steps, times, strict=True) if s.node == index]
             if steps:
                 name = node if isinstance(node, str) else node.output
-                macs = 0 if isinstance(node, str) else multiplications(plan.graph, node, plan.shapes)
+                macs = 0 if isinstance(node, str) else multiplications(node, plan.shapes)
                 kernels = dict.fromkeys(step.kernel.name for step, _ in steps)
                 seconds = float(sum(t for _, t in steps))
                 layers.append(LayerTime(name, " ".join(kernels), steps[-1][0].why, seconds, macs * len(batch)))

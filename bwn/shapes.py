@@ -18,7 +18,7 @@ def window_output(size: Pair, kernel: Pair, stride: Pair, pads: Pads, dilation: 
     return height, width
 
 
-def depth(graph: Graph, node: Conv | Dense, shape: Shape) -> int:
+def depth(node: Conv | Dense, shape: Shape) -> int:
     """K: how many products each output of `node` sums."""
     if isinstance(node, Conv):
         return node.kernel[0] * node.kernel[1] * shape[0] // node.groups
@@ -65,8 +65,8 @@ def shapes(graph: Graph) -> dict[str, Shape]:
     return found
 
 
-def multiplications(graph: Graph, node: AnyNode, known: dict[str, Shape]) -> int:
+def multiplications(node: AnyNode, known: dict[str, Shape]) -> int:
     """Multiply-accumulates of `node` on one example (0 for all but products)."""
     if not isinstance(node, (Conv, Dense)):
         return 0
-    return prod(known[node.output]) * depth(graph, node, known[node.input])
+    return prod(known[node.output]) * depth(node, known[node.input])

@@ -45,7 +45,7 @@ def layer_row(graph: Graph, node: AnyNode, known: dict[str, Shape], margins: Map
     before = after
     if isinstance(node, (Conv, Dense)):
         shape = known[node.input]
-        weights = (known[node.output][0], depth(graph, node, shape))
+        weights = (known[node.output][0], depth(node, shape))
         if isinstance(node, Conv):
             weights = (weights[0], shape[0] // node.groups, *node.kernel)
         before = 4 * prod(weights) + (4 * weights[0] if node.bias is not None else 0)
@@ -58,6 +58,6 @@ def layer_row(graph: Graph, node: AnyNode, known: dict[str, Shape], margins: Map
         activations=node.activations if isinstance(node, (Conv, Dense)) else "",
         before=before,
         after=after,
-        multiplications=multiplications(graph, node, known),
+        multiplications=multiplications(node, known),
         margin=margins.get(node.weight) if isinstance(node, (Conv, Dense)) else None,
     )

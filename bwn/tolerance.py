@@ -37,7 +37,7 @@ def tolerance(graph: Graph, node: AnyNode, inputs: Sequence[Reals], *, floats: b
     """
     if exact(node):
         return 0.0
-    return EPSILON * (terms(graph, node, inputs[0].shape[1:], floats) + ROUNDINGS) * _magnitude(graph, node, inputs)
+    return EPSILON * (terms(node, inputs[0].shape[1:], floats) + ROUNDINGS) * _magnitude(graph, node, inputs)
 
 
 def rounds_activations(graph: Graph) -> bool:
@@ -50,10 +50,10 @@ def exact(node: AnyNode) -> bool:
     return isinstance(node, (Sign, Flatten)) or (isinstance(node, Pool) and node.kind == "max")
 
 
-def terms(graph: Graph, node: AnyNode, shape: Shape, floats: bool = False) -> int:
+def terms(node: AnyNode, shape: Shape, floats: bool = False) -> int:
     """How many float32 numbers each output of `node` sums. shape: of its input, without the batch axis."""
     if isinstance(node, (Conv, Dense)):
-        return depth(graph, node, shape) if floats or node.activations == "float32" else 0
+        return depth(node, shape) if floats or node.activations == "float32" else 0
     if isinstance(node, Pool):
         return node.kernel[0] * node.kernel[1] if node.kind == "average" else 0
     return shape[0] if isinstance(node, Softmax) else 0
@@ -64,7 +64,7 @@ def chain_tolerance(graph: Graph, shapes: dict[str, Shape], until: str | None = 
     total = 0.0
     for node in graph.nodes:
         if not exact(node):
-            total += EPSILON * (terms(graph, node, shapes[node.input], floats=True) + ROUNDINGS)
+            total += EPSILON * (terms(node, shapes[node.input], floats=True) + ROUNDINGS)
         if node.output == until:
             break
     return total

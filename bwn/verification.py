@@ -170,7 +170,7 @@ def check_layers(model: Traces, session: Session, x: Floats, progress: Say) -> I
             name=node.output,
             op=type(node).__name__.lower(),
             kind=kind_of(graph, node),
-            depth=terms(graph, node, inputs[0].shape[1:], floats=True),
+            depth=terms(node, inputs[0].shape[1:], floats=True),
             reference=reference,
             runtime=runtime,
             judged=not rounds,

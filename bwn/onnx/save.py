@@ -91,7 +91,7 @@ def float_weights(graph: Graph, node: Conv | Dense, shape: Shape) -> Array:
     """scale * w of a product, (out, C / groups, KH, KW) or (out, K) float32; `shape` is that of its input."""
     weight = graph.tensors[node.weight]
     if weight.dtype == np.uint64:
-        weight = bits.unpack(weight.astype(np.uint64, copy=False), depth(graph, node, shape))
+        weight = bits.unpack(weight.astype(np.uint64, copy=False), depth(node, shape))
         if isinstance(node, Conv):
             rows, channels = weight.shape[0], shape[0] // node.groups
             weight = weight.reshape(rows, *node.kernel, channels).transpose(0, 3, 1, 2)  # (out, C / groups, KH, KW)
