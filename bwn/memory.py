@@ -59,7 +59,8 @@ class Buffer:
 
     def want_pads(self, pads: tuple[int, int, int, int]) -> None:
         """Make room for the padding of one more reader."""
-        self.pads = tuple(map(max, self.pads, pads))  # type: ignore[assignment]
+        top, left, bottom, right = map(max, self.pads, pads)
+        self.pads = (top, left, bottom, right)
 
     @property
     def itemsize(self) -> int:

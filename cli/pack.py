@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_CALIBRATION = 512
 
 
-class Numbers(click.ParamType):  # type: ignore[type-arg]
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
     """Comma-separated numbers."""
 
     name = "numbers"
@@ -29,7 +29,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is not a list of numbers such as 0.5,0.5,0.5", param, ctx)
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]
+class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
     """Height and width."""
 
     name = "size"

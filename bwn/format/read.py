@@ -37,7 +37,7 @@ def from_bytes(data: bytes) -> Packed:
     """As `read`, from the bytes of a file; messages do not name it."""
     recognize(data)
     try:
-        found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
+        found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]  # the package has no types
     except safetensors.SafetensorError as error:
         raise FormatError(f"truncated or damaged ({one_line(error)}); {AGAIN}") from None
     if digest(data) != data[DIGEST_AT]:

@@ -113,7 +113,7 @@ class Trainer:
         scores = self.module(as_input(images, self.preprocess))
         loss = LOSSES[self.settings.loss](scores, labels)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         self._pull(self.settings.strength_at(part))
         self.optimizer.step()
         clip_weights(self.module)
