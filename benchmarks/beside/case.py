@@ -77,7 +77,8 @@ class Case:
         """Its int8 form, in the setting that does not saturate on this CPU."""
         from beside.quantized import quantize
 
-        return quantize(self.float_onnx, self.calibration, reduce_range=not has_vnni())
+        vnni = may_use("avx512vnni", "avxvnni")  # which sums products of 8-bit numbers in 32 bits
+        return quantize(self.float_onnx, self.calibration, reduce_range=not vnni)
 
     @property
     def signs(self) -> bool:
@@ -89,9 +90,9 @@ class Case:
         return self.shapes[node.input][1:] == node.kernel and not any(node.pads)
 
 
-def has_vnni() -> bool:
-    """Whether products of 8-bit numbers are summed in 32 bits by every peer: the CPU can, and none was told not to."""
-    return "ONEDNN_MAX_CPU_ISA" not in os.environ and bool({"avx512vnni", "avxvnni"} & cpu.features())
+def may_use(*features: str) -> bool:
+    """Whether peers may use one of these: the CPU has it, and none was told to keep to less."""
+    return "ONEDNN_MAX_CPU_ISA" not in os.environ and not cpu.features().isdisjoint(features)
 
 
 def installed(engine: str) -> str | None:

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from beside.case import Case, Contender, Floats, Run, UnsuitedError
-from bwn.kernels import cpu
+from beside.case import Case, Contender, Floats, Run, UnsuitedError, may_use
 
 try:
     import openvino
@@ -27,8 +26,8 @@ def float32(case: Case) -> Contender:
 
 def bfloat16(case: Case) -> Contender:
     """The same with products in bfloat16: what OpenVINO does unasked where the CPU has them. For information."""
-    if "avx512bf16" not in cpu.features():
-        raise UnsuitedError("this CPU has no bfloat16 products")
+    if not may_use("avx512bf16"):
+        raise UnsuitedError("no bfloat16 products")
     return Contender("openvino", "bfloat16", start(_read(case.float_onnx, case), case, precision="bf16"))
 
 
