@@ -101,7 +101,7 @@ _DEFAULTS: dict[str, dict[str, tuple[float, float, float, float]]] = {
     },
 }
 DEFAULTS = {family: {name: Cost(*cost) for name, cost in costs.items()} for family, costs in _DEFAULTS.items()}
-"""For each family of CPUs, the costs of every product."""
+"""For each family of CPUs, the costs of every product that it has."""
 
 
 def fingerprint() -> dict[str, Any]:
@@ -127,8 +127,9 @@ def to_json(costs: Mapping[str, Cost]) -> str:
 
 def load(path: Path) -> Table:
     """The table at `path`; where there is none, or none that can be used, the default of this CPU's family."""
-    default = DEFAULTS[cpu.family()]
-    problem = ""
+    from bwn.kernels.registry import PRODUCTS  # which imports this file
+
+    default, problem = DEFAULTS[cpu.family()], ""
     try:
         found = json.loads(path.read_bytes())
         if found["version"] != VERSION:
@@ -136,7 +137,7 @@ def load(path: Path) -> Table:
         elif found["fingerprint"] != fingerprint():
             problem = "of another machine or other kernels"
         else:
-            return Table(_costs(found["costs"], default), "measured", path)
+            return Table(_costs(found["costs"], [row.name for row in PRODUCTS]), "measured", path)
     except FileNotFoundError:
         return Table(default, "default", path)
     except OSError as error:
@@ -148,9 +149,9 @@ def load(path: Path) -> Table:
     return Table(default, "default", path, problem)
 
 
-def _costs(found: Mapping[str, list[float]], known: Mapping[str, Cost]) -> dict[str, Cost]:
-    """The costs of all kernels. Raises ValueError, TypeError or KeyError where one is missing or is not a cost."""
-    costs = {name: Cost(*map(float, found[name])) for name in known}
+def _costs(found: Mapping[str, list[float]], names: list[str]) -> dict[str, Cost]:
+    """Costs of the kernels of these names. Raises ValueError, TypeError or KeyError where one is missing or is none."""
+    costs = {name: Cost(*map(float, found[name])) for name in names}
     if not all(math.isfinite(number) and number >= 0 for cost in costs.values() for number in cost):
         raise ValueError
     return costs
