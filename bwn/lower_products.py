@@ -12,9 +12,10 @@ from math import prod
 import numpy as np
 
 from bwn.errors import GraphError
-from bwn.graph import Activations, Array, Conv, Dense, Graph
+from bwn.graph import Activations, Array, Conv, Dense
 from bwn.kernels import registry
-from bwn.kernels.registry import Element, Product
+from bwn.kernels.costs import Work
+from bwn.kernels.registry import Element, Product, Weights
 from bwn.lowering import Ends, Lowering, Step, strides_of
 from bwn.memory import Buffer, round_up
 from bwn.shapes import depth, where
@@ -120,14 +121,6 @@ def offsets(node: Conv | Dense, source: Buffer, channels: int, packed: bool) -> 
     return both.astype(np.int64).ravel()
 
 
-def choose(graph: Graph, node: Conv | Dense, count: int, positions: int) -> tuple[Product, str]:
-    """The kernel that sums `count` products at each of `positions`, and why."""
-    selected = registry.select(ELEMENTS[node.activations], "b1" if graph.packed(node) else "f32", count, positions)
-    if selected is None:
-        raise GraphError(f"{where(node)}: sums {count} products, too many for {node.activations} activations")
-    return selected
-
-
 def splits(kernel: Product, units: int, outputs: int, threads: int) -> int:
     """How many times to divide the output channels so that the threads get even shares of few blocks."""
     if kernel.lanes == 0 or units >= 8 * threads or units % threads == 0 or outputs % threads:
@@ -143,13 +136,17 @@ def multiply(lower: Lowering, node: Conv | Dense, source: Buffer, out: Buffer, s
     count = depth(node, lower.shapes[node.input])
     channels = lower.shapes[node.input][0] // groups
     outputs = out.channels // groups
-    valid = out.height * out.width
-    kernel, why = choose(graph, node, count, valid)
-    macs = out.images * valid * out.channels * count
-    parts = lower.threads if lower.worth_splitting(macs / kernel.speed) else 1
-    lower.scratch = max(lower.scratch, round_up(kernel.scratch(outputs, count), 64))
+    weights: Weights = "b1" if graph.packed(node) else "f32"
+    rows = registry.fitting(ELEMENTS[node.activations], weights, count)
+    if not rows:
+        raise GraphError(f"{where(node)}: sums {count} products, too many for {node.activations} activations")
+    # Which of them is known when the rows' slack is: room for any.
+    lower.scratch = max(lower.scratch, *(round_up(row.scratch(outputs, count), 64) for row in rows))
 
     def make() -> Step:
+        work = Work(count, outputs, out.positions, out.height * out.width, out.images, groups)
+        kernel, microseconds, why = registry.select(ELEMENTS[node.activations], weights, work, lower.table)
+        parts = lower.threads if lower.worth_splitting(microseconds) else 1
         blocks = -(-out.positions // kernel.lanes) if kernel.lanes else 0
         share = splits(kernel, blocks * groups * out.images, outputs, parts) if groups == 1 else 1
         units = blocks * groups * share * out.images if kernel.lanes else out.channels
@@ -166,6 +163,7 @@ def multiply(lower: Lowering, node: Conv | Dense, source: Buffer, out: Buffer, s
             steps_per_lane=int(out.vectors) if steps else 0,
             scratch=lower.scratch_address, scratch_part=lower.scratch,
         )  # fmt: skip
-        return Step(kernel, block, units, max(1, min(parts, units)), index, why)
+        parts = max(1, min(parts, units))
+        return Step(kernel, block, units, parts, index, why, work=work, microseconds=microseconds)
 
     lower.task((source, out), make)

@@ -15,6 +15,7 @@ import numpy as np
 
 from bwn.graph import AnyNode, Array, Graph, Shape
 from bwn.kernels import registry
+from bwn.kernels.costs import Table, Work
 from bwn.kernels.registry import Kernel
 from bwn.memory import Buffer, RowClass, Type, round_up
 from bwn.shapes import shapes
@@ -26,6 +27,8 @@ WORTH_SPLITTING = 100
 """Microseconds of work from which handing a part to another thread, some 30 of them, pays."""
 SPEED = 2000
 """Elements a microsecond that an elementwise step or a copy does on one thread, roughly."""
+WORTH_SAYING = 4096
+"""Elements from which a copy that goes one by one is said to be slow: some microseconds."""
 CLEAR_CHUNK = 1 << 16
 
 
@@ -34,8 +37,9 @@ class Step:
     """One call of a kernel.
 
     block: its fields. units: work items. parts: among how many threads they are split. node: index of the node; -1
-    for moving the input, one past the last for the output. why: the reason for the kernel. external: the field that
-    holds the caller's array.
+    for moving the input, one past the last for the output. why: the reason for the kernel, or what makes it slow.
+    external: the field that holds the caller's array. work, microseconds: of a product, and its predicted time on one
+    thread.
     """
 
     kernel: Kernel
@@ -45,6 +49,12 @@ class Step:
     node: int
     why: str = ""
     external: str | None = None
+    work: Work | None = None
+    microseconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kernel.slow:
+            self.why = f"slow: {self.kernel.slow}"
 
 
 class Lowering:
@@ -53,8 +63,8 @@ class Lowering:
     A task makes its step once the buffers have places.
     """
 
-    def __init__(self, graph: Graph, batch: int, threads: int) -> None:
-        self.graph, self.batch, self.threads = graph, batch, threads
+    def __init__(self, graph: Graph, batch: int, threads: int, table: Table) -> None:
+        self.graph, self.batch, self.threads, self.table = graph, batch, threads, table
         self.shapes = shapes(graph)
         self.tensors: dict[str, Buffer] = {}
         self.floats: dict[str, Buffer] = {}
@@ -196,7 +206,9 @@ class Lowering:
                 out=out, out0=ours[0], out1=ours[1], out2=ours[2], out3=ours[3],
                 n1=lengths[1], n2=lengths[2], n3=lengths[3],
             )  # fmt: skip
-            return Step(kernel, block, units, self.parts(units, work), node, external=external)
+            single = theirs[3] != 1 or ours[3] != 1 or lengths[3] < 16
+            why = f"slow: {registry.ONE_BY_ONE}" if single and work >= WORTH_SAYING else ""
+            return Step(kernel, block, units, self.parts(units, work), node, why, external)
 
         self.task(buffers, make)
 

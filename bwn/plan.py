@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.graph import Array, Graph, Shape
+from bwn.kernels import costs
 from bwn.lower import lower_graph
 from bwn.lowering import Lowering, Step, strides_of
 from bwn.memory import Buffer, arena, place
@@ -23,7 +24,7 @@ class Plan:
 
     graph, batch, threads: what it was made for. memory: the arena. keep: everything else the blocks hold addresses of.
     tensors: the buffer of each activation tensor (its content is its own only until the buffer's last step, unless
-    the plan was made to keep all).
+    the plan was made to keep all). buffers: these and what stands between them. table: the costs it was made by.
     """
 
     graph: Graph
@@ -34,6 +35,8 @@ class Plan:
     keep: tuple[Array, ...]
     tensors: dict[str, Buffer]
     shapes: dict[str, Shape]
+    buffers: tuple[Buffer, ...]
+    table: costs.Table
 
     @property
     def bytes(self) -> int:
@@ -53,12 +56,15 @@ class Plan:
         return planes.astype(np.float32)
 
 
-def make_plan(graph: Graph, batch: int, threads: int, *, keep_all: bool = False) -> Plan:
+def make_plan(
+    graph: Graph, batch: int, threads: int, *, keep_all: bool = False, table: costs.Table | None = None
+) -> Plan:
     """Plan a graph that `bwn.check` has passed.
 
-    batch: examples a run. keep_all: no two buffers share memory, so that every tensor can be read after a run.
+    batch: examples a run. keep_all: no two buffers share memory, so that every tensor can be read after a run. table:
+    costs to choose by, default those in force on this machine.
     """
-    lower = Lowering(graph, batch, threads)
+    lower = Lowering(graph, batch, threads, table or costs.table())
     lower_graph(lower)
     # In the slack of the last row, where no output is, a window reads up to a row past the plane.
     widest = max(buffer.row * buffer.itemsize for buffer in lower.buffers)
@@ -67,4 +73,6 @@ def make_plan(graph: Graph, batch: int, threads: int, *, keep_all: bool = False)
     lower.base, lower.scratch_address = memory.ctypes.data, scratch.ctypes.data
     steps = tuple(task() for task in lower.tasks)
     keep = (scratch, *lower.constants.values())
-    return Plan(graph, batch, threads, steps, memory, keep, lower.tensors, lower.shapes)
+    return Plan(
+        graph, batch, threads, steps, memory, keep, lower.tensors, lower.shapes, tuple(lower.buffers), lower.table
+    )

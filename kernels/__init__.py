@@ -4,7 +4,7 @@ Names are contracts: `<activations>_<weights>_<output>_<layout>_<way>` for produ
 rest, where `f32` is float32, `i8` 8-bit integers within +-127, `s1` signs (+-1 in int8, 0 in padding) and `b1` one-bit
 weights. `f32_b1_f32_planes_lookup` reads float32 planes and one-bit weights, writes float32 planes, by table lookup.
 
-- `registry.py`: the one list, and `select`.
+- `registry.py`: the one list, and `select`; `costs.py`: what each product costs, by which it selects.
 - `reference.py`: the plain truth of every operation; `bits.py`: the bit rule.
 - `lookup.py`, `single.py`, `multiply.py`: products; `finish.py`: how each ends. `maps.py`, `pooling.py`, `layout.py`:
   everything else.

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from operator import mul
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels import layout, lookup, maps, multiply, pooling, single
 from bwn.kernels.compiler import Entry, compile_entry
+from bwn.kernels.costs import Cost, Table, Work
 from bwn.kernels.finish import ProductFields
 
 Weights = Literal["b1", "f32"]
@@ -23,10 +25,11 @@ Element = Literal["f32", "i8", "s1"]
 
 @dataclass(frozen=True)
 class Kernel:
-    """An entry and its fields, a NamedTuple."""
+    """An entry and its fields, a NamedTuple. slow: what keeps it far from the machine's speed, in words for users."""
 
     function: Callable[..., None]
     fields: Any
+    slow: str = ""
 
     @property
     def name(self) -> str:
@@ -42,29 +45,41 @@ class Kernel:
         return np.array(self.fields(**values), np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Product(Kernel):
     """A kernel of sums of products over planes; all have ProductFields.
 
     activations, weights: what it reads (`b1`: one bit each). lanes: positions of a block, where a unit of work is a
-    block of positions of one group of one image; 0 where a unit is an output channel. least: positions of an image
-    from which it is the faster choice. deepest: largest K whose sums cannot overflow. speed: multiply-accumulates a
-    microsecond on one thread, roughly, to tell whether threads pay. scratch: (outputs of a group, K) to bytes a part
-    needs.
+    block of positions of one group of one image; 0 where a unit is an output channel. deepest: largest K whose sums
+    cannot overflow. scratch: (outputs of a group, K) to bytes a part needs. What it costs stands in `costs.py`.
     """
 
     activations: Element
     weights: Weights
     lanes: int
-    least: int
     deepest: int
-    speed: int
     scratch: Callable[[int, int], int]
 
     @property
     def exact(self) -> bool:
         """Whether sums are integers: equal inputs give bit-equal sums in every row and on every machine."""
         return self.activations != "f32"
+
+    @property
+    def way(self) -> str:
+        """The last part of its name: what tells it from the others of its types."""
+        return self.name.rpartition("_")[2]
+
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """How often each coefficient of its `Cost` counts on one thread."""
+        passes = -(-work.positions // self.lanes) if self.lanes else work.values
+        passes *= work.images * work.groups
+        depth = (work.depth + 63) // 64 * 64 if self.weights == "b1" else work.depth  # bits go by whole words
+        return 1.0, passes * depth, passes * depth * work.outputs, passes * work.outputs
+
+    def microseconds(self, work: Work, cost: Cost) -> float:
+        """Predicted time on one thread."""
+        return sum(map(mul, cost, self.terms(work))) / 1000
 
 
 ANY = 2**31
@@ -74,18 +89,24 @@ S1_DEEPEST = 2**15 - 1
 """K fits an int16."""
 
 _PRODUCTS: tuple[tuple[Any, ...], ...] = (
-    # function, activations, weights, lanes, least, deepest, speed, scratch
-    (lookup.f32_b1_f32_planes_lookup, "f32", "b1", 16, 2, ANY, 150_000, lookup.scratch_bytes),
-    (lookup.i8_b1_f32_planes_lookup, "i8", "b1", 32, 4, I8_DEEPEST, 250_000, lookup.scratch_bytes),
-    (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, 8, S1_DEEPEST, 400_000, lookup.scratch_bytes),
-    (multiply.f32_f32_f32_planes_multiply, "f32", "f32", 16, 4, ANY, 40_000, multiply.scratch_bytes),
-    (single.f32_b1_f32_planes_single, "f32", "b1", 0, 1, ANY, 20_000, single.scratch_bytes),
-    (single.i8_b1_f32_planes_single, "i8", "b1", 0, 1, I8_DEEPEST, 40_000, single.scratch_bytes),
-    (single.s1_b1_f32_planes_xnor, "s1", "b1", 0, 1, ANY, 100_000, single.scratch_bytes),
-    (single.f32_f32_f32_planes_single, "f32", "f32", 0, 1, ANY, 15_000, single.scratch_bytes),
+    # function, activations, weights, lanes, deepest, scratch
+    (lookup.f32_b1_f32_planes_lookup, "f32", "b1", 16, ANY, lookup.scratch_bytes),
+    (lookup.i8_b1_f32_planes_lookup, "i8", "b1", 32, I8_DEEPEST, lookup.scratch_bytes),
+    (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, S1_DEEPEST, lookup.scratch_bytes),
+    (multiply.f32_f32_f32_planes_multiply, "f32", "f32", 16, ANY, multiply.scratch_bytes),
+    (single.f32_b1_f32_planes_single, "f32", "b1", 0, ANY, single.scratch_bytes),
+    (single.i8_b1_f32_planes_single, "i8", "b1", 0, I8_DEEPEST, single.scratch_bytes),
+    (single.s1_b1_f32_planes_xnor, "s1", "b1", 0, ANY, single.scratch_bytes),
+    (single.f32_f32_f32_planes_single, "f32", "f32", 0, ANY, single.scratch_bytes),
 )
-PRODUCTS: tuple[Product, ...] = tuple(Product(function, ProductFields, *row) for function, *row in _PRODUCTS)
-"""In order of preference: of those that fit, the first one whose `least` is met is chosen."""
+PRODUCTS: tuple[Product, ...] = tuple(
+    Product(function, ProductFields, activations=x, weights=w, lanes=lanes, deepest=deepest, scratch=scratch)
+    for function, x, w, lanes, deepest, scratch in _PRODUCTS
+)
+"""Of those that fit, the one of least predicted cost is chosen; the first of equals."""
+
+ONE_BY_ONE = "no vector form, one element at a time"
+"""Said of a kernel or a call of one; softmax and the steps of lanes, which go over a few numbers, are not worth it."""
 
 AFFINE = Kernel(maps.f32_f32_affine, maps.MapFields)
 ADD = Kernel(maps.f32_f32_add, maps.MapFields)
@@ -96,11 +117,11 @@ STEPS_LANES = Kernel(maps.f32_f32_steps_lanes, maps.MapFields)
 QUANTIZE = Kernel(maps.f32_i8_quantize, maps.MapFields)
 SOFTMAX = Kernel(maps.f32_f32_softmax, maps.MapFields)
 COPY_F32 = Kernel(layout.f32_f32_copy, layout.CopyFields)
-COPY_I8 = Kernel(layout.i8_i8_copy, layout.CopyFields)
+COPY_I8 = Kernel(layout.i8_i8_copy, layout.CopyFields, slow=ONE_BY_ONE)
 CLEAR = Kernel(layout.clear, layout.ClearFields)
-MAX_F32 = Kernel(pooling.f32_f32_max_pool, pooling.PoolFields)
-MAX_I8 = Kernel(pooling.i8_i8_max_pool, pooling.PoolFields)
-AVERAGE = Kernel(pooling.f32_f32_average_pool, pooling.PoolFields)
+MAX_F32 = Kernel(pooling.f32_f32_max_pool, pooling.PoolFields, slow=ONE_BY_ONE)
+MAX_I8 = Kernel(pooling.i8_i8_max_pool, pooling.PoolFields, slow=ONE_BY_ONE)
+AVERAGE = Kernel(pooling.f32_f32_average_pool, pooling.PoolFields, slow=ONE_BY_ONE)
 
 OTHERS: tuple[Kernel, ...] = (
     AFFINE, ADD, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE,
@@ -109,15 +130,35 @@ OTHERS: tuple[Kernel, ...] = (
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*PRODUCTS, *OTHERS)}
 
 
-def select(activations: Element, weights: Weights, depth: int, positions: int) -> tuple[Product, str] | None:
-    """The product for K = depth and `positions` positions an image, and why; None where no sum could hold it."""
-    rows = [row for row in PRODUCTS if (row.activations, row.weights) == (activations, weights)]
-    why = ""
-    for row in rows:
-        if depth > row.deepest:
-            why = f"K = {depth} would overflow {row.name}"
-        elif positions < row.least:
-            why = f"too few positions for {row.lanes} lanes: {positions}"
-        else:
-            return row, why or f"{positions} positions for {row.lanes} lanes"
-    return None
+class Choice(NamedTuple):
+    """A product for some work, its predicted microseconds on one thread, and why it was chosen."""
+
+    kernel: Product
+    microseconds: float
+    why: str
+
+
+def fitting(activations: Element, weights: Weights, depth: int) -> list[Product]:
+    """The products that read these types and hold sums of `depth` products, in the order of the list."""
+    return [row for row in _reading(activations, weights) if depth <= row.deepest]
+
+
+def _reading(activations: Element, weights: Weights) -> list[Product]:
+    return [row for row in PRODUCTS if (row.activations, row.weights) == (activations, weights)]
+
+
+def short(microseconds: float) -> str:
+    """Three digits, more where they stand before the point: `0.348`, `31.2`, `2124`."""
+    return f"{microseconds:.0f}" if microseconds >= 100 else f"{microseconds:.3g}"
+
+
+def select(activations: Element, weights: Weights, work: Work, table: Table) -> Choice:
+    """The product of least predicted time among `fitting` ones. Raises ValueError where there are none."""
+    every = {row: row.microseconds(work, table.costs[row.name]) for row in _reading(activations, weights)}
+    rows = fitting(activations, weights, work.depth)
+    best = min(rows, key=every.__getitem__)
+    others = [f"{row.way} {short(every[row])}" for row in rows if row is not best]
+    others += [f"K = {work.depth} would overflow {row.way}" for row in every if row not in rows]
+    why = "; ".join([f"predicted {short(every[best])} us", *others])
+    slow = every[best] > min(every.values())  # a faster one exists that cannot hold the sums
+    return Choice(best, every[best], f"slow: {why}" if slow else why)

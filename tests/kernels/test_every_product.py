@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bwn.kernels import bits
-from bwn.kernels.registry import PRODUCTS, Product, select
+from bwn.kernels.registry import PRODUCTS, Product
 
 EPSILON = np.finfo(np.float32).eps
 DTYPES = {"f32": np.float32, "i8": np.int8, "s1": np.int8}
@@ -170,25 +170,3 @@ def test_infinity_and_what_is_near_it_stay_right(row: Product, size: float) -> N
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(out[:, :, 1], expected[:, :, 1].astype(np.float32))
     assert np.isfinite(np.delete(out, 1, axis=2)).all()
-
-
-@pytest.mark.parametrize(
-    ("activations", "weights", "depth", "positions", "name", "reason"),
-    [
-        ("f32", "b1", 1000, 64, "f32_b1_f32_planes_lookup", "64 positions for 16 lanes"),
-        ("f32", "b1", 1000, 1, "f32_b1_f32_planes_single", "too few positions"),
-        ("i8", "b1", 2**24, 64, "i8_b1_f32_planes_lookup", "64 positions"),
-        ("s1", "b1", 32_767, 64, "s1_b1_f32_planes_lookup", "64 positions"),
-        ("s1", "b1", 32_768, 64, "s1_b1_f32_planes_xnor", "overflow"),
-        ("f32", "f32", 9, 9, "f32_f32_f32_planes_multiply", "9 positions"),
-    ],
-)
-def test_selection_says_why(activations, weights, depth, positions, name, reason) -> None:
-    selected = select(activations, weights, depth, positions)
-    assert selected is not None
-    assert selected[0].name == name
-    assert reason in selected[1]
-
-
-def test_nothing_is_selected_where_sums_would_overflow() -> None:
-    assert select("i8", "b1", 2**24 + 1, 64) is None
