@@ -15,6 +15,7 @@ from bwn.errors import GraphError
 from bwn.graph import Activations, Array, Conv, Dense, Graph
 from bwn.kernels import registry
 from bwn.kernels.registry import Element, Product
+from bwn.lower_permute import permute, permuted
 from bwn.lowering import Ends, Lowering, Step, strides_of
 from bwn.memory import Buffer, round_up
 from bwn.shapes import depth, where
@@ -34,7 +35,11 @@ def lower_product(lower: Lowering, node: Conv | Dense) -> None:
     elif isinstance(node, Conv):
         source.want_pads(node.pads)
     out = lower.output(node, "f32", like=source)
-    multiply(lower, node, source, out, steps)
+    kernel = permuted(lower, node, out)
+    if kernel is None:
+        multiply(lower, node, source, out, steps)
+    else:
+        permute(lower, kernel, node, source, out, steps)
 
 
 def prepared(lower: Lowering, node: Conv | Dense) -> Buffer:

@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bwn.kernels import layout, lookup, maps, multiply, pooling, single
+from bwn.kernels import layout, lookup, maps, multiply, permute, pooling, single
 from bwn.kernels.compiler import Entry, compile_entry
+from bwn.kernels.cpu import features
 from bwn.kernels.finish import ProductFields
 
 Weights = Literal["b1", "f32"]
@@ -67,6 +68,20 @@ class Product(Kernel):
         return self.activations != "f32"
 
 
+@dataclass(frozen=True)
+class Permute(Kernel):
+    """A product of one-bit weights that has PermuteFields. layout: how weights are laid out for it."""
+
+    activations: Element
+    layout: permute.Layout
+    deepest: int
+
+    @property
+    def exact(self) -> bool:
+        """As of Product."""
+        return self.activations != "f32"
+
+
 ANY = 2**31
 I8_DEEPEST = 2**24
 """127 * K fits an int32."""
@@ -87,6 +102,14 @@ _PRODUCTS: tuple[tuple[Any, ...], ...] = (
 PRODUCTS: tuple[Product, ...] = tuple(Product(function, ProductFields, *row) for function, *row in _PRODUCTS)
 """In order of preference: of those that fit, the first one whose `least` is met is chosen."""
 
+PERMUTES: tuple[Permute, ...] = ()
+"""Products whose tables stand in registers, where the CPU has the permutes."""
+if "avx512bw" in features():
+    PERMUTES = (
+        Permute(permute.f32_b1_f32_planes_permute, permute.PermuteFields, "f32", permute.F32_LAYOUT, ANY),
+        Permute(permute.i8_b1_f32_planes_permute, permute.PermuteFields, "i8", permute.I8_LAYOUT, I8_DEEPEST),
+    )
+
 AFFINE = Kernel(maps.f32_f32_affine, maps.MapFields)
 ADD = Kernel(maps.f32_f32_add, maps.MapFields)
 SIGN = Kernel(maps.f32_s1_sign, maps.MapFields)
@@ -106,7 +129,7 @@ OTHERS: tuple[Kernel, ...] = (
     AFFINE, ADD, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE,
 )  # fmt: skip
 
-KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*PRODUCTS, *OTHERS)}
+KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*PRODUCTS, *PERMUTES, *OTHERS)}
 
 
 def select(activations: Element, weights: Weights, depth: int, positions: int) -> tuple[Product, str] | None:
