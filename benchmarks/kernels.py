@@ -22,7 +22,7 @@ from statistics import median
 import numpy as np
 
 from bwn.bench import machine, take_turns
-from bwn.kernels.registry import PRODUCTS
+from bwn.kernels.registry import SUMS
 from bwn.tune import Trial
 
 FOLDER = Path(__file__).parent / "shapes"
@@ -54,7 +54,7 @@ def main() -> None:
     results = []
     for name in options.shapes:
         for depth, outputs, positions in read_shapes(name):
-            for row in PRODUCTS:
+            for row in SUMS:
                 if depth > row.deepest or (options.kernel and options.kernel not in row.name):
                     continue
                 call = Trial(row, depth, outputs, positions)

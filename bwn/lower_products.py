@@ -12,16 +12,14 @@ from math import prod
 import numpy as np
 
 from bwn.errors import GraphError
-from bwn.graph import Activations, Array, Conv, Dense
+from bwn.graph import Array, Conv, Dense
 from bwn.kernels import registry
-from bwn.kernels.costs import Work
-from bwn.kernels.registry import Element, Product, Weights
+from bwn.kernels.registry import Permute, Product, Sums
+from bwn.lower_job import Job
+from bwn.lower_permute import permute_block, permute_scratch
 from bwn.lowering import Ends, Lowering, Step, strides_of
 from bwn.memory import Buffer, round_up
-from bwn.shapes import depth, where
-
-ELEMENTS: dict[Activations, Element] = {"float32": "f32", "int8": "i8", "binary": "s1"}
-"""The type that a node's activations are read in, as kernels name it."""
+from bwn.shapes import where
 
 
 def lower_product(lower: Lowering, node: Conv | Dense) -> None:
@@ -35,7 +33,7 @@ def lower_product(lower: Lowering, node: Conv | Dense) -> None:
     elif isinstance(node, Conv):
         source.want_pads(node.pads)
     out = lower.output(node, "f32", like=source)
-    multiply(lower, node, source, out, steps)
+    multiply(Job(lower, node, source, out, steps, lower.node))
 
 
 def prepared(lower: Lowering, node: Conv | Dense) -> Buffer:
@@ -128,42 +126,58 @@ def splits(kernel: Product, units: int, outputs: int, threads: int) -> int:
     return threads
 
 
-def multiply(lower: Lowering, node: Conv | Dense, source: Buffer, out: Buffer, steps: int) -> None:
+def multiply(job: Job) -> None:
     """The product step itself."""
-    index, graph = lower.node, lower.graph
-    weight = graph.tensors[node.weight]
-    groups = node.groups if isinstance(node, Conv) else 1
-    count = depth(node, lower.shapes[node.input])
-    channels = lower.shapes[node.input][0] // groups
-    outputs = out.channels // groups
-    weights: Weights = "b1" if graph.packed(node) else "f32"
-    rows = registry.fitting(ELEMENTS[node.activations], weights, count)
+    lower = job.lower
+    rows = registry.fitting(*job.reads, job.depth)
     if not rows:
-        raise GraphError(f"{where(node)}: sums {count} products, too many for {node.activations} activations")
-    # Which of them is known when the rows' slack is: room for any.
-    lower.scratch = max(lower.scratch, *(round_up(row.scratch(outputs, count), 64) for row in rows))
+        name = job.node.activations
+        raise GraphError(f"{where(job.node)}: sums {job.depth} products, too many for {name} activations")
+
+    def scratch() -> int:
+        return max(scratch_of(job, row) for row in rows)
 
     def make() -> Step:
-        work = Work(count, outputs, out.positions, out.height * out.width, out.images, groups)
-        kernel, microseconds, why = registry.select(ELEMENTS[node.activations], weights, work, lower.table)
-        parts = lower.threads if lower.worth_splitting(microseconds) else 1
-        blocks = -(-out.positions // kernel.lanes) if kernel.lanes else 0
-        share = splits(kernel, blocks * groups * out.images, outputs, parts) if groups == 1 else 1
-        units = blocks * groups * share * out.images if kernel.lanes else out.channels
-        words = lower.constant(node.weight, lambda: weight.reshape(len(weight), -1))
-        block = kernel.block(
-            x=lower.start(source), x_image=source.image,
-            x_group=channels * source.plane if share == 1 else 0,
-            words=words, row_words=prod(weight.shape[1:]), depth=count,
-            offsets=lower.constant(("offsets", index), lambda: offsets(node, source, channels, graph.packed(node))),
-            images=out.images, groups=groups * share, outputs=outputs // share, positions=out.positions,
-            out=lower.address(out), out_image=out.image, out_plane=out.plane, out_lead=out.lead, mask=lower.mask(out),
-            scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
-            bounds=lower.bounds(node.low, node.high), steps=steps or lower.vector(None, out.images, 1.0),
-            steps_per_lane=int(out.vectors) if steps else 0,
-            scratch=lower.scratch_address, scratch_part=lower.scratch,
-        )  # fmt: skip
-        parts = max(1, min(parts, units))
-        return Step(kernel, block, units, parts, index, why, work=work, microseconds=microseconds)
+        kernel, microseconds, why = registry.select(*job.reads, job.work, lower.table)
+        threads = lower.threads if lower.worth_splitting(microseconds) else 1
+        block, units = block_of(job, kernel, threads)
+        parts = max(1, min(threads, units))
+        return Step(kernel, block, units, parts, job.index, why, work=job.work, microseconds=microseconds)
 
-    lower.task((source, out), make)
+    lower.needs.append(scratch)  # which row is chosen is known when the rows' slack is: room for any
+    lower.task((job.source, job.out), make)
+
+
+def scratch_of(job: Job, kernel: Sums) -> int:
+    """Bytes of scratch that a part needs."""
+    if isinstance(kernel, Permute):
+        return permute_scratch(job, kernel)
+    assert isinstance(kernel, Product)
+    return kernel.scratch(job.outputs, job.depth)
+
+
+def block_of(job: Job, kernel: Sums, threads: int) -> tuple[Array, int]:
+    """Parameter block and units of work."""
+    if isinstance(kernel, Permute):
+        return permute_block(job, kernel, threads)
+    assert isinstance(kernel, Product)
+    return product_block(job, kernel, threads)
+
+
+def product_block(job: Job, kernel: Product, threads: int) -> tuple[Array, int]:
+    """Parameter block and units of work of a product over offsets."""
+    lower, node, source, out = job.lower, job.node, job.source, job.out
+    weight = lower.graph.tensors[node.weight]
+    packed = lower.graph.packed(node)
+    blocks = -(-out.positions // kernel.lanes) if kernel.lanes else 0
+    share = splits(kernel, blocks * job.groups * out.images, job.outputs, threads) if job.groups == 1 else 1
+    block = kernel.block(
+        x_group=job.channels * source.plane if share == 1 else 0,
+        words=lower.constant(node.weight, lambda: weight.reshape(len(weight), -1)),
+        row_words=prod(weight.shape[1:]), depth=job.depth,
+        offsets=lower.constant(("offsets", job.index), lambda: offsets(node, source, job.channels, packed)),
+        groups=job.groups * share, outputs=job.outputs // share, positions=out.positions,
+        scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
+        **job.fields(),
+    )  # fmt: skip
+    return block, blocks * job.groups * share * out.images if kernel.lanes else out.channels

@@ -72,6 +72,7 @@ class Lowering:
         self.tasks: list[Callable[[], Step]] = []
         self.constants: dict[object, Array] = {}
         self.scratch = 0
+        self.needs: list[Callable[[], int]] = []
         self.base = 0
         self.scratch_address = 0
         self.node = -1

@@ -15,7 +15,7 @@ from bwn.graph import Array, Graph, Shape
 from bwn.kernels import costs
 from bwn.lower import lower_graph
 from bwn.lowering import Lowering, Step, strides_of
-from bwn.memory import Buffer, arena, place
+from bwn.memory import LINE, Buffer, arena, place, round_up
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def make_plan(
     # In the slack of the last row, where no output is, a window reads up to a row past the plane.
     widest = max(buffer.row * buffer.itemsize for buffer in lower.buffers)
     memory = arena(place(lower.buffers, reuse=not keep_all), widest)
+    lower.scratch = round_up(max([lower.scratch, *(need() for need in lower.needs)]), LINE)
     scratch = arena(lower.scratch * threads)
     lower.base, lower.scratch_address = memory.ctypes.data, scratch.ctypes.data
     steps = tuple(task() for task in lower.tasks)

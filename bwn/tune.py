@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from bwn.errors import BwnError
 from bwn.files import write_beside
-from bwn.kernels import bits, costs
+from bwn.kernels import bits, costs, permute
 from bwn.kernels.costs import Cost, Work
-from bwn.kernels.registry import PRODUCTS, Product
+from bwn.kernels.registry import SUMS, Permute, Product, Sums
 
 SHAPES = (
     (27, 64, 16), (64, 8, 1), (64, 512, 2), (256, 64, 4), (576, 16, 8), (576, 128, 8), (1024, 1024, 1),
@@ -28,6 +28,8 @@ SHAPES = (
 )  # fmt: skip
 """K, N and passes that every kernel is measured on."""
 ROUNDS, ROUND_SECONDS = 40, 0.001
+BAND = 384
+"""Positions of a unit of work of products by permutes, as the planner makes them."""
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +53,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 class Trial:
     """A product on random planes and weights; keeps everything that its parameter block points to."""
 
-    def __init__(self, row: Product, depth: int, outputs: int, positions: int) -> None:
+    def __init__(self, row: Sums, depth: int, outputs: int, positions: int) -> None:
         rng = np.random.default_rng(0)
         plane = -(-positions // 16) * 16 + 16  # as padding does: strides of a power of two would share cache sets
         top = {"f32": 0, "i8": 127, "s1": 1}[row.activations]
@@ -60,30 +62,38 @@ class Trial:
             x = np.where(x < 0, -1, 1).astype(np.int8)
         self.x = x if top else x.astype(np.float32)
         self.signs = rng.integers(0, 2, (outputs, depth), np.int8) * 2 - 1
-        weights = bits.pack(self.signs) if row.weights == "b1" else self.signs.astype(np.float32)
+        weights: npt.NDArray[Any] = bits.pack(self.signs) if row.weights == "b1" else self.signs.astype(np.float32)
         self.out = np.zeros((outputs, plane), np.float32)
         self.positions = positions
-        share = -(-row.scratch(outputs, depth) // 64) * 64
-        room = np.zeros(share + 64, np.uint8)
-        self.kept: list[npt.NDArray[Any]] = [
-            np.concatenate([self.x.ravel(), np.zeros(4096, self.x.dtype)]),
-            weights,
-            np.arange(depth, dtype=np.int64) * plane,
-            np.where(np.arange(plane) < positions, -1, 0).astype(np.int32),
-            np.ones(max(outputs, plane), np.float32),
-            np.zeros(outputs, np.float32),
-            np.array([-np.inf, np.inf], np.float32),
-            room,
-        ]
-        planes, words, offsets, mask, ones, zeros, bounds, _ = (array.ctypes.data for array in self.kept)
-        self.block = row.block(
-            x=planes, x_image=0, x_group=0, words=words, row_words=weights.shape[1], depth=depth, offsets=offsets,
-            images=1, groups=1, outputs=outputs, positions=positions, out=self.out.ctypes.data, out_image=0,
-            out_plane=plane, out_lead=0, mask=mask, scale=ones, bias=zeros, bounds=bounds, steps=ones,
-            steps_per_lane=0, scratch=room.ctypes.data + (-room.ctypes.data % 64), scratch_part=share,
-        )  # fmt: skip
-        self.units = -(-positions // row.lanes) if row.lanes else outputs
+        self.kept: list[object] = [weights]
+        out, fill = self.out, np.zeros(max(outputs, plane) + 64, np.float32)
+        block = {
+            "x": self._at(np.concatenate([self.x.ravel(), np.zeros(4096, self.x.dtype)])), "x_image": 0, "x_group": 0,
+            "images": 1, "groups": 1, "outputs": outputs,
+            "out": self._at(out), "out_image": 0, "out_plane": plane, "out_lead": 0,
+            "mask": self._at(np.where(np.arange(plane) < positions, -1, 0).astype(np.int32)),
+            "scale": self._at(fill + 1), "bias": self._at(fill), "steps": self._at(fill + 1), "steps_per_lane": 0,
+            "bounds": self._at(np.array([-np.inf, np.inf], np.float32)),
+        }  # fmt: skip
+        if isinstance(row, Product):
+            self.units, share = -(-positions // row.lanes) if row.lanes else outputs, row.scratch(outputs, depth)
+            offsets = self._at(np.arange(depth, dtype=np.int64) * plane)
+            block |= {"words": self._at(weights), "row_words": weights.shape[1], "depth": depth, "offsets": offsets}
+            block |= {"positions": positions}
+        elif isinstance(row, Permute):
+            band = -(-min(positions, BAND) // permute.TILE)
+            more, kept = permute.one_tap(row.layout, weights, 1, depth, positions, plane, band)
+            self.kept.append(kept)
+            self.units = -(-more["blocks"] // band)
+            share = row.layout.scratch_bytes(outputs, depth, band * permute.TILE, band)
+            block |= more | {"x_plane": plane}
+        room = self._at(np.zeros(share + 128, np.uint8))
+        self.block = row.block(**block, scratch=room + (-room % 64), scratch_part=share)
         self.entry, self.address = row.entry(), self.block.ctypes.data
+
+    def _at(self, array: npt.NDArray[Any]) -> int:
+        self.kept.append(array)
+        return array.ctypes.data
 
     def __call__(self) -> None:
         """Run it on one thread."""
@@ -106,15 +116,15 @@ def tune(progress: Callable[[str], None]) -> list[Fit]:
     if not path.parent.name.startswith("kernels-"):
         raise BwnError("no cache folder can be written, so a table would be lost: set BWN_CACHE_DIR to one that can")
     fits = []
-    for number, row in enumerate(PRODUCTS, 1):
-        progress(f"{number} of {len(PRODUCTS)}: {row.name}")
+    for number, row in enumerate(SUMS, 1):
+        progress(f"{number} of {len(SUMS)}: {row.name}")
         fits.append(measure(row))
     write_beside(path, costs.to_json({fit.kernel: fit.cost for fit in fits}).encode())
     costs.table.cache_clear()
     return fits
 
 
-def measure(row: Product) -> Fit:
+def measure(row: Sums) -> Fit:
     """Time one kernel on all shapes, in rounds over them, and fit it; the least time of the rounds counts."""
     shapes = [(depth, outputs, passes * max(row.lanes, 1)) for depth, outputs, passes in SHAPES if depth <= row.deepest]
     trials = [Trial(row, *shape) for shape in shapes]

@@ -38,7 +38,7 @@ class Work(NamedTuple):
     """Size of a product.
 
     depth: K. outputs: N, of one group. positions: of an image, the slack of its rows included. values: positions that
-    are outputs.
+    are outputs. taps: of the window.
     """
 
     depth: int
@@ -47,6 +47,7 @@ class Work(NamedTuple):
     values: int
     images: int = 1
     groups: int = 1
+    taps: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ _DEFAULTS: dict[str, dict[str, tuple[float, float, float, float]]] = {
         "i8_b1_f32_planes_single": (280, 0.21, 0.0101, 3.75),
         "s1_b1_f32_planes_xnor": (280, 0.82, 0.00015, 7.50),
         "f32_f32_f32_planes_single": (270, 0.15, 0.0465, 2.25),
+        "f32_b1_f32_planes_permute": (500, 0.4, 0.0026, 0.25),
+        "i8_b1_f32_planes_permute": (500, 0.3, 0.0010, 0.25),
     },
     "avx2": {
         "f32_b1_f32_planes_lookup": (310, 2.76, 0.0775, 2.75),
@@ -127,7 +130,7 @@ def to_json(costs: Mapping[str, Cost]) -> str:
 
 def load(path: Path) -> Table:
     """The table at `path`; where there is none, or none that can be used, the default of this CPU's family."""
-    from bwn.kernels.registry import PRODUCTS  # which imports this file
+    from bwn.kernels.registry import SUMS  # which imports this file
 
     default, problem = DEFAULTS[cpu.family()], ""
     try:
@@ -137,7 +140,7 @@ def load(path: Path) -> Table:
         elif found["fingerprint"] != fingerprint():
             problem = "of another machine or other kernels"
         else:
-            return Table(_costs(found["costs"], [row.name for row in PRODUCTS]), "measured", path)
+            return Table(_costs(found["costs"], [row.name for row in SUMS]), "measured", path)
     except FileNotFoundError:
         return Table(default, "default", path)
     except OSError as error:

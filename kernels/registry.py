@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bwn.kernels import layout, lookup, maps, multiply, pooling, single
+from bwn.kernels import layout, lookup, maps, multiply, permute, pooling, single
 from bwn.kernels.compiler import Entry, compile_entry
 from bwn.kernels.costs import Cost, Table, Work
+from bwn.kernels.cpu import features
 from bwn.kernels.finish import ProductFields
 
 Weights = Literal["b1", "f32"]
@@ -46,19 +47,17 @@ class Kernel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Product(Kernel):
-    """A kernel of sums of products over planes; all have ProductFields.
+class Sums(Kernel):
+    """A kernel of sums of products.
 
-    activations, weights: what it reads (`b1`: one bit each). lanes: positions of a block, where a unit of work is a
-    block of positions of one group of one image; 0 where a unit is an output channel. deepest: largest K whose sums
-    cannot overflow. scratch: (outputs of a group, K) to bytes a part needs. What it costs stands in `costs.py`.
+    activations, weights: what it reads (`b1`: one bit each). deepest: largest K whose sums cannot overflow. lanes:
+    positions of a block, 0 where it goes position by position. What it costs stands in `costs.py`.
     """
 
     activations: Element
     weights: Weights
-    lanes: int
     deepest: int
-    scratch: Callable[[int, int], int]
+    lanes: int
 
     @property
     def exact(self) -> bool:
@@ -72,14 +71,47 @@ class Product(Kernel):
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
         """How often each coefficient of its `Cost` counts on one thread."""
+        raise NotImplementedError
+
+    def microseconds(self, work: Work, cost: Cost) -> float:
+        """Predicted time on one thread."""
+        return sum(map(mul, cost, self.terms(work))) / 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product(Sums):
+    """Sums over planes at offsets; all have ProductFields.
+
+    A unit of work is a block of positions of one group of one image; an output channel where there are no lanes.
+    scratch: (outputs of a group, K) to bytes a part needs.
+    """
+
+    scratch: Callable[[int, int], int]
+
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """A pass is a block of positions, or one position where there are no lanes."""
         passes = -(-work.positions // self.lanes) if self.lanes else work.values
         passes *= work.images * work.groups
         depth = (work.depth + 63) // 64 * 64 if self.weights == "b1" else work.depth  # bits go by whole words
         return 1.0, passes * depth, passes * depth * work.outputs, passes * work.outputs
 
-    def microseconds(self, work: Work, cost: Cost) -> float:
-        """Predicted time on one thread."""
-        return sum(map(mul, cost, self.terms(work))) / 1000
+
+@dataclass(frozen=True, kw_only=True)
+class Permute(Sums):
+    """Sums by tables in registers, with PermuteFields.
+
+    layout: how weights are laid out.
+    """
+
+    layout: permute.Layout
+
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """A pass is a position; a table serves all taps, and outputs go by whole vectors."""
+        passes = -(-work.positions // permute.TILE) * permute.TILE * work.images * work.groups
+        channels = work.depth // work.taps
+        tables = -(-channels // self.layout.group) * self.layout.group
+        outputs = self.layout.vectors(work.outputs) * self.layout.lanes
+        return 1.0, passes * tables, passes * tables * work.taps * outputs, passes * work.outputs
 
 
 ANY = 2**31
@@ -103,10 +135,25 @@ PRODUCTS: tuple[Product, ...] = tuple(
     Product(function, ProductFields, activations=x, weights=w, lanes=lanes, deepest=deepest, scratch=scratch)
     for function, x, w, lanes, deepest, scratch in _PRODUCTS
 )
-"""Of those that fit, the one of least predicted cost is chosen; the first of equals."""
 
 ONE_BY_ONE = "no vector form, one element at a time"
 """Said of a kernel or a call of one; softmax and the steps of lanes, which go over a few numbers, are not worth it."""
+
+_PERMUTES: tuple[tuple[Any, ...], ...] = (
+    (permute.f32_b1_f32_planes_permute, "f32", ANY, permute.F32_LAYOUT),
+    (permute.i8_b1_f32_planes_permute, "i8", I8_DEEPEST, permute.I8_LAYOUT),
+)
+PERMUTES: tuple[Permute, ...] = tuple(
+    Permute(
+        function, permute.PermuteFields, activations=x, weights="b1", deepest=deepest, lanes=permute.TILE, layout=laid
+    )
+    for function, x, deepest, laid in _PERMUTES
+    if "avx512bw" in features()
+)
+"""Products whose tables stand in registers, where the CPU has the permutes."""
+
+SUMS: tuple[Sums, ...] = (*PRODUCTS, *PERMUTES)
+"""Of those that fit, the one of least predicted cost is chosen; the first of equals."""
 
 AFFINE = Kernel(maps.f32_f32_affine, maps.MapFields)
 ADD = Kernel(maps.f32_f32_add, maps.MapFields)
@@ -127,24 +174,24 @@ OTHERS: tuple[Kernel, ...] = (
     AFFINE, ADD, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE,
 )  # fmt: skip
 
-KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*PRODUCTS, *OTHERS)}
+KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*SUMS, *OTHERS)}
 
 
 class Choice(NamedTuple):
     """A product for some work, its predicted microseconds on one thread, and why it was chosen."""
 
-    kernel: Product
+    kernel: Sums
     microseconds: float
     why: str
 
 
-def fitting(activations: Element, weights: Weights, depth: int) -> list[Product]:
+def fitting(activations: Element, weights: Weights, depth: int) -> list[Sums]:
     """The products that read these types and hold sums of `depth` products, in the order of the list."""
     return [row for row in _reading(activations, weights) if depth <= row.deepest]
 
 
-def _reading(activations: Element, weights: Weights) -> list[Product]:
-    return [row for row in PRODUCTS if (row.activations, row.weights) == (activations, weights)]
+def _reading(activations: Element, weights: Weights) -> list[Sums]:
+    return [row for row in SUMS if (row.activations, row.weights) == (activations, weights)]
 
 
 def short(microseconds: float) -> str:

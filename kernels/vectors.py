@@ -54,15 +54,15 @@ class _VecModel(models.PrimitiveModel):
         super().__init__(manager, vec, llvm_type(vec))
 
 
-def _marker(element: Any, lanes: int) -> Any:
-    # A global of this kind is a constant to Numba, and its type names the vector type.
+def marker(element: Any, lanes: int) -> Any:
+    """What kernels name a vector type by: a global of this kind is a constant to Numba."""
     return types.NumberClass(Vec(element, lanes))
 
 
-F32 = _marker(types.float32, 16)
-I32 = _marker(types.int32, 16)
-I16 = _marker(types.int16, 32)
-I8 = _marker(types.int8, 64)
+F32 = marker(types.float32, 16)
+I32 = marker(types.int32, 16)
+I16 = marker(types.int16, 32)
+I8 = marker(types.int8, 64)
 
 Codegen = Callable[[Any, Any, Any, Any], Any]
 

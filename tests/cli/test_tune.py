@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from bwn import tune
 from bwn.cli.main import bwn
 from bwn.kernels import costs
-from bwn.kernels.registry import PRODUCTS
+from bwn.kernels.registry import SUMS
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def test_it_measures_keeps_and_does_not_measure_again(path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert f"costs: measured on this machine, {path}" in done.output
     assert "Predictions are off by " in done.output
-    assert all(f"\n{row.name} " in done.output for row in PRODUCTS)
+    assert all(f"\n{row.name} " in done.output for row in SUMS)
     kept = path.read_bytes()
-    assert set(json.loads(kept)["costs"]) == {row.name for row in PRODUCTS}
+    assert set(json.loads(kept)["costs"]) == {row.name for row in SUMS}
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
     again = run()
@@ -53,7 +53,7 @@ def test_it_measures_keeps_and_does_not_measure_again(path: Path) -> None:
         for name, cost in json.loads(path.read_bytes())["costs"].items()
     }
     assert found["measured"]["worst_ratio"] >= found["measured"]["median_ratio"] >= 1
-    assert len(found["measured"]["kernels"]) == len(PRODUCTS)
+    assert len(found["measured"]["kernels"]) == len(SUMS)
 
 
 def test_show_says_default_or_measured(path: Path) -> None:
