@@ -388,11 +388,13 @@ def greatest(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
     element = a.element if isinstance(a, Vec) else a
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        first, second = args
         if not isinstance(element, types.Float):
-            return builder.select(builder.icmp_signed(">", second, first), second, first)
-        larger = builder.select(builder.fcmp_ordered(">", second, first), second, first)  # a NaN in `a` stays
-        return builder.select(builder.fcmp_unordered("uno", second, second), second, larger)
+            return builder.select(builder.icmp_signed(">", args[1], args[0]), args[1], args[0])
+        kind, lanes = args[0].type, f"v{a.lanes}" if isinstance(a, Vec) else ""
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, (kind, kind)), f"llvm.maximum.{lanes}f32"
+        )
+        return builder.call(function, args, fastmath=("nsz",))  # which zero is greater is left open
 
     return a(a, a), gen
 

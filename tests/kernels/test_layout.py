@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -78,3 +81,30 @@ def test_clearing_stops_at_the_end(size: int) -> None:
     block = CLEAR.block(out=out.ctypes.data, chunk=256, size=size)
     CLEAR.entry()(block.ctypes.data, 0, -(-size // 256), 0)
     np.testing.assert_array_equal(out, np.repeat([0, 7], [size, 8]))
+
+
+AT_THE_EDGE = """
+import ctypes
+import mmap
+import numpy as np
+from bwn.kernels.registry import COPY_F32, COPY_I8
+pages = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+room = np.frombuffer(pages, np.uint8)
+nobodys = ctypes.c_void_p(room.ctypes.data + mmap.PAGESIZE)
+assert ctypes.CDLL(None).mprotect(nobodys, mmap.PAGESIZE, 0) == 0
+for kernel, size in ((COPY_F32, 4), (COPY_I8, 1)):
+    for step in (1, 2, 3):
+        for count in range(1, 70):
+            out = np.zeros(count * size, np.uint8)
+            last = nobodys.value - ((count - 1) * step + 1) * size
+            block = kernel.block(x=last, x0=0, x1=0, x2=0, x3=step, out=out.ctypes.data, out0=0, out1=0, out2=0,
+                                 out3=1, n1=1, n2=1, n3=count)
+            kernel.entry()(block.ctypes.data, 0, 1, 0)
+print("read no further")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects a page of memory by Linux's call")
+def test_nothing_past_the_last_element_is_read() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_THE_EDGE], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "read no further\n", (done.returncode, done.stderr)
