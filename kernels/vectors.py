@@ -357,3 +357,54 @@ def total(_: Any, value: Any) -> tuple[Any, Codegen]:
         return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
 
     return value.element(value), gen
+
+
+# Narrow vectors, for rows that are short.
+F32_4 = _marker(types.float32, 4)
+I8_16 = _marker(types.int8, 16)
+I8_4 = _marker(types.int8, 4)
+
+
+@intrinsic
+def load_second(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+    """load_second(F32, address, index): every second element from `index` on; nothing past the last is read."""
+    vec = kind.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        # The second load ends with the last element wanted, so its odd lanes are the ones.
+        further = builder.add(args[2], ir.Constant(ir.IntType(64), vec.lanes - 1))
+        low, high = (
+            load_at(builder, vec, _element_address(builder, vec.element, args[1], i)) for i in (args[2], further)
+        )
+        lanes = [*range(0, vec.lanes, 2), *range(vec.lanes + 1, 2 * vec.lanes, 2)]
+        return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), lanes))
+
+    return vec(kind, types.intp, types.intp), gen
+
+
+@intrinsic
+def greatest(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
+    """greatest(a, b): the larger, or a NaN where either is one; vectors or numbers, floats or integers."""
+    element = a.element if isinstance(a, Vec) else a
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if not isinstance(element, types.Float):
+            return builder.select(builder.icmp_signed(">", args[1], args[0]), args[1], args[0])
+        kind, lanes = args[0].type, f"v{a.lanes}" if isinstance(a, Vec) else ""
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, (kind, kind)), f"llvm.maximum.{lanes}f32"
+        )
+        return builder.call(function, args, fastmath=("nsz",))  # which zero is greater is left open
+
+    return a(a, a), gen
+
+
+@intrinsic
+def share(_: Any, value: Any, count: Any) -> tuple[Any, Codegen]:
+    """share(v, n): v / n, a float vector or number by a number."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        by = splat_value(builder, value, args[1]) if isinstance(value, Vec) else args[1]
+        return builder.fdiv(args[0], by)
+
+    return value(value, types.float32), gen

@@ -8,22 +8,28 @@ import numba
 import numpy as np
 import pytest
 
-from bwn.kernels.memory import get_u64, popcount
+from bwn.kernels.memory import get_f32, get_u64, popcount, put_f32
 from bwn.kernels.signs import differences, signed
 from bwn.kernels.vectors import (
     F32,
+    F32_4,
     I8,
+    I8_4,
+    I8_16,
     I16,
     I32,
     fma,
+    greatest,
     halves,
     keep,
     load,
     load_bytes,
+    load_second,
     magnitude,
     maximum,
     minimum,
     nearest,
+    share,
     sign_of,
     splat,
     store,
@@ -204,3 +210,58 @@ def test_reductions_and_constants() -> None:
 def test_popcount(value: int) -> None:
     count = numba.njit(lambda word: popcount(word))
     assert count(np.uint64(value)) == value.bit_count()
+
+
+def test_every_second_element() -> None:
+    octets = np.arange(-31, 0, dtype=np.int8)
+
+    def floats(out, a):
+        store(out, 0, load_second(F32, a, 0))
+
+    def four(out, a):
+        store(out, 0, load_second(F32_4, a, 3))
+
+    def bytes_(out, a):
+        store(out, 0, load_second(I8_16, a, 0))
+
+    def four_bytes(out, a):
+        store(out, 0, load_second(I8_4, a, 2))
+
+    numbers = np.arange(31, dtype=np.float32)
+    same(apply(floats, np.zeros(16, np.float32), numbers), numbers[::2])
+    same(apply(four, np.zeros(4, np.float32), numbers), numbers[3:10:2])
+    same(apply(bytes_, np.zeros(16, np.int8), octets), octets[::2])
+    same(apply(four_bytes, np.zeros(4, np.int8), octets), octets[2:9:2])
+
+
+def test_the_greatest_is_a_nan_where_either_is() -> None:
+    a, b = FLOATS.copy(), OTHERS.copy()
+    a[[1, 5]], b[[2, 5]] = np.nan, np.nan
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(-128, 128, (2, 64)).astype(np.int8)
+
+    def floats(out, a, b):
+        store(out, 0, greatest(load(F32, a, 0), load(F32, b, 0)))
+
+    def one_by_one(out, a, b):
+        for i in range(16):
+            put_f32(out, i, greatest(get_f32(a, i), get_f32(b, i)))
+
+    def octets(out, a, b):
+        store(out, 0, greatest(load(I8, a, 0), load(I8, b, 0)))
+
+    same(apply(floats, FLOATS, a, b), np.maximum(a, b))
+    same(apply(one_by_one, FLOATS, a, b), np.maximum(a, b))
+    same(apply(octets, x, x, y), np.maximum(x, y))
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_division_by_a_number() -> None:
+    def lanes(out, a):
+        store(out, 0, share(load(F32, a, 0), np.float32(3.0)))
+
+    def number(out, a):
+        put_f32(out, 0, share(get_f32(a, 0), np.float32(3.0)))
+
+    same(apply(lanes, FLOATS, FLOATS), FLOATS / np.float32(3))
+    same(apply(number, FLOATS[:1], FLOATS[6:7]), FLOATS[6:7] / np.float32(3))
