@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from bwn.graph import AnyNode, Array, Graph, Shape
-from bwn.kernels import registry
+from bwn.kernels import layout, registry
 from bwn.kernels.costs import Table, Work
 from bwn.kernels.registry import Kernel
 from bwn.memory import Buffer, RowClass, Type, round_up
@@ -28,7 +28,7 @@ WORTH_SPLITTING = 100
 SPEED = 2000
 """Elements a microsecond that an elementwise step or a copy does on one thread, roughly."""
 WORTH_SAYING = 4096
-"""Elements from which a copy that goes one by one is said to be slow: some microseconds."""
+"""Elements from which a step that goes one by one is said to be slow: some microseconds."""
 CLEAR_CHUNK = 1 << 16
 
 
@@ -52,9 +52,10 @@ class Step:
     work: Work | None = None
     microseconds: float | None = None
 
-    def __post_init__(self) -> None:
-        if self.kernel.slow:
-            self.why = f"slow: {self.kernel.slow}"
+
+def slowly(work: int) -> str:
+    """Why a step of `work` elements, which has no vector form, is slow; nothing where that takes no time."""
+    return "slow: no vector form, one element at a time" if work >= WORTH_SAYING else ""
 
 
 class Lowering:
@@ -207,8 +208,7 @@ class Lowering:
                 out=out, out0=ours[0], out1=ours[1], out2=ours[2], out3=ours[3],
                 n1=lengths[1], n2=lengths[2], n3=lengths[3],
             )  # fmt: skip
-            single = theirs[3] != 1 or ours[3] != 1 or lengths[3] < 16
-            why = f"slow: {registry.ONE_BY_ONE}" if single and work >= WORTH_SAYING else ""
+            why = slowly(work) if theirs[3] > 2 or ours[3] != 1 or lengths[3] < layout.NARROW else ""
             return Step(kernel, block, units, self.parts(units, work), node, why, external)
 
         self.task(buffers, make)

@@ -31,6 +31,7 @@ from bwn.kernels.lookup import load_as, merge, no_sums, totals_as_float
 from bwn.kernels.memory import get_f32, get_i16, get_i64, reader
 from bwn.kernels.vectors import (
     F32,
+    F32_4,
     I16,
     VECTOR_BYTES,
     Codegen,
@@ -61,8 +62,7 @@ MOST_CHUNK = 13
 I16_GROUPS = 255 // 6
 """Groups of 6 inputs within +-128 whose sum fits int16."""
 ANY_GROUPS = 1 << 40
-F4, M4 = marker(types.float32, TILE), marker(types.int32, TILE)
-"""Outputs of one channel at the positions of a tile, and their mask."""
+MASK = marker(types.int32, TILE)
 
 
 class PermuteFields(NamedTuple):
@@ -472,10 +472,10 @@ def write_outputs(
                 outputs_at(kind, f, total + 3 * row, padded, image, start + 3),
             )
             turn(rows, turned)
-            mask = load(M4, f.mask, start)
+            mask = load(MASK, f.mask, start)
             for i in range(min(16, f.outputs - n)):
                 plane = f.out + (image * f.out_image + (group * f.outputs + n + i) * f.out_plane) * 4
-                store(plane, f.out_lead + start, keep(load(F4, turned, i * TILE), mask))
+                store(plane, f.out_lead + start, keep(load(F32_4, turned, i * TILE), mask))
                 if after > start + TILE:
                     clear(plane + (f.out_lead + start + TILE) * 4, after - start - TILE)
                 if block == 0:

@@ -26,11 +26,10 @@ Element = Literal["f32", "i8", "s1"]
 
 @dataclass(frozen=True)
 class Kernel:
-    """An entry and its fields, a NamedTuple. slow: what keeps it far from the machine's speed, in words for users."""
+    """An entry and its fields, a NamedTuple."""
 
     function: Callable[..., None]
     fields: Any
-    slow: str = ""
 
     @property
     def name(self) -> str:
@@ -136,9 +135,6 @@ PRODUCTS: tuple[Product, ...] = tuple(
     for function, x, w, lanes, deepest, scratch in _PRODUCTS
 )
 
-ONE_BY_ONE = "no vector form, one element at a time"
-"""Said of a kernel or a call of one; softmax and the steps of lanes, which go over a few numbers, are not worth it."""
-
 _PERMUTES: tuple[tuple[Any, ...], ...] = (
     (permute.f32_b1_f32_planes_permute, "f32", ANY, permute.F32_LAYOUT),
     (permute.i8_b1_f32_planes_permute, "i8", I8_DEEPEST, permute.I8_LAYOUT),
@@ -164,11 +160,11 @@ STEPS_LANES = Kernel(maps.f32_f32_steps_lanes, maps.MapFields)
 QUANTIZE = Kernel(maps.f32_i8_quantize, maps.MapFields)
 SOFTMAX = Kernel(maps.f32_f32_softmax, maps.MapFields)
 COPY_F32 = Kernel(layout.f32_f32_copy, layout.CopyFields)
-COPY_I8 = Kernel(layout.i8_i8_copy, layout.CopyFields, slow=ONE_BY_ONE)
+COPY_I8 = Kernel(layout.i8_i8_copy, layout.CopyFields)
 CLEAR = Kernel(layout.clear, layout.ClearFields)
-MAX_F32 = Kernel(pooling.f32_f32_max_pool, pooling.PoolFields, slow=ONE_BY_ONE)
-MAX_I8 = Kernel(pooling.i8_i8_max_pool, pooling.PoolFields, slow=ONE_BY_ONE)
-AVERAGE = Kernel(pooling.f32_f32_average_pool, pooling.PoolFields, slow=ONE_BY_ONE)
+MAX_F32 = Kernel(pooling.f32_f32_max_pool, pooling.PoolFields)
+MAX_I8 = Kernel(pooling.i8_i8_max_pool, pooling.PoolFields)
+AVERAGE = Kernel(pooling.f32_f32_average_pool, pooling.PoolFields)
 
 OTHERS: tuple[Kernel, ...] = (
     AFFINE, ADD, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE,
