@@ -55,7 +55,7 @@ class Call:
         room = np.zeros(share + 64, np.uint8)
         self.kept = [
             np.concatenate([x.ravel(), np.zeros(4096, x.dtype)]),
-            weights,
+            row.prepare(weights),
             np.arange(depth, dtype=np.int64) * plane,
             np.where(np.arange(plane) < positions, -1, 0).astype(np.int32),
             np.ones(max(outputs, plane), np.float32),

@@ -153,7 +153,7 @@ def multiply(lower: Lowering, node: Conv | Dense, source: Buffer, out: Buffer, s
         blocks = -(-out.positions // kernel.lanes) if kernel.lanes else 0
         share = splits(kernel, blocks * groups * out.images, outputs, parts) if groups == 1 else 1
         units = blocks * groups * share * out.images if kernel.lanes else out.channels
-        words = lower.constant(node.weight, lambda: weight.reshape(len(weight), -1))
+        words = lower.constant((kernel.prepare, node.weight), lambda: kernel.prepare(weight.reshape(len(weight), -1)))
         block = kernel.block(
             x=lower.start(source), x_image=source.image,
             x_group=channels * source.plane if share == 1 else 0,

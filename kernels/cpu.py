@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import llvmlite.binding as llvm
+import numba
 
 
 @cache
 def features() -> frozenset[str]:
-    """Names of the CPU's features as LLVM knows them, e.g. `avx2`, `neon`."""
+    """Names of the features that kernels are compiled for, as LLVM knows them, e.g. `avx2`, `neon`."""
+    settings: Any = numba.config
+    forced: str | None = settings.CPU_FEATURES  # of NUMBA_CPU_FEATURES: code for a CPU that is not this one
+    if forced is not None:
+        return frozenset(name[1:] for name in forced.split(",") if name.startswith("+"))
     return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
 
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from bwn.kernels import layout, lookup, maps, multiply, pooling, single
+from bwn.kernels import inlane, layout, lookup, maps, multiply, pooling, single
 from bwn.kernels.compiler import Entry, compile_entry
+from bwn.kernels.cpu import features
 from bwn.kernels.finish import ProductFields
 
 Weights = Literal["b1", "f32"]
@@ -42,6 +44,11 @@ class Kernel:
         return np.array(self.fields(**values), np.int64)
 
 
+def as_stored(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The weights as the model holds them."""
+    return weights
+
+
 @dataclass(frozen=True)
 class Product(Kernel):
     """A kernel of sums of products over planes; all have ProductFields.
@@ -50,7 +57,7 @@ class Product(Kernel):
     block of positions of one group of one image; 0 where a unit is an output channel. least: positions of an image
     from which it is the faster choice. deepest: largest K whose sums cannot overflow. speed: multiply-accumulates a
     microsecond on one thread, roughly, to tell whether threads pay. scratch: (outputs of a group, K) to bytes a part
-    needs.
+    needs. prepare: (N, row_words) weights, laid out as the kernel reads them.
     """
 
     activations: Element
@@ -60,6 +67,7 @@ class Product(Kernel):
     deepest: int
     speed: int
     scratch: Callable[[int, int], int]
+    prepare: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = as_stored
 
     @property
     def exact(self) -> bool:
@@ -73,12 +81,18 @@ I8_DEEPEST = 2**24
 S1_DEEPEST = 2**15 - 1
 """K fits an int16."""
 
+_F32_INLANE = (inlane.f32_b1_f32_planes_inlane, "f32", "b1", 0, 1, ANY, 200_000)
+_I8_INLANE = (inlane.i8_b1_f32_planes_inlane, "i8", "b1", 0, 1, I8_DEEPEST, 400_000)
+_F32_SCRATCH, _I8_SCRATCH = (partial(inlane.scratch_bytes, form) for form in (inlane.FLOAT_FORM, inlane.SHORT_FORM))
+
 _PRODUCTS: tuple[tuple[Any, ...], ...] = (
-    # function, activations, weights, lanes, least, deepest, speed, scratch
+    # function, activations, weights, lanes, least, deepest, speed, scratch, prepare
     (lookup.f32_b1_f32_planes_lookup, "f32", "b1", 16, 2, ANY, 150_000, lookup.scratch_bytes),
     (lookup.i8_b1_f32_planes_lookup, "i8", "b1", 32, 4, I8_DEEPEST, 250_000, lookup.scratch_bytes),
     (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, 8, S1_DEEPEST, 400_000, lookup.scratch_bytes),
     (multiply.f32_f32_f32_planes_multiply, "f32", "f32", 16, 4, ANY, 40_000, multiply.scratch_bytes),
+    *([(*_F32_INLANE, _F32_SCRATCH, inlane.f32_lanes)] if "avx2" in features() else []),
+    *([(*_I8_INLANE, _I8_SCRATCH, inlane.i8_lanes)] if "avx512bw" in features() else []),
     (single.f32_b1_f32_planes_single, "f32", "b1", 0, 1, ANY, 20_000, single.scratch_bytes),
     (single.i8_b1_f32_planes_single, "i8", "b1", 0, 1, I8_DEEPEST, 40_000, single.scratch_bytes),
     (single.s1_b1_f32_planes_xnor, "s1", "b1", 0, 1, ANY, 100_000, single.scratch_bytes),

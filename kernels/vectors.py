@@ -37,6 +37,7 @@ class Vec(types.Type):
 
 _ELEMENTS = {
     types.float32: ir.FloatType(),
+    types.int64: ir.IntType(64),
     types.int32: ir.IntType(32),
     types.int16: ir.IntType(16),
     types.int8: ir.IntType(8),
@@ -357,3 +358,37 @@ def total(_: Any, value: Any) -> tuple[Any, Codegen]:
         return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
 
     return value.element(value), gen
+
+
+F32_HALF = _marker(types.float32, 8)
+"""One register of AVX2."""
+I64 = _marker(types.int64, 8)
+
+
+@intrinsic
+def take(_: Any, table: Any, numbers: Any) -> tuple[Any, Codegen] | None:
+    """take(table, numbers): lane i is lane numbers[i] of the table; only the low bits of a number count.
+
+    One instruction of x86: `vpermps` of AVX-512 (16 lanes) or AVX2 (8), `vpermw` of AVX-512BW (32).
+    """
+    if not isinstance(table, Vec) or (table.element, table.lanes) not in _TAKES:
+        return None
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return take_value(builder, table, *args)
+
+    return table(table, numbers), gen
+
+
+_TAKES = {
+    (types.float32, 16): "llvm.x86.avx512.permvar.sf.512",
+    (types.float32, 8): "llvm.x86.avx2.permps",
+    (types.int16, 32): "llvm.x86.avx512.permvar.hi.512",
+}
+
+
+def take_value(builder: Any, vec: Vec, table: Any, numbers: Any) -> Any:
+    """LLVM value of `take`."""
+    signature = ir.FunctionType(table.type, (table.type, numbers.type))
+    name = _TAKES[vec.element, vec.lanes]
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), (table, numbers))

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from bwn.kernels import bits
+from bwn.kernels.cpu import features
 from bwn.kernels.registry import PRODUCTS, Product, select
 
 EPSILON = np.finfo(np.float32).eps
+FEW = "f32_b1_f32_planes_inlane" if "avx2" in features() else "f32_b1_f32_planes_single"
 DTYPES = {"f32": np.float32, "i8": np.int8, "s1": np.int8}
 
 
@@ -55,6 +57,8 @@ def run(row: Product, case: Case, parts: int = 1, only: int | None = None) -> tu
         weights, stored = signs, bits.pack(signs)
     else:
         weights = stored = rng.standard_normal(signs.shape).astype(np.float32)
+    row_words = stored.shape[1]
+    stored = row.prepare(stored)
     channels = case.groups * case.outputs
     mask = np.zeros(padded, np.int32)
     mask[: case.positions] = -(rng.random(case.positions) < 0.9).astype(np.int32)
@@ -70,7 +74,7 @@ def run(row: Product, case: Case, parts: int = 1, only: int | None = None) -> tu
     scratch = np.zeros(share * parts + 64, np.uint8)
     block = row.block(
         x=room.ctypes.data + 3 * x.itemsize, x_image=x[0].size, x_group=x[0, 0].size,
-        words=stored.ctypes.data, row_words=stored.shape[1], depth=case.depth, offsets=offsets.ctypes.data,
+        words=stored.ctypes.data, row_words=row_words, depth=case.depth, offsets=offsets.ctypes.data,
         images=case.images, groups=case.groups, outputs=case.outputs, positions=case.positions,
         out=out.ctypes.data, out_image=out[0].size, out_plane=plane, out_lead=case.lead, mask=mask.ctypes.data,
         scale=scale.ctypes.data, bias=bias.ctypes.data, bounds=bounds.ctypes.data, steps=steps.ctypes.data,
@@ -176,7 +180,7 @@ def test_infinity_and_what_is_near_it_stay_right(row: Product, size: float) -> N
     ("activations", "weights", "depth", "positions", "name", "reason"),
     [
         ("f32", "b1", 1000, 64, "f32_b1_f32_planes_lookup", "64 positions for 16 lanes"),
-        ("f32", "b1", 1000, 1, "f32_b1_f32_planes_single", "too few positions"),
+        ("f32", "b1", 1000, 1, FEW, "too few positions"),
         ("i8", "b1", 2**24, 64, "i8_b1_f32_planes_lookup", "64 positions"),
         ("s1", "b1", 32_767, 64, "s1_b1_f32_planes_lookup", "64 positions"),
         ("s1", "b1", 32_768, 64, "s1_b1_f32_planes_xnor", "overflow"),
