@@ -12,8 +12,6 @@
 | float32 | 8 entries | 8 | 3 | float32 | AVX2 |
 | 8-bit, +-127 | 32 entries | 32 | 5 | int16, widened after 51 tables | AVX-512BW |
 
-Signs need no table: lanes of 64 bits, each with its own channel's word, count where it differs from the inputs'.
-
 The words are laid out anew, once a model, by `lay_out`: the numbers of 16 (8, 32) channels side by side. A unit of
 work is one output channel; parts that share a block of lanes both compute it, and each writes its own channels.
 """
@@ -251,25 +249,26 @@ def product(
     scratch = totals + TOTALS_BYTES
     for image in range(f.images):
         planes = f.out + image * f.out_image * 4
-        clear(planes + begin * f.out_plane * 4, (end - begin) * f.out_plane)
         for group in range(begin // f.outputs, (end + f.outputs - 1) // f.outputs):
             first, last = max(begin, group * f.outputs), min(end, (group + 1) * f.outputs)
+            stop = (last + form.lanes - 1) // form.lanes
+            at_once = many if stop - first // form.lanes >= many else 1
             for position in range(f.positions):
-                if get_i32(f.mask, position) == 0:
-                    continue
-                x = f.x + (image * f.x_image + group * f.x_group + position) * x_bytes
-                ready(kind, form, f, x, scratch)
+                there = get_i32(f.mask, position) != 0
+                if there:
+                    x = f.x + (image * f.x_image + group * f.x_group + position) * x_bytes
+                    ready(kind, form, f, x, scratch)
                 step = step_at(f, image, position)
-                stop = (last + form.lanes - 1) // form.lanes
-                block = first // form.lanes
-                at_once = many if stop - block >= many else 1
-                while block < stop:
+                for block in range(first // form.lanes, stop, at_once):
                     here = min(block, stop - at_once)  # the last ones overlap those before, and come out the same
-                    add_up(kind, form, at_once > 1, f, here, scratch, totals)
-                    lane = max(first, here * form.lanes)
-                    until = min(last, (here + at_once) * form.lanes)
-                    put_channels(f, read, totals + (lane - here * form.lanes) * 4, planes, lane, until, position, step)
-                    block += at_once
+                    start, until = max(first, here * form.lanes), min(last, (here + at_once) * form.lanes)
+                    if there:
+                        add_up(kind, form, at_once > 1, f, here, scratch, totals)
+                    if position == 0:
+                        clear(planes + start * f.out_plane * 4, (until - start) * f.out_plane)
+                    if there:
+                        sums = totals + (start - here * form.lanes) * 4
+                        put_channels(f, read, sums, planes, start, until, position, step)
 
 
 @helper

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bwn.kernels import inlane, layout, lookup, maps, multiply, pooling, single
+from bwn.kernels import inlane, inlane_signs, layout, lookup, maps, multiply, pooling, single
 from bwn.kernels.compiler import Entry, compile_entry
 from bwn.kernels.cpu import features
 from bwn.kernels.finish import ProductFields
@@ -95,6 +95,17 @@ _PRODUCTS: tuple[tuple[Any, ...], ...] = (
     *([(*_I8_INLANE, _I8_SCRATCH, inlane.i8_lanes)] if "avx512bw" in features() else []),
     (single.f32_b1_f32_planes_single, "f32", "b1", 0, 1, ANY, 20_000, single.scratch_bytes),
     (single.i8_b1_f32_planes_single, "i8", "b1", 0, 1, I8_DEEPEST, 40_000, single.scratch_bytes),
+    (
+        inlane_signs.s1_b1_f32_planes_inlane,
+        "s1",
+        "b1",
+        0,
+        1,
+        ANY,
+        800_000,
+        inlane_signs.scratch_bytes,
+        inlane_signs.lay,
+    ),
     (single.s1_b1_f32_planes_xnor, "s1", "b1", 0, 1, ANY, 100_000, single.scratch_bytes),
     (single.f32_f32_f32_planes_single, "f32", "f32", 0, 1, ANY, 15_000, single.scratch_bytes),
 )

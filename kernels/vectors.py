@@ -360,8 +360,9 @@ def total(_: Any, value: Any) -> tuple[Any, Codegen]:
     return value.element(value), gen
 
 
+# One register of AVX2.
 F32_HALF = _marker(types.float32, 8)
-"""One register of AVX2."""
+I32_HALF = _marker(types.int32, 8)
 I64 = _marker(types.int64, 8)
 
 

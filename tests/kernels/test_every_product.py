@@ -24,7 +24,7 @@ class Case:
     images: int = 1
     groups: int = 1
     lead: int = 0
-    extreme: bool = False
+    extreme: int = 0
     epilogue: bool = False
     per_lane: bool = False
     poison: float = 0.0
@@ -33,7 +33,7 @@ class Case:
         return "-".join(f"{key[0]}{int(value)}" for key, value in vars(self).items() if value)
 
 
-def activations(row: Product, rng: np.random.Generator, shape: tuple[int, ...], extreme: bool) -> np.ndarray:
+def activations(row: Product, rng: np.random.Generator, shape: tuple[int, ...], extreme: int) -> np.ndarray:
     if row.activations == "f32":
         return rng.standard_normal(shape).astype(np.float32)
     top = 127 if row.activations == "i8" else 1
@@ -52,7 +52,7 @@ def run(row: Product, case: Case, parts: int = 1, only: int | None = None) -> tu
     room = np.concatenate([np.zeros(3, x.dtype), x.ravel(), np.zeros(4096, x.dtype)])
     offsets = np.arange(case.depth, dtype=np.int64) * step
     signs = rng.integers(0, 2, (case.groups * case.outputs, case.depth)) * 2 - 1
-    signs = np.ones_like(signs) if case.extreme else signs
+    signs = np.full_like(signs, case.extreme) if case.extreme else signs
     if row.weights == "b1":
         weights, stored = signs, bits.pack(signs)
     else:
@@ -122,7 +122,7 @@ EDGES = [
     Case(130, 9, 70, images=2, lead=5, epilogue=True),
     Case(130, 9, 70, lead=1, epilogue=True, per_lane=True),
     Case(4608, 2, 20),
-    Case(4608, 2, 20, extreme=True),
+    *(Case(depth, 2, 20, extreme=sign) for depth in (1983, 1984, 1985, 4608) for sign in (1, -1)),
 ]
 
 
@@ -155,7 +155,8 @@ def test_sizes_past_65536(row: Product) -> None:
 @pytest.mark.parametrize("row", [row for row in PRODUCTS if row.exact], ids=lambda row: row.name)
 def test_largest_sums_do_not_overflow(row: Product) -> None:
     # Past 2**24 / 127 the float32 output could round, so the depth stops there.
-    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=True))
+    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=1))
+    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=-1))
 
 
 @pytest.mark.parametrize("row", [row for row in PRODUCTS if row.activations == "f32"], ids=lambda row: row.name)
@@ -183,7 +184,7 @@ def test_infinity_and_what_is_near_it_stay_right(row: Product, size: float) -> N
         ("f32", "b1", 1000, 1, FEW, "too few positions"),
         ("i8", "b1", 2**24, 64, "i8_b1_f32_planes_lookup", "64 positions"),
         ("s1", "b1", 32_767, 64, "s1_b1_f32_planes_lookup", "64 positions"),
-        ("s1", "b1", 32_768, 64, "s1_b1_f32_planes_xnor", "overflow"),
+        ("s1", "b1", 32_768, 64, "s1_b1_f32_planes_inlane", "overflow"),
         ("f32", "f32", 9, 9, "f32_f32_f32_planes_multiply", "9 positions"),
     ],
 )

@@ -8,13 +8,16 @@ import numba
 import numpy as np
 import pytest
 
+from bwn.kernels.cpu import features
 from bwn.kernels.memory import get_u64, popcount
 from bwn.kernels.signs import differences, signed
 from bwn.kernels.vectors import (
     F32,
+    F32_HALF,
     I8,
     I16,
     I32,
+    I32_HALF,
     fma,
     halves,
     keep,
@@ -28,6 +31,7 @@ from bwn.kernels.vectors import (
     splat,
     store,
     store_bytes,
+    take,
     to_int,
     top_lane,
     total,
@@ -204,3 +208,23 @@ def test_reductions_and_constants() -> None:
 def test_popcount(value: int) -> None:
     count = numba.njit(lambda word: popcount(word))
     assert count(np.uint64(value)) == value.bit_count()
+
+
+@pytest.mark.skipif("avx2" not in features(), reason="only x86 takes from a table of float32 in one instruction")
+def test_taking_from_a_table() -> None:
+    numbers = np.random.default_rng(1).integers(0, 2**31, 32).astype(np.int32)
+
+    def eight(out, table, numbers):
+        store(out, 0, take(load(F32_HALF, table, 0), load(I32_HALF, numbers, 0)))
+
+    def sixteen(out, table, numbers):
+        store(out, 0, take(load(F32, table, 0), load(I32, numbers, 0)))
+
+    def thirty_two(out, table, numbers):
+        store(out, 0, take(load(I16, table, 0), load(I16, numbers, 0)))
+
+    same(apply(eight, FLOATS[:8], FLOATS, numbers), FLOATS[numbers[:8] % 8])
+    if "avx512bw" in features():
+        same(apply(sixteen, FLOATS, FLOATS, numbers), FLOATS[numbers[:16] % 16])
+        short, table = numbers.astype(np.int16), np.arange(32, dtype=np.int16) * 999
+        same(apply(thirty_two, table, table, short), table[short % 32])
