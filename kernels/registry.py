@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bwn.kernels import inlane, inlane_signs, layout, lookup, maps, multiply, pooling, single
+from bwn.kernels import inlane, inlane_bytes, inlane_signs, layout, lookup, maps, multiply, pooling, single
 from bwn.kernels.compiler import Entry, compile_entry
 from bwn.kernels.cpu import features
 from bwn.kernels.finish import ProductFields
@@ -83,6 +83,7 @@ S1_DEEPEST = 2**15 - 1
 
 _F32_INLANE = (inlane.f32_b1_f32_planes_inlane, "f32", "b1", 0, 1, ANY, 200_000)
 _I8_INLANE = (inlane.i8_b1_f32_planes_inlane, "i8", "b1", 0, 1, I8_DEEPEST, 400_000)
+_I8_BYTES = (inlane_bytes.i8_b1_f32_planes_bytes, "i8", "b1", 0, 1, I8_DEEPEST, 200_000)
 _F32_SCRATCH, _I8_SCRATCH = (partial(inlane.scratch_bytes, form) for form in (inlane.FLOAT_FORM, inlane.SHORT_FORM))
 
 _PRODUCTS: tuple[tuple[Any, ...], ...] = (
@@ -93,6 +94,7 @@ _PRODUCTS: tuple[tuple[Any, ...], ...] = (
     (multiply.f32_f32_f32_planes_multiply, "f32", "f32", 16, 4, ANY, 40_000, multiply.scratch_bytes),
     *([(*_F32_INLANE, _F32_SCRATCH, inlane.f32_lanes)] if "avx2" in features() else []),
     *([(*_I8_INLANE, _I8_SCRATCH, inlane.i8_lanes)] if "avx512bw" in features() else []),
+    *([(*_I8_BYTES, inlane_bytes.scratch_bytes, inlane_bytes.lay)] if {"avx2", "neon"} & features() else []),
     (single.f32_b1_f32_planes_single, "f32", "b1", 0, 1, ANY, 20_000, single.scratch_bytes),
     (single.i8_b1_f32_planes_single, "i8", "b1", 0, 1, I8_DEEPEST, 40_000, single.scratch_bytes),
     (

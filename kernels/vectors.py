@@ -363,6 +363,7 @@ def total(_: Any, value: Any) -> tuple[Any, Codegen]:
 # One register of AVX2.
 F32_HALF = _marker(types.float32, 8)
 I32_HALF = _marker(types.int32, 8)
+I8_HALF = _marker(types.int8, 32)
 I64 = _marker(types.int64, 8)
 
 
