@@ -1,16 +1,17 @@
-"""Products for few positions, output channels in the lanes: tables that are one register each.
+"""Products for few positions, output channels in the lanes: tables that stand in registers.
 
     sum[n] = sum_k s[n, k] * x[k],    s = +-1
 
-1. The inputs of a position are gathered once. For g consecutive k, all 2**g sums +-x0 +-x1 .. fill one register.
+1. The inputs of a position are gathered once. For g consecutive k, all 2**g sums +-x0 +-x1 .. fill one or two
+   registers.
 2. A lane is an output channel, and holds the numbers of its next table entries, g bits each: a shift brings the next.
 3. So a permute, an add and a shift do g multiply-accumulates a lane. Many channels share each table.
 
-| activations | register | lanes | g | lane of the sum | needs |
+| activations | table | lanes | g | lane of the sum | needs |
 |---|---|---|---|---|---|
-| float32 | 16 entries | 16 | 4 | float32 | AVX-512 |
-| float32 | 8 entries | 8 | 3 | float32 | AVX2 |
-| 8-bit, +-127 | 32 entries | 32 | 5 | int16, widened after 51 tables | AVX-512BW |
+| float32 | 2 of 16 entries | 16 | 5 | float32 | AVX-512 |
+| float32 | 1 of 8 entries | 8 | 3 | float32 | AVX2 |
+| 8-bit, +-127 | 1 of 32 entries | 32 | 5 | int16, widened after 51 tables | AVX-512BW |
 
 The words are laid out anew, once a model, by `lay_out`: the numbers of 16 (8, 32) channels side by side. A unit of
 work is one output channel; parts that share a block of lanes both compute it, and each writes its own channels.
@@ -54,7 +55,7 @@ class Form(NamedTuple):
     """How one register holds a table."""
 
     lanes: int
-    """Channels of a block, and entries of a table."""
+    """Channels of a block, and entries of a register."""
     group: int
     """Inputs of a table."""
     tables: int
@@ -62,11 +63,14 @@ class Form(NamedTuple):
     safe: int
     """Pieces after which sums are widened."""
     bytes: int
-    """Bytes of the register."""
+    """Bytes of a register."""
+    table_bytes: int
 
 
-FLOAT, FLOAT_FORM = (F32, Form(16, 4, 8, 64, 64)) if "avx512f" in features() else (F32_HALF, Form(8, 3, 10, 64, 32))
-SHORT, SHORT_FORM = I16, Form(32, 5, 3, 17, 64)
+FLOAT, FLOAT_FORM = (
+    (F32, Form(16, 5, 6, 64, 64, 128)) if "avx512f" in features() else (F32_HALF, Form(8, 3, 10, 64, 32, 32))
+)
+SHORT, SHORT_FORM = I16, Form(32, 5, 3, 17, 64, 64)
 FORMS: dict[Any, Form] = {FLOAT.dtype: FLOAT_FORM, SHORT.dtype: SHORT_FORM}
 BLOCKS = 8 if "avx512f" in features() else 6
 """Blocks of channels that share each load of a table: what 32, or 16, registers hold of sums and numbers."""
@@ -105,28 +109,25 @@ def build(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind, i64 = llvm_type(vec), ir.IntType(64)
-        signs = [ir.Constant(kind, [(i >> j & 1) * 2 - 1 for i in range(vec.lanes)]) for j in range(form.group)]
+
+        def signed(number: int, x: Any, j: int, entries: Any) -> Any:
+            """Entries of register `number`, plus input j with their signs of it."""
+            signs = ir.Constant(kind, [((i + number * vec.lanes) >> j & 1) * 2 - 1 for i in range(vec.lanes)])
+            return fma_value(builder, vec, x, signs, entries) if real else builder.add(entries, builder.mul(x, signs))
+
         for table in range(form.tables):
-            entry = ir.Constant(kind, None)
+            registers = [ir.Constant(kind, None)] * (form.table_bytes // form.bytes)
             for j in range(form.group):
                 offset = ir.Constant(i64, (table * form.group + j) * (4 if real else 1))
                 x = builder.load(at(builder, builder.add(args[1], offset), stored), align=1)
                 x = splat_value(builder, vec, x if real else builder.sext(x, kind.element))
-                entry = (
-                    fma_value(builder, vec, x, signs[j], entry)
-                    if real
-                    else add(builder, vec, entry, builder.mul(x, signs[j]))
-                )
-            where = builder.add(args[2], ir.Constant(i64, table * register_bytes(vec)))
-            builder.store(entry, at(builder, where, kind), align=register_bytes(vec))
+                registers = [signed(number, x, j, entries) for number, entries in enumerate(registers)]
+            for number, entries in enumerate(registers):
+                offset = ir.Constant(i64, table * form.table_bytes + number * form.bytes)
+                builder.store(entries, at(builder, builder.add(args[2], offset), kind), align=form.bytes)
         return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp), gen
-
-
-def register_bytes(vec: Vec) -> int:
-    """Bytes of a vector."""
-    return int(vec.lanes * vec.element.bitwidth // 8)
 
 
 @intrinsic
@@ -146,9 +147,10 @@ def pick(_: Any, sums: Any, tables: Any, numbers: Any, block_bytes: Any) -> tupl
             lanes.append(builder.load(at(builder, where, whole), align=1))
             where = builder.add(where, args[3])
         for number in range(form.tables):
-            table = load_at(
-                builder, vec, builder.add(args[1], ir.Constant(ir.IntType(64), number * register_bytes(vec)))
-            )
+            starts = range(number * form.table_bytes, (number + 1) * form.table_bytes, form.bytes)
+            table = [
+                load_at(builder, vec, builder.add(args[1], ir.Constant(ir.IntType(64), start))) for start in starts
+            ]
             for m in range(sums.count):
                 totals[m] = add(builder, vec, totals[m], take_value(builder, vec, table, lanes[m]))
                 lanes[m] = builder.lshr(lanes[m], shift)
@@ -168,7 +170,7 @@ def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
         for m in range(sums.count):
             value = builder.extract_value(args[1], m)
             value = value if wide == vec else builder.sext(value, kind)
-            where = at(builder, builder.add(args[0], ir.Constant(ir.IntType(64), m * register_bytes(wide))), kind)
+            where = at(builder, builder.add(args[0], ir.Constant(ir.IntType(64), m * wide.lanes * 4)), kind)
             builder.store(add(builder, wide, builder.load(where, align=4), value), where, align=4)
         return context.get_dummy_value()
 
@@ -181,7 +183,7 @@ def sum_tables(none: Any, form: Any, tables: int, numbers: int, pieces: int, tot
     for start in range(0, pieces, form.safe):
         sums = none
         for piece in range(start, min(start + form.safe, pieces)):
-            table = tables + piece * form.tables * form.bytes
+            table = tables + piece * form.tables * form.table_bytes
             sums = pick(sums, table, numbers + piece * form.bytes, pieces * form.bytes)
         merge(totals, sums)
 
@@ -208,13 +210,13 @@ def table_totals(kind: Any, form: Any, many: bool, f: Any, block: int, scratch: 
 def make_tables(kind: Any, form: Any, get: Any, put: Any, x_bytes: int, f: Any, x: int, scratch: int) -> None:
     """Gather the inputs of a position behind the place of the tables, then make the tables."""
     pieces, inputs = pieces_of(form, f.row_words), form.group * form.tables
-    room = scratch + pieces * form.tables * form.bytes
+    room = scratch + pieces * form.tables * form.table_bytes
     for k in range(f.depth):
         put(room, k, get(x, get_i64(f.offsets, k)))
     for k in range(f.depth, pieces * inputs):
         put(room, k, 0)
     for piece in range(pieces):
-        build(kind, room + piece * inputs * x_bytes, scratch + piece * form.tables * form.bytes)
+        build(kind, room + piece * inputs * x_bytes, scratch + piece * form.tables * form.table_bytes)
 
 
 @helper
@@ -307,4 +309,4 @@ def scratch_bytes(form: Form, outputs: int, depth: int) -> int:
     """Scratch that one part needs: totals, the tables, the gathered inputs."""
     inputs = form.group * form.tables
     pieces = -(-(-(-depth // WORD) * WORD) // inputs)
-    return TOTALS_BYTES + pieces * (form.tables * form.bytes + inputs * 4)
+    return TOTALS_BYTES + pieces * (form.tables * form.table_bytes + inputs * 4)

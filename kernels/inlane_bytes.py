@@ -30,9 +30,9 @@ from bwn.kernels.memory import get_i8, get_i32, get_i64, put_i8
 from bwn.kernels.vectors import I8_HALF, Codegen, Vec, at, llvm_type, load_at, splat_value
 
 GROUP, TABLES, LANES = 4, 2, 32
-FORM = Form(LANES, GROUP, TABLES, 32, LANES)
 INPUTS = GROUP * TABLES
 TABLE_BYTES = 2 * 16
+FORM = Form(LANES, GROUP, TABLES, 32, LANES, TABLE_BYTES)
 BLOCKS = 2
 SUMS = 3 * BLOCKS
 """Of each block: low pairs, low odd bytes, high."""

@@ -30,7 +30,7 @@ BYTE_SAFE_WORDS = 31
 # Without an instruction that counts words, bytes are counted: their counts cost less to add up once than each time.
 COUNTS, SAFE_WORDS = (I64, 2**31) if "avx512vpopcntdq" in features() else (I8, BYTE_SAFE_WORDS)
 LANES = 8
-FORM = Form(LANES, WORD, 1, SAFE_WORDS, 64)
+FORM = Form(LANES, WORD, 1, SAFE_WORDS, 64, 0)
 
 
 def scratch_bytes(outputs: int, depth: int) -> int:

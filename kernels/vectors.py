@@ -367,30 +367,34 @@ I8_HALF = _marker(types.int8, 32)
 I64 = _marker(types.int64, 8)
 
 
-@intrinsic
-def take(_: Any, table: Any, numbers: Any) -> tuple[Any, Codegen] | None:
-    """take(table, numbers): lane i is lane numbers[i] of the table; only the low bits of a number count.
-
-    One instruction of x86: `vpermps` of AVX-512 (16 lanes) or AVX2 (8), `vpermw` of AVX-512BW (32).
-    """
-    if not isinstance(table, Vec) or (table.element, table.lanes) not in _TAKES:
-        return None
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return take_value(builder, table, *args)
-
-    return table(table, numbers), gen
-
-
 _TAKES = {
-    (types.float32, 16): "llvm.x86.avx512.permvar.sf.512",
-    (types.float32, 8): "llvm.x86.avx2.permps",
-    (types.int16, 32): "llvm.x86.avx512.permvar.hi.512",
+    (types.float32, 8, 1): "llvm.x86.avx2.permps",
+    (types.float32, 16, 1): "llvm.x86.avx512.permvar.sf.512",
+    (types.float32, 16, 2): "llvm.x86.avx512.vpermi2var.ps.512",
+    (types.int16, 32, 1): "llvm.x86.avx512.permvar.hi.512",
 }
 
 
-def take_value(builder: Any, vec: Vec, table: Any, numbers: Any) -> Any:
+@intrinsic
+def take(_: Any, table: Any, numbers: Any) -> tuple[Any, Codegen] | None:
+    """take(table, numbers): lane i is entry numbers[i] of the table; only the low bits of a number count.
+
+    table: a tuple of 1 or 2 vectors. One instruction of x86, for 8 float32 of AVX2 and for 16, 2 * 16 float32 and 32
+    int16 of AVX-512.
+    """
+    if not isinstance(table, types.UniTuple) or (table.dtype.element, table.dtype.lanes, table.count) not in _TAKES:
+        return None
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        parts = [builder.extract_value(args[0], part) for part in range(table.count)]
+        return take_value(builder, table.dtype, parts, args[1])
+
+    return table.dtype(table, numbers), gen
+
+
+def take_value(builder: Any, vec: Vec, table: list[Any], numbers: Any) -> Any:
     """LLVM value of `take`."""
-    signature = ir.FunctionType(table.type, (table.type, numbers.type))
-    name = _TAKES[vec.element, vec.lanes]
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), (table, numbers))
+    operands = [*table, numbers] if len(table) == 1 else [table[0], numbers, table[1]]
+    signature = ir.FunctionType(llvm_type(vec), [operand.type for operand in operands])
+    name = _TAKES[vec.element, vec.lanes, len(table)]
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), operands)

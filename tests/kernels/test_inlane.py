@@ -14,7 +14,7 @@ from bwn.kernels.inlane_signs import BYTE_SAFE_WORDS, count_bits
 from bwn.kernels.lookup import no_sums
 from bwn.kernels.vectors import I8, I64
 
-FORMS = [(16, 32, np.uint32), (8, 30, np.uint32), (32, 15, np.uint16), (32, 8, np.uint8), (8, 64, np.uint64)]
+FORMS = [(16, 30, np.uint32), (8, 30, np.uint32), (32, 15, np.uint16), (32, 8, np.uint8), (8, 64, np.uint64)]
 
 
 @given(st.integers(1, 70), st.integers(1, 200), st.sampled_from(FORMS), st.integers(0, 2**32))

@@ -215,16 +215,21 @@ def test_taking_from_a_table() -> None:
     numbers = np.random.default_rng(1).integers(0, 2**31, 32).astype(np.int32)
 
     def eight(out, table, numbers):
-        store(out, 0, take(load(F32_HALF, table, 0), load(I32_HALF, numbers, 0)))
+        store(out, 0, take((load(F32_HALF, table, 0),), load(I32_HALF, numbers, 0)))
 
     def sixteen(out, table, numbers):
-        store(out, 0, take(load(F32, table, 0), load(I32, numbers, 0)))
+        store(out, 0, take((load(F32, table, 0),), load(I32, numbers, 0)))
+
+    def two_registers(out, table, numbers):
+        store(out, 0, take((load(F32, table, 0), load(F32, table, 16)), load(I32, numbers, 0)))
 
     def thirty_two(out, table, numbers):
-        store(out, 0, take(load(I16, table, 0), load(I16, numbers, 0)))
+        store(out, 0, take((load(I16, table, 0),), load(I16, numbers, 0)))
 
     same(apply(eight, FLOATS[:8], FLOATS, numbers), FLOATS[numbers[:8] % 8])
     if "avx512bw" in features():
         same(apply(sixteen, FLOATS, FLOATS, numbers), FLOATS[numbers[:16] % 16])
+        both = np.arange(32, dtype=np.float32)
+        same(apply(two_registers, FLOATS, both, numbers), both[numbers[:16] % 32])
         short, table = numbers.astype(np.int16), np.arange(32, dtype=np.int16) * 999
         same(apply(thirty_two, table, table, short), table[short % 32])
