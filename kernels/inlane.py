@@ -26,7 +26,7 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.bits import WORD
+from bwn.kernels.bits import WORD, words_for
 from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.cpu import features
 from bwn.kernels.finish import clear, finish_one, product_fields, step_at
@@ -286,27 +286,37 @@ def i8_tables(kind: Any, form: Any, f: Any, x: int, scratch: int) -> None:
 
 
 def f32_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:
-    """float32 activations, one-bit weights laid out by `f32_lanes`."""
+    """float32 activations, one-bit weights laid out by `f32_lay`."""
     product(f32_tables, table_totals, get_f32, FLOAT, FLOAT_FORM, BLOCKS, 4, p, begin, end, part)
 
 
 def i8_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:
-    """8-bit activations within +-127, one-bit weights laid out by `i8_lanes`: exact sums."""
+    """8-bit activations within +-127, one-bit weights laid out by `i8_lay`: exact sums."""
     product(i8_tables, table_totals, get_i32, SHORT, SHORT_FORM, BLOCKS, 1, p, begin, end, part)
 
 
-def f32_lanes(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+def f32_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
     """The weights as `f32_b1_f32_planes_inlane` reads them."""
     return lay_out(words, FLOAT_FORM.lanes, FLOAT_FORM.group * FLOAT_FORM.tables, np.uint32)
 
 
-def i8_lanes(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+def i8_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
     """The weights as `i8_b1_f32_planes_inlane` reads them."""
     return lay_out(words, SHORT_FORM.lanes, SHORT_FORM.group * SHORT_FORM.tables, np.uint16)
 
 
-def scratch_bytes(form: Form, outputs: int, depth: int) -> int:
-    """Scratch that one part needs: totals, the tables, the gathered inputs."""
+def f32_scratch(outputs: int, depth: int) -> int:
+    """Scratch that one part of `f32_b1_f32_planes_inlane` needs."""
+    return _scratch(FLOAT_FORM, depth)
+
+
+def i8_scratch(outputs: int, depth: int) -> int:
+    """Scratch that one part of `i8_b1_f32_planes_inlane` needs."""
+    return _scratch(SHORT_FORM, depth)
+
+
+def _scratch(form: Form, depth: int) -> int:
+    # Totals, the tables, the gathered inputs.
     inputs = form.group * form.tables
-    pieces = -(-(-(-depth // WORD) * WORD) // inputs)
+    pieces = -(-words_for(depth) * WORD // inputs)
     return TOTALS_BYTES + pieces * (form.tables * form.table_bytes + inputs * 4)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from bwn.kernels import inlane, inlane_bytes, inlane_signs, layout, lookup, maps, multiply, pooling, single
+from bwn.kernels import inlane, layout, lookup, maps, multiply, pooling, single
+from bwn.kernels import inlane_bytes as octets
+from bwn.kernels import inlane_signs as signs
 from bwn.kernels.compiler import Entry, compile_entry
 from bwn.kernels.cpu import features
 from bwn.kernels.finish import ProductFields
@@ -81,33 +82,36 @@ I8_DEEPEST = 2**24
 S1_DEEPEST = 2**15 - 1
 """K fits an int16."""
 
-_F32_INLANE = (inlane.f32_b1_f32_planes_inlane, "f32", "b1", 0, 1, ANY, 200_000)
-_I8_INLANE = (inlane.i8_b1_f32_planes_inlane, "i8", "b1", 0, 1, I8_DEEPEST, 400_000)
-_I8_BYTES = (inlane_bytes.i8_b1_f32_planes_bytes, "i8", "b1", 0, 1, I8_DEEPEST, 200_000)
-_F32_SCRATCH, _I8_SCRATCH = (partial(inlane.scratch_bytes, form) for form in (inlane.FLOAT_FORM, inlane.SHORT_FORM))
+# Where the CPU has the permutes that they need: rows with channels in the lanes. A lookup is faster from `_*_LEAST`
+# positions on (docs/decisions/2026-11-23-small-batches.md).
+_INLANE: list[tuple[Any, ...]] = [
+    (signs.s1_b1_f32_planes_inlane, "s1", "b1", 0, 1, ANY, 800_000, signs.scratch_bytes, signs.lay),
+]
+_F32_LEAST, _I8_LEAST, _S1_LEAST = 2, 20, 26
+if {"avx2", "neon"} & features():
+    _INLANE.append(
+        (octets.i8_b1_f32_planes_bytes, "i8", "b1", 0, 1, I8_DEEPEST, 200_000, octets.scratch_bytes, octets.lay)
+    )
+if "avx2" in features():
+    _F32_LEAST, _I8_LEAST, _S1_LEAST = 6, 15, 26
+    _INLANE.append(
+        (inlane.f32_b1_f32_planes_inlane, "f32", "b1", 0, 1, ANY, 200_000, inlane.f32_scratch, inlane.f32_lay)
+    )
+if "avx512bw" in features():
+    _F32_LEAST, _I8_LEAST, _S1_LEAST = 10, 21, 29
+    _INLANE.insert(
+        0, (inlane.i8_b1_f32_planes_inlane, "i8", "b1", 0, 1, I8_DEEPEST, 400_000, inlane.i8_scratch, inlane.i8_lay)
+    )
 
 _PRODUCTS: tuple[tuple[Any, ...], ...] = (
     # function, activations, weights, lanes, least, deepest, speed, scratch, prepare
-    (lookup.f32_b1_f32_planes_lookup, "f32", "b1", 16, 2, ANY, 150_000, lookup.scratch_bytes),
-    (lookup.i8_b1_f32_planes_lookup, "i8", "b1", 32, 4, I8_DEEPEST, 250_000, lookup.scratch_bytes),
-    (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, 8, S1_DEEPEST, 400_000, lookup.scratch_bytes),
+    (lookup.f32_b1_f32_planes_lookup, "f32", "b1", 16, _F32_LEAST, ANY, 150_000, lookup.scratch_bytes),
+    (lookup.i8_b1_f32_planes_lookup, "i8", "b1", 32, _I8_LEAST, I8_DEEPEST, 250_000, lookup.scratch_bytes),
+    (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, _S1_LEAST, S1_DEEPEST, 400_000, lookup.scratch_bytes),
     (multiply.f32_f32_f32_planes_multiply, "f32", "f32", 16, 4, ANY, 40_000, multiply.scratch_bytes),
-    *([(*_F32_INLANE, _F32_SCRATCH, inlane.f32_lanes)] if "avx2" in features() else []),
-    *([(*_I8_INLANE, _I8_SCRATCH, inlane.i8_lanes)] if "avx512bw" in features() else []),
-    *([(*_I8_BYTES, inlane_bytes.scratch_bytes, inlane_bytes.lay)] if {"avx2", "neon"} & features() else []),
+    *_INLANE,
     (single.f32_b1_f32_planes_single, "f32", "b1", 0, 1, ANY, 20_000, single.scratch_bytes),
     (single.i8_b1_f32_planes_single, "i8", "b1", 0, 1, I8_DEEPEST, 40_000, single.scratch_bytes),
-    (
-        inlane_signs.s1_b1_f32_planes_inlane,
-        "s1",
-        "b1",
-        0,
-        1,
-        ANY,
-        800_000,
-        inlane_signs.scratch_bytes,
-        inlane_signs.lay,
-    ),
     (single.s1_b1_f32_planes_xnor, "s1", "b1", 0, 1, ANY, 100_000, single.scratch_bytes),
     (single.f32_f32_f32_planes_single, "f32", "f32", 0, 1, ANY, 15_000, single.scratch_bytes),
 )
