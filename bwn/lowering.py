@@ -27,7 +27,7 @@ WORTH_SPLITTING = 8
 SPEED = 2000
 """Elements a microsecond that an elementwise step or a copy does on one thread, roughly."""
 FINEST = 32
-"""A thread takes no less than this part of an even share of a split step."""
+"""A thread takes no less than an even share of a split step, divided by this."""
 CLEAR_CHUNK = 1 << 16
 
 

@@ -26,7 +26,7 @@ UNIT_BITS, STEP_BITS = 32, 20
 """Bits of a claim: units that nobody has taken, index of the step, and above them the number of threads."""
 MOST_THREADS = 2000
 SHARE = 2
-"""A thread takes this part of an even share of what is left: large pieces first, small ones to end together."""
+"""A thread takes an even share of what is left, divided by this: large pieces first, small ones to end together."""
 PATIENCE = 1024
 """Looks at a word, some 50 ns each, before the core is given to whoever else wants it."""
 
