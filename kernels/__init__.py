@@ -10,6 +10,7 @@ weights. `f32_b1_f32_planes_lookup` reads float32 planes and one-bit weights, wr
   `single.py`: of few; `finish.py`: how each ends. `maps.py`, `pooling.py`, `layout.py`: everything else.
 - `vectors.py`, `signs.py`, `memory.py`: vectors, packed signs, scalars and parameter blocks for Numba; `compiler.py`:
   compiling and its cache; `cpu.py`: what this CPU offers.
+- `team.py`: a plan's steps, run by several threads; `atomics.py`: the words that those share.
 """
 
 if __name__ != "bwn.kernels":
