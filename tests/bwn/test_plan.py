@@ -103,8 +103,8 @@ WIDE = [
         (70, 6, 8),
         65,
         {"kernel": (3, 3), "pads": (1, 1, 1, 1)},
-    ),  # rows of whole blocks; two chunks, vectors and one more
-    ((44, 5, 7), 33, {"kernel": (3, 2), "stride": (2, 2), "pads": (2, 1, 0, 1), "groups": 2}),
+    ),  # whole rows of blocks, two chunks
+    ((44, 5, 7), 34, {"kernel": (3, 2), "stride": (2, 2), "pads": (2, 1, 0, 1), "groups": 2}),
     ((66, 7, 5), 130, {"kernel": (1, 1), "stride": (2, 2)}),
     ((20, 33, 29), 20, {"kernel": (3, 5), "pads": (2, 2, 2, 2), "dilation": (2, 1)}),  # several bands
 ]
