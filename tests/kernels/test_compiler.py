@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import bwn.kernels
-from bwn.kernels import compiler
+from bwn.kernels import compiler, registry
 
 SCRIPT = """
 import importlib.util, sys, pathlib
@@ -82,3 +82,11 @@ def test_an_unwritable_cache_falls_back(tmp_path: Path, monkeypatch: pytest.Monk
     assert folder.is_dir()
     assert os.access(folder, os.W_OK)
     compiler.cache_folder.cache_clear()
+
+
+def test_every_kernel_loads_in_a_process_that_compiled_nothing() -> None:
+    for kernel in registry.KERNELS.values():
+        kernel.entry()
+    load = "from bwn.kernels.registry import KERNELS; print(all([k.entry().loaded for k in KERNELS.values()]))"
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
