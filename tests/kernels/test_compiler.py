@@ -27,8 +27,9 @@ from bwn.kernels import maps, registry
 assert maps.__file__.startswith(str(folder))
 kernel = registry.ADD
 a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
+bounds = np.array([-9, 9], np.float32)
 values = dict.fromkeys(kernel.fields._fields, 0)
-values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data, mask=mask.ctypes.data)
+values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data, mask=mask.ctypes.data, bounds=bounds.ctypes.data)
 values |= dict(channels=1, positions=16, out_plane=16, x_plane=16, other_plane=16)
 kernel.entry()(kernel.block(**values).ctypes.data, 0, 1, 0)
 print(out[0], int(kernel.entry().loaded))
