@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from math import prod
 
+from bwn import lower_signs
+from bwn.bits_buffer import Bits
 from bwn.graph import Add, Affine, AnyNode, Clamp, Conv, Dense, Flatten, Pool, Shape, Sign, Softmax
 from bwn.kernels import registry
 from bwn.lower_products import lower_product
-from bwn.lowering import Ends, Lowering, Step, strides_of
+from bwn.lowering import Lowering, Step, strides_of
 from bwn.memory import RowClass
 
 
 def lower_graph(lower: Lowering) -> None:
     """Make all buffers and tasks."""
+    lower.wanted = lower_signs.wanted(lower.graph)
     load_input(lower)
     for node in lower.graph.nodes:
         lower.node += 1
@@ -35,7 +38,10 @@ def lower_node(lower: Lowering, node: AnyNode) -> None:
 
 def elementwise(lower: Lowering, node: Affine | Clamp | Sign | Add | Softmax) -> None:
     """Nodes whose output has the shape of their input."""
-    source = lower.float_tensor(node.input)
+    if isinstance(node, Sign) and node.output in lower.wanted:
+        lower_signs.sign(lower, node)
+        return
+    source = lower_signs.float_tensor(lower, node.input)
     out = lower.output(node, "s1" if isinstance(node, Sign) else "f32", like=source)
     if isinstance(node, Sign):
         lower.map(registry.SIGN, source, out)
@@ -44,7 +50,7 @@ def elementwise(lower: Lowering, node: Affine | Clamp | Sign | Add | Softmax) ->
     elif isinstance(node, Clamp):
         lower.map(registry.AFFINE, source, out, low=node.low, high=node.high)
     elif isinstance(node, Add):
-        other = lower.float_tensor(node.other)
+        other = lower_signs.float_tensor(lower, node.other)
         RowClass.join(source, other)
         lower.map(registry.ADD, source, out, other=other)
     else:
@@ -71,7 +77,7 @@ def load_input(lower: Lowering) -> None:
 def store_output(lower: Lowering) -> None:
     """Copy the last tensor into the caller's array."""
     name = lower.graph.topology.output
-    source = lower.float_tensor(name)
+    source = lower_signs.float_tensor(lower, name)
     lengths, strides = callers_layout(lower.batch, lower.shapes[name])
     lower.copy((source,), lengths, lambda: ((lower.start(source), strides_of(source)), (0, strides)), external="out")
 
@@ -82,20 +88,18 @@ def flatten(lower: Lowering, node: Flatten) -> None:
     if source.vectors:
         lower.tensors[node.output] = source
         return
-    out = lower.output(node, source.type)
-    height, width = source.height, source.width
-
-    def ends() -> Ends:
-        strides = (1, height * width * out.plane, width * out.plane, out.plane)
-        return (lower.start(source), strides_of(source)), (lower.start(out), strides)
-
-    lower.clear(out)
-    lower.copy((source, out), (lower.batch, source.channels, height, width), ends)
+    if isinstance(source, Bits):
+        lower_signs.same(lower, node, source)
+        return
+    lower_signs.flat(lower, source, lower.output(node, source.type))
 
 
 def pool(lower: Lowering, node: Pool) -> None:
     """Windows over planes; a maximum of signs stays a sign."""
-    source = lower.tensors[node.input] if node.kind == "max" else lower.float_tensor(node.input)
+    source = lower.tensors[node.input] if node.kind == "max" else lower_signs.float_tensor(lower, node.input)
+    if isinstance(source, Bits):
+        lower_signs.pool(lower, node, source)
+        return
     out = lower.output(node, source.type)
     index = lower.node
     if node.kind == "average":

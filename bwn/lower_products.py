@@ -11,6 +11,8 @@ from math import prod
 
 import numpy as np
 
+from bwn import lower_signs, lower_xnor
+from bwn.bits_buffer import Bits
 from bwn.errors import GraphError
 from bwn.graph import Activations, Array, Conv, Dense, Graph
 from bwn.kernels import registry
@@ -25,6 +27,10 @@ ELEMENTS: dict[Activations, Element] = {"float32": "f32", "int8": "i8", "binary"
 
 def lower_product(lower: Lowering, node: Conv | Dense) -> None:
     """Make the buffers and tasks of one product."""
+    bits = lower.tensors[node.input]
+    if isinstance(bits, Bits) and lower_signs.reads_bits(lower.graph, node, lower.shapes):
+        lower_xnor.product(lower, node, bits)
+        return
     source = prepared(lower, node)
     steps = 0
     if node.activations == "int8":
@@ -41,9 +47,11 @@ def prepared(lower: Lowering, node: Conv | Dense) -> Buffer:
     """The node's input in the type that it is read in."""
     if node.activations == "binary":
         source = lower.tensors[node.input]
+        if isinstance(source, Bits):
+            return lower_signs.unpack(lower, node.input, "s1")
         assert source.type == "s1", "the checker lets only signs through"
         return source
-    return lower.float_tensor(node.input)
+    return lower_signs.float_tensor(lower, node.input)
 
 
 def quantize(lower: Lowering, node: Conv | Dense, source: Buffer) -> tuple[Buffer, int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bwn.bits_buffer import Bits
 from bwn.graph import Array, Graph, Shape
 from bwn.lower import lower_graph
 from bwn.lowering import Lowering, Step, strides_of
@@ -43,6 +44,8 @@ class Plan:
     def tensor(self, name: str) -> npt.NDArray[np.float32]:
         """A copy of an activation tensor, (N, C, H, W) or (N, K) float32, from a plan that keeps all."""
         buffer = self.tensors[name]
+        if isinstance(buffer, Bits):
+            return self._bits(name, buffer)
         dtype = np.dtype(np.float32 if buffer.type == "f32" else np.int8)
         flat = self.memory[buffer.offset : buffer.offset + buffer.bytes].view(dtype)[buffer.lead :]
         strides = tuple(stride * dtype.itemsize for stride in strides_of(buffer))
@@ -52,13 +55,20 @@ class Plan:
             planes = planes[0, :, 0, :].T
         return planes.astype(np.float32)
 
+    def _bits(self, name: str, buffer: Bits) -> npt.NDArray[np.float32]:
+        planes = buffer.unpack(self.memory)
+        if buffer.vectors:
+            return np.ascontiguousarray(planes[0, :, 0, :].T)
+        return planes.reshape(self.batch, *self.shapes[name])
+
 
 def make_plan(graph: Graph, batch: int, threads: int, *, keep_all: bool = False) -> Plan:
     """Plan a graph that `bwn.check` has passed.
 
-    batch: examples a run. keep_all: no two buffers share memory, so that every tensor can be read after a run.
+    batch: examples a run. keep_all: no two buffers share memory and every node makes its tensor, so that all can
+    be read after a run.
     """
-    lower = Lowering(graph, batch, threads)
+    lower = Lowering(graph, batch, threads, fuse=not keep_all)
     lower_graph(lower)
     # In the slack of the last row, where no output is, a window reads up to a row past the plane.
     widest = max(buffer.row * buffer.itemsize for buffer in lower.buffers)

@@ -1,0 +1,166 @@
+"""Packed signs that stand position by position (see `xnor.py`): made of planes, made into planes, and their maximum.
+
+A maximum of signs is an or of bits. Where planes are wanted after all, a channel's bits become +-1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from bwn.kernels.compiler import helper, intrinsic
+from bwn.kernels.finish import LANES, clear_bytes
+from bwn.kernels.memory import get_u64, put_f32, put_i8, put_u64, reader
+from bwn.kernels.vectors import F32, I32, Codegen, at, load, splat_value, zero
+from bwn.kernels.xnor import clear_around, mixed
+
+WORD_SIGNS = 64
+HALF = WORD_SIGNS // 2
+
+
+class PairsFields(NamedTuple):
+    """Fields of what moves between planes and packed signs. Strides of planes count elements, of signs bytes."""
+
+    x: int
+    """Address of the first element of the first plane; where signs are read, the corner of the zeros around."""
+    x_image: int
+    x_plane: int
+    x_lead: int
+    x_row: int
+    x_position: int
+    x_top: int
+    x_left: int
+    out: int
+    out_image: int
+    out_plane: int
+    out_lead: int
+    out_row: int
+    out_position: int
+    top: int
+    left: int
+    rows: int
+    columns: int
+    images: int
+    channels: int
+    height: int
+    """Positions of the output, rows and columns; the input's, where a window goes over it, are in_height, in_width."""
+    width: int
+    in_height: int
+    in_width: int
+    kernel_y: int
+    kernel_x: int
+    stride_y: int
+    stride_x: int
+    pad_y: int
+    pad_x: int
+    scratch: int
+    scratch_part: int
+
+
+pairs_fields = reader(PairsFields)
+
+
+def scratch_bytes() -> int:
+    """Scratch that one part needs to pack: the words of 16 positions."""
+    return LANES * 8
+
+
+@intrinsic
+def add_bit(_: Any, words: Any, values: Any, bit: Any) -> tuple[Any, Codegen]:
+    """add_bit(words, values, i): int32 lanes with bit i set where values >= 0."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        there = builder.fcmp_ordered(">=", args[1], ir.Constant(args[1].type, None))
+        one = builder.shl(ir.Constant(ir.IntType(32), 1), builder.trunc(args[2], ir.IntType(32)))
+        marked = builder.or_(args[0], splat_value(builder, words, one))
+        return builder.select(there, marked, args[0])
+
+    return words(words, values, types.intp), gen
+
+
+@intrinsic
+def store_pairs(_: Any, address: Any, low: Any, high: Any) -> tuple[Any, Codegen]:
+    """store_pairs(address, low, high): 16 uint64, each low | (low ^ high) << 32."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        wide = ir.VectorType(ir.IntType(64), low.lanes)
+        top = builder.zext(builder.xor(args[1], args[2]), wide)
+        words = builder.or_(builder.zext(args[1], wide), builder.shl(top, ir.Constant(wide, [32] * low.lanes)))
+        builder.store(words, at(builder, args[0], wide), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, low, high), gen
+
+
+def f32_b1_sign(p: int, begin: int, end: int, part: int) -> None:
+    """Planes to packed signs: bit 1 where x >= 0. A unit is one row of one image, 64 channels."""
+    f = pairs_fields(p)
+    words = f.scratch + part * f.scratch_part
+    for unit in range(begin, end):
+        y, image, word = unit % f.height, unit // f.height % f.images, unit // (f.height * f.images)
+        first = word * WORD_SIGNS
+        count = min(WORD_SIGNS, f.channels - first)
+        corner = f.out + image * f.out_image + word * 8
+        out = corner + (f.top + y) * f.out_row + f.left * f.out_position
+        for column in range(0, f.width, LANES):
+            x = f.x + (image * f.x_image + first * f.x_plane + f.x_lead + y * f.x_row + column) * 4
+            low, high = zero(I32), zero(I32)
+            for c in range(min(HALF, count)):
+                low = add_bit(low, load(F32, x, c * f.x_plane), c)
+            for c in range(HALF, count):
+                high = add_bit(high, load(F32, x, c * f.x_plane), c - HALF)
+            store_pairs(words, low, high)
+            for i in range(min(LANES, f.width - column)):
+                put_u64(out + (column + i) * f.out_position, 0, get_u64(words, i))
+        clear_around(f, corner, y)
+
+
+def b1_b1_max_pool(p: int, begin: int, end: int, part: int) -> None:
+    """Maximum of packed signs over windows. A unit is one row of the output of one image, 64 channels."""
+    f = pairs_fields(p)
+    for unit in range(begin, end):
+        y, image, word = unit % f.height, unit // f.height % f.images, unit // (f.height * f.images)
+        x = f.x + image * f.x_image + word * 8
+        corner = f.out + image * f.out_image + word * 8
+        out = corner + (f.top + y) * f.out_row + f.left * f.out_position
+        y0 = y * f.stride_y - f.pad_y
+        y0, y1 = max(y0, 0), min(y0 + f.kernel_y, f.in_height)
+        for column in range(f.width):
+            x0 = column * f.stride_x - f.pad_x
+            x0, x1 = max(x0, 0), min(x0 + f.kernel_x, f.in_width)
+            top = np.uint64(0)
+            for i in range(y0 + f.x_top, y1 + f.x_top):
+                for j in range(x0 + f.x_left, x1 + f.x_left):
+                    top |= mixed(get_u64(x + i * f.x_row + j * f.x_position, 0))
+            put_u64(out + column * f.out_position, 0, mixed(top))
+        clear_around(f, corner, y)
+
+
+@helper
+def unpack(put: Any, size: int, plus: Any, minus: Any, p: int, begin: int, end: int) -> None:
+    """Planes of +-1, zeros around. A unit is one channel of one image."""
+    f = pairs_fields(p)
+    for unit in range(begin, end):
+        image, channel = unit // f.channels, unit % f.channels
+        bit = np.uint64(channel % WORD_SIGNS)
+        plane = f.out + (image * f.out_image + channel * f.out_plane) * size
+        x = f.x + image * f.x_image + f.x_top * f.x_row + f.x_left * f.x_position + channel // WORD_SIGNS * 8
+        clear_bytes(plane, f.out_plane * size)
+        for y in range(f.height):
+            for column in range(f.width):
+                word = mixed(get_u64(x + y * f.x_row + column * f.x_position, 0))
+                value = plus if (word >> bit) & np.uint64(1) else minus
+                put(plane, f.out_lead + y * f.out_row + column, value)
+
+
+def b1_f32_unpack(p: int, begin: int, end: int, part: int) -> None:
+    """Packed signs to float32 planes."""
+    unpack(put_f32, 4, np.float32(1.0), np.float32(-1.0), p, begin, end)
+
+
+def b1_s1_unpack(p: int, begin: int, end: int, part: int) -> None:
+    """Packed signs to int8 planes."""
+    unpack(put_i8, 1, np.int8(1), np.int8(-1), p, begin, end)
