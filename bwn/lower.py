@@ -38,7 +38,7 @@ def lower_node(lower: Lowering, node: AnyNode) -> None:
 
 def elementwise(lower: Lowering, node: Affine | Clamp | Sign | Add | Softmax) -> None:
     """Nodes whose output has the shape of their input."""
-    if isinstance(node, Sign) and node.output in lower.wanted:
+    if isinstance(node, Sign) and (node.output in lower.wanted or isinstance(lower.tensors[node.input], Bits)):
         lower_signs.sign(lower, node)
         return
     source = lower_signs.float_tensor(lower, node.input)

@@ -69,7 +69,9 @@ def product(lower: Lowering, node: Conv | Dense, source: Bits) -> None:
     """Make the output and the task of a product that reads bits."""
     if isinstance(node, Conv):
         source.want_pads(node.pads)
-    compares = lower.fuse and end_of_chain(lower.graph, node) in lower.wanted
+    end = end_of_chain(lower.graph, node) if lower.fuse else None
+    # A sign of planes that nobody reads as bits is made of sums, faster than planes are made of bits.
+    compares = end is not None and (end in lower.wanted or isinstance(node, Dense))
     out: Buffer = bits_buffer(lower, node.output) if compares else lower.output(node, "f32")
     index, window = lower.node, Window.of(node, source)
     kernel = registry.XNOR_SIGNS if compares else registry.XNOR_PLANES
