@@ -14,14 +14,17 @@ import numpy as np
 from bwn import lower_signs, lower_xnor
 from bwn.bits_buffer import Bits
 from bwn.errors import GraphError
-from bwn.graph import Activations, Array, Conv, Dense, Graph
+from bwn.graph import Activations, Array, Conv, Dense, Graph, Sign
+from bwn.kernels import multiply_signs as kernels
 from bwn.kernels import registry
 from bwn.kernels.registry import Element, Product
 from bwn.lowering import Ends, Lowering, Step, strides_of
-from bwn.memory import Buffer, round_up
+from bwn.memory import LANES, Buffer, RowClass, round_up
 from bwn.shapes import depth, where
 
 ELEMENTS: dict[Activations, Element] = {"float32": "f32", "int8": "i8", "binary": "s1"}
+SPEED = 60_000
+"""Multiply-accumulates a microsecond of a float convolution on one thread, roughly."""
 """The type that a node's activations are read in, as kernels name it."""
 
 
@@ -39,6 +42,9 @@ def lower_product(lower: Lowering, node: Conv | Dense) -> None:
         source = phases(lower, node, source)
     elif isinstance(node, Conv):
         source.want_pads(node.pads)
+    if isinstance(node, Conv) and compares(lower, node):
+        multiply_signs(lower, node, source)
+        return
     out = lower.output(node, "f32", like=source)
     multiply(lower, node, source, out, steps)
 
@@ -175,5 +181,46 @@ def multiply(lower: Lowering, node: Conv | Dense, source: Buffer, out: Buffer, s
             scratch=lower.scratch_address, scratch_part=lower.scratch,
         )  # fmt: skip
         return Step(kernel, block, units, max(1, min(parts, units)), index, why)
+
+    lower.task((source, out), make)
+
+
+def compares(lower: Lowering, node: Conv) -> bool:
+    """Whether a float convolution is read as signs alone, and would be summed in the order that `multiply_signs` has.
+
+    No maximum may stand between as with integer sums: these can be NaN, which a maximum keeps and a sign does not.
+    """
+    readers = [reader for reader in lower.graph.nodes if node.output in reader.inputs]
+    if not lower.fuse or lower.graph.packed(node) or node.groups > 1 or node.output == lower.graph.topology.output:
+        return False
+    positions = prod(lower.shapes[node.output][1:])
+    kernel, _ = choose(lower.graph, node, depth(node, lower.shapes[node.input]), positions)
+    signs = len(readers) == 1 and isinstance(readers[0], Sign) and readers[0].output in lower.wanted
+    return signs and kernel.name == "f32_f32_f32_planes_multiply"
+
+
+def multiply_signs(lower: Lowering, node: Conv, source: Buffer) -> None:
+    """A float convolution straight to bits."""
+    out, index, kernel = lower_signs.bits_buffer(lower, node.output), lower.node, registry.FLOAT_SIGNS
+    channels, weight = lower.shapes[node.input][0], lower.graph.tensors[node.weight]
+    count = depth(node, lower.shapes[node.input])
+    RowClass.join(source, out)  # outputs are counted in the rows of the planes that are read
+    lower.scratch = max(lower.scratch, kernels.scratch_bytes())
+
+    def make() -> Step:
+        positions = (out.height - 1) * source.row + out.width
+        units = -(-positions // (kernels.VECTORS * LANES)) * out.images
+        macs = out.images * out.height * out.width * out.channels * count
+        block = kernel.block(
+            x=lower.start(source), x_image=source.image, depth=count, positions=positions, plane_row=source.row,
+            words=lower.constant(node.weight, lambda: weight.reshape(len(weight), -1)), row_words=count,
+            offsets=lower.constant(("offsets", index), lambda: offsets(node, source, channels, False)),
+            images=out.images, outputs=out.channels, height=out.height, width=out.width,
+            scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
+            bounds=lower.bounds(node.low, node.high), **lower_signs.written(lower, out),
+            scratch=lower.scratch_address, scratch_part=lower.scratch,
+        )  # fmt: skip
+        parts = lower.threads if lower.worth_splitting(macs / SPEED) else 1
+        return Step(kernel, block, units, max(1, min(parts, units)), index, "float sums, written as signs")
 
     lower.task((source, out), make)

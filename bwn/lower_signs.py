@@ -134,15 +134,17 @@ def unpack(lower: Lowering, name: str, type: Type) -> Buffer:
     source, index = lower.tensors[name], lower.node
     assert isinstance(source, Bits)
     out = lower.unpacked[key] = lower.buffer(f"{name}:{type}", type, lower.shapes[name])
+    lower.scratch = max(lower.scratch, pairs.scratch_bytes())
     kernel = registry.UNPACK_F32 if type == "f32" else registry.UNPACK_S1
 
     def make() -> Step:
-        units = out.images * out.channels
+        units = out.images * source.words
         block = moving(
             kernel, out, **read(lower, source), out=lower.address(out), out_image=out.image, out_plane=out.plane,
-            out_lead=out.lead, out_row=out.row,
+            out_lead=out.lead, out_row=out.row, mask=lower.mask(out), scratch=lower.scratch_address,
+            scratch_part=lower.scratch,
         )  # fmt: skip
-        return Step(kernel, block, units, lower.parts(units, units * out.height * out.width), index)
+        return Step(kernel, block, units, lower.parts(units, out.images * out.channels * out.positions), index)
 
     lower.task((source, out), make)
     return out

@@ -13,8 +13,8 @@ from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.finish import LANES, clear_bytes
-from bwn.kernels.memory import get_u64, put_f32, put_i8, put_u64, reader
-from bwn.kernels.vectors import F32, I32, Codegen, at, load, splat_value, zero
+from bwn.kernels.memory import get_u64, put_u64, reader
+from bwn.kernels.vectors import F32, I32, Codegen, at, keep, llvm_type, load, splat_value, store, store_bytes, zero
 from bwn.kernels.xnor import clear_around, mixed
 
 WORD_SIGNS = 64
@@ -56,6 +56,8 @@ class PairsFields(NamedTuple):
     stride_x: int
     pad_y: int
     pad_x: int
+    mask: int
+    """As in ProductFields, of planes that are written."""
     scratch: int
     scratch_part: int
 
@@ -64,7 +66,7 @@ pairs_fields = reader(PairsFields)
 
 
 def scratch_bytes() -> int:
-    """Scratch that one part needs to pack: the words of 16 positions."""
+    """Scratch that one part needs to pack or unpack: the words of 16 positions."""
     return LANES * 8
 
 
@@ -139,28 +141,88 @@ def b1_b1_max_pool(p: int, begin: int, end: int, part: int) -> None:
         clear_around(f, corner, y)
 
 
+@intrinsic
+def half_of(_: Any, address: Any, half: Any) -> tuple[Any, Codegen]:
+    """half_of(address, half): the low (0) or high (1) halves of 16 uint64 as int32 lanes."""
+    vec = I32.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        i64, halves = ir.IntType(64), ir.VectorType(ir.IntType(32), 2 * vec.lanes)
+        both = builder.load(
+            at(builder, builder.add(args[0], builder.mul(args[1], ir.Constant(i64, 4))), halves), align=4
+        )
+        picks = ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), list(range(0, 2 * vec.lanes, 2)))
+        return builder.shuffle_vector(both, ir.Constant(halves, ir.Undefined), picks)
+
+    return vec(types.intp, types.intp), gen
+
+
+@intrinsic
+def sign_bits(_: Any, words: Any, bit: Any) -> tuple[Any, Codegen]:
+    """sign_bits(words, i): int32 lanes, +1 where bit i is 1, else -1."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = llvm_type(words)
+        one = builder.shl(ir.Constant(ir.IntType(32), 1), builder.trunc(args[1], ir.IntType(32)))
+        marked = builder.and_(args[0], splat_value(builder, words, one))
+        plus, minus = (ir.Constant(kind, [value] * words.lanes) for value in (1, -1))
+        return builder.select(builder.icmp_unsigned("!=", marked, ir.Constant(kind, None)), plus, minus)
+
+    return words(words, types.intp), gen
+
+
+@intrinsic
+def as_float(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """as_float(v): int32 lanes as float32."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.sitofp(args[0], llvm_type(F32.dtype))
+
+    return F32.dtype(value), gen
+
+
 @helper
-def unpack(put: Any, size: int, plus: Any, minus: Any, p: int, begin: int, end: int) -> None:
-    """Planes of +-1, zeros around. A unit is one channel of one image."""
+def gather_words(f: Any, x: int, first: int, to: int) -> None:
+    """The words at 16 positions of a plane from `first` on; in the slack, zeros."""
+    y, column = first // f.out_row, first % f.out_row
+    for i in range(LANES):
+        there = column < f.width and y < f.height
+        put_u64(to, i, mixed(get_u64(x + y * f.x_row + column * f.x_position, 0)) if there else np.uint64(0))
+        column += 1
+        if column == f.out_row:
+            y, column = y + 1, 0
+
+
+@helper
+def unpack(floats: bool, p: int, begin: int, end: int, part: int) -> None:
+    """Planes of +-1, zeros around. A unit is 64 channels of one image."""
     f = pairs_fields(p)
+    size = 4 if floats else 1
+    words, tile = (f.channels + WORD_SIGNS - 1) // WORD_SIGNS, f.scratch + part * f.scratch_part
     for unit in range(begin, end):
-        image, channel = unit // f.channels, unit % f.channels
-        bit = np.uint64(channel % WORD_SIGNS)
-        plane = f.out + (image * f.out_image + channel * f.out_plane) * size
-        x = f.x + image * f.x_image + f.x_top * f.x_row + f.x_left * f.x_position + channel // WORD_SIGNS * 8
-        clear_bytes(plane, f.out_plane * size)
-        for y in range(f.height):
-            for column in range(f.width):
-                word = mixed(get_u64(x + y * f.x_row + column * f.x_position, 0))
-                value = plus if (word >> bit) & np.uint64(1) else minus
-                put(plane, f.out_lead + y * f.out_row + column, value)
+        image, word = unit // words, unit % words
+        count = min(WORD_SIGNS, f.channels - word * WORD_SIGNS)
+        planes = f.out + (image * f.out_image + word * WORD_SIGNS * f.out_plane) * size
+        x = f.x + image * f.x_image + f.x_top * f.x_row + f.x_left * f.x_position + word * 8
+        clear_bytes(planes, count * f.out_plane * size)
+        for first in range(0, f.height * f.out_row, LANES):
+            gather_words(f, x, first, tile)
+            mask = load(I32, f.mask, first)
+            for half in range(2):
+                bits = half_of(tile, half)
+                for c in range(half * HALF, min(count, half * HALF + HALF)):
+                    signs, plane = sign_bits(bits, c - half * HALF), planes + c * f.out_plane * size
+                    if floats:
+                        store(plane, f.out_lead + first, keep(as_float(signs), mask))
+                    else:
+                        store_bytes(plane, f.out_lead + first, signs, mask)
 
 
 def b1_f32_unpack(p: int, begin: int, end: int, part: int) -> None:
     """Packed signs to float32 planes."""
-    unpack(put_f32, 4, np.float32(1.0), np.float32(-1.0), p, begin, end)
+    unpack(True, p, begin, end, part)
 
 
 def b1_s1_unpack(p: int, begin: int, end: int, part: int) -> None:
     """Packed signs to int8 planes."""
-    unpack(put_i8, 1, np.int8(1), np.int8(-1), p, begin, end)
+    unpack(False, p, begin, end, part)

@@ -164,3 +164,26 @@ def test_a_maximum_of_bits(size: tuple[int, int], kernel, stride, pads) -> None:
     )  # fmt: skip
     agree(graph, 2)
     assert "b1_b1_max_pool" in kernels(graph)
+
+
+@pytest.mark.parametrize("outputs", [26, 32, 64, 67, 130])
+@pytest.mark.parametrize("window", [
+    {}, {"stride": (2, 2)}, {"stride": (1, 3), "kernel": (2, 5), "pads": (0, 4, 1, 2)},
+    {"pads": (2, 2, 2, 2)}, {"dilation": (2, 1), "pads": (1, 2, 3, 0)},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("odd", [None, np.nan])
+def test_a_float_convolution_writes_signs(outputs: int, window: dict[str, object], odd: float | None) -> None:
+    rng = np.random.default_rng(2)
+    size = {**SAME, "activations": "float32", **window}
+    first = Conv(input="x", output="a", weight="w", scale="c", bias="d", low=-0.5, high=0.5, **size)
+    nodes = (first, Sign(input="a", output="s"), conv("s", "y", "u"))
+    tensors: dict[str, Array] = {
+        "w": rng.standard_normal((outputs, 3, *first.kernel)).astype(np.float32),
+        "c": rng.normal(0, 1, outputs).astype(np.float32), "d": rng.normal(0, 1, outputs).astype(np.float32),
+        "u": bits.pack(rng.standard_normal((3, outputs * 9))), "u.s": np.ones(3, np.float32),
+        "u.b": np.zeros(3, np.float32),
+    }  # fmt: skip
+    graph = Graph(topology=Topology(input="x", input_shape=(3, 9, 11), output="y", nodes=nodes), tensors=tensors)
+    check(graph)
+    agree(graph, 3, odd)
+    assert kernels(graph)[-2:] == ["f32_f32_b1_signs_multiply", SUMS]
