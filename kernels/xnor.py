@@ -37,6 +37,12 @@ BLOCK = 64
 BLOCK_VECTORS = BLOCK // LANES
 VECTORS = BLOCK_VECTORS if "avx512f" in features() else 1
 """Vectors of channels that are counted at a time, for two positions: their states stay in registers."""
+WIDE = "avx512vpopcntdq" in features()
+"""Whether the CPU counts bits by lanes of 32; else bytes are counted, and folded into lanes before they overflow."""
+MOST_PAIRS = 255 // 8
+"""Pairs whose carries bytes can count before `fold`."""
+PER_VECTOR = 2 if WIDE else 3
+"""Vectors of state: running ones, count of carries, and what was folded."""
 PAIR_BYTES = 2 * BLOCK_VECTORS * VECTOR_BYTES
 """Weights of one pair of words of a block."""
 
@@ -115,6 +121,15 @@ def _carry(builder: Any, ones: Any, u: Any, after: Any) -> Any:
     return builder.xor(ones, builder.and_(builder.xor(ones, u), builder.xor(u, after)))
 
 
+def _add_count(builder: Any, counts: Any, value: Any) -> Any:
+    """Counts plus the bits of `value`, in lanes or in bytes."""
+    if WIDE:
+        return builder.add(counts, _count(builder, value))
+    octets = ir.VectorType(ir.IntType(8), VECTOR_BYTES)
+    more = _count(builder, builder.bitcast(value, octets))
+    return builder.bitcast(builder.add(builder.bitcast(counts, octets), more), counts.type)
+
+
 def _count(builder: Any, value: Any) -> Any:
     kind = value.type
     name = f"llvm.ctpop.v{kind.count}i{kind.element.width}"
@@ -129,14 +144,14 @@ def no_differences(_: Any, places: Any) -> tuple[Any, Codegen]:
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return ir.Constant(context.get_value_type(sig.return_type), None)
 
-    return types.UniTuple(I32.dtype, 2 * places.count * VECTORS)(places), gen
+    return types.UniTuple(I32.dtype, PER_VECTOR * places.count * VECTORS)(places), gen
 
 
 @intrinsic
 def count_pair(_: Any, state: Any, places: Any, offset: Any, words: Any) -> tuple[Any, Codegen]:
     """count_pair(state, places, offset, words): the state with one pair of each place added.
 
-    state: for each place and vector of channels the running ones and the count of carries. places: tuple of addresses
+    state: for each place and vector of channels PER_VECTOR vectors. places: tuple of addresses
     of activations, the pair lies `offset` bytes further. words: address of the pair's weights.
     """
     vec = state.dtype
@@ -155,10 +170,10 @@ def count_pair(_: Any, state: Any, places: Any, offset: Any, words: Any) -> tupl
                 for half in (0, 1)
             )
             for p in range(places.count):
-                i = 2 * (p * VECTORS + v)
+                i = PER_VECTOR * (p * VECTORS + v)
                 u = builder.xor(inputs[p][0], first)
                 ones = builder.xor(builder.xor(now[i], mixed), inputs[p][1])
-                now[i + 1] = builder.add(now[i + 1], _count(builder, _carry(builder, now[i], u, ones)))
+                now[i + 1] = _add_count(builder, now[i + 1], _carry(builder, now[i], u, ones))
                 now[i] = ones
         return context.make_tuple(builder, sig.return_type, now)
 
@@ -166,9 +181,29 @@ def count_pair(_: Any, state: Any, places: Any, offset: Any, words: Any) -> tupl
 
 
 def _differences(builder: Any, state: Any, i: int) -> Any:
-    """How many bits differ, of vector i of a tile: 2 * carries + ones that are left."""
-    carries = builder.extract_value(state, 2 * i + 1)
-    return builder.add(builder.add(carries, carries), _count(builder, builder.extract_value(state, 2 * i)))
+    """How many bits differ, of vector i of a folded tile: 2 * carries + ones that are left."""
+    carries = builder.extract_value(state, PER_VECTOR * (i + 1) - 1)
+    return builder.add(builder.add(carries, carries), _count(builder, builder.extract_value(state, PER_VECTOR * i)))
+
+
+@intrinsic
+def fold(_: Any, state: Any) -> tuple[Any, Codegen]:
+    """fold(state): the state with the counts of bytes added to those of their lanes."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if WIDE:
+            return args[0]
+        now = [builder.extract_value(args[0], i) for i in range(state.count)]
+        kind = llvm_type(state.dtype)
+        for i in range(0, state.count, PER_VECTOR):
+            parts = now[i + 1]
+            for width, mask in ((8, 0x00FF00FF), (16, 0x0000FFFF)):
+                low, by = (ir.Constant(kind, [value] * kind.count) for value in (mask, width))
+                parts = builder.add(builder.and_(parts, low), builder.and_(builder.lshr(parts, by), low))
+            now[i + 1], now[i + 2] = ir.Constant(kind, None), builder.add(now[i + 2], parts)
+        return context.make_tuple(builder, sig.return_type, now)
+
+    return state(state), gen
 
 
 @intrinsic
@@ -245,19 +280,27 @@ def transpose(_: Any, target: Any, source: Any) -> tuple[Any, Codegen]:
 @helper
 def differences(f: Any, places: Any, words: int) -> Any:
     """The state of a tile after all pairs of all runs."""
-    state = no_differences(places)
+    state, room = no_differences(places), MOST_PAIRS
     for run in range(f.run_count):
-        offset = get_i64(f.runs, run)
-        end = offset + f.run_pairs * 8
-        while offset + 16 <= end:  # two at a time: the states change registers without being moved
-            state = count_pair(state, places, offset, words)
-            state = count_pair(state, places, offset + 8, words + PAIR_BYTES)
-            offset += 16
-            words += 2 * PAIR_BYTES
-        if offset < end:
-            state = count_pair(state, places, offset, words)
-            words += PAIR_BYTES
-    return state
+        offset, left = get_i64(f.runs, run), f.run_pairs
+        while left > 0:
+            pairs = left if WIDE else min(left, MOST_PAIRS)
+            left -= pairs
+            if not WIDE:
+                if pairs > room:
+                    state, room = fold(state), MOST_PAIRS
+                room -= pairs
+            end = offset + pairs * 8
+            while offset + 16 <= end:  # two at a time: the states change registers without being moved
+                state = count_pair(state, places, offset, words)
+                state = count_pair(state, places, offset + 8, words + PAIR_BYTES)
+                offset += 16
+                words += 2 * PAIR_BYTES
+            if offset < end:
+                state = count_pair(state, places, offset, words)
+                offset += 8
+                words += PAIR_BYTES
+    return fold(state)
 
 
 @helper
