@@ -99,6 +99,19 @@ def test_what_two_nodes_read_is_made_for_both() -> None:
     assert names.count("b1_f32_unpack") == 1
 
 
+@pytest.mark.parametrize("pooled", [False, True])
+def test_sums_that_others_read_too_are_made(pooled: bool) -> None:
+    middle = Pool(input="a", output="p", kind="max", kernel=(1, 1))
+    end = "p" if pooled else "a"
+    graph = graph_of(
+        (64, 4, 5), Sign(input="x", output="s"), conv("s", "a", "u"), *([middle] if pooled else []),
+        Sign(input=end, output="t"), conv("t", "c", "v"), Add(input="c", other=end, output="y"),
+        u=(64, 576), v=(64, 576),
+    )  # fmt: skip
+    agree(graph, 2)
+    assert kernels(graph).count(SUMS) == 2
+
+
 def test_an_output_of_signs_is_numbers() -> None:
     graph = graph_of(
         (40, 3, 3), Sign(input="x", output="s"), conv("s", "a", "u"), Sign(input="a", output="t"),
