@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bwn.kernels import bits
 from bwn.kernels.finish import LANES
+from bwn.kernels.vectors import VECTOR_BYTES
 from bwn.kernels.xnor import BLOCK, BLOCK_VECTORS
 
 DEEPEST = 2**24
@@ -53,7 +54,12 @@ def lay_out(signs: npt.NDArray[np.int8]) -> npt.NDArray[np.uint32]:
     low = (words & np.uint64(0xFFFFFFFF)).astype(np.uint32)
     mixed = (words >> np.uint64(32)).astype(np.uint32) ^ low
     both = np.stack([low, mixed], axis=-1).reshape(blocks, BLOCK_VECTORS, LANES, taps, pairs, 2)
-    return np.ascontiguousarray(both.transpose(0, 3, 4, 5, 1, 2))
+    made = both.transpose(0, 3, 4, 5, 1, 2)
+    room = np.empty(made.size + VECTOR_BYTES // 4, np.uint32)
+    start = -room.ctypes.data % VECTOR_BYTES // 4  # a vector that lies over two cache lines costs two loads
+    aligned = room[start : start + made.size].reshape(made.shape)
+    aligned[...] = made
+    return aligned
 
 
 def base(signs: npt.NDArray[np.int8], rows: npt.NDArray[np.bool_], columns: npt.NDArray[np.bool_]) -> Ints:
