@@ -56,6 +56,10 @@ class Bits(Buffer):
         """Size of the whole buffer."""
         return self.images * self.image
 
+    def offset_of(self, pads: tuple[int, int, int, int]) -> int:
+        """Bytes from the corner to the first position that a window with these pads reads."""
+        return (self.pads[0] - pads[0]) * self.line + (self.pads[1] - pads[1]) * self.position
+
     def unpack(self, memory: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The tensor as (N, C, H, W) float32, out of the plan's memory."""
         words = memory[self.offset : self.offset + self.bytes].view(np.uint64)

@@ -107,14 +107,15 @@ def same(lower: Lowering, node: Sign | Flatten, given: Bits) -> None:
 
 def pool(lower: Lowering, node: Pool, source: Bits) -> None:
     """Maximum of bits."""
+    source.want_pads(node.pads)
     out, index = bits_buffer(lower, node.output), lower.node
 
     def make() -> Step:
         units = out.images * out.height * out.words
         block = moving(
-            registry.MAX_B1, out, **read(lower, source), in_height=source.height, in_width=source.width,
-            kernel_y=node.kernel[0], kernel_x=node.kernel[1], stride_y=node.stride[0], stride_x=node.stride[1],
-            pad_y=node.pads[0], pad_x=node.pads[1], **written(lower, out),
+            registry.MAX_B1, out, x=lower.address(source) + source.offset_of(node.pads), x_image=source.image,
+            x_row=node.stride[0] * source.line, x_position=node.stride[1] * source.position, tap_row=source.line,
+            tap_position=source.position, kernel_y=node.kernel[0], kernel_x=node.kernel[1], **written(lower, out),
         )  # fmt: skip
         return Step(registry.MAX_B1, block, units, lower.parts(units, units * out.width * prod(node.kernel)), index)
 

@@ -59,11 +59,6 @@ class Window:
             return [y * dy * source.line for y in range(height)], width * pairs
         return [y * dy * source.line + x * dx * source.position for y in range(height) for x in range(width)], pairs
 
-    def start(self, source: Bits) -> int:
-        """Bytes from the corner of `source` to what tap (0, 0) of output (0, 0) reads."""
-        top, left = (source.pads[axis] - self.pads[axis] for axis in (0, 1))
-        return top * source.line + left * source.position
-
 
 def product(lower: Lowering, node: Conv | Dense, source: Bits) -> None:
     """Make the output and the task of a product that reads bits."""
@@ -94,8 +89,8 @@ def inputs(lower: Lowering, node: Conv | Dense, source: Bits, window: Window) ->
     """Fields that say where activations lie."""
     runs, pairs = window.runs(source)
     return {
-        "x": lower.address(source) + window.start(source), "x_image": window.steps[0], "x_row": window.steps[1],
-        "x_position": window.steps[2], "x_group": source.position // window.groups,
+        "x": lower.address(source) + source.offset_of(window.pads), "x_image": window.steps[0],
+        "x_row": window.steps[1], "x_position": window.steps[2], "x_group": source.position // window.groups,
         "runs": lower.constant(("runs", lower.node, node.output), lambda: np.array(runs, np.int64)),
         "run_count": len(runs), "run_pairs": pairs, "images": window.images, "groups": window.groups,
     }  # fmt: skip

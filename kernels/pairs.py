@@ -46,16 +46,13 @@ class PairsFields(NamedTuple):
     images: int
     channels: int
     height: int
-    """Positions of the output, rows and columns; the input's, where a window goes over it, are in_height, in_width."""
+    """Positions of the output, or of both; likewise width."""
     width: int
-    in_height: int
-    in_width: int
     kernel_y: int
     kernel_x: int
-    stride_y: int
-    stride_x: int
-    pad_y: int
-    pad_x: int
+    tap_row: int
+    """From one position of a window to the next row's; likewise tap_position."""
+    tap_position: int
     mask: int
     """As in ProductFields, of planes that are written."""
     scratch: int
@@ -121,23 +118,23 @@ def f32_b1_sign(p: int, begin: int, end: int, part: int) -> None:
 
 
 def b1_b1_max_pool(p: int, begin: int, end: int, part: int) -> None:
-    """Maximum of packed signs over windows. A unit is one row of the output of one image, 64 channels."""
+    """Maximum of packed signs over windows; the zeros around an image win none. A unit is one row of the output of one
+    image, 64 channels. x: what the first window reads first; x_row, x_position: from one window to the next."""
     f = pairs_fields(p)
     for unit in range(begin, end):
         y, image, word = unit % f.height, unit // f.height % f.images, unit // (f.height * f.images)
-        x = f.x + image * f.x_image + word * 8
+        x = f.x + image * f.x_image + y * f.x_row + word * 8
         corner = f.out + image * f.out_image + word * 8
         out = corner + (f.top + y) * f.out_row + f.left * f.out_position
-        y0 = y * f.stride_y - f.pad_y
-        y0, y1 = max(y0, 0), min(y0 + f.kernel_y, f.in_height)
+        for tap in range(f.kernel_y * f.kernel_x):
+            here = x + tap // f.kernel_x * f.tap_row + tap % f.kernel_x * f.tap_position
+            for column in range(f.width):
+                top = mixed(get_u64(here + column * f.x_position, 0))
+                if tap > 0:
+                    top |= get_u64(out + column * f.out_position, 0)
+                put_u64(out + column * f.out_position, 0, top)
         for column in range(f.width):
-            x0 = column * f.stride_x - f.pad_x
-            x0, x1 = max(x0, 0), min(x0 + f.kernel_x, f.in_width)
-            top = np.uint64(0)
-            for i in range(y0 + f.x_top, y1 + f.x_top):
-                for j in range(x0 + f.x_left, x1 + f.x_left):
-                    top |= mixed(get_u64(x + i * f.x_row + j * f.x_position, 0))
-            put_u64(out + column * f.out_position, 0, mixed(top))
+            put_u64(out + column * f.out_position, 0, mixed(get_u64(out + column * f.out_position, 0)))
         clear_around(f, corner, y)
 
 
