@@ -91,7 +91,7 @@ def inputs(lower: Lowering, node: Conv | Dense, source: Bits, window: Window) ->
     return {
         "x": lower.address(source) + source.offset_of(window.pads), "x_image": window.steps[0],
         "x_row": window.steps[1], "x_position": window.steps[2], "x_group": source.position // window.groups,
-        "runs": lower.constant(("runs", lower.node, node.output), lambda: np.array(runs, np.int64)),
+        "runs": lower.constant(("runs", node.output), lambda: np.array(runs, np.int64)),
         "run_count": len(runs), "run_pairs": pairs, "images": window.images, "groups": window.groups,
     }  # fmt: skip
 
