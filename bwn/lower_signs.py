@@ -13,7 +13,7 @@ from bwn.check import signs_of
 from bwn.graph import AnyNode, Array, Conv, Dense, Flatten, Graph, Pool, Shape, Sign
 from bwn.kernels import bits, pairs, registry, xnor_tables
 from bwn.kernels.registry import Kernel
-from bwn.kernels.xnor import BLOCK
+from bwn.kernels.xnor_tile import BLOCK
 from bwn.lowering import Ends, Lowering, Step, strides_of
 from bwn.memory import Buffer, Type
 from bwn.shapes import depth, shapes

@@ -16,6 +16,7 @@ from bwn.bits_buffer import Bits
 from bwn.graph import Array, Conv, Dense, Graph, Pads, Pair
 from bwn.kernels import bits, registry, xnor, xnor_tables
 from bwn.kernels.xnor_tables import Axis
+from bwn.kernels.xnor_tile import BLOCK
 from bwn.lower_signs import bits_buffer, end_of_chain, written
 from bwn.lowering import Lowering, Step
 from bwn.memory import LANES, Buffer
@@ -76,7 +77,7 @@ def product(lower: Lowering, node: Conv | Dense, source: Bits) -> None:
 
     def make() -> Step:
         chunks = out.height if compares else -(-out.positions // LANES)
-        units = chunks * window.images * -(-out.channels // xnor.BLOCK)
+        units = chunks * window.images * -(-out.channels // BLOCK)
         parts = lower.threads if lower.worth_splitting(macs / SPEED) else 1
         block = kernel.block(**inputs(lower, node, source, window), **tables(lower, node, source, out, window),
                              **outputs(lower, node, out))  # fmt: skip
@@ -118,7 +119,7 @@ def tables(lower: Lowering, node: Conv | Dense, source: Bits, out: Buffer, windo
         return lower.constant((name, node.output), lambda: array)
 
     return {
-        "words": kept("pairs", xnor_tables.lay_out(signs)), "blocks": -(-out.channels // window.groups // xnor.BLOCK),
+        "words": kept("pairs", xnor_tables.lay_out(signs)), "blocks": -(-out.channels // window.groups // BLOCK),
         "limits": kept("limits", limits), "limits_row": limits.shape[1] * limits.itemsize,
         "class_y": kept("class_y", class_y * len(columns)), "class_x": kept("class_x", class_x),
         "flips": kept("flips", bits.pack(np.where(flips, 1, -1)[None])),

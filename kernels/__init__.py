@@ -8,7 +8,8 @@ table lookup.
 - `registry.py`: the one list, and `select`.
 - `reference.py`: the plain truth of every operation; `bits.py`: the bit rule.
 - `lookup.py`, `single.py`, `multiply.py`: products of planes; `finish.py`: how each ends.
-- `xnor.py`, `xnor_tables.py`, `multiply_signs.py`: products with packed signs; `pairs.py`: what else moves them.
+- `xnor.py`, `xnor_tile.py`, `xnor_tables.py`, `multiply_signs.py`: products with packed signs; `pairs.py`: what else moves
+  those.
 - `maps.py`, `pooling.py`, `layout.py`: everything else.
 - `vectors.py`, `signs.py`, `memory.py`: vectors, packed signs, scalars and parameter blocks for Numba; `compiler.py`:
   compiling and its cache; `cpu.py`: what this CPU offers.

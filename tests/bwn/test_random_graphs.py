@@ -28,7 +28,7 @@ from bwn.graph import (
     Softmax,
     Topology,
 )
-from bwn.kernels import bits, registry, xnor
+from bwn.kernels import bits, registry, xnor_tile
 from bwn.kernels.registry import Product as ProductKernel
 from bwn.lowering import Lowering
 from bwn.plan import Plan, make_plan
@@ -199,7 +199,7 @@ def reads_in_bounds(plan: Plan) -> None:
             last += (f.groups - 1) * f.x_group + int(runs.max()) + f.run_pairs * 8
             arena = plan.memory.ctypes.data
             assert arena <= f.x <= f.x + last <= arena + plan.memory.nbytes
-            assert inside(f.words, f.groups * f.blocks * f.run_count * f.run_pairs * xnor.PAIR_BYTES)
+            assert inside(f.words, f.groups * f.blocks * f.run_count * f.run_pairs * xnor_tile.PAIR_BYTES)
             assert inside(f.flips, f.groups * f.blocks * 8)
 
 
