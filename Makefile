@@ -42,8 +42,10 @@ dist: $(READY) ## wheel and sdist in dist/, and a test of the wheel outside the 
 arm: $(READY) ## answers and instruction counts on emulated ARM cores (Debian; 6 to 10 minutes)
 	@PYTHON=$(BIN)/python tests/arm/check.sh
 
-bench: $(READY) ## the built-in networks, beside ONNX Runtime
-	@$(BIN)/bwn bench --layers
+bench: $(READY) ## the built-in networks beside ONNX Runtime, OpenVINO, ncnn, LiteRT; under 10 minutes
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(BIN)/python benchmarks/networks.py -o bench.json
+	@$(BIN)/python benchmarks/render.py bench.json
 
 mnist: $(READY) ## full MNIST, end to end: make mnist DATA=<folder of the IDX files>
 	@mkdir -p $(OUT)

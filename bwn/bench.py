@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -70,7 +69,7 @@ def machine(threads: int) -> dict[str, Any]:
     """What the figures were taken on: CPU, system, versions, threads."""
     names = ("bwn", "numpy", "numba", "llvmlite", "onnxruntime")
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu.model(),
         "llvm_cpu": cpu.name(),
         "features": [name for name in NOTABLE if name in cpu.features()],
         "cores": available_threads(),
@@ -86,16 +85,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def onnxruntime_installed() -> bool:

@@ -7,9 +7,9 @@ from math import prod
 from bwn import lower_signs
 from bwn.bits_buffer import Bits
 from bwn.graph import Add, Affine, AnyNode, Clamp, Conv, Dense, Flatten, Pool, Shape, Sign, Softmax
-from bwn.kernels import registry
+from bwn.kernels import layout, registry
 from bwn.lower_products import lower_product
-from bwn.lowering import Lowering, Step, strides_of
+from bwn.lowering import Lowering, Step, slowly, strides_of
 from bwn.memory import RowClass
 
 
@@ -119,6 +119,7 @@ def pool(lower: Lowering, node: Pool) -> None:
             window=prod(node.kernel) if node.count_pads else 0,
         )  # fmt: skip
         work = units * out.height * out.width * prod(node.kernel)
-        return Step(kernel, block, units, lower.parts(units, work), index)
+        why = slowly(work) if node.stride[1] > 2 or out.width < layout.NARROW else ""
+        return Step(kernel, block, units, lower.parts(units, work), index, why)
 
     lower.task((source, out), make)

@@ -11,21 +11,17 @@ from math import prod
 
 import numpy as np
 
-from bwn import lower_signs, lower_xnor
+from bwn import lower_float_signs, lower_signs, lower_xnor
 from bwn.bits_buffer import Bits
 from bwn.errors import GraphError
-from bwn.graph import Activations, Array, Conv, Dense, Graph, Sign
-from bwn.kernels import multiply_signs as kernels
+from bwn.graph import Array, Conv, Dense
 from bwn.kernels import registry
-from bwn.kernels.registry import Element, Product
+from bwn.kernels.registry import Permute, Product, Sums
+from bwn.lower_job import Job
+from bwn.lower_permute import permute_block, permute_scratch
 from bwn.lowering import Ends, Lowering, Step, strides_of
-from bwn.memory import LANES, Buffer, RowClass, round_up
-from bwn.shapes import depth, where
-
-ELEMENTS: dict[Activations, Element] = {"float32": "f32", "int8": "i8", "binary": "s1"}
-SPEED = 60_000
-"""Multiply-accumulates a microsecond of a float convolution on one thread, roughly."""
-"""The type that a node's activations are read in, as kernels name it."""
+from bwn.memory import Buffer, round_up
+from bwn.shapes import where
 
 
 def lower_product(lower: Lowering, node: Conv | Dense) -> None:
@@ -42,11 +38,14 @@ def lower_product(lower: Lowering, node: Conv | Dense) -> None:
         source = phases(lower, node, source)
     elif isinstance(node, Conv):
         source.want_pads(node.pads)
-    if isinstance(node, Conv) and compares(lower, node):
-        multiply_signs(lower, node, source)
-        return
+    way = None
+    if isinstance(node, Conv) and lower_float_signs.becomes_signs(lower, node):
+        if lower.fuse:
+            lower_float_signs.product(lower, node, source, offsets)
+            return
+        way = "multiply"
     out = lower.output(node, "f32", like=source)
-    multiply(lower, node, source, out, steps)
+    multiply(Job(lower, node, source, out, steps, lower.node), way)
 
 
 def prepared(lower: Lowering, node: Conv | Dense) -> Buffer:
@@ -134,14 +133,6 @@ def offsets(node: Conv | Dense, source: Buffer, channels: int, packed: bool) -> 
     return both.astype(np.int64).ravel()
 
 
-def choose(graph: Graph, node: Conv | Dense, count: int, positions: int) -> tuple[Product, str]:
-    """The kernel that sums `count` products at each of `positions`, and why."""
-    selected = registry.select(ELEMENTS[node.activations], "b1" if graph.packed(node) else "f32", count, positions)
-    if selected is None:
-        raise GraphError(f"{where(node)}: sums {count} products, too many for {node.activations} activations")
-    return selected
-
-
 def splits(kernel: Product, units: int, outputs: int, threads: int) -> int:
     """How many times to divide the output channels so that the threads get even shares of few blocks."""
     if kernel.lanes == 0 or units >= 8 * threads or units % threads == 0 or outputs % threads:
@@ -149,78 +140,65 @@ def splits(kernel: Product, units: int, outputs: int, threads: int) -> int:
     return threads
 
 
-def multiply(lower: Lowering, node: Conv | Dense, source: Buffer, out: Buffer, steps: int) -> None:
-    """The product step itself."""
-    index, graph = lower.node, lower.graph
-    weight = graph.tensors[node.weight]
-    groups = node.groups if isinstance(node, Conv) else 1
-    count = depth(node, lower.shapes[node.input])
-    channels = lower.shapes[node.input][0] // groups
-    outputs = out.channels // groups
-    valid = out.height * out.width
-    kernel, why = choose(graph, node, count, valid)
-    macs = out.images * valid * out.channels * count
-    parts = lower.threads if lower.worth_splitting(macs / kernel.speed) else 1
-    lower.scratch = max(lower.scratch, round_up(kernel.scratch(outputs, count), 64))
+def multiply(job: Job, way: str | None = None) -> None:
+    """The product step itself. way: the kernel that it must be, so that a plan that fuses nothing sums in the order of
+    one that does."""
+    lower = job.lower
+    rows = registry.fitting(*job.reads, job.depth)
+    if not rows:
+        name = job.node.activations
+        raise GraphError(f"{where(job.node)}: sums {job.depth} products, too many for {name} activations")
+
+    def scratch() -> int:
+        return max(scratch_of(job, row) for row in rows)
 
     def make() -> Step:
-        blocks = -(-out.positions // kernel.lanes) if kernel.lanes else 0
-        share = splits(kernel, blocks * groups * out.images, outputs, parts) if groups == 1 else 1
-        units = blocks * groups * share * out.images if kernel.lanes else out.channels
-        words = lower.constant(node.weight, lambda: weight.reshape(len(weight), -1))
-        block = kernel.block(
-            x=lower.start(source), x_image=source.image,
-            x_group=channels * source.plane if share == 1 else 0,
-            words=words, row_words=prod(weight.shape[1:]), depth=count,
-            offsets=lower.constant(("offsets", index), lambda: offsets(node, source, channels, graph.packed(node))),
-            images=out.images, groups=groups * share, outputs=outputs // share, positions=out.positions,
-            out=lower.address(out), out_image=out.image, out_plane=out.plane, out_lead=out.lead, mask=lower.mask(out),
-            scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
-            bounds=lower.bounds(node.low, node.high), steps=steps or lower.vector(None, out.images, 1.0),
-            steps_per_lane=int(out.vectors) if steps else 0,
-            scratch=lower.scratch_address, scratch_part=lower.scratch,
-        )  # fmt: skip
-        return Step(kernel, block, units, max(1, min(parts, units)), index, why)
+        kernel, microseconds, why = registry.select(*job.reads, job.work, lower.table)
+        for row in rows:
+            if row.way == way:
+                kernel, why = row, "the order of sums that signs are written from"
+                microseconds = row.microseconds(job.work, lower.table.costs[row.name])
+        threads = lower.threads if lower.worth_splitting(microseconds) else 1
+        block, units = block_of(job, kernel, threads)
+        parts = max(1, min(threads, units))
+        return Step(kernel, block, units, parts, job.index, why, work=job.work, microseconds=microseconds)
 
-    lower.task((source, out), make)
+    lower.needs.append(scratch)  # which row is chosen is known when the rows' slack is: room for any
+    lower.task((job.source, job.out), make)
 
 
-def compares(lower: Lowering, node: Conv) -> bool:
-    """Whether a float convolution is read as signs alone, and would be summed in the order that `multiply_signs` has.
-
-    No maximum may stand between as with integer sums: these can be NaN, which a maximum keeps and a sign does not.
-    """
-    readers = [reader for reader in lower.graph.nodes if node.output in reader.inputs]
-    if not lower.fuse or lower.graph.packed(node) or node.groups > 1 or node.output == lower.graph.topology.output:
-        return False
-    positions = prod(lower.shapes[node.output][1:])
-    kernel, _ = choose(lower.graph, node, depth(node, lower.shapes[node.input]), positions)
-    signs = len(readers) == 1 and isinstance(readers[0], Sign) and readers[0].output in lower.wanted
-    return signs and kernel.name == "f32_f32_f32_planes_multiply"
+def scratch_of(job: Job, kernel: Sums) -> int:
+    """Bytes of scratch that a part needs."""
+    if isinstance(kernel, Permute):
+        return permute_scratch(job, kernel)
+    assert isinstance(kernel, Product)
+    return kernel.scratch(job.outputs, job.depth)
 
 
-def multiply_signs(lower: Lowering, node: Conv, source: Buffer) -> None:
-    """A float convolution straight to bits."""
-    out, index, kernel = lower_signs.bits_buffer(lower, node.output), lower.node, registry.FLOAT_SIGNS
-    channels, weight = lower.shapes[node.input][0], lower.graph.tensors[node.weight]
-    count = depth(node, lower.shapes[node.input])
-    RowClass.join(source, out)  # outputs are counted in the rows of the planes that are read
-    lower.scratch = max(lower.scratch, kernels.scratch_bytes())
+def block_of(job: Job, kernel: Sums, threads: int) -> tuple[Array, int]:
+    """Parameter block and units of work."""
+    if isinstance(kernel, Permute):
+        return permute_block(job, kernel, threads)
+    assert isinstance(kernel, Product)
+    return product_block(job, kernel, threads)
 
-    def make() -> Step:
-        positions = (out.height - 1) * source.row + out.width
-        units = -(-positions // (kernels.VECTORS * LANES)) * out.images
-        macs = out.images * out.height * out.width * out.channels * count
-        block = kernel.block(
-            x=lower.start(source), x_image=source.image, depth=count, positions=positions, plane_row=source.row,
-            words=lower.constant(node.weight, lambda: weight.reshape(len(weight), -1)), row_words=count,
-            offsets=lower.constant(("offsets", index), lambda: offsets(node, source, channels, False)),
-            images=out.images, outputs=out.channels, height=out.height, width=out.width,
-            scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
-            bounds=lower.bounds(node.low, node.high), **lower_signs.written(lower, out),
-            scratch=lower.scratch_address, scratch_part=lower.scratch,
-        )  # fmt: skip
-        parts = lower.threads if lower.worth_splitting(macs / SPEED) else 1
-        return Step(kernel, block, units, max(1, min(parts, units)), index, "float sums, written as signs")
 
-    lower.task((source, out), make)
+def product_block(job: Job, kernel: Product, threads: int) -> tuple[Array, int]:
+    """Parameter block and units of work of a product over offsets."""
+    lower, node, source, out = job.lower, job.node, job.source, job.out
+    weight = lower.graph.tensors[node.weight]
+    packed = lower.graph.packed(node)
+    blocks = -(-out.positions // kernel.lanes) if kernel.lanes else 0
+    share = splits(kernel, blocks * job.groups * out.images, job.outputs, threads) if job.groups == 1 else 1
+    block = kernel.block(
+        x_group=job.channels * source.plane if share == 1 else 0,
+        words=lower.constant(
+            (kernel.prepare, node.weight), lambda: kernel.prepare(weight.reshape(len(weight), -1))
+        ),
+        row_words=prod(weight.shape[1:]), depth=job.depth,
+        offsets=lower.constant(("offsets", job.index), lambda: offsets(node, source, job.channels, packed)),
+        groups=job.groups * share, outputs=job.outputs // share, positions=out.positions,
+        scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
+        **job.fields(),
+    )  # fmt: skip
+    return block, blocks * job.groups * share * out.images if kernel.lanes else out.channels

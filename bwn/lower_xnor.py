@@ -17,6 +17,7 @@ from bwn.graph import Array, Conv, Dense, Graph, Pads, Pair
 from bwn.kernels import bits, registry, xnor, xnor_tables
 from bwn.kernels.xnor_tables import Axis
 from bwn.kernels.xnor_tile import BLOCK
+from bwn.lower_job import Job
 from bwn.lower_signs import bits_buffer, end_of_chain, written
 from bwn.lowering import Lowering, Step
 from bwn.memory import LANES, Buffer
@@ -70,6 +71,7 @@ def product(lower: Lowering, node: Conv | Dense, source: Bits) -> None:
     compares = end is not None and (end in lower.wanted or isinstance(node, Dense))
     out: Buffer = bits_buffer(lower, node.output) if compares else lower.output(node, "f32")
     index, window = lower.node, Window.of(node, source)
+    job = Job(lower, node, source, out, 0, index)
     kernel = registry.XNOR_SIGNS if compares else registry.XNOR_PLANES
     macs = out.images * out.height * out.width * out.channels * depth(node, lower.shapes[node.input])
     lower.scratch = max(lower.scratch, xnor.scratch_bytes())
@@ -81,7 +83,7 @@ def product(lower: Lowering, node: Conv | Dense, source: Bits) -> None:
         parts = lower.threads if lower.worth_splitting(macs / SPEED) else 1
         block = kernel.block(**inputs(lower, node, source, window), **tables(lower, node, source, out, window),
                              **outputs(lower, node, out))  # fmt: skip
-        return Step(kernel, block, units, max(1, min(parts, units)), index, what)
+        return Step(kernel, block, units, max(1, min(parts, units)), index, what, work=job.work)
 
     lower.task((source, out), make)
 

@@ -14,18 +14,23 @@ from math import prod
 import numpy as np
 
 from bwn.graph import AnyNode, Array, Graph, Shape
-from bwn.kernels import registry
-from bwn.kernels.registry import Kernel
+from bwn.kernels import layout, registry
+from bwn.kernels.costs import Table, Work
+from bwn.kernels.registry import Kernel, Sums
 from bwn.memory import Buffer, RowClass, Type, round_up
 from bwn.shapes import shapes
 
 Ends = tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]]
 """Address and strides in elements of a copy's source, and of its target."""
 INFINITY = float("inf")
-WORTH_SPLITTING = 100
-"""Microseconds of work from which handing a part to another thread, some 30 of them, pays."""
+WORTH_SPLITTING = 8
+"""Microseconds of work from which sharing it with another thread pays; see docs/decisions/2026-11-23-threads.md."""
 SPEED = 2000
 """Elements a microsecond that an elementwise step or a copy does on one thread, roughly."""
+WORTH_SAYING = 4096
+"""Elements from which a step that goes one by one is said to be slow: some microseconds."""
+FINEST = 32
+"""A thread takes no less than an even share of a split step, divided by this."""
 CLEAR_CHUNK = 1 << 16
 
 
@@ -34,8 +39,9 @@ class Step:
     """One call of a kernel.
 
     block: its fields. units: work items. parts: among how many threads they are split. node: index of the node; -1
-    for moving the input, one past the last for the output. why: the reason for the kernel. external: the field that
-    holds the caller's array.
+    for moving the input, one past the last for the output. why: the reason for the kernel, or what makes it slow.
+    external: the field that holds the caller's array. work, microseconds: of a product, and its predicted time on one
+    thread.
     """
 
     kernel: Kernel
@@ -45,6 +51,22 @@ class Step:
     node: int
     why: str = ""
     external: str | None = None
+    work: Work | None = None
+    microseconds: float | None = None
+
+    @property
+    def least(self) -> int:
+        """Fewest units that a thread takes at a time; all where the step is not split."""
+        if self.parts == 1:
+            return self.units
+        if isinstance(self.kernel, Sums) and self.kernel.lanes == 0:  # each call gathers the inputs first
+            return round_up(-(-self.units // self.parts), 16)
+        return max(1, self.units // (FINEST * self.parts))
+
+
+def slowly(work: int) -> str:
+    """Why a step of `work` elements, which has no vector form, is slow; nothing where that takes no time."""
+    return "slow: no vector form, one element at a time" if work >= WORTH_SAYING else ""
 
 
 class Lowering:
@@ -55,8 +77,8 @@ class Lowering:
     another tensor, which; unpacked: planes that were made of bits.
     """
 
-    def __init__(self, graph: Graph, batch: int, threads: int, *, fuse: bool = True) -> None:
-        self.graph, self.batch, self.threads, self.fuse = graph, batch, threads, fuse
+    def __init__(self, graph: Graph, batch: int, threads: int, table: Table, *, fuse: bool = True) -> None:
+        self.graph, self.batch, self.threads, self.table, self.fuse = graph, batch, threads, table, fuse
         self.shapes = shapes(graph)
         self.tensors: dict[str, Buffer] = {}
         self.floats: dict[str, Buffer] = {}
@@ -67,6 +89,7 @@ class Lowering:
         self.tasks: list[Callable[[], Step]] = []
         self.constants: dict[object, Array] = {}
         self.scratch = 0
+        self.needs: list[Callable[[], int]] = []
         self.base = 0
         self.scratch_address = 0
         self.node = -1
@@ -201,7 +224,8 @@ class Lowering:
                 out=out, out0=ours[0], out1=ours[1], out2=ours[2], out3=ours[3],
                 n1=lengths[1], n2=lengths[2], n3=lengths[3],
             )  # fmt: skip
-            return Step(kernel, block, units, self.parts(units, work), node, external=external)
+            why = slowly(work) if theirs[3] > 2 or ours[3] != 1 or lengths[3] < layout.NARROW else ""
+            return Step(kernel, block, units, self.parts(units, work), node, why, external)
 
         self.task(buffers, make)
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from bwn.errors import BwnError
 from bwn.execute import Runner
+from bwn.explain import layer_plans
 from bwn.format import read
 from bwn.graph import Packed, Shape
 from bwn.plan import make_plan
@@ -29,8 +30,8 @@ KEPT_PLANS = 4
 class LayerTime(NamedTuple):
     """Time of one layer.
 
-    name: tensor that the layer makes; `input`, `output` for moving the caller's arrays. kernel: kernels run, the main
-    one last. why: reason for the kernel. seconds: of one run of the batch. macs: multiply-accumulates of the batch.
+    name, kernel, why, microseconds: as `bwn.explain.LayerPlan` tells them. seconds: of one run of the batch.
+    macs: multiply-accumulates of the batch.
     """
 
     name: str
@@ -38,6 +39,7 @@ class LayerTime(NamedTuple):
     why: str
     seconds: float
     macs: int
+    microseconds: float | None
 
 
 def available_threads() -> int:
@@ -95,17 +97,19 @@ class Model:
         with self._lock:
             runner = self._runner(len(batch))
             times = np.median([runner.times(batch) for _ in range(repeats)], axis=0)
-        plan, nodes = runner.plan, self.packed.graph.nodes
-        layers: list[LayerTime] = []
-        for index, node in enumerate(["input", *nodes, "output"], -1):
-            steps = [(s, t) for s, t in zip(plan.steps, times, strict=True) if s.node == index]
-            if steps:
-                name = node if isinstance(node, str) else node.output
-                macs = 0 if isinstance(node, str) else multiplications(node, plan.shapes)
-                kernels = dict.fromkeys(step.kernel.name for step, _ in steps)
-                seconds = float(sum(t for _, t in steps))
-                layers.append(LayerTime(name, " ".join(kernels), steps[-1][0].why, seconds, macs * len(batch)))
-        return layers
+        plan, nodes = runner.plan, runner.plan.graph.nodes
+        macs = [multiplications(node, plan.shapes) * len(batch) for node in nodes]
+        return [
+            LayerTime(
+                name=row.name,
+                kernel=" ".join(row.kernels),
+                why=row.why,
+                seconds=float(times[row.steps].sum()),
+                macs=macs[row.node] if 0 <= row.node < len(nodes) else 0,
+                microseconds=row.microseconds,
+            )
+            for row in layer_plans(plan)
+        ]
 
     def _checked(self, x: npt.ArrayLike) -> Floats:
         batch = np.ascontiguousarray(x, np.float32)

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from bwn.bits_buffer import Bits
 from bwn.graph import Array, Graph, Shape
+from bwn.kernels import costs
 from bwn.lower import lower_graph
 from bwn.lowering import Lowering, Step, strides_of
-from bwn.memory import Buffer, arena, place
+from bwn.memory import LINE, Buffer, arena, place, round_up
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Plan:
 
     graph, batch, threads: what it was made for. memory: the arena. keep: everything else the blocks hold addresses of.
     tensors: the buffer of each activation tensor (its content is its own only until the buffer's last step, unless
-    the plan was made to keep all).
+    the plan was made to keep all). buffers: these and what stands between them. table: the costs it was made by.
     """
 
     graph: Graph
@@ -35,6 +36,8 @@ class Plan:
     keep: tuple[Array, ...]
     tensors: dict[str, Buffer]
     shapes: dict[str, Shape]
+    buffers: tuple[Buffer, ...]
+    table: costs.Table
 
     @property
     def bytes(self) -> int:
@@ -62,19 +65,24 @@ class Plan:
         return planes.reshape(self.batch, *self.shapes[name])
 
 
-def make_plan(graph: Graph, batch: int, threads: int, *, keep_all: bool = False) -> Plan:
+def make_plan(
+    graph: Graph, batch: int, threads: int, *, keep_all: bool = False, table: costs.Table | None = None
+) -> Plan:
     """Plan a graph that `bwn.check` has passed.
 
     batch: examples a run. keep_all: no two buffers share memory and every node makes its tensor, so that all can
-    be read after a run.
+    be read after a run. table: costs to choose by, default those in force on this machine.
     """
-    lower = Lowering(graph, batch, threads, fuse=not keep_all)
+    lower = Lowering(graph, batch, threads, table or costs.table(), fuse=not keep_all)
     lower_graph(lower)
     # In the slack of the last row, where no output is, a window reads up to a row past the plane.
     widest = max(buffer.row * buffer.itemsize for buffer in lower.buffers)
     memory = arena(place(lower.buffers, reuse=not keep_all), widest)
+    lower.scratch = round_up(max([lower.scratch, *(need() for need in lower.needs)]), LINE)
     scratch = arena(lower.scratch * threads)
     lower.base, lower.scratch_address = memory.ctypes.data, scratch.ctypes.data
     steps = tuple(task() for task in lower.tasks)
     keep = (scratch, *lower.constants.values())
-    return Plan(graph, batch, threads, steps, memory, keep, lower.tensors, lower.shapes)
+    return Plan(
+        graph, batch, threads, steps, memory, keep, lower.tensors, lower.shapes, tuple(lower.buffers), lower.table
+    )

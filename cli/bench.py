@@ -32,7 +32,7 @@ BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2])
     help="A built-in network, with seeded random weights; may be given again.  [default: mlp, vgg, resnet18]",
 )
 @click.option("--batch", type=click.IntRange(2, 4096), default=16, show_default=True, help="Batch for throughput.")
-@click.option("--layers", is_flag=True, help="Also the time and kernel of every layer, at batch 1.")
+@click.option("--layers", is_flag=True, help="Also time, kernel and its reason, layer by layer, at batch 1.")
 @click.option("--seconds", type=Number(0.01), default=1.0, show_default=True, help="Time for each figure.")
 @click.option("--compare/--no-compare", default=None, help="Beside ONNX Runtime.  [default: if it is installed]")
 @threads_option
@@ -150,12 +150,15 @@ def agreement(comparison: Any) -> str:
 
 
 def layer_table(layers: list[dict[str, Any]]) -> str:
-    """Time of every layer."""
+    """Time of every layer; what was predicted is for one thread."""
+    from bwn.kernels import costs
+
     whole = sum(layer["seconds"] for layer in layers)
     rows = [
         (
             layer["name"],
             f"{layer['seconds'] * 1e3:.3f}",
+            None if layer["microseconds"] is None else f"{layer['microseconds'] / 1e3:.3f}",
             f"{layer['seconds'] / whole:.1%}",
             f"{layer['macs'] / layer['seconds'] / 1e9:.1f}" if layer["macs"] else None,
             layer["kernel"],
@@ -163,4 +166,5 @@ def layer_table(layers: list[dict[str, Any]]) -> str:
         )
         for layer in layers
     ]
-    return table(("layer", "ms", "share", "GMAC/s", "kernel", "because"), rows, "<>>><<")
+    titles = ("layer", "ms", "predicted", "share", "GMAC/s", "kernel", "because")
+    return f"{table(titles, rows, '<>>>><<')}\ncosts: {costs.table().line}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn.cli.common import FilePath, byte_size, json_option, json_text, table, verbose_option
+from bwn.cli.common import FilePath, byte_size, json_option, json_text, table, threads_option, verbose_option
 
 if TYPE_CHECKING:
     from bwn.graph import Packed
@@ -18,12 +18,18 @@ SHOWN_CLASSES = 20
 
 @click.command(short_help="Show what a .bwn file holds.")
 @click.argument("model", type=FilePath())
+@click.option("--plan", is_flag=True, help="Also how each layer would run: its kernel and why, threads, memory.")
+@click.option("--batch", type=click.IntRange(1, 4096), default=1, show_default=True, help="Images a run, for --plan.")
+@threads_option
 @json_option
 @verbose_option
-def command(model: str, as_json: bool) -> None:
+def command(model: str, plan: bool, batch: int, threads: int | None, as_json: bool) -> None:
     """Show what a .bwn file holds: its layers, sizes, preprocessing and class names.
 
     The whole file is checked, as it is before `bwn infer` runs it.
+
+    --plan shows what `bwn infer` and `bwn bench` would run on this machine. Predicted times are those of one thread; N
+    counts the outputs of one group; lanes tells how much of the vectors is output.
     """
     from bwn.format import read
     from bwn.format.header import VERSION
@@ -44,7 +50,49 @@ def command(model: str, as_json: bool) -> None:
         "preprocess": packed.preprocess,
         "classes": packed.classes,
     }
-    click.echo(json_text({**facts, "layers": rows}, indent=2) if as_json else text(facts, packed, rows))
+    planned = planned_facts(packed, batch, threads) if plan else None
+    if as_json:
+        click.echo(json_text({**facts, "layers": rows} | ({"plan": planned} if planned else {}), indent=2))
+    else:
+        click.echo(text(facts, packed, rows) + (f"\n\n{plan_text(planned)}" if planned else ""))
+
+
+def planned_facts(packed: Packed, batch: int, threads: int | None) -> dict[str, Any]:
+    """The plan for a batch on this machine, as facts."""
+    from bwn.explain import explain
+    from bwn.model import available_threads
+    from bwn.plan import make_plan
+
+    return explain(make_plan(packed.graph, batch, threads or available_threads()))
+
+
+def plan_text(planned: dict[str, Any]) -> str:
+    """Facts of a plan, then the table of its layers."""
+    cells = [
+        (
+            row.name,
+            " ".join(row.kernels),
+            None if row.microseconds is None else f"{row.microseconds:.1f}",
+            f"{row.parts}/{row.units}",
+            row.depth,
+            row.outputs,
+            row.positions,
+            None if row.filled is None else f"{row.filled:.0%}",
+            byte_size(row.bytes) if row.bytes else None,
+            row.why,
+        )
+        for row in planned["layers"]
+    ]
+    header = ("layer", "kernel", "us", "parts/units", "K", "N", "P", "lanes", "buffers", "because")
+    return "\n".join(
+        [
+            f"plan     batch {planned['batch']}, {planned['threads']} threads, {planned['steps']} steps",
+            f"memory   {byte_size(planned['arena_bytes'])} of activations, shared by the layers' buffers",
+            f"costs    {planned['costs']['line']}",
+            "",
+            table(header, cells, "<<>>>>>>><"),
+        ]
+    )
 
 
 def text(facts: dict[str, Any], packed: Packed, rows: list[LayerRow]) -> str:

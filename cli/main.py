@@ -29,6 +29,7 @@ COMMANDS = {
     "infer": "Classify images.",
     "bench": "Measure speed, beside ONNX Runtime where it is installed.",
     "inspect": "Show what a .bwn file holds.",
+    "tune": "Measure the kernels on this machine, to choose among them.",
     "demo": "Run the whole way on real digits: train, pack, verify, infer, bench.",
 }
 """Name of each command, which is also its file in cli/, and its line in `bwn --help`."""

@@ -1,22 +1,27 @@
 """Moving tensors between layouts: a four-axis strided copy, and clearing.
 
 Everything that is not arithmetic is one or more of these copies: the user's array into padded planes, the phases of
-a strided convolution, flattening, a batch into the lanes and back.
+a strided convolution, flattening, a batch into the lanes and back. Rows whose elements stand side by side in the
+target, and side by side or at every second place in the source, are moved as vectors.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from bwn.kernels.compiler import helper
 from bwn.kernels.finish import clear_bytes
 from bwn.kernels.memory import get_f32, get_i8, put_f32, put_i8, reader
-from bwn.kernels.vectors import F32, load, store
+from bwn.kernels.vectors import F32, F32_4, I8_4, I8_16, load, load_second, store
+
+WIDE, NARROW = 16, 4
+"""Lanes of the two vectors that a row is made of."""
 
 
 class CopyFields(NamedTuple):
     """Fields of a copy: addresses of the first elements, strides of four axes in elements, lengths of axes 1 to 3.
 
-    A unit of work is one index of axes 0 and 1.
+    A unit of work is one index of axes 0 and 1. Source and target do not overlap, and nothing outside them is touched.
     """
 
     x: int
@@ -46,34 +51,52 @@ copy_fields = reader(CopyFields)
 clear_fields = reader(ClearFields)
 
 
-def f32_f32_copy(p: int, begin: int, end: int, part: int) -> None:
-    """out[a, b, c, d] = x[a, b, c, d] of float32."""
+@helper
+def move(kind: Any, lanes: int, take: Any, source: int, step: int, target: int, count: int) -> None:
+    """Copy `count` elements, at least `lanes`. take: load for a source step of 1, load_second for 2."""
+    d = 0
+    while d < count:
+        d = min(d, count - lanes)  # the last vector may lie over the one before
+        store(target, d, take(kind, source, d * step))
+        d += lanes
+
+
+@helper
+def move_row(wide: Any, narrow: Any, take: Any, source: int, step: int, target: int, count: int) -> None:
+    """The same, in the wider vectors that `count` elements fill."""
+    if count >= WIDE:
+        move(wide, WIDE, take, source, step, target, count)
+    else:
+        move(narrow, NARROW, take, source, step, target, count)
+
+
+@helper
+def copy(get: Any, put: Any, size: int, wide: Any, narrow: Any, p: int, begin: int, end: int) -> None:
+    """Units begin..end-1 of a copy of elements of `size` bytes."""
     f = copy_fields(p)
+    lanes = f.out3 == 1 and f.n3 >= NARROW
     for unit in range(begin, end):
         a, b = unit // f.n1, unit % f.n1
         for c in range(f.n2):
-            source = f.x + (a * f.x0 + b * f.x1 + c * f.x2) * 4
-            target = f.out + (a * f.out0 + b * f.out1 + c * f.out2) * 4
-            d = 0
-            if f.x3 == 1 and f.out3 == 1:
-                while d + 16 <= f.n3:
-                    store(target, d, load(F32, source, d))
-                    d += 16
-            while d < f.n3:
-                put_f32(target, d * f.out3, get_f32(source, d * f.x3))
-                d += 1
+            source = f.x + (a * f.x0 + b * f.x1 + c * f.x2) * size
+            target = f.out + (a * f.out0 + b * f.out1 + c * f.out2) * size
+            if lanes and f.x3 == 1:
+                move_row(wide, narrow, load, source, 1, target, f.n3)
+            elif lanes and f.x3 == 2:
+                move_row(wide, narrow, load_second, source, 2, target, f.n3)
+            else:
+                for d in range(f.n3):
+                    put(target, d * f.out3, get(source, d * f.x3))
+
+
+def f32_f32_copy(p: int, begin: int, end: int, part: int) -> None:
+    """out[a, b, c, d] = x[a, b, c, d] of float32."""
+    copy(get_f32, put_f32, 4, F32, F32_4, p, begin, end)
 
 
 def i8_i8_copy(p: int, begin: int, end: int, part: int) -> None:
     """out[a, b, c, d] = x[a, b, c, d] of int8."""
-    f = copy_fields(p)
-    for unit in range(begin, end):
-        a, b = unit // f.n1, unit % f.n1
-        for c in range(f.n2):
-            source = f.x + a * f.x0 + b * f.x1 + c * f.x2
-            target = f.out + a * f.out0 + b * f.out1 + c * f.out2
-            for d in range(f.n3):
-                put_i8(target, d * f.out3, get_i8(source, d * f.x3))
+    copy(get_i8, put_i8, 1, I8_16, I8_4, p, begin, end)
 
 
 def clear(p: int, begin: int, end: int, part: int) -> None:

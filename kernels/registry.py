@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from operator import mul
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bwn.kernels import layout, lookup, maps, multiply, multiply_signs, pairs, pooling, single, xnor
+from bwn.kernels import inlane, layout, lookup, maps, multiply, multiply_signs, pairs, permute, pooling, single, xnor
+from bwn.kernels import inlane_bytes as octets
+from bwn.kernels import inlane_signs as signs
 from bwn.kernels.compiler import Entry, compile_entry
+from bwn.kernels.costs import Cost, Table, Work
+from bwn.kernels.cpu import features
 from bwn.kernels.finish import ProductFields
 
 Weights = Literal["b1", "f32"]
@@ -42,29 +47,78 @@ class Kernel:
         return np.array(self.fields(**values), np.int64)
 
 
-@dataclass(frozen=True)
-class Product(Kernel):
-    """A kernel of sums of products over planes; all have ProductFields.
+def as_stored(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The weights as the model holds them."""
+    return weights
 
-    activations, weights: what it reads (`b1`: one bit each). lanes: positions of a block, where a unit of work is a
-    block of positions of one group of one image; 0 where a unit is an output channel. least: positions of an image
-    from which it is the faster choice. deepest: largest K whose sums cannot overflow. speed: multiply-accumulates a
-    microsecond on one thread, roughly, to tell whether threads pay. scratch: (outputs of a group, K) to bytes a part
-    needs.
+
+@dataclass(frozen=True, kw_only=True)
+class Sums(Kernel):
+    """A kernel of sums of products.
+
+    activations, weights: what it reads (`b1`: one bit each). deepest: largest K whose sums cannot overflow. lanes:
+    positions of a block, 0 where it goes position by position. What it costs stands in `costs.py`.
     """
 
     activations: Element
     weights: Weights
-    lanes: int
-    least: int
     deepest: int
-    speed: int
-    scratch: Callable[[int, int], int]
+    lanes: int
 
     @property
     def exact(self) -> bool:
         """Whether sums are integers: equal inputs give bit-equal sums in every row and on every machine."""
         return self.activations != "f32"
+
+    @property
+    def way(self) -> str:
+        """The last part of its name: what tells it from the others of its types."""
+        return self.name.rpartition("_")[2]
+
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """How often each coefficient of its `Cost` counts on one thread."""
+        raise NotImplementedError
+
+    def microseconds(self, work: Work, cost: Cost) -> float:
+        """Predicted time on one thread."""
+        return sum(map(mul, cost, self.terms(work))) / 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product(Sums):
+    """Sums over planes at offsets; all have ProductFields.
+
+    A unit of work is a block of positions of one group of one image; an output channel where there are no lanes.
+    scratch: (outputs of a group, K) to bytes a part needs. prepare: (N, row_words) weights, laid out as it reads them.
+    """
+
+    scratch: Callable[[int, int], int]
+    prepare: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """A pass is a block of positions, or one position where there are no lanes."""
+        passes = -(-work.positions // self.lanes) if self.lanes else work.values
+        passes *= work.images * work.groups
+        depth = (work.depth + 63) // 64 * 64 if self.weights == "b1" else work.depth  # bits go by whole words
+        return 1.0, passes * depth, passes * depth * work.outputs, passes * work.outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permute(Sums):
+    """Sums by tables in registers, with PermuteFields.
+
+    layout: how weights are laid out.
+    """
+
+    layout: permute.Layout
+
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """A pass is a position; a table serves all taps, and outputs go by whole vectors."""
+        passes = -(-work.positions // permute.TILE) * permute.TILE * work.images * work.groups
+        channels = work.depth // work.taps
+        tables = -(-channels // self.layout.group) * self.layout.group
+        outputs = self.layout.vectors(work.outputs) * self.layout.lanes
+        return 1.0, passes * tables, passes * tables * work.taps * outputs, passes * work.outputs
 
 
 ANY = 2**31
@@ -74,18 +128,48 @@ S1_DEEPEST = 2**15 - 1
 """K fits an int16."""
 
 _PRODUCTS: tuple[tuple[Any, ...], ...] = (
-    # function, activations, weights, lanes, least, deepest, speed, scratch
-    (lookup.f32_b1_f32_planes_lookup, "f32", "b1", 16, 2, ANY, 150_000, lookup.scratch_bytes),
-    (lookup.i8_b1_f32_planes_lookup, "i8", "b1", 32, 4, I8_DEEPEST, 250_000, lookup.scratch_bytes),
-    (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, 8, S1_DEEPEST, 400_000, lookup.scratch_bytes),
-    (multiply.f32_f32_f32_planes_multiply, "f32", "f32", 16, 4, ANY, 40_000, multiply.scratch_bytes),
-    (single.f32_b1_f32_planes_single, "f32", "b1", 0, 1, ANY, 20_000, single.scratch_bytes),
-    (single.i8_b1_f32_planes_single, "i8", "b1", 0, 1, I8_DEEPEST, 40_000, single.scratch_bytes),
-    (single.s1_b1_f32_planes_xnor, "s1", "b1", 0, 1, ANY, 100_000, single.scratch_bytes),
-    (single.f32_f32_f32_planes_single, "f32", "f32", 0, 1, ANY, 15_000, single.scratch_bytes),
+    # function, activations, weights, lanes, deepest, scratch, prepare; then a feature without which there is no row
+    (lookup.f32_b1_f32_planes_lookup, "f32", "b1", 16, ANY, lookup.scratch_bytes, as_stored),
+    (lookup.i8_b1_f32_planes_lookup, "i8", "b1", 32, I8_DEEPEST, lookup.scratch_bytes, as_stored),
+    (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, S1_DEEPEST, lookup.scratch_bytes, as_stored),
+    (multiply.f32_f32_f32_planes_multiply, "f32", "f32", 16, ANY, multiply.scratch_bytes, as_stored),
+    (inlane.f32_b1_f32_planes_inlane, "f32", "b1", 0, ANY, inlane.f32_scratch, inlane.f32_lay, "avx2"),
+    (inlane.i8_b1_f32_planes_inlane, "i8", "b1", 0, I8_DEEPEST, inlane.i8_scratch, inlane.i8_lay, "avx512bw"),
+    (octets.i8_b1_f32_planes_bytes, "i8", "b1", 0, I8_DEEPEST, octets.scratch_bytes, octets.lay, "avx2", "neon"),
+    (signs.s1_b1_f32_planes_inlane, "s1", "b1", 0, ANY, signs.scratch_bytes, signs.lay),
+    (single.f32_b1_f32_planes_single, "f32", "b1", 0, ANY, single.scratch_bytes, as_stored),
+    (single.i8_b1_f32_planes_single, "i8", "b1", 0, I8_DEEPEST, single.scratch_bytes, as_stored),
+    (single.f32_f32_f32_planes_single, "f32", "f32", 0, ANY, single.scratch_bytes, as_stored),
 )
-PRODUCTS: tuple[Product, ...] = tuple(Product(function, ProductFields, *row) for function, *row in _PRODUCTS)
-"""In order of preference: of those that fit, the first one whose `least` is met is chosen."""
+
+
+def _here(needs: tuple[str, ...]) -> bool:
+    return not needs or not features().isdisjoint(needs)
+
+
+PRODUCTS: tuple[Product, ...] = tuple(
+    Product(
+        function, ProductFields, activations=x, weights=w, lanes=lanes, deepest=deepest, scratch=scratch, prepare=lay
+    )
+    for function, x, w, lanes, deepest, scratch, lay, *needs in _PRODUCTS
+    if _here(tuple(needs))
+)
+
+_PERMUTES: tuple[tuple[Any, ...], ...] = (
+    (permute.f32_b1_f32_planes_permute, "f32", ANY, permute.F32_LAYOUT),
+    (permute.i8_b1_f32_planes_permute, "i8", I8_DEEPEST, permute.I8_LAYOUT),
+)
+PERMUTES: tuple[Permute, ...] = tuple(
+    Permute(
+        function, permute.PermuteFields, activations=x, weights="b1", deepest=deepest, lanes=permute.TILE, layout=laid
+    )
+    for function, x, deepest, laid in _PERMUTES
+    if "avx512bw" in features()
+)
+"""Products whose tables stand in registers, where the CPU has the permutes."""
+
+SUMS: tuple[Sums, ...] = (*PRODUCTS, *PERMUTES)
+"""Of those that fit, the one of least predicted cost is chosen; the first of equals."""
 
 AFFINE = Kernel(maps.f32_f32_affine, maps.MapFields)
 ADD = Kernel(maps.f32_f32_add, maps.MapFields)
@@ -114,18 +198,38 @@ OTHERS: tuple[Kernel, ...] = (
     XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1, UNPACK_F32, UNPACK_S1,
 )  # fmt: skip
 
-KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*PRODUCTS, *OTHERS)}
+KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*SUMS, *OTHERS)}
 
 
-def select(activations: Element, weights: Weights, depth: int, positions: int) -> tuple[Product, str] | None:
-    """The product for K = depth and `positions` positions an image, and why; None where no sum could hold it."""
-    rows = [row for row in PRODUCTS if (row.activations, row.weights) == (activations, weights)]
-    why = ""
-    for row in rows:
-        if depth > row.deepest:
-            why = f"K = {depth} would overflow {row.name}"
-        elif positions < row.least:
-            why = f"too few positions for {row.lanes} lanes: {positions}"
-        else:
-            return row, why or f"{positions} positions for {row.lanes} lanes"
-    return None
+class Choice(NamedTuple):
+    """A product for some work, its predicted microseconds on one thread, and why it was chosen."""
+
+    kernel: Sums
+    microseconds: float
+    why: str
+
+
+def fitting(activations: Element, weights: Weights, depth: int) -> list[Sums]:
+    """The products that read these types and hold sums of `depth` products, in the order of the list."""
+    return [row for row in _reading(activations, weights) if depth <= row.deepest]
+
+
+def _reading(activations: Element, weights: Weights) -> list[Sums]:
+    return [row for row in SUMS if (row.activations, row.weights) == (activations, weights)]
+
+
+def short(microseconds: float) -> str:
+    """Three digits, more where they stand before the point: `0.348`, `31.2`, `2124`."""
+    return f"{microseconds:.0f}" if microseconds >= 100 else f"{microseconds:.3g}"
+
+
+def select(activations: Element, weights: Weights, work: Work, table: Table) -> Choice:
+    """The product of least predicted time among `fitting` ones. Raises ValueError where there are none."""
+    every = {row: row.microseconds(work, table.costs[row.name]) for row in _reading(activations, weights)}
+    rows = fitting(activations, weights, work.depth)
+    best = min(rows, key=every.__getitem__)
+    others = [f"{row.way} {short(every[row])}" for row in rows if row is not best]
+    others += [f"K = {work.depth} would overflow {row.way}" for row in every if row not in rows]
+    why = "; ".join([f"predicted {short(every[best])} us", *others])
+    slow = every[best] > min(every.values())  # a faster one exists that cannot hold the sums
+    return Choice(best, every[best], f"slow: {why}" if slow else why)

@@ -37,6 +37,7 @@ class Vec(types.Type):
 
 _ELEMENTS = {
     types.float32: ir.FloatType(),
+    types.int64: ir.IntType(64),
     types.int32: ir.IntType(32),
     types.int16: ir.IntType(16),
     types.int8: ir.IntType(8),
@@ -54,15 +55,15 @@ class _VecModel(models.PrimitiveModel):
         super().__init__(manager, vec, llvm_type(vec))
 
 
-def _marker(element: Any, lanes: int) -> Any:
-    # A global of this kind is a constant to Numba, and its type names the vector type.
+def marker(element: Any, lanes: int) -> Any:
+    """What kernels name a vector type by: a global of this kind is a constant to Numba."""
     return types.NumberClass(Vec(element, lanes))
 
 
-F32 = _marker(types.float32, 16)
-I32 = _marker(types.int32, 16)
-I16 = _marker(types.int16, 32)
-I8 = _marker(types.int8, 64)
+F32 = marker(types.float32, 16)
+I32 = marker(types.int32, 16)
+I16 = marker(types.int16, 32)
+I8 = marker(types.int8, 64)
 
 Codegen = Callable[[Any, Any, Any, Any], Any]
 
@@ -357,3 +358,95 @@ def total(_: Any, value: Any) -> tuple[Any, Codegen]:
         return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
 
     return value.element(value), gen
+
+
+# Narrow vectors, for rows that are short.
+F32_4 = marker(types.float32, 4)
+I8_16 = marker(types.int8, 16)
+I8_4 = marker(types.int8, 4)
+
+
+@intrinsic
+def load_second(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+    """load_second(F32, address, index): every second element from `index` on; nothing past the last is read."""
+    vec = kind.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        # The second load ends with the last element wanted, so its odd lanes are the ones.
+        further = builder.add(args[2], ir.Constant(ir.IntType(64), vec.lanes - 1))
+        low, high = (
+            load_at(builder, vec, _element_address(builder, vec.element, args[1], i)) for i in (args[2], further)
+        )
+        lanes = [*range(0, vec.lanes, 2), *range(vec.lanes + 1, 2 * vec.lanes, 2)]
+        return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), lanes))
+
+    return vec(kind, types.intp, types.intp), gen
+
+
+@intrinsic
+def greatest(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
+    """greatest(a, b): the larger, or a NaN where either is one; vectors or numbers, floats or integers."""
+    element = a.element if isinstance(a, Vec) else a
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if not isinstance(element, types.Float):
+            return builder.select(builder.icmp_signed(">", args[1], args[0]), args[1], args[0])
+        kind, lanes = args[0].type, f"v{a.lanes}" if isinstance(a, Vec) else ""
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, (kind, kind)), f"llvm.maximum.{lanes}f32"
+        )
+        return builder.call(function, args, fastmath=("nsz",))  # which zero is greater is left open
+
+    return a(a, a), gen
+
+
+@intrinsic
+def share(_: Any, value: Any, count: Any) -> tuple[Any, Codegen]:
+    """share(v, n): v / n, a float vector or number by a number."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        by = splat_value(builder, value, args[1]) if isinstance(value, Vec) else args[1]
+        return builder.fdiv(args[0], by)
+
+    return value(value, types.float32), gen
+
+
+# One register of AVX2.
+F32_HALF = marker(types.float32, 8)
+I32_HALF = marker(types.int32, 8)
+I8_HALF = marker(types.int8, 32)
+I64 = marker(types.int64, 8)
+
+
+_TAKES = {
+    (types.float32, 8, 1): "llvm.x86.avx2.permps",
+    (types.float32, 16, 1): "llvm.x86.avx512.permvar.sf.512",
+    (types.float32, 16, 2): "llvm.x86.avx512.vpermi2var.ps.512",
+    (types.int16, 32, 1): "llvm.x86.avx512.permvar.hi.512",
+    (types.int16, 32, 2): "llvm.x86.avx512.vpermi2var.hi.512",
+}
+
+
+@intrinsic
+def take(_: Any, table: Any, numbers: Any) -> tuple[Any, Codegen] | None:
+    """take(table, numbers): lane i is entry numbers[i] of the table; only the low bits of a number count.
+
+    table: a tuple of 1 or 2 vectors. One instruction of x86, for 8 float32 of AVX2 and for 16, 2 * 16 float32 and 32
+    int16 of AVX-512.
+    """
+    if not isinstance(table, types.UniTuple) or (table.dtype.element, table.dtype.lanes, table.count) not in _TAKES:
+        return None
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        parts = [builder.extract_value(args[0], part) for part in range(table.count)]
+        return take_value(builder, table.dtype, parts, args[1])
+
+    return table.dtype(table, numbers), gen
+
+
+def take_value(builder: Any, vec: Vec, table: list[Any], numbers: Any) -> Any:
+    """LLVM value of `take`."""
+    operands = [*table, numbers] if len(table) == 1 else [table[0], numbers, table[1]]
+    signature = ir.FunctionType(llvm_type(vec), [operand.type for operand in operands])
+    name = _TAKES[vec.element, vec.lanes, len(table)]
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), operands)

@@ -46,6 +46,8 @@ def agree(graph: Graph, batch: int, odd: float | None = None) -> None:
     if odd is not None:
         x[0].flat[3] = odd
     plan = make_plan(graph, batch, 1, keep_all=True)
+    reads = {step.kernel.name for step in plan.steps}
+    assert not reads & {SIGNS, "f32_f32_b1_signs_multiply"}, "a plan that keeps all fuses nothing"
     scores = Runner(plan).run(x)
     made = {name: plan.tensor(name) for name in plan.tensors}
     assert set(made) == {"x", *(node.output for node in graph.nodes)}

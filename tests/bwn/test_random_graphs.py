@@ -28,7 +28,7 @@ from bwn.graph import (
     Softmax,
     Topology,
 )
-from bwn.kernels import bits, registry, xnor_tile
+from bwn.kernels import bits, multiply_signs, registry, xnor_tile
 from bwn.kernels.registry import Product as ProductKernel
 from bwn.lowering import Lowering
 from bwn.plan import Plan, make_plan
@@ -192,6 +192,13 @@ def reads_in_bounds(plan: Plan) -> None:
             assert inside(f.words, f.groups * f.outputs * f.row_words * (8 if step.kernel.weights == "b1" else 4))
             assert inside(f.scale, 4 * f.groups * f.outputs)
             assert inside(f.bias, 4 * f.groups * f.outputs)
+        elif step.kernel is registry.FLOAT_SIGNS:
+            f = step.kernel.fields(*(int(value) for value in step.block))
+            offsets = np.array((ctypes.c_int64 * f.depth).from_address(f.offsets))
+            lanes = multiply_signs.VECTORS * 16
+            ends = (f.images - 1) * f.x_image - (-f.positions // lanes) * lanes
+            first, last = int(offsets.min()), int(offsets.max()) + ends
+            assert inside(f.x + first * 4, (last - first) * 4)
         elif step.kernel in (registry.XNOR_SIGNS, registry.XNOR_PLANES):
             f = step.kernel.fields(*(int(value) for value in step.block))
             runs = np.array((ctypes.c_int64 * f.run_count).from_address(f.runs))

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from bwn import format
 from bwn.cli.main import bwn
 from bwn.graph import Dense, Graph, Packed, Topology
+from bwn.kernels import costs
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
 
@@ -79,3 +80,41 @@ def test_what_is_refused_is_one_line(tmp_path):
         assert result.stdout == ""
         assert result.stderr.startswith(f"Error: {path}: {message}")
         assert result.stderr.count("\n") == 1
+
+
+def test_a_plan_tells_kernels_reasons_and_costs():
+    result = run(GOLDEN, "--plan", "--batch", "3", "--threads", "2")
+    assert result.exit_code == 0, result.output
+    head, layers = result.stdout.split("\n\n")[2:]
+    assert "batch 3, 2 threads" in head
+    assert "costs    default, no measurement of this machine" in head
+    rows = {line.split()[0]: line for line in layers.splitlines()[2:]}
+    assert list(rows) == ["input", *"abcdefghij", "scores", "output"]
+    for name in "aej":
+        assert " predicted " in rows[name]
+    assert rows["a"].split()[3:7] == ["1/6", "27", "4", "20"] or "single" in rows["a"].split()[1]
+
+
+def test_a_plan_as_json():
+    result = run(GOLDEN, "--plan", "--batch", "3", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert len(found["layers"]) == 11
+    plan = found["plan"]
+    assert plan["batch"] == 3
+    assert plan["arena_bytes"] > 0
+    assert plan["costs"]["origin"] == "default"
+    named = {row["name"]: row for row in plan["layers"]}
+    assert (named["a"]["depth"], named["a"]["outputs"]) == (27, 4)
+    assert named["a"]["microseconds"] > 0
+    assert named["b"]["microseconds"] is None
+    assert "plan" not in json.loads(run(GOLDEN, "--json").stdout)
+
+
+def test_a_damaged_cost_table_is_told_of_and_left():
+    path = costs.table_path()
+    path.parent.mkdir()
+    path.write_text("{")
+    result = run(GOLDEN, "--plan")
+    assert result.exit_code == 0, result.output
+    assert "costs    default, since the measured table is damaged" in result.stdout

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from bwn.kernels import bits
-from bwn.kernels.registry import PRODUCTS, Product, select
+from bwn.kernels import bits, permute
+from bwn.kernels.registry import SUMS, Permute, Product
 
 EPSILON = np.finfo(np.float32).eps
-DTYPES = {"f32": np.float32, "i8": np.int8, "s1": np.int8}
 
 
 @dataclass
@@ -22,7 +21,7 @@ class Case:
     images: int = 1
     groups: int = 1
     lead: int = 0
-    extreme: bool = False
+    extreme: int = 0
     epilogue: bool = False
     per_lane: bool = False
     poison: float = 0.0
@@ -31,14 +30,80 @@ class Case:
         return "-".join(f"{key[0]}{int(value)}" for key, value in vars(self).items() if value)
 
 
-def activations(row: Product, rng: np.random.Generator, shape: tuple[int, ...], extreme: bool) -> np.ndarray:
+def activations(row: Product | Permute, rng: np.random.Generator, shape: tuple[int, ...], extreme: int) -> np.ndarray:
     if row.activations == "f32":
         return rng.standard_normal(shape).astype(np.float32)
     top = 127 if row.activations == "i8" else 1
     return (np.full(shape, top) if extreme else rng.integers(-top, top + 1, shape)).astype(np.int8)
 
 
-def run(row: Product, case: Case, parts: int = 1, only: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@dataclass
+class Given:
+    """Arrays that a call works on; x stands in room, three elements in."""
+
+    x: np.ndarray
+    room: np.ndarray
+    stored: np.ndarray
+    out: np.ndarray
+    mask: np.ndarray
+    scale: np.ndarray
+    bias: np.ndarray
+    bounds: np.ndarray
+    steps: np.ndarray
+
+    def fields(self, case: Case) -> dict[str, int]:
+        """The fields that all products share."""
+        return {
+            "x": self.room.ctypes.data + 3 * self.x.itemsize, "x_image": self.x[0].size, "x_group": self.x[0, 0].size,
+            "images": case.images, "groups": case.groups, "outputs": case.outputs,
+            "out": self.out.ctypes.data, "out_image": self.out[0].size, "out_plane": self.out.shape[2],
+            "out_lead": case.lead, "mask": self.mask.ctypes.data, "bounds": self.bounds.ctypes.data,
+            "steps": self.steps.ctypes.data, "steps_per_lane": int(case.per_lane),
+        }  # fmt: skip
+
+
+def scratch(share: int, parts: int) -> tuple[np.ndarray, dict[str, int]]:
+    """Scratch of all parts, and its fields."""
+    share = -(-share // 64) * 64
+    room = np.full(share * parts + 64, 0x77, np.uint8)  # no kernel may count on zeros
+    return room, {"scratch": room.ctypes.data + (-room.ctypes.data % 64), "scratch_part": share}
+
+
+def planned(row: Product | Permute, case: Case, given: Given, parts: int) -> tuple[np.ndarray, int, object]:
+    """Parameter block, units of work, and what must stay alive, of a product over offsets."""
+    room, ends = scratch(row.scratch(case.outputs, case.depth), parts)
+    offsets = np.arange(case.depth, dtype=np.int64) * given.x.shape[3]
+    words = row.prepare(given.stored)
+    block = row.block(
+        words=words.ctypes.data, row_words=given.stored.shape[1], depth=case.depth,
+        offsets=offsets.ctypes.data, positions=case.positions,
+        scale=given.scale.ctypes.data, bias=given.bias.ctypes.data, **given.fields(case), **ends,
+    )  # fmt: skip
+    blocks = -(-case.positions // row.lanes) if row.lanes else 0
+    units = blocks * case.groups * case.images if row.lanes else case.groups * case.outputs
+    return block, units, (room, offsets, words)
+
+
+def permuted(row: Permute, case: Case, given: Given, parts: int) -> tuple[np.ndarray, int, object]:
+    """The same of a product whose tables stand in registers: one tap, bands of three blocks."""
+    layout, band = row.layout, 3
+    end = given.out.shape[2] - case.lead
+    tap, kept = permute.one_tap(layout, given.stored, case.groups, case.depth, case.positions, end, band)
+    width = layout.vectors(case.outputs) * layout.lanes
+    vectors = [np.full((case.groups, width), 7, np.float32) for _ in range(2)]
+    for vector, values in zip(vectors, (given.scale, given.bias), strict=True):
+        vector[:, : case.outputs] = values.reshape(case.groups, -1)
+    room, ends = scratch(layout.scratch_bytes(case.outputs, case.depth, band * permute.TILE, band), parts)
+    block = row.block(
+        x_plane=given.x.shape[3], scale=vectors[0].ctypes.data, bias=vectors[1].ctypes.data,
+        **tap, **given.fields(case), **ends,
+    )  # fmt: skip
+    return block, -(-tap["blocks"] // band) * case.groups * case.images, (room, vectors, kept)
+
+
+def run(
+    row: Product | Permute, case: Case, parts: int = 1, only: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Planes written, NaN where nothing was, expected values, and the mask of positions that are values."""
     rng = np.random.default_rng([case.depth, case.outputs, case.positions])
     padded = -(-case.positions // 16) * 16
@@ -48,10 +113,9 @@ def run(row: Product, case: Case, parts: int = 1, only: int | None = None) -> tu
     if case.poison:
         x[:, :, 3, 1] = case.poison
     room = np.concatenate([np.zeros(3, x.dtype), x.ravel(), np.zeros(4096, x.dtype)])
-    offsets = np.arange(case.depth, dtype=np.int64) * step
     signs = rng.integers(0, 2, (case.groups * case.outputs, case.depth)) * 2 - 1
-    signs = np.ones_like(signs) if case.extreme else signs
-    if row.weights == "b1":
+    signs = np.full_like(signs, case.extreme) if case.extreme else signs
+    if isinstance(row, Permute) or row.weights == "b1":
         weights, stored = signs, bits.pack(signs)
     else:
         weights = stored = rng.standard_normal(signs.shape).astype(np.float32)
@@ -66,21 +130,11 @@ def run(row: Product, case: Case, parts: int = 1, only: int | None = None) -> tu
     bounds = np.array([-np.inf, np.inf] if one else [-1.5, 2.5], np.float32)
     count = padded if case.per_lane else case.images
     steps = np.ones(count, np.float32) if one else rng.uniform(0.5, 1, count).astype(np.float32)
-    share = -(-row.scratch(case.outputs, case.depth) // 64) * 64
-    scratch = np.zeros(share * parts + 64, np.uint8)
-    block = row.block(
-        x=room.ctypes.data + 3 * x.itemsize, x_image=x[0].size, x_group=x[0, 0].size,
-        words=stored.ctypes.data, row_words=stored.shape[1], depth=case.depth, offsets=offsets.ctypes.data,
-        images=case.images, groups=case.groups, outputs=case.outputs, positions=case.positions,
-        out=out.ctypes.data, out_image=out[0].size, out_plane=plane, out_lead=case.lead, mask=mask.ctypes.data,
-        scale=scale.ctypes.data, bias=bias.ctypes.data, bounds=bounds.ctypes.data, steps=steps.ctypes.data,
-        steps_per_lane=int(case.per_lane),
-        scratch=scratch.ctypes.data + (-scratch.ctypes.data % 64), scratch_part=share,
-    )  # fmt: skip
-    blocks = -(-case.positions // row.lanes) if row.lanes else 0
-    units = blocks * case.groups * case.images if row.lanes else channels
+    given = Given(x, room, stored, out, mask, scale, bias, bounds, steps)
+    block, units, kept = (permuted if isinstance(row, Permute) else planned)(row, case, given, parts)
     for part in range(parts) if only is None else [only]:
         row.entry()(block.ctypes.data, units * part // parts, units * (part + 1) // parts, part)
+    del kept
     kind = np.float64 if row.activations == "f32" else np.int64
     sums = np.einsum(
         "gnk,igkp->ignp",
@@ -93,7 +147,7 @@ def run(row: Product, case: Case, parts: int = 1, only: int | None = None) -> tu
     return out, np.clip(expected, *bounds), mask[: case.positions] != 0
 
 
-def check(row: Product, case: Case, parts: int = 1) -> None:
+def check(row: Product | Permute, case: Case, parts: int = 1) -> None:
     out, expected, mask = run(row, case, parts)
     values = out[:, :, case.lead : case.lead + case.positions]
     margins = np.delete(out, np.s_[case.lead : case.lead + case.positions], axis=2)
@@ -118,77 +172,56 @@ EDGES = [
     Case(130, 9, 70, images=2, lead=5, epilogue=True),
     Case(130, 9, 70, lead=1, epilogue=True, per_lane=True),
     Case(4608, 2, 20),
-    Case(4608, 2, 20, extreme=True),
+    *(Case(depth, 2, 20, extreme=sign) for depth in (1983, 1984, 1985, 4608) for sign in (1, -1)),
 ]
 
 
-@pytest.mark.parametrize("row", PRODUCTS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
 @pytest.mark.parametrize("case", EDGES, ids=str)
-def test_product_equals_reference(row: Product, case: Case) -> None:
+def test_product_equals_reference(row: Product | Permute, case: Case) -> None:
     check(row, case)
 
 
-@pytest.mark.parametrize("row", PRODUCTS, ids=lambda row: row.name)
-def test_parts_cover_all_work(row: Product) -> None:
+@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
+def test_parts_cover_all_work(row: Product | Permute) -> None:
     for parts in (2, 3, 5):
         check(row, Case(100, 7, 50, images=2, groups=3, lead=3), parts)
 
 
-@pytest.mark.parametrize("row", PRODUCTS, ids=lambda row: row.name)
-def test_parts_write_nothing_of_each_other(row: Product) -> None:
+@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
+def test_parts_write_nothing_of_each_other(row: Product | Permute) -> None:
     case = Case(100, 7, 150, images=2, groups=2, lead=3)
     written = sum((~np.isnan(run(row, case, 3, part)[0])).astype(int) for part in range(3))
     assert (written == 1).all()
 
 
-@pytest.mark.parametrize("row", PRODUCTS, ids=lambda row: row.name)
-def test_sizes_past_65536(row: Product) -> None:
+@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
+def test_sizes_past_65536(row: Product | Permute) -> None:
     check(row, Case(min(65_601, row.deepest), 2, 3))
     check(row, Case(5, 65_601, 2))
     check(row, Case(5, 2, 65_601))
 
 
-@pytest.mark.parametrize("row", [row for row in PRODUCTS if row.exact], ids=lambda row: row.name)
-def test_largest_sums_do_not_overflow(row: Product) -> None:
+@pytest.mark.parametrize("row", [row for row in SUMS if row.exact], ids=lambda row: row.name)
+def test_largest_sums_do_not_overflow(row: Product | Permute) -> None:
     # Past 2**24 / 127 the float32 output could round, so the depth stops there.
-    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=True))
+    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=1))
+    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=-1))
 
 
-@pytest.mark.parametrize("row", [row for row in PRODUCTS if row.activations == "f32"], ids=lambda row: row.name)
-def test_nan_stays_in_its_position(row: Product) -> None:
+@pytest.mark.parametrize("row", [row for row in SUMS if row.activations == "f32"], ids=lambda row: row.name)
+def test_nan_stays_in_its_position(row: Product | Permute) -> None:
     out, _, mask = run(row, Case(9, 5, 20, poison=np.nan))
     assert mask[1]
     assert np.isnan(out[:, :, 1]).all()
     assert np.isfinite(np.delete(out, 1, axis=2)).all()
 
 
-@pytest.mark.parametrize("row", [row for row in PRODUCTS if row.activations == "f32"], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in SUMS if row.activations == "f32"], ids=lambda row: row.name)
 @pytest.mark.parametrize("size", [np.inf, 2e38])
-def test_infinity_and_what_is_near_it_stay_right(row: Product, size: float) -> None:
+def test_infinity_and_what_is_near_it_stay_right(row: Product | Permute, size: float) -> None:
     out, expected, mask = run(row, Case(9, 5, 20, poison=size))
     assert mask[1]
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(out[:, :, 1], expected[:, :, 1].astype(np.float32))
     assert np.isfinite(np.delete(out, 1, axis=2)).all()
-
-
-@pytest.mark.parametrize(
-    ("activations", "weights", "depth", "positions", "name", "reason"),
-    [
-        ("f32", "b1", 1000, 64, "f32_b1_f32_planes_lookup", "64 positions for 16 lanes"),
-        ("f32", "b1", 1000, 1, "f32_b1_f32_planes_single", "too few positions"),
-        ("i8", "b1", 2**24, 64, "i8_b1_f32_planes_lookup", "64 positions"),
-        ("s1", "b1", 32_767, 64, "s1_b1_f32_planes_lookup", "64 positions"),
-        ("s1", "b1", 32_768, 64, "s1_b1_f32_planes_xnor", "overflow"),
-        ("f32", "f32", 9, 9, "f32_f32_f32_planes_multiply", "9 positions"),
-    ],
-)
-def test_selection_says_why(activations, weights, depth, positions, name, reason) -> None:
-    selected = select(activations, weights, depth, positions)
-    assert selected is not None
-    assert selected[0].name == name
-    assert reason in selected[1]
-
-
-def test_nothing_is_selected_where_sums_would_overflow() -> None:
-    assert select("i8", "b1", 2**24 + 1, 64) is None

@@ -8,26 +8,36 @@ import numba
 import numpy as np
 import pytest
 
-from bwn.kernels.memory import get_u64, popcount
-from bwn.kernels.signs import differences, signed
+from bwn.kernels.cpu import features
+from bwn.kernels.memory import get_f32, get_u64, popcount, put_f32
+from bwn.kernels.signs import signed
 from bwn.kernels.vectors import (
     F32,
+    F32_4,
+    F32_HALF,
     I8,
+    I8_4,
+    I8_16,
     I16,
     I32,
+    I32_HALF,
     fma,
+    greatest,
     halves,
     keep,
     load,
     load_bytes,
+    load_second,
     magnitude,
     maximum,
     minimum,
     nearest,
+    share,
     sign_of,
     splat,
     store,
     store_bytes,
+    take,
     to_int,
     top_lane,
     total,
@@ -170,17 +180,6 @@ def test_signs_from_bits() -> None:
     same(apply(bytes_, octets, octets, word), np.where(bits, octets, -octets))
 
 
-def test_bits_that_differ() -> None:
-    rng = np.random.default_rng(0)
-    a, b, mask = rng.integers(-128, 128, (3, 64)).astype(np.int8)
-
-    def differ(out, a, b, m):
-        store(out, 0, differences(load(I8, a, 0), load(I8, b, 0), load(I8, m, 0)))
-
-    expected = np.bitwise_count(((a ^ b) & mask).view(np.uint8)).astype(np.int8)
-    same(apply(differ, expected, a, b, mask), expected)
-
-
 def test_reductions_and_constants() -> None:
     values = np.arange(16, dtype=np.float32) ** 2
     values[3] = np.nan
@@ -204,3 +203,83 @@ def test_reductions_and_constants() -> None:
 def test_popcount(value: int) -> None:
     count = numba.njit(lambda word: popcount(word))
     assert count(np.uint64(value)) == value.bit_count()
+
+
+def test_every_second_element() -> None:
+    octets = np.arange(-31, 0, dtype=np.int8)
+
+    def floats(out, a):
+        store(out, 0, load_second(F32, a, 0))
+
+    def four(out, a):
+        store(out, 0, load_second(F32_4, a, 3))
+
+    def bytes_(out, a):
+        store(out, 0, load_second(I8_16, a, 0))
+
+    def four_bytes(out, a):
+        store(out, 0, load_second(I8_4, a, 2))
+
+    numbers = np.arange(31, dtype=np.float32)
+    same(apply(floats, np.zeros(16, np.float32), numbers), numbers[::2])
+    same(apply(four, np.zeros(4, np.float32), numbers), numbers[3:10:2])
+    same(apply(bytes_, np.zeros(16, np.int8), octets), octets[::2])
+    same(apply(four_bytes, np.zeros(4, np.int8), octets), octets[2:9:2])
+
+
+def test_the_greatest_is_a_nan_where_either_is() -> None:
+    a, b = FLOATS.copy(), OTHERS.copy()
+    a[[1, 5]], b[[2, 5]] = np.nan, np.nan
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(-128, 128, (2, 64)).astype(np.int8)
+
+    def floats(out, a, b):
+        store(out, 0, greatest(load(F32, a, 0), load(F32, b, 0)))
+
+    def one_by_one(out, a, b):
+        for i in range(16):
+            put_f32(out, i, greatest(get_f32(a, i), get_f32(b, i)))
+
+    def octets(out, a, b):
+        store(out, 0, greatest(load(I8, a, 0), load(I8, b, 0)))
+
+    same(apply(floats, FLOATS, a, b), np.maximum(a, b))
+    same(apply(one_by_one, FLOATS, a, b), np.maximum(a, b))
+    same(apply(octets, x, x, y), np.maximum(x, y))
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_division_by_a_number() -> None:
+    def lanes(out, a):
+        store(out, 0, share(load(F32, a, 0), np.float32(3.0)))
+
+    def number(out, a):
+        put_f32(out, 0, share(get_f32(a, 0), np.float32(3.0)))
+
+    same(apply(lanes, FLOATS, FLOATS), FLOATS / np.float32(3))
+    same(apply(number, FLOATS[:1], FLOATS[6:7]), FLOATS[6:7] / np.float32(3))
+
+
+@pytest.mark.skipif("avx2" not in features(), reason="only x86 takes from a table of float32 in one instruction")
+def test_taking_from_a_table() -> None:
+    numbers = np.random.default_rng(1).integers(0, 2**31, 32).astype(np.int32)
+
+    def eight(out, table, numbers):
+        store(out, 0, take((load(F32_HALF, table, 0),), load(I32_HALF, numbers, 0)))
+
+    def sixteen(out, table, numbers):
+        store(out, 0, take((load(F32, table, 0),), load(I32, numbers, 0)))
+
+    def two_registers(out, table, numbers):
+        store(out, 0, take((load(F32, table, 0), load(F32, table, 16)), load(I32, numbers, 0)))
+
+    def thirty_two(out, table, numbers):
+        store(out, 0, take((load(I16, table, 0),), load(I16, numbers, 0)))
+
+    same(apply(eight, FLOATS[:8], FLOATS, numbers), FLOATS[numbers[:8] % 8])
+    if "avx512bw" in features():
+        same(apply(sixteen, FLOATS, FLOATS, numbers), FLOATS[numbers[:16] % 16])
+        both = np.arange(32, dtype=np.float32)
+        same(apply(two_registers, FLOATS, both, numbers), both[numbers[:16] % 32])
+        short, table = numbers.astype(np.int16), np.arange(32, dtype=np.int16) * 999
+        same(apply(thirty_two, table, table, short), table[short % 32])

@@ -1,0 +1,76 @@
+"""One product of a plan in the making, whichever kernel will sum it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from bwn.graph import Conv, Dense
+from bwn.kernels.costs import Work
+from bwn.kernels.registry import Element, Weights
+from bwn.lowering import Lowering
+from bwn.memory import Buffer
+from bwn.shapes import depth
+
+ELEMENTS: dict[str, Element] = {"float32": "f32", "int8": "i8", "binary": "s1"}
+"""The type that a node's activations are read in, as kernels name it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A Conv or Dense node and its buffers.
+
+    source: what it reads, phases of a stride included. steps: address of 8-bit quantization steps, or 0. index: of the
+    node.
+    """
+
+    lower: Lowering
+    node: Conv | Dense
+    source: Buffer
+    out: Buffer
+    steps: int
+    index: int
+
+    @property
+    def groups(self) -> int:
+        """Groups of channels; 1 for a Dense."""
+        return self.node.groups if isinstance(self.node, Conv) else 1
+
+    @property
+    def channels(self) -> int:
+        """Input channels of a group."""
+        return self.lower.shapes[self.node.input][0] // self.groups
+
+    @property
+    def outputs(self) -> int:
+        """Output channels of a group."""
+        return self.out.channels // self.groups
+
+    @property
+    def depth(self) -> int:
+        """K: inputs of one output."""
+        return depth(self.node, self.lower.shapes[self.node.input])
+
+    @property
+    def reads(self) -> tuple[Element, Weights]:
+        """Types of activations and weights."""
+        return ELEMENTS[self.node.activations], "b1" if self.lower.graph.packed(self.node) else "f32"
+
+    @property
+    def work(self) -> Work:
+        """Its size; asked for when the row strides are known."""
+        taps = prod(self.node.kernel) if isinstance(self.node, Conv) else 1
+        out = self.out
+        return Work(self.depth, self.outputs, out.positions, out.height * out.width, out.images, self.groups, taps)
+
+    def fields(self) -> dict[str, int]:
+        """The fields that parameter blocks of all products have."""
+        lower, out = self.lower, self.out
+        return {
+            "x": lower.start(self.source), "x_image": self.source.image, "images": out.images,
+            "out": lower.address(out), "out_image": out.image, "out_plane": out.plane, "out_lead": out.lead,
+            "mask": lower.mask(out), "bounds": lower.bounds(self.node.low, self.node.high),
+            "steps": self.steps or lower.vector(None, out.images, 1.0),
+            "steps_per_lane": int(out.vectors) if self.steps else 0,
+            "scratch": lower.scratch_address, "scratch_part": lower.scratch,
+        }  # fmt: skip

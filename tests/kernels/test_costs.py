@@ -1,0 +1,166 @@
+"""The model of what a product costs, the tables, and the choice that follows from them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bwn.kernels import costs
+from bwn.kernels.costs import DEFAULTS, Cost, Table, Work
+from bwn.kernels.registry import SUMS, fitting, select
+
+ROWS = {row.name: row for row in SUMS}
+LOOKUP, SINGLE = ROWS["f32_b1_f32_planes_lookup"], ROWS["f32_b1_f32_planes_single"]
+SIZES = st.integers(1, 5000)
+FAMILIES = [family for family in DEFAULTS if set(ROWS) <= set(DEFAULTS[family])]
+"""Those whose tables know this machine's products: a row may need a feature."""
+
+
+def test_every_product_has_its_default_cost() -> None:
+    assert costs.cpu.family() in FAMILIES
+    assert all(number >= 0 for table in DEFAULTS.values() for cost in table.values() for number in cost)
+
+
+def test_a_block_costs_as_much_part_filled_and_a_position_is_a_pass() -> None:
+    work = Work(depth=65, outputs=3, positions=20, values=17, images=2, groups=5)
+    assert LOOKUP.terms(work) == (1, 20 * 128, 20 * 128 * 3, 20 * 3)  # 2 blocks of 16; bits go by words of 64
+    assert SINGLE.terms(work) == (1, 170 * 128, 170 * 128 * 3, 170 * 3)  # the slack of rows is skipped
+    assert ROWS["f32_f32_f32_planes_multiply"].terms(work) == (1, 20 * 65, 20 * 65 * 3, 20 * 3)
+    assert LOOKUP.terms(work) == LOOKUP.terms(work._replace(positions=32, values=32))
+    assert LOOKUP.microseconds(work, Cost(1000, 1, 0, 0)) == 1 + 2.56
+
+
+@given(st.sampled_from(SUMS), st.sampled_from(FAMILIES), SIZES, SIZES, SIZES, st.integers(0, 3))
+def test_more_work_never_costs_less(row, family, depth, outputs, positions, axis) -> None:
+    work = Work(depth, outputs, positions, positions)
+    more = [size * 2 if number in (axis, 3 if axis == 2 else axis) else size for number, size in enumerate(work[:4])]
+    cost = DEFAULTS[family][row.name]
+    assert row.microseconds(Work(*more), cost) >= row.microseconds(work, cost)
+
+
+@given(st.sampled_from(["f32", "i8", "s1"]), st.sampled_from(FAMILIES), SIZES, SIZES, SIZES)
+def test_the_choice_is_the_least_predicted(activations, family, depth, outputs, positions) -> None:
+    table, work = Table(DEFAULTS[family], "default", Path("nowhere")), Work(depth, outputs, positions, positions)
+    choice = select(activations, "b1", work, table)
+    rows = fitting(activations, "b1", depth)
+    assert choice.kernel in rows
+    assert choice.microseconds == min(row.microseconds(work, table.costs[row.name]) for row in rows)
+    assert choice == select(activations, "b1", work, table)
+
+
+def only(**known: Cost) -> Table:
+    """By this table all other products take a second a call."""
+    return Table(dict.fromkeys(ROWS, Cost(1e9, 0, 0, 0)) | known, "default", Path("nowhere"))
+
+
+def test_equal_costs_take_the_first_of_the_list() -> None:
+    work = Work(9, 9, 9, 9)
+    assert select("f32", "b1", work, only(**dict.fromkeys(ROWS, Cost(5, 0, 0, 0)))).kernel is LOOKUP
+
+
+def test_the_choice_says_why() -> None:
+    table = only(**{LOOKUP.name: Cost(31_000, 0, 0, 0), SINGLE.name: Cost(1_158_400, 0, 0, 0)})
+    choice = select("f32", "b1", Work(9, 9, 9, 9), table)
+    assert choice.microseconds == 31
+    first, *others = choice.why.split("; ")
+    assert first == "predicted 31 us"
+    assert "single 1158" in others
+
+
+def test_a_faster_kernel_that_would_overflow_makes_the_choice_a_slow_one() -> None:
+    # A lookup's pass costs the more, and does 64 positions.
+    table = only(s1_b1_f32_planes_lookup=Cost(0, 5, 0, 0), s1_b1_f32_planes_inlane=Cost(0, 1, 0, 0))
+    most = Work(32_767, 64, 640, 640)
+    assert select("s1", "b1", most, table).kernel.way == "lookup"
+    choice = select("s1", "b1", most._replace(depth=32_768), table)
+    assert choice.kernel.way == "inlane"
+    assert choice.why.startswith("slow: predicted ")
+    assert choice.why.endswith("; K = 32768 would overflow lookup")
+    one = select("s1", "b1", Work(32_768, 64, 1, 1), table)
+    assert one.why.startswith("predicted ")
+    assert one.why.endswith("would overflow lookup")
+
+
+def test_nothing_is_chosen_where_sums_would_overflow() -> None:
+    assert not fitting("i8", "b1", 2**24 + 1)
+    with pytest.raises(ValueError, match="empty"):
+        select("i8", "b1", Work(2**24 + 1, 1, 1, 1), only())
+
+
+def test_a_table_is_read_back_exactly(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    made = {name: Cost(*rng.uniform(0, 100, 4).tolist()) for name in ROWS}
+    path = tmp_path / "costs.json"
+    path.write_text(costs.to_json(made))
+    table = costs.load(path)
+    assert (table.costs, table.origin, table.path, table.problem) == (made, "measured", path, "")
+    assert table.line == f"measured on this machine, {path}"
+
+
+def test_no_table_is_no_problem(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = costs.load(tmp_path / "costs.json")
+    assert table.costs == DEFAULTS[costs.cpu.family()]
+    assert table.line == "default, no measurement of this machine (bwn tune makes one)"
+    assert not caplog.records
+
+
+def changed(**facts: object) -> bytes:
+    return json.dumps(json.loads(costs.to_json({name: Cost(1, 2, 3, 4) for name in ROWS})) | facts).encode()
+
+
+def all_of(numbers: list[object]) -> dict[str, object]:
+    return {name: list(numbers) for name in ROWS}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (changed(version=2), "of another version"),
+        (changed(fingerprint={"cpu": "another"}), "of another machine or other kernels"),
+        (changed(costs={LOOKUP.name: [1, 2, 3, 4]}), "damaged"),
+        (changed(costs=all_of([1, 2, 3])), "damaged"),
+        (changed(costs=all_of([1, 2, 3, -4])), "damaged"),
+        (changed(costs=all_of([1, 2, 3, float("nan")])), "damaged"),
+        (changed(costs=all_of([1, 2, 3, "x"])), "damaged"),
+        (changed(costs=all_of([1, 2, 3, 10**400])), "damaged"),
+        (changed(costs=7), "damaged"),
+        (b"[]", "damaged"),
+        (b"\xff", "damaged"),
+        (b"", "damaged"),
+        (b"[" * 100_000, "damaged"),
+        (changed()[:-3], "damaged"),
+    ],
+    ids=range(14),
+)
+def test_a_table_that_cannot_be_used_is_told_of(tmp_path: Path, caplog, content: bytes, problem: str) -> None:
+    path = tmp_path / "costs.json"
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        table = costs.load(path)
+    assert table.costs == DEFAULTS[costs.cpu.family()]
+    assert table.origin == "default"
+    assert table.line == f"default, since the measured table is {problem} (bwn tune --force measures anew): {path}"
+    assert [record.getMessage() for record in caplog.records] == [f"cost table: {table.line}"]
+
+
+def test_an_unreadable_table_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = costs.load(tmp_path)
+    assert "unreadable: Is a directory" in table.line
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("compiled_for", "family"),
+    [("+avx,+avx2,-avx512f", "avx2"), ("+avx2,+avx512f", "avx512"), ("+neon", "neon"), ("+sse2", "avx2")],
+)
+def test_the_family_is_the_one_compiled_for(monkeypatch, compiled_for: str, family: str) -> None:
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", compiled_for)
+    monkeypatch.setattr(costs.cpu, "features", costs.cpu.features.__wrapped__)
+    assert costs.cpu.family() == family
