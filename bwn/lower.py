@@ -6,6 +6,7 @@ from math import prod
 
 from bwn import lower_signs
 from bwn.bits_buffer import Bits
+from bwn.ending import clamped
 from bwn.graph import Add, Affine, AnyNode, Clamp, Conv, Dense, Flatten, Pool, Shape, Sign, Softmax
 from bwn.kernels import layout, registry
 from bwn.lower_products import lower_product
@@ -19,7 +20,8 @@ def lower_graph(lower: Lowering) -> None:
     load_input(lower)
     for node in lower.graph.nodes:
         lower.node += 1
-        lower_node(lower, node)
+        if node.output not in lower.absorbed:
+            lower_node(lower, node)
     lower.node += 1
     store_output(lower)
 
@@ -42,17 +44,19 @@ def elementwise(lower: Lowering, node: Affine | Clamp | Sign | Add | Softmax) ->
         lower_signs.sign(lower, node)
         return
     source = lower_signs.float_tensor(lower, node.input)
-    out = lower.output(node, "s1" if isinstance(node, Sign) else "f32", like=source)
+    if isinstance(node, Add):
+        end = clamped(lower, node.output)
+        other, out = lower_signs.float_tensor(lower, node.other), lower.output(end.output, "f32", like=source)
+        RowClass.join(source, other)
+        lower.map(registry.ADD, source, out, other=other, low=end.low, high=end.high, why=end.reason())
+        return
+    out = lower.output(node.output, "s1" if isinstance(node, Sign) else "f32", like=source)
     if isinstance(node, Sign):
         lower.map(registry.SIGN, source, out)
     elif isinstance(node, Affine):
         lower.map(registry.AFFINE, source, out, scale=node.scale, bias=node.bias)
     elif isinstance(node, Clamp):
         lower.map(registry.AFFINE, source, out, low=node.low, high=node.high)
-    elif isinstance(node, Add):
-        other = lower_signs.float_tensor(lower, node.other)
-        RowClass.join(source, other)
-        lower.map(registry.ADD, source, out, other=other)
     else:
         lower.map(registry.SOFTMAX, source, out, units=lower.batch)
 
@@ -91,7 +95,7 @@ def flatten(lower: Lowering, node: Flatten) -> None:
     if isinstance(source, Bits):
         lower_signs.same(lower, node, source)
         return
-    lower_signs.flat(lower, source, lower.output(node, source.type))
+    lower_signs.flat(lower, source, lower.output(node.output, source.type))
 
 
 def pool(lower: Lowering, node: Pool) -> None:
@@ -100,7 +104,7 @@ def pool(lower: Lowering, node: Pool) -> None:
     if isinstance(source, Bits):
         lower_signs.pool(lower, node, source)
         return
-    out = lower.output(node, source.type)
+    out = lower.output(node.output, source.type)
     index = lower.node
     if node.kind == "average":
         kernel = registry.AVERAGE

@@ -13,6 +13,7 @@ import numpy as np
 
 from bwn import lower_float_signs, lower_signs, lower_xnor
 from bwn.bits_buffer import Bits
+from bwn.ending import ending
 from bwn.errors import GraphError
 from bwn.graph import Array, Conv, Dense
 from bwn.kernels import registry
@@ -20,7 +21,7 @@ from bwn.kernels.registry import Permute, Product, Sums
 from bwn.lower_job import Job
 from bwn.lower_permute import permute_block, permute_scratch
 from bwn.lowering import Ends, Lowering, Step, strides_of
-from bwn.memory import Buffer, round_up
+from bwn.memory import Buffer, RowClass, round_up
 from bwn.shapes import where
 
 
@@ -44,8 +45,12 @@ def lower_product(lower: Lowering, node: Conv | Dense) -> None:
             lower_float_signs.product(lower, node, source, offsets)
             return
         way = "multiply"
-    out = lower.output(node, "f32", like=source)
-    multiply(Job(lower, node, source, out, steps, lower.node), way)
+    end = ending(lower, node.output)
+    added = None if end.added is None else lower_signs.float_tensor(lower, end.added)
+    out = lower.output(end.output, "f32", like=source)
+    if added is not None:
+        RowClass.join(out, added)
+    multiply(Job(lower, node, source, out, steps, lower.node, end, added), way)
 
 
 def prepared(lower: Lowering, node: Conv | Dense) -> Buffer:
@@ -161,10 +166,11 @@ def multiply(job: Job, way: str | None = None) -> None:
         threads = lower.threads if lower.worth_splitting(microseconds) else 1
         block, units = block_of(job, kernel, threads)
         parts = max(1, min(threads, units))
+        why = job.end.reason(why)
         return Step(kernel, block, units, parts, job.index, why, work=job.work, microseconds=microseconds)
 
     lower.needs.append(scratch)  # which row is chosen is known when the rows' slack is: room for any
-    lower.task((job.source, job.out), make)
+    lower.task((job.source, job.out) if job.added is None else (job.source, job.out, job.added), make)
 
 
 def scratch_of(job: Job, kernel: Sums) -> int:

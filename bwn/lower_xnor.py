@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.bits_buffer import Bits
+from bwn.ending import Ending, ending
 from bwn.graph import Array, Conv, Dense, Graph, Pads, Pair
 from bwn.kernels import bits, registry, xnor, xnor_tables
 from bwn.kernels.xnor_tables import Axis
 from bwn.kernels.xnor_tile import BLOCK
 from bwn.lower_job import Job
-from bwn.lower_signs import bits_buffer, end_of_chain, written
+from bwn.lower_signs import bits_buffer, end_of_chain, float_tensor, written
 from bwn.lowering import Lowering, Step
-from bwn.memory import LANES, Buffer
+from bwn.memory import LANES, Buffer, RowClass
 from bwn.shapes import depth
 
 SPEED = 2_000_000
@@ -69,9 +70,13 @@ def product(lower: Lowering, node: Conv | Dense, source: Bits) -> None:
     end = end_of_chain(lower.graph, node) if lower.fuse else None
     # A sign of planes that nobody reads as bits is made of sums, faster than planes are made of bits.
     compares = end is not None and (end in lower.wanted or isinstance(node, Dense))
-    out: Buffer = bits_buffer(lower, node.output) if compares else lower.output(node, "f32")
+    ends = Ending(node.output) if compares else ending(lower, node.output)
+    added = None if ends.added is None else float_tensor(lower, ends.added)
+    out: Buffer = bits_buffer(lower, node.output) if compares else lower.output(ends.output, "f32")
+    if added is not None:
+        RowClass.join(out, added)
     index, window = lower.node, Window.of(node, source)
-    job = Job(lower, node, source, out, 0, index)
+    job = Job(lower, node, source, out, 0, index, ends, added)
     kernel = registry.XNOR_SIGNS if compares else registry.XNOR_PLANES
     macs = out.images * out.height * out.width * out.channels * depth(node, lower.shapes[node.input])
     lower.scratch = max(lower.scratch, xnor.scratch_bytes())
@@ -82,10 +87,10 @@ def product(lower: Lowering, node: Conv | Dense, source: Bits) -> None:
         units = chunks * window.images * -(-out.channels // BLOCK)
         parts = lower.threads if lower.worth_splitting(macs / SPEED) else 1
         block = kernel.block(**inputs(lower, node, source, window), **tables(lower, node, source, out, window),
-                             **outputs(lower, node, out))  # fmt: skip
-        return Step(kernel, block, units, max(1, min(parts, units)), index, what, work=job.work)
+                             **outputs(job))  # fmt: skip
+        return Step(kernel, block, units, max(1, min(parts, units)), index, ends.reason(what), work=job.work)
 
-    lower.task((source, out), make)
+    lower.task((source, out) if added is None else (source, added, out), make)
 
 
 def inputs(lower: Lowering, node: Conv | Dense, source: Bits, window: Window) -> dict[str, int]:
@@ -138,21 +143,26 @@ def weight_signs(graph: Graph, node: Conv | Dense, source: Bits) -> npt.NDArray[
     return np.ascontiguousarray(rows.reshape(len(words), source.channels, -1).transpose(0, 2, 1))
 
 
-def outputs(lower: Lowering, node: Conv | Dense, out: Buffer) -> dict[str, int]:
+def outputs(job: Job) -> dict[str, int]:
     """Fields that say where outputs go, and how sums end."""
+    lower, node, out, added = job.lower, job.node, job.out, job.added
     fields = dict.fromkeys(("out_row", "out_position", "top", "left", "rows", "columns"), 0)
-    planes = dict.fromkeys(("out_plane", "out_lead", "plane_row", "positions", "mask"), 0)
+    fields |= dict.fromkeys(("out_plane", "out_lead", "plane_row", "positions", "mask"), 0)
+    fields |= dict.fromkeys(("added", "added_image", "added_plane", "added_lead"), 0)
     if isinstance(out, Bits):
         fields |= written(lower, out)
     else:
-        fields |= {"out": lower.address(out), "out_image": out.image}
-        planes = {
-            "out_plane": out.plane, "out_lead": out.lead, "plane_row": out.row, "positions": out.positions,
-            "mask": lower.mask(out),
+        fields |= {
+            "out": lower.address(out), "out_image": out.image, "out_plane": out.plane, "out_lead": out.lead,
+            "plane_row": out.row, "positions": out.positions, "mask": lower.mask(out),
         }  # fmt: skip
-    ends = {
+    if added is not None:
+        fields |= {
+            "added": lower.address(added), "added_image": added.image, "added_plane": added.plane,
+            "added_lead": added.lead,
+        }  # fmt: skip
+    return fields | {
         "scale": lower.vector(node.scale, out.channels, 1.0), "bias": lower.vector(node.bias, out.channels, 0.0),
-        "bounds": lower.bounds(node.low, node.high),
+        "bounds": lower.bounds(node.low, node.high, job.end.low, job.end.high), "height": out.height,
+        "width": out.width, "outputs": out.channels, "scratch": lower.scratch_address, "scratch_part": lower.scratch,
     }  # fmt: skip
-    sizes = {"height": out.height, "width": out.width, "outputs": out.channels}
-    return {**fields, **planes, **ends, **sizes, "scratch": lower.scratch_address, "scratch_part": lower.scratch}

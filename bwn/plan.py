@@ -70,8 +70,8 @@ def make_plan(
 ) -> Plan:
     """Plan a graph that `bwn.check` has passed.
 
-    batch: examples a run. keep_all: no two buffers share memory and every node makes its tensor, so that all can
-    be read after a run. table: costs to choose by, default those in force on this machine.
+    batch: examples a run. keep_all: no two buffers share memory and every node makes its tensor, so that all can be
+    read after a run. table: costs to choose by, default those in force on this machine.
     """
     lower = Lowering(graph, batch, threads, table or costs.table(), fuse=not keep_all)
     lower_graph(lower)

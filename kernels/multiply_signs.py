@@ -87,7 +87,7 @@ def multiply_rows(_: Any, sums: Any, x: Any, weights: Any, row_bytes: Any) -> tu
             weight = splat_value(builder, vec, builder.load(at(builder, where, ir.FloatType()), align=4))
             for v in range(VECTORS):
                 before = builder.extract_value(args[0], row * VECTORS + v)
-                totals.append(fma_value(builder, vec, xs[v], weight, before))
+                totals.append(fma_value(builder, xs[v], weight, before))
             where = builder.add(where, args[3])
         return context.make_tuple(builder, sig.return_type, totals)
 
@@ -118,7 +118,7 @@ def add_signs(
             one = builder.shl(ir.Constant(ir.IntType(32), 1 << row), bit)
             mark = splat_value(builder, words.dtype, one)
             for v in range(VECTORS):
-                y = fma_value(builder, vec, builder.extract_value(args[1], row * VECTORS + v), a, b)
+                y = fma_value(builder, builder.extract_value(args[1], row * VECTORS + v), a, b)
                 y = builder.select(builder.fcmp_ordered(">", floor, y), floor, y)
                 y = builder.select(builder.fcmp_ordered("<", roof, y), roof, y)
                 there = builder.fcmp_ordered(">=", y, none)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bwn.kernels.compiler import helper
-from bwn.kernels.finish import LANES, clear_margins, finish
+from bwn.kernels.finish import LANES, clear_margins, finish, out_plane
 from bwn.kernels.lookup import totals_as_float
 from bwn.kernels.memory import get_i64, get_u64, put_u64, reader
 from bwn.kernels.vectors import F32, I16, VECTOR_BYTES, splat
@@ -94,6 +94,11 @@ class XnorFields(NamedTuple):
     scale: int
     bias: int
     bounds: int
+    added: int
+    """As in ProductFields, and what follows."""
+    added_image: int
+    added_plane: int
+    added_lead: int
     scratch: int
     scratch_part: int
 
@@ -231,10 +236,9 @@ def b1_b1_f32_planes_xnor(p: int, begin: int, end: int, part: int) -> None:
         for v in range(BLOCK_VECTORS):
             transpose(turned + v * LANES * VECTOR_BYTES, sums + v * VECTOR_BYTES)
         for n in range(block * BLOCK, min(f.outputs, block * BLOCK + BLOCK)):
-            plane = f.out + (image * f.out_image + n * f.out_plane) * 4
             total = totals_as_float(I16, turned + n % BLOCK * VECTOR_BYTES, 0)
-            finish(f, total, plane, chunk * LANES, n, step)
-            clear_margins(f, plane, chunk == 0, chunk == chunks - 1)
+            finish(f, total, image, n, chunk * LANES, step)
+            clear_margins(f, out_plane(f, image, n), chunk == 0, chunk == chunks - 1)
 
 
 def scratch_bytes() -> int:
