@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bwn import lower_signs
-from bwn.ending import Ending
 from bwn.graph import Array, Conv, Dense, Sign
 from bwn.kernels import multiply_signs, registry
 from bwn.lower_job import Job
@@ -38,10 +37,7 @@ def product(
     out, kernel = lower_signs.bits_buffer(lower, node.output), registry.FLOAT_SIGNS
     RowClass.join(source, Buffer("", "f32", 1, 1, out.height, out.width))  # outputs are counted in the input's rows
     lower.scratch = max(lower.scratch, multiply_signs.scratch_bytes())
-    job, weight = (
-        Job(lower, node, source, out, 0, lower.node, Ending(node.output), None),
-        lower.graph.tensors[node.weight],
-    )
+    job, weight = Job(lower, node, source, out, 0, lower.node), lower.graph.tensors[node.weight]
 
     def make() -> Step:
         positions = (out.height - 1) * source.row + out.width
@@ -52,7 +48,7 @@ def product(
             offsets=lower.constant(("offsets", job.index), lambda: offsets(node, source, job.channels, False)),
             images=out.images, outputs=out.channels, height=out.height, width=out.width,
             scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
-            bounds=lower.bounds(node.low, node.high, None, None), **lower_signs.written(lower, out),
+            bounds=lower.bounds(node.low, node.high), **lower_signs.written(lower, out),
             scratch=lower.scratch_address, scratch_part=lower.scratch,
         )  # fmt: skip
         macs = out.images * out.height * out.width * out.channels * job.depth
