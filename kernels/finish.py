@@ -1,9 +1,10 @@
 """The end of every product over planes: sums become outputs.
 
-    y = min(max(sum * (scale[n] * step) + bias[n], low), high)
+    y = min(max((sum + shift[n]) * (scale[n] * step) + bias[n], low), high)
 
-step is 1 for float32 and sign activations; for 8-bit ones it is the quantization step of the image. A product writes
-the whole plane that it owns: outputs where the mask is set and exact zeros elsewhere, so that the next layer reads
+step is 1 for float32 and sign activations; for 8-bit ones it is the quantization step of the image. shift, which the
+product adds, is 0, or makes up for 8-bit activations that are stored less a constant (`maps.py`). A product writes the
+whole plane that it owns: outputs where the mask is set and exact zeros elsewhere, so that the next layer reads
 its padding from the same plane.
 """
 
@@ -12,8 +13,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from bwn.kernels.compiler import helper
-from bwn.kernels.memory import get_f32, put_f32, reader
-from bwn.kernels.vectors import F32, I32, fma, keep, load, maximum, minimum, splat, store, zero
+from bwn.kernels.memory import get_f32, put_f32, put_i8, reader
+from bwn.kernels.vectors import F32, I8_16, I32, fma, keep, load, maximum, minimum, splat, store, zero
 
 LANES = 16
 
@@ -49,6 +50,7 @@ class ProductFields(NamedTuple):
     scale: int
     """Address of float32, one an output channel."""
     bias: int
+    shift: int
     bounds: int
     """Address of two float32: low and high."""
     steps: int
@@ -78,6 +80,18 @@ def clear(address: int, count: int) -> None:
 def clear_bytes(address: int, count: int) -> None:
     """Zero `count` bytes, a multiple of 4, as planes are."""
     clear(address, count // 4)
+
+
+@helper
+def fill_bytes(address: int, count: int, value: Any) -> None:
+    """Write the int8 `value` to `count` bytes."""
+    i = 0
+    while i + LANES <= count:
+        store(address, i, splat(I8_16, value))
+        i += LANES
+    while i < count:
+        put_i8(address, i, value)
+        i += 1
 
 
 @helper

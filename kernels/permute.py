@@ -106,9 +106,10 @@ class PermuteFields(NamedTuple):
     out_plane: int
     out_lead: int
     mask: int
-    """As in ProductFields; likewise scale and bias, but each group's are padded to whole vectors."""
+    """As in ProductFields; likewise scale, bias and shift, but each group's are padded to whole vectors."""
     scale: int
     bias: int
+    shift: int
     bounds: int
     steps: int
     steps_per_lane: int
@@ -449,7 +450,8 @@ def turn(_: Any, rows: Any, address: Any) -> tuple[Any, Codegen]:
 def outputs_at(kind: Any, f: Any, total: int, n: int, image: int, position: int) -> Any:
     """16 outputs at one position. total: address of their totals. n: the first of them among the padded outputs."""
     step = get_f32(f.steps, position if f.steps_per_lane else image)
-    y = fma(totals_as_float(kind, total, 0), load(F32, f.scale, n) * splat(F32, step), load(F32, f.bias, n))
+    sums = totals_as_float(kind, total, 0) + load(F32, f.shift, n)
+    y = fma(sums, load(F32, f.scale, n) * splat(F32, step), load(F32, f.bias, n))
     return minimum(maximum(y, splat(F32, get_f32(f.bounds, 0))), splat(F32, get_f32(f.bounds, 1)))
 
 

@@ -86,14 +86,18 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(("shape", "outputs", "attributes"), SHAPES, ids=str)
-@pytest.mark.parametrize(("binary", "mode"), [(False, "float32"), (True, "float32"), (True, "int8"), (True, "binary")])
+@pytest.mark.parametrize(
+    ("binary", "mode"), [(False, "float32"), (True, "float32"), (True, "int8"), (True, "uint8"), (True, "binary")]
+)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_convolutions(shape, outputs, attributes, binary, mode, batch) -> None:
     agree(conv_graph(shape, outputs, binary=binary, mode=mode, **attributes), batch)
 
 
 @pytest.mark.parametrize(("depth", "outputs"), [(1, 1), (63, 5), (64, 8), (65, 9), (784, 33), (1000, 10)])
-@pytest.mark.parametrize(("binary", "mode"), [(False, "float32"), (True, "float32"), (True, "int8"), (True, "binary")])
+@pytest.mark.parametrize(
+    ("binary", "mode"), [(False, "float32"), (True, "float32"), (True, "int8"), (True, "uint8"), (True, "binary")]
+)
 @pytest.mark.parametrize("batch", [1, 2, 16, 35])
 def test_fully_connected(depth, outputs, binary, mode, batch) -> None:
     rng = np.random.default_rng(depth)
@@ -229,7 +233,7 @@ def test_random_chains_of_convolutions(seed: int) -> None:
         tensors[f"w{index}"] = bits.pack(rng.standard_normal((outputs, channels * size * size)))
         nodes.append(
             Conv(input=nodes[-1].output if nodes else "x", output=f"t{index}", weight=f"w{index}", kernel=(size, size),
-                 pads=pads, stride=stride, activations="int8" if rng.integers(2) else "float32")
+                 pads=pads, stride=stride, activations=("float32", "int8", "uint8")[rng.integers(3)])
         )  # fmt: skip
         channels = outputs
     agree(graph_of(shape, *nodes, **tensors), int(rng.integers(1, 4)), (2,), seed)

@@ -77,7 +77,7 @@ class Maker:
         name = f"w{len(self.tensors)}"
         shape = (outputs, inputs, *kernel) if kernel else (outputs, inputs)
         self.tensors[name] = bits.pack(weights) if packed else weights.reshape(shape)
-        modes = ["float32", "int8", *(["binary"] * 3 if signs else [])] if packed else ["float32"]
+        modes = ["float32", "int8", "uint8", *(["binary"] * 3 if signs else [])] if packed else ["float32"]
         mode = modes[self.integer(0, len(modes) - 1)]
         return {
             "weight": name,
@@ -86,7 +86,7 @@ class Maker:
             "low": [None, 0.0, -2.5][self.integer(0, 2)],
             "high": [None, 1.0, 3.5][self.integer(0, 2)],
             "activations": mode,
-            "step": 0.02 if mode == "int8" and self.integer(0, 1) else None,
+            "step": 0.02 if mode in ("int8", "uint8") and self.integer(0, 1) else None,
         }
 
     def windows(self) -> dict[str, object]:
@@ -208,7 +208,7 @@ def test_random_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("stride", "pads"), [((1, 1), (0, 0, 0, 0)), ((1, 1), (0, 3, 0, 3)), ((1, 3), (0, 5, 0, 0))])
-@pytest.mark.parametrize("mode", ["float32", "int8"])
+@pytest.mark.parametrize("mode", ["float32", "int8", "uint8"])
 def test_a_wide_window_reads_within_the_arena(stride, pads, mode) -> None:
     made = Maker(0)
     made.shape, made.tensors = (1, 1, 40_080), {"w": bits.pack(np.ones((3, 4)))}
