@@ -1,53 +1,16 @@
-"""Running a plan: every step in order, its parts on a pool of threads that lives as long as the process.
-
-Kernels release the GIL, so parts run at the same time.
-"""
+"""Running a plan: its steps as a table, run by one call of compiled code that holds no GIL."""
 
 from __future__ import annotations
-
-import os
-import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from bwn.graph import Array
-from bwn.kernels.compiler import Entry
+from bwn.kernels.compiler import compile_entry
+from bwn.kernels.team import MOST_THREADS, RunFields, StepFields, run
 from bwn.lowering import Step
 from bwn.plan import Plan
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="bwn")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
-
-
-def _bind(step: Step) -> Callable[[], None]:
-    entry = step.kernel.entry()
-    block, units, parts = step.block.ctypes.data, step.units, step.parts
-    if parts == 1:
-        return lambda: entry(block, 0, units, 0)
-    edges = [units * part // parts for part in range(parts + 1)]
-    ranges = [(edges[part], edges[part + 1], part) for part in range(parts)]
-    return lambda: _run_parts(entry, block, ranges)
-
-
-def _run_parts(entry: Entry, block: int, ranges: list[tuple[int, int, int]]) -> None:
-    pool = _pool(len(ranges) - 1)
-    others: list[Future[None]] = [pool.submit(entry, block, *span) for span in ranges[1:]]
-    try:
-        entry(block, *ranges[0])
-    finally:  # an interrupted run, too, leaves nobody writing into its arrays
-        for other in others:
-            other.result()
+from bwn.team import TEAM
 
 
 def _external(plan: Plan, name: str) -> Array:
@@ -57,34 +20,41 @@ def _external(plan: Plan, name: str) -> Array:
     return step.block[index : index + 1]
 
 
+def _row(step: Step) -> StepFields:
+    return StepFields(step.kernel.entry().address, step.block.ctypes.data, step.units, step.least)
+
+
 class Runner:
     """A plan with its kernels compiled. One run at a time: the arena is one."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.calls = [_bind(step) for step in plan.steps]
+        split = any(step.least < step.units for step in plan.steps)
+        self.threads = min(plan.threads, MOST_THREADS) if split else 1
+        self.table = np.array([_row(step) for step in plan.steps], np.int64)
+        self.job = np.array(RunFields(TEAM.address, self.table.ctypes.data, 0), np.int64)
+        self.address = int(self.job.ctypes.data)
         self.fields = {name: _external(plan, name) for name in ("x", "out")}
+        self.entry = compile_entry(run)
         shape = plan.shapes[plan.graph.topology.output]
         self.output_shape = (plan.batch, *shape)
 
-    def _connect(self, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32]) -> None:
-        self.fields["x"][0] = x.ctypes.data
-        self.fields["out"][0] = out.ctypes.data
-
     def run(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Outputs of one batch. x: (batch, *input shape) float32, C-contiguous."""
-        out = np.empty(self.output_shape, np.float32)
-        self._connect(x, out)
-        for call in self.calls:
-            call()
-        return out
+        return self._run(x, 0)
 
     def times(self, x: npt.NDArray[np.float32]) -> list[float]:
         """Seconds of every step of one run."""
+        marks = np.zeros(len(self.table) + 1, np.int64)
+        self._run(x, marks.ctypes.data)
+        return [float(nanoseconds) * 1e-9 for nanoseconds in np.diff(marks)]
+
+    def _run(self, x: npt.NDArray[np.float32], marks: int) -> npt.NDArray[np.float32]:
         out = np.empty(self.output_shape, np.float32)
-        self._connect(x, out)
-        marks = [time.perf_counter()]
-        for call in self.calls:
-            call()
-            marks.append(time.perf_counter())
-        return [after - before for before, after in pairwise(marks)]
+        self.fields["x"][0] = x.ctypes.data
+        self.fields["out"][0] = out.ctypes.data
+        self.job[-1] = marks
+        if self.threads > 1:
+            TEAM.call(self.threads)
+        self.entry(self.address, 0, len(self.table), self.threads)
+        return out

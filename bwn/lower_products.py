@@ -175,7 +175,9 @@ def product_block(job: Job, kernel: Product, threads: int) -> tuple[Array, int]:
     share = splits(kernel, blocks * job.groups * out.images, job.outputs, threads) if job.groups == 1 else 1
     block = kernel.block(
         x_group=job.channels * source.plane if share == 1 else 0,
-        words=lower.constant(node.weight, lambda: weight.reshape(len(weight), -1)),
+        words=lower.constant(
+            (kernel.prepare, node.weight), lambda: kernel.prepare(weight.reshape(len(weight), -1))
+        ),
         row_words=prod(weight.shape[1:]), depth=job.depth,
         offsets=lower.constant(("offsets", job.index), lambda: offsets(node, source, job.channels, packed)),
         groups=job.groups * share, outputs=job.outputs // share, positions=out.positions,

@@ -16,19 +16,21 @@ import numpy as np
 from bwn.graph import AnyNode, Array, Graph, Shape
 from bwn.kernels import layout, registry
 from bwn.kernels.costs import Table, Work
-from bwn.kernels.registry import Kernel
+from bwn.kernels.registry import Kernel, Sums
 from bwn.memory import Buffer, RowClass, Type, round_up
 from bwn.shapes import shapes
 
 Ends = tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]]
 """Address and strides in elements of a copy's source, and of its target."""
 INFINITY = float("inf")
-WORTH_SPLITTING = 100
-"""Microseconds of work from which handing a part to another thread, some 30 of them, pays."""
+WORTH_SPLITTING = 8
+"""Microseconds of work from which sharing it with another thread pays; see docs/decisions/2026-11-23-threads.md."""
 SPEED = 2000
 """Elements a microsecond that an elementwise step or a copy does on one thread, roughly."""
 WORTH_SAYING = 4096
 """Elements from which a step that goes one by one is said to be slow: some microseconds."""
+FINEST = 32
+"""A thread takes no less than an even share of a split step, divided by this."""
 CLEAR_CHUNK = 1 << 16
 
 
@@ -51,6 +53,15 @@ class Step:
     external: str | None = None
     work: Work | None = None
     microseconds: float | None = None
+
+    @property
+    def least(self) -> int:
+        """Fewest units that a thread takes at a time; all where the step is not split."""
+        if self.parts == 1:
+            return self.units
+        if isinstance(self.kernel, Sums) and self.kernel.lanes == 0:  # each call gathers the inputs first
+            return round_up(-(-self.units // self.parts), 16)
+        return max(1, self.units // (FINEST * self.parts))
 
 
 def slowly(work: int) -> str:

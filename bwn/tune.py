@@ -79,7 +79,12 @@ class Trial:
         if isinstance(row, Product):
             self.units, share = -(-positions // row.lanes) if row.lanes else outputs, row.scratch(outputs, depth)
             offsets = self._at(np.arange(depth, dtype=np.int64) * plane)
-            block |= {"words": self._at(weights), "row_words": weights.shape[1], "depth": depth, "offsets": offsets}
+            block |= {
+                "words": self._at(row.prepare(weights)),
+                "row_words": weights.shape[1],
+                "depth": depth,
+                "offsets": offsets,
+            }
             block |= {"positions": positions}
         elif isinstance(row, Permute):
             band = -(-min(positions, BAND) // permute.TILE)

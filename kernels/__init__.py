@@ -6,10 +6,11 @@ weights. `f32_b1_f32_planes_lookup` reads float32 planes and one-bit weights, wr
 
 - `registry.py`: the one list, and `select`; `costs.py`: what each product costs, by which it selects.
 - `reference.py`: the plain truth of every operation; `bits.py`: the bit rule.
-- `lookup.py`, `single.py`, `multiply.py`: products; `finish.py`: how each ends. `maps.py`, `pooling.py`, `layout.py`:
-  everything else.
+- `lookup.py`, `multiply.py`: products of many positions; `inlane.py`, `inlane_bytes.py`, `inlane_signs.py`,
+  `single.py`: of few; `finish.py`: how each ends. `maps.py`, `pooling.py`, `layout.py`: everything else.
 - `vectors.py`, `signs.py`, `memory.py`: vectors, packed signs, scalars and parameter blocks for Numba; `compiler.py`:
   compiling and its cache; `cpu.py`: what this CPU offers.
+- `team.py`: a plan's steps, run by several threads; `atomics.py`: the words that those share.
 """
 
 if __name__ != "bwn.kernels":

@@ -26,8 +26,6 @@ import numba
 import numba.extending
 from numba import types
 
-Entry = Callable[[int, int, int, int], None]
-
 SIGNATURE = types.void(types.intp, types.intp, types.intp, types.intp)
 # `numpy` error model: a division by zero is a NaN, not an exception. Bounds and wrap-around never apply: kernels use
 # addresses. No fastmath: NaN and infinity keep their meaning and sums keep their order.
@@ -39,7 +37,24 @@ helper: Any = numba.njit(forceinline=True, **OPTIONS)
 intrinsic: Any = numba.extending.intrinsic
 """Decorator for operations that are written as LLVM instructions."""
 
+_c_function: Any = numba.cfunc
 _lock = threading.Lock()
+
+
+class Entry:
+    """A compiled entry. From Python it is called, and holds no GIL; compiled code calls its address.
+
+    address: of a C function of SIGNATURE. loaded: whether the cache had it.
+    """
+
+    def __init__(self, function: Callable[..., None], *, cache: bool) -> None:
+        self._compiled = _c_function(SIGNATURE, cache=cache, **OPTIONS)(function)
+        self.address: int = self._compiled.address
+        self.loaded = self._compiled.cache_hits > 0
+
+    def __call__(self, fields: int, begin: int, end: int, part: int) -> None:
+        """Do units begin..end-1 as `part`."""
+        self._compiled.ctypes(fields, begin, end, part)
 
 
 @cache
@@ -97,12 +112,11 @@ def compile_entry(function: Callable[..., None]) -> Entry:
         settings: Any = numba.config
         before = settings.CACHE_DIR
         settings.CACHE_DIR = str(cache_folder())
-        entry: Entry
         try:
-            entry = numba.njit(SIGNATURE, cache=True, **OPTIONS)(function)
+            entry = Entry(function, cache=True)
         except Exception:  # a cut file makes pickle raise anything; a full disk cannot keep a new one
             _forget(function)
-            entry = numba.njit(SIGNATURE, **OPTIONS)(function)
+            entry = Entry(function, cache=False)
         finally:
             settings.CACHE_DIR = before
     return entry

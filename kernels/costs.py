@@ -68,7 +68,8 @@ class Table:
 
 
 # avx512, avx2: `bwn tune` on a Zen 5 server core, 2026-11-23, the second with code compiled for Zen 3. neon: not
-# measured; instructions of docs/arm.md, told apart by what the loops do, at a nominal one a nanosecond.
+# measured; instructions of docs/arm.md, told apart by what the loops do, at a nominal one a nanosecond (bytes and
+# inlane: estimated from their loops, not counted).
 _DEFAULTS: dict[str, dict[str, tuple[float, float, float, float]]] = {
     "avx512": {
         "f32_b1_f32_planes_lookup": (310, 1.76, 0.0490, 2.60),
@@ -77,7 +78,10 @@ _DEFAULTS: dict[str, dict[str, tuple[float, float, float, float]]] = {
         "f32_f32_f32_planes_multiply": (260, 0, 0.180, 2.30),
         "f32_b1_f32_planes_single": (260, 0.44, 0.0215, 1.38),
         "i8_b1_f32_planes_single": (280, 0.21, 0.0101, 3.75),
-        "s1_b1_f32_planes_xnor": (280, 0.82, 0.00015, 7.50),
+        "f32_b1_f32_planes_inlane": (300, 0.66, 0.00496, 1.08),
+        "i8_b1_f32_planes_inlane": (330, 0.53, 0.00151, 1.21),
+        "i8_b1_f32_planes_bytes": (330, 0.57, 0.00482, 0.92),
+        "s1_b1_f32_planes_inlane": (310, 0.26, 0.00112, 1.09),
         "f32_f32_f32_planes_single": (270, 0.15, 0.0465, 2.25),
         "f32_b1_f32_planes_permute": (500, 0.4, 0.0026, 0.25),
         "i8_b1_f32_planes_permute": (500, 0.3, 0.0010, 0.25),
@@ -89,7 +93,9 @@ _DEFAULTS: dict[str, dict[str, tuple[float, float, float, float]]] = {
         "f32_f32_f32_planes_multiply": (270, 0, 0.317, 1.03),
         "f32_b1_f32_planes_single": (280, 0.39, 0.0471, 1.54),
         "i8_b1_f32_planes_single": (280, 0.20, 0.0238, 3.69),
-        "s1_b1_f32_planes_xnor": (280, 0.36, 0.00367, 1.78),
+        "f32_b1_f32_planes_inlane": (300, 0.98, 0.0142, 2.41),
+        "i8_b1_f32_planes_bytes": (330, 0.59, 0.00467, 0.90),
+        "s1_b1_f32_planes_inlane": (310, 0.26, 0.00277, 1.17),
         "f32_f32_f32_planes_single": (280, 0.16, 0.0502, 1.51),
     },
     "neon": {
@@ -99,7 +105,8 @@ _DEFAULTS: dict[str, dict[str, tuple[float, float, float, float]]] = {
         "f32_f32_f32_planes_multiply": (300, 2, 6.1, 100),
         "f32_b1_f32_planes_single": (300, 6, 1.83, 23),
         "i8_b1_f32_planes_single": (300, 6, 0.76, 28),
-        "s1_b1_f32_planes_xnor": (300, 15, 0.06, 85),
+        "i8_b1_f32_planes_bytes": (300, 12, 0.1, 8),
+        "s1_b1_f32_planes_inlane": (300, 6, 0.06, 8),
         "f32_f32_f32_planes_single": (300, 5, 0.56, 23),
     },
 }

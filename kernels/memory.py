@@ -44,7 +44,7 @@ def _scalar(element: Any) -> tuple[Any, Any]:
 get_f32, put_f32 = _scalar(types.float32)
 get_i8, put_i8 = _scalar(types.int8)
 get_i16, _ = _scalar(types.int16)
-get_i32, _ = _scalar(types.int32)
+get_i32, put_i32 = _scalar(types.int32)
 get_i64, put_i64 = _scalar(types.int64)
 get_u64, put_u64 = _scalar(types.uint64)
 

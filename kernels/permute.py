@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from bwn.kernels.bits import unpack
 from bwn.kernels.compiler import helper, intrinsic
@@ -51,6 +50,7 @@ from bwn.kernels.vectors import (
     splat_value,
     store,
     sub,
+    take_value,
     zero,
 )
 
@@ -263,11 +263,8 @@ def look_up(_: Any, sums: Any, table: Any, stride: Any, indices: Any) -> tuple[A
     sums: vectors of outputs by positions. table: address of the first position's; `stride` bytes to the next.
     """
     vec = sums.dtype
-    name = "llvm.x86.avx512.vpermi2var." + ("ps.512" if vec.element == types.float32 else "hi.512")
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind, index = llvm_type(vec), llvm_type(indices.dtype)
-        permute = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind, index, kind)), name)
         totals = [builder.extract_value(args[0], i) for i in range(sums.count)]
         picks = [builder.extract_value(args[3], v) for v in range(indices.count)]
         where = args[1]
@@ -276,7 +273,7 @@ def look_up(_: Any, sums: Any, table: Any, stride: Any, indices: Any) -> tuple[A
             high = load_at(builder, vec, builder.add(where, ir.Constant(ir.IntType(64), VECTOR_BYTES)))
             for v, pick in enumerate(picks):
                 i = v * TILE + p
-                totals[i] = add(builder, vec, totals[i], builder.call(permute, (low, pick, high)))
+                totals[i] = add(builder, vec, totals[i], take_value(builder, vec, [low, high], pick))
             where = builder.add(where, args[2])
         return context.make_tuple(builder, sig.return_type, totals)
 

@@ -13,7 +13,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bwn.kernels import layout, lookup, maps, multiply, permute, pooling, single
+from bwn.kernels import inlane, layout, lookup, maps, multiply, permute, pooling, single
+from bwn.kernels import inlane_bytes as octets
+from bwn.kernels import inlane_signs as signs
 from bwn.kernels.compiler import Entry, compile_entry
 from bwn.kernels.costs import Cost, Table, Work
 from bwn.kernels.cpu import features
@@ -43,6 +45,11 @@ class Kernel:
     def block(self, **values: int) -> npt.NDArray[np.int64]:
         """The parameter block of a call. values: one for each field, no other."""
         return np.array(self.fields(**values), np.int64)
+
+
+def as_stored(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The weights as the model holds them."""
+    return weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +89,11 @@ class Product(Sums):
     """Sums over planes at offsets; all have ProductFields.
 
     A unit of work is a block of positions of one group of one image; an output channel where there are no lanes.
-    scratch: (outputs of a group, K) to bytes a part needs.
+    scratch: (outputs of a group, K) to bytes a part needs. prepare: (N, row_words) weights, laid out as it reads them.
     """
 
     scratch: Callable[[int, int], int]
+    prepare: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
         """A pass is a block of positions, or one position where there are no lanes."""
@@ -120,19 +128,31 @@ S1_DEEPEST = 2**15 - 1
 """K fits an int16."""
 
 _PRODUCTS: tuple[tuple[Any, ...], ...] = (
-    # function, activations, weights, lanes, deepest, scratch
-    (lookup.f32_b1_f32_planes_lookup, "f32", "b1", 16, ANY, lookup.scratch_bytes),
-    (lookup.i8_b1_f32_planes_lookup, "i8", "b1", 32, I8_DEEPEST, lookup.scratch_bytes),
-    (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, S1_DEEPEST, lookup.scratch_bytes),
-    (multiply.f32_f32_f32_planes_multiply, "f32", "f32", 16, ANY, multiply.scratch_bytes),
-    (single.f32_b1_f32_planes_single, "f32", "b1", 0, ANY, single.scratch_bytes),
-    (single.i8_b1_f32_planes_single, "i8", "b1", 0, I8_DEEPEST, single.scratch_bytes),
-    (single.s1_b1_f32_planes_xnor, "s1", "b1", 0, ANY, single.scratch_bytes),
-    (single.f32_f32_f32_planes_single, "f32", "f32", 0, ANY, single.scratch_bytes),
+    # function, activations, weights, lanes, deepest, scratch, prepare; then a feature without which there is no row
+    (lookup.f32_b1_f32_planes_lookup, "f32", "b1", 16, ANY, lookup.scratch_bytes, as_stored),
+    (lookup.i8_b1_f32_planes_lookup, "i8", "b1", 32, I8_DEEPEST, lookup.scratch_bytes, as_stored),
+    (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, S1_DEEPEST, lookup.scratch_bytes, as_stored),
+    (multiply.f32_f32_f32_planes_multiply, "f32", "f32", 16, ANY, multiply.scratch_bytes, as_stored),
+    (inlane.f32_b1_f32_planes_inlane, "f32", "b1", 0, ANY, inlane.f32_scratch, inlane.f32_lay, "avx2"),
+    (inlane.i8_b1_f32_planes_inlane, "i8", "b1", 0, I8_DEEPEST, inlane.i8_scratch, inlane.i8_lay, "avx512bw"),
+    (octets.i8_b1_f32_planes_bytes, "i8", "b1", 0, I8_DEEPEST, octets.scratch_bytes, octets.lay, "avx2", "neon"),
+    (signs.s1_b1_f32_planes_inlane, "s1", "b1", 0, ANY, signs.scratch_bytes, signs.lay),
+    (single.f32_b1_f32_planes_single, "f32", "b1", 0, ANY, single.scratch_bytes, as_stored),
+    (single.i8_b1_f32_planes_single, "i8", "b1", 0, I8_DEEPEST, single.scratch_bytes, as_stored),
+    (single.f32_f32_f32_planes_single, "f32", "f32", 0, ANY, single.scratch_bytes, as_stored),
 )
+
+
+def _here(needs: tuple[str, ...]) -> bool:
+    return not needs or not features().isdisjoint(needs)
+
+
 PRODUCTS: tuple[Product, ...] = tuple(
-    Product(function, ProductFields, activations=x, weights=w, lanes=lanes, deepest=deepest, scratch=scratch)
-    for function, x, w, lanes, deepest, scratch in _PRODUCTS
+    Product(
+        function, ProductFields, activations=x, weights=w, lanes=lanes, deepest=deepest, scratch=scratch, prepare=lay
+    )
+    for function, x, w, lanes, deepest, scratch, lay, *needs in _PRODUCTS
+    if _here(tuple(needs))
 )
 
 _PERMUTES: tuple[tuple[Any, ...], ...] = (

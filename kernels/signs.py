@@ -6,11 +6,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from bwn.kernels.compiler import intrinsic
 from bwn.kernels.cpu import features
-from bwn.kernels.vectors import Codegen, Vec, llvm_type
+from bwn.kernels.vectors import Codegen, Vec
 
 
 def _lanes_of_bits(builder: Any, bits: Any, vec: Vec) -> Any:
@@ -38,16 +37,3 @@ def signed(_: Any, value: Any, bits: Any) -> tuple[Any, Codegen]:
         return builder.select(_lanes_of_bits(builder, args[1], value), args[0], negative)
 
     return value(value, types.uint64), gen
-
-
-@intrinsic
-def differences(_: Any, a: Any, b: Any, mask: Any) -> tuple[Any, Codegen]:
-    """differences(a, b, mask): in each integer lane, how many bits of a and b differ where those of the mask are 1."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind = llvm_type(a)
-        name = f"llvm.ctpop.v{a.lanes}i{a.element.bitwidth}"
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind,)), name)
-        return builder.call(function, (builder.and_(builder.xor(args[0], args[1]), args[2]),))
-
-    return a(a, b, mask), gen

@@ -4,9 +4,6 @@
 
 The inputs of the position are gathered into scratch once, then every row of weights is read once. A unit of work is
 one output channel; each part gathers for itself.
-
-XNOR: for signs a, w and the set m of inputs that are not padding, the sum is |m| - 2 * popcount((a xor w) and m).
-Padding therefore adds nothing, and unused bits are outside m.
 """
 
 from __future__ import annotations
@@ -17,15 +14,12 @@ import numpy as np
 
 from bwn.kernels.compiler import helper
 from bwn.kernels.finish import clear, finish_one, product_fields, step_at
-from bwn.kernels.memory import get_f32, get_i8, get_i32, get_i64, get_u64, popcount, put_f32, put_i8, put_u64
-from bwn.kernels.signs import differences, signed
-from bwn.kernels.vectors import F32, I8, I16, I32, VECTOR_BYTES, fma, halves, load, total, widen, zero
+from bwn.kernels.memory import get_f32, get_i8, get_i32, get_i64, get_u64, put_f32, put_i8
+from bwn.kernels.signs import signed
+from bwn.kernels.vectors import F32, I8, I16, I32, fma, halves, load, total, widen, zero
 
 I16_SAFE_WORDS = 128
 """Words of 8-bit inputs after which int16 lanes are widened: each word adds at most 2 * 127 to a lane."""
-VECTOR_WORDS = VECTOR_BYTES // 8
-I8_SAFE_WORDS = 15 * VECTOR_WORDS
-"""Words of signs after which int8 lanes are widened: each vector of words adds at most 8 to a lane."""
 
 
 def scratch_bytes(outputs: int, depth: int) -> int:
@@ -78,27 +72,6 @@ def f32_dot(x: int, row: int, depth: int) -> Any:
 
 
 @helper
-def xnor_dot(bits: int, row: int, row_words: int) -> Any:
-    """Sum of products of signs. bits: row_words words of signs, as many of the mask, how many bits the mask has."""
-    mask = bits + row_words * 8
-    whole = row_words & -VECTOR_WORDS
-    sums = zero(I32)
-    w = 0
-    while w < whole:
-        counts = zero(I8)
-        for word in range(w, min(w + I8_SAFE_WORDS, whole), VECTOR_WORDS):
-            counts += differences(load(I8, bits, word * 8), load(I8, row, word * 8), load(I8, mask, word * 8))
-        w += I8_SAFE_WORDS
-        low, high = halves(counts)
-        low16, high16 = halves(widen(low) + widen(high))
-        sums += widen(low16) + widen(high16)
-    differ = np.int64(total(sums))
-    for w in range(whole, row_words):
-        differ += np.int64(popcount((get_u64(bits, w) ^ get_u64(row, w)) & get_u64(mask, w)))
-    return np.int64(get_u64(mask, row_words)) - 2 * differ
-
-
-@helper
 def gather_f32(x: int, offsets: int, depth: int, row_words: int, to: int) -> None:
     """Copy the float32 inputs of a position, then zeros up to the end of the last word."""
     for k in range(depth):
@@ -114,22 +87,6 @@ def gather_i8(x: int, offsets: int, depth: int, row_words: int, to: int) -> None
         put_i8(to, k, get_i8(x, get_i64(offsets, k)))
     for k in range(depth, (depth + 63) // 64 * 64):
         put_i8(to, k, 0)
-
-
-@helper
-def gather_bits(x: int, offsets: int, depth: int, row_words: int, to: int) -> None:
-    """Pack the int8 signs of a position: the bits, then the mask of those that are not 0, then how many those are."""
-    there = np.uint64(0)
-    for w in range(row_words):
-        bits, mask = np.uint64(0), np.uint64(0)
-        for k in range(w * 64, min(w * 64 + 64, depth)):
-            value = get_i8(x, get_i64(offsets, k))
-            bits |= np.uint64(value > 0) << np.uint64(k & 63)
-            mask |= np.uint64(value != 0) << np.uint64(k & 63)
-        put_u64(to, w, bits)
-        put_u64(to, row_words + w, mask)
-        there += popcount(mask)
-    put_u64(to, 2 * row_words, there)
 
 
 @helper
@@ -163,11 +120,6 @@ def f32_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
 def i8_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """8-bit activations within +-127, one-bit weights: exact sums."""
     product(gather_i8, i8_signed_dot, True, 1, 8, p, begin, end, part)
-
-
-def s1_b1_f32_planes_xnor(p: int, begin: int, end: int, part: int) -> None:
-    """Activations +-1 or 0 in int8, one-bit weights: exact sums of any depth."""
-    product(gather_bits, xnor_dot, True, 1, 8, p, begin, end, part)
 
 
 def f32_f32_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:

@@ -37,6 +37,7 @@ class Vec(types.Type):
 
 _ELEMENTS = {
     types.float32: ir.FloatType(),
+    types.int64: ir.IntType(64),
     types.int32: ir.IntType(32),
     types.int16: ir.IntType(16),
     types.int8: ir.IntType(8),
@@ -408,3 +409,44 @@ def share(_: Any, value: Any, count: Any) -> tuple[Any, Codegen]:
         return builder.fdiv(args[0], by)
 
     return value(value, types.float32), gen
+
+
+# One register of AVX2.
+F32_HALF = marker(types.float32, 8)
+I32_HALF = marker(types.int32, 8)
+I8_HALF = marker(types.int8, 32)
+I64 = marker(types.int64, 8)
+
+
+_TAKES = {
+    (types.float32, 8, 1): "llvm.x86.avx2.permps",
+    (types.float32, 16, 1): "llvm.x86.avx512.permvar.sf.512",
+    (types.float32, 16, 2): "llvm.x86.avx512.vpermi2var.ps.512",
+    (types.int16, 32, 1): "llvm.x86.avx512.permvar.hi.512",
+    (types.int16, 32, 2): "llvm.x86.avx512.vpermi2var.hi.512",
+}
+
+
+@intrinsic
+def take(_: Any, table: Any, numbers: Any) -> tuple[Any, Codegen] | None:
+    """take(table, numbers): lane i is entry numbers[i] of the table; only the low bits of a number count.
+
+    table: a tuple of 1 or 2 vectors. One instruction of x86, for 8 float32 of AVX2 and for 16, 2 * 16 float32 and 32
+    int16 of AVX-512.
+    """
+    if not isinstance(table, types.UniTuple) or (table.dtype.element, table.dtype.lanes, table.count) not in _TAKES:
+        return None
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        parts = [builder.extract_value(args[0], part) for part in range(table.count)]
+        return take_value(builder, table.dtype, parts, args[1])
+
+    return table.dtype(table, numbers), gen
+
+
+def take_value(builder: Any, vec: Vec, table: list[Any], numbers: Any) -> Any:
+    """LLVM value of `take`."""
+    operands = [*table, numbers] if len(table) == 1 else [table[0], numbers, table[1]]
+    signature = ir.FunctionType(llvm_type(vec), [operand.type for operand in operands])
+    name = _TAKES[vec.element, vec.lanes, len(table)]
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), operands)

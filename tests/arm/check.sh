@@ -88,10 +88,10 @@ tests() { # CORE FILE...
 }
 
 say "cortex-a53: vectors, every product, plans, commands"
-tests cortex-a53 kernels/test_vectors.py kernels/test_single.py kernels/test_every_product.py bwn/test_plan.py \
-    cli/test_infer.py cli/test_inspect.py
+tests cortex-a53 kernels/test_vectors.py kernels/test_single.py kernels/test_inlane.py kernels/test_every_product.py \
+    bwn/test_plan.py cli/test_infer.py cli/test_inspect.py
 say "cortex-a76: vectors and every product"
-tests cortex-a76 kernels/test_vectors.py kernels/test_single.py kernels/test_every_product.py
+tests cortex-a76 kernels/test_vectors.py kernels/test_single.py kernels/test_inlane.py kernels/test_every_product.py
 
 say "commands as a user starts them"
 emulate cortex-a53 -- -c 'import sys; sys.path.insert(0, "tests/installed"); import pathlib, smoke

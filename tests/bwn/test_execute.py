@@ -1,17 +1,16 @@
-"""Running where others run too: forked children, several Python threads, several models."""
+"""Running where others run too: forked children, several Python threads, several models, signals, the end."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from bwn import execute
 from bwn.lowering import Lowering
 from bwn.model import Model
 from bwn.networks import NETWORKS
@@ -30,6 +29,105 @@ if child == 0:
     os._exit(0 if np.array_equal(model.run(x), expected) else 1)
 assert os.waitpid(child, 0)[1] == 0
 """
+
+
+SETTING = """
+import os, signal, sys, threading, time
+import numpy as np
+from bwn.kernels.team import BUSY
+from bwn.lowering import Lowering
+from bwn.model import Model
+from bwn.networks import NETWORKS
+from bwn.team import TEAM
+Lowering.worth_splitting = lambda self, microseconds: True
+alone, model = (Model(NETWORKS["mlp"](0), threads=count) for count in (1, 3))
+x = np.random.default_rng(0).standard_normal((16, 1, 28, 28)).astype(np.float32)
+expected = alone.run(x)
+def asleep():
+    deadline = time.monotonic() + 30
+    while len(TEAM._asleep) < 2 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return len(TEAM._asleep) == 2
+"""
+ALONE = """
+assert threading.active_count() == 1
+assert not TEAM._workers
+"""
+SLEEPS = """
+for _ in range(20):
+    assert np.array_equal(model.run(x), expected)
+    assert asleep()
+assert threading.active_count() == 3
+"""
+INTERRUPTED = """
+model.run(x)  # an interrupt while numba loads its first kernels breaks numba itself
+inside, stopped = False, 0
+def interrupt(*_):
+    global inside
+    if inside:
+        inside = False
+        raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, interrupt)
+signal.setitimer(signal.ITIMER_REAL, 0.01, 0.0013)
+while stopped < 100:
+    try:
+        inside = True
+        while True:
+            model.run(x)
+    except KeyboardInterrupt:
+        stopped += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+for _ in range(20):
+    assert np.array_equal(model.run(x), expected)
+assert asleep()
+assert TEAM._board[BUSY // 8] == 0
+"""
+ENDS = {
+    "spinning": "model.run(x)",
+    "asleep": "model.run(x); assert asleep()",
+    "never begun": "",
+    "in a daemon's run": """
+def forever():
+    while True:
+        model.run(x)
+threading.Thread(target=forever, daemon=True).start()
+time.sleep(0.1)
+""",
+    "before a last run": """
+import atexit
+import bwn.team
+model.run(x)
+atexit.unregister(bwn.team.TEAM.stop)  # runs before, not after, what was registered later
+atexit.register(lambda: print(np.array_equal(model.run(x), expected)))
+atexit.register(bwn.team.TEAM.stop)
+""",
+}
+
+
+def script(body: str) -> str:
+    command = [sys.executable, "-c", SETTING + body]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return done.stdout
+
+
+def test_one_thread_starts_no_other() -> None:
+    script(ALONE)
+
+
+def test_workers_sleep_between_runs_and_wake() -> None:
+    script(SLEEPS)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
+def test_interrupts_leave_nothing_broken() -> None:
+    script(INTERRUPTED)
+
+
+@pytest.mark.parametrize("when", ENDS)
+def test_a_process_ends(when: str) -> None:
+    assert script(ENDS[when]) == ("True\n" if when == "before a last run" else "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -51,18 +149,14 @@ def test_threads_and_models_do_not_disturb_each_other(monkeypatch: pytest.Monkey
                 assert np.array_equal(ours, right)
 
 
-def test_an_interrupted_run_leaves_nobody_at_work() -> None:
-    done: list[int] = []
-
-    def entry(block: int, begin: int, end: int, part: int) -> None:
-        if part == 0:
-            raise KeyboardInterrupt
-        time.sleep(0.1)
-        done.append(part)
-
-    with pytest.raises(KeyboardInterrupt):
-        execute._run_parts(entry, 0, [(0, 1, 0), (1, 2, 1), (2, 3, 2)])
-    assert sorted(done) == [1, 2]
+def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lowering, "worth_splitting", lambda self, microseconds: True)
+    packed = NETWORKS["vgg"](0)
+    x = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    expected = Model(packed, threads=1).run(x)
+    crowd = Model(packed, threads=4 * (os.cpu_count() or 1) + 1)
+    for _ in range(10):
+        assert np.array_equal(crowd.run(x), expected)
 
 
 def test_results_are_the_callers_own() -> None:

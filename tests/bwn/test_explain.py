@@ -27,7 +27,7 @@ def only(*ways: str) -> Table:
     return Table(costs, "measured", Path("nowhere"))
 
 
-BLOCKS, SINGLES = only("lookup", "multiply"), only("single", "xnor")
+BLOCKS, SINGLES = only("lookup", "multiply"), only("single", "inlane")
 
 
 def network(mode: str, *, binary: bool = True) -> Graph:

@@ -76,11 +76,11 @@ def test_the_choice_says_why() -> None:
 
 def test_a_faster_kernel_that_would_overflow_makes_the_choice_a_slow_one() -> None:
     # A lookup's pass costs the more, and does 64 positions.
-    table = only(s1_b1_f32_planes_lookup=Cost(0, 5, 0, 0), s1_b1_f32_planes_xnor=Cost(0, 1, 0, 0))
+    table = only(s1_b1_f32_planes_lookup=Cost(0, 5, 0, 0), s1_b1_f32_planes_inlane=Cost(0, 1, 0, 0))
     most = Work(32_767, 64, 640, 640)
     assert select("s1", "b1", most, table).kernel.way == "lookup"
     choice = select("s1", "b1", most._replace(depth=32_768), table)
-    assert choice.kernel.way == "xnor"
+    assert choice.kernel.way == "inlane"
     assert choice.why.startswith("slow: predicted ")
     assert choice.why.endswith("; K = 32768 would overflow lookup")
     one = select("s1", "b1", Work(32_768, 64, 1, 1), table)

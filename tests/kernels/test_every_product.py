@@ -21,7 +21,7 @@ class Case:
     images: int = 1
     groups: int = 1
     lead: int = 0
-    extreme: bool = False
+    extreme: int = 0
     epilogue: bool = False
     per_lane: bool = False
     poison: float = 0.0
@@ -30,7 +30,7 @@ class Case:
         return "-".join(f"{key[0]}{int(value)}" for key, value in vars(self).items() if value)
 
 
-def activations(row: Product | Permute, rng: np.random.Generator, shape: tuple[int, ...], extreme: bool) -> np.ndarray:
+def activations(row: Product | Permute, rng: np.random.Generator, shape: tuple[int, ...], extreme: int) -> np.ndarray:
     if row.activations == "f32":
         return rng.standard_normal(shape).astype(np.float32)
     top = 127 if row.activations == "i8" else 1
@@ -73,14 +73,15 @@ def planned(row: Product | Permute, case: Case, given: Given, parts: int) -> tup
     """Parameter block, units of work, and what must stay alive, of a product over offsets."""
     room, ends = scratch(row.scratch(case.outputs, case.depth), parts)
     offsets = np.arange(case.depth, dtype=np.int64) * given.x.shape[3]
+    words = row.prepare(given.stored)
     block = row.block(
-        words=given.stored.ctypes.data, row_words=given.stored.shape[1], depth=case.depth,
+        words=words.ctypes.data, row_words=given.stored.shape[1], depth=case.depth,
         offsets=offsets.ctypes.data, positions=case.positions,
         scale=given.scale.ctypes.data, bias=given.bias.ctypes.data, **given.fields(case), **ends,
     )  # fmt: skip
     blocks = -(-case.positions // row.lanes) if row.lanes else 0
     units = blocks * case.groups * case.images if row.lanes else case.groups * case.outputs
-    return block, units, (room, offsets)
+    return block, units, (room, offsets, words)
 
 
 def permuted(row: Permute, case: Case, given: Given, parts: int) -> tuple[np.ndarray, int, object]:
@@ -113,7 +114,7 @@ def run(
         x[:, :, 3, 1] = case.poison
     room = np.concatenate([np.zeros(3, x.dtype), x.ravel(), np.zeros(4096, x.dtype)])
     signs = rng.integers(0, 2, (case.groups * case.outputs, case.depth)) * 2 - 1
-    signs = np.ones_like(signs) if case.extreme else signs
+    signs = np.full_like(signs, case.extreme) if case.extreme else signs
     if isinstance(row, Permute) or row.weights == "b1":
         weights, stored = signs, bits.pack(signs)
     else:
@@ -171,7 +172,7 @@ EDGES = [
     Case(130, 9, 70, images=2, lead=5, epilogue=True),
     Case(130, 9, 70, lead=1, epilogue=True, per_lane=True),
     Case(4608, 2, 20),
-    Case(4608, 2, 20, extreme=True),
+    *(Case(depth, 2, 20, extreme=sign) for depth in (1983, 1984, 1985, 4608) for sign in (1, -1)),
 ]
 
 
@@ -204,7 +205,8 @@ def test_sizes_past_65536(row: Product | Permute) -> None:
 @pytest.mark.parametrize("row", [row for row in SUMS if row.exact], ids=lambda row: row.name)
 def test_largest_sums_do_not_overflow(row: Product | Permute) -> None:
     # Past 2**24 / 127 the float32 output could round, so the depth stops there.
-    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=True))
+    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=1))
+    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=-1))
 
 
 @pytest.mark.parametrize("row", [row for row in SUMS if row.activations == "f32"], ids=lambda row: row.name)

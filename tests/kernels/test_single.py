@@ -7,24 +7,13 @@ import numpy as np
 import pytest
 
 from bwn.kernels import bits
-from bwn.kernels.single import I8_SAFE_WORDS, I16_SAFE_WORDS, i8_signed_dot, xnor_dot
+from bwn.kernels.single import I16_SAFE_WORDS, i8_signed_dot
 
-dot_of_signs = numba.njit(lambda x, row, words: xnor_dot(x, row, words))
 dot_of_integers = numba.njit(lambda x, row, words: i8_signed_dot(x, row, words))
 
 
 def row_of(sign: int, depth: int) -> np.ndarray:
     return bits.pack(np.full((1, depth), sign, np.int8))
-
-
-@pytest.mark.parametrize("words", [1, 7, 8, 9, I8_SAFE_WORDS - 1, I8_SAFE_WORDS, I8_SAFE_WORDS + 8, 5 * I8_SAFE_WORDS])
-@pytest.mark.parametrize("unused", [0, 1, 63])
-def test_all_signs_agree_or_all_differ(words: int, unused: int) -> None:
-    depth = words * 64 - unused
-    plus, minus = row_of(1, depth), row_of(-1, depth)
-    x = np.concatenate([plus[0], plus[0], np.array([depth], np.uint64)])
-    assert dot_of_signs(x.ctypes.data, plus.ctypes.data, words) == depth
-    assert dot_of_signs(x.ctypes.data, minus.ctypes.data, words) == -depth
 
 
 @pytest.mark.parametrize("words", [1, I16_SAFE_WORDS - 1, I16_SAFE_WORDS, I16_SAFE_WORDS + 1, 3 * I16_SAFE_WORDS])

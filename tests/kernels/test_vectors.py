@@ -8,16 +8,19 @@ import numba
 import numpy as np
 import pytest
 
+from bwn.kernels.cpu import features
 from bwn.kernels.memory import get_f32, get_u64, popcount, put_f32
-from bwn.kernels.signs import differences, signed
+from bwn.kernels.signs import signed
 from bwn.kernels.vectors import (
     F32,
     F32_4,
+    F32_HALF,
     I8,
     I8_4,
     I8_16,
     I16,
     I32,
+    I32_HALF,
     fma,
     greatest,
     halves,
@@ -34,6 +37,7 @@ from bwn.kernels.vectors import (
     splat,
     store,
     store_bytes,
+    take,
     to_int,
     top_lane,
     total,
@@ -176,17 +180,6 @@ def test_signs_from_bits() -> None:
     same(apply(bytes_, octets, octets, word), np.where(bits, octets, -octets))
 
 
-def test_bits_that_differ() -> None:
-    rng = np.random.default_rng(0)
-    a, b, mask = rng.integers(-128, 128, (3, 64)).astype(np.int8)
-
-    def differ(out, a, b, m):
-        store(out, 0, differences(load(I8, a, 0), load(I8, b, 0), load(I8, m, 0)))
-
-    expected = np.bitwise_count(((a ^ b) & mask).view(np.uint8)).astype(np.int8)
-    same(apply(differ, expected, a, b, mask), expected)
-
-
 def test_reductions_and_constants() -> None:
     values = np.arange(16, dtype=np.float32) ** 2
     values[3] = np.nan
@@ -265,3 +258,28 @@ def test_division_by_a_number() -> None:
 
     same(apply(lanes, FLOATS, FLOATS), FLOATS / np.float32(3))
     same(apply(number, FLOATS[:1], FLOATS[6:7]), FLOATS[6:7] / np.float32(3))
+
+
+@pytest.mark.skipif("avx2" not in features(), reason="only x86 takes from a table of float32 in one instruction")
+def test_taking_from_a_table() -> None:
+    numbers = np.random.default_rng(1).integers(0, 2**31, 32).astype(np.int32)
+
+    def eight(out, table, numbers):
+        store(out, 0, take((load(F32_HALF, table, 0),), load(I32_HALF, numbers, 0)))
+
+    def sixteen(out, table, numbers):
+        store(out, 0, take((load(F32, table, 0),), load(I32, numbers, 0)))
+
+    def two_registers(out, table, numbers):
+        store(out, 0, take((load(F32, table, 0), load(F32, table, 16)), load(I32, numbers, 0)))
+
+    def thirty_two(out, table, numbers):
+        store(out, 0, take((load(I16, table, 0),), load(I16, numbers, 0)))
+
+    same(apply(eight, FLOATS[:8], FLOATS, numbers), FLOATS[numbers[:8] % 8])
+    if "avx512bw" in features():
+        same(apply(sixteen, FLOATS, FLOATS, numbers), FLOATS[numbers[:16] % 16])
+        both = np.arange(32, dtype=np.float32)
+        same(apply(two_registers, FLOATS, both, numbers), both[numbers[:16] % 32])
+        short, table = numbers.astype(np.int16), np.arange(32, dtype=np.int16) * 999
+        same(apply(thirty_two, table, table, short), table[short % 32])

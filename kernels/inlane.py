@@ -1,0 +1,322 @@
+"""Products for few positions, output channels in the lanes: tables that stand in registers.
+
+    sum[n] = sum_k s[n, k] * x[k],    s = +-1
+
+1. The inputs of a position are gathered once. For g consecutive k, all 2**g sums +-x0 +-x1 .. fill one or two
+   registers.
+2. A lane is an output channel, and holds the numbers of its next table entries, g bits each: a shift brings the next.
+3. So a permute, an add and a shift do g multiply-accumulates a lane. Many channels share each table.
+
+| activations | table | lanes | g | lane of the sum | needs |
+|---|---|---|---|---|---|
+| float32 | 2 of 16 entries | 16 | 5 | float32 | AVX-512 |
+| float32 | 1 of 8 entries | 8 | 3 | float32 | AVX2 |
+| 8-bit, +-127 | 1 of 32 entries | 32 | 5 | int16, widened after 51 tables | AVX-512BW |
+
+The words are laid out anew, once a model, by `lay_out`: the numbers of 16 (8, 32) channels side by side. A unit of
+work is one output channel; parts that share a block of lanes both compute it, and each writes its own channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+
+from bwn.kernels.bits import WORD, words_for
+from bwn.kernels.compiler import helper, intrinsic
+from bwn.kernels.cpu import features
+from bwn.kernels.finish import clear, finish_one, product_fields, step_at
+from bwn.kernels.lookup import no_sums
+from bwn.kernels.memory import get_f32, get_i8, get_i32, get_i64, put_f32, put_i8
+from bwn.kernels.vectors import (
+    F32,
+    F32_HALF,
+    I16,
+    Codegen,
+    Vec,
+    add,
+    at,
+    fma_value,
+    llvm_type,
+    load_at,
+    splat_value,
+    take_value,
+)
+
+TOTALS_BYTES = 8 * 128
+"""Totals of the blocks of channels that are summed at once, in int32 or float32."""
+
+
+class Form(NamedTuple):
+    """How one register holds a table."""
+
+    lanes: int
+    """Channels of a block, and entries of a register."""
+    group: int
+    """Inputs of a table."""
+    tables: int
+    """Tables that one lane of numbers serves; a piece of the inputs."""
+    safe: int
+    """Pieces after which sums are widened."""
+    bytes: int
+    """Bytes of a register."""
+    table_bytes: int
+
+
+FLOAT, FLOAT_FORM = (
+    (F32, Form(16, 5, 6, 64, 64, 128)) if "avx512f" in features() else (F32_HALF, Form(8, 3, 10, 64, 32, 32))
+)
+SHORT, SHORT_FORM = I16, Form(32, 5, 3, 17, 64, 64)
+FORMS: dict[Any, Form] = {FLOAT.dtype: FLOAT_FORM, SHORT.dtype: SHORT_FORM}
+BLOCKS = 8 if "avx512f" in features() else 6
+"""Blocks of channels that share each load of a table: what 32, or 16, registers hold of sums and numbers."""
+
+
+def lay_out(
+    words: npt.NDArray[np.uint64], lanes: int, inputs: int, element: type[np.unsignedinteger[Any]]
+) -> npt.NDArray[Any]:
+    """Packed rows as lanes of numbers.
+
+    words: (N, row_words) uint64. inputs: bits of a row that one lane takes, the lowest first.
+    Returns (blocks of `lanes` rows, pieces of `inputs` bits, lanes) of `element`, zeros past the last row and bit.
+    """
+    count, width = len(words), np.dtype(element).itemsize * 8
+    pieces = -(-words.shape[1] * WORD // inputs)
+    out = np.zeros((-(-count // lanes), pieces, lanes), element)
+    for block, rows in enumerate(out):
+        octets = np.ascontiguousarray(words[block * lanes : (block + 1) * lanes]).view(np.uint8)
+        bits = np.zeros((len(octets), pieces * inputs), np.uint8)
+        bits[:, : words.shape[1] * WORD] = np.unpackbits(octets, axis=1, bitorder="little")
+        lane = np.zeros((len(octets), pieces, width), np.uint8)
+        lane[:, :, :inputs] = bits.reshape(len(octets), pieces, inputs)
+        rows[:, : len(octets)] = np.packbits(lane, axis=2, bitorder="little").view(element)[..., 0].T
+    return out
+
+
+@intrinsic
+def build(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
+    """build(kind, inputs, tables): write the tables of one piece; bit j of an entry's number is the sign of input j.
+
+    inputs: address of as many float32, or int8 for I16.
+    """
+    vec, form = kind.dtype, FORMS[kind.dtype]
+    real = vec.element == types.float32
+    stored = ir.FloatType() if real else ir.IntType(8)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind, i64 = llvm_type(vec), ir.IntType(64)
+
+        def signed(number: int, x: Any, j: int, entries: Any) -> Any:
+            """Entries of register `number`, plus input j with their signs of it."""
+            signs = ir.Constant(kind, [((i + number * vec.lanes) >> j & 1) * 2 - 1 for i in range(vec.lanes)])
+            return fma_value(builder, vec, x, signs, entries) if real else builder.add(entries, builder.mul(x, signs))
+
+        for table in range(form.tables):
+            registers = [ir.Constant(kind, None)] * (form.table_bytes // form.bytes)
+            for j in range(form.group):
+                offset = ir.Constant(i64, (table * form.group + j) * (4 if real else 1))
+                x = builder.load(at(builder, builder.add(args[1], offset), stored), align=1)
+                x = splat_value(builder, vec, x if real else builder.sext(x, kind.element))
+                registers = [signed(number, x, j, entries) for number, entries in enumerate(registers)]
+            for number, entries in enumerate(registers):
+                offset = ir.Constant(i64, table * form.table_bytes + number * form.bytes)
+                builder.store(entries, at(builder, builder.add(args[2], offset), kind), align=form.bytes)
+        return context.get_dummy_value()
+
+    return types.void(kind, types.intp, types.intp), gen
+
+
+@intrinsic
+def pick(_: Any, sums: Any, tables: Any, numbers: Any, block_bytes: Any) -> tuple[Any, Codegen]:
+    """pick(sums, tables, numbers, block_bytes): sums[m] plus the entries that block m's lanes of numbers name.
+
+    numbers: address of the numbers of block 0 for these tables; block m's stand m * block_bytes after them.
+    """
+    vec, form = sums.dtype, FORMS[sums.dtype]
+    whole = ir.VectorType(ir.IntType(vec.element.bitwidth), vec.lanes)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        totals, lanes, where = [], [], args[2]
+        shift = ir.Constant(whole, [form.group] * vec.lanes)
+        for m in range(sums.count):
+            totals.append(builder.extract_value(args[0], m))
+            lanes.append(builder.load(at(builder, where, whole), align=1))
+            where = builder.add(where, args[3])
+        for number in range(form.tables):
+            starts = range(number * form.table_bytes, (number + 1) * form.table_bytes, form.bytes)
+            table = [
+                load_at(builder, vec, builder.add(args[1], ir.Constant(ir.IntType(64), start))) for start in starts
+            ]
+            for m in range(sums.count):
+                totals[m] = add(builder, vec, totals[m], take_value(builder, vec, table, lanes[m]))
+                lanes[m] = builder.lshr(lanes[m], shift)
+        return context.make_tuple(builder, sig.return_type, totals)
+
+    return sums(sums, types.intp, types.intp, types.intp), gen
+
+
+@intrinsic
+def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
+    """merge(totals, sums): add each vector to the float32 or int32 totals that stand there one after another."""
+    vec = sums.dtype
+    wide = vec if vec.element == types.float32 else Vec(types.int32, vec.lanes)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = llvm_type(wide)
+        for m in range(sums.count):
+            value = builder.extract_value(args[1], m)
+            value = value if wide == vec else builder.sext(value, kind)
+            where = at(builder, builder.add(args[0], ir.Constant(ir.IntType(64), m * wide.lanes * 4)), kind)
+            builder.store(add(builder, wide, builder.load(where, align=4), value), where, align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, sums), gen
+
+
+@helper
+def sum_tables(none: Any, form: Any, tables: int, numbers: int, pieces: int, totals: int) -> None:
+    """Totals of as many blocks of channels as `none` has sums."""
+    for start in range(0, pieces, form.safe):
+        sums = none
+        for piece in range(start, min(start + form.safe, pieces)):
+            table = tables + piece * form.tables * form.table_bytes
+            sums = pick(sums, table, numbers + piece * form.bytes, pieces * form.bytes)
+        merge(totals, sums)
+
+
+@helper
+def pieces_of(form: Any, row_words: int) -> int:
+    """Lanes of numbers that hold a row's bits."""
+    return (row_words * 64 + form.group * form.tables - 1) // (form.group * form.tables)
+
+
+@helper
+def table_totals(kind: Any, form: Any, many: bool, f: Any, block: int, scratch: int, totals: int) -> None:
+    """Totals of BLOCKS blocks of channels from `block` on, or of one."""
+    pieces = pieces_of(form, f.row_words)
+    numbers = f.words + block * pieces * form.bytes
+    clear(totals, TOTALS_BYTES // 4)
+    if many:
+        sum_tables(no_sums(kind, BLOCKS), form, scratch, numbers, pieces, totals)
+    else:
+        sum_tables(no_sums(kind, 1), form, scratch, numbers, pieces, totals)
+
+
+@helper
+def make_tables(kind: Any, form: Any, get: Any, put: Any, x_bytes: int, f: Any, x: int, scratch: int) -> None:
+    """Gather the inputs of a position behind the place of the tables, then make the tables."""
+    pieces, inputs = pieces_of(form, f.row_words), form.group * form.tables
+    room = scratch + pieces * form.tables * form.table_bytes
+    for k in range(f.depth):
+        put(room, k, get(x, get_i64(f.offsets, k)))
+    for k in range(f.depth, pieces * inputs):
+        put(room, k, 0)
+    for piece in range(pieces):
+        build(kind, room + piece * inputs * x_bytes, scratch + piece * form.tables * form.table_bytes)
+
+
+@helper
+def put_channels(f: Any, read: Any, totals: int, planes: int, first: int, last: int, position: int, step: Any) -> None:
+    """Write the outputs first..last-1 of a position; totals: address of the first one's."""
+    for n in range(first, last):
+        y = finish_one(f, np.float32(read(totals, n - first)), n, step)
+        put_f32(planes, n * f.out_plane + f.out_lead + position, y)
+
+
+@helper
+def product(
+    ready: Any,
+    add_up: Any,
+    read: Any,
+    kind: Any,
+    form: Any,
+    many: int,
+    x_bytes: int,
+    p: int,
+    begin: int,
+    end: int,
+    part: int,
+) -> None:
+    """Output channels begin..end-1, over all images and positions, `many` blocks of channels at a time or one.
+
+    ready(kind, form, f, x, scratch): prepares the inputs of a position. add_up(kind, form, all, f, block, scratch,
+    totals): sums blocks of channels. read: how a total is stored.
+    """
+    f = product_fields(p)
+    totals = f.scratch + part * f.scratch_part
+    scratch = totals + TOTALS_BYTES
+    for image in range(f.images):
+        planes = f.out + image * f.out_image * 4
+        for group in range(begin // f.outputs, (end + f.outputs - 1) // f.outputs):
+            first, last = max(begin, group * f.outputs), min(end, (group + 1) * f.outputs)
+            stop = (last + form.lanes - 1) // form.lanes
+            at_once = many if stop - first // form.lanes >= many else 1
+            for position in range(f.positions):
+                there = get_i32(f.mask, position) != 0
+                if there:
+                    x = f.x + (image * f.x_image + group * f.x_group + position) * x_bytes
+                    ready(kind, form, f, x, scratch)
+                step = step_at(f, image, position)
+                for block in range(first // form.lanes, stop, at_once):
+                    here = min(block, stop - at_once)  # the last ones overlap those before, and come out the same
+                    start, until = max(first, here * form.lanes), min(last, (here + at_once) * form.lanes)
+                    if there:
+                        add_up(kind, form, at_once > 1, f, here, scratch, totals)
+                    if position == 0:
+                        clear(planes + start * f.out_plane * 4, (until - start) * f.out_plane)
+                    if there:
+                        sums = totals + (start - here * form.lanes) * 4
+                        put_channels(f, read, sums, planes, start, until, position, step)
+
+
+@helper
+def f32_tables(kind: Any, form: Any, f: Any, x: int, scratch: int) -> None:
+    """Tables of float32 inputs."""
+    make_tables(kind, form, get_f32, put_f32, 4, f, x, scratch)
+
+
+@helper
+def i8_tables(kind: Any, form: Any, f: Any, x: int, scratch: int) -> None:
+    """Tables of 8-bit inputs."""
+    make_tables(kind, form, get_i8, put_i8, 1, f, x, scratch)
+
+
+def f32_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:
+    """float32 activations, one-bit weights laid out by `f32_lay`."""
+    product(f32_tables, table_totals, get_f32, FLOAT, FLOAT_FORM, BLOCKS, 4, p, begin, end, part)
+
+
+def i8_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:
+    """8-bit activations within +-127, one-bit weights laid out by `i8_lay`: exact sums."""
+    product(i8_tables, table_totals, get_i32, SHORT, SHORT_FORM, BLOCKS, 1, p, begin, end, part)
+
+
+def f32_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+    """The weights as `f32_b1_f32_planes_inlane` reads them."""
+    return lay_out(words, FLOAT_FORM.lanes, FLOAT_FORM.group * FLOAT_FORM.tables, np.uint32)
+
+
+def i8_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+    """The weights as `i8_b1_f32_planes_inlane` reads them."""
+    return lay_out(words, SHORT_FORM.lanes, SHORT_FORM.group * SHORT_FORM.tables, np.uint16)
+
+
+def f32_scratch(outputs: int, depth: int) -> int:
+    """Scratch that one part of `f32_b1_f32_planes_inlane` needs."""
+    return _scratch(FLOAT_FORM, depth)
+
+
+def i8_scratch(outputs: int, depth: int) -> int:
+    """Scratch that one part of `i8_b1_f32_planes_inlane` needs."""
+    return _scratch(SHORT_FORM, depth)
+
+
+def _scratch(form: Form, depth: int) -> int:
+    # Totals, the tables, the gathered inputs.
+    inputs = form.group * form.tables
+    pieces = -(-words_for(depth) * WORD // inputs)
+    return TOTALS_BYTES + pieces * (form.tables * form.table_bytes + inputs * 4)

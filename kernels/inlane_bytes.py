@@ -1,0 +1,185 @@
+"""8-bit activations for few positions, output channels in the lanes: tables in bytes, for AVX2 and NEON.
+
+Neither looks up int16 by one instruction, but both look up bytes in a table of 16 (`vpshufb`, `tbl`). So 4 inputs make
+16 entries v within +-508, in two tables: v = 256 * high + low, with high in -2..1 and low in 0..255.
+
+- high is summed in int8: 64 tables add at most -128.
+- low is summed as pairs of bytes, in uint16 that wrap, and the odd byte of each pair once more on its own, shifted
+  down: the even byte's sum is what is left. Both sums of 64 tables fit.
+
+The sum of 64 tables, within 64 * 508, fits an int16, in which it is put together: exact.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from bwn.kernels.bits import WORD, words_for
+from bwn.kernels.compiler import helper, intrinsic
+from bwn.kernels.cpu import features
+from bwn.kernels.finish import clear
+from bwn.kernels.inlane import TOTALS_BYTES, Form, lay_out, product
+from bwn.kernels.lookup import no_sums
+from bwn.kernels.memory import get_i8, get_i32, get_i64, put_i8
+from bwn.kernels.vectors import I8_HALF, Codegen, Vec, at, llvm_type, load_at, splat_value
+
+GROUP, TABLES, LANES = 4, 2, 32
+INPUTS = GROUP * TABLES
+TABLE_BYTES = 2 * 16
+FORM = Form(LANES, GROUP, TABLES, 32, LANES, TABLE_BYTES)
+BLOCKS = 2
+SUMS = 3 * BLOCKS
+"""Of each block: low pairs, low odd bytes, high."""
+SHORTS = ir.VectorType(ir.IntType(16), 16)
+
+
+def scratch_bytes(outputs: int, depth: int) -> int:
+    """Scratch that one part needs: totals, the tables, the gathered inputs."""
+    return TOTALS_BYTES + words_for(depth) * WORD // INPUTS * (TABLES * TABLE_BYTES + INPUTS)
+
+
+def lay(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The weights as this kernel reads them: bytes of 32 rows side by side."""
+    return lay_out(words, LANES, INPUTS, np.uint8)
+
+
+@intrinsic
+def build(_: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
+    """build(inputs, tables): write both bytes of the 16 entries of each of 2 tables, from 8 int8 inputs."""
+    vec = Vec(types.int16, 16)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        small, i64 = ir.VectorType(ir.IntType(8), 16), ir.IntType(64)
+        signs = [ir.Constant(SHORTS, [(i >> j & 1) * 2 - 1 for i in range(16)]) for j in range(GROUP)]
+        for table in range(TABLES):
+            entry = ir.Constant(SHORTS, None)
+            for j in range(GROUP):
+                where = builder.add(args[0], ir.Constant(i64, table * GROUP + j))
+                x = builder.sext(builder.load(at(builder, where, ir.IntType(8)), align=1), ir.IntType(16))
+                entry = builder.add(entry, builder.mul(splat_value(builder, vec, x), signs[j]))
+            high = builder.lshr(entry, ir.Constant(SHORTS, [8] * 16))
+            for half, value in enumerate((entry, high)):
+                where = builder.add(args[1], ir.Constant(i64, table * TABLE_BYTES + half * 16))
+                builder.store(builder.trunc(value, small), at(builder, where, small), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), gen
+
+
+def _split(builder: Any, value: Any) -> list[Any]:
+    lanes = ir.VectorType(ir.IntType(32), 16)
+    empty = ir.Constant(value.type, ir.Undefined)
+    return [builder.shuffle_vector(value, empty, ir.Constant(lanes, list(range(s, s + 16)))) for s in (0, 16)]
+
+
+def _join(builder: Any, low: Any, high: Any) -> Any:
+    return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(ir.IntType(32), 32), list(range(32))))
+
+
+def _take_bytes(builder: Any, table: Any, numbers: Any) -> Any:
+    # table: 16 bytes; numbers: 32 of 0..15.
+    neon = "neon" in features()
+    kind = table.type if neon else numbers.type
+    name = "llvm.aarch64.neon.tbl1.v16i8" if neon else "llvm.x86.avx2.pshuf.b"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind, kind)), name)
+    if neon:
+        return _join(builder, *(builder.call(function, (table, half)) for half in _split(builder, numbers)))
+    return builder.call(function, (_join(builder, table, table), numbers))
+
+
+@intrinsic
+def pick(_: Any, sums: Any, tables: Any, numbers: Any, block_bytes: Any) -> tuple[Any, Codegen]:
+    """pick(sums, tables, numbers, block_bytes): sums plus the entries of 2 tables that each block's bytes name."""
+    vec = sums.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind, small = llvm_type(vec), Vec(types.int8, 16)
+        eight = ir.Constant(SHORTS, [8] * 16)
+        where, totals = args[2], []
+        for m in range(0, sums.count, 3):
+            pairs, odd, high = (builder.extract_value(args[0], m + i) for i in range(3))
+            both = load_at(builder, vec, where)
+            for table in range(TABLES):
+                number = builder.lshr(both, ir.Constant(kind, [GROUP * table] * LANES))
+                number = builder.and_(number, ir.Constant(kind, [15] * LANES))
+                low_table, high_table = (
+                    load_at(builder, small, builder.add(args[1], ir.Constant(ir.IntType(64), table * TABLE_BYTES + at)))
+                    for at in (0, 16)
+                )
+                low = builder.bitcast(_take_bytes(builder, low_table, number), SHORTS)
+                pairs = builder.bitcast(builder.add(builder.bitcast(pairs, SHORTS), low), kind)
+                odd = builder.bitcast(builder.add(builder.bitcast(odd, SHORTS), builder.lshr(low, eight)), kind)
+                high = builder.add(high, _take_bytes(builder, high_table, number))
+            totals += [pairs, odd, high]
+            where = builder.add(where, args[3])
+        return context.make_tuple(builder, sig.return_type, totals)
+
+    return sums(sums, types.intp, types.intp, types.intp), gen
+
+
+@intrinsic
+def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
+    """merge(totals, sums): add what `pick` summed to 32 int32 totals a block, one block after another."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        eight = ir.Constant(SHORTS, [8] * 16)
+        wide = ir.VectorType(ir.IntType(32), LANES)
+        order = ir.Constant(wide, [lane // 2 + 16 * (lane % 2) for lane in range(LANES)])
+        for m in range(0, sums.count, 3):
+            pairs, odd, high = (builder.extract_value(args[1], m + i) for i in range(3))
+            odd = builder.bitcast(odd, SHORTS)
+            even = builder.sub(builder.bitcast(pairs, SHORTS), builder.shl(odd, eight))
+            low = builder.shuffle_vector(even, odd, order)
+            above = builder.shl(builder.sext(high, low.type), ir.Constant(low.type, [8] * LANES))
+            value = builder.sext(builder.add(low, above), wide)
+            where = at(builder, builder.add(args[0], ir.Constant(ir.IntType(64), m // 3 * LANES * 4)), wide)
+            builder.store(builder.add(builder.load(where, align=4), value), where, align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, sums), gen
+
+
+@helper
+def ready(kind: Any, form: Any, f: Any, x: int, scratch: int) -> None:
+    """Gather the inputs of a position behind the place of the tables, then make the tables."""
+    pieces = f.row_words * 64 // INPUTS
+    room = scratch + pieces * TABLES * TABLE_BYTES
+    for k in range(f.depth):
+        put_i8(room, k, get_i8(x, get_i64(f.offsets, k)))
+    for k in range(f.depth, pieces * INPUTS):
+        put_i8(room, k, 0)
+    for piece in range(pieces):
+        build(room + piece * INPUTS, scratch + piece * TABLES * TABLE_BYTES)
+
+
+@helper
+def sum_tables(none: Any, safe: int, tables: int, numbers: int, pieces: int, totals: int) -> None:
+    """Totals of as many blocks of channels as `none` has sums of three kinds."""
+    for start in range(0, pieces, safe):
+        sums = none
+        for piece in range(start, min(start + safe, pieces)):
+            sums = pick(sums, tables + piece * TABLES * TABLE_BYTES, numbers + piece * LANES, pieces * LANES)
+        merge(totals, sums)
+
+
+@helper
+def add_up(kind: Any, form: Any, many: bool, f: Any, block: int, scratch: int, totals: int) -> None:
+    """Totals of BLOCKS blocks of channels from `block` on, or of one."""
+    pieces = f.row_words * 64 // INPUTS
+    numbers = f.words + block * pieces * LANES
+    clear(totals, BLOCKS * LANES)
+    if many:
+        sum_tables(no_sums(kind, SUMS), form.safe, scratch, numbers, pieces, totals)
+    else:
+        sum_tables(no_sums(kind, 3), form.safe, scratch, numbers, pieces, totals)
+
+
+def i8_b1_f32_planes_bytes(p: int, begin: int, end: int, part: int) -> None:
+    """8-bit activations within +-127, one-bit weights laid out by `lay`: exact sums."""
+    product(ready, add_up, get_i32, I8_HALF, FORM, BLOCKS, 1, p, begin, end, part)
