@@ -51,6 +51,7 @@ class ProductFields(NamedTuple):
     """Address of float32, one an output channel."""
     bias: int
     shift: int
+    """Likewise; products of float32 weights need none."""
     bounds: int
     """Address of two float32: low and high."""
     steps: int

@@ -178,6 +178,7 @@ def reads_in_bounds(plan: Plan) -> None:
             assert inside(f.words, f.groups * f.outputs * f.row_words * (8 if step.kernel.weights == "b1" else 4))
             assert inside(f.scale, 4 * f.groups * f.outputs)
             assert inside(f.bias, 4 * f.groups * f.outputs)
+            assert inside(f.shift, 4 * f.groups * f.outputs)
 
 
 def agree(graph: Graph, batch: int, seed: int, threads: tuple[int, ...]) -> None:

@@ -136,8 +136,13 @@ def test_softmax_of_large_scores():
 def test_quantize_rounds_halves_to_even_and_clips():
     q, steps = reference.quantize(np.float32([[0.5, 1.5, -2.5, 200, -200]]), 1.0)
     assert q.tolist() == [[0, 2, -2, 127, -127]]
-    assert q.dtype == np.int8
     assert (steps.dtype, steps.tolist()) == (np.float32, [1.0])
+
+
+def test_quantize_from_0_up_has_steps_half_as_long():
+    q, steps = reference.quantize(np.float32([[254, 1.5, -3], [0, 0, 0], [1, 0.5, -0.0]]), None, 0, 254)
+    assert q.tolist() == [[254, 2, 0], [0, 0, 0], [254, 127, 0]]
+    assert steps.tolist() == [1, 1, float(np.float32(1) / np.float32(127)) / 2]
 
 
 def test_quantize_takes_the_step_of_each_image():
