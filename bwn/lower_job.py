@@ -77,8 +77,7 @@ class Job:
         weight, lack = self.lower.graph.tensors[self.node.weight], middle(self.node)
         if lack == 0:
             return np.zeros(len(weight), np.float32)
-        signs = bits.unpack(weight.astype(np.uint64, copy=False), self.depth)
-        return np.asarray(lack * signs.sum(axis=1, dtype=np.int64), np.float32)
+        return np.asarray(lack * bits.sums(weight.astype(np.uint64, copy=False), self.depth), np.float32)
 
     def fields(self) -> dict[str, int]:
         """The fields that parameter blocks of all products have."""

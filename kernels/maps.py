@@ -8,7 +8,7 @@ the whole plane of the output, with exact zeros where the mask is 0. A unit of w
 
     sum_k s[n, k] * q[k] = sum_k s[n, k] * (q[k] - m) + shift[n],    shift[n] = m * sum_k s[n, k]
 
-and all three are integers below 2**24, so exact in float32 too.
+and the two on the right are integers within 2**24, exact in float32: their sum is rounded once, like any other integer.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
     """q - m, q = clip(rint(x / step), low, high), halves to even, m = (low + high) / 2; -m in the padding."""
     f = map_fields(p)
     low, high = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
-    middle = (low + high) * np.float32(0.5)
+    middle = np.int32((low + high) * np.float32(0.5))
     everywhere = splat(I32, np.int32(-1))
     for unit in range(begin, end):
         image, channel = unit // f.channels, unit % f.channels
@@ -157,7 +157,7 @@ def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
         for i in range(0, f.positions, LANES):
             q = nearest(load(F32, source, i) / steps_at(f, image, i))
             q = keep(minimum(maximum(q, splat(F32, low)), splat(F32, high)), load(I32, f.mask, i))
-            store_bytes(plane, f.out_lead + i, to_int(q - splat(F32, middle)), everywhere)
+            store_bytes(plane, f.out_lead + i, to_int(q) - splat(I32, middle), everywhere)
 
 
 def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:

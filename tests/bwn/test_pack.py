@@ -99,7 +99,8 @@ def test_the_same_source_gives_the_same_bytes(source, tmp_path):
     ],
 )
 def test_activations(source, tmp_path, mode, expected):
-    pack(source, tmp_path / "a.bwn", activations=mode)
+    report = pack(source, tmp_path / "a.bwn", activations=mode)
+    assert [row.activations for row in report.layers] == expected
     assert activations(tmp_path / "a.bwn") == expected
 
 

@@ -117,11 +117,12 @@ def test_fixed_quantization_step() -> None:
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
-def test_an_image_with_no_number_in_it_has_no_8_bit_answer(odd: float) -> None:
+@pytest.mark.parametrize("mode", ["int8", "uint8"])
+def test_an_image_with_no_number_in_it_has_no_8_bit_answer(odd: float, mode: str) -> None:
     words = bits.pack(np.random.default_rng(0).standard_normal((7, 90)))
-    conv = Conv(input="x", output="y", weight="w", kernel=(3, 3), activations="int8")
+    conv = Conv(input="x", output="y", weight="w", kernel=(3, 3), activations=mode)
     for graph in (
-        graph_of((90,), Dense(input="x", output="y", weight="w", activations="int8"), w=words),
+        graph_of((90,), Dense(input="x", output="y", weight="w", activations=mode), w=words),
         graph_of((10, 5, 5), conv, w=words),
     ):
         x = np.ones((3, *graph.topology.input_shape), np.float32)
@@ -129,6 +130,15 @@ def test_an_image_with_no_number_in_it_has_no_8_bit_answer(odd: float) -> None:
         y = Runner(make_plan(graph, 3, 1)).run(x)
         assert np.isnan(y[1]).all()
         assert np.isfinite(y[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("mode", ["int8", "uint8"])
+def test_a_nan_read_in_a_fixed_step_counts_as_0(mode: str) -> None:
+    node = Dense(input="x", output="y", weight="w", activations=mode, step=1.0)
+    graph = graph_of((90,), node, w=bits.pack(np.ones((1, 90))))
+    x = np.full((1, 90), np.nan, np.float32)
+    x[0, 5] = 3
+    assert Runner(make_plan(graph, 1, 1)).run(x).tolist() == [[3.0]]
 
 
 @pytest.mark.parametrize("kind", ["max", "average"])

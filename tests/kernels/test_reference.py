@@ -157,3 +157,10 @@ def test_packed_weights_come_back_in_k_order():
     rows = np.stack([w[:, c, y, x] for y in range(2) for x in range(7) for c in range(3)], axis=1)
     assert (reference.conv_weights(bits.pack(rows), (2, 7), 3) == w).all()
     assert (reference.dense_weights(bits.pack(rows), 42) == rows).all()
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+def test_sums_of_packed_signs(count):
+    signs = np.random.default_rng(count).choice(np.int8([-1, 1]), (5, count))
+    signs[1:3] = [[1], [-1]]
+    assert bits.sums(bits.pack(signs), count).tolist() == signs.sum(axis=1, dtype=int).tolist()
