@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from bwn.kernels.registry import Product
+from bwn.kernels.registry import Sums
 from bwn.lowering import Step
 from bwn.plan import Plan
 
@@ -37,7 +37,7 @@ class LayerPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def layer_plans(plan: Plan) -> list[LayerPlan]:
-    """A row for each layer that has steps, in order."""
+    """A row for each layer that has steps, in order; the reason of one that does others' work names them."""
     names = ["input", *(node.output for node in plan.graph.nodes), "output"]
     made = [0] * len(names)
     for buffer in plan.buffers:
@@ -72,7 +72,7 @@ def layer_plan(plan: Plan, name: str, places: list[int], made: int) -> LayerPlan
 
 def filled(step: Step) -> float | None:
     """Share of a product's lanes that make an output."""
-    if step.work is None or not isinstance(step.kernel, Product) or not step.kernel.lanes:
+    if step.work is None or not isinstance(step.kernel, Sums) or not step.kernel.lanes:
         return None
     lanes = step.kernel.lanes
     return step.work.values / (-(-step.work.positions // lanes) * lanes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from bwn.ending import clamped
 from bwn.graph import Add, Affine, AnyNode, Clamp, Conv, Dense, Flatten, Pool, Shape, Sign, Softmax
 from bwn.kernels import layout, registry
 from bwn.lower_products import lower_product
@@ -16,7 +17,8 @@ def lower_graph(lower: Lowering) -> None:
     load_input(lower)
     for node in lower.graph.nodes:
         lower.node += 1
-        lower_node(lower, node)
+        if node.output not in lower.absorbed:
+            lower_node(lower, node)
     lower.node += 1
     store_output(lower)
 
@@ -36,17 +38,19 @@ def lower_node(lower: Lowering, node: AnyNode) -> None:
 def elementwise(lower: Lowering, node: Affine | Clamp | Sign | Add | Softmax) -> None:
     """Nodes whose output has the shape of their input."""
     source = lower.float_tensor(node.input)
-    out = lower.output(node, "s1" if isinstance(node, Sign) else "f32", like=source)
+    if isinstance(node, Add):
+        end = clamped(lower, node.output)
+        other, out = lower.float_tensor(node.other), lower.output(end.output, "f32", like=source)
+        RowClass.join(source, other)
+        lower.map(registry.ADD, source, out, other=other, low=end.low, high=end.high, why=end.reason())
+        return
+    out = lower.output(node.output, "s1" if isinstance(node, Sign) else "f32", like=source)
     if isinstance(node, Sign):
         lower.map(registry.SIGN, source, out)
     elif isinstance(node, Affine):
         lower.map(registry.AFFINE, source, out, scale=node.scale, bias=node.bias)
     elif isinstance(node, Clamp):
         lower.map(registry.AFFINE, source, out, low=node.low, high=node.high)
-    elif isinstance(node, Add):
-        other = lower.float_tensor(node.other)
-        RowClass.join(source, other)
-        lower.map(registry.ADD, source, out, other=other)
     else:
         lower.map(registry.SOFTMAX, source, out, units=lower.batch)
 
@@ -82,7 +86,7 @@ def flatten(lower: Lowering, node: Flatten) -> None:
     if source.vectors:
         lower.tensors[node.output] = source
         return
-    out = lower.output(node, source.type)
+    out = lower.output(node.output, source.type)
     height, width = source.height, source.width
 
     def ends() -> Ends:
@@ -96,7 +100,7 @@ def flatten(lower: Lowering, node: Flatten) -> None:
 def pool(lower: Lowering, node: Pool) -> None:
     """Windows over planes; a maximum of signs stays a sign."""
     source = lower.tensors[node.input] if node.kind == "max" else lower.float_tensor(node.input)
-    out = lower.output(node, source.type)
+    out = lower.output(node.output, source.type)
     index = lower.node
     if node.kind == "average":
         kernel = registry.AVERAGE

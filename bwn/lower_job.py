@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from bwn.ending import Ending
 from bwn.graph import ROUNDED, Array, Conv, Dense
 from bwn.kernels import bits
 from bwn.kernels.costs import Work
@@ -29,7 +30,7 @@ class Job:
     """A Conv or Dense node and its buffers.
 
     source: what it reads, phases of a stride included. steps: address of 8-bit quantization steps, or 0. index: of the
-    node.
+    node. end: how it ends. added: the planes that are added.
     """
 
     lower: Lowering
@@ -38,6 +39,8 @@ class Job:
     out: Buffer
     steps: int
     index: int
+    end: Ending
+    added: Buffer | None
 
     @property
     def groups(self) -> int:
@@ -81,11 +84,15 @@ class Job:
 
     def fields(self) -> dict[str, int]:
         """The fields that parameter blocks of all products have."""
-        lower, out = self.lower, self.out
-        return {
+        lower, out, added = self.lower, self.out, self.added
+        plus = {"added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0}
+        if added is not None:
+            at, image, plane, lead = lower.address(added), added.image, added.plane, added.lead
+            plus = {"added": at, "added_image": image, "added_plane": plane, "added_lead": lead}
+        return plus | {
             "x": lower.start(self.source), "x_image": self.source.image, "images": out.images,
             "out": lower.address(out), "out_image": out.image, "out_plane": out.plane, "out_lead": out.lead,
-            "mask": lower.mask(out), "bounds": lower.bounds(self.node.low, self.node.high),
+            "mask": lower.mask(out), "bounds": lower.bounds(self.node.low, self.node.high, self.end.low, self.end.high),
             "steps": self.steps or lower.vector(None, out.images, 1.0),
             "steps_per_lane": int(out.vectors) if self.steps else 0,
             "scratch": lower.scratch_address, "scratch_part": lower.scratch,

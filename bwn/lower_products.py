@@ -11,6 +11,7 @@ from math import prod
 
 import numpy as np
 
+from bwn.ending import ending
 from bwn.errors import GraphError
 from bwn.graph import ROUNDED, Array, Conv, Dense
 from bwn.kernels import registry
@@ -18,7 +19,7 @@ from bwn.kernels.registry import Permute, Product, Sums
 from bwn.lower_job import Job, middle
 from bwn.lower_permute import permute_block, permute_scratch
 from bwn.lowering import Ends, Lowering, Step, strides_of
-from bwn.memory import Buffer, round_up
+from bwn.memory import Buffer, RowClass, round_up
 from bwn.shapes import where
 
 
@@ -32,8 +33,12 @@ def lower_product(lower: Lowering, node: Conv | Dense) -> None:
         source = phases(lower, node, source)
     elif isinstance(node, Conv):
         source.want_pads(node.pads)
-    out = lower.output(node, "f32", like=source)
-    multiply(Job(lower, node, source, out, steps, lower.node))
+    end = ending(lower, node.output)
+    added = None if end.added is None else lower.float_tensor(end.added)
+    out = lower.output(end.output, "f32", like=source)
+    if added is not None:
+        RowClass.join(out, added)
+    multiply(Job(lower, node, source, out, steps, lower.node, end, added))
 
 
 def prepared(lower: Lowering, node: Conv | Dense) -> Buffer:
@@ -144,10 +149,11 @@ def multiply(job: Job) -> None:
         threads = lower.threads if lower.worth_splitting(microseconds) else 1
         block, units = block_of(job, kernel, threads)
         parts = max(1, min(threads, units))
+        why = job.end.reason(why)
         return Step(kernel, block, units, parts, job.index, why, work=job.work, microseconds=microseconds)
 
     lower.needs.append(scratch)  # which row is chosen is known when the rows' slack is: room for any
-    lower.task((job.source, job.out), make)
+    lower.task((job.source, job.out) if job.added is None else (job.source, job.out, job.added), make)
 
 
 def scratch_of(job: Job, kernel: Sums) -> int:

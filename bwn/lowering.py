@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from bwn.graph import AnyNode, Array, Graph, Shape
+from bwn.graph import Array, Graph, Shape
 from bwn.kernels import layout, registry
 from bwn.kernels.costs import Table, Work
 from bwn.kernels.registry import Kernel, Sums
@@ -72,11 +72,13 @@ def slowly(work: int) -> str:
 class Lowering:
     """Buffers and tasks of one (graph, batch, threads). After `lower_graph`, place the buffers and call the tasks.
 
-    A task makes its step once the buffers have places.
+    A task makes its step once the buffers have places. fuse: whether a step may do the work of several nodes, whose
+    tensors are then not made. absorbed: outputs of nodes that an earlier step does.
     """
 
-    def __init__(self, graph: Graph, batch: int, threads: int, table: Table) -> None:
-        self.graph, self.batch, self.threads, self.table = graph, batch, threads, table
+    def __init__(self, graph: Graph, batch: int, threads: int, table: Table, *, fuse: bool = True) -> None:
+        self.graph, self.batch, self.threads, self.table, self.fuse = graph, batch, threads, table, fuse
+        self.absorbed: set[str] = set()
         self.shapes = shapes(graph)
         self.tensors: dict[str, Buffer] = {}
         self.floats: dict[str, Buffer] = {}
@@ -100,9 +102,9 @@ class Lowering:
         self.buffers.append(made)
         return made
 
-    def output(self, node: AnyNode, type: Type, *, like: Buffer | None = None) -> Buffer:
-        """A new buffer for what `node` makes."""
-        made = self.tensors[node.output] = self.buffer(node.output, type, self.shapes[node.output], like=like)
+    def output(self, name: str, type: Type, *, like: Buffer | None = None) -> Buffer:
+        """A new buffer for tensor `name`."""
+        made = self.tensors[name] = self.buffer(name, type, self.shapes[name], like=like)
         return made
 
     def task(self, buffers: tuple[Buffer, ...], make: Callable[[], Step]) -> None:
@@ -132,10 +134,10 @@ class Lowering:
             return self.constant(name, lambda: self.graph.tensors[name])
         return self.constant((length, fill), lambda: np.full(length, fill, np.float32))
 
-    def bounds(self, low: float | None, high: float | None) -> int:
-        """Address of the two clamp bounds."""
-        pair = (-INFINITY if low is None else low, INFINITY if high is None else high)
-        return self.constant(("bounds", pair), lambda: np.array(pair, np.float32))
+    def bounds(self, *bounds: float | None) -> int:
+        """Address of clamp bounds, low and high in turn; None is infinite."""
+        values = [INFINITY * (index % 2 * 2 - 1) if bound is None else bound for index, bound in enumerate(bounds)]
+        return self.constant(("bounds", *values), lambda: np.array(values, np.float32))
 
     def mask(self, buffer: Buffer) -> int:
         """Address of the mask that says which positions of a plane are values."""
@@ -178,6 +180,7 @@ class Lowering:
         low: float | None = None,
         high: float | None = None,
         steps: int = 0,
+        why: str = "",
     ) -> None:
         """Add an elementwise step. units: default one a channel of each image."""
         node = self.node
@@ -195,7 +198,7 @@ class Lowering:
                 bounds=self.bounds(low, high), steps=steps, steps_per_lane=int(source.vectors),
             )  # fmt: skip
             work = source.images * channels * source.positions
-            return Step(kernel, block, count, self.parts(count, work), node)
+            return Step(kernel, block, count, self.parts(count, work), node, why)
 
         self.task((source, out) if other is None else (source, other, out), make)
 

@@ -61,10 +61,10 @@ def make_plan(
 ) -> Plan:
     """Plan a graph that `bwn.check` has passed.
 
-    batch: examples a run. keep_all: no two buffers share memory, so that every tensor can be read after a run. table:
-    costs to choose by, default those in force on this machine.
+    batch: examples a run. keep_all: no two buffers share memory and every node makes its tensor, so that all can be
+    read after a run. table: costs to choose by, default those in force on this machine.
     """
-    lower = Lowering(graph, batch, threads, table or costs.table())
+    lower = Lowering(graph, batch, threads, table or costs.table(), fuse=not keep_all)
     lower_graph(lower)
     # In the slack of the last row, where no output is, a window reads up to a row past the plane.
     widest = max(buffer.row * buffer.itemsize for buffer in lower.buffers)

@@ -1,11 +1,12 @@
 """The end of every product over planes: sums become outputs.
 
     y = min(max((sum + shift[n]) * (scale[n] * step) + bias[n], low), high)
+    y = min(max(y + added, low'), high')        where planes are added
 
-step is 1 for float32 and sign activations; for 8-bit ones it is the quantization step of the image. shift, which the
-product adds, is 0, or makes up for 8-bit activations that are stored less a constant (`maps.py`). A product writes the
-whole plane that it owns: outputs where the mask is set and exact zeros elsewhere, so that the next layer reads
-its padding from the same plane.
+step is 1 for float32 and sign activations; for 8-bit ones it is the quantization step of the image. shift is 0, or
+makes up for 8-bit activations that are stored less a constant (`maps.py`). A product writes the whole plane that it
+owns: outputs where the mask is set and exact zeros elsewhere, so that the next layer reads its padding from the same
+plane.
 """
 
 from __future__ import annotations
@@ -51,9 +52,13 @@ class ProductFields(NamedTuple):
     """Address of float32, one an output channel."""
     bias: int
     shift: int
-    """Likewise; products of float32 weights need none."""
     bounds: int
-    """Address of two float32: low and high."""
+    """Address of four float32: low and high of the sums, and of what they are with the planes that are added."""
+    added: int
+    """Address of the first element of the planes that are added, padding included; 0 where there are none."""
+    added_image: int
+    added_plane: int
+    added_lead: int
     steps: int
     """Address of float32 quantization steps, one an image, or one a position."""
     steps_per_lane: int
@@ -96,23 +101,52 @@ def fill_bytes(address: int, count: int, value: Any) -> None:
 
 
 @helper
-def finish(f: Any, sums: Any, plane: int, position: int, n: int, step: Any) -> None:
-    """Write the 16 outputs of channel n from `position` on, exact zeros where the mask is 0.
-
-    f: fields with out_lead, mask, scale, bias and bounds. plane: address of the channel's plane. sums, step: F32.
-    """
-    y = fma(sums, splat(F32, get_f32(f.scale, n)) * step, splat(F32, get_f32(f.bias, n)))
-    y = minimum(maximum(y, splat(F32, get_f32(f.bounds, 0))), splat(F32, get_f32(f.bounds, 1)))
-    store(plane, f.out_lead + position, keep(y, load(I32, f.mask, position)))
+def clamp(kind: Any, f: Any, y: Any, low: int) -> Any:
+    """y within the bounds number `low` and low + 1. kind: of y, e.g. F32."""
+    return minimum(maximum(y, splat(kind, get_f32(f.bounds, low))), splat(kind, get_f32(f.bounds, low + 1)))
 
 
 @helper
-def finish_one(f: Any, total: Any, n: int, step: Any) -> Any:
+def scaled(f: Any, sums: Any, n: int, step: Any) -> Any:
+    """min(max(sums * (scale[n] * step) + bias[n], low), high). sums, step: F32."""
+    return clamp(F32, f, fma(sums, splat(F32, get_f32(f.scale, n)) * step, splat(F32, get_f32(f.bias, n))), 0)
+
+
+@helper
+def finish(f: Any, sums: Any, image: int, n: int, position: int, step: Any) -> None:
+    """Write the 16 outputs of channel n from `position` on, exact zeros where the mask is 0.
+
+    f: ProductFields. sums, step: F32.
+    """
+    y = scaled(f, sums + splat(F32, get_f32(f.shift, n)), n, step)
+    if f.added != 0:
+        y = clamp(F32, f, y + load(F32, added_plane(f, image, n), position), 2)
+    store(out_plane(f, image, n), f.out_lead + position, keep(y, load(I32, f.mask, position)))
+
+
+@helper
+def out_plane(f: Any, image: int, n: int) -> int:
+    """Address of the first element of the plane of channel n."""
+    return f.out + (image * f.out_image + n * f.out_plane) * 4
+
+
+@helper
+def added_plane(f: Any, image: int, n: int) -> int:
+    """Address of position 0 of the plane that is added to channel n."""
+    return f.added + (image * f.added_image + n * f.added_plane + f.added_lead) * 4
+
+
+@helper
+def finish_one(f: Any, total: Any, image: int, n: int, position: int, step: Any) -> Any:
     """One output of channel n from its total, as `finish` computes it."""
-    y = total * (get_f32(f.scale, n) * step) + get_f32(f.bias, n)
-    low, high = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
-    y = low if y < low else y
-    return high if y > high else y
+    y = clamp_one(f, fma(total + get_f32(f.shift, n), get_f32(f.scale, n) * step, get_f32(f.bias, n)), 0)
+    return clamp_one(f, y + get_f32(added_plane(f, image, n), position), 2) if f.added != 0 else y
+
+
+@helper
+def clamp_one(f: Any, y: Any, low: int) -> Any:
+    """A number within the bounds number `low` and low + 1."""
+    return minimum(maximum(y, get_f32(f.bounds, low)), get_f32(f.bounds, low + 1))
 
 
 @helper

@@ -29,7 +29,7 @@ from numba import types
 from bwn.kernels.bits import WORD, words_for
 from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.cpu import features
-from bwn.kernels.finish import clear, finish_one, product_fields, step_at
+from bwn.kernels.finish import clear, finish_one, out_plane, product_fields, step_at
 from bwn.kernels.lookup import no_sums
 from bwn.kernels.memory import get_f32, get_i8, get_i32, get_i64, put_f32, put_i8
 from bwn.kernels.vectors import (
@@ -113,7 +113,7 @@ def build(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
         def signed(number: int, x: Any, j: int, entries: Any) -> Any:
             """Entries of register `number`, plus input j with their signs of it."""
             signs = ir.Constant(kind, [((i + number * vec.lanes) >> j & 1) * 2 - 1 for i in range(vec.lanes)])
-            return fma_value(builder, vec, x, signs, entries) if real else builder.add(entries, builder.mul(x, signs))
+            return fma_value(builder, x, signs, entries) if real else builder.add(entries, builder.mul(x, signs))
 
         for table in range(form.tables):
             registers = [ir.Constant(kind, None)] * (form.table_bytes // form.bytes)
@@ -220,11 +220,11 @@ def make_tables(kind: Any, form: Any, get: Any, put: Any, x_bytes: int, f: Any, 
 
 
 @helper
-def put_channels(f: Any, read: Any, totals: int, planes: int, first: int, last: int, position: int, step: Any) -> None:
+def put_channels(f: Any, read: Any, totals: int, image: int, first: int, last: int, position: int, step: Any) -> None:
     """Write the outputs first..last-1 of a position; totals: address of the first one's."""
     for n in range(first, last):
-        y = finish_one(f, np.float32(read(totals, n - first)) + get_f32(f.shift, n), n, step)
-        put_f32(planes, n * f.out_plane + f.out_lead + position, y)
+        y = finish_one(f, np.float32(read(totals, n - first)), image, n, position, step)
+        put_f32(out_plane(f, image, n), f.out_lead + position, y)
 
 
 @helper
@@ -250,7 +250,6 @@ def product(
     totals = f.scratch + part * f.scratch_part
     scratch = totals + TOTALS_BYTES
     for image in range(f.images):
-        planes = f.out + image * f.out_image * 4
         for group in range(begin // f.outputs, (end + f.outputs - 1) // f.outputs):
             first, last = max(begin, group * f.outputs), min(end, (group + 1) * f.outputs)
             stop = (last + form.lanes - 1) // form.lanes
@@ -267,10 +266,10 @@ def product(
                     if there:
                         add_up(kind, form, at_once > 1, f, here, scratch, totals)
                     if position == 0:
-                        clear(planes + start * f.out_plane * 4, (until - start) * f.out_plane)
+                        clear(out_plane(f, image, start), (until - start) * f.out_plane)
                     if there:
                         sums = totals + (start - here * form.lanes) * 4
-                        put_channels(f, read, sums, planes, start, until, position, step)
+                        put_channels(f, read, sums, image, start, until, position, step)
 
 
 @helper

@@ -26,8 +26,8 @@ from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.cpu import LOOKUP_CHANNELS
-from bwn.kernels.finish import LANES, clear_margins, finish, product_fields, steps_at
-from bwn.kernels.memory import get_f32, get_i64
+from bwn.kernels.finish import LANES, clear_margins, finish, out_plane, product_fields, steps_at
+from bwn.kernels.memory import get_i64
 from bwn.kernels.vectors import (
     F32,
     I8,
@@ -39,7 +39,6 @@ from bwn.kernels.vectors import (
     at,
     llvm_type,
     load_at,
-    splat,
     store,
     sub,
     zero,
@@ -250,11 +249,10 @@ def product(
         x = f.x + (image * f.x_image + group * f.x_group + first) * x_bytes
         block_totals(kind, most, f, x, f.words + channel * f.row_words * 8, tables, totals, total_bytes)
         for n in range(f.outputs):
-            plane = f.out + (image * f.out_image + (channel + n) * f.out_plane) * 4
             for lane in range(0, min(lanes, f.positions - first), LANES):
-                sums = totals_as_float(kind, totals + n * total_bytes, lane) + splat(F32, get_f32(f.shift, channel + n))
-                finish(f, sums, plane, first + lane, channel + n, steps_at(f, image, first + lane))
-            clear_margins(f, plane, block == 0, block == blocks - 1)
+                sums = totals_as_float(kind, totals + n * total_bytes, lane)
+                finish(f, sums, image, channel + n, first + lane, steps_at(f, image, first + lane))
+            clear_margins(f, out_plane(f, image, channel + n), block == 0, block == blocks - 1)
 
 
 def f32_b1_f32_planes_lookup(p: int, begin: int, end: int, part: int) -> None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bwn.kernels.finish import LANES, clear_bytes, clear_margins, fill_bytes, finish, steps_at
+from bwn.kernels.finish import LANES, clamp, clear_bytes, clear_margins, fill_bytes, scaled, steps_at
 from bwn.kernels.memory import get_f32, put_f32, reader
 from bwn.kernels.vectors import (
     F32,
@@ -62,10 +62,11 @@ class MapFields(NamedTuple):
     channels: int
     positions: int
     mask: int
-    """As in ProductFields; likewise scale, bias and bounds."""
+    """As in ProductFields; likewise scale and bias."""
     scale: int
     bias: int
     bounds: int
+    """Address of two float32: low and high."""
     steps: int
     """Address of quantization steps, to read or to write."""
     steps_per_lane: int
@@ -83,12 +84,13 @@ def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
         source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
         plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
         for i in range(0, f.positions, LANES):
-            finish(f, load(F32, source, i), plane, i, channel, one)
+            y = scaled(f, load(F32, source, i), channel, one)
+            store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
         clear_margins(f, plane, True, True)
 
 
 def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
-    """y = x + other."""
+    """y = min(max(x + other, low), high)."""
     f = map_fields(p)
     for unit in range(begin, end):
         image, channel = unit // f.channels, unit % f.channels
@@ -96,7 +98,7 @@ def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
         second = f.other + (image * f.other_image + channel * f.other_plane + f.other_lead) * 4
         plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
         for i in range(0, f.positions, LANES):
-            y = load(F32, source, i) + load(F32, second, i)
+            y = clamp(F32, f, load(F32, source, i) + load(F32, second, i), 0)
             store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
         clear_margins(f, plane, True, True)
 

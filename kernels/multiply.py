@@ -15,7 +15,7 @@ from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.cpu import features
-from bwn.kernels.finish import LANES, clear_margins, finish, product_fields, steps_at
+from bwn.kernels.finish import LANES, clear_margins, finish, out_plane, product_fields, steps_at
 from bwn.kernels.lookup import no_sums
 from bwn.kernels.memory import get_i64
 from bwn.kernels.vectors import F32, VECTOR_BYTES, Codegen, at, fma_value, llvm_type, load, load_at, splat_value
@@ -75,7 +75,7 @@ def multiply(_: Any, sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[
             weight = splat_value(builder, vec, builder.load(at(builder, where, ir.FloatType()), align=4))
             for v in range(xs.count):
                 before = builder.extract_value(args[0], len(totals))
-                totals.append(fma_value(builder, vec, builder.extract_value(args[1], v), weight, before))
+                totals.append(fma_value(builder, builder.extract_value(args[1], v), weight, before))
             where = builder.add(where, args[3])
         return context.make_tuple(builder, sig.return_type, totals)
 
@@ -110,12 +110,11 @@ def block(f: Any, most: Any, one: Any, xs: Any, image: int, group: int, first: i
             tile(f, one, xs, x, rows + n * row_bytes, totals + n * total_bytes)
             n += 1
     for n in range(f.outputs):
-        plane = f.out + (image * f.out_image + (channel + n) * f.out_plane) * 4
         for v in range(len(xs)):
             position = first + v * LANES
             sums = load(F32, totals + n * total_bytes, v * LANES)
-            finish(f, sums, plane, position, channel + n, steps_at(f, image, position))
-        clear_margins(f, plane, first == 0, first + len(xs) * LANES >= f.positions)
+            finish(f, sums, image, channel + n, position, steps_at(f, image, position))
+        clear_margins(f, out_plane(f, image, channel + n), first == 0, first + len(xs) * LANES >= f.positions)
 
 
 def f32_f32_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None:

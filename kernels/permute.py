@@ -25,7 +25,7 @@ from numba import types
 
 from bwn.kernels.bits import unpack
 from bwn.kernels.compiler import helper, intrinsic
-from bwn.kernels.finish import clear
+from bwn.kernels.finish import added_plane, clamp, clear, out_plane
 from bwn.kernels.lookup import load_as, merge, no_sums, totals_as_float
 from bwn.kernels.memory import get_f32, get_i16, get_i64, reader
 from bwn.kernels.vectors import (
@@ -44,8 +44,6 @@ from bwn.kernels.vectors import (
     load,
     load_at,
     marker,
-    maximum,
-    minimum,
     splat,
     splat_value,
     store,
@@ -106,11 +104,15 @@ class PermuteFields(NamedTuple):
     out_plane: int
     out_lead: int
     mask: int
-    """As in ProductFields; likewise scale, bias and shift, but each group's are padded to whole vectors."""
+    """As in ProductFields, likewise what follows; but scale, bias, shift of a group are padded to whole vectors."""
     scale: int
     bias: int
     shift: int
     bounds: int
+    added: int
+    added_image: int
+    added_plane: int
+    added_lead: int
     steps: int
     steps_per_lane: int
     room: int
@@ -211,7 +213,7 @@ def write_table(_: Any, kind: Any, table: Any, inputs: Any) -> tuple[Any, Codege
             plus = [i >> bit & 1 for i in range(vec.lanes)]
             if vec.element == types.float32:
                 signs = ir.Constant(shape, [1.0 if one else -1.0 for one in plus])
-                entries = fma_value(builder, vec, value, signs, entries) if bit else builder.fmul(value, signs)
+                entries = fma_value(builder, value, signs, entries) if bit else builder.fmul(value, signs)
             else:
                 signs = ir.Constant(ir.VectorType(ir.IntType(1), vec.lanes), plus)
                 more, less = builder.add(entries, value), builder.sub(entries, value)
@@ -449,7 +451,7 @@ def outputs_at(kind: Any, f: Any, total: int, n: int, image: int, position: int)
     step = get_f32(f.steps, position if f.steps_per_lane else image)
     sums = totals_as_float(kind, total, 0) + load(F32, f.shift, n)
     y = fma(sums, load(F32, f.scale, n) * splat(F32, step), load(F32, f.bias, n))
-    return minimum(maximum(y, splat(F32, get_f32(f.bounds, 0))), splat(F32, get_f32(f.bounds, 1)))
+    return clamp(F32, f, y, 0)
 
 
 @helper
@@ -473,8 +475,11 @@ def write_outputs(
             turn(rows, turned)
             mask = load(MASK, f.mask, start)
             for i in range(min(16, f.outputs - n)):
-                plane = f.out + (image * f.out_image + (group * f.outputs + n + i) * f.out_plane) * 4
-                store(plane, f.out_lead + start, keep(load(F32_4, turned, i * TILE), mask))
+                channel = group * f.outputs + n + i
+                plane, y = out_plane(f, image, channel), load(F32_4, turned, i * TILE)
+                if f.added != 0:
+                    y = clamp(F32_4, f, y + load(F32_4, added_plane(f, image, channel), start), 2)
+                store(plane, f.out_lead + start, keep(y, mask))
                 if after > start + TILE:
                     clear(plane + (f.out_lead + start + TILE) * 4, after - start - TILE)
                 if block == 0:

@@ -170,27 +170,27 @@ _operator(operator.mul, _mul)
 _operator(operator.truediv, lambda builder, vec, a, b: builder.fdiv(a, b))
 
 
-def fma_value(builder: Any, vec: Vec, a: Any, b: Any, c: Any) -> Any:
-    """LLVM value a * b + c, rounded once."""
-    kind = llvm_type(vec)
-    name = f"llvm.fma.v{vec.lanes}f32"
+def fma_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """LLVM value a * b + c, rounded once; vectors or numbers."""
+    kind = a.type
+    name = f"llvm.fma.v{kind.count}f32" if isinstance(kind, ir.VectorType) else "llvm.fma.f32"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind, kind, kind)), name)
     return builder.call(function, (a, b, c))
 
 
 @intrinsic
 def fma(_: Any, a: Any, b: Any, c: Any) -> tuple[Any, Codegen]:
-    """fma(a, b, c): a * b + c of float vectors, rounded once."""
+    """fma(a, b, c): a * b + c of float vectors or numbers, rounded once."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return fma_value(builder, a, *args)
+        return fma_value(builder, *args)
 
     return a(a, b, c), gen
 
 
 @intrinsic
 def minimum(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
-    """minimum(a, b): b where b < a, else a (a NaN in `a` stays)."""
+    """minimum(a, b): b where b < a, else a (a NaN in `a` stays); float vectors or numbers."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", args[1], args[0]), args[1], args[0])
@@ -200,7 +200,7 @@ def minimum(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def maximum(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
-    """maximum(a, b): b where b > a, else a (a NaN in `a` stays)."""
+    """maximum(a, b): b where b > a, else a (a NaN in `a` stays); float vectors or numbers."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", args[1], args[0]), args[1], args[0])

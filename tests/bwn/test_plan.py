@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,8 @@ from bwn.check import check
 from bwn.execute import Runner
 from bwn.graph import Add, Affine, AnyNode, Array, Clamp, Conv, Dense, Flatten, Graph, Pool, Sign, Softmax, Topology
 from bwn.kernels import bits
+from bwn.kernels.costs import Cost, Table
+from bwn.kernels.registry import PERMUTES, SUMS
 from bwn.lowering import Lowering
 from bwn.networks import NETWORKS
 from bwn.plan import make_plan
@@ -31,11 +35,13 @@ def graph_of(shape: tuple[int, ...], *nodes: AnyNode, **tensors: Array) -> Graph
     return graph
 
 
-def agree(graph: Graph, batch: int, threads: tuple[int, ...] = (1, 2, 3), seed: int = 0) -> None:
+def agree(
+    graph: Graph, batch: int, threads: tuple[int, ...] = (1, 2, 3), seed: int = 0, table: Table | None = None
+) -> None:
     """Every tensor of a plan that keeps all is right, and plans that reuse memory give the same output, twice."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((batch, *graph.topology.input_shape)).astype(np.float32)
-    plan = make_plan(graph, batch, 1, keep_all=True)
+    plan = make_plan(graph, batch, 1, keep_all=True, table=table)
     scores = Runner(plan).run(x)
     made = {name: plan.tensor(name) for name in plan.tensors}
     assert np.array_equal(made[graph.topology.input], x)
@@ -46,7 +52,7 @@ def agree(graph: Graph, batch: int, threads: tuple[int, ...] = (1, 2, 3), seed: 
         assert far <= 1, f"{node}: {far} tolerances away"
     assert np.array_equal(scores, made[graph.topology.output])
     for count in threads:
-        runner = Runner(make_plan(graph, batch, count))
+        runner = Runner(make_plan(graph, batch, count, table=table))
         for _ in range(2):  # a second run meets what the first left in memory
             assert np.array_equal(runner.run(x), scores), f"{count} threads differ"
 
@@ -92,6 +98,28 @@ SHAPES = [
 @pytest.mark.parametrize("batch", [1, 3])
 def test_convolutions(shape, outputs, attributes, binary, mode, batch) -> None:
     agree(conv_graph(shape, outputs, binary=binary, mode=mode, **attributes), batch)
+
+
+WIDE = [
+    (
+        (70, 6, 8),
+        65,
+        {"kernel": (3, 3), "pads": (1, 1, 1, 1)},
+    ),  # whole rows of blocks, two chunks
+    ((44, 5, 7), 34, {"kernel": (3, 2), "stride": (2, 2), "pads": (2, 1, 0, 1), "groups": 2}),
+    ((66, 7, 5), 130, {"kernel": (1, 1), "stride": (2, 2)}),
+    ((20, 33, 29), 20, {"kernel": (3, 5), "pads": (2, 2, 2, 2), "dilation": (2, 1)}),  # several bands
+]
+
+
+@pytest.mark.skipif(not PERMUTES, reason="this CPU has no permutes of tables in registers")
+@pytest.mark.parametrize(("shape", "outputs", "attributes"), [*SHAPES, *WIDE], ids=str)
+@pytest.mark.parametrize("mode", ["float32", "int8"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_convolutions_by_tables_in_registers(shape, outputs, attributes, mode, batch) -> None:
+    costs = {row.name: Cost(0.0 if row in PERMUTES else 1e9, 0, 0, 0) for row in SUMS}
+    graph = conv_graph(shape, outputs, binary=True, mode=mode, **attributes)
+    agree(graph, batch, table=Table(costs, "measured", Path("nowhere")))
 
 
 @pytest.mark.parametrize(("depth", "outputs"), [(1, 1), (63, 5), (64, 8), (65, 9), (784, 33), (1000, 10)])

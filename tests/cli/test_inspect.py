@@ -89,7 +89,8 @@ def test_a_plan_tells_kernels_reasons_and_costs():
     assert "batch 3, 2 threads" in head
     assert "costs    default, no measurement of this machine" in head
     rows = {line.split()[0]: line for line in layers.splitlines()[2:]}
-    assert list(rows) == ["input", *"abcdefghij", "scores", "output"]
+    assert list(rows) == ["input", *"abcdehij", "scores", "output"]
+    assert rows["e"].endswith("does f, g too")
     for name in "aej":
         assert " predicted " in rows[name]
     assert rows["a"].split()[3:7] == ["1/6", "27", "4", "20"] or "single" in rows["a"].split()[1]

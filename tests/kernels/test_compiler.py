@@ -29,7 +29,8 @@ kernel = registry.ADD
 a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
 values = dict.fromkeys(kernel.fields._fields, 0)
 values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data, mask=mask.ctypes.data)
-values |= dict(channels=1, positions=16, out_plane=16, x_plane=16, other_plane=16)
+bounds = np.array([-np.inf, np.inf], np.float32)
+values |= dict(bounds=bounds.ctypes.data, channels=1, positions=16, out_plane=16, x_plane=16, other_plane=16)
 kernel.entry()(kernel.block(**values).ctypes.data, 0, 1, 0)
 print(out[0], int(kernel.entry().loaded))
 """

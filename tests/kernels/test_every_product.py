@@ -11,6 +11,7 @@ from bwn.kernels import bits, permute
 from bwn.kernels.registry import SUMS, Permute, Product
 
 EPSILON = np.finfo(np.float32).eps
+ADDED_LEAD = 2
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Given:
     shift: np.ndarray
     bounds: np.ndarray
     steps: np.ndarray
+    added: np.ndarray
 
     def fields(self, case: Case) -> dict[str, int]:
         """The fields that all products share."""
@@ -59,6 +61,8 @@ class Given:
             "images": case.images, "groups": case.groups, "outputs": case.outputs,
             "out": self.out.ctypes.data, "out_image": self.out[0].size, "out_plane": self.out.shape[2],
             "out_lead": case.lead, "mask": self.mask.ctypes.data, "bounds": self.bounds.ctypes.data,
+            "added": self.added.ctypes.data if self.added.size else 0, "added_lead": ADDED_LEAD,
+            "added_image": self.added[0].size if self.added.size else 0, "added_plane": self.added.shape[-1],
             "steps": self.steps.ctypes.data, "steps_per_lane": int(case.per_lane),
         }  # fmt: skip
 
@@ -130,11 +134,12 @@ def run(
     one = not case.epilogue
     scale = np.ones(channels, np.float32) if one else rng.normal(0, 1, channels).astype(np.float32)
     bias = np.zeros(channels, np.float32) if one else rng.normal(0, 1, channels).astype(np.float32)
-    bounds = np.array([-np.inf, np.inf] if one else [-1.5, 2.5], np.float32)
+    bounds = np.array([-np.inf, np.inf] * 2 if one else [-1.5, 2.5, -0.5, np.inf], np.float32)
+    added = np.zeros(0, np.float32) if one else rng.standard_normal((case.images, channels, plane + 3), np.float32)
     count = padded if case.per_lane else case.images
     steps = np.ones(count, np.float32) if one else rng.uniform(0.5, 1, count).astype(np.float32)
     shift = (row.exact * 127 * signs.sum(axis=1)).astype(np.float32)  # as with activations of 0..254
-    given = Given(x, room, stored, out, mask, scale, bias, shift, bounds, steps)
+    given = Given(x, room, stored, out, mask, scale, bias, shift, bounds, steps, added)
     block, units, kept = (permuted if isinstance(row, Permute) else planned)(row, case, given, parts)
     for part in range(parts) if only is None else [only]:
         row.entry()(block.ctypes.data, units * part // parts, units * (part + 1) // parts, part)
@@ -148,7 +153,10 @@ def run(
     ).reshape(case.images, channels, case.positions)
     step_of = steps[None, None, : case.positions] if case.per_lane else steps[:, None, None]
     expected = (sums + shift[:, None].astype(kind)) * (scale[:, None].astype(np.float64) * step_of) + bias[:, None]
-    return out, np.clip(expected, *bounds), mask[: case.positions] != 0
+    expected = np.clip(expected, *bounds[:2])
+    if added.size:
+        expected = np.clip(expected + added[:, :, ADDED_LEAD : ADDED_LEAD + case.positions], *bounds[2:])
+    return out, expected, mask[: case.positions] != 0
 
 
 def check(row: Product | Permute, case: Case, parts: int = 1) -> None:
