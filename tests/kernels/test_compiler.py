@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import bwn.kernels
-from bwn.kernels import compiler
+from bwn.kernels import compiler, registry
 
 SCRIPT = """
 import importlib.util, sys, pathlib
@@ -27,10 +27,10 @@ from bwn.kernels import maps, registry
 assert maps.__file__.startswith(str(folder))
 kernel = registry.ADD
 a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
+bounds = np.array([-9, 9], np.float32)
 values = dict.fromkeys(kernel.fields._fields, 0)
-values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data, mask=mask.ctypes.data)
-bounds = np.array([-np.inf, np.inf], np.float32)
-values |= dict(bounds=bounds.ctypes.data, channels=1, positions=16, out_plane=16, x_plane=16, other_plane=16)
+values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data, mask=mask.ctypes.data, bounds=bounds.ctypes.data)
+values |= dict(channels=1, positions=16, out_plane=16, x_plane=16, other_plane=16)
 kernel.entry()(kernel.block(**values).ctypes.data, 0, 1, 0)
 print(out[0], int(kernel.entry().loaded))
 """
@@ -83,3 +83,11 @@ def test_an_unwritable_cache_falls_back(tmp_path: Path, monkeypatch: pytest.Monk
     assert folder.is_dir()
     assert os.access(folder, os.W_OK)
     compiler.cache_folder.cache_clear()
+
+
+def test_every_kernel_loads_in_a_process_that_compiled_nothing() -> None:
+    for kernel in registry.KERNELS.values():
+        kernel.entry()
+    load = "from bwn.kernels.registry import KERNELS; print(all([k.entry().loaded for k in KERNELS.values()]))"
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
