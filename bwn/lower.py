@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from math import prod
 
+from bwn import lower_signs
+from bwn.bits_buffer import Bits
 from bwn.ending import clamped
 from bwn.graph import Add, Affine, AnyNode, Clamp, Conv, Dense, Flatten, Pool, Shape, Sign, Softmax
 from bwn.kernels import layout, registry
 from bwn.lower_products import lower_product
-from bwn.lowering import Ends, Lowering, Step, slowly, strides_of
+from bwn.lowering import Lowering, Step, slowly, strides_of
 from bwn.memory import RowClass
 
 
 def lower_graph(lower: Lowering) -> None:
     """Make all buffers and tasks."""
+    lower.wanted = lower_signs.wanted(lower.graph)
     load_input(lower)
     for node in lower.graph.nodes:
         lower.node += 1
@@ -37,11 +40,14 @@ def lower_node(lower: Lowering, node: AnyNode) -> None:
 
 def elementwise(lower: Lowering, node: Affine | Clamp | Sign | Add | Softmax) -> None:
     """Nodes whose output has the shape of their input."""
-    source = lower.float_tensor(node.input)
+    if isinstance(node, Sign) and (node.output in lower.wanted or isinstance(lower.tensors[node.input], Bits)):
+        lower_signs.sign(lower, node)
+        return
+    source = lower_signs.float_tensor(lower, node.input)
     if isinstance(node, Add):
-        end = clamped(lower, node.output)
-        other, out = lower.float_tensor(node.other), lower.output(end.output, "f32", like=source)
+        end, other = clamped(lower, node.output), lower_signs.float_tensor(lower, node.other)
         RowClass.join(source, other)
+        out = lower.output(end.output, "f32", like=source)
         lower.map(registry.ADD, source, out, other=other, low=end.low, high=end.high, why=end.reason())
         return
     out = lower.output(node.output, "s1" if isinstance(node, Sign) else "f32", like=source)
@@ -75,7 +81,7 @@ def load_input(lower: Lowering) -> None:
 def store_output(lower: Lowering) -> None:
     """Copy the last tensor into the caller's array."""
     name = lower.graph.topology.output
-    source = lower.float_tensor(name)
+    source = lower_signs.float_tensor(lower, name)
     lengths, strides = callers_layout(lower.batch, lower.shapes[name])
     lower.copy((source,), lengths, lambda: ((lower.start(source), strides_of(source)), (0, strides)), external="out")
 
@@ -86,20 +92,18 @@ def flatten(lower: Lowering, node: Flatten) -> None:
     if source.vectors:
         lower.tensors[node.output] = source
         return
-    out = lower.output(node.output, source.type)
-    height, width = source.height, source.width
-
-    def ends() -> Ends:
-        strides = (1, height * width * out.plane, width * out.plane, out.plane)
-        return (lower.start(source), strides_of(source)), (lower.start(out), strides)
-
-    lower.clear(out)
-    lower.copy((source, out), (lower.batch, source.channels, height, width), ends)
+    if isinstance(source, Bits):
+        lower_signs.same(lower, node, source)
+        return
+    lower_signs.flat(lower, source, lower.output(node.output, source.type))
 
 
 def pool(lower: Lowering, node: Pool) -> None:
     """Windows over planes; a maximum of signs stays a sign."""
-    source = lower.tensors[node.input] if node.kind == "max" else lower.float_tensor(node.input)
+    source = lower.tensors[node.input] if node.kind == "max" else lower_signs.float_tensor(lower, node.input)
+    if isinstance(source, Bits):
+        lower_signs.pool(lower, node, source)
+        return
     out = lower.output(node.output, source.type)
     index = lower.node
     if node.kind == "average":

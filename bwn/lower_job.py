@@ -7,17 +7,20 @@ from math import prod
 
 import numpy as np
 
-from bwn.ending import Ending
+from bwn.ending import Ending, ending
 from bwn.graph import ROUNDED, Array, Conv, Dense
 from bwn.kernels import bits
 from bwn.kernels.costs import Work
 from bwn.kernels.registry import Element, Weights
+from bwn.lower_signs import float_tensor
 from bwn.lowering import Lowering
-from bwn.memory import Buffer
+from bwn.memory import Buffer, RowClass
 from bwn.shapes import depth
 
 ELEMENTS: dict[str, Element] = {"float32": "f32", "int8": "i8", "uint8": "i8", "binary": "s1"}
 """The type that a node's activations are read in, as kernels name it."""
+
+NOTHING = Ending("")
 
 
 def middle(node: Conv | Dense) -> int:
@@ -39,8 +42,8 @@ class Job:
     out: Buffer
     steps: int
     index: int
-    end: Ending
-    added: Buffer | None
+    end: Ending = NOTHING
+    added: Buffer | None = None
 
     @property
     def groups(self) -> int:
@@ -82,18 +85,40 @@ class Job:
             return np.zeros(len(weight), np.float32)
         return np.asarray(lack * bits.sums(weight.astype(np.uint64, copy=False), self.depth), np.float32)
 
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """The buffers that its step uses."""
+        return (self.source, self.out) if self.added is None else (self.source, self.out, self.added)
+
+    def ends(self) -> dict[str, int]:
+        """The fields that say how sums end: bounds, and planes that are added."""
+        lower, node, added = self.lower, self.node, self.added
+        fields = {"bounds": lower.bounds(node.low, node.high, self.end.low, self.end.high)}
+        if added is None:
+            return fields | {"added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0}
+        at, image, plane, lead = lower.address(added), added.image, added.plane, added.lead
+        return fields | {"added": at, "added_image": image, "added_plane": plane, "added_lead": lead}
+
     def fields(self) -> dict[str, int]:
-        """The fields that parameter blocks of all products have."""
-        lower, out, added = self.lower, self.out, self.added
-        plus = {"added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0}
-        if added is not None:
-            at, image, plane, lead = lower.address(added), added.image, added.plane, added.lead
-            plus = {"added": at, "added_image": image, "added_plane": plane, "added_lead": lead}
-        return plus | {
+        """The fields that parameter blocks of all products over planes have."""
+        lower, out = self.lower, self.out
+        return self.ends() | {
             "x": lower.start(self.source), "x_image": self.source.image, "images": out.images,
             "out": lower.address(out), "out_image": out.image, "out_plane": out.plane, "out_lead": out.lead,
-            "mask": lower.mask(out), "bounds": lower.bounds(self.node.low, self.node.high, self.end.low, self.end.high),
-            "steps": self.steps or lower.vector(None, out.images, 1.0),
+            "mask": lower.mask(out), "steps": self.steps or lower.vector(None, out.images, 1.0),
             "steps_per_lane": int(out.vectors) if self.steps else 0,
             "scratch": lower.scratch_address, "scratch_part": lower.scratch,
         }  # fmt: skip
+
+
+def ended(lower: Lowering, node: Conv | Dense, like: Buffer | None = None) -> tuple[Ending, Buffer | None, Buffer]:
+    """How a product that makes planes ends, the planes that are added, and those that it makes.
+
+    like: the buffer whose rows they share.
+    """
+    end = ending(lower, node.output)
+    added = None if end.added is None else float_tensor(lower, end.added)
+    out = lower.output(end.output, "f32", like=like)
+    if added is not None:
+        RowClass.join(out, added)
+    return end, added, out

@@ -11,20 +11,25 @@ from math import prod
 
 import numpy as np
 
-from bwn.ending import ending
+from bwn import lower_float_signs, lower_signs, lower_xnor
+from bwn.bits_buffer import Bits
 from bwn.errors import GraphError
 from bwn.graph import ROUNDED, Array, Conv, Dense
 from bwn.kernels import registry
 from bwn.kernels.registry import Permute, Product, Sums
-from bwn.lower_job import Job, middle
+from bwn.lower_job import Job, ended, middle
 from bwn.lower_permute import permute_block, permute_scratch
 from bwn.lowering import Ends, Lowering, Step, strides_of
-from bwn.memory import Buffer, RowClass, round_up
+from bwn.memory import Buffer, round_up
 from bwn.shapes import where
 
 
 def lower_product(lower: Lowering, node: Conv | Dense) -> None:
     """Make the buffers and tasks of one product."""
+    bits = lower.tensors[node.input]
+    if isinstance(bits, Bits) and lower_signs.reads_bits(lower.graph, node, lower.shapes):
+        lower_xnor.product(lower, node, bits)
+        return
     source = prepared(lower, node)
     steps = 0
     if node.rounds:
@@ -33,21 +38,25 @@ def lower_product(lower: Lowering, node: Conv | Dense) -> None:
         source = phases(lower, node, source)
     elif isinstance(node, Conv):
         source.want_pads(node.pads)
-    end = ending(lower, node.output)
-    added = None if end.added is None else lower.float_tensor(end.added)
-    out = lower.output(end.output, "f32", like=source)
-    if added is not None:
-        RowClass.join(out, added)
-    multiply(Job(lower, node, source, out, steps, lower.node, end, added))
+    way = None
+    if isinstance(node, Conv) and lower_float_signs.becomes_signs(lower, node):
+        if lower.fuse:
+            lower_float_signs.product(lower, node, source, offsets)
+            return
+        way = "multiply"
+    end, added, out = ended(lower, node, source)
+    multiply(Job(lower, node, source, out, steps, lower.node, end, added), way)
 
 
 def prepared(lower: Lowering, node: Conv | Dense) -> Buffer:
     """The node's input in the type that it is read in."""
     if node.activations == "binary":
         source = lower.tensors[node.input]
+        if isinstance(source, Bits):
+            return lower_signs.unpack(lower, node.input, "s1")
         assert source.type == "s1", "the checker lets only signs through"
         return source
-    return lower.float_tensor(node.input)
+    return lower_signs.float_tensor(lower, node.input)
 
 
 def quantize(lower: Lowering, node: Conv | Dense, source: Buffer) -> tuple[Buffer, int]:
@@ -133,8 +142,9 @@ def splits(kernel: Product, units: int, outputs: int, threads: int) -> int:
     return threads
 
 
-def multiply(job: Job) -> None:
-    """The product step itself."""
+def multiply(job: Job, way: str | None = None) -> None:
+    """The product step itself. way: the kernel that it must be, so that a plan that fuses nothing sums in the order of
+    one that does."""
     lower = job.lower
     rows = registry.fitting(*job.reads, job.depth)
     if not rows:
@@ -146,6 +156,10 @@ def multiply(job: Job) -> None:
 
     def make() -> Step:
         kernel, microseconds, why = registry.select(*job.reads, job.work, lower.table)
+        for row in rows:
+            if row.way == way:
+                kernel, why = row, "the order of sums that signs are written from"
+                microseconds = row.microseconds(job.work, lower.table.costs[row.name])
         threads = lower.threads if lower.worth_splitting(microseconds) else 1
         block, units = block_of(job, kernel, threads)
         parts = max(1, min(threads, units))
@@ -153,7 +167,7 @@ def multiply(job: Job) -> None:
         return Step(kernel, block, units, parts, job.index, why, work=job.work, microseconds=microseconds)
 
     lower.needs.append(scratch)  # which row is chosen is known when the rows' slack is: room for any
-    lower.task((job.source, job.out) if job.added is None else (job.source, job.out, job.added), make)
+    lower.task(job.buffers, make)
 
 
 def scratch_of(job: Job, kernel: Sums) -> int:

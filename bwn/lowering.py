@@ -73,7 +73,9 @@ class Lowering:
     """Buffers and tasks of one (graph, batch, threads). After `lower_graph`, place the buffers and call the tasks.
 
     A task makes its step once the buffers have places. fuse: whether a step may do the work of several nodes, whose
-    tensors are then not made. absorbed: outputs of nodes that an earlier step does.
+    tensors are then not made. absorbed: outputs of nodes that an earlier step does. wanted: tensors of signs that are
+    kept as bits; flattened: of those that are the bits of another tensor, which; unpacked: planes that were made of
+    bits.
     """
 
     def __init__(self, graph: Graph, batch: int, threads: int, table: Table, *, fuse: bool = True) -> None:
@@ -82,6 +84,9 @@ class Lowering:
         self.shapes = shapes(graph)
         self.tensors: dict[str, Buffer] = {}
         self.floats: dict[str, Buffer] = {}
+        self.wanted: frozenset[str] = frozenset()
+        self.flattened: dict[str, str] = {}
+        self.unpacked: dict[tuple[str, Type], Buffer] = {}
         self.buffers: list[Buffer] = []
         self.tasks: list[Callable[[], Step]] = []
         self.constants: dict[object, Array] = {}

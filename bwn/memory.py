@@ -17,7 +17,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Type = Literal["f32", "i8", "s1"]
+Type = Literal["f32", "i8", "s1", "b1"]
+"""b1: packed signs, whose buffers are `bits_buffer.Bits`."""
 
 LINE = 64
 """Every buffer starts on a cache line."""

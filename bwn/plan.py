@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bwn.bits_buffer import Bits
 from bwn.graph import Array, Graph, Shape
 from bwn.kernels import costs
 from bwn.lower import lower_graph
@@ -46,6 +47,8 @@ class Plan:
     def tensor(self, name: str) -> npt.NDArray[np.float32]:
         """A copy of an activation tensor, (N, C, H, W) or (N, K) float32, from a plan that keeps all."""
         buffer = self.tensors[name]
+        if isinstance(buffer, Bits):
+            return self._bits(name, buffer)
         dtype = np.dtype(np.float32 if buffer.type == "f32" else np.int8)
         flat = self.memory[buffer.offset : buffer.offset + buffer.bytes].view(dtype)[buffer.lead :]
         strides = tuple(stride * dtype.itemsize for stride in strides_of(buffer))
@@ -54,6 +57,12 @@ class Plan:
         if len(self.shapes[name]) == 1:
             planes = planes[0, :, 0, :].T
         return planes.astype(np.float32)
+
+    def _bits(self, name: str, buffer: Bits) -> npt.NDArray[np.float32]:
+        planes = buffer.unpack(self.memory)
+        if buffer.vectors:
+            return np.ascontiguousarray(planes[0, :, 0, :].T)
+        return planes.reshape(self.batch, *self.shapes[name])
 
 
 def make_plan(

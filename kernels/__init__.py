@@ -2,12 +2,15 @@
 
 Names are contracts: `<activations>_<weights>_<output>_<layout>_<way>` for products, `<input>_<output>_<what>` for the
 rest, where `f32` is float32, `i8` 8-bit integers within +-127, `s1` signs (+-1 in int8, 0 in padding) and `b1` one-bit
-weights. `f32_b1_f32_planes_lookup` reads float32 planes and one-bit weights, writes float32 planes, by table lookup.
+weights or packed signs. `f32_b1_f32_planes_lookup` reads float32 planes and one-bit weights, writes float32 planes, by
+table lookup.
 
 - `registry.py`: the one list, and `select`; `costs.py`: what each product costs, by which it selects.
 - `reference.py`: the plain truth of every operation; `bits.py`: the bit rule.
 - `lookup.py`, `multiply.py`: products of many positions; `inlane.py`, `inlane_bytes.py`, `inlane_signs.py`,
   `single.py`: of few; `finish.py`: how each ends. `maps.py`, `pooling.py`, `layout.py`: everything else.
+- `xnor.py`, `xnor_tile.py`, `xnor_tables.py`, `multiply_signs.py`: products with packed signs; `pairs.py`: what else
+  moves those.
 - `vectors.py`, `signs.py`, `memory.py`: vectors, packed signs, scalars and parameter blocks for Numba; `compiler.py`:
   compiling and its cache; `cpu.py`: what this CPU offers.
 - `team.py`: a plan's steps, run by several threads; `atomics.py`: the words that those share.

@@ -1,12 +1,11 @@
 """The end of every product over planes: sums become outputs.
 
-    y = min(max((sum + shift[n]) * (scale[n] * step) + bias[n], low), high)
+    y = min(max(sum * (scale[n] * step) + bias[n], low), high)
     y = min(max(y + added, low'), high')        where planes are added
 
-step is 1 for float32 and sign activations; for 8-bit ones it is the quantization step of the image. shift is 0, or
-makes up for 8-bit activations that are stored less a constant (`maps.py`). A product writes the whole plane that it
-owns: outputs where the mask is set and exact zeros elsewhere, so that the next layer reads its padding from the same
-plane.
+step is 1 for float32 and sign activations; for 8-bit ones it is the quantization step of the image. A product writes
+the whole plane that it owns: outputs where the mask is set and exact zeros elsewhere, so that the next layer reads
+its padding from the same plane.
 """
 
 from __future__ import annotations
@@ -52,6 +51,7 @@ class ProductFields(NamedTuple):
     """Address of float32, one an output channel."""
     bias: int
     shift: int
+    """Likewise; what products of 8-bit activations add to their sums, see `maps.py`."""
     bounds: int
     """Address of four float32: low and high of the sums, and of what they are with the planes that are added."""
     added: int
@@ -118,7 +118,7 @@ def finish(f: Any, sums: Any, image: int, n: int, position: int, step: Any) -> N
 
     f: ProductFields. sums, step: F32.
     """
-    y = scaled(f, sums + splat(F32, get_f32(f.shift, n)), n, step)
+    y = scaled(f, sums, n, step)
     if f.added != 0:
         y = clamp(F32, f, y + load(F32, added_plane(f, image, n), position), 2)
     store(out_plane(f, image, n), f.out_lead + position, keep(y, load(I32, f.mask, position)))
@@ -139,7 +139,7 @@ def added_plane(f: Any, image: int, n: int) -> int:
 @helper
 def finish_one(f: Any, total: Any, image: int, n: int, position: int, step: Any) -> Any:
     """One output of channel n from its total, as `finish` computes it."""
-    y = clamp_one(f, fma(total + get_f32(f.shift, n), get_f32(f.scale, n) * step, get_f32(f.bias, n)), 0)
+    y = clamp_one(f, fma(total, get_f32(f.scale, n) * step, get_f32(f.bias, n)), 0)
     return clamp_one(f, y + get_f32(added_plane(f, image, n), position), 2) if f.added != 0 else y
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bwn.kernels import inlane, layout, lookup, maps, multiply, permute, pooling, single
+from bwn.kernels import inlane, layout, lookup, maps, multiply, multiply_signs, pairs, permute, pooling, single, xnor
 from bwn.kernels import inlane_bytes as octets
 from bwn.kernels import inlane_signs as signs
 from bwn.kernels.compiler import Entry, compile_entry
@@ -185,9 +185,17 @@ CLEAR = Kernel(layout.clear, layout.ClearFields)
 MAX_F32 = Kernel(pooling.f32_f32_max_pool, pooling.PoolFields)
 MAX_I8 = Kernel(pooling.i8_i8_max_pool, pooling.PoolFields)
 AVERAGE = Kernel(pooling.f32_f32_average_pool, pooling.PoolFields)
+XNOR_SIGNS = Kernel(xnor.b1_b1_b1_signs_xnor, xnor.XnorFields)
+XNOR_PLANES = Kernel(xnor.b1_b1_f32_planes_xnor, xnor.XnorFields)
+PACK = Kernel(pairs.f32_b1_sign, pairs.PairsFields)
+FLOAT_SIGNS = Kernel(multiply_signs.f32_f32_b1_signs_multiply, multiply_signs.FloatSignsFields)
+MAX_B1 = Kernel(pairs.b1_b1_max_pool, pairs.PairsFields)
+UNPACK_F32 = Kernel(pairs.b1_f32_unpack, pairs.PairsFields)
+UNPACK_S1 = Kernel(pairs.b1_s1_unpack, pairs.PairsFields)
 
 OTHERS: tuple[Kernel, ...] = (
     AFFINE, ADD, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE,
+    XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1, UNPACK_F32, UNPACK_S1,
 )  # fmt: skip
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*SUMS, *OTHERS)}

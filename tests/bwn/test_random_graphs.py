@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from bwn import lower_signs
 from bwn.check import check, signs_of
 from bwn.errors import GraphError
 from bwn.execute import Runner
@@ -27,7 +28,7 @@ from bwn.graph import (
     Softmax,
     Topology,
 )
-from bwn.kernels import bits
+from bwn.kernels import bits, multiply_signs, registry, xnor_tile
 from bwn.kernels.registry import Product as ProductKernel
 from bwn.lowering import Lowering
 from bwn.plan import Plan, make_plan
@@ -113,12 +114,25 @@ class Maker:
             return Pool(input=source, output=out, kind=way, count_pads=bool(self.integer(0, 1)), **window)
         return Flatten(input=source, output=out)
 
+    def chain(self, last: AnyNode, source: str, kind: int) -> tuple[str, int]:
+        """What goes on with a chain of signs: a product of signs, perhaps a maximum, then signs again."""
+        if isinstance(last, Sign):
+            return last.output, 0
+        if isinstance(last, (Conv, Dense)) and last.activations == "binary":
+            return last.output, [5, 9][self.integer(0, 1)] if isinstance(last, Conv) else 9
+        if isinstance(last, Pool) and last.kind == "max":
+            return last.output, 9
+        return source, kind
+
     def add(self) -> None:
         """One more node, or none where a window does not fit."""
         known, signs = shapes(self.graph("x")), signs_of(self.graph("x"))
         names = list(known)
         source = names[self.integer(max(0, len(names) - 4), len(names) - 1)]
-        shape, out, kind = known[source], f"t{len(self.nodes)}", self.integer(0, 13)
+        out, kind = f"t{len(self.nodes)}", self.integer(0, 13)
+        if self.nodes and self.integer(0, 1):
+            source, kind = self.chain(self.nodes[-1], source, kind)
+        shape = known[source]
         node: AnyNode
         if kind < 8 and len(shape) == 3:
             node = self.on_planes(kind, source, shape[0], source in signs)
@@ -179,9 +193,27 @@ def reads_in_bounds(plan: Plan) -> None:
             assert inside(f.scale, 4 * f.groups * f.outputs)
             assert inside(f.bias, 4 * f.groups * f.outputs)
             assert inside(f.shift, 4 * f.groups * f.outputs)
+        elif step.kernel is registry.FLOAT_SIGNS:
+            f = step.kernel.fields(*(int(value) for value in step.block))
+            offsets = np.array((ctypes.c_int64 * f.depth).from_address(f.offsets))
+            lanes = multiply_signs.VECTORS * 16
+            ends = (f.images - 1) * f.x_image - (-f.positions // lanes) * lanes
+            first, last = int(offsets.min()), int(offsets.max()) + ends
+            assert inside(f.x + first * 4, (last - first) * 4)
+        elif step.kernel in (registry.XNOR_SIGNS, registry.XNOR_PLANES):
+            f = step.kernel.fields(*(int(value) for value in step.block))
+            runs = np.array((ctypes.c_int64 * f.run_count).from_address(f.runs))
+            last = (f.images - 1) * f.x_image + (f.height - 1) * f.x_row + (f.width - 1) * f.x_position
+            last += (f.groups - 1) * f.x_group + int(runs.max()) + f.run_pairs * 8
+            arena = plan.memory.ctypes.data
+            assert arena <= f.x <= f.x + last <= arena + plan.memory.nbytes
+            assert inside(f.words, f.groups * f.blocks * f.run_count * f.run_pairs * xnor_tile.PAIR_BYTES)
+            assert inside(f.flips, f.groups * f.blocks * 8)
 
 
-def agree(graph: Graph, batch: int, seed: int, threads: tuple[int, ...]) -> None:
+def agree(graph: Graph, batch: int, seed: int, threads: tuple[int, ...]) -> set[str]:
+    """Hold plans of `graph` against the reference; returns the names of the kernels that ran."""
+    used: set[str] = set()
     x = np.random.default_rng(seed).standard_normal((batch, *graph.topology.input_shape)).astype(np.float32)
     plan = make_plan(graph, batch, 1, keep_all=True)
     reads_in_bounds(plan)
@@ -195,17 +227,24 @@ def agree(graph: Graph, batch: int, seed: int, threads: tuple[int, ...]) -> None
     for count in threads:
         plan = make_plan(graph, batch, count)
         reads_in_bounds(plan)
+        used |= {step.kernel.name for step in plan.steps}
         plan.memory[:] = 0xFF  # NaN, and -1: a plan rests on nothing that it did not write
         runner = Runner(plan)
         for _ in range(2):
             assert np.array_equal(runner.run(x), scores), f"seed {seed}, batch {batch}: {count} threads differ"
+    return used
 
 
-def test_random_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("least_full", [0.0, lower_signs.LEAST_FULL])
+def test_random_graphs(monkeypatch: pytest.MonkeyPatch, least_full: float) -> None:
     monkeypatch.setattr(Lowering, "worth_splitting", lambda self, microseconds: True)
+    monkeypatch.setattr(lower_signs, "LEAST_FULL", least_full)  # at 0 signs are packed whatever the channels
+    used: set[str] = set()
     for seed in range(SEEDS):
         graph, batch = random_graph(seed)
-        agree(graph, batch, seed, (1 + seed % 4,))
+        used |= agree(graph, batch, seed, (1 + seed % 4,))
+    packed = {"f32_b1_sign", "b1_b1_b1_signs_xnor", "b1_b1_f32_planes_xnor", "b1_b1_max_pool", "b1_f32_unpack"}
+    assert least_full > 0 or used >= packed
 
 
 @pytest.mark.parametrize(("stride", "pads"), [((1, 1), (0, 0, 0, 0)), ((1, 1), (0, 3, 0, 3)), ((1, 3), (0, 5, 0, 0))])

@@ -1,0 +1,204 @@
+"""A tile of packed signs: two positions by vectors of output channels, and how often their bits differ.
+
+What is counted, and in which form words are stored, is said in `xnor.py`. Here are the operations: one pair of words
+more, and what the counts become.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from bwn.kernels.compiler import intrinsic
+from bwn.kernels.cpu import features
+from bwn.kernels.finish import LANES
+from bwn.kernels.vectors import I32, VECTOR_BYTES, Codegen, Vec, at, llvm_type, load_at, splat_value
+
+BLOCK = 64
+"""Output channels of a block: they make one word."""
+BLOCK_VECTORS = BLOCK // LANES
+VECTORS = BLOCK_VECTORS if "avx512f" in features() else 1
+"""Vectors of channels that are counted at a time, for two positions: their states stay in registers."""
+WIDE = "avx512vpopcntdq" in features()
+"""Whether the CPU counts bits by lanes of 32; else bytes are counted, and folded into lanes before they overflow."""
+MOST_PAIRS = 255 // 8
+"""Pairs whose carries bytes can count before `fold`."""
+PER_VECTOR = 2 if WIDE else 3
+"""Vectors of state: running ones, count of carries, and what was folded."""
+PAIR_BYTES = 2 * BLOCK_VECTORS * VECTOR_BYTES
+"""Weights of one pair of words of a block."""
+
+
+def _ternary(builder: Any, table: int, a: Any, b: Any, c: Any) -> Any:
+    """One operation of three operands: bit 4a + 2b + c of `table`."""
+    kind = a.type
+    number = ir.IntType(32)
+    name = "llvm.x86.avx512.pternlog.d.512"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind, kind, kind, number)), name)
+    return builder.call(function, (a, b, c, ir.Constant(number, table)))
+
+
+def _carry(builder: Any, ones: Any, u: Any, after: Any) -> Any:
+    """The carry of s + u + v: s where s = u, else not s'."""
+    if "avx512f" in features():
+        return _ternary(builder, 0xD4, ones, u, after)
+    return builder.xor(ones, builder.and_(builder.xor(ones, u), builder.xor(u, after)))
+
+
+def _add_count(builder: Any, counts: Any, value: Any) -> Any:
+    """Counts plus the bits of `value`, in lanes or in bytes."""
+    if WIDE:
+        return builder.add(counts, _count(builder, value))
+    octets = ir.VectorType(ir.IntType(8), VECTOR_BYTES)
+    more = _count(builder, builder.bitcast(value, octets))
+    return builder.bitcast(builder.add(builder.bitcast(counts, octets), more), counts.type)
+
+
+def _count(builder: Any, value: Any) -> Any:
+    kind = value.type
+    name = f"llvm.ctpop.v{kind.count}i{kind.element.width}"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind,)), name)
+    return builder.call(function, (value,))
+
+
+@intrinsic
+def no_differences(_: Any, places: Any) -> tuple[Any, Codegen]:
+    """no_differences(places): the state of a tile before the first pair."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(context.get_value_type(sig.return_type), None)
+
+    return types.UniTuple(I32.dtype, PER_VECTOR * places.count * VECTORS)(places), gen
+
+
+@intrinsic
+def count_pair(_: Any, state: Any, places: Any, offset: Any, words: Any) -> tuple[Any, Codegen]:
+    """count_pair(state, places, offset, words): the state with one pair of each place added.
+
+    state: for each place and vector of channels PER_VECTOR vectors. places: tuple of addresses
+    of activations, the pair lies `offset` bytes further. words: address of the pair's weights.
+    """
+    vec = state.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        now = [builder.extract_value(args[0], i) for i in range(state.count)]
+        i32, i64 = ir.IntType(32), ir.IntType(64)
+        inputs = []
+        for p in range(places.count):
+            place = builder.add(builder.extract_value(args[1], p), args[2])
+            both = (place, builder.add(place, ir.Constant(i64, 4)))
+            inputs.append([splat_value(builder, vec, builder.load(at(builder, where, i32), align=4)) for where in both])
+        for v in range(VECTORS):
+            first, mixed = (
+                load_at(builder, vec, builder.add(args[3], ir.Constant(i64, (half * BLOCK_VECTORS + v) * VECTOR_BYTES)))
+                for half in (0, 1)
+            )
+            for p in range(places.count):
+                i = PER_VECTOR * (p * VECTORS + v)
+                u = builder.xor(inputs[p][0], first)
+                ones = builder.xor(builder.xor(now[i], mixed), inputs[p][1])
+                now[i + 1] = _add_count(builder, now[i + 1], _carry(builder, now[i], u, ones))
+                now[i] = ones
+        return context.make_tuple(builder, sig.return_type, now)
+
+    return state(state, places, types.intp, types.intp), gen
+
+
+def _differences(builder: Any, state: Any, i: int) -> Any:
+    """How many bits differ, of vector i of a folded tile: 2 * carries + ones that are left."""
+    carries = builder.extract_value(state, PER_VECTOR * (i + 1) - 1)
+    return builder.add(builder.add(carries, carries), _count(builder, builder.extract_value(state, PER_VECTOR * i)))
+
+
+@intrinsic
+def fold(_: Any, state: Any) -> tuple[Any, Codegen]:
+    """fold(state): the state with the counts of bytes added to those of their lanes."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if WIDE:
+            return args[0]
+        now = [builder.extract_value(args[0], i) for i in range(state.count)]
+        kind = llvm_type(state.dtype)
+        for i in range(0, state.count, PER_VECTOR):
+            parts = now[i + 1]
+            for width, mask in ((8, 0x00FF00FF), (16, 0x0000FFFF)):
+                low, by = (ir.Constant(kind, [value] * kind.count) for value in (mask, width))
+                parts = builder.add(builder.and_(parts, low), builder.and_(builder.lshr(parts, by), low))
+            now[i + 1], now[i + 2] = ir.Constant(kind, None), builder.add(now[i + 2], parts)
+        return context.make_tuple(builder, sig.return_type, now)
+
+    return state(state), gen
+
+
+@intrinsic
+def within(_: Any, state: Any, limits: Any, v: Any) -> tuple[Any, Codegen]:
+    """within(state, limits, v): for each place a word, bit 16 v + i for channel i: whether it differs no oftener than
+    its limit. limits: tuple of addresses of the block's limits. v: the first vector of the tile."""
+    vec = state.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        i64, words = ir.IntType(64), []
+        shift = builder.mul(args[2], ir.Constant(i64, LANES))
+        for p in range(limits.count):
+            word = ir.Constant(i64, 0)
+            start = builder.add(builder.extract_value(args[1], p), builder.mul(args[2], ir.Constant(i64, VECTOR_BYTES)))
+            for i in range(VECTORS):
+                limit = load_at(builder, vec, builder.add(start, ir.Constant(i64, i * VECTOR_BYTES)))
+                bits = builder.icmp_signed("<=", _differences(builder, args[0], p * VECTORS + i), limit)
+                piece = builder.zext(builder.bitcast(bits, ir.IntType(LANES)), i64)
+                word = builder.or_(word, builder.shl(piece, ir.Constant(i64, LANES * i)))
+            words.append(builder.shl(word, shift))
+        return context.make_tuple(builder, sig.return_type, words)
+
+    return types.UniTuple(types.uint64, limits.count)(state, limits, types.intp), gen
+
+
+@intrinsic
+def store_sums(_: Any, address: Any, state: Any, bases: Any, v: Any) -> tuple[Any, Codegen]:
+    """store_sums(address, state, bases, v): base - 2 * D of each place, a row of the block's int32 sums each."""
+    vec = state.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        i64 = ir.IntType(64)
+        first = builder.mul(args[3], ir.Constant(i64, VECTOR_BYTES))
+        for p in range(bases.count):
+            start = builder.add(builder.extract_value(args[2], p), first)
+            row = builder.add(builder.add(args[0], ir.Constant(i64, p * BLOCK * 4)), first)
+            for i in range(VECTORS):
+                step = ir.Constant(i64, i * VECTOR_BYTES)
+                differ = _differences(builder, args[1], p * VECTORS + i)
+                sums = builder.sub(load_at(builder, vec, builder.add(start, step)), builder.add(differ, differ))
+                builder.store(sums, at(builder, builder.add(row, step), llvm_type(vec)), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, state, bases, types.intp), gen
+
+
+@intrinsic
+def transpose(_: Any, target: Any, source: Any) -> tuple[Any, Codegen]:
+    """transpose(target, source): 16 x 16 int32, of rows BLOCK apart, to rows that follow one another."""
+    vec = Vec(types.int32, LANES)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        i32, i64 = ir.IntType(32), ir.IntType(64)
+        rows = [load_at(builder, vec, builder.add(args[1], ir.Constant(i64, i * BLOCK * 4))) for i in range(LANES)]
+        picks = ir.VectorType(i32, LANES)
+        width = 1
+        while width < LANES:  # swap blocks of `width` across the diagonal
+            low = [i if not i & width else LANES + (i ^ width) for i in range(LANES)]
+            high = [i ^ width if not i & width else LANES + i for i in range(LANES)]
+            for i in range(LANES):
+                if not i & width:
+                    a, b = rows[i], rows[i | width]
+                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(picks, low))
+                    rows[i | width] = builder.shuffle_vector(a, b, ir.Constant(picks, high))
+            width *= 2
+        for i, row in enumerate(rows):
+            where = builder.add(args[0], ir.Constant(i64, i * VECTOR_BYTES))
+            builder.store(row, at(builder, where, llvm_type(vec)), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), gen
