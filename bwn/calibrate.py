@@ -1,4 +1,4 @@
-"""Fixed int8 steps, measured on images with the float network."""
+"""Fixed 8-bit steps, measured on images with the float network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.errors import BwnError
-from bwn.graph import Graph, Packed, Preprocess
+from bwn.graph import Graph, Packed, Preprocess, Product
 from bwn.images import as_image, prepare
 
 Floats = npt.NDArray[np.float32]
@@ -19,7 +19,7 @@ BATCH = 16
 
 
 def int8_steps(graph: Graph, batches: Iterable[Floats]) -> dict[str, float]:
-    """Step of each tensor that an int8 product of `graph` reads: max|x| / 127 over all images, or 1 if that is 0.
+    """int8 step of each tensor that `graph` reads as 8 bits: max|x| / 127 over all images, or 1 if that is 0.
 
     batches: arrays (N, *input_shape) float32. The float network runs in ONNX Runtime.
     Raises BwnError without a single image, or where an activation is not finite.
@@ -27,7 +27,7 @@ def int8_steps(graph: Graph, batches: Iterable[Floats]) -> dict[str, float]:
     from bwn.onnx.runtime import Session
     from bwn.onnx.save import to_onnx_bytes
 
-    names = {node.input for node in graph.nodes if getattr(node, "activations", "") == "int8"}
+    names = {node.input for node in graph.nodes if isinstance(node, Product) and node.rounds}
     session = Session(to_onnx_bytes(Packed(graph=graph)))
     largest: dict[str, float] = {}
     for x in batches:

@@ -25,6 +25,8 @@ MAX_TOTAL = 2**30
 MAX_WORK = 2**42
 """Multiplications and pooling steps of one example; ResNet-18 at 224 has 2**31, VGG-16 2**34."""
 MAX_CLASSES = 2**20
+UINT8_DEEPEST = 2**17
+"""Products that a sum of uint8 activations may have: kernels add two numbers, each exact in float32 up to here."""
 
 
 def check(graph: Graph) -> None:
@@ -92,7 +94,7 @@ def check_node(graph: Graph, node: AnyNode, known: dict[str, Shape], signs: set[
     if prod(made) > MAX_ELEMENTS:
         raise GraphError(f"{where(node)}: makes {made}, more than {MAX_ELEMENTS} elements")
     if isinstance(node, Product):
-        check_activations(graph, node, signs)
+        check_activations(graph, node, shape, signs)
     return made
 
 
@@ -182,15 +184,18 @@ def check_finite(node: AnyNode, name: str, array: Array) -> None:
         raise GraphError(f"{where(node)}: '{name}' holds a number that is not finite")
 
 
-def check_activations(graph: Graph, node: AnyNode, signs: set[str]) -> None:
-    """How a product reads its input, and the step of int8."""
+def check_activations(graph: Graph, node: AnyNode, shape: Shape, signs: set[str]) -> None:
+    """How a product reads its input, and the step of 8-bit ones. shape: of the input."""
     assert isinstance(node, (Conv, Dense))
     if node.activations != "float32" and not graph.packed(node):
         raise GraphError(f"{where(node)}: {node.activations} activations need one-bit weights, these are float32")
     if node.activations == "binary" and node.input not in signs:
         raise GraphError(f"{where(node)}: binary activations need an input of signs, '{node.input}' is not one")
-    if node.step is not None and node.activations != "int8":
-        raise GraphError(f"{where(node)}: a step goes with int8 activations only, these are {node.activations}")
+    if node.activations == "uint8" and depth(node, shape) > UINT8_DEEPEST:
+        found = f"sums {depth(node, shape)} products, at most {UINT8_DEEPEST} go with uint8 activations"
+        raise GraphError(f"{where(node)}: {found}; use int8")
+    if node.step is not None and not node.rounds:
+        raise GraphError(f"{where(node)}: a step goes with int8 or uint8 activations, these are {node.activations}")
     if node.step is not None and not (is_float32(node.step) and np.float32(node.step) > 0):
         raise GraphError(f"{where(node)}: step is {node.step}, expected a finite number above 0")
 

@@ -26,8 +26,11 @@ Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]
 """Top, left, bottom, right."""
 
-Activations = Literal["float32", "int8", "binary"]
-"""How a product node reads its input: as it is; rounded to 8 bits with one scale per image; as signs +-1."""
+Activations = Literal["float32", "int8", "uint8", "binary"]
+"""How a product node reads its input: as it is; rounded to 8 bits of either sign; to 8 bits from 0 up; as signs +-1."""
+
+ROUNDED: dict[str, tuple[int, int]] = {"int8": (-127, 127), "uint8": (0, 254)}
+"""Least and most q of 8-bit activations x ~ step * q, step = max|x| / most: 255 values, of uint8 half as far apart."""
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="op"):
@@ -53,8 +56,8 @@ class Product(Node, frozen=True, kw_only=True):
     weight: name of float32 weights or of packed uint64 words.
     scale, bias: names of (out,) float32 vectors, or None.
     low, high: clamp bounds, or None.
-    activations: how the input is read; `int8` and `binary` need packed weights.
-    step: with int8, the fixed quantization step x ~ step * q; None: max|x| / 127 of each image.
+    activations: how the input is read; all but `float32` need packed weights.
+    step: with int8 and uint8, the fixed quantization step x ~ step * q; None: max|x| / most of each image (`ROUNDED`).
     """
 
     weight: str
@@ -64,6 +67,11 @@ class Product(Node, frozen=True, kw_only=True):
     high: float | None = None
     activations: Activations = "float32"
     step: float | None = None
+
+    @property
+    def rounds(self) -> bool:
+        """Whether the input is rounded to 8 bits."""
+        return self.activations in ROUNDED
 
     @property
     def constants(self) -> tuple[str, ...]:

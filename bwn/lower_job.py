@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
 from bwn.ending import Ending, ending
-from bwn.graph import Conv, Dense
+from bwn.graph import ROUNDED, Array, Conv, Dense
+from bwn.kernels import bits
 from bwn.kernels.costs import Work
 from bwn.kernels.registry import Element, Weights
 from bwn.lower_signs import float_tensor
@@ -14,10 +17,15 @@ from bwn.lowering import Lowering
 from bwn.memory import Buffer, RowClass
 from bwn.shapes import depth
 
-ELEMENTS: dict[str, Element] = {"float32": "f32", "int8": "i8", "binary": "s1"}
+ELEMENTS: dict[str, Element] = {"float32": "f32", "int8": "i8", "uint8": "i8", "binary": "s1"}
 """The type that a node's activations are read in, as kernels name it."""
 
 NOTHING = Ending("")
+
+
+def middle(node: Conv | Dense) -> int:
+    """The middle of the range of a node's 8-bit activations, less which they are stored (`kernels/maps.py`)."""
+    return sum(ROUNDED[node.activations]) // 2 if node.rounds else 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,14 @@ class Job:
         taps = prod(self.node.kernel) if isinstance(self.node, Conv) else 1
         out = self.out
         return Work(self.depth, self.outputs, out.positions, out.height * out.width, out.images, self.groups, taps)
+
+    @property
+    def shift(self) -> Array:
+        """What its sums lack where 8-bit activations are stored less `middle`: (outputs of all groups,) float32."""
+        weight, lack = self.lower.graph.tensors[self.node.weight], middle(self.node)
+        if lack == 0:
+            return np.zeros(len(weight), np.float32)
+        return np.asarray(lack * bits.sums(weight.astype(np.uint64, copy=False), self.depth), np.float32)
 
     @property
     def buffers(self) -> tuple[Buffer, ...]:

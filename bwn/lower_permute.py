@@ -87,6 +87,7 @@ def permute_block(job: Job, kernel: Permute, threads: int) -> tuple[Array, int]:
         starts=lower.constant(("starts", job.index), lambda: np.array([*at.starts, job.out.plane - job.out.lead])),
         blocks=len(at.starts), band=at.band, room=layout.room_bytes(job.channels, at.span),
         scale=padded(job, node.scale, layout.lanes, 1.0), bias=padded(job, node.bias, layout.lanes, 0.0),
+        shift=lower.constant(("shift", job.index), lambda: spread(job, job.shift, layout.lanes)),
         **job.fields(),
     )  # fmt: skip
     return block, -(-len(at.starts) // at.band) * job.groups * job.out.images
@@ -96,9 +97,14 @@ def padded(job: Job, name: str | None, lanes: int, fill: float) -> int:
     """Address of a stored float32 vector, or of one full of `fill`, with each group padded to whole vectors."""
 
     def make() -> Array:
-        room = np.full((job.groups, round_up(job.outputs, lanes)), fill, np.float32)
-        if name is not None:
-            room[:, : job.outputs] = job.lower.graph.tensors[name].reshape(job.groups, job.outputs)
-        return room
+        vector = np.full(job.out.channels, fill, np.float32) if name is None else job.lower.graph.tensors[name]
+        return spread(job, vector, lanes)
 
     return job.lower.constant(("padded", name or fill, job.groups, job.outputs, lanes), make)
+
+
+def spread(job: Job, vector: Array, lanes: int) -> Array:
+    """(groups, outputs of one padded to whole vectors) float32 of a vector of all outputs."""
+    room = np.zeros((job.groups, round_up(job.outputs, lanes)), np.float32)
+    room[:, : job.outputs] = vector.reshape(job.groups, job.outputs)
+    return room

@@ -14,10 +14,10 @@ import numpy as np
 from bwn import lower_float_signs, lower_signs, lower_xnor
 from bwn.bits_buffer import Bits
 from bwn.errors import GraphError
-from bwn.graph import Array, Conv, Dense
+from bwn.graph import ROUNDED, Array, Conv, Dense
 from bwn.kernels import registry
 from bwn.kernels.registry import Permute, Product, Sums
-from bwn.lower_job import Job, ended
+from bwn.lower_job import Job, ended, middle
 from bwn.lower_permute import permute_block, permute_scratch
 from bwn.lowering import Ends, Lowering, Step, strides_of
 from bwn.memory import Buffer, round_up
@@ -32,7 +32,7 @@ def lower_product(lower: Lowering, node: Conv | Dense) -> None:
         return
     source = prepared(lower, node)
     steps = 0
-    if node.activations == "int8":
+    if node.rounds:
         source, steps = quantize(lower, node, source)
     if isinstance(node, Conv) and node.stride != (1, 1):
         source = phases(lower, node, source)
@@ -62,13 +62,14 @@ def prepared(lower: Lowering, node: Conv | Dense) -> Buffer:
 def quantize(lower: Lowering, node: Conv | Dense, source: Buffer) -> tuple[Buffer, int]:
     """8-bit integers of a float tensor, and the address of their quantization steps."""
     out = lower.buffer(f"{node.output}:i8", "i8", lower.shapes[node.input], like=source)
-    fixed = node.step
+    fixed, (least, most) = node.step, ROUNDED[node.activations]
+    out.fill = -middle(node)
     count = round_up(lower.batch, 16)
     steps = lower.constant(("steps", node.output), lambda: np.full(count, fixed or 1.0, np.float32))
     if fixed is None:
         kernel = registry.STEPS_LANES if source.vectors else registry.STEPS
-        lower.map(kernel, source, source, units=lower.batch, steps=steps)
-    lower.map(registry.QUANTIZE, source, out, steps=steps)
+        lower.map(kernel, source, source, units=lower.batch, steps=steps, high=most)
+    lower.map(registry.QUANTIZE, source, out, steps=steps, low=least, high=most)
     return out, steps
 
 
@@ -87,6 +88,7 @@ def phases(lower: Lowering, node: Conv, source: Buffer) -> Buffer:
     height, width = source.height + top + bottom, source.width + left + right
     shape = (len(read) * source.channels, -(-height // sy), -(-width // sx))
     out = lower.buffer(f"{node.output}:phases", source.type, shape)
+    out.fill = source.fill
     lower.clear(out)
     for number, phase in enumerate(read):
         copy_phase(lower, source, out, node, number, phase)
@@ -200,6 +202,7 @@ def product_block(job: Job, kernel: Product, threads: int) -> tuple[Array, int]:
         offsets=lower.constant(("offsets", job.index), lambda: offsets(node, source, job.channels, packed)),
         groups=job.groups * share, outputs=job.outputs // share, positions=out.positions,
         scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
+        shift=lower.constant(("shift", job.index), lambda: job.shift),
         **job.fields(),
     )  # fmt: skip
     return block, blocks * job.groups * share * out.images if kernel.lanes else out.channels

@@ -233,13 +233,13 @@ class Lowering:
         self.task(buffers, make)
 
     def clear(self, buffer: Buffer) -> None:
-        """Add a step that zeroes a buffer, for a copy that leaves its padding alone."""
+        """Add a step that makes all of a buffer padding, for a copy that leaves that alone."""
         node = self.node
 
         def make() -> Step:
             size = buffer.bytes
             units = -(-size // CLEAR_CHUNK)
-            block = registry.CLEAR.block(out=self.address(buffer), chunk=CLEAR_CHUNK, size=size)
+            block = registry.CLEAR.block(out=self.address(buffer), chunk=CLEAR_CHUNK, size=size, value=buffer.fill)
             return Step(registry.CLEAR, block, units, self.parts(units, size // 4), node)
 
         self.task((buffer,), make)

@@ -3,7 +3,7 @@
 An activation tensor is stored as planes: for every image and channel, `lead` zeros, then `height` rows of `row`
 elements, of which the first `width` are values and the rest zeros, then zeros up to `plane` elements. The zeros are
 the padding of whoever reads the tensor: row y's slack is the right padding of row y and the left padding of row
-y + 1, so a tap of a convolution is a constant offset.
+y + 1, so a tap of a convolution is a constant offset. A zero is stored as `fill`, not always 0 in 8-bit tensors.
 
 A batch of vectors (N, K) is one image of K channels whose width is the batch.
 """
@@ -39,7 +39,7 @@ class Buffer:
 
     images, channels, height, width: sizes. type: element type. vectors: whether the columns are a batch of vectors.
     pads: zeros that readers want on each side (top, left, bottom, right). rows: the class of buffers that share their
-    row stride with this one. first, last: steps that use it.
+    row stride with this one. fill: what padding is stored as. first, last: steps that use it.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Buffer:
     vectors: bool = False
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     rows: RowClass = field(default_factory=lambda: RowClass())
+    fill: int = 0
     first: int = -1
     last: int = -1
     offset: int = -1

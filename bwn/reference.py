@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bwn.graph import Add, Affine, AnyNode, Clamp, Conv, Dense, Flatten, Graph, Pool, Sign
+from bwn.graph import ROUNDED, Add, Affine, AnyNode, Clamp, Conv, Dense, Flatten, Graph, Pool, Sign
 from bwn.kernels import reference as plain
 
 Reals = npt.NDArray[Any]
@@ -29,7 +29,7 @@ def evaluate(graph: Graph, x: Reals) -> dict[str, Floats]:
 def evaluate_node(graph: Graph, node: AnyNode, inputs: Sequence[Reals]) -> Floats:
     """The output of one node, float64, batch axis first, from its input tensors.
 
-    inputs: the arrays of `node.inputs`, (N, ...), any real type; int8 products round them to float32 first.
+    inputs: the arrays of `node.inputs`, (N, ...), any real type; products of 8 bits round them to float32 first.
     """
     x = inputs[0]
     y: Reals
@@ -57,13 +57,13 @@ def evaluate_node(graph: Graph, node: AnyNode, inputs: Sequence[Reals]) -> Float
 def accumulate(graph: Graph, node: Conv | Dense, x: Reals) -> tuple[Reals, Reals | None]:
     """The sums of a product before its scale and bias, and the scale that they still need.
 
-    Returns acc: (N, O, ...) float64, or int64 where the input is read as int8 or signs; and the scale: (O,), or (N, O)
+    Returns acc: (N, O, ...) float64, or int64 where it is read as 8 bits or signs; and the scale: (O,), or (N, O)
     with each image's step in it, or None for 1.
     """
     weights = _weights(graph, node, x.shape[1])
     scale: Reals | None = None if node.scale is None else graph.tensors[node.scale].astype(np.float64)
-    if node.activations == "int8":
-        x, steps = plain.quantize(x.astype(np.float32), node.step)
+    if node.rounds:
+        x, steps = plain.quantize(x.astype(np.float32), node.step, *ROUNDED[node.activations])
         scale = steps.astype(np.float64)[:, None] * (np.ones(len(weights)) if scale is None else scale)  # (N, O)
     elif node.activations == "binary":
         x = plain.sign(x)

@@ -7,7 +7,7 @@ cancel (|scale * sum| and |bias|, not the small result). Why K: a sum is off by 
 of absolute products (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). Random signs keep the error near
 sqrt(K) / 10 * eps * magnitude, but equal inputs under equal weights, added in order, come to K / 12 (measured for K to
 25,088), so a bound that never blames a right kernel grows with K. A single wrong weight bit, an error of 2 * |x| *
-scale, still stands out at K = 8192. Sums of integers are exact, so with int8 and sign activations K counts 0, and an
+scale, still stands out at K = 8192. Sums of integers are exact, so with 8-bit and sign activations K counts 0, and an
 accumulator that is off by one is found. Selecting and reordering are exact: tolerance 0.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bwn.graph import Add, Affine, AnyNode, Conv, Dense, Flatten, Graph, Pool, Shape, Sign, Softmax
+from bwn.graph import Add, Affine, AnyNode, Conv, Dense, Flatten, Graph, Pool, Product, Shape, Sign, Softmax
 from bwn.reference import accumulate, evaluate_node
 from bwn.shapes import depth
 
@@ -42,7 +42,7 @@ def tolerance(graph: Graph, node: AnyNode, inputs: Sequence[Reals], *, floats: b
 
 def rounds_activations(graph: Graph) -> bool:
     """Whether scores differ from the float function's: some layer's input is rounded to 8 bits."""
-    return any(isinstance(node, (Conv, Dense)) and node.activations == "int8" for node in graph.nodes)
+    return any(isinstance(node, Product) and node.rounds for node in graph.nodes)
 
 
 def exact(node: AnyNode) -> bool:

@@ -34,7 +34,7 @@ LAYER_IMAGES = 4
 """Inputs on which layers are compared one by one; the plain reference is slow."""
 
 FLOAT_AGREEMENT = 1.0
-INT8_AGREEMENT = 0.99
+ROUNDED_AGREEMENT = 0.99
 
 
 class LayerCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +85,7 @@ def verify(
     """Compare a packed model with the network it was packed from.
 
     reference: a checkpoint (.pt) or an ONNX file. images, samples, seed: see `bwn.samples.choose`.
-    min_agreement: share of equal top-1 answers that is asked for; None: 1, or 0.99 with int8 activations.
+    min_agreement: share of equal top-1 answers that is asked for; None: 1, or 0.99 with 8-bit activations.
     Raises FileError where a file is refused, or the two networks take or give arrays of different shapes.
     """
     from bwn.model import Model, load
@@ -98,7 +98,7 @@ def verify(
     scores = compare_scores(loaded, session, inputs, batch_size, progress)
     wanted = min_agreement
     if wanted is None:
-        wanted = INT8_AGREEMENT if scores.rounded else FLOAT_AGREEMENT
+        wanted = ROUNDED_AGREEMENT if scores.rounded else FLOAT_AGREEMENT
     fault = find_fault(layers, scores, wanted)
     return VerifyReport(
         model="model" if isinstance(model, Model) else os.fspath(model),
@@ -165,7 +165,7 @@ def check_layers(model: Traces, session: Session, x: Floats, progress: Say) -> I
         found, truth = made[node.output], evaluate_node(graph, node, inputs)
         reference = in_tolerances(found, truth, tolerance(graph, node, inputs))
         runtime = compare_runtime(session, graph, node, inputs, found)
-        rounds = isinstance(node, Product) and node.activations == "int8"
+        rounds = isinstance(node, Product) and node.rounds
         yield LayerCheck(
             name=node.output,
             op=type(node).__name__.lower(),

@@ -32,7 +32,7 @@ def command(model: str, plan: bool, batch: int, threads: int | None, as_json: bo
     counts the outputs of one group; lanes tells how much of the vectors is output.
     """
     from bwn.format import read
-    from bwn.format.header import VERSION
+    from bwn.format.header import version_of
     from bwn.summary import layer_rows
 
     packed = read(model)
@@ -40,7 +40,7 @@ def command(model: str, plan: bool, batch: int, threads: int | None, as_json: bo
     facts: dict[str, Any] = {
         "file": model,
         "bytes": os.path.getsize(model),
-        "version": VERSION,
+        "version": version_of(packed.graph.topology),
         "producer": packed.producer,
         "input": list(packed.graph.topology.input_shape),
         "output": list(rows[-1].output_shape),

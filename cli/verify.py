@@ -40,7 +40,7 @@ LISTED = 10
 @click.option(
     "--min-agreement",
     type=Number(0, 1),
-    help="Share of equal top-1 answers asked for.  [default: 1; 0.99 with int8 activations]",
+    help="Share of equal top-1 answers asked for.  [default: 1; 0.99 with 8-bit activations]",
 )
 @threads_option
 @json_option
@@ -62,7 +62,7 @@ def command(
     ONNX Runtime, in units of the tolerance: 1 or less is right. Then the scores of all inputs are compared with ONNX
     Runtime. Inputs whose two best scores lie within the tolerance are ties, counted aside.
 
-    Layers with int8 activations must match the integer reference; against ONNX Runtime's floats only the top-1 answers
+    Layers with 8-bit activations must match the integer reference; against ONNX Runtime's floats only the top-1 answers
     are asked for, from --min-agreement on.
 
     The exit code is 0 if all agrees, 1 if not, 3 if a file is refused or the networks have different shapes.
@@ -110,7 +110,7 @@ def text(report: VerifyReport) -> str:
     if any(layer.runtime is None for layer in report.layers):
         lines.append("- ONNX Runtime has no such layer: only the plain reference was compared.")
     if not all(layer.judged for layer in report.layers):
-        lines.append("* int8 rounds activations: its distance to floats is shown, not judged.")
+        lines.append("* 8 bits round activations: its distance to floats is shown, not judged.")
     lines += ["", *score_lines(report), ""]
     return "\n".join([*lines, f"{'AGREES' if report.agrees else 'DISAGREES'}: {report.verdict}"])
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 WORD = 64
+_BITS = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 
 
 def words_for(count: int) -> int:
@@ -32,6 +33,16 @@ def pack(signs: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     bits = np.zeros((rows, words_for(count) * WORD), np.uint8)
     bits[:, :count] = signs >= 0
     return np.packbits(bits, axis=1, bitorder="little").view("<u8").astype(np.uint64, copy=False)
+
+
+def sums(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
+    """Sums of the signs of packed rows: 2 * (bits that are 1) - count.
+
+    words: (rows, ceil(count / 64)) uint64.
+    Returns (rows,) int64.
+    """
+    octets = np.ascontiguousarray(words).view(np.uint8)
+    return np.asarray(2 * _BITS[octets].sum(axis=1, dtype=np.int64) - count)
 
 
 def unpack(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int8]:

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from bwn.kernels.compiler import helper
-from bwn.kernels.memory import get_f32, put_f32, reader
-from bwn.kernels.vectors import F32, I32, fma, keep, load, maximum, minimum, splat, store, zero
+from bwn.kernels.memory import get_f32, put_f32, put_i8, reader
+from bwn.kernels.vectors import F32, I8_16, I32, fma, keep, load, maximum, minimum, splat, store, zero
 
 LANES = 16
 
@@ -50,6 +50,8 @@ class ProductFields(NamedTuple):
     scale: int
     """Address of float32, one an output channel."""
     bias: int
+    shift: int
+    """Likewise; what products of 8-bit activations add to their sums, see `maps.py`."""
     bounds: int
     """Address of four float32: low and high of the sums, and of what they are with the planes that are added."""
     added: int
@@ -84,6 +86,18 @@ def clear(address: int, count: int) -> None:
 def clear_bytes(address: int, count: int) -> None:
     """Zero `count` bytes, a multiple of 4, as planes are."""
     clear(address, count // 4)
+
+
+@helper
+def fill_bytes(address: int, count: int, value: Any) -> None:
+    """Write the int8 `value` to `count` bytes."""
+    i = 0
+    while i + LANES <= count:
+        store(address, i, splat(I8_16, value))
+        i += LANES
+    while i < count:
+        put_i8(address, i, value)
+        i += 1
 
 
 @helper

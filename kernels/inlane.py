@@ -223,7 +223,7 @@ def make_tables(kind: Any, form: Any, get: Any, put: Any, x_bytes: int, f: Any, 
 def put_channels(f: Any, read: Any, totals: int, image: int, first: int, last: int, position: int, step: Any) -> None:
     """Write the outputs first..last-1 of a position; totals: address of the first one's."""
     for n in range(first, last):
-        y = finish_one(f, np.float32(read(totals, n - first)), image, n, position, step)
+        y = finish_one(f, np.float32(read(totals, n - first)) + get_f32(f.shift, n), image, n, position, step)
         put_f32(out_plane(f, image, n), f.out_lead + position, y)
 
 

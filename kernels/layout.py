@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bwn.kernels.compiler import helper
-from bwn.kernels.finish import clear_bytes
+from bwn.kernels.finish import fill_bytes
 from bwn.kernels.memory import get_f32, get_i8, put_f32, put_i8, reader
 from bwn.kernels.vectors import F32, F32_4, I8_4, I8_16, load, load_second, store
 
@@ -40,11 +42,12 @@ class CopyFields(NamedTuple):
 
 
 class ClearFields(NamedTuple):
-    """Fields of clearing: address, bytes of one unit of work, bytes in all."""
+    """Fields of clearing: address, bytes of one unit of work, bytes in all, and the int8 that they become."""
 
     out: int
     chunk: int
     size: int
+    value: int
 
 
 copy_fields = reader(CopyFields)
@@ -100,7 +103,7 @@ def i8_i8_copy(p: int, begin: int, end: int, part: int) -> None:
 
 
 def clear(p: int, begin: int, end: int, part: int) -> None:
-    """Zero bytes."""
+    """Write one value to all bytes."""
     f = clear_fields(p)
     for unit in range(begin, end):
-        clear_bytes(f.out + unit * f.chunk, min(f.chunk, f.size - unit * f.chunk))
+        fill_bytes(f.out + unit * f.chunk, min(f.chunk, f.size - unit * f.chunk), np.int8(f.value))

@@ -27,7 +27,7 @@ from numba import types
 from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.cpu import LOOKUP_CHANNELS
 from bwn.kernels.finish import LANES, clear_margins, finish, out_plane, product_fields, steps_at
-from bwn.kernels.memory import get_i64
+from bwn.kernels.memory import get_f32, get_i64
 from bwn.kernels.vectors import (
     F32,
     I8,
@@ -39,6 +39,7 @@ from bwn.kernels.vectors import (
     at,
     llvm_type,
     load_at,
+    splat,
     store,
     sub,
     zero,
@@ -250,7 +251,7 @@ def product(
         block_totals(kind, most, f, x, f.words + channel * f.row_words * 8, tables, totals, total_bytes)
         for n in range(f.outputs):
             for lane in range(0, min(lanes, f.positions - first), LANES):
-                sums = totals_as_float(kind, totals + n * total_bytes, lane)
+                sums = totals_as_float(kind, totals + n * total_bytes, lane) + splat(F32, get_f32(f.shift, channel + n))
                 finish(f, sums, image, channel + n, first + lane, steps_at(f, image, first + lane))
             clear_margins(f, out_plane(f, image, channel + n), block == 0, block == blocks - 1)
 

@@ -2,6 +2,13 @@
 
 Input and output share the row stride, so position p of one is position p of the other. Like every step, these write
 the whole plane of the output, with exact zeros where the mask is 0. A unit of work is one channel of one image.
+
+8-bit activations have a range of q, -127..127 or 0..254, and are stored less its middle m, so that every product reads
+-127..127. Padding, q = 0, is stored as -m then. What the product's sums lack is the same for all positions,
+
+    sum_k s[n, k] * q[k] = sum_k s[n, k] * (q[k] - m) + shift[n],    shift[n] = m * sum_k s[n, k]
+
+and the two on the right are integers within 2**24, exact in float32: their sum is rounded once, like any other integer.
 """
 
 from __future__ import annotations
@@ -11,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bwn.kernels.finish import LANES, clamp, clear_bytes, clear_margins, scaled, steps_at
+from bwn.kernels.finish import LANES, clamp, clear_bytes, clear_margins, fill_bytes, scaled, steps_at
 from bwn.kernels.memory import get_f32, put_f32, reader
 from bwn.kernels.vectors import (
     F32,
@@ -67,8 +74,6 @@ class MapFields(NamedTuple):
 
 map_fields = reader(MapFields)
 
-LARGEST_8BIT = 127.0
-
 
 def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(scale[c] * x + bias[c], low, high)."""
@@ -111,7 +116,7 @@ def f32_s1_sign(p: int, begin: int, end: int, part: int) -> None:
 
 
 def f32_f32_steps(p: int, begin: int, end: int, part: int) -> None:
-    """Quantization steps of whole images: max |x| / 127, or 1 where that is 0. A unit is one image.
+    """Quantization steps of whole images: max |x| / high, or 1 where that is 0. A unit is one image.
 
     A NaN or an infinity makes the step a NaN, and with it all that the image becomes.
     """
@@ -123,7 +128,7 @@ def f32_f32_steps(p: int, begin: int, end: int, part: int) -> None:
             for i in range(0, f.positions, LANES):
                 values = load(F32, source, i)  # padding is 0
                 top, odd = maximum(top, magnitude(values)), fma(values, zero(F32), odd)
-        step = top_lane(top) / np.float32(LARGEST_8BIT) + total(odd)
+        step = top_lane(top) / get_f32(f.bounds, 1) + total(odd)
         put_f32(f.steps, image, np.float32(1.0) if step == 0 else step)
 
 
@@ -136,23 +141,25 @@ def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
             value = abs(get_f32(f.x, channel * f.x_plane + f.x_lead + position))
             top = value if value > top else top
             odd += value * np.float32(0.0)
-        step = top / np.float32(LARGEST_8BIT) + odd
+        step = top / get_f32(f.bounds, 1) + odd
         put_f32(f.steps, position, np.float32(1.0) if step == 0 else step)
 
 
 def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
-    """q = clip(rint(x / step), -127, 127), halves to even."""
+    """q - m, q = clip(rint(x / step), low, high), halves to even, m = (low + high) / 2; -m in the padding."""
     f = map_fields(p)
-    top = splat(F32, np.float32(LARGEST_8BIT))
+    low, high = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
+    middle = np.int32((low + high) * np.float32(0.5))
+    everywhere = splat(I32, np.int32(-1))
     for unit in range(begin, end):
         image, channel = unit // f.channels, unit % f.channels
         source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
         plane = f.out + image * f.out_image + channel * f.out_plane
-        clear_bytes(plane, f.out_plane)
+        fill_bytes(plane, f.out_plane, np.int8(-middle))
         for i in range(0, f.positions, LANES):
             q = nearest(load(F32, source, i) / steps_at(f, image, i))
-            q = minimum(maximum(q, zero(F32) - top), top)
-            store_bytes(plane, f.out_lead + i, to_int(q), load(I32, f.mask, i))
+            q = keep(minimum(maximum(q, splat(F32, low)), splat(F32, high)), load(I32, f.mask, i))
+            store_bytes(plane, f.out_lead + i, to_int(q) - splat(I32, middle), everywhere)
 
 
 def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:

@@ -104,9 +104,10 @@ class PermuteFields(NamedTuple):
     out_plane: int
     out_lead: int
     mask: int
-    """As in ProductFields, likewise what follows; but scale and bias of each group are padded to whole vectors."""
+    """As in ProductFields, likewise what follows; but scale, bias, shift of a group are padded to whole vectors."""
     scale: int
     bias: int
+    shift: int
     bounds: int
     added: int
     added_image: int
@@ -448,7 +449,8 @@ def turn(_: Any, rows: Any, address: Any) -> tuple[Any, Codegen]:
 def outputs_at(kind: Any, f: Any, total: int, n: int, image: int, position: int) -> Any:
     """16 outputs at one position. total: address of their totals. n: the first of them among the padded outputs."""
     step = get_f32(f.steps, position if f.steps_per_lane else image)
-    y = fma(totals_as_float(kind, total, 0), load(F32, f.scale, n) * splat(F32, step), load(F32, f.bias, n))
+    sums = totals_as_float(kind, total, 0) + load(F32, f.shift, n)
+    y = fma(sums, load(F32, f.scale, n) * splat(F32, step), load(F32, f.bias, n))
     return clamp(F32, f, y, 0)
 
 

@@ -135,20 +135,22 @@ def softmax(x: Reals) -> Floats:
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
-def quantize(x: Reals, step: float | None = None) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Round images to 8 bits: q = clip(rint(x / step), -127, 127), all in float32, halves to even.
+def quantize(
+    x: Reals, step: float | None = None, least: int = -127, most: int = 127
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32]]:
+    """Round images to 8 bits: q = clip(rint(x / step), least, most), all in float32, halves to even.
 
-    x: (N, ...) float32, finite. step: one for all, or None: max|x| / 127 of each image, 1 where that is 0.
-    Returns q: (N, ...) int8 and the steps: (N,) float32, with x ~ step * q.
+    x: (N, ...) float32, finite. step: one for all, or None: max|x| / most of each image, 1 where that is 0.
+    Returns q: (N, ...) int16 and the steps: (N,) float32, with x ~ step * q.
     """
     x = x.astype(np.float32, copy=False)
     if step is None:
-        steps = np.abs(x).reshape(len(x), -1).max(axis=1) / np.float32(127)
+        steps = np.abs(x).reshape(len(x), -1).max(axis=1) / np.float32(most)
         steps[steps == 0] = 1
     else:
         steps = np.full(len(x), step, np.float32)
     q = np.rint(x / steps.reshape(-1, *[1] * (x.ndim - 1)))
-    return np.clip(q, -127, 127).astype(np.int8), steps
+    return np.clip(q, least, most).astype(np.int16), steps
 
 
 def conv_weights(words: npt.NDArray[np.uint64], kernel: Pair, channels: int) -> npt.NDArray[np.int8]:

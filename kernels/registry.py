@@ -23,7 +23,7 @@ from bwn.kernels.finish import ProductFields
 
 Weights = Literal["b1", "f32"]
 Element = Literal["f32", "i8", "s1"]
-"""f32: float32. i8: 8-bit integers within +-127. s1: int8 that is +-1, or 0 in padding."""
+"""f32: float32. i8: integers within +-127, as `maps.py` stores 8-bit activations. s1: int8 that is +-1 or 0."""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def product(
                 gather(x, f.offsets, f.depth, f.row_words, inputs)
                 step = step_at(f, image, position)
                 for n in range(max(begin, group * f.outputs), min(end, (group + 1) * f.outputs)):
-                    total = np.float32(dot(inputs, f.words + n * f.row_words * row_bytes, length))
+                    total = np.float32(dot(inputs, f.words + n * f.row_words * row_bytes, length)) + get_f32(f.shift, n)
                     y = finish_one(f, total, image, n, position, step)
                     put_f32(planes, n * f.out_plane + f.out_lead + position, y)
 

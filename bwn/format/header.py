@@ -11,18 +11,19 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bwn.graph import Array, Shape
+from bwn.graph import Array, Product, Shape, Topology
 
 FORMAT = "bwn"
-VERSION = "1"
+VERSIONS = ("1", "2")
+"""A model is written in the first version that can say it, so that what an older bwn can run it also reads."""
 MAX_FILE = 2**30
 MAX_HEADER = 2**24
 ALIGN = 8
-PREFIX = b'{"__metadata__":{"format":"bwn","version":"1","digest":"'
-"""How every header of version 1 starts, after the eight bytes of its length; the digest follows."""
+PREFIXES = tuple(b'{"__metadata__":{"format":"bwn","version":"%s","digest":"' % one.encode() for one in VERSIONS)
+"""How a header of each version starts, after the eight bytes of its length; the digest follows. Equally long."""
 
 DIGEST_DIGITS = 64
-DIGEST_AT = slice(8 + len(PREFIX), 8 + len(PREFIX) + DIGEST_DIGITS)
+DIGEST_AT = slice(8 + len(PREFIXES[0]), 8 + len(PREFIXES[0]) + DIGEST_DIGITS)
 NO_DIGEST = b"0" * DIGEST_DIGITS
 
 DTYPES: dict[str, np.dtype[Any]] = {"U64": np.dtype("<u8"), "F32": np.dtype("<f4")}
@@ -47,6 +48,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     shape: Shape
     data_offsets: tuple[int, int]
+
+
+def version_of(topology: Topology) -> str:
+    """The version of the file of a graph: 2 where a product reads its input as uint8, else 1."""
+    return VERSIONS[any(isinstance(node, Product) and node.activations == "uint8" for node in topology.nodes)]
 
 
 def in_order(tensors: dict[str, Array]) -> list[tuple[str, Array]]:

@@ -13,7 +13,7 @@ import safetensors
 from bwn.check import check_packed
 from bwn.errors import FileError, FormatError, GraphError
 from bwn.format.foreign import HEAD, looks_like, read_limited
-from bwn.format.header import DIGEST_AT, DTYPES, MAX_FILE, MAX_HEADER, PREFIX, Metadata, digest
+from bwn.format.header import DIGEST_AT, DTYPES, MAX_FILE, MAX_HEADER, PREFIXES, VERSIONS, Metadata, digest
 from bwn.format.write import to_bytes
 from bwn.graph import Array, Graph, Packed, Preprocess, Topology
 
@@ -60,18 +60,19 @@ def from_bytes(data: bytes) -> Packed:
 
 
 def recognize(data: bytes) -> None:
-    """Refuse what is not a .bwn file of this version, and say what it looks like."""
+    """Refuse what is not a .bwn file of a known version, and say what it looks like."""
     length = int.from_bytes(data[:8], "little")
-    if data[8 : 8 + len(PREFIX)] == PREFIX:
+    if data[8 : DIGEST_AT.start].startswith(PREFIXES):
         if length > MAX_HEADER:
             raise FormatError(f"header of {length} bytes; at most {MAX_HEADER} are read; {AGAIN}")
         return
-    if len(data) > 8 and PREFIX.startswith(data[8:]):
+    if len(data) > 8 and any(start.startswith(data[8:]) for start in PREFIXES):
         raise FormatError(f"truncated after {len(data)} bytes; {AGAIN}")
-    start = PREFIX[: PREFIX.index(b'"1"')]
+    start = PREFIXES[0][: PREFIXES[0].index(b'"1"')]
     other = re.match(re.escape(start) + rb'"([0-9.]+)",', data[8:HEAD])
-    if other and other[1] != b"1":
-        raise FormatError(f'format version "{other[1].decode()}"; this bwn reads version "1": install a newer bwn')
+    if other and other[1].decode() not in VERSIONS:
+        known = " and ".join(f'"{one}"' for one in VERSIONS)
+        raise FormatError(f'format version "{other[1].decode()}"; this bwn reads versions {known}: install a newer bwn')
     kind = looks_like(data[:HEAD])
     if ".bwn" in kind:
         raise FormatError(f"damaged: its header does not start as it should; {AGAIN}")

@@ -18,11 +18,11 @@ from bwn.format.header import (
     MAX_HEADER,
     NAMES,
     NO_DIGEST,
-    VERSION,
     Metadata,
     digest,
     header_bytes,
     in_order,
+    version_of,
 )
 from bwn.graph import AnyNode, Packed, Preprocess, Topology
 
@@ -46,7 +46,7 @@ def laid_out(packed: Packed) -> bytes:
     """The file with zeros for a digest."""
     metadata = Metadata(
         format=FORMAT,
-        version=VERSION,
+        version=version_of(packed.graph.topology),
         digest=NO_DIGEST.decode(),
         producer=packed.producer,
         graph=text(packed.graph.topology, Topology),

@@ -132,6 +132,11 @@ ILLEGAL = {
         "binary activations need an input of signs, 'x' is not one",
     ),
     "step without int8": (make(dense(step=0.1), shape=(9,), w=words(4, 9)), "a step goes with int8"),
+    "uint8 on floats": (make(dense(activations="uint8"), shape=(9,), w=ones(4, 9)), "uint8 activations need one-bit"),
+    "uint8 too deep": (
+        make(dense(activations="uint8"), shape=(131_073,), w=words(1, 131_073)),
+        "sums 131073 products, at most 131072 go with uint8 activations; use int8",
+    ),
     "step 0": (make(dense(step=0.0, activations="int8"), shape=(9,), w=words(4, 9)), "step is 0.0"),
     "step vanishes": (make(dense(step=1e-60, activations="int8"), shape=(9,), w=words(4, 9)), "step is 1e-60"),
     "step NaN": (make(dense(step=NAN, activations="int8"), shape=(9,), w=words(4, 9)), "step is nan"),

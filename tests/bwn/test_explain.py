@@ -59,7 +59,9 @@ def attributes(node, **changes):
     return {name: getattr(node, name) for name in node.__struct_fields__} | changes
 
 
-@pytest.mark.parametrize(("mode", "binary"), [("float32", True), ("float32", False), ("int8", True), ("binary", True)])
+@pytest.mark.parametrize(
+    ("mode", "binary"), [("float32", True), ("float32", False), ("int8", True), ("uint8", True), ("binary", True)]
+)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_results_do_not_depend_on_the_table(mode: str, binary: bool, batch: int) -> None:
     graph = network(mode, binary=binary)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from bwn import format
 from bwn.errors import FileError, FormatError, GraphError
+from bwn.format.header import DIGEST_AT, NO_DIGEST, digest
 from bwn.format.read import from_bytes
 from bwn.format.write import to_bytes
 from bwn.graph import (
@@ -36,6 +38,7 @@ from bwn.graph import (
 from bwn.kernels import bits
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
+UNSIGNED = GOLDEN.with_name("unsigned.bwn")
 
 
 def signs(rows, count, seed=0):
@@ -101,6 +104,45 @@ def test_golden_bytes():
     """The file of 2026-11-23 is written and read as it was then; a change here is a new format version."""
     assert to_bytes(every_node()) == GOLDEN.read_bytes()
     equal(format.read(GOLDEN), every_node())
+
+
+def unsigned() -> Packed:
+    """A model that needs version 2."""
+    nodes = (
+        Clamp(input="x", output="r", low=0.0),
+        Dense(input="r", output="a", weight="w", activations="uint8", low=0.0),
+        Dense(input="a", output="b", weight="v", activations="uint8", step=0.25),
+        Dense(input="b", output="y", weight="v", activations="int8"),
+    )
+    topology = Topology(input="x", input_shape=(70,), output="y", nodes=nodes)
+    return Packed(graph=Graph(topology=topology, tensors={"w": signs(3, 70), "v": signs(3, 3)}), producer="golden 2")
+
+
+def test_golden_bytes_of_version_2():
+    assert to_bytes(unsigned()) == UNSIGNED.read_bytes()
+    equal(format.read(UNSIGNED), unsigned())
+
+
+def test_the_version_is_the_first_that_can_say_the_model():
+    start = b'{"__metadata__":{"format":"bwn","version":"%s","digest":"'
+    assert to_bytes(unsigned())[8:].startswith(start % b"2")
+    nodes = tuple(
+        msgspec.structs.replace(node, activations="int8") if isinstance(node, Dense) else node
+        for node in unsigned().graph.nodes
+    )
+    graph = unsigned().graph.replace(nodes=nodes)
+    assert to_bytes(Packed(graph=graph))[8:].startswith(start % b"1")
+
+
+@pytest.mark.parametrize("golden", [GOLDEN, UNSIGNED], ids=["1", "2"])
+def test_the_other_version_is_refused(golden):
+    data = golden.read_bytes()
+    old, new = (b'"version":"1"', b'"version":"2"')[:: 1 if golden == GOLDEN else -1]
+    data = data.replace(old, new)
+    data = data.replace(data[DIGEST_AT], NO_DIGEST)
+    data = data.replace(NO_DIGEST, digest(data), 1)
+    with pytest.raises(FormatError, match="not in canonical form"):
+        from_bytes(data)
 
 
 def test_the_layout_is_that_of_the_page():
@@ -223,7 +265,7 @@ def models(draw) -> Packed:
                 output=output,
                 weight=weight,
                 bias=bias,
-                activations="int8" if kind == "words" else "float32",
+                activations=draw(st.sampled_from(["int8", "uint8"])) if kind == "words" else "float32",
                 step=step if kind == "words" else None,
             )
             width = rows

@@ -83,7 +83,8 @@ def test_the_forged_file_is_good_when_nothing_is_wrong_with_it():
 
 
 HOSTILE = {
-    "version 2": (forge(version="2"), 'format version "2"; this bwn reads version "1"'),
+    "version 3": (forge(version="3"), 'format version "3"; this bwn reads versions "1" and "2": install a newer bwn'),
+    "version 2 for 1": (forge(version="2"), "not in canonical form"),
     "version of another length": (forge(version="1.5"), 'format version "1.5"'),
     "metadata key missing": (forge(drop=("classes",)), "missing required field `classes`"),
     "metadata key unknown": (forge(extra={"note": "hello"}), "unknown field `note`"),
@@ -214,7 +215,7 @@ def test_a_foreign_file_is_named(text, tmp_path):
 
 def test_a_flip_in_the_first_bytes_is_not_called_this_very_format():
     whole = forge()
-    for at in range(9, 8 + len(header.PREFIX)):
+    for at in range(9, 8 + len(header.PREFIXES[0])):
         flipped = bytearray(whole)
         flipped[at] ^= 1
         with pytest.raises(FormatError) as caught:

@@ -51,7 +51,7 @@ def test_a_network_of_every_float_node_agrees_with_torch():
     assert all(array.dtype == np.float64 for array in found.values())
 
 
-@pytest.mark.parametrize("activations", ["float32", "int8", "binary"])
+@pytest.mark.parametrize("activations", ["float32", "int8", "uint8", "binary"])
 def test_packed_products_read_words(activations):
     signs = RNG.choice(np.int8([-1, 1]), (3, 2, 3, 3))
     rows = signs.transpose(0, 2, 3, 1).reshape(3, 18)  # k = (ky * 3 + kx) * 2 + c
@@ -64,6 +64,9 @@ def test_packed_products_read_words(activations):
     if activations == "int8":
         step = (np.abs(x).max(axis=(1, 2, 3)) / np.float32(127)).astype(np.float64)
         read = np.rint(x / step.astype(np.float32).reshape(2, 1, 1, 1)).astype(np.float64)
+    if activations == "uint8":
+        step = (np.abs(x).max(axis=(1, 2, 3)) / np.float32(254)).astype(np.float64)
+        read = np.maximum(np.rint(x / step.astype(np.float32).reshape(2, 1, 1, 1)), 0).astype(np.float64)
     if activations == "binary":
         read = np.where(x < 0, -1.0, 1.0)
     acc = F.conv2d(torch.from_numpy(read), torch.from_numpy(signs).double(), padding=1).numpy()

@@ -95,11 +95,12 @@ def test_the_same_source_gives_the_same_bytes(source, tmp_path):
     [
         ("auto", ["float32", "float32", "binary", "float32"]),
         ("float32", ["float32", "float32", "float32", "float32"]),
-        ("int8", ["int8", "int8", "binary", "float32"]),
+        ("int8", ["int8", "uint8", "binary", "float32"]),
     ],
 )
 def test_activations(source, tmp_path, mode, expected):
-    pack(source, tmp_path / "a.bwn", activations=mode)
+    report = pack(source, tmp_path / "a.bwn", activations=mode)
+    assert [row.activations for row in report.layers] == expected
     assert activations(tmp_path / "a.bwn") == expected
 
 
@@ -115,7 +116,7 @@ def test_calibration_fixes_the_steps_to_the_largest_input(source, tmp_path):
     inner = Session(source).tensors(x, ["r1"])["r1"]
     nodes = {node.output: node for node in format.read(tmp_path / "a.bwn").graph.nodes}
     assert nodes["r1"].step == float(np.abs(x).max() / np.float32(127))
-    np.testing.assert_allclose(nodes["c2"].step, np.abs(inner).max() / 127, rtol=1e-6)
+    np.testing.assert_allclose(nodes["c2"].step, inner.max() / 254, rtol=1e-6)
     assert nodes["d"].step is None
 
 

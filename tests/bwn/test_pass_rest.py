@@ -9,6 +9,7 @@ from bwn import passes
 from bwn.check import check
 from bwn.errors import GraphError
 from bwn.graph import Add, Affine, Clamp, Conv, Dense, Flatten, Graph, Pool, Sign, Topology
+from bwn.kernels import bits
 from bwn.passes.remove_unused import remove_unused
 from bwn.passes.set_activations import set_activations
 from bwn.reference import evaluate
@@ -78,6 +79,37 @@ def test_activations_3_steps_are_of_the_tensor_that_is_read():
         "third": None,
         "fourth": None,
     }
+
+
+def test_activations_3_uint8_where_the_input_cannot_be_negative():
+    nodes = (
+        Dense(input="x", output="first", weight="p", low=0.0),
+        Dense(input="first", output="second", weight="p"),
+        Dense(input="second", output="third", weight="p", low=-1.0),
+        Dense(input="third", output="fourth", weight="p"),
+        Add(input="first", other="first", output="sum"),
+        Dense(input="sum", output="fifth", weight="p"),
+        Add(input="fourth", other="fifth", output="y"),
+    )
+    steps = dict.fromkeys(["x", "first", "third"], 0.3)
+    made = set_activations(make(*nodes, p=bits.pack(signs(8, 8))), "int8", steps)
+    check(made)
+    assert {node.output: (node.activations, node.step) for node in made.nodes if isinstance(node, Dense)} == {
+        "first": ("int8", 0.3),
+        "second": ("uint8", 0.15),
+        "third": ("int8", None),
+        "fourth": ("int8", 0.3),
+        "fifth": ("uint8", None),
+    }
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(131_072, "uint8"), (131_073, "int8")])
+def test_activations_3_int8_where_sums_are_too_deep(depth, expected):
+    nodes = (Clamp(input="x", output="r", low=0.0), Dense(input="r", output="y", weight="p"))
+    topology = Topology(input="x", input_shape=(depth,), output="y", nodes=nodes)
+    made = set_activations(Graph(topology=topology, tensors={"p": bits.pack(signs(1, depth))}), "int8")
+    check(made)
+    assert made.nodes[1].activations == expected
 
 
 def test_activations_4_binary_names_the_layer_that_is_not_fed_by_signs():

@@ -92,7 +92,9 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(("shape", "outputs", "attributes"), SHAPES, ids=str)
-@pytest.mark.parametrize(("binary", "mode"), [(False, "float32"), (True, "float32"), (True, "int8"), (True, "binary")])
+@pytest.mark.parametrize(
+    ("binary", "mode"), [(False, "float32"), (True, "float32"), (True, "int8"), (True, "uint8"), (True, "binary")]
+)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_convolutions(shape, outputs, attributes, binary, mode, batch) -> None:
     agree(conv_graph(shape, outputs, binary=binary, mode=mode, **attributes), batch)
@@ -121,7 +123,9 @@ def test_convolutions_by_tables_in_registers(shape, outputs, attributes, mode, b
 
 
 @pytest.mark.parametrize(("depth", "outputs"), [(1, 1), (63, 5), (64, 8), (65, 9), (784, 33), (1000, 10)])
-@pytest.mark.parametrize(("binary", "mode"), [(False, "float32"), (True, "float32"), (True, "int8"), (True, "binary")])
+@pytest.mark.parametrize(
+    ("binary", "mode"), [(False, "float32"), (True, "float32"), (True, "int8"), (True, "uint8"), (True, "binary")]
+)
 @pytest.mark.parametrize("batch", [1, 2, 16, 35])
 def test_fully_connected(depth, outputs, binary, mode, batch) -> None:
     rng = np.random.default_rng(depth)
@@ -141,11 +145,12 @@ def test_fixed_quantization_step() -> None:
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
-def test_an_image_with_no_number_in_it_has_no_8_bit_answer(odd: float) -> None:
+@pytest.mark.parametrize("mode", ["int8", "uint8"])
+def test_an_image_with_no_number_in_it_has_no_8_bit_answer(odd: float, mode: str) -> None:
     words = bits.pack(np.random.default_rng(0).standard_normal((7, 90)))
-    conv = Conv(input="x", output="y", weight="w", kernel=(3, 3), activations="int8")
+    conv = Conv(input="x", output="y", weight="w", kernel=(3, 3), activations=mode)
     for graph in (
-        graph_of((90,), Dense(input="x", output="y", weight="w", activations="int8"), w=words),
+        graph_of((90,), Dense(input="x", output="y", weight="w", activations=mode), w=words),
         graph_of((10, 5, 5), conv, w=words),
     ):
         x = np.ones((3, *graph.topology.input_shape), np.float32)
@@ -153,6 +158,15 @@ def test_an_image_with_no_number_in_it_has_no_8_bit_answer(odd: float) -> None:
         y = Runner(make_plan(graph, 3, 1)).run(x)
         assert np.isnan(y[1]).all()
         assert np.isfinite(y[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("mode", ["int8", "uint8"])
+def test_a_nan_read_in_a_fixed_step_counts_as_0(mode: str) -> None:
+    node = Dense(input="x", output="y", weight="w", activations=mode, step=1.0)
+    graph = graph_of((90,), node, w=bits.pack(np.ones((1, 90))))
+    x = np.full((1, 90), np.nan, np.float32)
+    x[0, 5] = 3
+    assert Runner(make_plan(graph, 1, 1)).run(x).tolist() == [[3.0]]
 
 
 @pytest.mark.parametrize("kind", ["max", "average"])
@@ -257,7 +271,7 @@ def test_random_chains_of_convolutions(seed: int) -> None:
         tensors[f"w{index}"] = bits.pack(rng.standard_normal((outputs, channels * size * size)))
         nodes.append(
             Conv(input=nodes[-1].output if nodes else "x", output=f"t{index}", weight=f"w{index}", kernel=(size, size),
-                 pads=pads, stride=stride, activations="int8" if rng.integers(2) else "float32")
+                 pads=pads, stride=stride, activations=("float32", "int8", "uint8")[rng.integers(3)])
         )  # fmt: skip
         channels = outputs
     agree(graph_of(shape, *nodes, **tensors), int(rng.integers(1, 4)), (2,), seed)

@@ -78,7 +78,7 @@ class Maker:
         name = f"w{len(self.tensors)}"
         shape = (outputs, inputs, *kernel) if kernel else (outputs, inputs)
         self.tensors[name] = bits.pack(weights) if packed else weights.reshape(shape)
-        modes = ["float32", "int8", *(["binary"] * 3 if signs else [])] if packed else ["float32"]
+        modes = ["float32", "int8", "uint8", *(["binary"] * 3 if signs else [])] if packed else ["float32"]
         mode = modes[self.integer(0, len(modes) - 1)]
         return {
             "weight": name,
@@ -87,7 +87,7 @@ class Maker:
             "low": [None, 0.0, -2.5][self.integer(0, 2)],
             "high": [None, 1.0, 3.5][self.integer(0, 2)],
             "activations": mode,
-            "step": 0.02 if mode == "int8" and self.integer(0, 1) else None,
+            "step": 0.02 if mode in ("int8", "uint8") and self.integer(0, 1) else None,
         }
 
     def windows(self) -> dict[str, object]:
@@ -192,6 +192,7 @@ def reads_in_bounds(plan: Plan) -> None:
             assert inside(f.words, f.groups * f.outputs * f.row_words * (8 if step.kernel.weights == "b1" else 4))
             assert inside(f.scale, 4 * f.groups * f.outputs)
             assert inside(f.bias, 4 * f.groups * f.outputs)
+            assert inside(f.shift, 4 * f.groups * f.outputs)
         elif step.kernel is registry.FLOAT_SIGNS:
             f = step.kernel.fields(*(int(value) for value in step.block))
             offsets = np.array((ctypes.c_int64 * f.depth).from_address(f.offsets))
@@ -247,7 +248,7 @@ def test_random_graphs(monkeypatch: pytest.MonkeyPatch, least_full: float) -> No
 
 
 @pytest.mark.parametrize(("stride", "pads"), [((1, 1), (0, 0, 0, 0)), ((1, 1), (0, 3, 0, 3)), ((1, 3), (0, 5, 0, 0))])
-@pytest.mark.parametrize("mode", ["float32", "int8"])
+@pytest.mark.parametrize("mode", ["float32", "int8", "uint8"])
 def test_a_wide_window_reads_within_the_arena(stride, pads, mode) -> None:
     made = Maker(0)
     made.shape, made.tensors = (1, 1, 40_080), {"w": bits.pack(np.ones((3, 4)))}

@@ -49,6 +49,7 @@ class Given:
     mask: np.ndarray
     scale: np.ndarray
     bias: np.ndarray
+    shift: np.ndarray
     bounds: np.ndarray
     steps: np.ndarray
     added: np.ndarray
@@ -81,7 +82,8 @@ def planned(row: Product | Permute, case: Case, given: Given, parts: int) -> tup
     block = row.block(
         words=words.ctypes.data, row_words=given.stored.shape[1], depth=case.depth,
         offsets=offsets.ctypes.data, positions=case.positions,
-        scale=given.scale.ctypes.data, bias=given.bias.ctypes.data, **given.fields(case), **ends,
+        scale=given.scale.ctypes.data, bias=given.bias.ctypes.data, shift=given.shift.ctypes.data,
+        **given.fields(case), **ends,
     )  # fmt: skip
     blocks = -(-case.positions // row.lanes) if row.lanes else 0
     units = blocks * case.groups * case.images if row.lanes else case.groups * case.outputs
@@ -94,12 +96,13 @@ def permuted(row: Permute, case: Case, given: Given, parts: int) -> tuple[np.nda
     end = given.out.shape[2] - case.lead
     tap, kept = permute.one_tap(layout, given.stored, case.groups, case.depth, case.positions, end, band)
     width = layout.vectors(case.outputs) * layout.lanes
-    vectors = [np.full((case.groups, width), 7, np.float32) for _ in range(2)]
-    for vector, values in zip(vectors, (given.scale, given.bias), strict=True):
+    vectors = [np.full((case.groups, width), 7, np.float32) for _ in range(3)]
+    for vector, values in zip(vectors, (given.scale, given.bias, given.shift), strict=True):
         vector[:, : case.outputs] = values.reshape(case.groups, -1)
     room, ends = scratch(layout.scratch_bytes(case.outputs, case.depth, band * permute.TILE, band), parts)
     block = row.block(
         x_plane=given.x.shape[3], scale=vectors[0].ctypes.data, bias=vectors[1].ctypes.data,
+        shift=vectors[2].ctypes.data,
         **tap, **given.fields(case), **ends,
     )  # fmt: skip
     return block, -(-tap["blocks"] // band) * case.groups * case.images, (room, vectors, kept)
@@ -135,7 +138,8 @@ def run(
     added = np.zeros(0, np.float32) if one else rng.standard_normal((case.images, channels, plane + 3), np.float32)
     count = padded if case.per_lane else case.images
     steps = np.ones(count, np.float32) if one else rng.uniform(0.5, 1, count).astype(np.float32)
-    given = Given(x, room, stored, out, mask, scale, bias, bounds, steps, added)
+    shift = (row.exact * 127 * signs.sum(axis=1)).astype(np.float32)  # as with activations of 0..254
+    given = Given(x, room, stored, out, mask, scale, bias, shift, bounds, steps, added)
     block, units, kept = (permuted if isinstance(row, Permute) else planned)(row, case, given, parts)
     for part in range(parts) if only is None else [only]:
         row.entry()(block.ctypes.data, units * part // parts, units * (part + 1) // parts, part)
@@ -148,7 +152,7 @@ def run(
         optimize=True,
     ).reshape(case.images, channels, case.positions)
     step_of = steps[None, None, : case.positions] if case.per_lane else steps[:, None, None]
-    expected = sums * (scale[:, None].astype(np.float64) * step_of) + bias[:, None]
+    expected = (sums + shift[:, None].astype(kind)) * (scale[:, None].astype(np.float64) * step_of) + bias[:, None]
     expected = np.clip(expected, *bounds[:2])
     if added.size:
         expected = np.clip(expected + added[:, :, ADDED_LEAD : ADDED_LEAD + case.positions], *bounds[2:])

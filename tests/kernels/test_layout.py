@@ -76,11 +76,12 @@ def test_rows_past_65536(kernel: Kernel, step: int) -> None:
 
 
 @pytest.mark.parametrize("size", [4, 60, 64, 1000, 1024, 1028])
-def test_clearing_stops_at_the_end(size: int) -> None:
-    out = np.full(size + 8, 7, np.uint8)
-    block = CLEAR.block(out=out.ctypes.data, chunk=256, size=size)
+@pytest.mark.parametrize("value", [0, -127])
+def test_clearing_stops_at_the_end(size: int, value: int) -> None:
+    out = np.full(size + 8, 7, np.int8)
+    block = CLEAR.block(out=out.ctypes.data, chunk=256, size=size, value=value)
     CLEAR.entry()(block.ctypes.data, 0, -(-size // 256), 0)
-    np.testing.assert_array_equal(out, np.repeat([0, 7], [size, 8]))
+    np.testing.assert_array_equal(out, np.repeat([value, 7], [size, 8]))
 
 
 AT_THE_EDGE = """

@@ -136,8 +136,13 @@ def test_softmax_of_large_scores():
 def test_quantize_rounds_halves_to_even_and_clips():
     q, steps = reference.quantize(np.float32([[0.5, 1.5, -2.5, 200, -200]]), 1.0)
     assert q.tolist() == [[0, 2, -2, 127, -127]]
-    assert q.dtype == np.int8
     assert (steps.dtype, steps.tolist()) == (np.float32, [1.0])
+
+
+def test_quantize_from_0_up_has_steps_half_as_long():
+    q, steps = reference.quantize(np.float32([[254, 1.5, -3], [0, 0, 0], [1, 0.5, -0.0]]), None, 0, 254)
+    assert q.tolist() == [[254, 2, 0], [0, 0, 0], [254, 127, 0]]
+    assert steps.tolist() == [1, 1, float(np.float32(1) / np.float32(127)) / 2]
 
 
 def test_quantize_takes_the_step_of_each_image():
@@ -152,3 +157,10 @@ def test_packed_weights_come_back_in_k_order():
     rows = np.stack([w[:, c, y, x] for y in range(2) for x in range(7) for c in range(3)], axis=1)
     assert (reference.conv_weights(bits.pack(rows), (2, 7), 3) == w).all()
     assert (reference.dense_weights(bits.pack(rows), 42) == rows).all()
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+def test_sums_of_packed_signs(count):
+    signs = np.random.default_rng(count).choice(np.int8([-1, 1]), (5, count))
+    signs[1:3] = [[1], [-1]]
+    assert bits.sums(bits.pack(signs), count).tolist() == signs.sum(axis=1, dtype=int).tolist()
