@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bwn.graph import Array, Dense
-from bwn.kernels.permute import TILE, prepare
+from bwn.kernels.permute_layout import TILE, prepare
 from bwn.kernels.registry import Permute
 from bwn.lower_job import Job
 from bwn.memory import Buffer, round_up

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from bwn.errors import BwnError
 from bwn.files import write_beside
-from bwn.kernels import bits, costs, permute
+from bwn.kernels import bits, costs, permute_layout
 from bwn.kernels.costs import Cost, Work
 from bwn.kernels.registry import SUMS, Permute, Product, Sums
 
@@ -88,11 +88,11 @@ class Trial:
             }
             block |= {"positions": positions}
         elif isinstance(row, Permute):
-            band = -(-min(positions, BAND) // permute.TILE)
-            more, kept = permute.one_tap(row.layout, weights, 1, depth, positions, plane, band)
+            band = -(-min(positions, BAND) // permute_layout.TILE)
+            more, kept = permute_layout.one_tap(row.layout, weights, 1, depth, positions, plane, band)
             self.kept.append(kept)
             self.units = -(-more["blocks"] // band)
-            share = row.layout.scratch_bytes(outputs, depth, band * permute.TILE, band)
+            share = row.layout.scratch_bytes(outputs, depth, band * permute_layout.TILE, band)
             block |= more | {"x_plane": plane}
         room = self._at(np.zeros(share + 128, np.uint8))
         self.block = row.block(**block, scratch=room + (-room % 64), scratch_part=share)

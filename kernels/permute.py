@@ -4,7 +4,7 @@
 
 1. For G consecutive channels at one position, the 2**G sums +-x0 +-x1 ... make one table of 128 bytes: 32 float32
    (G = 5) or 64 int16 (G = 6). It serves all taps that fall on that position, and all outputs.
-2. The weights' bits are laid out once (`prepare`): a lane of an index vector holds table indices of one output, 6 of 5
+2. The weights' bits are laid out once (`permute_layout.prepare`): a lane of an index vector holds table indices of one output, 6 of 5
    bits (float32) or 2 of 6 bits (int16).
 3. One permute looks up 16 or 32 outputs at once: 80 or 192 multiply-accumulates for a permute and an add.
 
@@ -16,22 +16,22 @@ around 4 positions stay in L1 while all taps and outputs read them. A tile is 4 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.bits import unpack
 from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.finish import added_plane, clamp, clear, out_plane
 from bwn.kernels.lookup import load_as, merge, no_sums, totals_as_float
-from bwn.kernels.memory import get_f32, get_i16, get_i64, reader
+from bwn.kernels.memory import get_f32, get_i16, get_i64
+from bwn.kernels.permute_layout import OUTPUT_BYTES, TABLE_BYTES, TILE, permute_fields
 from bwn.kernels.vectors import (
     F32,
     F32_4,
     I16,
+    I32,
     VECTOR_BYTES,
     Codegen,
     Vec,
@@ -49,155 +49,14 @@ from bwn.kernels.vectors import (
     store,
     sub,
     take_value,
+    transpose,
     zero,
 )
 
-TILE = 4
-"""Positions of a tile."""
-TABLE_BYTES = 2 * VECTOR_BYTES
-MOST_CHUNK = 13
-"""Groups of a chunk: for 3x3 taps the tables around a tile take 18 positions of 13 tables, 30 KB."""
 I16_GROUPS = 255 // 6
 """Groups of 6 inputs within +-128 whose sum fits int16."""
 ANY_GROUPS = 1 << 40
 MASK = marker(types.int32, TILE)
-
-
-class PermuteFields(NamedTuple):
-    """Fields of a permuted product. Sizes count elements unless they say bytes."""
-
-    x: int
-    """Address of position 0 of channel 0 of image 0."""
-    x_image: int
-    x_group: int
-    x_plane: int
-    x_segment: int
-    """From the channels of one segment (a phase of a strided convolution) to those of the next."""
-    channels: int
-    """Input channels of one group."""
-    chunk: int
-    """Tables of one chunk of channels."""
-    segments: int
-    taps: int
-    """Address of (segments + 1,) int64: where each segment's taps begin in `shifts`."""
-    shifts: int
-    """Address of (taps,) int64: from an output's position to the tap's."""
-    least: int
-    most: int
-    """Smallest and largest shift."""
-    indices: int
-    """Address of what `prepare` made."""
-    index_group: int
-    """Bytes of one group of it."""
-    images: int
-    groups: int
-    outputs: int
-    """Output channels of one group."""
-    starts: int
-    """Address of (blocks + 1,) int64: first position of each block of 4, then the plane's end."""
-    blocks: int
-    band: int
-    """Blocks of one unit of work."""
-    out: int
-    """Address of the first element of the first plane, padding included."""
-    out_image: int
-    out_plane: int
-    out_lead: int
-    mask: int
-    """As in ProductFields, likewise what follows; but scale, bias, shift of a group are padded to whole vectors."""
-    scale: int
-    bias: int
-    shift: int
-    bounds: int
-    added: int
-    added_image: int
-    added_plane: int
-    added_lead: int
-    steps: int
-    steps_per_lane: int
-    room: int
-    """Bytes of scratch for a chunk's activations around a band, as int16."""
-    scratch: int
-    scratch_part: int
-
-
-permute_fields = reader(PermuteFields)
-
-
-class Layout(NamedTuple):
-    """How one type of activations is looked up: inputs of a table, outputs of a vector, table indices of a lane."""
-
-    group: int
-    lanes: int
-    held: int
-    dtype: str
-
-    def vectors(self, outputs: int) -> int:
-        """Vectors of `outputs`."""
-        return -(-outputs // self.lanes)
-
-    def chunk(self, channels: int) -> int:
-        """Tables of a chunk: the fewest chunks of at most MOST_CHUNK, as even as can be."""
-        tables = -(-channels // self.group)
-        return -(-tables // -(-tables // MOST_CHUNK))
-
-    def room_bytes(self, channels: int, positions: int) -> int:
-        """Bytes of a chunk's activations at `positions` as int16, a multiple of 64."""
-        return self.chunk(channels) * self.group * (-(-positions // 32) * 32) * 2
-
-    def scratch_bytes(self, outputs: int, channels: int, positions: int, tiles: int) -> int:
-        """Scratch that a part needs: a chunk's activations and tables, the totals of `tiles`, a tile of outputs."""
-        totals = tiles * TILE * self.vectors(outputs) * self.lanes * 4
-        tables = positions * self.chunk(channels) * TABLE_BYTES
-        return self.room_bytes(channels, positions) + tables + totals + TILE * VECTOR_BYTES
-
-
-F32_LAYOUT = Layout(5, 16, 6, "<u4")
-I8_LAYOUT = Layout(6, 32, 2, "<u2")
-
-
-def prepare(
-    layout: Layout, words: npt.NDArray[np.uint64], groups: int, channels: int, segments: list[list[int]]
-) -> npt.NDArray[Any]:
-    """Table indices of packed weights, in the order that they are read.
-
-    words: (groups * outputs, ceil(K / 64)) uint64, K = taps * channels, tap by tap. segments: the taps of each segment.
-    Returns (groups, chunks of all segments and their taps, vectors, index vectors of a chunk, lanes).
-    """
-    size, chunk = layout.group, layout.chunk(channels)
-    chunks = -(-channels // (chunk * size))
-    taps = sum(map(len, segments))
-    rows, held = len(words) // groups, -(-chunk // layout.held)
-    signs = np.zeros((groups, layout.vectors(rows) * layout.lanes, taps, chunks * chunk * size), np.uint8)
-    signs[:, :rows, :, :channels] = unpack(words, taps * channels).reshape(groups, rows, taps, channels) > 0
-    picks = np.zeros((*signs.shape[:3], chunks, held * layout.held), layout.dtype)
-    tables = signs.reshape(*signs.shape[:3], chunks, chunk, size)
-    picks[..., :chunk] = np.packbits(tables, axis=-1, bitorder="little")[..., 0]
-    lane = np.zeros((*picks.shape[:4], held), layout.dtype)
-    for number in range(layout.held):
-        lane |= picks[..., number :: layout.held] << np.array(number * size, layout.dtype)
-    lane = lane.reshape(groups, -1, layout.lanes, taps, chunks, held)
-    order = [lane[:, :, :, taps_of].transpose(0, 4, 3, 1, 5, 2).reshape(groups, -1) for taps_of in segments]
-    return np.ascontiguousarray(np.concatenate(order, axis=1))
-
-
-def one_tap(
-    layout: Layout, words: npt.NDArray[np.uint64], groups: int, depth: int, positions: int, end: int, band: int
-) -> tuple[dict[str, int], tuple[npt.NDArray[Any], ...]]:
-    """Fields of a product with no window, and the arrays that they point to: for tests and measurements.
-
-    words: (groups * outputs, ceil(depth / 64)) uint64. end: the plane's end, from position 0. band: blocks of a unit.
-    """
-    indices = prepare(layout, words, groups, depth, [[0]])
-    starts = np.array([*range(0, positions, TILE), end])
-    taps, shifts = np.array([0, 1]), np.zeros(1, np.int64)
-    fields = {
-        "x_segment": 0, "channels": depth, "chunk": layout.chunk(depth), "segments": 1, "taps": taps.ctypes.data,
-        "shifts": shifts.ctypes.data, "least": 0, "most": 0, "indices": indices.ctypes.data,
-        "index_group": indices[0].nbytes, "starts": starts.ctypes.data, "blocks": len(starts) - 1, "band": band,
-        "room": layout.room_bytes(depth, band * TILE),
-    }  # fmt: skip
-    return fields, (indices, starts, taps, shifts)
 
 
 @intrinsic
@@ -420,31 +279,6 @@ def chunk_totals(
             v += 1
 
 
-@intrinsic
-def turn(_: Any, rows: Any, address: Any) -> tuple[Any, Codegen]:
-    """turn(rows, address): write 4 vectors of 16 lanes transposed, 16 rows of 4."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        a, b, c, d = (builder.extract_value(args[0], i) for i in range(TILE))
-        lanes = 16
-        both = ir.VectorType(ir.IntType(32), lanes)
-
-        def mix(x: Any, y: Any, picks: list[int]) -> Any:
-            return builder.shuffle_vector(x, y, ir.Constant(both, picks))
-
-        for quarter in range(4):
-            # Lanes 4q..4q+3 of a, b, c, d: first a with b and c with d, then both.
-            n = [4 * quarter + i for i in range(4)]
-            pairs = [n[0], 16 + n[0], n[1], 16 + n[1], n[2], 16 + n[2], n[3], 16 + n[3]]
-            ab, cd = mix(a, b, pairs + pairs), mix(c, d, pairs + pairs)
-            order = [i for k in range(4) for i in (2 * k, 2 * k + 1, 16 + 2 * k, 17 + 2 * k)]
-            where = builder.add(args[1], ir.Constant(ir.IntType(64), quarter * VECTOR_BYTES))
-            builder.store(mix(ab, cd, order), at(builder, where, args[0].type.elements[0]), align=VECTOR_BYTES)
-        return context.get_dummy_value()
-
-    return types.void(rows, types.intp), gen
-
-
 @helper
 def outputs_at(kind: Any, f: Any, total: int, n: int, image: int, position: int) -> Any:
     """16 outputs at one position. total: address of their totals. n: the first of them among the padded outputs."""
@@ -456,34 +290,47 @@ def outputs_at(kind: Any, f: Any, total: int, n: int, image: int, position: int)
 
 @helper
 def write_outputs(
-    kind: Any, lanes: int, f: Any, image: int, group: int, first: int, last: int, totals: int, turned: int
+    kind: Any, lanes: int, f: Any, image: int, group: int, first: int, last: int, totals: int, room: int
 ) -> None:
-    """Outputs of blocks first..last-1 from their totals. turned: room for one tile."""
+    """Outputs of blocks first..last-1 from their totals, 16 positions at once where they are neighbours."""
     vectors = (f.outputs + lanes - 1) // lanes
-    row = lanes * 4  # bytes of the totals of one vector at one position
+    row, turned = lanes * 4, room + OUTPUT_BYTES // 2  # row: bytes of the totals of one vector at one position
     for n in range(0, f.outputs, 16):
         padded = group * vectors * lanes + n
-        for block in range(first, last):
-            start, after = get_i64(f.starts, block), get_i64(f.starts, block + 1)
-            total = totals + ((block - first) * vectors + n // lanes) * TILE * row + n % lanes * 4
-            rows = (
-                outputs_at(kind, f, total, padded, image, start),
-                outputs_at(kind, f, total + row, padded, image, start + 1),
-                outputs_at(kind, f, total + 2 * row, padded, image, start + 2),
-                outputs_at(kind, f, total + 3 * row, padded, image, start + 3),
-            )
-            turn(rows, turned)
-            mask = load(MASK, f.mask, start)
+        block = first
+        while block < last:
+            start, count = get_i64(f.starts, block), 0
+            while count < 4 and block + count < last and get_i64(f.starts, block + count) == start + count * TILE:
+                total = totals + ((block + count - first) * vectors + n // lanes) * TILE * row + n % lanes * 4
+                for p in range(TILE):
+                    i = count * TILE + p
+                    store(room, i * 16, outputs_at(kind, f, total + p * row, padded, image, start + i))
+                count += 1
+            transpose(turned, room, VECTOR_BYTES)
+            end = get_i64(f.starts, block + count)
             for i in range(min(16, f.outputs - n)):
                 channel = group * f.outputs + n + i
-                plane, y = out_plane(f, image, channel), load(F32_4, turned, i * TILE)
-                if f.added != 0:
-                    y = clamp(F32_4, f, y + load(F32_4, added_plane(f, image, channel), start), 2)
-                store(plane, f.out_lead + start, keep(y, mask))
-                if after > start + TILE:
-                    clear(plane + (f.out_lead + start + TILE) * 4, after - start - TILE)
+                if count == 4:
+                    write(F32, I32, f, image, channel, start, turned + i * VECTOR_BYTES)
+                else:
+                    for b in range(count):
+                        at_block = turned + i * VECTOR_BYTES + b * TILE * 4
+                        write(F32_4, MASK, f, image, channel, start + b * TILE, at_block)
+                plane = out_plane(f, image, channel)
+                if end > start + count * TILE:
+                    clear(plane + (f.out_lead + start + count * TILE) * 4, end - start - count * TILE)
                 if block == 0:
                     clear(plane, f.out_lead + start)
+            block += count
+
+
+@helper
+def write(kind: Any, mask: Any, f: Any, image: int, channel: int, start: int, outputs: int) -> None:
+    """Write outputs of a channel from position `start` on, as many as `kind` has lanes. outputs: their address."""
+    y = load(kind, outputs, 0)
+    if f.added != 0:
+        y = clamp(kind, f, y + load(kind, added_plane(f, image, channel), start), 2)
+    store(out_plane(f, image, channel), f.out_lead + start, keep(y, load(mask, f.mask, start)))
 
 
 @helper
@@ -493,8 +340,8 @@ def product(
 ) -> None:  # fmt: skip
     """Units begin..end-1; a unit is one band of blocks of one group of one image."""
     f = permute_fields(p)
-    turned = f.scratch + part * f.scratch_part
-    totals = turned + TILE * VECTOR_BYTES
+    outputs = f.scratch + part * f.scratch_part
+    totals = outputs + OUTPUT_BYTES
     bands = (f.blocks + f.band - 1) // f.band
     vectors = (f.outputs + lanes - 1) // lanes
     vector_step = (f.chunk + held - 1) // held * VECTOR_BYTES
@@ -520,7 +367,7 @@ def product(
                     kind, lanes, held, most, f, at_zero, count, tap, tap_end, indices, first, last, totals
                 )  # fmt: skip
                 indices += (tap_end - tap) * vectors * vector_step
-        write_outputs(kind, lanes, f, image, group, first, last, totals, turned)
+        write_outputs(kind, lanes, f, image, group, first, last, totals, outputs)
 
 
 def f32_b1_f32_planes_permute(p: int, begin: int, end: int, part: int) -> None:

@@ -13,7 +13,20 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bwn.kernels import inlane, layout, lookup, maps, multiply, multiply_signs, pairs, permute, pooling, single, xnor
+from bwn.kernels import (
+    inlane,
+    layout,
+    lookup,
+    maps,
+    multiply,
+    multiply_signs,
+    pairs,
+    permute,
+    permute_layout,
+    pooling,
+    single,
+    xnor,
+)
 from bwn.kernels import inlane_bytes as octets
 from bwn.kernels import inlane_signs as signs
 from bwn.kernels.compiler import Entry, compile_entry
@@ -110,11 +123,11 @@ class Permute(Sums):
     layout: how weights are laid out.
     """
 
-    layout: permute.Layout
+    layout: permute_layout.Layout
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
         """A pass is a position; a table serves all taps, and outputs go by whole vectors."""
-        passes = -(-work.positions // permute.TILE) * permute.TILE * work.images * work.groups
+        passes = -(-work.positions // permute_layout.TILE) * permute_layout.TILE * work.images * work.groups
         channels = work.depth // work.taps
         tables = -(-channels // self.layout.group) * self.layout.group
         outputs = self.layout.vectors(work.outputs) * self.layout.lanes
@@ -156,12 +169,18 @@ PRODUCTS: tuple[Product, ...] = tuple(
 )
 
 _PERMUTES: tuple[tuple[Any, ...], ...] = (
-    (permute.f32_b1_f32_planes_permute, "f32", ANY, permute.F32_LAYOUT),
-    (permute.i8_b1_f32_planes_permute, "i8", I8_DEEPEST, permute.I8_LAYOUT),
+    (permute.f32_b1_f32_planes_permute, "f32", ANY, permute_layout.F32_LAYOUT),
+    (permute.i8_b1_f32_planes_permute, "i8", I8_DEEPEST, permute_layout.I8_LAYOUT),
 )
 PERMUTES: tuple[Permute, ...] = tuple(
     Permute(
-        function, permute.PermuteFields, activations=x, weights="b1", deepest=deepest, lanes=permute.TILE, layout=laid
+        function,
+        permute_layout.PermuteFields,
+        activations=x,
+        weights="b1",
+        deepest=deepest,
+        lanes=permute_layout.TILE,
+        layout=laid,
     )
     for function, x, deepest, laid in _PERMUTES
     if "avx512bw" in features()

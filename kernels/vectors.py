@@ -450,3 +450,32 @@ def take_value(builder: Any, vec: Vec, table: list[Any], numbers: Any) -> Any:
     signature = ir.FunctionType(llvm_type(vec), [operand.type for operand in operands])
     name = _TAKES[vec.element, vec.lanes, len(table)]
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), operands)
+
+
+@intrinsic
+def transpose(_: Any, target: Any, source: Any, row_bytes: Any) -> tuple[Any, Codegen]:
+    """transpose(target, source, row_bytes): 16 x 16 elements of 4 bytes, to rows of 64 bytes one after another."""
+    vec, lanes = I32.dtype, I32.dtype.lanes
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        where, rows = args[1], []
+        for _row in range(lanes):
+            rows.append(load_at(builder, vec, where))
+            where = builder.add(where, args[2])
+        picks = ir.VectorType(ir.IntType(32), lanes)
+        width = 1
+        while width < lanes:  # swap blocks of `width` across the diagonal
+            low = [i if not i & width else lanes + (i ^ width) for i in range(lanes)]
+            high = [i ^ width if not i & width else lanes + i for i in range(lanes)]
+            for i in range(lanes):
+                if not i & width:
+                    a, b = rows[i], rows[i | width]
+                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(picks, low))
+                    rows[i | width] = builder.shuffle_vector(a, b, ir.Constant(picks, high))
+            width *= 2
+        for i, row in enumerate(rows):
+            to = builder.add(args[0], ir.Constant(ir.IntType(64), i * VECTOR_BYTES))
+            builder.store(row, at(builder, to, llvm_type(vec)), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), gen

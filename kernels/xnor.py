@@ -26,7 +26,7 @@ from bwn.kernels.compiler import helper
 from bwn.kernels.finish import LANES, clear_margins, finish, out_plane
 from bwn.kernels.lookup import totals_as_float
 from bwn.kernels.memory import get_i64, get_u64, put_u64, reader
-from bwn.kernels.vectors import F32, I16, VECTOR_BYTES, splat
+from bwn.kernels.vectors import F32, I16, VECTOR_BYTES, splat, transpose
 from bwn.kernels.xnor_tile import (
     BLOCK,
     BLOCK_VECTORS,
@@ -38,7 +38,6 @@ from bwn.kernels.xnor_tile import (
     fold,
     no_differences,
     store_sums,
-    transpose,
     within,
 )
 
@@ -233,7 +232,7 @@ def b1_b1_f32_planes_xnor(p: int, begin: int, end: int, part: int) -> None:
         words = f.words + block * f.run_count * f.run_pairs * PAIR_BYTES
         sums_of(f, x, words, block, chunk * LANES, sums)
         for v in range(BLOCK_VECTORS):
-            transpose(turned + v * LANES * VECTOR_BYTES, sums + v * VECTOR_BYTES)
+            transpose(turned + v * LANES * VECTOR_BYTES, sums + v * VECTOR_BYTES, BLOCK * 4)
         for n in range(block * BLOCK, min(f.outputs, block * BLOCK + BLOCK)):
             total = totals_as_float(I16, turned + n % BLOCK * VECTOR_BYTES, 0)
             finish(f, total, image, n, chunk * LANES, step)

@@ -15,7 +15,7 @@ from numba.core import cgutils
 from bwn.kernels.compiler import intrinsic
 from bwn.kernels.cpu import features
 from bwn.kernels.finish import LANES
-from bwn.kernels.vectors import I32, VECTOR_BYTES, Codegen, Vec, at, llvm_type, load_at, splat_value
+from bwn.kernels.vectors import I32, VECTOR_BYTES, Codegen, at, llvm_type, load_at, splat_value
 
 BLOCK = 64
 """Output channels of a block: they make one word."""
@@ -175,30 +175,3 @@ def store_sums(_: Any, address: Any, state: Any, bases: Any, v: Any) -> tuple[An
         return context.get_dummy_value()
 
     return types.void(types.intp, state, bases, types.intp), gen
-
-
-@intrinsic
-def transpose(_: Any, target: Any, source: Any) -> tuple[Any, Codegen]:
-    """transpose(target, source): 16 x 16 int32, of rows BLOCK apart, to rows that follow one another."""
-    vec = Vec(types.int32, LANES)
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        i32, i64 = ir.IntType(32), ir.IntType(64)
-        rows = [load_at(builder, vec, builder.add(args[1], ir.Constant(i64, i * BLOCK * 4))) for i in range(LANES)]
-        picks = ir.VectorType(i32, LANES)
-        width = 1
-        while width < LANES:  # swap blocks of `width` across the diagonal
-            low = [i if not i & width else LANES + (i ^ width) for i in range(LANES)]
-            high = [i ^ width if not i & width else LANES + i for i in range(LANES)]
-            for i in range(LANES):
-                if not i & width:
-                    a, b = rows[i], rows[i | width]
-                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(picks, low))
-                    rows[i | width] = builder.shuffle_vector(a, b, ir.Constant(picks, high))
-            width *= 2
-        for i, row in enumerate(rows):
-            where = builder.add(args[0], ir.Constant(i64, i * VECTOR_BYTES))
-            builder.store(row, at(builder, where, llvm_type(vec)), align=4)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp), gen

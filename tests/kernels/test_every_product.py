@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from bwn.kernels import bits, permute
+from bwn.kernels import bits, permute_layout
 from bwn.kernels.registry import SUMS, Permute, Product
 
 EPSILON = np.finfo(np.float32).eps
@@ -94,12 +94,12 @@ def permuted(row: Permute, case: Case, given: Given, parts: int) -> tuple[np.nda
     """The same of a product whose tables stand in registers: one tap, bands of three blocks."""
     layout, band = row.layout, 3
     end = given.out.shape[2] - case.lead
-    tap, kept = permute.one_tap(layout, given.stored, case.groups, case.depth, case.positions, end, band)
+    tap, kept = permute_layout.one_tap(layout, given.stored, case.groups, case.depth, case.positions, end, band)
     width = layout.vectors(case.outputs) * layout.lanes
     vectors = [np.full((case.groups, width), 7, np.float32) for _ in range(3)]
     for vector, values in zip(vectors, (given.scale, given.bias, given.shift), strict=True):
         vector[:, : case.outputs] = values.reshape(case.groups, -1)
-    room, ends = scratch(layout.scratch_bytes(case.outputs, case.depth, band * permute.TILE, band), parts)
+    room, ends = scratch(layout.scratch_bytes(case.outputs, case.depth, band * permute_layout.TILE, band), parts)
     block = row.block(
         x_plane=given.x.shape[3], scale=vectors[0].ctypes.data, bias=vectors[1].ctypes.data,
         shift=vectors[2].ctypes.data,

@@ -41,6 +41,7 @@ from bwn.kernels.vectors import (
     to_int,
     top_lane,
     total,
+    transpose,
     widen,
     zero,
 )
@@ -283,3 +284,12 @@ def test_taking_from_a_table() -> None:
         same(apply(two_registers, FLOATS, both, numbers), both[numbers[:16] % 32])
         short, table = numbers.astype(np.int16), np.arange(32, dtype=np.int16) * 999
         same(apply(thirty_two, table, table, short), table[short % 32])
+
+
+def test_transposing() -> None:
+    numbers = np.arange(16 * 20, dtype=np.int32).reshape(16, 20)
+
+    def turn(out, a):
+        transpose(out, a, 20 * 4)
+
+    same(apply(turn, np.zeros(256, np.int32), numbers.ravel()), numbers[:, :16].T.ravel())
