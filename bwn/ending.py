@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bwn.graph import Add, AnyNode, Clamp
+from bwn.graph import Add, AnyNode, Clamp, Conv, Dense
 from bwn.lowering import Lowering
 
 
@@ -12,7 +12,7 @@ class Ending(NamedTuple):
     """How a step ends.
 
     output: the tensor it makes. also: those of the nodes that it does as well. added: the tensor that is added. low,
-    high: bounds after that.
+    high: bounds after that. rounded: the product that alone reads it, in 8 bits whose step is fixed.
     """
 
     output: str
@@ -20,10 +20,12 @@ class Ending(NamedTuple):
     added: str | None = None
     low: float | None = None
     high: float | None = None
+    rounded: Conv | Dense | None = None
 
     def reason(self, why: str = "") -> str:
-        """`why`, and the nodes that the step does as well."""
-        return "; ".join(filter(None, (why, f"does {', '.join(self.also)} too" if self.also else "")))
+        """`why`, and what the step does besides."""
+        also = f"does {', '.join(self.also)} too" if self.also else ""
+        return "; ".join(filter(None, (why, also, "rounds to 8 bits" if self.rounded else "")))
 
 
 def reader(lower: Lowering, name: str) -> AnyNode | None:
@@ -43,12 +45,16 @@ def clamped(lower: Lowering, name: str, end: Ending | None = None) -> Ending:
 
 
 def ending(lower: Lowering, name: str) -> Ending:
-    """The ending of a product that makes `name`: an addition whose other tensor is there, and a clamp after it."""
-    node = reader(lower, name)
-    if not isinstance(node, Add):
-        return Ending(name)
-    other = node.other if node.input == name else node.input
-    if other not in lower.tensors:
-        return Ending(name)
-    lower.absorbed.add(node.output)
-    return clamped(lower, node.output, Ending(node.output, (node.output,), other))
+    """The ending of a product that makes `name`.
+
+    With it: an addition whose other tensor is there, a clamp after it, and rounding for who reads that.
+    """
+    end, node = Ending(name), reader(lower, name)
+    other = (node.other if node.input == name else node.input) if isinstance(node, Add) else None
+    if node is not None and other in lower.tensors:
+        lower.absorbed.add(node.output)
+        end = clamped(lower, node.output, Ending(node.output, (node.output,), other))
+    then = reader(lower, end.output)
+    if isinstance(then, (Conv, Dense)) and then.rounds and then.step is not None:
+        end = end._replace(rounded=then)
+    return end

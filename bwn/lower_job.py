@@ -14,7 +14,7 @@ from bwn.kernels.costs import Work
 from bwn.kernels.registry import Element, Weights
 from bwn.lower_signs import float_tensor
 from bwn.lowering import Lowering
-from bwn.memory import Buffer, RowClass
+from bwn.memory import Buffer, RowClass, round_up
 from bwn.shapes import depth
 
 ELEMENTS: dict[str, Element] = {"float32": "f32", "int8": "i8", "uint8": "i8", "binary": "s1"}
@@ -93,7 +93,12 @@ class Job:
     def ends(self) -> dict[str, int]:
         """The fields that say how sums end: bounds, and planes that are added."""
         lower, node, added = self.lower, self.node, self.added
-        fields = {"bounds": lower.bounds(node.low, node.high, self.end.low, self.end.high)}
+        then = self.end.rounded
+        eight = ROUNDED[then.activations] if then is not None else (None, None)
+        fields = {
+            "bounds": lower.bounds(node.low, node.high, self.end.low, self.end.high, *eight),
+            "out_step": 0 if then is None else steps_of(lower, then),
+        }
         if added is None:
             return fields | {"added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0}
         at, image, plane, lead = lower.address(added), added.image, added.plane, added.lead
@@ -111,6 +116,19 @@ class Job:
         }  # fmt: skip
 
 
+def steps_of(lower: Lowering, node: Conv | Dense) -> int:
+    """Address of the steps of a node's 8-bit activations, one a position or image; 1 where a run finds them."""
+    count = round_up(lower.batch, 16)
+    return lower.constant(("steps", node.output), lambda: np.full(count, node.step or 1.0, np.float32))
+
+
+def eight_bits(lower: Lowering, node: Conv | Dense, like: Buffer | None) -> Buffer:
+    """A new buffer for what `node` reads as 8 bits."""
+    made = lower.buffer(f"{node.output}:i8", "i8", lower.shapes[node.input], like=like)
+    made.fill = -middle(node)
+    return made
+
+
 def ended(lower: Lowering, node: Conv | Dense, like: Buffer | None = None) -> tuple[Ending, Buffer | None, Buffer]:
     """How a product that makes planes ends, the planes that are added, and those that it makes.
 
@@ -118,7 +136,10 @@ def ended(lower: Lowering, node: Conv | Dense, like: Buffer | None = None) -> tu
     """
     end = ending(lower, node.output)
     added = None if end.added is None else float_tensor(lower, end.added)
-    out = lower.output(end.output, "f32", like=like)
+    if end.rounded is None:
+        out = lower.output(end.output, "f32", like=like)
+    else:
+        out = lower.rounded[end.rounded.output] = eight_bits(lower, end.rounded, like)
     if added is not None:
         RowClass.join(out, added)
     return end, added, out

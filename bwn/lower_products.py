@@ -17,23 +17,21 @@ from bwn.errors import GraphError
 from bwn.graph import ROUNDED, Array, Conv, Dense
 from bwn.kernels import registry
 from bwn.kernels.registry import Permute, Product, Sums
-from bwn.lower_job import Job, ended, middle
+from bwn.lower_job import Job, eight_bits, ended, steps_of
 from bwn.lower_permute import permute_block, permute_scratch
 from bwn.lowering import Ends, Lowering, Step, strides_of
-from bwn.memory import Buffer, round_up
+from bwn.memory import Buffer
 from bwn.shapes import where
 
 
 def lower_product(lower: Lowering, node: Conv | Dense) -> None:
     """Make the buffers and tasks of one product."""
-    bits = lower.tensors[node.input]
+    bits = lower.tensors.get(node.input)  # none where the step before has rounded it
     if isinstance(bits, Bits) and lower_signs.reads_bits(lower.graph, node, lower.shapes):
         lower_xnor.product(lower, node, bits)
         return
-    source = prepared(lower, node)
-    steps = 0
-    if node.rounds:
-        source, steps = quantize(lower, node, source)
+    source = lower.rounded[node.output] if node.output in lower.rounded else prepared(lower, node)
+    steps = steps_of(lower, node) if node.rounds else 0
     if isinstance(node, Conv) and node.stride != (1, 1):
         source = phases(lower, node, source)
     elif isinstance(node, Conv):
@@ -56,21 +54,18 @@ def prepared(lower: Lowering, node: Conv | Dense) -> Buffer:
             return lower_signs.unpack(lower, node.input, "s1")
         assert source.type == "s1", "the checker lets only signs through"
         return source
-    return lower_signs.float_tensor(lower, node.input)
+    source = lower_signs.float_tensor(lower, node.input)
+    return quantize(lower, node, source) if node.rounds else source
 
 
-def quantize(lower: Lowering, node: Conv | Dense, source: Buffer) -> tuple[Buffer, int]:
-    """8-bit integers of a float tensor, and the address of their quantization steps."""
-    out = lower.buffer(f"{node.output}:i8", "i8", lower.shapes[node.input], like=source)
-    fixed, (least, most) = node.step, ROUNDED[node.activations]
-    out.fill = -middle(node)
-    count = round_up(lower.batch, 16)
-    steps = lower.constant(("steps", node.output), lambda: np.full(count, fixed or 1.0, np.float32))
-    if fixed is None:
+def quantize(lower: Lowering, node: Conv | Dense, source: Buffer) -> Buffer:
+    """8-bit integers of a float tensor."""
+    out, steps, (least, most) = eight_bits(lower, node, source), steps_of(lower, node), ROUNDED[node.activations]
+    if node.step is None:
         kernel = registry.STEPS_LANES if source.vectors else registry.STEPS
         lower.map(kernel, source, source, units=lower.batch, steps=steps, high=most)
     lower.map(registry.QUANTIZE, source, out, steps=steps, low=least, high=most)
-    return out, steps
+    return out
 
 
 def phases_read(node: Conv) -> tuple[list[int], list[int]]:

@@ -73,7 +73,8 @@ class Lowering:
     """Buffers and tasks of one (graph, batch, threads). After `lower_graph`, place the buffers and call the tasks.
 
     A task makes its step once the buffers have places. fuse: whether a step may do the work of several nodes, whose
-    tensors are then not made. absorbed: outputs of nodes that an earlier step does. wanted: tensors of signs that are
+    tensors are then not made. absorbed: outputs of nodes that an earlier step does. rounded: by its
+    output, what a product reads as 8 bits that an earlier step rounded. wanted: tensors of signs that are
     kept as bits; flattened: of those that are the bits of another tensor, which; unpacked: planes that were made of
     bits.
     """
@@ -81,6 +82,7 @@ class Lowering:
     def __init__(self, graph: Graph, batch: int, threads: int, table: Table, *, fuse: bool = True) -> None:
         self.graph, self.batch, self.threads, self.table, self.fuse = graph, batch, threads, table, fuse
         self.absorbed: set[str] = set()
+        self.rounded: dict[str, Buffer] = {}
         self.shapes = shapes(graph)
         self.tensors: dict[str, Buffer] = {}
         self.floats: dict[str, Buffer] = {}

@@ -74,8 +74,8 @@ class Trial:
             "mask": self._at(np.where(np.arange(plane) < positions, -1, 0).astype(np.int32)),
             "scale": self._at(fill + 1), "bias": self._at(fill), "shift": self._at(fill),
             "steps": self._at(fill + 1), "steps_per_lane": 0,
-            "bounds": self._at(np.array([-np.inf, np.inf] * 2, np.float32)),
-            "added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0,
+            "bounds": self._at(np.array([-np.inf, np.inf] * 3, np.float32)),
+            "added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0, "out_step": 0,
         }  # fmt: skip
         if isinstance(row, Product):
             self.units, share = -(-positions // row.lanes) if row.lanes else outputs, row.scratch(outputs, depth)

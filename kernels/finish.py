@@ -2,19 +2,37 @@
 
     y = min(max(sum * (scale[n] * step) + bias[n], low), high)
     y = min(max(y + added, low'), high')        where planes are added
+    y = clip(rint(y / out_step), least, most)   where the next layer reads 8 bits, as `maps.py` stores them
 
 step is 1 for float32 and sign activations; for 8-bit ones it is the quantization step of the image. A product writes
-the whole plane that it owns: outputs where the mask is set and exact zeros elsewhere, so that the next layer reads
-its padding from the same plane.
+the whole plane that it owns: outputs where the mask is set and what stands for zero elsewhere, so that the next
+layer reads its padding from the same plane.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bwn.kernels.compiler import helper
 from bwn.kernels.memory import get_f32, put_f32, put_i8, reader
-from bwn.kernels.vectors import F32, I8_16, I32, fma, keep, load, maximum, minimum, splat, store, zero
+from bwn.kernels.vectors import (
+    F32,
+    I8_16,
+    I32,
+    fma,
+    keep,
+    load,
+    maximum,
+    minimum,
+    nearest,
+    splat,
+    store,
+    store_bytes,
+    to_int,
+    zero,
+)
 
 LANES = 16
 
@@ -53,12 +71,14 @@ class ProductFields(NamedTuple):
     shift: int
     """Likewise; what products of 8-bit activations add to their sums, see `maps.py`."""
     bounds: int
-    """Address of four float32: low and high of the sums, and of what they are with the planes that are added."""
+    """Address of six float32, low and high: of the sums, of those with the planes that are added, of 8 bits."""
     added: int
     """Address of the first element of the planes that are added, padding included; 0 where there are none."""
     added_image: int
     added_plane: int
     added_lead: int
+    out_step: int
+    """Address of the quantization step of the outputs; 0 where they are float32."""
     steps: int
     """Address of float32 quantization steps, one an image, or one a position."""
     steps_per_lane: int
@@ -114,20 +134,57 @@ def scaled(f: Any, sums: Any, n: int, step: Any) -> Any:
 
 @helper
 def finish(f: Any, sums: Any, image: int, n: int, position: int, step: Any) -> None:
-    """Write the 16 outputs of channel n from `position` on, exact zeros where the mask is 0.
+    """Write the 16 outputs of channel n from `position` on. f: ProductFields. sums, step: F32."""
+    put(F32, I32, f, scaled(f, sums, n, step), image, n, position)
 
-    f: ProductFields. sums, step: F32.
+
+@helper
+def put(kind: Any, mask: Any, f: Any, y: Any, image: int, n: int, position: int) -> None:
+    """Write outputs of channel n from `position` on, with what is added to them; what stands for zero off the mask.
+
+    y: of `kind`, e.g. F32; the mask is of `mask`, I32.
     """
-    y = scaled(f, sums, n, step)
     if f.added != 0:
-        y = clamp(F32, f, y + load(F32, added_plane(f, image, n), position), 2)
-    store(out_plane(f, image, n), f.out_lead + position, keep(y, load(I32, f.mask, position)))
+        y = clamp(kind, f, y + load(kind, added_plane(f, image, n), position), 2)
+    plane, where = out_plane(f, image, n), load(mask, f.mask, position)
+    if f.out_step != 0:
+        step = splat(kind, get_f32(f.out_step, 0))
+        put_rounded(
+            kind, mask, plane, f.out_lead + position, y / step, get_f32(f.bounds, 4), get_f32(f.bounds, 5), where
+        )
+    else:
+        store(plane, f.out_lead + position, keep(y, where))
+
+
+@helper
+def put_rounded(
+    kind: Any, mask: Any, address: int, index: int, quotients: Any, least: Any, most: Any, where: Any
+) -> None:
+    """Store clip(rint(quotients), least, most) - (least + most) / 2 as int8; of 0 where the mask is 0."""
+    q = minimum(maximum(nearest(quotients), splat(kind, least)), splat(kind, most))
+    octets = to_int(keep(q, where)) - splat(mask, middle_of(least, most))
+    store_bytes(address, index, octets, splat(mask, np.int32(-1)))
+
+
+@helper
+def middle_of(least: Any, most: Any) -> Any:
+    """(least + most) / 2, as int32."""
+    return np.int32((least + most) * np.float32(0.5))
 
 
 @helper
 def out_plane(f: Any, image: int, n: int) -> int:
     """Address of the first element of the plane of channel n."""
-    return f.out + (image * f.out_image + n * f.out_plane) * 4
+    return f.out + (image * f.out_image + n * f.out_plane) * (1 if f.out_step != 0 else 4)
+
+
+@helper
+def blank(f: Any, plane: int, start: int, count: int) -> None:
+    """Write what stands for zero to `count` elements of an output plane from element `start` on."""
+    if f.out_step != 0:
+        fill_bytes(plane + start, count, np.int8(-middle_of(get_f32(f.bounds, 4), get_f32(f.bounds, 5))))
+    else:
+        clear(plane + start * 4, count)
 
 
 @helper
@@ -137,10 +194,18 @@ def added_plane(f: Any, image: int, n: int) -> int:
 
 
 @helper
-def finish_one(f: Any, total: Any, image: int, n: int, position: int, step: Any) -> Any:
-    """One output of channel n from its total, as `finish` computes it."""
+def finish_one(f: Any, total: Any, image: int, n: int, position: int, step: Any) -> None:
+    """Write one output of channel n from its total, as `finish` does."""
     y = clamp_one(f, fma(total, get_f32(f.scale, n) * step, get_f32(f.bias, n)), 0)
-    return clamp_one(f, y + get_f32(added_plane(f, image, n), position), 2) if f.added != 0 else y
+    if f.added != 0:
+        y = clamp_one(f, y + get_f32(added_plane(f, image, n), position), 2)
+    plane = out_plane(f, image, n)
+    if f.out_step != 0:
+        least, most = get_f32(f.bounds, 4), get_f32(f.bounds, 5)
+        q = to_int(clamp_one(f, nearest(y / get_f32(f.out_step, 0)), 4))
+        put_i8(plane, f.out_lead + position, np.int8(q - middle_of(least, most)))
+    else:
+        put_f32(plane, f.out_lead + position, y)
 
 
 @helper
@@ -151,12 +216,12 @@ def clamp_one(f: Any, y: Any, low: int) -> Any:
 
 @helper
 def clear_margins(f: Any, plane: int, first: bool, last: bool) -> None:
-    """Zero what stands before the first position of an output plane, and what stands after its last vector."""
+    """Blank what stands before the first position of an output plane, and what stands after its last vector."""
     if first:
-        clear(plane, f.out_lead)
+        blank(f, plane, 0, f.out_lead)
     if last:
         end = f.out_lead + (f.positions + LANES - 1) // LANES * LANES
-        clear(plane + end * 4, f.out_plane - end)
+        blank(f, plane, end, f.out_plane - end)
 
 
 @helper

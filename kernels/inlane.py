@@ -29,7 +29,7 @@ from numba import types
 from bwn.kernels.bits import WORD, words_for
 from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.cpu import features
-from bwn.kernels.finish import clear, finish_one, out_plane, product_fields, step_at
+from bwn.kernels.finish import blank, clear, finish_one, out_plane, product_fields, step_at
 from bwn.kernels.lookup import no_sums
 from bwn.kernels.memory import get_f32, get_i8, get_i32, get_i64, put_f32, put_i8
 from bwn.kernels.vectors import (
@@ -223,8 +223,7 @@ def make_tables(kind: Any, form: Any, get: Any, put: Any, x_bytes: int, f: Any, 
 def put_channels(f: Any, read: Any, totals: int, image: int, first: int, last: int, position: int, step: Any) -> None:
     """Write the outputs first..last-1 of a position; totals: address of the first one's."""
     for n in range(first, last):
-        y = finish_one(f, np.float32(read(totals, n - first)) + get_f32(f.shift, n), image, n, position, step)
-        put_f32(out_plane(f, image, n), f.out_lead + position, y)
+        finish_one(f, np.float32(read(totals, n - first)) + get_f32(f.shift, n), image, n, position, step)
 
 
 @helper
@@ -266,7 +265,7 @@ def product(
                     if there:
                         add_up(kind, form, at_once > 1, f, here, scratch, totals)
                     if position == 0:
-                        clear(out_plane(f, image, start), (until - start) * f.out_plane)
+                        blank(f, out_plane(f, image, start), 0, (until - start) * f.out_plane)
                     if there:
                         sums = totals + (start - here * form.lanes) * 4
                         put_channels(f, read, sums, image, start, until, position, step)

@@ -14,11 +14,22 @@ and the two on the right are integers within 2**24, exact in float32: their sum 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bwn.kernels.finish import LANES, clamp, clear_bytes, clear_margins, fill_bytes, scaled, steps_at
+from bwn.kernels.compiler import helper
+from bwn.kernels.finish import (
+    LANES,
+    clamp,
+    clear,
+    clear_bytes,
+    fill_bytes,
+    middle_of,
+    put_rounded,
+    scaled,
+    steps_at,
+)
 from bwn.kernels.memory import get_f32, put_f32, reader
 from bwn.kernels.vectors import (
     F32,
@@ -29,13 +40,10 @@ from bwn.kernels.vectors import (
     load_bytes,
     magnitude,
     maximum,
-    minimum,
-    nearest,
     sign_of,
     splat,
     store,
     store_bytes,
-    to_int,
     top_lane,
     total,
     zero,
@@ -75,6 +83,14 @@ class MapFields(NamedTuple):
 map_fields = reader(MapFields)
 
 
+@helper
+def clear_around(f: Any, plane: int) -> None:
+    """Zero what stands before the first position of a float32 plane, and what stands after its last vector."""
+    clear(plane, f.out_lead)
+    end = f.out_lead + (f.positions + LANES - 1) // LANES * LANES
+    clear(plane + end * 4, f.out_plane - end)
+
+
 def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(scale[c] * x + bias[c], low, high)."""
     f = map_fields(p)
@@ -86,7 +102,7 @@ def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
         for i in range(0, f.positions, LANES):
             y = scaled(f, load(F32, source, i), channel, one)
             store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
-        clear_margins(f, plane, True, True)
+        clear_around(f, plane)
 
 
 def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
@@ -100,7 +116,7 @@ def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
         for i in range(0, f.positions, LANES):
             y = clamp(F32, f, load(F32, source, i) + load(F32, second, i), 0)
             store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
-        clear_margins(f, plane, True, True)
+        clear_around(f, plane)
 
 
 def f32_s1_sign(p: int, begin: int, end: int, part: int) -> None:
@@ -148,18 +164,17 @@ def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
 def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
     """q - m, q = clip(rint(x / step), low, high), halves to even, m = (low + high) / 2; -m in the padding."""
     f = map_fields(p)
-    low, high = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
-    middle = np.int32((low + high) * np.float32(0.5))
-    everywhere = splat(I32, np.int32(-1))
+    least, most = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
+    nothing = np.int8(-middle_of(least, most))
     for unit in range(begin, end):
         image, channel = unit // f.channels, unit % f.channels
         source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
         plane = f.out + image * f.out_image + channel * f.out_plane
-        fill_bytes(plane, f.out_plane, np.int8(-middle))
+        if f.out_lead > 0 or f.out_plane > (f.positions + LANES - 1) // LANES * LANES:
+            fill_bytes(plane, f.out_plane, nothing)
         for i in range(0, f.positions, LANES):
-            q = nearest(load(F32, source, i) / steps_at(f, image, i))
-            q = keep(minimum(maximum(q, splat(F32, low)), splat(F32, high)), load(I32, f.mask, i))
-            store_bytes(plane, f.out_lead + i, to_int(q) - splat(I32, middle), everywhere)
+            quotients = load(F32, source, i) / steps_at(f, image, i)
+            put_rounded(F32, I32, plane, f.out_lead + i, quotients, least, most, load(I32, f.mask, i))
 
 
 def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:
@@ -189,4 +204,4 @@ def i8_f32_float(p: int, begin: int, end: int, part: int) -> None:
         plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
         for i in range(0, f.positions, LANES):
             store(plane, f.out_lead + i, keep(load_bytes(source, i), load(I32, f.mask, i)))
-        clear_margins(f, plane, True, True)
+        clear_around(f, plane)

@@ -4,8 +4,8 @@
 
 1. For G consecutive channels at one position, the 2**G sums +-x0 +-x1 ... make one table of 128 bytes: 32 float32
    (G = 5) or 64 int16 (G = 6). It serves all taps that fall on that position, and all outputs.
-2. The weights' bits are laid out once (`permute_layout.prepare`): a lane of an index vector holds table indices of one output, 6 of 5
-   bits (float32) or 2 of 6 bits (int16).
+2. The weights' bits are laid out once (`permute_layout.prepare`): a lane of an index vector holds table indices of one
+   output, 6 of 5 bits (float32) or 2 of 6 bits (int16).
 3. One permute looks up 16 or 32 outputs at once: 80 or 192 multiply-accumulates for a permute and an add.
 
 Positions are those of the padded plane, so a tap is a shift. Channels are taken in chunks: the tables of a chunk
@@ -23,7 +23,7 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
-from bwn.kernels.finish import added_plane, clamp, clear, out_plane
+from bwn.kernels.finish import blank, clamp, out_plane, put
 from bwn.kernels.lookup import load_as, merge, no_sums, totals_as_float
 from bwn.kernels.memory import get_f32, get_i16, get_i64
 from bwn.kernels.permute_layout import OUTPUT_BYTES, TABLE_BYTES, TILE, permute_fields
@@ -39,7 +39,6 @@ from bwn.kernels.vectors import (
     at,
     fma,
     fma_value,
-    keep,
     llvm_type,
     load,
     load_at,
@@ -311,26 +310,16 @@ def write_outputs(
             for i in range(min(16, f.outputs - n)):
                 channel = group * f.outputs + n + i
                 if count == 4:
-                    write(F32, I32, f, image, channel, start, turned + i * VECTOR_BYTES)
+                    put(F32, I32, f, load(F32, turned, i * 16), image, channel, start)
                 else:
                     for b in range(count):
-                        at_block = turned + i * VECTOR_BYTES + b * TILE * 4
-                        write(F32_4, MASK, f, image, channel, start + b * TILE, at_block)
+                        y = load(F32_4, turned, i * 16 + b * TILE)
+                        put(F32_4, MASK, f, y, image, channel, start + b * TILE)
                 plane = out_plane(f, image, channel)
-                if end > start + count * TILE:
-                    clear(plane + (f.out_lead + start + count * TILE) * 4, end - start - count * TILE)
+                blank(f, plane, f.out_lead + start + count * TILE, max(0, end - start - count * TILE))
                 if block == 0:
-                    clear(plane, f.out_lead + start)
+                    blank(f, plane, 0, f.out_lead + start)
             block += count
-
-
-@helper
-def write(kind: Any, mask: Any, f: Any, image: int, channel: int, start: int, outputs: int) -> None:
-    """Write outputs of a channel from position `start` on, as many as `kind` has lanes. outputs: their address."""
-    y = load(kind, outputs, 0)
-    if f.added != 0:
-        y = clamp(kind, f, y + load(kind, added_plane(f, image, channel), start), 2)
-    store(out_plane(f, image, channel), f.out_lead + start, keep(y, load(mask, f.mask, start)))
 
 
 @helper

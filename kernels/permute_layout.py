@@ -70,6 +70,7 @@ class PermuteFields(NamedTuple):
     added_image: int
     added_plane: int
     added_lead: int
+    out_step: int
     steps: int
     steps_per_lane: int
     room: int

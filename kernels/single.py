@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bwn.kernels.compiler import helper
-from bwn.kernels.finish import clear, finish_one, product_fields, step_at
+from bwn.kernels.finish import blank, finish_one, out_plane, product_fields, step_at
 from bwn.kernels.memory import get_f32, get_i8, get_i32, get_i64, get_u64, put_f32, put_i8
 from bwn.kernels.signs import signed
 from bwn.kernels.vectors import F32, I8, I16, I32, fma, halves, load, total, widen, zero
@@ -98,8 +98,7 @@ def product(
     inputs = f.scratch + part * f.scratch_part
     length = f.row_words if by_words else f.depth
     for image in range(f.images):
-        planes = f.out + image * f.out_image * 4
-        clear(planes + begin * f.out_plane * 4, (end - begin) * f.out_plane)
+        blank(f, out_plane(f, image, begin), 0, (end - begin) * f.out_plane)
         for group in range(begin // f.outputs, (end + f.outputs - 1) // f.outputs):
             for position in range(f.positions):
                 if get_i32(f.mask, position) == 0:
@@ -109,8 +108,7 @@ def product(
                 step = step_at(f, image, position)
                 for n in range(max(begin, group * f.outputs), min(end, (group + 1) * f.outputs)):
                     total = np.float32(dot(inputs, f.words + n * f.row_words * row_bytes, length)) + get_f32(f.shift, n)
-                    y = finish_one(f, total, image, n, position, step)
-                    put_f32(planes, n * f.out_plane + f.out_lead + position, y)
+                    finish_one(f, total, image, n, position, step)
 
 
 def f32_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:

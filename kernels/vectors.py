@@ -219,11 +219,10 @@ def keep(_: Any, value: Any, mask: Any) -> tuple[Any, Codegen]:
     return value(value, mask), gen
 
 
-def _call_unary(builder: Any, vec: Vec, name: str, value: Any) -> Any:
-    kind = llvm_type(vec)
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, (kind,)), f"llvm.{name}.v{vec.lanes}f32"
-    )
+def _call_unary(builder: Any, name: str, value: Any) -> Any:
+    kind = value.type
+    lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind,)), f"llvm.{name}.{lanes}f32")
     return builder.call(function, (value,))
 
 
@@ -232,31 +231,31 @@ def magnitude(_: Any, value: Any) -> tuple[Any, Codegen]:
     """magnitude(v): |v| of each float lane."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call_unary(builder, value, "fabs", args[0])
+        return _call_unary(builder, "fabs", args[0])
 
     return value(value), gen
 
 
 @intrinsic
 def nearest(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """nearest(v): each float lane rounded to a whole number, halves to even."""
+    """nearest(v): each float lane, or a number, rounded to a whole number, halves to even."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call_unary(builder, value, "nearbyint", args[0])
+        return _call_unary(builder, "nearbyint", args[0])
 
     return value(value), gen
 
 
 @intrinsic
 def to_int(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """to_int(v): float lanes as int32, toward zero; a NaN becomes 0."""
-    vec = Vec(types.int32, value.lanes)
+    """to_int(v): float lanes, or a number, as int32, toward zero; a NaN becomes 0."""
+    vec = Vec(types.int32, value.lanes) if isinstance(value, Vec) else types.int32
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         known = builder.fcmp_ordered("==", args[0], args[0])
         # A NaN is poison to fptosi: replace it before, not after.
         safe = builder.select(known, args[0], ir.Constant(args[0].type, None))
-        return builder.fptosi(safe, llvm_type(vec))
+        return builder.fptosi(safe, llvm_type(vec) if isinstance(vec, Vec) else ir.IntType(32))
 
     return vec(value), gen
 

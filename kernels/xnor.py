@@ -97,6 +97,7 @@ class XnorFields(NamedTuple):
     added_image: int
     added_plane: int
     added_lead: int
+    out_step: int
     scratch: int
     scratch_part: int
 

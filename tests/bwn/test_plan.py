@@ -237,6 +237,41 @@ def test_signs_pass_through_pooling_and_flattening() -> None:
         agree(graph, batch)
 
 
+@pytest.mark.parametrize("mode", ["int8", "uint8"])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("way", [None, "lookup", "single", "permute"])
+def test_products_round_for_the_next_one(mode, batch, way) -> None:
+    rng = np.random.default_rng(5)
+    tensors: dict[str, Array] = {"b": rng.normal(0, 1, 20).astype(np.float32)}
+    window = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "activations": mode, "step": 0.07}
+    nodes: list[AnyNode] = [
+        Conv(input="x", output="c", weight="first", kernel=(3, 3), low=0.0),  # float32
+        Conv(input="c", output="d", weight="second", bias="b", **window),
+        Add(input="d", output="e", other="d0"),
+        Clamp(input="e", output="f", low=0.0),
+        Conv(input="f", output="g", weight="third", **(window | {"stride": (2, 1)})),
+        Pool(input="g", output="p", kind="average", kernel=(3, 6)),
+        Flatten(input="p", output="q"),
+        Dense(input="q", output="r", weight="fourth", low=0.0, activations=mode, step=0.2),
+        Dense(input="r", output="s", weight="fifth", activations=mode, step=0.1),
+    ]
+    nodes.insert(1, Conv(input="c", output="d0", weight="zeroth", kernel=(1, 1)))
+    tensors["first"] = rng.standard_normal((18, 3, 3, 3)).astype(np.float32)
+    tensors["zeroth"] = rng.standard_normal((20, 18, 1, 1)).astype(np.float32)
+    for name, shape in {"second": (20, 162), "third": (33, 180), "fourth": (17, 33), "fifth": (5, 17)}.items():
+        tensors[name] = bits.pack(rng.standard_normal(shape))
+    graph = graph_of((3, 8, 8), *nodes, **tensors)
+    if way is None:
+        agree(graph, batch)
+        runs = [step.why for step in make_plan(graph, batch, 1).steps if "rounds to 8 bits" in step.why]
+        assert len(runs) == 2  # before g and before s; d0 and d both read c
+        return
+    if way not in {row.way for row in SUMS}:
+        pytest.skip("this CPU has no permutes of tables in registers")
+    costs = {row.name: Cost(0.0 if row.way == way else 1e9, 0, 0, 0) for row in SUMS}
+    agree(graph, batch, table=Table(costs, "measured", Path("nowhere")))
+
+
 def test_residual_of_a_padded_strided_network() -> None:
     rng = np.random.default_rng(3)
     nodes = (

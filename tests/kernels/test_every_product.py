@@ -61,7 +61,7 @@ class Given:
             "images": case.images, "groups": case.groups, "outputs": case.outputs,
             "out": self.out.ctypes.data, "out_image": self.out[0].size, "out_plane": self.out.shape[2],
             "out_lead": case.lead, "mask": self.mask.ctypes.data, "bounds": self.bounds.ctypes.data,
-            "added": self.added.ctypes.data if self.added.size else 0, "added_lead": ADDED_LEAD,
+            "added": self.added.ctypes.data if self.added.size else 0, "added_lead": ADDED_LEAD, "out_step": 0,
             "added_image": self.added[0].size if self.added.size else 0, "added_plane": self.added.shape[-1],
             "steps": self.steps.ctypes.data, "steps_per_lane": int(case.per_lane),
         }  # fmt: skip

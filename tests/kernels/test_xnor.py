@@ -102,7 +102,7 @@ class Call:
             class_x=classes_x, flips=flip, out=self.out.ctypes.data, **places, top=top, left=left, rows=grid[0],
             columns=grid[1], out_plane=5 + padded + 16, out_lead=5, plane_row=self.row, positions=height * self.row,
             outputs=case.outputs, mask=masks, scale=self.scale.ctypes.data, bias=self.bias.ctypes.data, bounds=ends,
-            added=0, added_image=0, added_plane=0, added_lead=0, scratch=scratch.ctypes.data,
+            added=0, added_image=0, added_plane=0, added_lead=0, out_step=0, scratch=scratch.ctypes.data,
             scratch_part=xnor.scratch_bytes(),
         )  # fmt: skip
 
