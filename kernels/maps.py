@@ -28,12 +28,13 @@ from bwn.kernels.finish import (
     middle_of,
     put_rounded,
     scaled,
-    steps_at,
 )
 from bwn.kernels.memory import get_f32, put_f32, reader
 from bwn.kernels.vectors import (
     F32,
+    F32_4,
     I32,
+    I32_4,
     fma,
     keep,
     load,
@@ -79,6 +80,8 @@ class MapFields(NamedTuple):
     """Address of quantization steps, to read or to write."""
     steps_per_lane: int
 
+
+NARROW = 4
 
 map_fields = reader(MapFields)
 
@@ -170,11 +173,24 @@ def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
         image, channel = unit // f.channels, unit % f.channels
         source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
         plane = f.out + image * f.out_image + channel * f.out_plane
+        if f.positions <= NARROW:  # a small batch of vectors: narrow divisions are faster
+            fill_bytes(plane, f.out_plane, nothing)
+            round_from(F32_4, I32_4, f, source, plane, image, 0, least, most)
+            continue
         if f.out_lead > 0 or f.out_plane > (f.positions + LANES - 1) // LANES * LANES:
             fill_bytes(plane, f.out_plane, nothing)
         for i in range(0, f.positions, LANES):
-            quotients = load(F32, source, i) / steps_at(f, image, i)
-            put_rounded(F32, I32, plane, f.out_lead + i, quotients, least, most, load(I32, f.mask, i))
+            round_from(F32, I32, f, source, plane, image, i, least, most)
+
+
+@helper
+def round_from(
+    kind: Any, mask: Any, f: Any, source: int, plane: int, image: int, i: int, least: Any, most: Any
+) -> None:
+    """Round the values of a plane from position i on, as many as `kind` has lanes."""
+    step = load(kind, f.steps, i) if f.steps_per_lane else splat(kind, get_f32(f.steps, image))
+    quotients = load(kind, source, i) / step
+    put_rounded(kind, mask, plane, f.out_lead + i, quotients, least, most, load(mask, f.mask, i))
 
 
 def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:

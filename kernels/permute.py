@@ -32,6 +32,7 @@ from bwn.kernels.vectors import (
     F32_4,
     I16,
     I32,
+    I32_4,
     VECTOR_BYTES,
     Codegen,
     Vec,
@@ -42,7 +43,6 @@ from bwn.kernels.vectors import (
     llvm_type,
     load,
     load_at,
-    marker,
     splat,
     splat_value,
     store,
@@ -55,7 +55,6 @@ from bwn.kernels.vectors import (
 I16_GROUPS = 255 // 6
 """Groups of 6 inputs within +-128 whose sum fits int16."""
 ANY_GROUPS = 1 << 40
-MASK = marker(types.int32, TILE)
 
 
 @intrinsic
@@ -314,7 +313,7 @@ def write_outputs(
                 else:
                     for b in range(count):
                         y = load(F32_4, turned, i * 16 + b * TILE)
-                        put(F32_4, MASK, f, y, image, channel, start + b * TILE)
+                        put(F32_4, I32_4, f, y, image, channel, start + b * TILE)
                 plane = out_plane(f, image, channel)
                 blank(f, plane, f.out_lead + start + count * TILE, max(0, end - start - count * TILE))
                 if block == 0:

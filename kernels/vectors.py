@@ -361,6 +361,7 @@ def total(_: Any, value: Any) -> tuple[Any, Codegen]:
 
 # Narrow vectors, for rows that are short.
 F32_4 = marker(types.float32, 4)
+I32_4 = marker(types.int32, 4)
 I8_16 = marker(types.int8, 16)
 I8_4 = marker(types.int8, 4)
 
