@@ -169,8 +169,11 @@ def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
     f = map_fields(p)
     least, most = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
     nothing = np.int8(-middle_of(least, most))
-    for unit in range(begin, end):
-        image, channel = unit // f.channels, unit % f.channels
+    image, channel = begin // f.channels, begin % f.channels - 1
+    for _unit in range(begin, end):
+        channel += 1  # a division a plane is a third of the time of a batch of vectors
+        if channel == f.channels:
+            image, channel = image + 1, 0
         source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
         plane = f.out + image * f.out_image + channel * f.out_plane
         if f.positions <= NARROW:  # a small batch of vectors: narrow divisions are faster
