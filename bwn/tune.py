@@ -28,6 +28,8 @@ SHAPES = (
 )  # fmt: skip
 """K, N and passes that every kernel is measured on."""
 ROUNDS, ROUND_SECONDS = 40, 0.001
+WINDOW_PASSES = 64
+"""Positions of a pass of products by permutes, so that a window's edges weigh little."""
 BAND = 384
 """Positions of a unit of work of products by permutes, as the planner makes them."""
 
@@ -53,11 +55,14 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 class Trial:
     """A product on random planes and weights; keeps everything that its parameter block points to."""
 
-    def __init__(self, row: Sums, depth: int, outputs: int, positions: int) -> None:
+    def __init__(self, row: Sums, depth: int, outputs: int, positions: int, taps: int = 1) -> None:
+        """taps: of a window in a row, for kernels that share work between them; depth counts the inputs of all."""
         rng = np.random.default_rng(0)
         plane = -(-positions // 16) * 16 + 16  # as padding does: strides of a power of two would share cache sets
+        self.taps = taps
         top = {"f32": 0, "i8": 127, "s1": 1}[row.activations]
-        x = rng.integers(-top, top + 1, (depth, plane)).astype(np.int8) if top else rng.normal(0, 1, (depth, plane))
+        size = (depth // taps, plane)
+        x = rng.integers(-top, top + 1, size).astype(np.int8) if top else rng.normal(0, 1, size)
         if row.activations == "s1":
             x = np.where(x < 0, -1, 1).astype(np.int8)
         self.x = x if top else x.astype(np.float32)
@@ -80,19 +85,15 @@ class Trial:
         if isinstance(row, Product):
             self.units, share = -(-positions // row.lanes) if row.lanes else outputs, row.scratch(outputs, depth)
             offsets = self._at(np.arange(depth, dtype=np.int64) * plane)
-            block |= {
-                "words": self._at(row.prepare(weights)),
-                "row_words": weights.shape[1],
-                "depth": depth,
-                "offsets": offsets,
-            }
-            block |= {"positions": positions}
+            block |= {"words": self._at(row.prepare(weights)), "row_words": weights.shape[1], "depth": depth}
+            block |= {"offsets": offsets, "positions": positions}
         elif isinstance(row, Permute):
             band = -(-min(positions, BAND) // permute_layout.TILE)
-            more, kept = permute_layout.one_tap(row.layout, weights, 1, depth, positions, plane, band)
+            channels, span = depth // taps, band * permute_layout.TILE + taps - 1
+            more, kept = permute_layout.in_a_row(row.layout, weights, 1, channels, taps, positions, plane, band)
             self.kept.append(kept)
             self.units = -(-more["blocks"] // band)
-            share = row.layout.scratch_bytes(outputs, depth, band * permute_layout.TILE, band)
+            share = row.layout.scratch_bytes(outputs, channels, span, band)
             block |= more | {"x_plane": plane}
         room = self._at(np.zeros(share + 128, np.uint8))
         self.block = row.block(**block, scratch=room + (-room % 64), scratch_part=share)
@@ -106,10 +107,15 @@ class Trial:
         """Run it on one thread."""
         self.entry(self.address, 0, self.units, 0)
 
+    def idle(self) -> None:
+        """Call it for no work: what Python adds, and a plan's run does not."""
+        self.entry(self.address, 0, 0, 0)
+
     def check(self) -> None:
         """The result is numpy's."""
         self()
-        expected = self.signs.astype(np.float64) @ self.x[:, : self.positions].astype(np.float64)
+        seen = [self.x[:, tap : tap + self.positions] for tap in range(self.taps)]
+        expected = self.signs.astype(np.float64) @ np.concatenate(seen).astype(np.float64)
         apart = np.abs(self.out[:, : self.positions] - expected).max()
         assert apart <= 1e-3 * max(1, np.abs(expected).max()), apart
 
@@ -133,13 +139,17 @@ def tune(progress: Callable[[str], None]) -> list[Fit]:
 
 def measure(row: Sums) -> Fit:
     """Time one kernel on all shapes, in rounds over them, and fit it; the least time of the rounds counts."""
-    shapes = [(depth, outputs, passes * max(row.lanes, 1)) for depth, outputs, passes in SHAPES if depth <= row.deepest]
-    trials = [Trial(row, *shape) for shape in shapes]
+    blocks = WINDOW_PASSES if isinstance(row, Permute) else max(row.lanes, 1)
+    shapes = [(depth, outputs, passes * blocks) for depth, outputs, passes in SHAPES if depth <= row.deepest]
+    windows = [9 if isinstance(row, Permute) and shape[0] % 9 == 0 else 1 for shape in shapes]
+    trials = [Trial(row, *shape, taps) for shape, taps in zip(shapes, windows, strict=True)]
     best = [seconds(trial, 1) for trial in trials]
     best = [seconds(trial, 1) for trial in trials]  # the first met cold code and data
     for _ in range(ROUNDS):
         best = [min(b, seconds(t, int(ROUND_SECONDS / b) + 1)) for b, t in zip(best, trials, strict=True)]
-    works = [Work(depth, outputs, positions, positions) for depth, outputs, positions in shapes]
+    idle = min(seconds(trials[0].idle, 100) for _ in range(ROUNDS))
+    best = [b - idle for b in best]
+    works = [Work(k, n, p, p, taps=taps) for (k, n, p), taps in zip(shapes, windows, strict=True)]
     cost = fit(np.array([row.terms(work) for work in works]), np.array(best) * 1e9)
     predicted = [row.microseconds(work, cost) for work in works]
     return Fit(kernel=row.name, cost=cost, shapes=shapes, measured=[b * 1e6 for b in best], predicted=predicted)

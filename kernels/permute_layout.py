@@ -139,20 +139,28 @@ def prepare(
     return np.ascontiguousarray(np.concatenate(order, axis=1))
 
 
-def one_tap(
-    layout: Layout, words: npt.NDArray[np.uint64], groups: int, depth: int, positions: int, end: int, band: int
+def in_a_row(
+    layout: Layout,
+    words: npt.NDArray[np.uint64],
+    groups: int,
+    channels: int,
+    taps: int,
+    positions: int,
+    end: int,
+    band: int,
 ) -> tuple[dict[str, int], tuple[npt.NDArray[Any], ...]]:
-    """Fields of a product with no window, and the arrays that they point to: for tests and measurements.
+    """Fields of a product whose taps are neighbours in a row, and the arrays they point to: for tests and measurements.
 
-    words: (groups * outputs, ceil(depth / 64)) uint64. end: the plane's end, from position 0. band: blocks of a unit.
+    words: (groups * outputs, ceil(taps * channels / 64)) uint64. end: the plane's end, from position 0. band: blocks of
+    a unit.
     """
-    indices = prepare(layout, words, groups, depth, [[0]])
+    indices = prepare(layout, words, groups, channels, [list(range(taps))])
     starts = np.array([*range(0, positions, TILE), end])
-    taps, shifts = np.array([0, 1]), np.zeros(1, np.int64)
+    ends, shifts = np.array([0, taps]), np.arange(taps, dtype=np.int64)
     fields = {
-        "x_segment": 0, "channels": depth, "chunk": layout.chunk(depth), "segments": 1, "taps": taps.ctypes.data,
-        "shifts": shifts.ctypes.data, "least": 0, "most": 0, "indices": indices.ctypes.data,
+        "x_segment": 0, "channels": channels, "chunk": layout.chunk(channels), "segments": 1, "taps": ends.ctypes.data,
+        "shifts": shifts.ctypes.data, "least": 0, "most": taps - 1, "indices": indices.ctypes.data,
         "index_group": indices[0].nbytes, "starts": starts.ctypes.data, "blocks": len(starts) - 1, "band": band,
-        "room": layout.room_bytes(depth, band * TILE),
+        "room": layout.room_bytes(channels, band * TILE + taps - 1),
     }  # fmt: skip
-    return fields, (indices, starts, taps, shifts)
+    return fields, (indices, starts, ends, shifts)

@@ -94,7 +94,7 @@ def permuted(row: Permute, case: Case, given: Given, parts: int) -> tuple[np.nda
     """The same of a product whose tables stand in registers: one tap, bands of three blocks."""
     layout, band = row.layout, 3
     end = given.out.shape[2] - case.lead
-    tap, kept = permute_layout.one_tap(layout, given.stored, case.groups, case.depth, case.positions, end, band)
+    tap, kept = permute_layout.in_a_row(layout, given.stored, case.groups, case.depth, 1, case.positions, end, band)
     width = layout.vectors(case.outputs) * layout.lanes
     vectors = [np.full((case.groups, width), 7, np.float32) for _ in range(3)]
     for vector, values in zip(vectors, (given.scale, given.bias, given.shift), strict=True):
