@@ -17,7 +17,7 @@ from bwn.execute import Runner
 from bwn.explain import layer_plans
 from bwn.format import read
 from bwn.graph import Packed, Shape
-from bwn.plan import make_plan
+from bwn.plan import images_a_pass, make_plan
 from bwn.predict import ImageLike, Prediction, predict
 from bwn.shapes import multiplications
 
@@ -41,6 +41,11 @@ class LayerTime(NamedTuple):
     macs: int
     microseconds: float | None
 
+    def plus(self, other: LayerTime) -> LayerTime:
+        """The same layer's next pass added."""
+        both = None if self.microseconds is None else self.microseconds + (other.microseconds or 0.0)
+        return self._replace(seconds=self.seconds + other.seconds, macs=self.macs + other.macs, microseconds=both)
+
 
 def available_threads() -> int:
     """CPUs that this process may run on."""
@@ -56,6 +61,7 @@ class Model:
         self.packed = packed
         self.threads = threads or available_threads()
         self._runners: OrderedDict[int, Runner] = OrderedDict()
+        self._sizes: dict[int, int] = {}
         self._lock = threading.Lock()
 
     @property
@@ -75,7 +81,8 @@ class Model:
         """
         batch = self._checked(x)
         with self._lock:
-            return self._runner(len(batch)).run(batch)
+            done = [self._runner(len(part)).run(part) for part in self._passes(batch)]
+        return done[0] if len(done) == 1 else np.concatenate(done)
 
     def predict(self, images: Iterable[ImageLike]) -> list[Prediction]:
         """Class and probability of each image, prepared as the file says.
@@ -94,9 +101,16 @@ class Model:
     def profile(self, x: npt.ArrayLike, repeats: int = 1) -> list[LayerTime]:
         """Kernel and median time of every layer over `repeats` runs. x: (N, *input_shape) float32."""
         batch = self._checked(x)
+        layers: dict[str, LayerTime] = {}
         with self._lock:
-            runner = self._runner(len(batch))
-            times = np.median([runner.times(batch) for _ in range(repeats)], axis=0)
+            for part in self._passes(batch):
+                for layer in self._profile_pass(part, repeats):
+                    layers[layer.name] = layers[layer.name].plus(layer) if layer.name in layers else layer
+        return list(layers.values())
+
+    def _profile_pass(self, batch: Floats, repeats: int) -> list[LayerTime]:
+        runner = self._runner(len(batch))
+        times = np.median([runner.times(batch) for _ in range(repeats)], axis=0)
         plan, nodes = runner.plan, runner.plan.graph.nodes
         macs = [multiplications(node, plan.shapes) * len(batch) for node in nodes]
         return [
@@ -110,6 +124,13 @@ class Model:
             )
             for row in layer_plans(plan)
         ]
+
+    def _passes(self, batch: Floats) -> list[Floats]:
+        """The batch in passes that stay in the caches."""
+        size = self._sizes.get(len(batch))
+        if size is None:
+            size = self._sizes[len(batch)] = images_a_pass(self.packed.graph, len(batch), self.threads)
+        return [batch[start : start + size] for start in range(0, len(batch), size)]
 
     def _checked(self, x: npt.ArrayLike) -> Floats:
         batch = np.ascontiguousarray(x, np.float32)

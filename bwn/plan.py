@@ -86,3 +86,26 @@ def make_plan(
     return Plan(
         graph, batch, threads, steps, memory, keep, lower.tensors, lower.shapes, tuple(lower.buffers), lower.table
     )
+
+
+PASS_BYTES = 5 << 19
+"""Activations of a pass, roughly: past the L2 caches they would go to memory and back between layers."""
+
+
+def images_a_pass(graph: Graph, batch: int, threads: int) -> int:
+    """How many images of a batch to take through the network at a time, at least one for each thread.
+
+    See docs/decisions/2026-11-23-passes.md.
+    """
+    if batch <= threads:
+        return batch
+    small, large = (_arena_bytes(graph, images, threads) for images in (16, 32))
+    most = PASS_BYTES * 16 // max(1, large - small)
+    most = most // 16 * 16 if most >= 16 else max(most, threads)  # vectors stand in lanes of 16
+    return min(batch, most)
+
+
+def _arena_bytes(graph: Graph, batch: int, threads: int) -> int:
+    lower = Lowering(graph, batch, threads, costs.table())
+    lower_graph(lower)
+    return place(lower.buffers, reuse=True)

@@ -61,9 +61,11 @@ def planned_facts(packed: Packed, batch: int, threads: int | None) -> dict[str, 
     """The plan for a batch on this machine, as facts."""
     from bwn.explain import explain
     from bwn.model import available_threads
-    from bwn.plan import make_plan
+    from bwn.plan import images_a_pass, make_plan
 
-    return explain(make_plan(packed.graph, batch, threads or available_threads()))
+    count = threads or available_threads()
+    size = images_a_pass(packed.graph, batch, count)
+    return explain(make_plan(packed.graph, size, count)) | {"batch": batch, "pass": size}
 
 
 def plan_text(planned: dict[str, Any]) -> str:
@@ -83,10 +85,11 @@ def plan_text(planned: dict[str, Any]) -> str:
         )
         for row in planned["layers"]
     ]
+    passes = f" in passes of {planned['pass']}" if planned["pass"] < planned["batch"] else ""
     header = ("layer", "kernel", "us", "parts/units", "K", "N", "P", "lanes", "buffers", "because")
     return "\n".join(
         [
-            f"plan     batch {planned['batch']}, {planned['threads']} threads, {planned['steps']} steps",
+            f"plan     batch {planned['batch']}{passes}, {planned['threads']} threads, {planned['steps']} steps",
             f"memory   {byte_size(planned['arena_bytes'])} of activations, shared by the layers' buffers",
             f"costs    {planned['costs']['line']}",
             "",

@@ -14,6 +14,8 @@ from bwn.execute import Runner
 from bwn.graph import Dense, Graph, Packed, Sign, Topology
 from bwn.kernels import bits
 from bwn.model import Model
+from bwn.networks import NETWORKS
+from bwn.plan import images_a_pass
 
 
 def signs_of_sums() -> Packed:
@@ -77,3 +79,17 @@ def test_a_profile_tells_the_median_and_whose_each_step_is(monkeypatch: pytest.M
         ("output", "i8_f32_float f32_f32_copy", 0),
     ]
     assert [layer.seconds for layer in layers] == [4, 2, 2, 4]
+
+
+def test_a_large_batch_goes_in_passes_that_fit_the_caches() -> None:
+    packed = NETWORKS["vgg"](0)
+    assert [images_a_pass(packed.graph, batch, 1) for batch in (1, 2, 16)] == [1, 2, 2]
+    assert images_a_pass(packed.graph, 16, 4) == 4  # at least an image a thread
+    assert images_a_pass(NETWORKS["vgg-sign"](0).graph, 16, 1) == 16  # packed signs take little
+    assert images_a_pass(NETWORKS["mlp"](0).graph, 1000, 1) % 16 == 0  # whole vectors of lanes
+    x = np.random.default_rng(0).standard_normal((5, 3, 32, 32)).astype(np.float32)
+    model = Model(packed, 1)
+    np.testing.assert_allclose(model.run(x), np.concatenate([model.run(one[None]) for one in x]), rtol=0, atol=1e-4)
+    layers = model.profile(x)
+    assert sum(layer.macs for layer in layers) == 5 * sum(layer.macs for layer in model.profile(x[:1]))
+    assert len({layer.name for layer in layers}) == len(layers)
