@@ -8,7 +8,8 @@ table lookup.
 - `registry.py`: the one list, and `select`; `costs.py`: what each product costs, by which it selects.
 - `reference.py`: the plain truth of every operation; `bits.py`: the bit rule.
 - `lookup.py`, `permute.py` and `permute_layout.py`, `multiply.py`: products of many positions; `inlane.py`,
-  `inlane_bytes.py`, `inlane_signs.py`, `single.py`: of few; `finish.py`: how each ends. `maps.py`, `pooling.py`, `layout.py`: everything else.
+  `inlane_bytes.py`, `inlane_signs.py`, `single.py`: of few; `finish.py`: how each ends. `maps.py`, `pooling.py`,
+  `layout.py`: everything else.
 - `xnor.py`, `xnor_tile.py`, `xnor_tables.py`, `multiply_signs.py`: products with packed signs; `pairs.py`: what else
   moves those.
 - `vectors.py`, `signs.py`, `memory.py`: vectors, packed signs, scalars and parameter blocks for Numba; `compiler.py`:
