@@ -81,8 +81,10 @@ class Model:
         """
         batch = self._checked(x)
         with self._lock:
-            done = [self._runner(len(part)).run(part) for part in self._passes(batch)]
-        return done[0] if len(done) == 1 else np.concatenate(done)
+            parts = self._passes(batch)
+            if len(parts) == 1:
+                return self._runner(len(batch)).run(batch)
+            return np.concatenate([self._runner(len(part)).run(part) for part in parts])
 
     def predict(self, images: Iterable[ImageLike]) -> list[Prediction]:
         """Class and probability of each image, prepared as the file says.
@@ -130,6 +132,8 @@ class Model:
         size = self._sizes.get(len(batch))
         if size is None:
             size = self._sizes[len(batch)] = images_a_pass(self.packed.graph, len(batch), self.threads)
+        if size == len(batch):
+            return [batch]
         return [batch[start : start + size] for start in range(0, len(batch), size)]
 
     def _checked(self, x: npt.ArrayLike) -> Floats:
@@ -140,10 +144,10 @@ class Model:
         return batch
 
     def _runner(self, batch: int) -> Runner:
-        runner = self._runners.pop(batch, None)
-        if runner is None:
-            runner = Runner(make_plan(self.packed.graph, batch, self.threads))
-        self._runners[batch] = runner
+        if batch in self._runners:
+            self._runners.move_to_end(batch)
+            return self._runners[batch]
+        runner = self._runners[batch] = Runner(make_plan(self.packed.graph, batch, self.threads))
         if len(self._runners) > KEPT_PLANS:
             self._runners.popitem(last=False)
         return runner
