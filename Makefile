@@ -39,7 +39,7 @@ check: lint types test ## lint, types and tests
 dist: $(READY) ## wheel and sdist in dist/, and a test of the wheel outside the checkout
 	@$(BIN)/python tests/installed/check_wheel.py --keep dist
 
-arm: $(READY) ## answers and instruction counts on emulated ARM cores (Debian; 6 to 10 minutes)
+arm: $(READY) ## answers and instruction counts on emulated ARM cores (Debian; some 20 minutes)
 	@PYTHON=$(BIN)/python tests/arm/check.sh
 
 bench: $(READY) ## the built-in networks beside ONNX Runtime, OpenVINO, ncnn, LiteRT; under 10 minutes
