@@ -30,9 +30,7 @@ class Ending(NamedTuple):
 
 def reader(lower: Lowering, name: str) -> AnyNode | None:
     """The one node that reads tensor `name`; None where there are others, or a plan keeps all tensors."""
-    readers = [node for node in lower.graph.nodes for tensor in node.inputs if tensor == name]
-    single = lower.fuse and len(readers) == 1 and name != lower.graph.topology.output
-    return readers[0] if single else None
+    return lower.graph.sole_reader(name) if lower.fuse else None
 
 
 def clamped(lower: Lowering, name: str, end: Ending | None = None) -> Ending:

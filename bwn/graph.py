@@ -182,6 +182,11 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
         """Whether `node` is a product whose weights are one bit each."""
         return isinstance(node, Product) and self.tensors[node.weight].dtype == np.uint64
 
+    def sole_reader(self, name: str) -> AnyNode | None:
+        """The one node that reads tensor `name`, once; None where there are others, or it is the output."""
+        readers = [node for node in self.nodes for tensor in node.inputs if tensor == name]
+        return readers[0] if len(readers) == 1 and name != self.topology.output else None
+
     def replace(self, *, nodes: tuple[AnyNode, ...], tensors: Mapping[str, Array] | None = None) -> Graph:
         """The same input and output with other nodes and, if given, other tensors."""
         topology = msgspec.structs.replace(self.topology, nodes=nodes)

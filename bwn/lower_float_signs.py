@@ -25,9 +25,8 @@ def becomes_signs(lower: Lowering, node: Conv) -> bool:
     shape = lower.shapes[node.output]
     if lower.graph.packed(node) or node.groups > 1 or shape[1] * shape[2] < LEAST:
         return False
-    readers = [reader for reader in lower.graph.nodes if node.output in reader.inputs]
-    alone = len(readers) == 1 and node.output != lower.graph.topology.output
-    return alone and isinstance(readers[0], Sign) and readers[0].output in lower.wanted
+    reader = lower.graph.sole_reader(node.output)
+    return isinstance(reader, Sign) and reader.output in lower.wanted
 
 
 def product(
@@ -51,9 +50,8 @@ def product(
             bounds=lower.bounds(node.low, node.high), **lower_signs.written(lower, out),
             scratch=lower.scratch_address, scratch_part=lower.scratch,
         )  # fmt: skip
-        macs = out.images * out.height * out.width * out.channels * job.depth
-        parts = lower.threads if lower.worth_splitting(macs / SPEED) else 1
+        parts = lower.shares(units, job.macs / SPEED)
         why = "float sums, written as signs"
-        return Step(kernel, block, units, max(1, min(parts, units)), job.index, why, work=job.work)
+        return Step(kernel, block, units, parts, job.index, why, work=job.work)
 
     lower.task((source, out), make)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+import numpy.typing as npt
 
 from bwn.ending import Ending, ending
 from bwn.graph import ROUNDED, Array, Conv, Dense
@@ -66,6 +67,11 @@ class Job:
         return depth(self.node, self.lower.shapes[self.node.input])
 
     @property
+    def macs(self) -> int:
+        """Multiply-accumulates of a run."""
+        return self.out.images * self.out.height * self.out.width * self.out.channels * self.depth
+
+    @property
     def reads(self) -> tuple[Element, Weights]:
         """Types of activations and weights."""
         return ELEMENTS[self.node.activations], "b1" if self.lower.graph.packed(self.node) else "f32"
@@ -114,6 +120,19 @@ class Job:
             "steps_per_lane": int(out.vectors) if self.steps else 0,
             "scratch": lower.scratch_address, "scratch_part": lower.scratch,
         }  # fmt: skip
+
+
+def taps(node: Conv | Dense, source: Buffer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Of each tap, the number of its phase of the stride, and the shift from an output's position: (taps,) int64."""
+    if isinstance(node, Dense):
+        return np.zeros(1, np.int64), np.zeros(1, np.int64)
+    (kh, kw), (dy, dx), (sy, sx) = node.kernel, node.dilation, node.stride
+    y, x = np.arange(kh)[:, None] * dy, np.arange(kw)[None, :] * dx
+    if node.stride == (1, 1):
+        shifts = (y - node.pads[0]) * source.row + (x - node.pads[1])
+        return np.zeros(kh * kw, np.int64), shifts.ravel().astype(np.int64)
+    _, phase = np.unique(((y % sy) * sx + x % sx).ravel(), return_inverse=True)
+    return phase.astype(np.int64), ((y // sy) * source.row + x // sx).ravel().astype(np.int64)
 
 
 def steps_of(lower: Lowering, node: Conv | Dense) -> int:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bwn.graph import Array, Dense
+from bwn.graph import Array
 from bwn.kernels.permute_layout import TILE, prepare
 from bwn.kernels.registry import Permute
-from bwn.lower_job import Job
+from bwn.lower_job import Job, taps
 from bwn.memory import Buffer, round_up
 
 BAND = 384
@@ -30,21 +30,6 @@ class Geometry(NamedTuple):
     span: int
 
 
-def taps(job: Job) -> tuple[list[list[int]], Array]:
-    """The taps of each segment, a phase of the stride, and the shift of every tap."""
-    node = job.node
-    if isinstance(node, Dense):
-        return [[0]], np.zeros(1, np.int64)
-    (kh, kw), (dy, dx), (sy, sx) = node.kernel, node.dilation, node.stride
-    y, x = np.arange(kh)[:, None] * dy, np.arange(kw)[None, :] * dx
-    if node.stride == (1, 1):
-        shifts = (y - node.pads[0]) * job.source.row + (x - node.pads[1])
-        return [list(range(kh * kw))], shifts.ravel()
-    shifts = (y // sy) * job.source.row + x // sx
-    phase = ((y % sy) * sx + x % sx).ravel()
-    return [np.flatnonzero(phase == one).tolist() for one in np.unique(phase)], shifts.ravel()
-
-
 def starts(out: Buffer) -> list[int]:
     """First positions of the blocks of a plane: row by row where rows are whole blocks, so that no slack is summed."""
     if out.width % TILE == 0:
@@ -54,7 +39,8 @@ def starts(out: Buffer) -> list[int]:
 
 def geometry(job: Job, threads: int) -> Geometry:
     """Blocks and bands, at least one band for each of `threads` where there are blocks enough."""
-    (segments, shifts), first = taps(job), starts(job.out)
+    (phases, shifts), first = taps(job.node, job.source), starts(job.out)
+    segments = [np.flatnonzero(phases == phase).tolist() for phase in range(int(phases.max()) + 1)]
     reach = int(shifts.max() - shifts.min())
     fewest = min(len(first), -(-threads // (job.groups * job.out.images)))
     band = -(-len(first) // max(1, round(job.out.positions / max(BAND, reach)), fewest))
@@ -80,7 +66,7 @@ def permute_block(job: Job, kernel: Permute, threads: int) -> tuple[Array, int]:
         x_group=job.channels * source.plane, x_plane=source.plane, x_segment=job.groups * job.channels * source.plane,
         channels=job.channels, chunk=layout.chunk(job.channels), segments=len(at.segments),
         taps=lower.constant(("taps", job.index), lambda: np.cumsum([0, *map(len, at.segments)])),
-        shifts=lower.constant(("shifts", job.index), lambda: at.shifts[order].astype(np.int64)),
+        shifts=lower.constant(("shifts", job.index), lambda: at.shifts[order]),
         least=int(at.shifts.min()), most=int(at.shifts.max()),
         indices=indices, index_group=lower.constants[key].nbytes // job.groups,
         groups=job.groups, outputs=job.outputs,

@@ -17,7 +17,7 @@ from bwn.errors import GraphError
 from bwn.graph import ROUNDED, Array, Conv, Dense
 from bwn.kernels import registry
 from bwn.kernels.registry import Permute, Product, Sums
-from bwn.lower_job import Job, eight_bits, ended, steps_of
+from bwn.lower_job import Job, eight_bits, ended, steps_of, taps
 from bwn.lower_permute import permute_block, permute_scratch
 from bwn.lowering import Ends, Lowering, Step, strides_of
 from bwn.memory import Buffer
@@ -114,20 +114,11 @@ def offsets(node: Conv | Dense, source: Buffer, channels: int, packed: bool) -> 
 
     Packed rows go tap by tap, channels innermost; float32 rows as stored, channel by channel.
     """
-    if isinstance(node, Dense):
-        return np.arange(channels, dtype=np.int64) * source.plane
-    (kh, kw), (dy, dx), (sy, sx) = node.kernel, node.dilation, node.stride
-    y, x = np.arange(kh)[:, None] * dy, np.arange(kw)[None, :] * dx  # (KH, 1), (1, KW)
-    if node.stride == (1, 1):
-        taps = (y - node.pads[0]) * source.row + (x - node.pads[1])
-    else:
-        rows, columns = phases_read(node)
-        number = np.searchsorted(rows, y % sy) * len(columns) + np.searchsorted(columns, x % sx)
-        block = source.image // (len(rows) * len(columns))  # the planes of one phase
-        taps = number * block + (y // sy) * source.row + x // sx
-    planes = np.arange(channels) * source.plane
-    both = taps[:, :, None] + planes if packed else planes[:, None, None] + taps
-    return both.astype(np.int64).ravel()
+    phase, shift = taps(node, source)
+    block = source.image // (int(phase.max()) + 1)  # the planes of one phase
+    at = phase * block + shift
+    planes = np.arange(channels, dtype=np.int64) * source.plane
+    return (at[:, None] + planes if packed else planes[:, None] + at).ravel()
 
 
 def splits(kernel: Product, units: int, outputs: int, threads: int) -> int:

@@ -53,15 +53,10 @@ def reads_bits(graph: Graph, node: Conv | Dense, known: dict[str, Shape]) -> boo
 
 def end_of_chain(graph: Graph, node: AnyNode) -> str | None:
     """The Sign that alone reads what `node` makes, maxima between them allowed; None where there is none."""
-    while True:
-        readers = [reader for reader in graph.nodes if node.output in reader.inputs]
-        if len(readers) != 1 or node.output == graph.topology.output:
-            return None
-        node = readers[0]
-        if isinstance(node, Sign):
-            return node.output
-        if not (isinstance(node, Pool) and node.kind == "max"):
-            return None
+    reader = graph.sole_reader(node.output)
+    while isinstance(reader, Pool) and reader.kind == "max":
+        reader = graph.sole_reader(reader.output)
+    return reader.output if isinstance(reader, Sign) else None
 
 
 def bits_buffer(lower: Lowering, name: str) -> Bits:

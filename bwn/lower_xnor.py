@@ -21,7 +21,6 @@ from bwn.lower_job import Job, ended
 from bwn.lower_signs import bits_buffer, end_of_chain, written
 from bwn.lowering import Lowering, Step
 from bwn.memory import LANES, Buffer
-from bwn.shapes import depth
 
 SPEED = 2_000_000
 """Multiply-accumulates a microsecond on one thread, roughly."""
@@ -77,17 +76,16 @@ def product(lower: Lowering, node: Conv | Dense, source: Bits) -> None:
         job = Job(lower, node, source, planes, 0, index, ends, added)
     out = job.out
     kernel = registry.XNOR_SIGNS if compares else registry.XNOR_PLANES
-    macs = out.images * out.height * out.width * out.channels * depth(node, lower.shapes[node.input])
     lower.scratch = max(lower.scratch, xnor.scratch_bytes())
     what = "packed signs, compared with thresholds" if compares else "packed signs, summed"
 
     def make() -> Step:
         chunks = out.height if compares else -(-out.positions // LANES)
         units = chunks * window.images * -(-out.channels // BLOCK)
-        parts = lower.threads if lower.worth_splitting(macs / SPEED) else 1
+        parts = lower.shares(units, job.macs / SPEED)
         block = kernel.block(**inputs(lower, node, source, window), **tables(lower, node, source, out, window),
                              **outputs(job))  # fmt: skip
-        return Step(kernel, block, units, max(1, min(parts, units)), index, job.end.reason(what), work=job.work)
+        return Step(kernel, block, units, parts, index, job.end.reason(what), work=job.work)
 
     lower.task(job.buffers, make)
 
@@ -155,16 +153,9 @@ def outputs(job: Job) -> dict[str, int]:
             "out_plane": out.plane, "out_lead": out.lead, "plane_row": out.row, "positions": out.positions,
             "mask": lower.mask(out),
         }  # fmt: skip
-    ends = {
+    ends = job.ends() | {
         "scale": lower.vector(node.scale, out.channels, 1.0), "bias": lower.vector(node.bias, out.channels, 0.0),
+        "height": out.height, "width": out.width, "outputs": out.channels,
+        "scratch": lower.scratch_address, "scratch_part": lower.scratch,
     }  # fmt: skip
-    sizes = {"height": out.height, "width": out.width, "outputs": out.channels}
-    return {
-        **fields,
-        **planes,
-        **ends,
-        **job.ends(),
-        **sizes,
-        "scratch": lower.scratch_address,
-        "scratch_part": lower.scratch,
-    }
+    return fields | planes | ends

@@ -162,7 +162,11 @@ class Lowering:
 
     def parts(self, units: int, work: int) -> int:
         """Among how many threads to split an elementwise step or a copy of `work` elements."""
-        return max(1, min(self.threads, units)) if self.worth_splitting(work / SPEED) else 1
+        return self.shares(units, work / SPEED)
+
+    def shares(self, units: int, microseconds: float) -> int:
+        """Among how many threads to split a step that takes so long on one."""
+        return max(1, min(self.threads, units)) if self.worth_splitting(microseconds) else 1
 
     def float_tensor(self, name: str) -> Buffer:
         """The buffer of a tensor as float32; signs are widened once."""

@@ -12,8 +12,8 @@ table lookup.
   `layout.py`: everything else.
 - `xnor.py`, `xnor_tile.py`, `xnor_tables.py`, `multiply_signs.py`: products with packed signs; `pairs.py`: what else
   moves those.
-- `vectors.py`, `signs.py`, `memory.py`: vectors, packed signs, scalars and parameter blocks for Numba; `compiler.py`:
-  compiling and its cache; `cpu.py`: what this CPU offers.
+- `vectors.py`, `shuffles.py`, `signs.py`, `memory.py`: vectors, moving their lanes, packed signs, scalars and parameter
+  blocks for Numba; `compiler.py`: compiling and its cache; `cpu.py`: what this CPU offers.
 - `team.py`: a plan's steps, run by several threads; `atomics.py`: the words that those share.
 """
 

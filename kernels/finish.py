@@ -231,8 +231,8 @@ def step_at(f: Any, image: int, position: int) -> Any:
 
 
 @helper
-def steps_at(f: Any, image: int, position: int) -> Any:
-    """The quantization steps of 16 positions."""
+def steps_at(kind: Any, f: Any, image: int, position: int) -> Any:
+    """The quantization steps of as many positions as `kind` has lanes."""
     if f.steps_per_lane:
-        return load(F32, f.steps, position)
-    return splat(F32, get_f32(f.steps, image))
+        return load(kind, f.steps, position)
+    return splat(kind, get_f32(f.steps, image))

@@ -32,20 +32,8 @@ from bwn.kernels.cpu import features
 from bwn.kernels.finish import blank, clear, finish_one, out_plane, product_fields, step_at
 from bwn.kernels.lookup import no_sums
 from bwn.kernels.memory import get_f32, get_i8, get_i32, get_i64, put_f32, put_i8
-from bwn.kernels.vectors import (
-    F32,
-    F32_HALF,
-    I16,
-    Codegen,
-    Vec,
-    add,
-    at,
-    fma_value,
-    llvm_type,
-    load_at,
-    splat_value,
-    take_value,
-)
+from bwn.kernels.shuffles import take_value
+from bwn.kernels.vectors import F32, F32_HALF, I16, Codegen, Vec, add, at, fma_value, llvm_type, load_at, splat_value
 
 TOTALS_BYTES = 8 * 128
 """Totals of the blocks of channels that are summed at once, in int32 or float32."""

@@ -252,7 +252,7 @@ def product(
         for n in range(f.outputs):
             for lane in range(0, min(lanes, f.positions - first), LANES):
                 sums = totals_as_float(kind, totals + n * total_bytes, lane) + splat(F32, get_f32(f.shift, channel + n))
-                finish(f, sums, image, channel + n, first + lane, steps_at(f, image, first + lane))
+                finish(f, sums, image, channel + n, first + lane, steps_at(F32, f, image, first + lane))
             clear_margins(f, out_plane(f, image, channel + n), block == 0, block == blocks - 1)
 
 

@@ -28,6 +28,7 @@ from bwn.kernels.finish import (
     middle_of,
     put_rounded,
     scaled,
+    steps_at,
 )
 from bwn.kernels.memory import get_f32, put_f32, reader
 from bwn.kernels.vectors import (
@@ -191,8 +192,7 @@ def round_from(
     kind: Any, mask: Any, f: Any, source: int, plane: int, image: int, i: int, least: Any, most: Any
 ) -> None:
     """Round the values of a plane from position i on, as many as `kind` has lanes."""
-    step = load(kind, f.steps, i) if f.steps_per_lane else splat(kind, get_f32(f.steps, image))
-    quotients = load(kind, source, i) / step
+    quotients = load(kind, source, i) / steps_at(kind, f, image, i)
     put_rounded(kind, mask, plane, f.out_lead + i, quotients, least, most, load(mask, f.mask, i))
 
 

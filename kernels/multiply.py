@@ -113,7 +113,7 @@ def block(f: Any, most: Any, one: Any, xs: Any, image: int, group: int, first: i
         for v in range(len(xs)):
             position = first + v * LANES
             sums = load(F32, totals + n * total_bytes, v * LANES)
-            finish(f, sums, image, channel + n, position, steps_at(f, image, position))
+            finish(f, sums, image, channel + n, position, steps_at(F32, f, image, position))
         clear_margins(f, out_plane(f, image, channel + n), first == 0, first + len(xs) * LANES >= f.positions)
 
 

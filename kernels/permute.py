@@ -23,10 +23,11 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
-from bwn.kernels.finish import blank, clamp, out_plane, put
+from bwn.kernels.finish import blank, clamp, out_plane, put, step_at
 from bwn.kernels.lookup import load_as, merge, no_sums, totals_as_float
 from bwn.kernels.memory import get_f32, get_i16, get_i64
 from bwn.kernels.permute_layout import OUTPUT_BYTES, TABLE_BYTES, TILE, permute_fields
+from bwn.kernels.shuffles import take_value, transpose
 from bwn.kernels.vectors import (
     F32,
     F32_4,
@@ -47,8 +48,6 @@ from bwn.kernels.vectors import (
     splat_value,
     store,
     sub,
-    take_value,
-    transpose,
     zero,
 )
 
@@ -263,24 +262,29 @@ def chunk_totals(
         table = tables + get_i64(f.starts, block) * stride
         total = totals + (block - first) * vectors * total_bytes
         v = 0
-        while v + 4 <= vectors:
-            here = indices + v * vector_step
-            tile(no_sums(kind, 16), held, most, f, table, count, begin, end, here, step, total + v * total_bytes)
-            v += 4
-        while v + 2 <= vectors:
-            here = indices + v * vector_step
-            tile(no_sums(kind, 8), held, most, f, table, count, begin, end, here, step, total + v * total_bytes)
-            v += 2
-        while v < vectors:
-            here = indices + v * vector_step
-            tile(no_sums(kind, 4), held, most, f, table, count, begin, end, here, step, total + v * total_bytes)
-            v += 1
+        v = tiles(no_sums(kind, 16), v, vectors, lanes, held, most, f, table, count, begin, end, indices, step, total)
+        v = tiles(no_sums(kind, 8), v, vectors, lanes, held, most, f, table, count, begin, end, indices, step, total)
+        v = tiles(no_sums(kind, 4), v, vectors, lanes, held, most, f, table, count, begin, end, indices, step, total)
+
+
+@helper
+def tiles(
+    none: Any, v: int, vectors: int, lanes: int, held: int, most: int, f: Any, table: int, count: int, begin: int,
+    end: int, indices: int, step: int, total: int,
+) -> int:  # fmt: skip
+    """Tiles as wide as there are no sums, from vector v of outputs on; the first vector that they leave."""
+    wide, vector_step = len(none) // TILE, (f.chunk + held - 1) // held * VECTOR_BYTES
+    while v + wide <= vectors:
+        at_vector = total + v * TILE * lanes * 4
+        tile(none, held, most, f, table, count, begin, end, indices + v * vector_step, step, at_vector)
+        v += wide
+    return v
 
 
 @helper
 def outputs_at(kind: Any, f: Any, total: int, n: int, image: int, position: int) -> Any:
     """16 outputs at one position. total: address of their totals. n: the first of them among the padded outputs."""
-    step = get_f32(f.steps, position if f.steps_per_lane else image)
+    step = step_at(f, image, position)
     sums = totals_as_float(kind, total, 0) + load(F32, f.shift, n)
     y = fma(sums, load(F32, f.scale, n) * splat(F32, step), load(F32, f.bias, n))
     return clamp(F32, f, y, 0)

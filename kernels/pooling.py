@@ -14,7 +14,8 @@ import numpy as np
 from bwn.kernels.compiler import helper
 from bwn.kernels.finish import clear_bytes
 from bwn.kernels.memory import get_f32, get_i8, put_f32, put_i8, reader
-from bwn.kernels.vectors import F32, F32_4, I8_4, I8_16, greatest, load, load_second, share, store
+from bwn.kernels.shuffles import load_second
+from bwn.kernels.vectors import F32, F32_4, I8_4, I8_16, greatest, load, share, store
 
 WIDE, NARROW = 16, 4
 """Lanes of the two vectors that a row is made of."""

@@ -5,6 +5,7 @@ A faster product joins as a row of PRODUCTS; `select` then has one more to choos
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import mul
@@ -66,7 +67,7 @@ def as_stored(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sums(Kernel):
+class Sums(Kernel, ABC):
     """A kernel of sums of products.
 
     activations, weights: what it reads (`b1`: one bit each). deepest: largest K whose sums cannot overflow. lanes:
@@ -88,9 +89,9 @@ class Sums(Kernel):
         """The last part of its name: what tells it from the others of its types."""
         return self.name.rpartition("_")[2]
 
+    @abstractmethod
     def terms(self, work: Work) -> tuple[float, float, float, float]:
         """How often each coefficient of its `Cost` counts on one thread."""
-        raise NotImplementedError
 
     def microseconds(self, work: Work, cost: Cost) -> float:
         """Predicted time on one thread."""

@@ -26,7 +26,8 @@ from bwn.kernels.compiler import helper
 from bwn.kernels.finish import LANES, clear_margins, finish, out_plane
 from bwn.kernels.lookup import totals_as_float
 from bwn.kernels.memory import get_i64, get_u64, put_u64, reader
-from bwn.kernels.vectors import F32, I16, VECTOR_BYTES, splat, transpose
+from bwn.kernels.shuffles import transpose
+from bwn.kernels.vectors import F32, I16, VECTOR_BYTES, splat
 from bwn.kernels.xnor_tile import (
     BLOCK,
     BLOCK_VECTORS,

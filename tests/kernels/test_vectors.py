@@ -10,6 +10,7 @@ import pytest
 
 from bwn.kernels.cpu import features
 from bwn.kernels.memory import get_f32, get_u64, popcount, put_f32
+from bwn.kernels.shuffles import halves, load_second, take, transpose
 from bwn.kernels.signs import signed
 from bwn.kernels.vectors import (
     F32,
@@ -23,11 +24,9 @@ from bwn.kernels.vectors import (
     I32_HALF,
     fma,
     greatest,
-    halves,
     keep,
     load,
     load_bytes,
-    load_second,
     magnitude,
     maximum,
     minimum,
@@ -37,11 +36,9 @@ from bwn.kernels.vectors import (
     splat,
     store,
     store_bytes,
-    take,
     to_int,
     top_lane,
     total,
-    transpose,
     widen,
     zero,
 )
