@@ -88,4 +88,5 @@ def _answers(model: Model, x: np.ndarray[tuple[int, ...], np.dtype[np.float32]])
     scores = model.run(x)
     if not np.isfinite(scores).all():
         raise BwnError("the network's scores are not finite numbers: its activations overflow on these inputs")
-    return np.argmax(scores.reshape(len(scores), -1), axis=1).astype(np.int64)
+    best: Labels = np.argmax(scores.reshape(len(scores), -1), axis=1)
+    return best

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -72,8 +72,13 @@ class Trainer:
         self.steps = self.steps_per_epoch * settings.epochs
         self._groups = parameter_groups(module)
         self._parameters = [parameter for group in self._groups.values() for parameter in group]
-        self.optimizer = torch.optim.Adam(
-            [{"params": group} for group in self._groups.values()], lr=settings.learning_rate, fused=True
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": group, "weight_decay": settings.weight_decay if kind.decays else 0.0}
+                for kind, group in self._groups.items()
+            ],
+            lr=settings.learning_rate,
+            fused=True,
         )
         self._penalty = find_penalty(settings.penalty) if settings.penalty else None
         self._binary = list(binary_layers(module).values())
@@ -132,11 +137,12 @@ class Trainer:
 
     def _train_on(self, index: Tensor) -> None:
         part = self.step / self.steps
-        for group, scale in zip(self.optimizer.param_groups, self._groups, strict=True):
-            group["lr"] = self.settings.learning_rate_at(part) * scale
+        for group, kind in zip(self.optimizer.param_groups, self._groups, strict=True):
+            group["lr"] = self.settings.learning_rate_at(part) * kind.scale
         images, labels = augmented(self._images[index], self.settings.augment), self._labels[index]
-        scores = self.module(as_input(images, self.preprocess))
-        loss = LOSSES[self.settings.loss](scores, labels, self._class_weights)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            scores = self.module(as_input(images, self.preprocess))
+        loss = LOSSES[self.settings.loss](scores.float(), labels, self._class_weights)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         self._pull(self.settings.strength_at(part))
@@ -263,15 +269,23 @@ def fit(
     return preprocess
 
 
-def parameter_groups(module: nn.Module) -> dict[float, list[nn.Parameter]]:
-    """Trainable parameters by the factor on their learning rate."""
+class Kind(NamedTuple):
+    """What the optimizer treats alike. scale: factor on the learning rate. decays: whether weight decay applies."""
+
+    scale: float
+    decays: bool
+
+
+def parameter_groups(module: nn.Module) -> dict[Kind, list[nn.Parameter]]:
+    """Trainable parameters by how they are updated; weight decay leaves biases and batch norm alone."""
     scales = {
         id(layer.weight): layer.learning_rate_scale
         for layer in module.modules()
         if isinstance(layer, (BinaryConv2d, BinaryLinear))
     }
-    groups: dict[float, list[nn.Parameter]] = {}
+    groups: dict[Kind, list[nn.Parameter]] = {}
     for parameter in module.parameters():
         if parameter.requires_grad:
-            groups.setdefault(scales.get(id(parameter), 1.0), []).append(parameter)
+            kind = Kind(scales.get(id(parameter), 1.0), parameter.ndim > 1)
+            groups.setdefault(kind, []).append(parameter)
     return groups
