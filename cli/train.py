@@ -138,8 +138,9 @@ class ClassWeights(click.ParamType):  # type: ignore[type-arg]  # generic in the
     "--patience",
     type=click.IntRange(1, 1_000_000),
     metavar="EPOCHS",
-    help="End when held-out accuracy has not risen for so many epochs. Learning rate and lambda are set for the whole "
-    "run: ending early leaves weights far from +-1, and a shorter run (--epochs) often does better.  [default: never]",
+    help="End when held-out accuracy has not risen for so many epochs. Learning rate and lambda follow schedules "
+    "over all --epochs, and the margin closes at their end: a run that ends before leaves weights far from +-1.  "
+    "[default: never]",
 )
 @click.option(
     "--class-weights",

@@ -18,6 +18,7 @@ from PIL import Image
 
 from bwn.cli.main import bwn
 from bwn.train import Settings, read_checkpoint
+from bwn.train.losses import LOSSES, squared_hinge
 
 
 def run(*args):
@@ -256,6 +257,24 @@ def test_the_best_epoch_is_packed_and_exported_but_not_resumed(photos, tmp_path)
     result = run("train", "--resume", best)
     assert result.exit_code == 3
     assert "holds the weights of the best epoch, not the state of the training" in result.stderr
+
+
+def test_a_loss_that_is_no_number_ends_in_one_line(photos, tmp_path, monkeypatch):
+    model = tmp_path / "m.pt"
+    monkeypatch.setattr("bwn.train.keep.SAVE_SECONDS", 0)
+    steps = []
+
+    def poisoned(scores, labels, weights):
+        steps.append(len(labels))
+        return squared_hinge(scores, labels, weights) * (float("nan") if len(steps) > 2 * 7 else 1)
+
+    monkeypatch.setitem(LOSSES, "hinge", poisoned)
+    result = run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 4)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: the loss is no longer finite in epoch 3: begin anew with a lower learning ")
+    assert f"; {model} holds the state of step " in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert read_checkpoint(model).training["step"] in (7, 14)
 
 
 def test_patience_ends_the_run_and_says_so(photos, tmp_path):
