@@ -44,10 +44,10 @@ SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
 )
 @click.option(
     "--activations",
-    type=click.Choice(["relu", "sign"]),
+    type=click.Choice(["relu", "int8", "sign"]),
     default="relu",
     show_default=True,
-    help="Between layers: real values, or one bit each.",
+    help="What layers read: real values; rounded to 8 bits, in training as packed; or one bit each.",
 )
 @click.option(
     "--float-ends/--binary-ends",
