@@ -60,8 +60,8 @@ class LayerCheck(msgspec.Struct, frozen=True, kw_only=True):
 class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `verify` found.
 
-    first_departure: the first layer that departs. loss, max_loss: points of accuracy lost, and how many may be; None
-    where labels are unknown. verdict: one line.
+    first_departure: the first layer that departs. loss: points of accuracy lost, None where labels are unknown.
+    max_loss: how many may be, None where that is not judged. verdict: one line.
     """
 
     model: str
@@ -95,7 +95,7 @@ def verify(
 
     reference: a checkpoint (.pt) or an ONNX file. images, samples, seed: see `bwn.samples.choose`.
     min_agreement: share of equal top-1 answers that is asked for; None: 1, or 0.99 with 8-bit activations.
-    max_loss: points of accuracy that may be lost on labelled images; None: 0.3.
+    max_loss: points of accuracy that may be lost on labelled images; None: 0.3 with 8-bit activations.
     Raises FileError where a file is refused, or the two networks take or give arrays of different shapes; DataError
     where `max_loss` is given and labels are unknown.
     """
@@ -112,7 +112,7 @@ def verify(
     wanted = min_agreement
     if wanted is None:
         wanted = ROUNDED_AGREEMENT if scores.rounded else FLOAT_AGREEMENT
-    limit = None if inputs.labels is None else MAX_LOSS if max_loss is None else max_loss
+    limit = MAX_LOSS if max_loss is None and scores.rounded and inputs.labels is not None else max_loss
     fault = find_fault(layers, scores, wanted, limit)
     return VerifyReport(
         model="model" if isinstance(model, Model) else os.fspath(model),

@@ -46,7 +46,7 @@ LISTED = 10
     "--max-loss",
     type=Number(0, 100),
     metavar="POINTS",
-    help="With a data set in --images: points of accuracy that may be lost.  [default: 0.3]",
+    help="With a data set in --images: points of accuracy that may be lost.  [default: 0.3 with 8-bit activations]",
 )
 @threads_option
 @json_option
@@ -144,7 +144,8 @@ def score_lines(report: VerifyReport) -> list[str]:
             more = ", ..." if len(numbers) > LISTED else ""
             lines.append(f"{name:<13}  {len(numbers)}: inputs {', '.join(map(str, numbers[:LISTED]))}{more}")
     if scores.accuracy is not None and scores.reference_accuracy is not None:
-        lost = f"lost {report.loss:.2f} points, at most {report.max_loss:g} allowed"
+        limit = "" if report.max_loss is None else f", at most {report.max_loss:g} allowed"
+        lost = f"lost {report.loss:.2f} points{limit}"
         lines.append(f"accuracy       {scores.accuracy:.2%}; reference {scores.reference_accuracy:.2%}; {lost}")
     return lines
 

@@ -138,8 +138,9 @@ def dequantized(inputs: list[Any], axis: int) -> Array:
     """scale * (q - zero point), each one number or one for every position on `axis`."""
     q, *others = inputs
     ones = [1] * (q.ndim - 1 - axis % q.ndim) if q.ndim else []
-    scale, *zero = (array.reshape(-1, *ones) if array.size > 1 else array.reshape(()) for array in others)
-    whole = q.astype(np.int64) - (zero[0].astype(np.int64) if zero else 0)
+    spread = (array.reshape(-1, *ones) if array.size > 1 else array.reshape(()) for array in others)
+    scale, *zero = (np.broadcast_to(array, q.shape) for array in spread)  # refuses what would make q larger
+    whole = q.astype(np.int32) - (zero[0].astype(np.int32) if zero else 0)
     return np.asarray(whole.astype(scale.dtype) * scale)
 
 

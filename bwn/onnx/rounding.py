@@ -32,14 +32,22 @@ def narrow(state: Importer, node: onnx.NodeProto, half: Pending) -> None:
     """Clip of quantized integers, to bwn's 255 values or to all."""
     assert half.rounding is not None
     limits = np.iinfo(half.rounding.activations)
-    given = [len(node.input) > index and bool(node.input[index]) for index in (1, 2)]
-    low = int(state.constant(node, 1).max()) if given[0] else limits.min
-    high = int(state.constant(node, 2).min()) if given[1] else limits.max
+    low, high = bound_of(state, node, 1, limits.min), bound_of(state, node, 2, limits.max)
     ours = ROUNDED[half.rounding.activations]
     if (low, high) not in (ours, (limits.min, limits.max)):
         raise refuse(node, f"leaves {low} to {high} of 8 bits; only {ours[0]} to {ours[1]} are supported")
     whole = (low, high) != ours
     state.pending[node.output[0]] = half._replace(rounding=half.rounding._replace(whole=whole))
+
+
+def bound_of(state: Importer, node: onnx.NodeProto, index: int, missing: int) -> int:
+    """One bound of a Clip of integers."""
+    if index >= len(node.input) or not node.input[index]:
+        return missing
+    bound = state.constant(node, index)
+    if bound.size != 1 or bound.dtype.kind not in "iu":
+        raise refuse(node, f"a bound is {bound.dtype} {bound.shape}, expected one integer")
+    return int(bound.reshape(-1)[0])
 
 
 def dequantize(state: Importer, node: onnx.NodeProto, attrs: dict[str, Any]) -> None:

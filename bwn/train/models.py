@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from math import prod
 from typing import Annotated, Literal
@@ -100,18 +101,27 @@ class _Parts:
         return [*before, layer, nn.BatchNorm1d(self.classes, eps=_EPSILON)]
 
 
+def _in_turn(*layers: nn.Module) -> nn.Sequential:
+    """Layers one after the other, numbered as without rounding, so that weights keep their names where it is added."""
+    named: dict[str, nn.Module] = {}
+    for layer in layers:
+        number = sum(name.isdigit() for name in named)
+        named[f"rounding{number}" if isinstance(layer, RoundActivation) else str(number)] = layer
+    return nn.Sequential(OrderedDict(named))
+
+
 def _mlp(parts: _Parts) -> nn.Sequential:
     """Three hidden layers: BinaryConnect's MNIST network (there with 1024 units each)."""
     inputs, width = prod(parts.shape), parts.width
     hidden = parts.dense(inputs, width, first=True) + parts.dense(width, width) + parts.dense(width, width)
-    return nn.Sequential(nn.Flatten(), *hidden, *parts.head(width))
+    return _in_turn(nn.Flatten(), *hidden, *parts.head(width))
 
 
 def _lenet(parts: _Parts) -> nn.Sequential:
     """32C5-MP2-64C5-MP2-512FC, after LeNet-5 (LeCun et al. 1998)."""
     channels, height, width = parts.shape
     first, second = parts.width, 2 * parts.width
-    return nn.Sequential(
+    return _in_turn(
         *parts.conv(channels, first, 5, first=True),
         parts.activation(),
         nn.MaxPool2d(2),
@@ -135,7 +145,7 @@ def _vgg(parts: _Parts) -> nn.Sequential:
         layers.append(nn.MaxPool2d(2))
     wide = 8 * parts.width
     dense = parts.dense(channels * (height // 8) * (width // 8), wide) + parts.dense(wide, wide)
-    return nn.Sequential(*layers, nn.Flatten(), *dense, *parts.head(wide))
+    return _in_turn(*layers, nn.Flatten(), *dense, *parts.head(wide))
 
 
 class ReluBlock(nn.Module):
@@ -144,7 +154,7 @@ class ReluBlock(nn.Module):
     def __init__(self, parts: _Parts, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         first, second = parts.conv(inputs, outputs, 3, stride), parts.conv(outputs, outputs, 3)
-        self.body = nn.Sequential(*first, nn.ReLU(), *second)
+        self.body = _in_turn(*first, nn.ReLU(), *second)
         self.shortcut = _shortcut(parts, inputs, outputs, stride)
         self.activation = nn.ReLU()
 
@@ -162,8 +172,8 @@ class SignBlock(nn.Module):
 
     def __init__(self, parts: _Parts, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(SignActivation(), *parts.conv(inputs, outputs, 3, stride))
-        self.second = nn.Sequential(SignActivation(), *parts.conv(outputs, outputs, 3))
+        self.first = _in_turn(SignActivation(), *parts.conv(inputs, outputs, 3, stride))
+        self.second = _in_turn(SignActivation(), *parts.conv(outputs, outputs, 3))
         self.shortcut = _shortcut(parts, inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -176,7 +186,7 @@ class SignBlock(nn.Module):
 def _shortcut(parts: _Parts, inputs: int, outputs: int, stride: int) -> nn.Module:
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return nn.Sequential(*parts.conv(inputs, outputs, 1, stride))
+    return _in_turn(*parts.conv(inputs, outputs, 1, stride))
 
 
 def _residual(parts: _Parts, stem: list[nn.Module], size: tuple[int, int], blocks: tuple[int, ...]) -> nn.Sequential:
@@ -190,7 +200,7 @@ def _residual(parts: _Parts, stem: list[nn.Module], size: tuple[int, int], block
             layers.append((SignBlock if parts.sign else ReluBlock)(parts, inputs, outputs, stride))
             inputs = outputs
     window = tuple(-(-extent // 2 ** (len(blocks) - 1)) for extent in size)
-    return nn.Sequential(*layers, nn.AvgPool2d((window[0], window[1])), nn.Flatten(), *parts.head(inputs))
+    return _in_turn(*layers, nn.AvgPool2d((window[0], window[1])), nn.Flatten(), *parts.head(inputs))
 
 
 def _resnet18(parts: _Parts) -> nn.Sequential:

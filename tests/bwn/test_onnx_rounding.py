@@ -157,6 +157,14 @@ REFUSED = {
     ),
     "a scale of 0": (gemm(*rounding(), **{**INT8, "s": f32(0.0)}), "has the scale 0.0, expected a finite number"),
     "7 bits": (gemm(*rounding(), **{**UINT8, "high": np.uint8(127)}), "leaves 0 to 127 of 8 bits; only 0 to 254"),
+    "an empty bound": (
+        gemm(*rounding(), **{**UINT8, "high": np.zeros(0, np.uint8)}),
+        "uint8 (0,), expected one integer",
+    ),
+    "constants with scales that do not fit": (
+        model(op("DequantizeLinear", "i s", "w", axis=0), op("Conv", "x w"), i=np.ones((1, 4), np.int8), s=rand(9)),
+        "cannot be computed",
+    ),
     "another scale back": (
         gemm(op("QuantizeLinear", "x s z", "q"), op("DequantizeLinear", "q t z", "d"), **INT8, t=f32(0.03)),
         "has another scale than its QuantizeLinear",

@@ -118,7 +118,9 @@ def test_the_loss_of_accuracy_decides(labelled):
     data = ("--images", str(labelled / "idx"))
     result = run(labelled, "m.bwn", *data)
     assert result.exit_code == 0, result.output
-    assert "accuracy       100.00%; reference 100.00%; lost 0.00 points, at most 0.3 allowed" in result.stdout
+    assert "accuracy       100.00%; reference 100.00%; lost 0.00 points\n" in result.stdout
+    result = run(labelled, "m.bwn", *data, "--max-loss", "0.5")
+    assert "; lost 0.00 points, at most 0.5 allowed\n" in result.stdout
     result = run(labelled, "rough.bwn", *data, "--min-agreement", "0")
     assert result.exit_code == 1, result.output
     verdict = result.stdout.splitlines()[-1]

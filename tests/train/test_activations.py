@@ -152,6 +152,18 @@ def test_only_images_and_very_deep_sums_are_rounded_with_a_sign():
         kinds(name="mlp", input_shape=(1, 6, 6), scheme="float")
 
 
+@pytest.mark.parametrize("name", ["lenet", "resnet20"])
+def test_rounding_changes_no_names_of_weights(name):
+    with torch.device("meta"):
+        plain, rounds = (
+            build(Architecture(name=name, input_shape=(1, 8, 8), classes=3, activations=activations)).state_dict()
+            for activations in ("relu", "int8")
+        )
+    shapes = {name: tensor.shape for name, tensor in rounds.items() if not name.endswith(".step")}
+    assert shapes == {name: tensor.shape for name, tensor in plain.items()}
+    assert len(rounds) > len(plain)
+
+
 def test_a_resumed_run_has_the_same_steps(shapes_set):
     data = shapes_set()
 
@@ -167,7 +179,8 @@ def test_a_resumed_run_has_the_same_steps(shapes_set):
     second.restore(first.state())
     second.run()
     expected, found = whole.module.state_dict(), second.module.state_dict()
-    assert [name for name in found if name.endswith(".step")] == ["0.step", "5.step", "11.step", "15.step"]
+    steps = [name for name in found if name.endswith(".step")]
+    assert steps == ["rounding0.step", "rounding4.step", "rounding9.step", "rounding12.step"]
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
@@ -206,7 +219,7 @@ def test_from_training_to_a_checked_file(sample, tmp_path):
 
 def test_a_negative_step_is_refused(sample, tmp_path):
     content = torch.load(sample, weights_only=True)
-    content["weights"]["1.step"].neg_()
+    content["weights"]["rounding1.step"].neg_()
     torch.save(content, tmp_path / "wrong.pt")
     with pytest.raises(CheckpointError, match="8-bit activations have a negative step"):
         read_checkpoint(tmp_path / "wrong.pt")
