@@ -3,7 +3,7 @@
 A checkpoint is a torch file (a zip) of one dict:
 
     format "bwn-checkpoint", version 1, description: JSON of `Description`,
-    weights: the module's state_dict, training: `Trainer.state()`
+    weights: the module's state_dict, training: `Trainer.state()`, or {} in the file of a best epoch
 
 It is read with torch's weights_only, which builds tensors and plain values and refuses everything else.
 """
@@ -34,11 +34,19 @@ FORMAT = "bwn-checkpoint"
 VERSION = 1
 
 
+class BestEpoch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which epoch's weights the file of a best epoch holds. accuracy: on the held-out images."""
+
+    epoch: Annotated[int, Meta(ge=1)]
+    accuracy: Annotated[float, Meta(ge=0, le=1)]
+
+
 class Description(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The part of a checkpoint that is not tensors.
 
     source: the data set as it was named. digest: of its training images and labels, so that a resumed run goes on
-    with the same ones. test_accuracy: once training has ended, and if there are test images.
+    with the same ones. test_accuracy: once training has ended, and if there are test images. best: in the file of a
+    best epoch, which has no training state.
     """
 
     architecture: Architecture
@@ -49,6 +57,7 @@ class Description(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     digest: str
     finished: bool = False
     test_accuracy: float | None = None
+    best: BestEpoch | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ def write_checkpoint(
     }
     buffer = BytesIO()
     torch.save(content, buffer)
-    write_beside(path, buffer.getvalue())
+    write_beside(path, buffer.getbuffer())
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
