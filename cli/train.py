@@ -82,10 +82,10 @@ class ClassWeights(click.ParamType):  # type: ignore[type-arg]  # generic in the
 )
 @click.option(
     "--activations",
-    type=click.Choice(["relu", "sign"]),
+    type=click.Choice(["relu", "int8", "sign"]),
     default="relu",
     show_default=True,
-    help="Between layers: real values, or one bit each.",
+    help="What layers read: real values; rounded to 8 bits, in training as packed; or one bit each.",
 )
 @click.option(
     "--float-ends/--binary-ends",

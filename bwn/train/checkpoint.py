@@ -158,3 +158,5 @@ def _check_weights(path: str | os.PathLike[str], module: nn.Module, weights: obj
             raise CheckpointError(f"'{path}': weight '{name}' holds numbers that are not finite")
     if any(bool((weights[name] < 0).any()) for name in expected if name.endswith("running_var")):
         raise CheckpointError(f"'{path}': a batch norm has a negative variance")
+    if any(bool(weights[name] < 0) for name in expected if name.endswith(".step")):
+        raise CheckpointError(f"'{path}': 8-bit activations have a negative step")
