@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from bwn.errors import CheckpointError
 from bwn.graph import Preprocess
+from bwn.train.activations import RoundActivation
 from bwn.train.checkpoint import Checkpoint
 from bwn.train.inputs import as_input
 from bwn.train.layers import BinaryConv2d, BinaryLinear, clip_weights
 from bwn.train.models import WIDTHS, Architecture
 
+STEP = ".step"
+"""How the names of RoundActivation's buffers end: a network without them may become one with them."""
 BATCHES = 10
 """From so many batches batch norms measure mean and variance."""
 
@@ -36,12 +39,12 @@ def take_weights(
     """
     kept = None if keeps_last_layer(checkpoint, classes) else -2
     new, old = module[:kept], checkpoint.module[:kept]  # type: ignore[index]  # built-in networks are Sequential
-    expected, found = new.state_dict(), old.state_dict()
+    expected, found = ({n: t for n, t in m.state_dict().items() if not n.endswith(STEP)} for m in (new, old))
     if {name: t.shape for name, t in expected.items()} != {name: t.shape for name, t in found.items()}:
         why = _difference(checkpoint.description.architecture, network)
         raise CheckpointError(f"'{checkpoint.path}' does not fit: {why}")
     fresh = {name: layer.weight.detach().clone() for name, layer in _layers(new).items()}
-    new.load_state_dict(found)
+    new.load_state_dict(found, strict=False)  # steps are measured with the statistics
     with torch.no_grad():
         for (name, layer), before in zip(_layers(new).items(), _layers(old).values(), strict=True):
             if layer.scheme.clip != before.scheme.clip:
@@ -51,11 +54,12 @@ def take_weights(
 
 
 def measure_statistics(module: nn.Module, images: Tensor, batch: int, preprocess: Preprocess) -> None:
-    """Measure anew what batch norms know of mean and variance; the other layers work as deployed.
+    """Measure anew what batch norms know of mean and variance, and steps of 8 bits; other layers work as deployed.
 
     images: (N, ...) uint8, of which some shuffled batches are used.
     """
     norms = [layer for layer in module.modules() if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    roundings = [layer for layer in module.modules() if isinstance(layer, RoundActivation)]
     batch = min(batch, len(images))
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))  # as stored, classes may be sorted
     count = min(len(images) // batch, BATCHES) * batch
@@ -64,7 +68,8 @@ def measure_statistics(module: nn.Module, images: Tensor, batch: int, preprocess
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # torch then takes the mean over all batches
-        norm.train()
+    for layer in (*norms, *roundings):
+        layer.train()
     with torch.no_grad():
         for start in range(0, count, batch):
             module(as_input(images[order[start : start + batch]], preprocess))

@@ -163,3 +163,16 @@ def test_blocks_of_another_activation_do_not_fit(trained):
     with pytest.raises(CheckpointError, match="its activations relu, here sign"):
         begun(network(name="resnet20", width=2, activations="sign"), old)
     assert begun(network(activations="sign"), trained()), "where no layer differs, they do"
+
+
+def test_a_relu_network_becomes_one_with_8_bit_activations_whose_steps_are_measured(trained, shapes_set):
+    data, checkpoint = shapes_set(), trained()
+    module = begun(network(activations="int8"), checkpoint)
+    for mine, theirs in zip(weights(module), weights(checkpoint.module), strict=True):
+        assert torch.equal(mine >= 0, theirs >= 0)
+    images, preprocess = torch.from_numpy(data.images), checkpoint.description.preprocess
+    measure_statistics(module, images, 20, preprocess)
+    steps = [tensor for name, tensor in module.state_dict().items() if name.endswith(".step")]
+    assert len(steps) == 4
+    assert all(float(step) > 0 for step in steps)
+    assert accuracy(module, data, preprocess) > 0.5
