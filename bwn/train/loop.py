@@ -71,7 +71,7 @@ class Trainer:
         self.batch = min(settings.batch_size, len(self._images))
         self.steps_per_epoch = len(self._images) // self.batch  # the shuffle's few last images wait for the next epoch
         self.steps = self.steps_per_epoch * settings.epochs
-        self.optimizer = Adam(module, settings)
+        self.optimizer = Adam(module, settings, self.steps)
         self._binary = list(binary_layers(module).values())
         self._class_weights = image_weights(settings.class_weights, self.train_data)
         with torch.random.fork_rng(devices=[]):
@@ -134,7 +134,7 @@ class Trainer:
         loss = LOSSES[self.settings.loss](scores.float(), labels, self._class_weights)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        self.optimizer.step(self.step + 1, self.step / self.steps)
+        self.optimizer.step(self.step)
         right = int((scores.argmax(1) == labels).sum())
         self.running = (self.running[0] + float(loss.detach()), self.running[1] + right)
 
