@@ -194,7 +194,7 @@ def _line(progress: Progress) -> None:
         parts.append(f"held-out {progress.validation:.2%}")
     if progress.distance is not None:
         parts.append(f"distance to +-1 {progress.distance:.3f}")
-    parts.append(f"{_clock(progress.left)} left")
+    parts.append(f"{clock(progress.left)} left")
     if progress.epoch_done:
         show_progress("")
         click.echo("  ".join(parts))
@@ -231,10 +231,11 @@ def _tell(outcome: Outcome, run: Run) -> None:
     if outcome.note:
         click.echo(f"Note: {outcome.note}")
     name = Path(run.output)
-    click.echo(f"Wrote {name} after {_clock(outcome.seconds)}. Next: bwn pack {name} -o {name.with_suffix('.bwn')}")
+    click.echo(f"Wrote {name} after {clock(outcome.seconds)}. Next: bwn pack {name} -o {name.with_suffix('.bwn')}")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds, hours where there are any."""
     whole = round(seconds)
     return (
         f"{whole // 60}:{whole % 60:02d}"
