@@ -97,6 +97,16 @@ SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
 @click.option(
     "--validation", type=Number(0, 0.5), help="Part of the training images held out to watch accuracy.  [default: 0.1]"
 )
+@click.option(
+    "--weight-decay", type=Number(0, 1e3), help="Decoupled decay of weights, for --scheme float.  [default: 0]"
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of products in training; auto: bfloat16 where the processor multiplies it faster.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same network.  [default: 0]")
 @click.option(
     "--resume",
@@ -115,9 +125,9 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     """
     # Threads of torch that spin while they wait make training several times slower on a busy machine. Read at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from bwn.train.run import resume, use_threads
+    from bwn.train.run import prepare_process, resume
 
-    use_threads(options["threads"])
+    prepare_process(options["threads"])
     if options["resume"] is not None:
         given = {name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
         if given - WITH_RESUME:
@@ -134,10 +144,12 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 def _fresh(options: dict[str, Any]) -> Run:
     from bwn.train.models import Architecture
     from bwn.train.quantizers import find_scheme
-    from bwn.train.run import start
+    from bwn.train.run import fast_precision, start
     from bwn.train.settings import Settings, settings_for
 
     chosen = {name: options[name] for name in Settings.__struct_fields__}
+    if chosen["precision"] == "auto":
+        chosen["precision"] = fast_precision()
     names = ("scheme", "activations", "width", "float_ends")
 
     def architecture(shape: tuple[int, int, int], classes: int) -> Architecture:

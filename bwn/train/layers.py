@@ -123,11 +123,11 @@ class BinaryLinear(_Binary, nn.Linear):
 
 
 class SignActivation(nn.Module):
-    """y = +1 where x >= 0, else -1; gradient 1 where |x| <= 1, else 0."""
+    """y = +1 where x >= 0, else -1; gradient 1 where |x| <= 1, else 0 (Hubara et al., arXiv:1602.02830, eq. 4)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x: any shape."""
-        return deterministic(x)
+        return deterministic(x.clamp(-1, 1))  # whose gradient is 0 beyond
 
     def plain(self) -> nn.Module:
         """The same function without a gradient of its own."""

@@ -16,8 +16,9 @@ from bwn.datasets import Dataset
 from bwn.errors import BwnError, CheckpointError
 from bwn.graph import Preprocess
 from bwn.train.inputs import accuracy, as_input, augmented, measure, split
-from bwn.train.layers import BinaryConv2d, BinaryLinear, binary_layers, clip_weights
-from bwn.train.penalties import find_penalty, mean_distance
+from bwn.train.layers import binary_layers
+from bwn.train.optimizer import Adam
+from bwn.train.penalties import mean_distance
 from bwn.train.settings import Settings
 
 REPORT_SECONDS = 0.5
@@ -64,12 +65,7 @@ class Trainer:
         self.batch = min(settings.batch_size, len(self._images))
         self.steps_per_epoch = len(self._images) // self.batch  # the shuffle's few last images wait for the next epoch
         self.steps = self.steps_per_epoch * settings.epochs
-        self._groups = parameter_groups(module)
-        self._parameters = [parameter for group in self._groups.values() for parameter in group]
-        self.optimizer = torch.optim.Adam(
-            [{"params": group} for group in self._groups.values()], lr=settings.learning_rate, fused=True
-        )
-        self._penalty = find_penalty(settings.penalty) if settings.penalty else None
+        self.optimizer = Adam(module, settings)
         self._binary = list(binary_layers(module).values())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -106,28 +102,15 @@ class Trainer:
         return torch.randperm(len(self._images), generator=torch.Generator().manual_seed(seed))
 
     def _train_on(self, index: Tensor) -> None:
-        part = self.step / self.steps
-        for group, scale in zip(self.optimizer.param_groups, self._groups, strict=True):
-            group["lr"] = self.settings.learning_rate_at(part) * scale
         images, labels = augmented(self._images[index], self.settings.augment), self._labels[index]
-        scores = self.module(as_input(images, self.preprocess))
-        loss = LOSSES[self.settings.loss](scores, labels)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            scores = self.module(as_input(images, self.preprocess))
+        loss = LOSSES[self.settings.loss](scores.float(), labels)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        self._pull(self.settings.strength_at(part))
-        self.optimizer.step()
-        clip_weights(self.module)
+        self.optimizer.step(self.step + 1, self.step / self.steps)
         right = int((scores.argmax(1) == labels).sum())
         self.running = (self.running[0] + float(loss.detach()), self.running[1] + right)
-
-    def _pull(self, strength: float) -> None:
-        """Add the penalty's gradient to the loss's; by hand, since autograd would walk the weights twice more."""
-        if self._penalty is None:
-            return
-        with torch.no_grad():
-            for layer in self._binary:
-                if layer.weight.grad is not None:
-                    layer.weight.grad.add_(self._penalty.gradient(layer.weight), alpha=strength)
 
     def _report(self, done: bool, seconds: float, first: int, report: Callable[[Progress], None] | None) -> None:
         batches = (self.step - 1) % self.steps_per_epoch + 1
@@ -157,31 +140,20 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on besides module, data and settings: tensors and plain values."""
-        known = [self.optimizer.state[parameter] for parameter in self._parameters if self.step]
         return {
             "step": self.step,
             "running": list(self.running),
             "generator": self._generator,
-            "moments": [[moments.get("exp_avg"), moments.get("exp_avg_sq")] for moments in known],
+            "moments": [list(pair) for pair in zip(self.optimizer.first, self.optimizer.second, strict=True)],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state()`. Raises CheckpointError where it does not fit."""
         try:
-            step, (loss, right), moments = int(state["step"]), state["running"], list(state["moments"])
-            if not 0 <= step <= self.steps or len(moments) != (len(self._parameters) if step else 0):
-                raise ValueError(f"step {step} of {self.steps}, {len(moments)} parameters")
-            for parameter, pair in zip(self._parameters, moments, strict=bool(step)):
-                if not all(
-                    isinstance(m, Tensor) and m.shape == parameter.shape and m.dtype == parameter.dtype for m in pair
-                ):
-                    raise ValueError("moments of another shape than the weights")
-                first, second = pair
-                self.optimizer.state[parameter] = {
-                    "step": torch.tensor(float(step)),
-                    "exp_avg": first,
-                    "exp_avg_sq": second,
-                }
+            step, (loss, right) = int(state["step"]), state["running"]
+            if not 0 <= step <= self.steps:
+                raise ValueError(f"step {step} of {self.steps}")
+            self.optimizer.load(state["moments"])
             torch.Generator().set_state(state["generator"])
             self.running = float(loss), int(right)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -204,20 +176,6 @@ def fit(
     preprocess = measure(data)
     Trainer(module, data, preprocess, settings or Settings()).run(report)
     return preprocess
-
-
-def parameter_groups(module: nn.Module) -> dict[float, list[nn.Parameter]]:
-    """Trainable parameters by the factor on their learning rate."""
-    scales = {
-        id(layer.weight): layer.learning_rate_scale
-        for layer in module.modules()
-        if isinstance(layer, (BinaryConv2d, BinaryLinear))
-    }
-    groups: dict[float, list[nn.Parameter]] = {}
-    for parameter in module.parameters():
-        if parameter.requires_grad:
-            groups.setdefault(scales.get(id(parameter), 1.0), []).append(parameter)
-    return groups
 
 
 def squared_hinge(scores: Tensor, labels: Tensor) -> Tensor:

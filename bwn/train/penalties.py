@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from bwn.errors import BwnError
-from bwn.train.quantizers import signs
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ PENALTIES = {
     penalty.name: penalty
     for penalty in (
         # sum (1 - |w|)^2: the squared distance to the nearer of -1 and +1.
-        Penalty("margin", lambda w: (1 - w.abs()).square().sum(), lambda w: 2 * (w - signs(w))),
+        Penalty("margin", lambda w: (1 - w.abs()).square().sum(), lambda w: w.sub(w.sign()).mul_(2)),
         # sum (1 - w^2)^2: its pull vanishes at 0 too, so undecided weights are left to the loss.
         Penalty("double-well", lambda w: (1 - w.square()).square().sum(), lambda w: -4 * w * (1 - w.square())),
     )

@@ -1,8 +1,8 @@
-"""Quantizers: from real weights (or activations) to signs, each with the gradient that training uses.
+"""Quantizers: from real weights to signs, each with the gradient that training uses.
 
-A sign has no useful derivative. All of these pass the gradient straight through where |x| <= 1 and stop it beyond,
-where a clipped weight has nothing left to gain (Hubara et al., Binarized Neural Networks, arXiv:1602.02830, eq. 4).
-sign(0) = +1, as in `bwn/kernels/bits.py`.
+A sign has no useful derivative. All of these pass the gradient straight through; real weights are clipped to +-1
+after each step, where they have nothing left to gain (Courbariaux et al., BinaryConnect, arXiv:1511.00363,
+section 2.4). sign(0) = +1, as in `bwn/kernels/bits.py`.
 """
 
 from __future__ import annotations
@@ -15,54 +15,61 @@ import torch
 from torch import Tensor
 
 from bwn.errors import BwnError
+from bwn.train import weightwise
 
 Quantizer = Callable[[Tensor], Tensor]
 
 
-class _StraightThrough(torch.autograd.Function):
-    """Forward: the signs of `decided`. Backward: the gradient where |x| <= 1, else 0."""
+class _Binarized(torch.autograd.Function):
+    """Forward: `binarize(x, dtype)`, of +-1. Backward: the gradient itself."""
 
     @staticmethod
-    def forward(context: Any, x: Tensor, decided: Tensor) -> Tensor:
-        context.save_for_backward(x)
-        return signs(decided)
+    def forward(_context: Any, x: Tensor, binarize: Callable[[Tensor, torch.dtype], Tensor]) -> Tensor:
+        # Signs are exact in bfloat16 too; made in it at once, mixed precision need not convert the weights.
+        mixed = x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type)
+        return binarize(x.detach(), torch.get_autocast_dtype(x.device.type) if mixed else x.dtype)
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (x,) = context.saved_tensors
-        return x.detach().abs().le_(1).mul_(gradients[0]), None
+    def backward(_context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
 
 
-def signs(x: Tensor) -> Tensor:
-    """+1 where x >= 0, else -1. No gradient."""
-    # torch.where(x >= 0, 1, -1) reads better, but takes 16 times as long: a third of a training step.
+def signs(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """+1 where x >= 0, else -1, as `dtype` (None: that of x). No gradient."""
+    if weightwise.fits(x):
+        return weightwise.signs(x, dtype or x.dtype)
+    # torch.where(x >= 0, 1, -1) reads better, but takes 16 times as long.
     result = torch.empty_like(x)
     torch.ge(x.detach(), 0, out=result)
-    return result.mul_(2).sub_(1)
+    return result.mul_(2).sub_(1).to(dtype or x.dtype)
+
+
+def draws(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """+1 with probability clip((x + 1) / 2, 0, 1), else -1, by torch's global generator. No gradient."""
+    if weightwise.fits(x):
+        return weightwise.draws(x, dtype or x.dtype, int(torch.randint(2**62, ())))
+    return signs(x.detach() - torch.rand_like(x) * 2 + 1, dtype)
 
 
 def deterministic(x: Tensor) -> Tensor:
-    """q(x) = sign(x); dq/dx = 1 where |x| <= 1, else 0.
-
-    Weights of BinaryConnect (Courbariaux et al., arXiv:1511.00363, section 2.2), and sign activations.
-    """
-    result: Tensor = _StraightThrough.apply(x, x.detach())  # type: ignore[no-untyped-call]
+    """q(x) = sign(x), dq/dx = 1. BinaryConnect's deterministic scheme (arXiv:1511.00363, section 2.2)."""
+    result: Tensor = _Binarized.apply(x, signs)  # type: ignore[no-untyped-call]
     return result
 
 
 def stochastic(x: Tensor) -> Tensor:
-    """q(x) = +1 with probability clip((x + 1) / 2, 0, 1), else -1; dq/dx = 1 where |x| <= 1, else 0.
+    """q(x) = +1 with probability clip((x + 1) / 2, 0, 1), else -1; dq/dx = 1.
 
     BinaryConnect's stochastic scheme (arXiv:1511.00363, section 2.2); draws from torch's global generator.
     """
-    result: Tensor = _StraightThrough.apply(x, (x.detach() + 1) / 2 - torch.rand_like(x))  # type: ignore[no-untyped-call]
+    result: Tensor = _Binarized.apply(x, draws)  # type: ignore[no-untyped-call]
     return result
 
 
 def scaled(x: Tensor) -> Tensor:
     """q(x) = alpha * sign(x), alpha[n] = mean |x[n]| over the K weights of output channel n.
 
-    dL/dx[n, k] = alpha[n] * g[n, k] * (|x[n, k]| <= 1) + sign(x[n, k]) / K * sum_j g[n, j] * sign(x[n, j]).
+    dL/dx[n, k] = alpha[n] * g[n, k] + sign(x[n, k]) / K * sum_j g[n, j] * sign(x[n, j]).
     x: (out, ...). Rastegari et al., XNOR-Net, arXiv:1603.05279, section 3.1 (there with the sum's own term only).
     """
     alpha = x.abs().mean(dim=tuple(range(1, x.ndim)), keepdim=True)

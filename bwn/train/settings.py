@@ -21,6 +21,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     loss: `hinge`: mean of max(0, 1 - t y)^2 over targets t = +-1, or `cross-entropy`.
     penalty: added to the loss for binary layers, or None. strength: its factor lambda at the last step.
     ramp: how many powers of ten lambda grows by over the run.
+    weight_decay: of the layers' weights, decoupled from the gradient (AdamW); for full precision.
+    precision: of products and activations in training; weights, gradients' sums and evaluation stay float32.
     augment: `shift`: each image moved by up to a sixteenth of its size; `flip`: also mirrored, half of the time.
     validation: part of the training images held out (the last ones of a seeded shuffle) to measure accuracy on.
     """
@@ -33,6 +35,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     penalty: Literal["margin", "double-well"] | None = None
     strength: Annotated[float, Meta(ge=0, le=1e6)] = 1e-4
     ramp: Annotated[float, Meta(ge=0, le=20)] = 8.0
+    weight_decay: Annotated[float, Meta(ge=0, le=1e3)] = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
     augment: Literal["none", "shift", "flip"] = "shift"
     validation: Annotated[float, Meta(ge=0, le=0.5)] = 0.1
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0

@@ -64,6 +64,19 @@ def test_weights_stay_clipped(shapes_set):
     assert any(bool((weight.abs() == 1).any()) for weight in weights)
 
 
+def test_mixed_precision_trains_alike_and_keeps_weights_and_statistics_in_float32(shapes_set):
+    last = {}
+    for precision in ("float32", "bfloat16"):
+        seen = []
+        settings = Settings(epochs=30, batch_size=20, learning_rate=0.01, precision=precision)
+        found = trainer(shapes_set(), settings, "deterministic")
+        found.run(seen.append)
+        assert {t.dtype for t in found.module.state_dict().values()} == {torch.float32, torch.int64}
+        last[precision] = seen[-1]
+    assert min(progress.accuracy for progress in last.values()) > 0.9
+    assert last["bfloat16"].loss != last["float32"].loss, "bfloat16 was not used"
+
+
 @pytest.mark.parametrize("penalty", ["margin", "double-well"])
 def test_a_penalty_closes_the_margin(shapes_set, penalty):
     distances = {}

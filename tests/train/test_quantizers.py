@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from bwn.errors import BwnError
-from bwn.train import PENALTIES, SCHEMES
+from bwn.train import PENALTIES, SCHEMES, SignActivation
 from bwn.train.penalties import find_penalty, mean_distance
 from bwn.train.quantizers import deterministic, find_scheme, scaled, signs, stochastic
 
 POINTS = [-2.0, -1.0001, -1.0, -0.5, -0.0, 0.0, 0.25, 1.0, 1.0001, 3.0]
-PASSES = [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]
 
 
 def gradient(function, x, upstream):
@@ -25,12 +24,26 @@ def test_sign_of_zero_is_plus_one_and_of_nan_minus_one():
     assert found.tolist() == [1, 1, 1, -1, -1]
 
 
-def test_deterministic_passes_the_gradient_within_the_clip_only():
+def test_deterministic_takes_signs_and_passes_the_gradient():
     x, upstream = torch.tensor(POINTS), torch.arange(1.0, 11.0)
     assert deterministic(x).tolist() == [-1, -1, -1, -1, 1, 1, 1, 1, 1, 1]
-    assert gradient(deterministic, x, upstream).tolist() == [
-        g * p for g, p in zip(upstream.tolist(), PASSES, strict=True)
-    ]
+    assert torch.equal(gradient(deterministic, x, upstream), upstream)
+
+
+def test_sign_activations_pass_the_gradient_where_they_could_flip_only():
+    x, upstream = torch.tensor(POINTS), torch.arange(1.0, 11.0)
+    assert torch.equal(SignActivation()(x), deterministic(x))
+    assert gradient(SignActivation(), x, upstream).tolist() == [0, 0, 3, 4, 5, 6, 7, 8, 0, 0]
+
+
+def test_under_autocast_signs_are_made_in_its_type_and_the_gradient_returns_in_the_weights():
+    w = torch.tensor([[-0.5, 0.25]], requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = deterministic(w)
+    assert found.dtype == torch.bfloat16
+    assert found.tolist() == [[-1, 1]]
+    found.backward(torch.tensor([[2.0, 3.0]], dtype=torch.bfloat16))
+    assert torch.equal(w.grad, torch.tensor([[2.0, 3.0]]))
 
 
 def test_stochastic_draws_plus_one_with_the_hard_sigmoid_probability():
@@ -41,7 +54,7 @@ def test_stochastic_draws_plus_one_with_the_hard_sigmoid_probability():
     expected = torch.tensor([0, 0, 0.25, 0.5, 0.75, 1, 1], dtype=torch.float64)
     assert (share - expected).abs().max() < 5 * (0.25 / 20_000) ** 0.5  # five standard errors
     assert share[[0, 1, 5, 6]].tolist() == [0, 0, 1, 1]
-    assert gradient(stochastic, torch.tensor(POINTS), torch.ones(10)).tolist() == PASSES
+    assert gradient(stochastic, torch.tensor(POINTS), torch.arange(10.0)).tolist() == list(range(10))
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (2, 3, 2, 2)])
@@ -58,7 +71,7 @@ def test_scaled_has_the_written_out_gradient(shape):
         for k in range(depth):
             sign = 1 if rows[n, k] >= 0 else -1
             values[n, k] = alpha * sign
-            expected[n, k] = alpha * float(g[n, k]) * float(abs(rows[n, k]) <= 1) + sign * through_alpha
+            expected[n, k] = alpha * float(g[n, k]) + sign * through_alpha
     torch.testing.assert_close(scaled(x).reshape(shape[0], -1), values, rtol=1e-14, atol=0)
     torch.testing.assert_close(gradient(scaled, x, upstream).reshape(shape[0], -1), expected, rtol=1e-12, atol=1e-14)
 
@@ -78,7 +91,7 @@ def test_a_penaltys_gradient_is_that_of_its_value(name):
 def test_penalties_at_known_points():
     w = torch.tensor([-1.0, 0.0, 0.5, 1.0], dtype=torch.float64)
     assert float(PENALTIES["margin"].value(w)) == 1.25
-    assert PENALTIES["margin"].gradient(w).tolist() == [0, -2, -1, 0]  # sign(0) = +1: zero is drawn up
+    assert PENALTIES["margin"].gradient(w).tolist() == [0, 0, -1, 0]  # zero is not drawn
     assert float(PENALTIES["double-well"].value(w)) == 1.5625
     assert PENALTIES["double-well"].gradient(w).tolist() == [0, 0, -1.5, 0]
 
