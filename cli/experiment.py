@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,8 +36,11 @@ SETTINGS = (
     "batch_size",
     "learning_rate",
     "final_learning_rate",
+    "penalty",
     "strength",
     "ramp",
+    "weight_decay",
+    "precision",
     "augment",
     "validation",
 )
@@ -86,6 +90,7 @@ def command() -> None:
 @click.option("--batch-size", type=click.IntRange(1, 1_000_000), help="Images per step.  [default: as `bwn train`]")
 @click.option("--lr", "learning_rate", type=RATE, help="Learning rate at the start.  [default: 0.001; vgg: 0.003]")
 @click.option("--final-lr", "final_learning_rate", type=RATE, help="Learning rate at the end.  [default: 3e-06]")
+@click.option("--penalty", type=click.Choice(["margin", "double-well"]), help="Form of margin's.  [default: margin]")
 @click.option(
     "--lambda", "strength", type=Number(0, 1e6), help="Strength of margin's penalty at the end.  [default: 0.0001]"
 )
@@ -95,6 +100,22 @@ def command() -> None:
     callback=several(Number(0, 1e6)),
     metavar="LIST",
     help="Also run margin with these values of lambda, for the plot of error against lambda: 1e-6,1e-5,1e-3.",
+)
+@click.option(
+    "--weight-decay", type=Number(0, 1e3), help="Decay of the weights of float, and of no other.  [default: 0]"
+)
+@click.option(
+    "--weight-decays",
+    callback=several(Number(0, 1e3)),
+    metavar="LIST",
+    help="Also run float with these, to find its own best: 1e-5,1e-4,1e-3.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of products in training; auto: bfloat16 where the processor multiplies it faster.",
 )
 @click.option(
     "--augment",
@@ -119,19 +140,23 @@ def paper(data: str, out: Path, jobs: int, threads: int | None, as_json: bool, *
     histogram of the weights. DIR/table.md compares: mean, deviation, and the difference to margin over the same
     seeds with its 95 % confidence interval. Plots need the extra `plots`.
 
-    Each of the runs that go on at the same time gets its share of the threads.
+    Choose settings by the validation error, and look at the test error last. Runs at the same time share the threads.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from bwn.experiment.crew import work
     from bwn.experiment.plan import Wanted, held, plan, unfinished
     from bwn.model import available_threads
+    from bwn.train.run import fast_precision
 
     share = max(1, (threads or available_threads()) // jobs)
+    if options["precision"] == "auto":
+        options["precision"] = fast_precision()
     wanted = Wanted(
         source=data,
         schemes=options["schemes"],
         seeds=range(options["first_seed"], options["first_seed"] + options["seeds"]),
         lambdas=options["lambdas"],
+        weight_decays=options["weight_decays"],
         model=options["model"],
         width=options["width"],
         chosen={name: options[name] for name in SETTINGS},
@@ -201,7 +226,8 @@ class Screen:
             click.echo(
                 json_text(failure) if self.as_json else f"{job.name} failed: {event.failed}", err=not self.as_json
             )
-        show_progress(f"{self.done}/{self.runs}  " + "  ".join(standing(*item) for item in self._standing.items()))
+        where = f"{self.done}/{self.runs}  " + "  ".join(standing(*item) for item in self._standing.items())
+        show_progress(where[: get_terminal_size().columns - 1])
 
     def stopped(self) -> None:
         """The last line, where the end was not reached."""

@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from bwn.datasets import load_dataset
+from bwn.datasets import Dataset, load_dataset
 from bwn.errors import FileError
 from bwn.experiment.record import read_records
 from bwn.files import write_beside
@@ -29,11 +30,13 @@ class Basis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What all runs of an experiment share; kept in DIR/experiment.json.
 
     digest: of the training images and labels. architecture, settings: of the margin scheme's run with seed 0.
+    weight_decay: of the float scheme.
     """
 
     digest: str
     architecture: Architecture
     settings: Settings
+    weight_decay: float = 0.0
 
 
 class Job(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,53 +54,68 @@ class Job(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a user asks for. model: None for what suits the images. chosen: settings that are not the defaults.
+    """What a user asks for.
 
-    lambdas: more values of lambda for the margin scheme, each with every seed.
+    lambdas: more values of lambda for margin, weight_decays: of weight decay for float; each with every seed.
+    model: None for what suits the images. chosen: settings that are not the defaults; weight_decay is for
+        float alone, penalty for margin.
     """
 
     source: str
     schemes: Sequence[str]
     seeds: Sequence[int]
     lambdas: Sequence[float] = ()
+    weight_decays: Sequence[float] = ()
     model: str | None = None
     width: int | None = None
     chosen: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plan(wanted: Wanted, folder: Path, threads: int) -> tuple[Basis, list[Job]]:
-    """The basis and the runs, those of a seed together, the sweep of lambda at the end. threads: of each run.
+    """The basis and the runs, those of a seed together, the sweeps at the end. threads: of each run.
 
     Raises BwnError, one line, for data that cannot be read, and for settings out of their range.
     """
     data = load_dataset(wanted.source)
-    shape = (1 if data.color == "L" else 3, *data.size)
-    model = wanted.model or ("mlp" if data.color == "L" else "vgg")
-    network: dict[str, Any] = {"name": model, "input_shape": shape, "classes": len(data.classes), "width": wanted.width}
-    found = digest(data)
-
-    def job(scheme: Any, seed: int, strength: float | None = None) -> Job:
-        chosen = {**wanted.chosen, "seed": seed}
-        if strength is not None:
-            chosen["strength"] = strength
-        name = f"{scheme}-seed{seed}" if strength is None else f"{scheme}-lambda{strength!r}-seed{seed}"
-        return Job(
-            name=name,
-            sweep=strength is not None,
-            source=wanted.source,
-            digest=found,
-            checkpoint=str(folder / RUNS / f"{name}.pt"),
-            architecture=Architecture(**network, scheme=scheme),
-            settings=settings_for(model, find_scheme(scheme), len(data.images), **chosen),
-            threads=threads,
-        )
-
-    first = job("margin", 0)
-    build_seeded(first.architecture, 0)  # images that are too small for the network are refused here
-    lambdas = [value for value in dict.fromkeys(wanted.lambdas) if value != first.settings.strength]
+    job = partial(_job, wanted, data, digest(data), folder, threads)
+    margin, plain = job("margin", 0), job("float", 0)
+    build_seeded(margin.architecture, 0)  # images that are too small for the network are refused here
     jobs = [job(scheme, seed) for seed in wanted.seeds for scheme in dict.fromkeys(wanted.schemes)]
-    jobs += [job("margin", seed, strength) for seed in wanted.seeds for strength in lambdas]
-    return Basis(digest=found, architecture=first.architecture, settings=first.settings), jobs
+    for of, key, values in ((margin, "strength", wanted.lambdas), (plain, "weight_decay", wanted.weight_decays)):
+        others = [value for value in dict.fromkeys(values) if value != getattr(of.settings, key)]
+        jobs += [job(of.architecture.scheme, seed, **{key: value}) for seed in wanted.seeds for value in others]
+    basis = Basis(
+        digest=margin.digest,
+        architecture=margin.architecture,
+        settings=margin.settings,
+        weight_decay=plain.settings.weight_decay,
+    )
+    return basis, jobs
+
+
+def _job(
+    wanted: Wanted, data: Dataset, found: str, folder: Path, threads: int, scheme: Any, seed: int, **swept: float
+) -> Job:
+    """One run. found: the data's digest. swept: a setting whose value is in the run's name."""
+    model: Any = wanted.model or ("mlp" if data.color == "L" else "vgg")
+    shape = (1 if data.color == "L" else 3, *data.size)
+    chosen = {**wanted.chosen, "seed": seed, **swept}
+    for key, only in _ONLY.items():
+        if scheme != only:
+            chosen[key] = None
+    name = "-".join([scheme, *(f"{_NAMES.get(key, key)}{value!r}" for key, value in swept.items()), f"seed{seed}"])
+    return Job(
+        name=name,
+        sweep=bool(swept),
+        source=wanted.source,
+        digest=found,
+        checkpoint=str(folder / RUNS / f"{name}.pt"),
+        architecture=Architecture(
+            name=model, input_shape=shape, classes=len(data.classes), scheme=scheme, width=wanted.width
+        ),
+        settings=settings_for(model, find_scheme(scheme), len(data.images), **chosen),
+        threads=threads,
+    )
 
 
 def unfinished(jobs: Sequence[Job], folder: Path) -> list[Job]:
@@ -146,11 +164,20 @@ def _claim(folder: Path, basis: Basis) -> None:
     raise FileError(f"'{folder}' was made with {name} {was[name]}, not {now[name]}: choose another --out, or the same")
 
 
-_NAMES = {"name": "model", "strength": "lambda", "learning_rate": "lr", "final_learning_rate": "final-lr"}
+_ONLY = {"weight_decay": "float", "penalty": "margin"}
+"""Settings that are of one scheme alone."""
+_NAMES = {
+    "name": "model",
+    "strength": "lambda",
+    "learning_rate": "lr",
+    "final_learning_rate": "final-lr",
+    "weight_decay": "weight-decay",
+}
 
 
 def _options(basis: Basis) -> dict[str, object]:
     """Value of each option that the basis was made of."""
-    values = {"data": basis.digest}
+    values: dict[str, object] = {"data": basis.digest}
     values |= msgspec.structs.asdict(basis.architecture) | msgspec.structs.asdict(basis.settings)
+    values["weight_decay"] = basis.weight_decay
     return {f"--{_NAMES.get(name, name.replace('_', '-'))}": value for name, value in values.items()}

@@ -61,7 +61,7 @@ def _errors(groups: Sequence[Group]) -> Figure | None:
     axes = figure.add_subplot(ylabel="test error, %")
     for place, (_, values) in enumerate(columns):
         _points(axes, place, values, BLUE)
-    axes.set_xticks(range(len(columns)), [name for name, _ in columns])
+    axes.set_xticks(range(len(columns)), [name.replace(", ", ",\n", 1) for name, _ in columns])
     axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.grid(visible=False, axis="x")
     return figure

@@ -42,7 +42,8 @@ class Epoch(Struct, frozen=True, kw_only=True):
 class Record(Struct, frozen=True, kw_only=True, rename={"strength": "lambda"}):
     """One finished run. Errors are parts of the images, from 0 to 1, at the end of the last epoch.
 
-    name: of the run and its checkpoint. sweep: made for the curve over lambda, not for the comparison of schemes.
+    name: of the run and its checkpoint.
+    sweep: made for a curve over lambda or weight decay, not for the comparison of schemes.
     strength: lambda at the last step, ramp: its powers of ten; None without a penalty.
     source: the data's name, digest: SHA-256 of its training images and labels.
     test_error, validation_error, train_error: with the deployed weights; test_error_real_weights: with the real ones

@@ -73,15 +73,20 @@ def read_groups(folders: Sequence[Path]) -> list[Group]:
 
 
 def _key(record: Record) -> tuple[bool, int, float]:
-    """What makes a group; schemes come in their order, then the sweep by its lambda."""
-    return record.sweep, ORDER.index(record.scheme), record.strength or 0.0
+    """What makes a group; schemes come in their order, then the sweeps, by lambda or weight decay."""
+    return record.sweep, ORDER.index(record.scheme), record.strength or record.settings["weight_decay"]
 
 
 def _group(prefix: str, key: tuple[bool, int, float], records: Sequence[Record]) -> Group:
-    sweep, place, strength = key
+    sweep, place, value = key
+    scheme = ORDER[place]
     found = {record.name: record for record in records if _key(record) == key}
-    name = f"{ORDER[place]}, lambda {strength:g}" if sweep else ORDER[place]
-    return Group(prefix + name, ORDER[place], sweep, tuple(sorted(found.values(), key=lambda record: record.seed)))
+    name = scheme
+    if sweep and scheme == REFERENCE:
+        name = f"{scheme}, lambda {value:g}"
+    elif scheme == "float" and value:
+        name = f"{scheme}, weight decay {value:g}"
+    return Group(prefix + name, scheme, sweep, tuple(sorted(found.values(), key=lambda record: record.seed)))
 
 
 def rows(groups: Sequence[Group]) -> list[Row]:
@@ -161,8 +166,8 @@ def _about(record: Record) -> str:
     return (
         f"{record.source}: {network['name']}{width}, {settings['epochs']} epochs of {record.train_images:,} images, "
         f"batches of {settings['batch_size']}, learning rate {settings['learning_rate']:g} to "
-        f"{settings['final_learning_rate']:g}, augmentation {settings['augment']}; {record.validation_images:,} images "
-        f"held out, {record.test_images:,} test images."
+        f"{settings['final_learning_rate']:g}, augmentation {settings['augment']}, {settings['precision']}; "
+        f"{record.validation_images:,} images held out, {record.test_images:,} test images."
     )
 
 

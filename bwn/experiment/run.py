@@ -23,7 +23,7 @@ from bwn.train.layers import binary_layers
 from bwn.train.loop import Progress
 from bwn.train.penalties import mean_distance
 from bwn.train.quantizers import identity
-from bwn.train.run import Run, resume, start, use_threads
+from bwn.train.run import Run, prepare_process, resume, start
 
 
 class Logged(Struct, frozen=True):
@@ -67,7 +67,7 @@ def perform(job: Job, tell: Callable[[Progress], None]) -> Record | None:
 
     tell: called about twice a second. Raises BwnError where the run cannot be done, and leaves its last checkpoint.
     """
-    use_threads(job.threads)
+    prepare_process(job.threads)
     log = Log(Path(job.checkpoint))
     run = _opened(job)
     if run.trainer.step == 0:
@@ -108,13 +108,13 @@ def _epoch(progress: Progress, run: Run) -> Epoch:
 
 def _weights(run: Run) -> dict[str, Any]:
     """distance, near and histogram of an Epoch, as the weights are now."""
-    weights = [layer.weight.detach().cpu() for layer in binary_layers(run.trainer.module).values()]
+    weights = [layer.weight.detach() for layer in binary_layers(run.trainer.module).values()]
     if not weights:
         return {}
     near, counts = 0, np.zeros(BINS, np.int64)
     for weight in weights:
         near += int((1 - weight.abs() <= NEAR).sum())
-        counts += np.histogram(weight.numpy(), BINS, (-1, 1))[0]
+        counts += weight.histc(BINS, -1, 1).cpu().numpy().astype(np.int64)
     total = sum(weight.numel() for weight in weights)
     return {"distance": mean_distance(weights), "near": near / total, "histogram": tuple(counts.tolist())}
 

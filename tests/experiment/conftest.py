@@ -40,9 +40,9 @@ def shapes(tmp_path):
 def planned(shapes, tmp_path):
     """Basis and jobs of a small experiment in a folder of that name."""
 
-    def make(name="out", schemes=("stochastic",), seeds=(0,), lambdas=(), **chosen):
+    def make(name="out", schemes=("stochastic",), seeds=(0,), lambdas=(), weight_decays=(), **chosen):
         settings = {"epochs": 4, "batch_size": 10, "learning_rate": 0.01, "augment": "none", **chosen}
-        wanted = Wanted(str(shapes), schemes, seeds, lambdas, width=8, chosen=settings)
+        wanted = Wanted(str(shapes), schemes, seeds, lambdas, weight_decays, width=8, chosen=settings)
         folder = tmp_path / name
         (folder / "runs").mkdir(parents=True, exist_ok=True)
         return plan(wanted, folder, threads=1)
@@ -87,6 +87,8 @@ def made_up():
                 "learning_rate": 1e-3,
                 "final_learning_rate": 3e-6,
                 "augment": "none",
+                "weight_decay": 0.0,
+                "precision": "float32",
             },
             "versions": {"bwn": "0"},
             "threads": 1,

@@ -20,6 +20,7 @@ from bwn.experiment.plan import Wanted, plan
 from bwn.experiment.record import add_record, read_records
 from bwn.experiment.run import perform
 from bwn.train import read_checkpoint
+from bwn.train.run import fast_precision
 
 OPTIONS = ("--width", 8, "--batch-size", 10, "--lr", 0.01, "--threads", 1, "--seeds", 1, "--first-seed", 3)
 
@@ -56,6 +57,7 @@ def test_ctrl_c_stops_all_jobs_and_the_same_command_ends_as_one_that_was_not_sto
 
     (tmp_path / "whole" / "runs").mkdir(parents=True)
     chosen = {"epochs": epochs, "batch_size": 10, "learning_rate": 0.01, "augment": "none"}
+    chosen["precision"] = fast_precision()
     _, jobs = plan(Wanted(str(shapes), ("float", "margin"), (3,), width=8, chosen=chosen), tmp_path / "whole", 1)
     assert by_name(read_records(out)) == by_name(perform(job, lambda _: None) for job in jobs)
 

@@ -26,6 +26,8 @@ def folder(tmp_path, made_up):
         for seed, error in enumerate(errors):
             real = {"test_error_real_weights": 0.02} if scheme == "stochastic" else {}
             add_record(folder, made_up(scheme, seed, error, **real))
+    settings = {**made_up("float", 0, 0.1).settings, "weight_decay": 1e-3}
+    add_record(folder, made_up("float", 1, 0.018, name="float-weight-decay0.001-seed1", sweep=True, settings=settings))
     for strength in (1e-2, 1e-6):
         more = {"name": f"margin-lambda{strength}-seed1", "sweep": True, "strength": strength}
         add_record(folder, made_up("margin", 1, 0.017, **more))
@@ -36,19 +38,20 @@ def test_the_table(folder):
     lines = markdown(read_groups([folder]), ["errors.svg"]).splitlines()
     assert lines[0] == "| scheme | runs | test error % | range | margin less it | validation % | train % | arrived % |"
     # margin - float: -0.3, -0.2, -0.4 points: mean -0.3, deviation 0.1, t / sqrt(3) = 2.4842.
-    assert lines[2:8] == [
+    assert lines[2:9] == [
         "| float | 3 | 1.40 +- 0.10 | 1.30 to 1.50 | -0.30 [-0.55, -0.05] (3) | 3.00 +- 0.00 | 1.00 +- 0.00 | - |",
         "| stochastic | 3 | 1.30 +- 0.17 | 1.10 to 1.40 | -0.20 [-0.45, +0.05] (3) | 3.00 +- 0.00 | 1.00 +- 0.00 "
         "| 96.0 +- 0.0 |",
         "| stochastic, by its real weights | 3 | 2.00 +- 0.00 | 2.00 to 2.00 | -0.90 [-1.15, -0.65] (3) | - | - "
         "| 96.0 +- 0.0 |",
         "| margin | 3 | 1.10 +- 0.10 | 1.00 to 1.20 | - | 3.00 +- 0.00 | 1.00 +- 0.00 | 96.0 +- 0.0 |",
+        "| float, weight decay 0.001 | 1 | 1.80 | 1.80 to 1.80 | -0.60 (1) | 3.00 | 1.00 | - |",
         "| margin, lambda 1e-06 | 1 | 1.70 | 1.70 to 1.70 | -0.50 (1) | 3.00 | 1.00 | 96.0 |",
         "| margin, lambda 0.01 | 1 | 1.70 | 1.70 to 1.70 | -0.50 (1) | 3.00 | 1.00 | 96.0 |",
     ]
-    assert lines[9] == (
+    assert lines[10] == (
         "- shapes: mlp of width 64, 2 epochs of 900 images, batches of 50, learning rate 0.001 to 3e-06, "
-        "augmentation none; 100 images held out, 200 test images."
+        "augmentation none, float32; 100 images held out, 200 test images."
     )
     assert lines[-1] == "![errors](errors.svg)"
 

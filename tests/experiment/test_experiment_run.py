@@ -118,7 +118,14 @@ def test_a_checkpoint_of_other_settings_is_refused(planned):
 
 
 def test_the_plan_keeps_seeds_together_and_sweeps_last(planned):
-    _, jobs = planned(schemes=("float", "margin"), seeds=(0, 1), lambdas=(1e-6, 1e-4, 1e-6))
+    basis, jobs = planned(
+        schemes=("float", "margin"),
+        seeds=(0, 1),
+        lambdas=(1e-6, 1e-4, 1e-6),
+        weight_decays=(0.5,),
+        weight_decay=0.1,
+        penalty="double-well",
+    )
     assert [job.name for job in jobs] == [
         "float-seed0",
         "margin-seed0",
@@ -126,9 +133,14 @@ def test_the_plan_keeps_seeds_together_and_sweeps_last(planned):
         "margin-seed1",
         "margin-lambda1e-06-seed0",
         "margin-lambda1e-06-seed1",
+        "float-weight-decay0.5-seed0",
+        "float-weight-decay0.5-seed1",
     ]
-    assert [job.settings.strength for job in jobs[3:]] == [1e-4, 1e-6, 1e-6]
-    assert [job.sweep for job in jobs[3:]] == [False, True, True]
+    assert [job.settings.strength for job in jobs[3:6]] == [1e-4, 1e-6, 1e-6]
+    assert [job.sweep for job in jobs] == [False] * 4 + [True] * 4
+    assert [job.settings.weight_decay for job in jobs] == [0.1, 0, 0.1, 0, 0, 0, 0.5, 0.5], "for float alone"
+    assert [job.settings.penalty for job in jobs[:4]] == [None, "double-well"] * 2, "for margin alone"
+    assert basis.weight_decay == 0.1
 
 
 @pytest.mark.parametrize(
@@ -137,6 +149,7 @@ def test_the_plan_keeps_seeds_together_and_sweeps_last(planned):
         ({"epochs": 5}, "was made with --epochs 4, not 5: choose another --out"),
         ({"learning_rate": 0.5}, "was made with --lr 0.01, not 0.5"),
         ({"strength": 0.5}, "was made with --lambda 0.0001, not 0.5"),
+        ({"weight_decay": 0.5}, "was made with --weight-decay 0.0, not 0.5"),
     ],
 )
 def test_a_folder_of_other_settings_is_refused_and_one_of_more_runs_is_not(planned, tmp_path, change, words):
