@@ -34,6 +34,10 @@ class DataError(FileError):
     """A data set or an image cannot be read."""
 
 
+class DivergedError(BwnError):
+    """The loss or the weights of a training run are no longer finite numbers."""
+
+
 class MissingPackageError(BwnError):
     """A command needs an extra that is not installed."""
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 
 from bwn.errors import FileError
 
 
-def write_beside(path: str | os.PathLike[str], data: bytes) -> None:
+def write_beside(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
     """Write `data` to `path` through a temporary file in the same folder; a link stays, its target is written.
 
-    Raises FileError, which names the file.
+    It is on the disk before it is renamed, and the new name before this returns: a power cut leaves the old file or
+    the new one. Raises FileError, which names the file.
     """
     temporary = None
     try:
@@ -25,11 +27,21 @@ def write_beside(path: str | os.PathLike[str], data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~current_umask())  # a temporary file is private; a model is not
         os.replace(temporary, target)
+        _sync_folder(folder)
     except (OSError, ValueError) as error:
         raise FileError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def _sync_folder(folder: str) -> None:
+    with suppress(OSError):  # some systems and network disks cannot; the content is safe either way
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def check_target(path: str | os.PathLike[str]) -> None:

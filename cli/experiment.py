@@ -20,7 +20,8 @@ from bwn.cli.common import (
     threads_option,
     verbose_option,
 )
-from bwn.cli.train import MODELS, RATE, SCHEMES, clock
+from bwn.cli.train import MODELS, RATE, SCHEMES
+from bwn.cli.train_text import clock
 from bwn.errors import BwnError
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ COMMANDS = {
     "pack": "Store a network with one bit per weight, as a .bwn file.",
     "verify": "Compare a .bwn file with the network it was packed from.",
     "infer": "Classify images.",
+    "evaluate": "Measure the accuracy of a .bwn file on a data set.",
     "bench": "Measure speed, beside ONNX Runtime where it is installed.",
     "inspect": "Show what a .bwn file holds.",
     "tune": "Measure the kernels on this machine, to choose among them.",

@@ -3,24 +3,58 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from bwn.cli.common import FilePath, Number, json_option, json_text, show_progress, threads_option, verbose_option
+from bwn.cli.common import (
+    FilePath,
+    Number,
+    json_option,
+    json_text,
+    show_progress,
+    threads_option,
+    verbose_option,
+)
+from bwn.cli.train_text import heading, show_epoch, summary, text, warn
 
 if TYPE_CHECKING:
+    from bwn.train.checkpoint import Description
     from bwn.train.loop import Progress
-    from bwn.train.run import Outcome, Run
+    from bwn.train.run import Run
 
 # The ranges of the options below are those of bwn.train.settings, which would import torch.
 RATE = Number(0, 1e6, min_open=True)
-WITH_RESUME = {"resume", "output", "data", "threads", "as_json", "verbose"}
+WITH_RESUME = {"resume", "output", "data", "log", "threads", "as_json", "verbose"}
 DEFAULT_OUTPUT = Path("model.pt")
 MODELS = ["mlp", "lenet", "vgg", "resnet18", "resnet20"]
 SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
+
+
+class ClassWeights(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """`balanced`, `none`, or one number a class: a list, or a file of them."""
+
+    name = "weights"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | tuple[float, ...]:
+        """The word or the numbers."""
+        if value in ("balanced", "none"):
+            return str(value)
+        try:
+            text = Path(value).read_text(encoding="utf-8") if Path(value).is_file() else str(value)
+            numbers = tuple(float(part) for part in text.replace(",", " ").split())
+        except (OSError, ValueError):
+            numbers = ()
+        if not numbers or not all(0 < number <= 1e6 for number in numbers):
+            self.fail(
+                f"{value!r} is neither balanced, none, a list of numbers above 0 such as 1,2.5,1, nor a file of such.",
+                param,
+                ctx,
+            )
+        return numbers
 
 
 @click.command(epilog="Example: bwn train --data mnist-sample -o model.pt")
@@ -32,7 +66,11 @@ SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
     "a folder of CIFAR-10 binary files, or `mnist-sample`, which is shipped.",
 )
 @click.option(
-    "-o", "--output", type=FilePath(path_type=Path), help="Checkpoint to write.  [default: model.pt, if there is none]"
+    "-o",
+    "--output",
+    type=FilePath(path_type=Path),
+    help="Checkpoint to write: the last state. The epoch that is best on the held-out images is kept beside it, for "
+    "model.pt in model.best.pt.  [default: model.pt, if there is none]",
 )
 @click.option("--model", type=click.Choice(MODELS), default="mlp", show_default=True, help="Network.")
 @click.option(
@@ -44,10 +82,10 @@ SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
 )
 @click.option(
     "--activations",
-    type=click.Choice(["relu", "sign"]),
+    type=click.Choice(["relu", "int8", "sign"]),
     default="relu",
     show_default=True,
-    help="Between layers: real values, or one bit each.",
+    help="What layers read: real values; rounded to 8 bits, in training as packed; or one bit each.",
 )
 @click.option(
     "--float-ends/--binary-ends",
@@ -98,6 +136,21 @@ SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
     "--validation", type=Number(0, 0.5), help="Part of the training images held out to watch accuracy.  [default: 0.1]"
 )
 @click.option(
+    "--patience",
+    type=click.IntRange(1, 1_000_000),
+    metavar="EPOCHS",
+    help="End when held-out accuracy has not risen for so many epochs. Learning rate and lambda follow schedules "
+    "over all --epochs, and the margin closes at their end: a run that ends before leaves weights far from +-1.  "
+    "[default: never]",
+)
+@click.option(
+    "--class-weights",
+    type=ClassWeights(),
+    metavar="balanced|none|LIST|FILE",
+    help="Weight of each class's images in the loss. `balanced`: the fewer images a class has, the more each counts; "
+    "or one number a class, in the order of the classes: 1,2.5,1, or a file of them.  [default: none]",
+)
+@click.option(
     "--weight-decay", type=Number(0, 1e3), help="Decoupled decay of weights, for --scheme float.  [default: 0]"
 )
 @click.option(
@@ -109,10 +162,24 @@ SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same network.  [default: 0]")
 @click.option(
+    "--from",
+    "begin",
+    type=FilePath(path_type=Path),
+    metavar="CHECKPOINT",
+    help="Start from the weights of a trained checkpoint, such as a float one, not from random ones. Network, "
+    "activations and image size are then its own where they are not given.",
+)
+@click.option(
     "--resume",
     type=FilePath(path_type=Path),
     metavar="CHECKPOINT",
     help="Go on with an interrupted run, exactly as if it had not stopped.",
+)
+@click.option(
+    "--log",
+    type=FilePath(),
+    metavar="DIR",
+    help="Write curves and weight histograms for TensorBoard there, an epoch at a time; needs bwn[tensorboard].",
 )
 @threads_option
 @json_option
@@ -121,32 +188,40 @@ SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Train an image classifier with one-bit weights.
 
-    Ctrl-C stops and leaves a checkpoint from which --resume goes on.
+    Ctrl-C stops and leaves a checkpoint from which --resume goes on. Loss or weights that are no longer finite numbers
+    end the run with exit code 1; the checkpoint then holds the last good state.
     """
     # Threads of torch that spin while they wait make training several times slower on a busy machine. Read at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from bwn.train.run import prepare_process, resume
 
     prepare_process(options["threads"])
+    given = {name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
     if options["resume"] is not None:
-        given = {name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
         if given - WITH_RESUME:
-            name = sorted(given - WITH_RESUME)[0].replace("_", "-")
-            raise click.UsageError(f"--resume goes on with the settings of its run; leave out the option for {name}.")
-        run = resume(options["resume"], options["output"], options["data"])
+            name = next(option.opts[0] for option in ctx.command.params if option.name in given - WITH_RESUME)
+            raise click.UsageError(f"--resume goes on with the settings of its run; leave out the option {name}.")
+        run = resume(options["resume"], options["output"], options["data"], warn)
     elif options["data"] is None:
         raise click.UsageError("Missing option '--data' (or '--resume'). To try: --data mnist-sample")
     else:
-        run = _fresh(options)
-    _train(run, options["as_json"])
+        run = _fresh(options, given)
+    _train(run, options["log"], options["as_json"])
 
 
-def _fresh(options: dict[str, Any]) -> Run:
+def _fresh(options: dict[str, Any], given: set[str]) -> Run:
+    from bwn.train.checkpoint import read_checkpoint
+    from bwn.train.initial import keeps_last_layer
+    from bwn.train.keep import best_path
     from bwn.train.models import Architecture
     from bwn.train.quantizers import find_scheme
     from bwn.train.run import fast_precision, start
     from bwn.train.settings import Settings, settings_for
 
+    begin = read_checkpoint(options["begin"]) if options["begin"] else None
+    if begin is not None:
+        own = _own_options(begin.description)
+        options = {**options, **{name: value for name, value in own.items() if name not in given}}
     chosen = {name: options[name] for name in Settings.__struct_fields__}
     if chosen["precision"] == "auto":
         chosen["precision"] = fast_precision()
@@ -160,12 +235,32 @@ def _fresh(options: dict[str, Any]) -> Run:
         return settings_for(options["model"], find_scheme(options["scheme"]), images, **chosen)
 
     output = options["output"] or DEFAULT_OUTPUT
-    if options["output"] is None and output.exists():
+    there = [path for path in (output, best_path(output)) if path.exists()]
+    if options["output"] is None and there:
         raise click.UsageError(
-            f"{output} exists: --resume {output} goes on with an interrupted run, -o {output} writes over it."
+            f"{there[0]} exists: --resume {output} goes on with an interrupted run, -o {output} writes over it."
         )
     size = _size(options["size"])
-    return start(options["data"], architecture, settings, output, size=size, resize=options["resize"])
+    run = start(options["data"], architecture, settings, output, size=size, resize=options["resize"], begin=begin)
+    if begin is not None:
+        kept = keeps_last_layer(begin, run.description.classes)
+        last = "" if kept else f"; the last layer starts fresh, for {len(run.description.classes)} other classes"
+        scheme = begin.description.architecture.scheme
+        click.echo(f"Starts from {begin.path}, scheme {scheme}{last}", err=options["as_json"])
+    return run
+
+
+def _own_options(description: Description) -> dict[str, object]:
+    """What --from takes from its checkpoint where the user says nothing."""
+    architecture, preprocess = description.architecture, description.preprocess
+    return {
+        "model": architecture.name,
+        "activations": architecture.activations,
+        "width": architecture.width,
+        "float_ends": architecture.float_ends,
+        "size": "x".join(str(extent) for extent in preprocess.size),
+        "resize": preprocess.resize,
+    }
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -177,80 +272,22 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[-1])
 
 
-def _train(run: Run, as_json: bool) -> None:
-    description = run.description
+def _train(run: Run, log: str | None, as_json: bool) -> None:
+    from bwn.train.board import open_board
+
     if not as_json:
-        architecture = description.architecture
-        shape = " x ".join(str(extent) for extent in architecture.input_shape)
-        click.echo(
-            f"{architecture.name}, scheme {architecture.scheme}, {architecture.activations} activations; "
-            f"{len(run.trainer.train_data.images):,} images of {shape}, {architecture.classes} classes"
-        )
-    outcome = run.go(_json_line if as_json else _line)
-    if as_json:
-        click.echo(json_text(_summary(outcome, run)))
-    else:
-        show_progress("")
-        _tell(outcome, run)
+        click.echo(heading(run))
+    with open_board(log, run.trainer, warn) if log is not None else nullcontext() as board:
+
+        def tell(progress: Progress) -> None:
+            show_epoch(progress, as_json)
+            if board is not None:
+                board.write(progress)
+
+        try:
+            outcome = run.go(tell, warn)
+        finally:
+            show_progress("")
+    click.echo(json_text(summary(outcome, run)) if as_json else text(outcome, run))
     if not outcome.finished:
         raise click.exceptions.Exit(130)
-
-
-def _line(progress: Progress) -> None:
-    parts = [
-        f"epoch {progress.epoch:>{len(str(progress.epochs))}}/{progress.epochs}",
-        f"loss {progress.loss:.4f}",
-        f"accuracy {progress.accuracy:.2%}",
-    ]
-    if progress.validation is not None:
-        parts.append(f"held-out {progress.validation:.2%}")
-    if progress.distance is not None:
-        parts.append(f"distance to +-1 {progress.distance:.3f}")
-    parts.append(f"{clock(progress.left)} left")
-    if progress.epoch_done:
-        show_progress("")
-        click.echo("  ".join(parts))
-    else:
-        show_progress("  ".join(parts))
-
-
-def _json_line(progress: Progress) -> None:
-    if progress.epoch_done:
-        click.echo(json_text({"event": "epoch", **vars(progress)}))
-
-
-def _summary(outcome: Outcome, run: Run) -> dict[str, object]:
-    return {
-        "event": "finished" if outcome.finished else "stopped",
-        "checkpoint": str(run.output),
-        "test_accuracy": outcome.description.test_accuracy,
-        "test_images": outcome.test_images,
-        "note": outcome.note,
-        "train_images": outcome.images,
-        "parameters": outcome.parameters,
-        "seconds": outcome.seconds,
-    }
-
-
-def _tell(outcome: Outcome, run: Run) -> None:
-    if not outcome.finished:
-        click.echo(f"Stopped; {run.output} is a checkpoint. Go on with: bwn train --resume {run.output}")
-        return
-    found = outcome.description.test_accuracy
-    if found is not None:
-        images = f" on {outcome.test_images:,} test images" if outcome.test_images else ""
-        click.echo(f"Accuracy {found:.2%} (error {1 - found:.2%}){images}, weights as they will be packed.")
-    if outcome.note:
-        click.echo(f"Note: {outcome.note}")
-    name = Path(run.output)
-    click.echo(f"Wrote {name} after {clock(outcome.seconds)}. Next: bwn pack {name} -o {name.with_suffix('.bwn')}")
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, hours where there are any."""
-    whole = round(seconds)
-    return (
-        f"{whole // 60}:{whole % 60:02d}"
-        if whole < 3600
-        else f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
-    )

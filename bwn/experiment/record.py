@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -48,12 +48,12 @@ class Record(Struct, frozen=True, kw_only=True, rename={"strength": "lambda"}):
     source: the data's name, digest: SHA-256 of its training images and labels.
     test_error, validation_error, train_error: with the deployed weights; test_error_real_weights: with the real ones
         instead, which is what BinaryConnect reports of its stochastic scheme (None for other schemes).
-    best_epoch: the first one with the least validation error.
+    best_epoch: the one of least validation error, best_test_error: with its deployed weights.
     seconds: of all sessions of the run.
     """
 
     name: str
-    scheme: str
+    scheme: Literal["float", "deterministic", "stochastic", "scaled", "margin"]
     seed: int
     sweep: bool
     strength: float | None
@@ -65,6 +65,7 @@ class Record(Struct, frozen=True, kw_only=True, rename={"strength": "lambda"}):
     distance: float | None
     near: float | None
     best_epoch: int | None
+    best_test_error: float | None
     source: str
     digest: str
     train_images: int

@@ -23,7 +23,7 @@ from bwn.train.layers import binary_layers
 from bwn.train.loop import Progress
 from bwn.train.penalties import mean_distance
 from bwn.train.quantizers import identity
-from bwn.train.run import Run, prepare_process, resume, start
+from bwn.train.run import Outcome, Run, prepare_process, resume, start
 
 
 class Logged(Struct, frozen=True):
@@ -79,8 +79,8 @@ def perform(job: Job, tell: Callable[[Progress], None]) -> Record | None:
         tell(progress)
 
     try:
-        finished = run.go(report).finished
-        return _record(job, run, log) if finished else None
+        outcome = run.go(report)
+        return _record(job, run, outcome, log) if outcome.finished else None
     finally:
         log.add()
 
@@ -119,10 +119,9 @@ def _weights(run: Run) -> dict[str, Any]:
     return {"distance": mean_distance(weights), "near": near / total, "histogram": tuple(counts.tolist())}
 
 
-def _record(job: Job, run: Run, log: Log) -> Record:
+def _record(job: Job, run: Run, outcome: Outcome, log: Log) -> Record:
     trainer, settings = run.trainer, job.settings
-    epochs = log.epochs(settings.epochs)
-    held_out = [(epoch.validation_error, epoch.epoch) for epoch in epochs if epoch.validation_error is not None]
+    epochs, best = log.epochs(outcome.epochs), outcome.best
     test = _test_images(run)
     train_error = _error(accuracy(trainer.module, trainer.train_data, trainer.preprocess))
     real_weights = _real_weights_error(run, test) if test and job.architecture.scheme == "stochastic" else None
@@ -140,7 +139,8 @@ def _record(job: Job, run: Run, log: Log) -> Record:
         train_error=train_error,
         distance=epochs[-1].distance,
         near=epochs[-1].near,
-        best_epoch=min(held_out)[1] if held_out else None,
+        best_epoch=best.best.epoch if best and best.best else None,
+        best_test_error=_error(best.test_accuracy) if best else None,
         source=Path(job.source).name,
         digest=job.digest,
         train_images=len(trainer.train_data.images),

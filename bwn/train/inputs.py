@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bwn.datasets import Dataset, Resize
+from bwn.datasets import Dataset, Labels, Resize
 from bwn.errors import BwnError
 from bwn.graph import Preprocess
 
@@ -46,16 +46,20 @@ def as_input(images: Tensor, preprocess: Preprocess) -> Tensor:
 
 def accuracy(module: nn.Module, data: Dataset, preprocess: Preprocess) -> float:
     """Part of the images whose class has the highest score, with the deployed weights (evaluation mode)."""
+    return float((answers(module, data, preprocess) == data.labels).sum()) / max(len(data.labels), 1)
+
+
+def answers(module: nn.Module, data: Dataset, preprocess: Preprocess) -> Labels:
+    """The class of highest score of each image, (N,) int64, with the deployed weights (evaluation mode)."""
     was_training = module.training
     module.eval()
-    images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
-    right = 0
+    found = np.empty(len(data.images), np.int64)
     with torch.no_grad():
-        for start in range(0, len(images), EVALUATION_BATCH):
-            scores = module(as_input(images[start : start + EVALUATION_BATCH], preprocess))
-            right += int((scores.argmax(1) == labels[start : start + EVALUATION_BATCH]).sum())
+        for start in range(0, len(found), EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            found[part] = module(as_input(torch.from_numpy(data.images[part]), preprocess)).argmax(1).numpy()
     module.train(was_training)
-    return right / max(len(images), 1)
+    return found
 
 
 def split(data: Dataset, part: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -10,90 +10,106 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Literal
 
 import msgspec
 import torch
+from torch import nn
 
+from bwn.confusion import Counts, confusion, share_right
 from bwn.datasets import Resize, load_dataset
-from bwn.errors import CheckpointError, DataError, FileError
-from bwn.files import check_target
+from bwn.errors import CheckpointError, DataError, DivergedError, FileError
 from bwn.graph import Pair
-from bwn.train.checkpoint import Description, read_checkpoint, write_checkpoint
-from bwn.train.inputs import accuracy, digest, measure
+from bwn.train.checkpoint import Checkpoint, Description, read_checkpoint
+from bwn.train.initial import measure_statistics, take_weights
+from bwn.train.inputs import answers, digest, measure
+from bwn.train.keep import Keeper, Warn, best_path, find_best
 from bwn.train.loop import Progress, Trainer
 from bwn.train.models import Architecture, build_seeded
 from bwn.train.settings import Settings
 
-SAVE_SECONDS = 15.0
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. finished: False where it was stopped. note: why there is no test accuracy, if so."""
+    """How a run ended.
+
+    finished: False where it was stopped. early: no better validation for `patience` epochs. best: of the best epoch's
+    file, None without held-out images. confusion: (classes, classes) int64 of the last state on the test images, rows
+    are the right classes; None where nothing was tested now. note: why there is no test accuracy, if so.
+    """
 
     description: Description
+    best: Description | None
     finished: bool
+    early: bool
+    epochs: int
     images: int
     parameters: int
     seconds: float
     test_images: int = 0
+    confusion: Counts | None = None
     note: str | None = None
 
 
 class Run:
-    """A training run tied to a checkpoint file; `start` and `resume` make one."""
+    """A training run tied to its checkpoint files; `start` and `resume` make one."""
 
-    def __init__(self, trainer: Trainer, description: Description, output: str | os.PathLike[str]) -> None:
-        self.trainer, self.description, self.output = trainer, description, output
-        self._saved = time.monotonic()
-        folder = Path(output).absolute().parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK):  # better now than after an hour of training
-            raise FileError(f"'{output}' cannot be written: no folder '{folder}' to write to")
-        check_target(output)
+    def __init__(self, trainer: Trainer, description: Description, keeper: Keeper) -> None:
+        self.trainer, self.description, self.keeper = trainer, description, keeper
+        self.output = keeper.output
+        self._tested: Counts | None = None
 
-    def save(self) -> None:
-        """Write the checkpoint as it stands."""
-        write_checkpoint(self.output, self.description, self.trainer.module, self.trainer.state())
-        self._saved = time.monotonic()
-
-    def go(self, report: Report | None = None) -> Outcome:
+    def go(self, report: Report | None = None, warn: Warn = lambda text: None) -> Outcome:
         """Train to the end, or until Ctrl-C or SIGTERM; either way a valid checkpoint is left.
 
-        A checkpoint is also written after an epoch, at most every 15 s, so that a crash costs little.
+        Checkpoints are also written after an epoch, at most every 15 s, so that a crash costs little.
+        warn: told, in one line, when one cannot be written. Raises DivergedError and FileError, which say what is kept.
         """
+        try:
+            return self._go(report, warn)
+        except (DivergedError, FileError) as error:
+            with suppress(FileError):
+                self.keeper.save_best()  # found good when it was noted
+            raise type(error)(f"{error}; {self.keeper.last_good()}") from error
+
+    def _go(self, report: Report | None, warn: Warn) -> Outcome:
         began = time.monotonic()
 
         def tell(progress: Progress) -> None:
+            if progress.epoch_done and progress.validation is not None and progress.best == progress.epoch:
+                self.keeper.note_best(self.description, progress.validation)
             if report is not None:
                 report(progress)
-            if progress.epoch_done and time.monotonic() - self._saved > SAVE_SECONDS:
-                self.save()
+            if progress.epoch_done:
+                self.keeper.save_if_due(self.description, warn)
 
         with stop_requested() as stop:
             finished = self.trainer.run(tell, stop)
-        note, images = None, 0
+        note = None
         if finished and not self.description.finished:
-            self.save()  # Ctrl-C while testing must not cost the training
-            note, images = self._test()
-        self.save()
-        module = self.trainer.module
+            self.keeper.save_or_wait(self.description, warn)  # Ctrl-C while testing must not cost the training
+            note = self._test()
+        self.keeper.save_or_wait(self.description, warn)
         return Outcome(
             description=self.description,
+            best=None if self.keeper.best is None else self.keeper.best.description,
             finished=finished,
+            early=self.trainer.early,
+            epochs=self.trainer.epoch,
             images=len(self.trainer.train_data.images),
-            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            parameters=sum(parameter.numel() for parameter in self.trainer.module.parameters()),
             seconds=time.monotonic() - began,
-            test_images=images,
+            test_images=0 if self._tested is None else int(self._tested.sum()),
+            confusion=self._tested,
             note=note,
         )
 
-    def _test(self) -> tuple[str | None, int]:
-        """Measure on the test images, if the data set has any."""
+    def _test(self) -> str | None:
+        """Measure the last state and the best epoch on the test images. Returns why not, where there are none."""
         prepared = self.description.preprocess
         self.description = msgspec.structs.replace(self.description, finished=True)
         try:
@@ -101,10 +117,21 @@ class Run:
                 self.description.source, "test", size=prepared.size, resize=prepared.resize, color=prepared.color
             )
         except DataError as error:
-            return f"not tested: {error}", 0
-        found = accuracy(self.trainer.module, data, prepared)
-        self.description = msgspec.structs.replace(self.description, test_accuracy=found)
-        return None, len(data.images)
+            return f"not tested: {error}"
+
+        def test(module: nn.Module) -> Counts:
+            return confusion(data.labels, answers(module, data, prepared), len(self.description.classes))
+
+        self._tested = test(self.trainer.module)
+        self.description = msgspec.structs.replace(self.description, test_accuracy=share_right(self._tested))
+        best = self.keeper.best
+        if best is not None:
+            found = test(best.module)
+            best.description = msgspec.structs.replace(
+                best.description, finished=True, test_accuracy=share_right(found)
+            )
+            best.saved = False
+        return None
 
 
 def start(
@@ -115,12 +142,14 @@ def start(
     *,
     size: Pair | None = None,
     resize: Resize = "stretch",
+    begin: Checkpoint | None = None,
 ) -> Run:
-    """A fresh run.
+    """A fresh run, from random weights or from those of the checkpoint `begin`.
 
     architecture: from the images' shape (C, H, W) and the number of classes. settings: from the number of images.
     """
-    data = load_dataset(source, "train", size=size, resize=resize)
+    color = begin.description.preprocess.color if begin else None
+    data = load_dataset(source, "train", size=size, resize=resize, color=color)
     if len(data.classes) < 2:
         raise DataError(f"data '{source}' has only the class '{data.classes[0]}'; expected two or more")
     preprocess = measure(data, resize)
@@ -133,22 +162,34 @@ def start(
         classes=data.classes,
         source=source,
         digest=digest(data),
+        begun_from=begin.path if begin else None,
     )
-    trainer = Trainer(build_seeded(network, chosen.seed), data, preprocess, chosen)
-    return Run(trainer, description, output)
+    module = build_seeded(network, chosen.seed)
+    if begin is not None:
+        take_weights(module, network, data.classes, begin)
+        measure_statistics(module, torch.from_numpy(data.images), chosen.batch_size, preprocess)
+    trainer = Trainer(module, data, preprocess, chosen)
+    return Run(trainer, description, Keeper(trainer, output))
 
 
 def resume(
     checkpoint_path: str | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
     source: str | None = None,
+    warn: Warn = lambda text: None,
 ) -> Run:
     """Go on from a checkpoint, with its settings and its data (from another place, if `source` says so).
 
+    warn: told where the file of the best epoch is no longer there.
     Raises CheckpointError where the checkpoint is refused or the training images are not those it began with.
     """
     checkpoint = read_checkpoint(checkpoint_path)
     description = checkpoint.description
+    if description.best is not None:
+        raise CheckpointError(
+            f"'{checkpoint_path}' holds the weights of the best epoch, not the state of the training: "
+            "it can be packed and exported; resume the checkpoint beside it"
+        )
     prepared = description.preprocess
     source = source or description.source
     data = load_dataset(source, "train", size=prepared.size, resize=prepared.resize, color=prepared.color)
@@ -156,7 +197,13 @@ def resume(
         raise CheckpointError(f"'{checkpoint_path}' was not trained on the images now in '{source}'")
     trainer = Trainer(checkpoint.module, data, prepared, description.settings)
     trainer.restore(checkpoint.training)
-    return Run(trainer, msgspec.structs.replace(description, source=source), output or checkpoint_path)
+    output = output or checkpoint_path
+    accuracy, epoch = trainer.best or (0.0, 0)
+    best = find_best(checkpoint_path, output, description, accuracy)
+    if epoch and best is None:
+        warn(f"{best_path(checkpoint_path)} does not hold this run's best epoch, {epoch}: one as good replaces it")
+    keeper = Keeper(trainer, output, checkpoint_path, best)
+    return Run(trainer, msgspec.structs.replace(description, source=source), keeper)
 
 
 @contextmanager

@@ -25,6 +25,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     precision: of products and activations in training; weights, gradients' sums and evaluation stay float32.
     augment: `shift`: each image moved by up to a sixteenth of its size; `flip`: also mirrored, half of the time.
     validation: part of the training images held out (the last ones of a seeded shuffle) to measure accuracy on.
+    patience: the run ends when accuracy on them has not risen for so many epochs; None: it goes on to the end.
+    class_weights: of each class's images in the loss; see `bwn.train.losses.image_weights`.
     """
 
     epochs: Count = 20
@@ -39,6 +41,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     precision: Literal["float32", "bfloat16"] = "float32"
     augment: Literal["none", "shift", "flip"] = "shift"
     validation: Annotated[float, Meta(ge=0, le=0.5)] = 0.1
+    patience: Count | None = None
+    class_weights: Literal["none", "balanced"] | tuple[Positive, ...] = "none"
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
 
     def learning_rate_at(self, part: float) -> float:

@@ -75,6 +75,7 @@ def made_up():
             "distance": None if scheme == "float" else 0.1,
             "near": None if scheme == "float" else 0.96,
             "best_epoch": 1,
+            "best_test_error": test_error,
             "source": "shapes",
             "digest": "0" * 64,
             "train_images": 900,

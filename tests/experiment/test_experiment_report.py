@@ -61,6 +61,12 @@ def test_without_margin_or_test_images_there_is_a_dash(tmp_path, made_up):
     assert markdown(read_groups([tmp_path])).splitlines()[2] == "| float | 1 | - | - | - | 3.00 | 1.00 | - |"
 
 
+def test_a_sweep_alone_is_nothing_to_compare_with(tmp_path, made_up):
+    add_record(tmp_path, made_up("float", 0, 0.1))
+    add_record(tmp_path, made_up("margin", 0, 0.2, sweep=True))
+    assert [row.less for row in rows(read_groups([tmp_path]))] == [None, None]
+
+
 def test_several_folders_stand_beside_each_other(folder, tmp_path, made_up):
     other = tmp_path / "two"
     other.mkdir()

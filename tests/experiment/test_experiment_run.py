@@ -50,6 +50,9 @@ def test_a_record_says_what_the_checkpoint_does(planned, shapes):
     assert record.validation_error == record.epochs[-1].validation_error
     errors = [epoch.validation_error for epoch in record.epochs[1:]]
     assert record.best_epoch == 1 + errors.index(min(errors))
+    best = read_checkpoint(Path(job.checkpoint).with_suffix(".best.pt"))
+    with torch.no_grad():
+        assert record.best_test_error == pytest.approx(float((best.module(x).argmax(1) != labels).double().mean()))
     assert (record.source, record.train_images, record.validation_images, record.test_images) == ("shapes", 81, 9, 30)
     assert (record.scheme, record.strength, record.settings["augment"]) == ("stochastic", None, "none")
     assert record.seconds > 0
@@ -85,7 +88,7 @@ def test_a_stopped_run_gives_the_record_of_a_whole_one(planned):
 
 @pytest.mark.parametrize("saved", [0, 1e9], ids=["after each epoch", "never"])
 def test_a_crashed_run_gives_the_record_of_a_whole_one(planned, monkeypatch, saved):
-    monkeypatch.setattr("bwn.train.run.SAVE_SECONDS", saved)
+    monkeypatch.setattr("bwn.train.keep.SAVE_SECONDS", saved)
     _, (job,) = planned("whole")
     whole = perform(job, quiet)
     _, (job,) = planned("crashed")

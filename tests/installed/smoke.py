@@ -31,6 +31,7 @@ BOARD = (
     (["inspect", "model.bwn"], "dense"),
     (["infer", "model.bwn", "digits"], "digit-2.png"),
     (["infer", "--json", "model.bwn", "digits/digit-0.png"], "{"),
+    (["evaluate", "model.bwn", "--data", "mnist-sample", "--samples", "64", "--threads", "1"], "on 64 images of"),
     (["bench", "model.bwn", "--threads", "1", "--seconds", "0.05", "--no-compare"], "median ms"),
 )
 NEEDS_EXTRAS = (["train", "--data", "mnist-sample", "-o", "a.pt"], ["pack", "model.onnx", "-o", "b.bwn"])

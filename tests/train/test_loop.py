@@ -15,7 +15,6 @@ from bwn.errors import BwnError, CheckpointError
 from bwn.graph import Preprocess
 from bwn.train import Architecture, BinaryLinear, Settings, Trainer, accuracy, binary_layers, build, fit, measure
 from bwn.train.inputs import as_input, augmented, digest, split
-from bwn.train.loop import squared_hinge
 from bwn.train.models import build_seeded
 from bwn.train.quantizers import SCHEMES
 from bwn.train.settings import settings_for
@@ -31,12 +30,6 @@ def trainer(data, settings=SMALL, scheme="stochastic", **more):
 
 def bits(found):
     return {name: tensor.numpy().tobytes() for name, tensor in found.module.state_dict().items()}
-
-
-def test_squared_hinge_is_the_written_out_sum():
-    scores = torch.tensor([[0.5, -2.0], [1.5, 0.25]])
-    expected = (0.5**2 + 0 + (1 + 1.5) ** 2 + 0.75**2) / 4
-    assert float(squared_hinge(scores, torch.tensor([0, 1]))) == pytest.approx(expected)
 
 
 def test_one_step_moves_weights_by_adams_step_times_the_layers_scale():
@@ -139,6 +132,9 @@ def test_the_seed_decides_and_torchs_own_generator_is_left_alone(shapes_set):
         {"generator": torch.zeros(3)},
         {"running": None},
         {"step": None},
+        {"best": [0.5]},
+        {"best": 3},
+        {"waited": "long"},
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(shapes_set, change):
@@ -161,7 +157,7 @@ def test_progress_counts_and_ends(shapes_set):
 def test_a_loss_that_is_no_number_ends_in_one_line(shapes_set):
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     nn.init.constant_(net[1].weight, float("nan"))
-    with pytest.raises(BwnError, match="no longer finite in epoch 1; try a lower learning rate"):
+    with pytest.raises(BwnError, match="no longer finite in epoch 1: begin anew with a lower learning rate"):
         fit(net, shapes_set())
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from bwn.cli.main import bwn
 from bwn.train import Settings, read_checkpoint
+from bwn.train.losses import LOSSES, squared_hinge
 
 
 def run(*args):
@@ -51,7 +52,10 @@ def test_photos_train_and_export(photos, tmp_path):
     assert all(word in lines[4] for word in ("loss ", "accuracy ", "held-out ", "distance to +-1 0.", "0:00 left"))
     assert lines[5].startswith("Accuracy ")
     assert lines[5].endswith("on 20 test images, weights as they will be packed.")
-    assert lines[6].endswith(f"Next: bwn pack {model} -o {tmp_path / 'm.bwn'}")
+    best = read_checkpoint(tmp_path / "m.best.pt").description
+    assert lines[6].startswith(f"Best epoch {best.best.epoch}: {best.test_accuracy:.2%} (error ")
+    assert lines[6].endswith(f", held-out {best.best.accuracy:.2%}, in {tmp_path / 'm.best.pt'}")
+    assert lines[-1].endswith(f"Next: bwn pack {model} -o {tmp_path / 'm.bwn'}")
     checkpoint = read_checkpoint(model)
     assert checkpoint.description.finished
     assert checkpoint.description.classes == ("bright", "dark")
@@ -86,6 +90,10 @@ def test_json_lines(photos, tmp_path):
     assert first["distance"] is None, "a float network has no margin"
     assert end["event"] == "finished"
     assert 0.5 < end["test_accuracy"] <= 1
+    assert np.array(end["confusion"]).sum(1).tolist() == [10, 10], "a row for each right class"
+    assert np.trace(end["confusion"]) == round(20 * end["test_accuracy"])
+    assert end["best"] is None, "nothing was held out"
+    assert not (tmp_path / "m.best.pt").exists()
     assert read_checkpoint(tmp_path / "m.pt").description.architecture.input_shape == (3, 8, 6)
 
 
@@ -137,11 +145,11 @@ def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
 
     model = tmp_path / "m.pt"
     with monkeypatch.context() as patch:
-        patch.setattr("bwn.train.run.accuracy", stopped)
+        patch.setattr("bwn.train.run.answers", stopped)
         assert run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 2).exit_code == 130
     result = run("train", "--resume", model)
     assert result.exit_code == 0, result.output
-    assert [line.split()[0] for line in result.stdout.splitlines()] == ["mlp,", "Accuracy", "Wrote"]
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["mlp,", "Accuracy", "Best", "Wrote"]
 
 
 @pytest.mark.parametrize(
@@ -156,6 +164,11 @@ def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
         (("--data", "mnist-sample", "--lambda", "-1"), 2, "Invalid value for '--lambda'"),
         (("--data", "mnist-sample", "--validation", "1"), 2, "Invalid value for '--validation'"),
         (("--data", "mnist-sample", "--scheme", "float", "--penalty", "margin"), 1, "scheme 'float' does not use"),
+        (("--data", "mnist-sample", "--patience", "0"), 2, "Invalid value for '--patience'"),
+        (("--data", "mnist-sample", "--patience", "2", "--validation", "0"), 1, "held-out images, and there are none"),
+        (("--data", "mnist-sample", "--class-weights", "much"), 2, "'much' is neither balanced, none, a list of"),
+        (("--data", "mnist-sample", "--class-weights", "1,0"), 2, "a list of numbers above 0"),
+        (("--data", "mnist-sample", "--class-weights", "1,2"), 1, "2 class weights for 10 classes: 0, 1, 2, "),
         (("--resume", "none.pt"), 3, "'none.pt' not found"),
         (
             ("--resume", "none.pt", "--epochs", "3"),
@@ -213,10 +226,67 @@ def test_ranges_of_options_are_those_of_the_settings():
             assert (option.min, option.min_open, option.max) == (low, kind.gt is not None, kind.le), field.name
 
 
-def test_the_default_name_is_never_written_over(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["model.pt", "model.best.pt"])
+def test_the_default_name_is_never_written_over(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "model.pt").write_bytes(b"hours of work")
+    (tmp_path / name).write_bytes(b"hours of work")
     result = run("train", "--data", "mnist-sample", *SMALL)
     assert result.exit_code == 2
-    assert "model.pt exists: --resume model.pt goes on" in result.output
-    assert (tmp_path / "model.pt").read_bytes() == b"hours of work"
+    assert f"{name} exists: --resume model.pt goes on" in result.output
+    assert (tmp_path / name).read_bytes() == b"hours of work"
+
+
+def test_class_weights_are_a_word_a_list_or_a_file(photos, tmp_path):
+    (tmp_path / "weights.txt").write_text("1\n2.5\n")
+    wanted = (("balanced", "balanced"), ("none", "none"), ("1, 2.5", (1.0, 2.5)), (tmp_path / "weights.txt", (1, 2.5)))
+    for given, stored in wanted:
+        model = tmp_path / "m.pt"
+        result = run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 1, "--class-weights", given)
+        assert result.exit_code == 0, result.output
+        assert read_checkpoint(model).description.settings.class_weights == stored
+
+
+def test_the_best_epoch_is_packed_and_exported_but_not_resumed(photos, tmp_path):
+    assert run("train", "--data", photos, "-o", tmp_path / "m.pt", *SMALL, "--epochs", 2).exit_code == 0
+    best = tmp_path / "m.best.pt"
+    for command in ("pack", "export"):
+        result = run(command, best)
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "m.best.bwn").exists()
+    assert (tmp_path / "m.best.onnx").exists()
+    result = run("train", "--resume", best)
+    assert result.exit_code == 3
+    assert "holds the weights of the best epoch, not the state of the training" in result.stderr
+
+
+def test_a_loss_that_is_no_number_ends_in_one_line(photos, tmp_path, monkeypatch):
+    model = tmp_path / "m.pt"
+    monkeypatch.setattr("bwn.train.keep.SAVE_SECONDS", 0)
+    steps = []
+
+    def poisoned(scores, labels, weights):
+        steps.append(len(labels))
+        return squared_hinge(scores, labels, weights) * (float("nan") if len(steps) > 2 * 7 else 1)
+
+    monkeypatch.setitem(LOSSES, "hinge", poisoned)
+    result = run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 4)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: the loss is no longer finite in epoch 3: begin anew with a lower learning ")
+    assert f"; {model} holds the state of step " in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert read_checkpoint(model).training["step"] in (7, 14)
+
+
+def test_patience_ends_the_run_and_says_so(photos, tmp_path):
+    model = tmp_path / "m.pt"
+    result = run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 90, "--patience", 2)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    epochs = sum(line.startswith("epoch ") for line in lines)
+    assert epochs < 90
+    expected = f"Ended after epoch {epochs} of 90: held-out accuracy has not risen for 2 epochs."
+    assert lines[epochs + 1] == expected
+    assert read_checkpoint(model).description.finished
+    again = run("train", "--resume", model)
+    assert again.exit_code == 0, again.output
+    assert expected in again.stdout

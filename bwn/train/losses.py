@@ -1,0 +1,56 @@
+"""What training minimizes, the penalty aside: two losses, and weights of classes that have few images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bwn.datasets import Dataset
+from bwn.errors import BwnError
+
+
+def image_weights(chosen: Literal["none", "balanced"] | tuple[float, ...], data: Dataset) -> Tensor | None:
+    """The weight that each class's images have in the loss, (classes,) float32; None where all weigh 1.
+
+    chosen: a number above 0 for each class; or `balanced`: N / (classes count), so that all classes together weigh
+    alike. Either is scaled to a mean of 1 over the N images of `data`: the loss keeps its size, and with it the
+    learning rate and lambda their meaning. Raises BwnError where there are not as many numbers as classes.
+    """
+    if chosen == "none":
+        return None
+    count = np.bincount(data.labels, minlength=len(data.classes))
+    if chosen == "balanced":
+        weights = 1 / np.maximum(count, 1)  # a class without images weighs nothing either way
+    else:
+        weights = np.array(chosen, np.float64)
+        if len(weights) != len(count):
+            raise BwnError(f"{len(weights)} class weights for {len(count)} classes: {', '.join(data.classes)}")
+    return torch.from_numpy((weights * len(data.labels) / (weights @ count)).astype(np.float32))
+
+
+def squared_hinge(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean over images and classes of max(0, 1 - t y)^2, t = +1 for the image's class and -1 for the others.
+
+    weights: (classes,) float32, of the images of each class, or None: all 1. The mean divides by the count of images.
+    """
+    targets = torch.full_like(scores, -1.0).scatter_(1, labels.unsqueeze(1), 1.0)
+    each = F.relu(1 - targets * scores).square()
+    return each.mean() if weights is None else (each * weights[labels].unsqueeze(1)).mean()
+
+
+def cross_entropy(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean over images of -log softmax(y) at the image's class. weights: as in `squared_hinge`."""
+    if weights is None:
+        return F.cross_entropy(scores, labels)
+    return (F.cross_entropy(scores, labels, reduction="none") * weights[labels]).mean()
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
+    "hinge": squared_hinge,
+    "cross-entropy": cross_entropy,
+}
