@@ -93,14 +93,14 @@ def command() -> None:
 @click.option("--final-lr", "final_learning_rate", type=RATE, help="Learning rate at the end.  [default: 3e-06]")
 @click.option("--penalty", type=click.Choice(["margin", "double-well"]), help="Form of margin's.  [default: margin]")
 @click.option(
-    "--lambda", "strength", type=Number(0, 1e6), help="Strength of margin's penalty at the end.  [default: 0.0001]"
+    "--lambda", "strength", type=Number(0, 1e6), help="Strength of margin's penalty at the end.  [default: 300]"
 )
-@click.option("--ramp", type=Number(0, 20), help="Powers of ten that lambda grows by over the run.  [default: 8]")
+@click.option("--ramp", type=Number(0, 20), help="Powers of ten that lambda grows by over the run.  [default: 6]")
 @click.option(
     "--lambdas",
     callback=several(Number(0, 1e6)),
     metavar="LIST",
-    help="Also run margin with these values of lambda, for the plot of error against lambda: 1e-6,1e-5,1e-3.",
+    help="Also run margin with these values of lambda, for the plot of error against lambda: 30,3000.",
 )
 @click.option(
     "--weight-decay", type=Number(0, 1e3), help="Decay of the weights of float, and of no other.  [default: 0]"
@@ -109,7 +109,7 @@ def command() -> None:
     "--weight-decays",
     callback=several(Number(0, 1e3)),
     metavar="LIST",
-    help="Also run float with these, to find its own best: 1e-5,1e-4,1e-3.",
+    help="Also run float with these, to find its own best: 0.01,0.1,1.",
 )
 @click.option(
     "--precision",

@@ -124,7 +124,7 @@ def test_the_plan_keeps_seeds_together_and_sweeps_last(planned):
     basis, jobs = planned(
         schemes=("float", "margin"),
         seeds=(0, 1),
-        lambdas=(1e-6, 1e-4, 1e-6),
+        lambdas=(1e-6, 300, 1e-6),
         weight_decays=(0.5,),
         weight_decay=0.1,
         penalty="double-well",
@@ -139,7 +139,7 @@ def test_the_plan_keeps_seeds_together_and_sweeps_last(planned):
         "float-weight-decay0.5-seed0",
         "float-weight-decay0.5-seed1",
     ]
-    assert [job.settings.strength for job in jobs[3:6]] == [1e-4, 1e-6, 1e-6]
+    assert [job.settings.strength for job in jobs[3:6]] == [300, 1e-6, 1e-6]
     assert [job.sweep for job in jobs] == [False] * 4 + [True] * 4
     assert [job.settings.weight_decay for job in jobs] == [0.1, 0, 0.1, 0, 0, 0, 0.5, 0.5], "for float alone"
     assert [job.settings.penalty for job in jobs[:4]] == [None, "double-well"] * 2, "for margin alone"
@@ -151,7 +151,7 @@ def test_the_plan_keeps_seeds_together_and_sweeps_last(planned):
     [
         ({"epochs": 5}, "was made with --epochs 4, not 5: choose another --out"),
         ({"learning_rate": 0.5}, "was made with --lr 0.01, not 0.5"),
-        ({"strength": 0.5}, "was made with --lambda 0.0001, not 0.5"),
+        ({"strength": 0.5}, "was made with --lambda 300.0, not 0.5"),
         ({"weight_decay": 0.5}, "was made with --weight-decay 0.0, not 0.5"),
     ],
 )
