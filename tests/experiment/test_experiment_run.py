@@ -49,7 +49,7 @@ def test_a_record_says_what_the_checkpoint_does(planned, shapes):
     assert [epoch.epoch for epoch in record.epochs] == [0, 1, 2, 3, 4]
     assert record.validation_error == record.epochs[-1].validation_error
     errors = [epoch.validation_error for epoch in record.epochs[1:]]
-    assert record.best_epoch == 1 + errors.index(min(errors))
+    assert record.best_epoch == len(errors) - errors[::-1].index(min(errors)), "of equal ones the last"
     best = read_checkpoint(Path(job.checkpoint).with_suffix(".best.pt"))
     with torch.no_grad():
         assert record.best_test_error == pytest.approx(float((best.module(x).argmax(1) != labels).double().mean()))
