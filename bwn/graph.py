@@ -14,7 +14,7 @@ A missing scale is 1, a missing bias 0, a missing bound infinite. Zero padding a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,6 +31,21 @@ Activations = Literal["float32", "int8", "uint8", "binary"]
 
 ROUNDED: dict[str, tuple[int, int]] = {"int8": (-127, 127), "uint8": (0, 254)}
 """Least and most q of 8-bit activations x ~ step * q, step = max|x| / most: 255 values, of uint8 half as far apart."""
+
+
+class Rounding(NamedTuple):
+    """How a network's source says that a product reads its input as 8 bits.
+
+    step: x ~ step * q. whole: whether the source has a 256th value (-128 or 255), which is read as its neighbour.
+    """
+
+    activations: Literal["int8", "uint8"]
+    step: float
+    whole: bool = False
+
+
+Roundings = Mapping[tuple[str, str], Rounding]
+"""By the names of the tensor that the product reads and of its weights, which no pass changes."""
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="op"):

@@ -20,8 +20,8 @@ from bwn.errors import BwnError, FileError, GraphError
 from bwn.files import same_file
 from bwn.format import write
 from bwn.format.foreign import HEAD, UNKNOWN, looks_like, read_limited
-from bwn.graph import Conv, Dense, Graph, Packed, Preprocess, Shape
-from bwn.onnx.load import MAX_BYTES, from_bytes
+from bwn.graph import Conv, Dense, Graph, Packed, Preprocess, Roundings, Shape
+from bwn.onnx.load import MAX_BYTES, Loaded, from_bytes
 from bwn.summary import LayerRow, layer_rows
 
 Mode = Literal["auto", "float32", "int8", "binary"]
@@ -65,20 +65,21 @@ def pack(
         raise BwnError("calibration goes with --activations int8 only")
     if same_file(source, target):
         raise BwnError(f"{os.fspath(target)}: would overwrite the network that it is made from")
-    loaded, margins = load(source)
+    loaded, margins, roundings = load(source)
     shape = tuple(loaded.graph.topology.input_shape)
     chosen, notes = choose_preprocess(loaded.preprocess, preprocess, shape)
     names = loaded.classes if classes is None else tuple(classes)
-    graph = with_activations(passes.run(loaded.graph), activations, calibration, chosen)
+    graph = with_activations(passes.run(loaded.graph), activations, calibration, chosen, roundings)
     made = Packed(graph=graph, preprocess=chosen, classes=names, producer=f"bwn {version('bwn')}")
     write(target, made)
+    notes += rounding_notes(graph, roundings, os.fspath(source), os.fspath(target))
     if names is None:
         notes.append("class names are not known: infer prints numbers; give them with --classes")
     return report(source, target, made, margins, notes)
 
 
-def load(source: StrPath) -> tuple[Packed, dict[str, float]]:
-    """Graph and margins of a checkpoint or an ONNX file, told by its contents. Raises FileError."""
+def load(source: StrPath) -> Loaded:
+    """What a checkpoint or an ONNX file says, told by its contents. Raises FileError."""
     data = read_limited(source, MAX_BYTES)
     kind = looks_like(data[:HEAD])
     if "torch" in kind:
@@ -103,15 +104,29 @@ def exported(checkpoint: StrPath) -> bytes:
 
 
 def with_activations(
-    graph: Graph, mode: Mode, calibration: Iterable[Any] | None, preprocess: Preprocess | None
+    graph: Graph, mode: Mode, calibration: Iterable[Any] | None, preprocess: Preprocess | None, roundings: Roundings
 ) -> Graph:
-    """`graph` with activations chosen, and int8 steps fixed if there are images."""
-    made = passes.set_activations(graph, mode)
+    """`graph` with activations chosen, and int8 steps fixed if there are images; what the source fixes stays."""
+    made = passes.set_activations(graph, mode, roundings=roundings)
     if calibration is not None:
         batches = prepared(calibration, preprocess, tuple(graph.topology.input_shape))
-        made = passes.set_activations(graph, mode, int8_steps(made, batches))
+        made = passes.set_activations(graph, mode, int8_steps(made, batches), roundings)
     check(made)
     return made
+
+
+def rounding_notes(graph: Graph, roundings: Roundings, source: str, target: str) -> list[str]:
+    """What a user should know of 8-bit activations."""
+    notes = []
+    rounded = [node for node in graph.nodes if isinstance(node, (Conv, Dense)) and node.rounds]
+    given = [roundings.get((node.input, node.weight)) for node in rounded]
+    if whole := sum(rounding is not None and rounding.whole for rounding in given):
+        notes.append(
+            f"{whole} inputs have 256 values of 8 bits in the source, 255 here: -128 or 255 becomes its neighbour"
+        )
+    if None in given:
+        notes.append(f"8-bit activations round; what accuracy that costs: bwn verify {target} {source} --images DATA")
+    return notes
 
 
 def choose_preprocess(

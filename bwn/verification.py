@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from bwn.errors import FileError
+from bwn.errors import DataError, FileError
 from bwn.format.foreign import HEAD, looks_like, read_limited
 from bwn.graph import AnyNode, Graph, Product, Sign
 from bwn.reference import evaluate_node
@@ -35,6 +35,8 @@ LAYER_IMAGES = 4
 
 FLOAT_AGREEMENT = 1.0
 ROUNDED_AGREEMENT = 0.99
+MAX_LOSS = 0.3
+"""Points of accuracy that 8-bit activations may lose."""
 
 
 class LayerCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +58,11 @@ class LayerCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What `verify` found. first_departure: the first layer that departs. verdict: one line."""
+    """What `verify` found.
+
+    first_departure: the first layer that departs. loss: points of accuracy lost, None where labels are unknown.
+    max_loss: how many may be, None where that is not judged. verdict: one line.
+    """
 
     model: str
     reference: str
@@ -66,6 +72,8 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     first_departure: str | None
     scores: Scores
     min_agreement: float
+    loss: float | None
+    max_loss: float | None
     agrees: bool
     verdict: str
 
@@ -80,26 +88,32 @@ def verify(
     batch_size: int = 64,
     threads: int | None = None,
     min_agreement: float | None = None,
+    max_loss: float | None = None,
     progress: Say = lambda text: None,
 ) -> VerifyReport:
     """Compare a packed model with the network it was packed from.
 
     reference: a checkpoint (.pt) or an ONNX file. images, samples, seed: see `bwn.samples.choose`.
     min_agreement: share of equal top-1 answers that is asked for; None: 1, or 0.99 with 8-bit activations.
-    Raises FileError where a file is refused, or the two networks take or give arrays of different shapes.
+    max_loss: points of accuracy that may be lost on labelled images; None: 0.3 with 8-bit activations.
+    Raises FileError where a file is refused, or the two networks take or give arrays of different shapes; DataError
+    where `max_loss` is given and labels are unknown.
     """
     from bwn.model import Model, load
 
     loaded = model if isinstance(model, Model) else load(os.fspath(model), threads)
     session = open_reference(reference, loaded.threads)
     inputs = choose(loaded.packed, images, samples, seed)
+    if max_loss is not None and inputs.labels is None:
+        raise DataError(f"the loss of accuracy cannot be told: the right classes of {inputs.name} are not known")
     check_fit(loaded, session, inputs.batch(0, 1), os.fspath(reference))
     layers = tuple(check_layers(loaded, session, inputs.batch(0, LAYER_IMAGES), progress))
     scores = compare_scores(loaded, session, inputs, batch_size, progress)
     wanted = min_agreement
     if wanted is None:
         wanted = ROUNDED_AGREEMENT if scores.rounded else FLOAT_AGREEMENT
-    fault = find_fault(layers, scores, wanted)
+    limit = MAX_LOSS if max_loss is None and scores.rounded and inputs.labels is not None else max_loss
+    fault = find_fault(layers, scores, wanted, limit)
     return VerifyReport(
         model="model" if isinstance(model, Model) else os.fspath(model),
         reference=os.fspath(reference),
@@ -109,6 +123,8 @@ def verify(
         first_departure=next((layer.name for layer in layers if not layer.agrees), None),
         scores=scores,
         min_agreement=wanted,
+        loss=scores.loss,
+        max_loss=limit,
         agrees=fault is None,
         verdict=fault or success(scores, inputs.count),
     )
@@ -165,7 +181,7 @@ def check_layers(model: Traces, session: Session, x: Floats, progress: Say) -> I
         found, truth = made[node.output], evaluate_node(graph, node, inputs)
         reference = in_tolerances(found, truth, tolerance(graph, node, inputs))
         runtime = compare_runtime(session, graph, node, inputs, found)
-        rounds = isinstance(node, Product) and node.rounds
+        rounds = isinstance(node, Product) and node.rounds and not session.rounds(node.inputs, node.output)
         yield LayerCheck(
             name=node.output,
             op=type(node).__name__.lower(),
@@ -205,7 +221,9 @@ def kind_of(graph: Graph, node: AnyNode) -> str:
     return f"{'1 bit' if graph.packed(node) else 'float32'} x {node.activations}"
 
 
-def find_fault(layers: tuple[LayerCheck, ...], scores: Scores, min_agreement: float) -> str | None:
+def find_fault(
+    layers: tuple[LayerCheck, ...], scores: Scores, min_agreement: float, max_loss: float | None
+) -> str | None:
     """The first thing that is wrong, as one line, or None."""
     for layer in layers:
         if layer.reference > 1:
@@ -219,6 +237,10 @@ def find_fault(layers: tuple[LayerCheck, ...], scores: Scores, min_agreement: fl
         wrong = len(scores.disagreements)
         hint = " (8-bit activations round: --min-agreement says what is enough)" if scores.rounded else ""
         return f"top-1 differs on {wrong} inputs: agreement {scores.agreement:.2%}, wanted {min_agreement:.2%}{hint}"
+    if max_loss is not None and scores.loss is not None and scores.loss > max_loss:
+        return (
+            f"accuracy is {scores.loss:.2f} points below the reference's, at most {max_loss:g} are allowed (--max-loss)"
+        )
     return None
 
 

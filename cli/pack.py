@@ -50,7 +50,8 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
     type=click.Choice(["auto", "float32", "int8", "binary"]),
     default="auto",
     show_default=True,
-    help="How one-bit layers read their inputs. auto: signs where the network makes signs, else float32, both exact. "
+    help="How one-bit layers read their inputs. auto: signs where the network makes signs, 8 bits where SOURCE rounds "
+    "to them, else float32, all exact. "
     "int8: rounded to 8 bits where they are not signs, from 0 up (uint8) where they cannot be negative.",
 )
 @click.option(

@@ -23,6 +23,7 @@ from bwn.cli.common import (
 from bwn.cli.train_text import heading, show_epoch, summary, text, warn
 
 if TYPE_CHECKING:
+    from bwn.train.checkpoint import Description
     from bwn.train.loop import Progress
     from bwn.train.run import Run
 
@@ -94,10 +95,10 @@ class ClassWeights(click.ParamType):  # type: ignore[type-arg]  # generic in the
 )
 @click.option(
     "--activations",
-    type=click.Choice(["relu", "sign"]),
+    type=click.Choice(["relu", "int8", "sign"]),
     default="relu",
     show_default=True,
-    help="Between layers: real values, or one bit each.",
+    help="What layers read: real values; rounded to 8 bits, in training as packed; or one bit each.",
 )
 @click.option(
     "--float-ends/--binary-ends",
@@ -183,6 +184,14 @@ class ClassWeights(click.ParamType):  # type: ignore[type-arg]  # generic in the
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same network.  [default: 0]")
 @click.option(
+    "--from",
+    "begin",
+    type=FilePath(path_type=Path),
+    metavar="CHECKPOINT",
+    help="Start from the weights of a trained checkpoint, such as a float one, not from random ones. Network, "
+    "activations and image size are then its own where they are not given.",
+)
+@click.option(
     "--resume",
     type=FilePath(path_type=Path),
     metavar="CHECKPOINT",
@@ -215,29 +224,36 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
     prepare_process(options["threads"])
     options["device"] = find_device(options["device"])
+    given = {name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
     if options["resume"] is not None:
-        given = {name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
         if given - WITH_RESUME:
-            name = sorted(given - WITH_RESUME)[0].replace("_", "-")
-            raise click.UsageError(f"--resume goes on with the settings of its run; leave out the option for {name}.")
+            name = next(option.opts[0] for option in ctx.command.params if option.name in given - WITH_RESUME)
+            raise click.UsageError(f"--resume goes on with the settings of its run; leave out the option {name}.")
     elif options["data"] is None:
         raise click.UsageError("Missing option '--data' (or '--resume'). To try: --data mnist-sample")
     with joined():
         if options["resume"] is not None:
             run = resume(options["resume"], options["output"], options["data"], warn, options["device"])
         else:
-            run = _fresh(options)
+            run = _fresh(options, given)
         _train(run, options["log"], options["as_json"])
 
 
-def _fresh(options: dict[str, Any]) -> Run:
+def _fresh(options: dict[str, Any], given: set[str]) -> Run:
+    from bwn.train.checkpoint import read_checkpoint
     from bwn.train.device import fast_precision
+    from bwn.train.distributed import rank
+    from bwn.train.initial import keeps_last_layer
     from bwn.train.keep import best_path
     from bwn.train.models import Architecture
     from bwn.train.quantizers import find_scheme
     from bwn.train.run import start
     from bwn.train.settings import Settings, settings_for
 
+    begin = read_checkpoint(options["begin"]) if options["begin"] else None
+    if begin is not None:
+        own = _own_options(begin.description)
+        options = {**options, **{name: value for name, value in own.items() if name not in given}}
     chosen = {name: options[name] for name in Settings.__struct_fields__}
     if chosen["precision"] == "auto":
         chosen["precision"] = fast_precision(options["device"])
@@ -257,8 +273,27 @@ def _fresh(options: dict[str, Any]) -> Run:
             f"{there[0]} exists: --resume {output} goes on with an interrupted run, -o {output} writes over it."
         )
     size = _size(options["size"])
-    device = options["device"]
-    return start(options["data"], architecture, settings, output, size=size, resize=options["resize"], device=device)
+    more = {"size": size, "resize": options["resize"], "begin": begin, "device": options["device"]}
+    run = start(options["data"], architecture, settings, output, **more)
+    if begin is not None and rank() == 0:
+        kept = keeps_last_layer(begin, run.description.classes)
+        last = "" if kept else f"; the last layer starts fresh, for {len(run.description.classes)} other classes"
+        scheme = begin.description.architecture.scheme
+        click.echo(f"Starts from {begin.path}, scheme {scheme}{last}", err=options["as_json"])
+    return run
+
+
+def _own_options(description: Description) -> dict[str, object]:
+    """What --from takes from its checkpoint where the user says nothing."""
+    architecture, preprocess = description.architecture, description.preprocess
+    return {
+        "model": architecture.name,
+        "activations": architecture.activations,
+        "width": architecture.width,
+        "float_ends": architecture.float_ends,
+        "size": "x".join(str(extent) for extent in preprocess.size),
+        "resize": preprocess.resize,
+    }
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

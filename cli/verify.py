@@ -42,6 +42,12 @@ LISTED = 10
     type=Number(0, 1),
     help="Share of equal top-1 answers asked for.  [default: 1; 0.99 with 8-bit activations]",
 )
+@click.option(
+    "--max-loss",
+    type=Number(0, 100),
+    metavar="POINTS",
+    help="With a data set in --images: points of accuracy that may be lost.  [default: 0.3 with 8-bit activations]",
+)
 @threads_option
 @json_option
 @verbose_option
@@ -53,6 +59,7 @@ def command(
     seed: int,
     batch_size: int,
     min_agreement: float | None,
+    max_loss: float | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -63,13 +70,15 @@ def command(
     Runtime. Inputs whose two best scores lie within the tolerance are ties, counted aside.
 
     Layers with 8-bit activations must match the integer reference; against ONNX Runtime's floats only the top-1 answers
-    are asked for, from --min-agreement on.
+    are asked for, from --min-agreement on. If REFERENCE rounds alike, as after `bwn train --activations int8`, the
+    layers must match ONNX Runtime too. On a data set accuracy is measured, and may fall by --max-loss.
 
     The exit code is 0 if all agrees, 1 if not, 3 if a file is refused or the networks have different shapes.
 
     \b
     bwn verify model.bwn model.pt
     bwn verify model.bwn model.onnx --images mnist-sample
+    bwn verify int8.bwn model.pt --images mnist-sample --max-loss 0.3
     """
     from bwn.verification import verify
 
@@ -82,6 +91,7 @@ def command(
         batch_size=batch_size,
         threads=threads,
         min_agreement=min_agreement,
+        max_loss=max_loss,
         progress=show_progress,
     )
     click.echo(json_text(report, indent=2) if as_json else text(report))
@@ -134,7 +144,9 @@ def score_lines(report: VerifyReport) -> list[str]:
             more = ", ..." if len(numbers) > LISTED else ""
             lines.append(f"{name:<13}  {len(numbers)}: inputs {', '.join(map(str, numbers[:LISTED]))}{more}")
     if scores.accuracy is not None and scores.reference_accuracy is not None:
-        lines.append(f"accuracy       {scores.accuracy:.2%}; reference {scores.reference_accuracy:.2%}")
+        limit = "" if report.max_loss is None else f", at most {report.max_loss:g} allowed"
+        lost = f"lost {report.loss:.2f} points{limit}"
+        lines.append(f"accuracy       {scores.accuracy:.2%}; reference {scores.reference_accuracy:.2%}; {lost}")
     return lines
 
 

@@ -105,6 +105,8 @@ def compute(node: onnx.NodeProto, inputs: list[Array], attrs: dict[str, Any]) ->
         return inputs[0]
     if op == "Cast":
         return inputs[0].astype(onnx.helper.tensor_dtype_to_np_dtype(attrs["to"]))
+    if op == "DequantizeLinear" and not attrs.get("block_size", 0):
+        return dequantized(inputs, attrs.get("axis", 1))
     if op == "Transpose":
         return np.transpose(inputs[0], attrs.get("perm"))
     if op == "Concat":
@@ -130,6 +132,16 @@ def reshaped(op: str, node: onnx.NodeProto, inputs: list[Array], attrs: dict[str
     if op == "Unsqueeze" and axes is not None:
         return np.expand_dims(data, tuple(axes))
     return None
+
+
+def dequantized(inputs: list[Any], axis: int) -> Array:
+    """scale * (q - zero point), each one number or one for every position on `axis`."""
+    q, *others = inputs
+    ones = [1] * (q.ndim - 1 - axis % q.ndim) if q.ndim else []
+    spread = (array.reshape(-1, *ones) if array.size > 1 else array.reshape(()) for array in others)
+    scale, *zero = (np.broadcast_to(array, q.shape) for array in spread)  # refuses what would make q larger
+    whole = q.astype(np.int32) - (zero[0].astype(np.int32) if zero else 0)
+    return np.asarray(whole.astype(scale.dtype) * scale)
 
 
 def bound(node: onnx.NodeProto, size: int) -> None:

@@ -14,19 +14,20 @@ import onnx
 
 from bwn.check import check_node
 from bwn.errors import GraphError
-from bwn.graph import AnyNode, Array, Graph, Shape, Topology
+from bwn.graph import AnyNode, Array, Conv, Dense, Graph, Rounding, Shape, Topology
 
 
 class Pending(NamedTuple):
     """Half of a pattern on the activation `source`.
 
     kind: `compare` (positive: true where source >= 0; negative: true where source < 0), `sign` (sign(source), with
-    sign(0) = 0) or `raised` (sign(source) + c, 0 < c < 1).
+    sign(0) = 0), `raised` (sign(source) + c, 0 < c < 1) or `quantized` (integers q of `rounding`).
     """
 
     kind: str
     source: str
     positive: bool = True
+    rounding: Rounding | None = None
 
 
 EXPLAINED = {
@@ -35,7 +36,13 @@ EXPLAINED = {
         "ONNX Sign gives 0 at 0, which one bit cannot hold; export Where(x >= 0, 1, -1) instead, so that sign(0) = +1"
     ),
     "raised": "Sign(x) + c is read only by another Sign",
+    "quantized": "8-bit integers are read only by DequantizeLinear, or by a Clip before it",
 }
+
+
+ROUNDED_READERS = (
+    "which is rounded to 8 bits; only Conv, Gemm and MatMul read that: put QuantizeLinear right before them"
+)
 
 
 class Importer:
@@ -49,6 +56,8 @@ class Importer:
         self.constants: dict[str, Array] = {}
         self.pending: dict[str, Pending] = {}
         self.aliases: dict[str, str] = {}
+        self.rounded: dict[str, Rounding] = {}
+        self.roundings: dict[tuple[str, str], Rounding | None] = {}
         self.shapes: dict[str, Shape] = {graph_input: shape}
         self.nodes: list[AnyNode] = []
         self.tensors: dict[str, Array] = {}
@@ -58,9 +67,11 @@ class Importer:
         """Whether `name` is an activation."""
         return self.aliases.get(name, name) in self.shapes
 
-    def activation(self, node: onnx.NodeProto, index: int = 0) -> tuple[str, Shape]:
-        """Name and shape of an input that must be an activation. Raises GraphError."""
+    def activation(self, node: onnx.NodeProto, index: int = 0, *, rounded: bool = False) -> tuple[str, Shape]:
+        """Name and shape of an input that must be an activation; `rounded`: also a rounded one. Raises GraphError."""
         name = self.input(node, index)
+        if name in self.rounded and not rounded:
+            raise refuse(node, f"reads '{name}', {ROUNDED_READERS}")
         name = self.aliases.get(name, name)
         if name in self.pending:
             raise refuse(node, f"reads '{name}': {EXPLAINED[self.pending[name].kind]}")
@@ -101,6 +112,13 @@ class Importer:
         graph = Graph(topology=self.topology, tensors=self.tensors)
         self.shapes[node.output] = check_node(graph, node, self.shapes, set())
         self.nodes.append(node)
+
+    def emit_product(self, node: onnx.NodeProto, made: Conv | Dense) -> None:
+        """As `emit`; the node's input may be rounded to 8 bits, which is kept beside the Graph."""
+        self.emit(made)
+        rounding = self.rounded.get(node.input[0])
+        if self.roundings.setdefault((made.input, made.weight), rounding) != rounding:
+            raise refuse(node, f"reads '{made.input}' rounded in another way than a layer of the same weights does")
 
     def alias(self, node: onnx.NodeProto) -> None:
         """The node changes nothing: its output is another name of its input."""

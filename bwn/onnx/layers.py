@@ -11,6 +11,7 @@ import onnx
 
 from bwn.graph import Add, Affine, Array, Clamp, Conv, Dense, Shape, Sign
 from bwn.onnx.importer import Importer, Pending, refuse
+from bwn.onnx.rounding import narrow
 from bwn.onnx.windows import pair, window_pads
 
 Attributes = dict[str, Any]
@@ -21,7 +22,7 @@ LARGEST = float(np.finfo(np.float32).max)
 
 def conv(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     """Conv, 2-D."""
-    source, shape = state.activation(node)
+    source, shape = state.activation(node, rounded=True)
     weight = state.weights(node, 1)
     if weight.ndim == 3:
         raise refuse(node, "is a 1-D convolution; only 2-D is supported (reshape the signal to height 1)")
@@ -42,7 +43,7 @@ def conv(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
         pads=window_pads(node, attrs, (shape[1], shape[2]), kernel, stride, dilation),
         groups=attrs.get("group", 1),
     )
-    state.emit(made)
+    state.emit_product(node, made)
 
 
 def bias_of(state: Importer, node: onnx.NodeProto, count: int, factor: float = 1.0) -> str | None:
@@ -58,7 +59,7 @@ def bias_of(state: Importer, node: onnx.NodeProto, count: int, factor: float = 1
 
 def gemm(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     """Gemm with constant B: alpha * x @ B + beta * C."""
-    source, _ = state.activation(node)
+    source, _ = state.activation(node, rounded=True)
     if attrs.get("transA", 0):
         raise refuse(node, "transA = 1 is not supported")
     weight = state.weights(node, 1)
@@ -69,16 +70,18 @@ def gemm(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     if attrs.get("alpha", 1.0) != 1:
         weight = weight * np.float32(attrs["alpha"])
     bias = bias_of(state, node, weight.shape[0], attrs.get("beta", 1.0))
-    state.emit(Dense(input=source, output=node.output[0], weight=state.store(node.input[1], weight), bias=bias))
+    made = Dense(input=source, output=node.output[0], weight=state.store(node.input[1], weight), bias=bias)
+    state.emit_product(node, made)
 
 
 def matmul(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     """MatMul of (N, K) by a constant (K, out)."""
-    source, _ = state.activation(node)
+    source, _ = state.activation(node, rounded=True)
     weight = state.weights(node, 1)
     if weight.ndim != 2:
         raise refuse(node, f"'{node.input[1]}' has shape {weight.shape}, expected two axes")
-    state.emit(Dense(input=source, output=node.output[0], weight=state.store(node.input[1], weight.T)))
+    made = Dense(input=source, output=node.output[0], weight=state.store(node.input[1], weight.T))
+    state.emit_product(node, made)
 
 
 def batch_norm(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
@@ -152,7 +155,11 @@ def relu(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
 
 
 def clip(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
-    """Clip, bounds as inputs or as attributes."""
+    """Clip, bounds as inputs or as attributes; of 8-bit integers, a part of their rounding."""
+    half = state.pending.get(node.input[0])
+    if half is not None and half.kind == "quantized":
+        narrow(state, node, half)
+        return
     found: dict[str, float | None] = {}
     for index, name in ((1, "min"), (2, "max")):
         value = attrs.get(name)

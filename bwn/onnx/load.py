@@ -6,7 +6,7 @@ The names of ONNX tensors stay, so that `bwn verify` can compare a layer with th
 from __future__ import annotations
 
 import os
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import onnx
@@ -14,17 +14,30 @@ import onnx
 from bwn.check import check, check_packed
 from bwn.errors import BwnError, FileError, GraphError
 from bwn.format.foreign import HEAD, looks_like, read_limited
-from bwn.graph import Graph, Packed, Preprocess, Shape
+from bwn.graph import Graph, Packed, Preprocess, Roundings, Shape
 from bwn.onnx.constants import attributes, evaluate, to_array
-from bwn.onnx.importer import EXPLAINED, Importer, refuse
+from bwn.onnx.importer import EXPLAINED, ROUNDED_READERS, Importer, refuse
 from bwn.onnx.layers import LAYERS
+from bwn.onnx.rounding import ROUNDING
 from bwn.onnx.shaping import SHAPING
 
 MAX_BYTES = 2**30
 OLDEST_OPSET = 11
-OPS = {**LAYERS, **SHAPING}
+OPS = {**LAYERS, **SHAPING, **ROUNDING}
 
 Value = TypeVar("Value")
+
+
+class Loaded(NamedTuple):
+    """What an ONNX file says.
+
+    margins: mean | 1 - |w| | of the real-valued weights by tensor name, where the exporter said. roundings: which
+    products read their input as 8 bits; the Graph, whose weights are still floats, cannot hold that.
+    """
+
+    packed: Packed
+    margins: dict[str, float]
+    roundings: Roundings
 
 
 def load_onnx(path: str | os.PathLike[str]) -> Packed:
@@ -33,29 +46,25 @@ def load_onnx(path: str | os.PathLike[str]) -> Packed:
     path: an .onnx file of one input (N, C, H, W) or (N, K), N dynamic, float32, and one output.
     Raises FileError, GraphError: one line that starts with the path.
     """
-    return load_with_margins(path)[0]
-
-
-def load_with_margins(path: str | os.PathLike[str]) -> tuple[Packed, dict[str, float]]:
-    """As `load_onnx`, and the mean | 1 - |w| | of the real-valued weights by tensor name, where the exporter said."""
     data = read_limited(path, MAX_BYTES)
     try:
-        return from_bytes(data)
+        return from_bytes(data).packed
     except BwnError as error:
         raise type(error)(f"{path}: {error}") from None
 
 
-def from_bytes(data: bytes) -> tuple[Packed, dict[str, float]]:
-    """As `load_with_margins`, from the bytes of a file; messages do not name it."""
+def from_bytes(data: bytes) -> Loaded:
+    """All that the bytes of an ONNX file say; messages do not name the file."""
     model = parse(data)
     notes = {item.key: item.value for item in model.metadata_props}
+    graph, roundings = to_graph(model)
     packed = Packed(
-        graph=to_graph(model),
+        graph=graph,
         preprocess=note(notes, "bwn.preprocess", Preprocess),
         classes=note(notes, "bwn.classes", tuple[str, ...]),
     )
     check_packed(packed)
-    return packed, note(notes, "bwn.margins", dict[str, float]) or {}
+    return Loaded(packed, note(notes, "bwn.margins", dict[str, float]) or {}, roundings)
 
 
 def parse(data: bytes) -> onnx.ModelProto:
@@ -91,8 +100,8 @@ def note(notes: dict[str, str], key: str, kind: type[Value]) -> Value | None:
         raise GraphError(f"metadata '{key}' cannot be read: {error}") from None
 
 
-def to_graph(model: onnx.ModelProto) -> Graph:
-    """The Graph of a parsed model. Raises GraphError."""
+def to_graph(model: onnx.ModelProto) -> tuple[Graph, Roundings]:
+    """The Graph of a parsed model, and how its products round. Raises GraphError."""
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     opset = versions[0] if versions else 0
     newest = onnx.defs.onnx_opset_version()
@@ -111,7 +120,7 @@ def to_graph(model: onnx.ModelProto) -> Graph:
         tensors=state.tensors,
     )
     check(graph)
-    return graph
+    return graph, {names: rounding for names, rounding in state.roundings.items() if rounding is not None}
 
 
 def step(state: Importer, node: onnx.NodeProto) -> None:
@@ -156,6 +165,8 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
 def output_of(model: onnx.ModelProto, state: Importer) -> str:
     """Name of the Graph's output."""
     name = model.graph.output[0].name
+    if name in state.rounded:
+        raise GraphError(f"output '{printable(name)}', {ROUNDED_READERS}")
     name = state.aliases.get(name, name)
     if name in state.pending:
         raise GraphError(f"output '{printable(name)}': {EXPLAINED[state.pending[name].kind]}")

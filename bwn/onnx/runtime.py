@@ -44,6 +44,8 @@ class Session:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = ONLY_FATAL
+        # Or it would also round the float weights that stand between two roundings of activations.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common class
@@ -83,21 +85,32 @@ class Session:
             self.cuts[key] = self.start(self.cut(inputs, output))
         return np.asarray(self.cuts[key].run([output], dict(inputs))[0])
 
-    def cut(self, inputs: Mapping[str, Floats], output: str) -> onnx.ModelProto:
-        """The part of the model between `inputs` and `output`, as a model."""
-        needed, nodes = {output}, []
+    def rounds(self, inputs: Iterable[str], output: str) -> bool:
+        """Whether a rounding to bwn's 255 values lies between `inputs` and `output`."""
+        nodes = self.between(inputs, output)
+        quantized = {node.output[0] for node in nodes if node.op_type == "QuantizeLinear"}
+        return any(node.op_type == "Clip" and node.input[0] in quantized for node in nodes)
+
+    def between(self, inputs: Iterable[str], output: str) -> list[onnx.NodeProto]:
+        """The nodes that `output` is computed by, up to the tensors `inputs`."""
+        starts, needed, nodes = set(inputs), {output}, []
         for node in reversed(self.model.graph.node):
-            makes = needed.intersection(node.output) - inputs.keys()
-            if makes:
+            if needed.intersection(node.output) - starts:
                 needed.update(name for name in node.input if name)
                 nodes.append(node)
+        return nodes[::-1]
+
+    def cut(self, inputs: Mapping[str, Floats], output: str) -> onnx.ModelProto:
+        """The part of the model between `inputs` and `output`, as a model."""
+        nodes = self.between(inputs, output)
+        needed = {output, *(name for node in nodes for name in node.input if name)}
         stored = [tensor for tensor in self.model.graph.initializer if tensor.name in needed]
         made = {name for node in nodes for name in node.output}
         missing = needed - made - inputs.keys() - {tensor.name for tensor in stored}
         if missing:
             raise FileError(f"{self.name}: '{output}' also depends on '{min(missing)}'")
         starts = [shaped(name, array.shape) for name, array in inputs.items() if name in needed]
-        graph = helper.make_graph(nodes[::-1], "layer", starts, [unshaped(output)], stored)
+        graph = helper.make_graph(nodes, "layer", starts, [unshaped(output)], stored)
         model = helper.make_model(graph, opset_imports=self.model.opset_import)
         model.ir_version = self.model.ir_version
         return model

@@ -6,6 +6,8 @@
    `uint8` where the input cannot be negative, as behind a ReLU, and the sums are not too deep for it; else `int8`.
 4. `binary`: as signs; the first packed layer reads float32 where the network's input is no sign, and any other packed
    layer that is not fed by signs is refused by name.
+5. A product whose source says how it rounds its input does just that, in all modes but `float32`. It needs one-bit
+   weights.
 Products with float32 weights always read float32.
 """
 
@@ -18,22 +20,31 @@ from msgspec.structs import replace
 
 from bwn.check import UINT8_DEEPEST, signs_of
 from bwn.errors import GraphError
-from bwn.graph import ROUNDED, Activations, AnyNode, Conv, Dense, Graph
+from bwn.graph import ROUNDED, Activations, AnyNode, Conv, Dense, Graph, Roundings
 from bwn.ranges import nonnegative
 from bwn.shapes import depth, shapes, where
+
+FLOAT_WEIGHTS = (
+    "the source rounds its input to 8 bits, which needs one-bit weights, and these are not binary by value; "
+    "leave the rounding out there, or everywhere with --activations float32"
+)
 
 Mode = Literal["auto", "float32", "int8", "binary"]
 
 
-def set_activations(graph: Graph, mode: Mode, steps: Mapping[str, float] | None = None) -> Graph:
+def set_activations(
+    graph: Graph, mode: Mode, steps: Mapping[str, float] | None = None, roundings: Roundings | None = None
+) -> Graph:
     """`graph` with the activations of each packed product chosen by `mode`.
 
     steps: int8 step by the name of the tensor that is read, of which uint8 takes half; a tensor without one is measured
         per image.
-    Raises GraphError where `binary` is asked and the input of a packed product is not signs.
+    roundings: what the source says of products.
+    Raises GraphError where `binary` is asked and the input of a packed product is not signs, or float weights would
+    meet 8 bits.
     """
     signs, positive, known = signs_of(graph), nonnegative(graph), shapes(graph)
-    steps = steps or {}
+    steps, roundings = steps or {}, roundings or {}
     nodes: list[AnyNode] = []
     first = True
     for node in graph.nodes:
@@ -44,7 +55,13 @@ def set_activations(graph: Graph, mode: Mode, steps: Mapping[str, float] | None 
                 first = False
             if chosen == "int8" and node.input in positive and depth(node, known[node.input]) <= UINT8_DEEPEST:
                 chosen = "uint8"
-            node = replace(node, activations=chosen, step=step_of(chosen, steps.get(node.input)))
+            step = step_of(chosen, steps.get(node.input))
+            given = roundings.get((node.input, node.weight)) if mode != "float32" else None
+            if given is not None and not graph.packed(node):
+                raise GraphError(f"{where(node)}: {FLOAT_WEIGHTS}")
+            if given is not None:
+                chosen, step = given.activations, given.step
+            node = replace(node, activations=chosen, step=step)
         nodes.append(node)
     return graph.replace(nodes=tuple(nodes))
 

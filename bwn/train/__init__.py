@@ -16,6 +16,7 @@ except ImportError:
 
     raise MissingPackageError("torch", "train", "training") from None
 
+from bwn.train.activations import RoundActivation
 from bwn.train.checkpoint import read_checkpoint
 from bwn.train.export import deploy, export_checkpoint, export_onnx
 from bwn.train.inputs import accuracy, measure
@@ -34,6 +35,7 @@ __all__ = [
     "BinaryLinear",
     "Penalty",
     "Progress",
+    "RoundActivation",
     "Scheme",
     "Settings",
     "SignActivation",

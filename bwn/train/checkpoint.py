@@ -45,8 +45,9 @@ class Description(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The part of a checkpoint that is not tensors.
 
     source: the data set as it was named. digest: of its training images and labels, so that a resumed run goes on
-    with the same ones. test_accuracy: once training has ended, and if there are test images. best: in the file of a
-    best epoch, which has no training state.
+    with the same ones. begun_from: the checkpoint whose weights it started from, as it was named; None: random ones.
+    test_accuracy: once training has ended, and if there are test images. best: in the file of a best epoch, which has
+    no training state.
     """
 
     architecture: Architecture
@@ -55,6 +56,7 @@ class Description(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     classes: Annotated[tuple[str, ...], Meta(min_length=2, max_length=65536)]
     source: str
     digest: str
+    begun_from: str | None = None
     finished: bool = False
     test_accuracy: float | None = None
     best: BestEpoch | None = None
@@ -64,6 +66,7 @@ class Description(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Checkpoint:
     """What a checkpoint file holds. module: in evaluation mode. training: for `Trainer.restore`."""
 
+    path: str
     description: Description
     module: nn.Module
     training: Mapping[str, Any]
@@ -115,7 +118,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     module.load_state_dict(content["weights"], assign=True)
     for parameter in module.parameters():
         parameter.requires_grad_(True)
-    return Checkpoint(description, module.eval(), content["training"] if isinstance(content["training"], dict) else {})
+    training = content["training"] if isinstance(content["training"], dict) else {}
+    return Checkpoint(str(path), description, module.eval(), training)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -159,3 +163,5 @@ def _check_weights(path: str | os.PathLike[str], module: nn.Module, weights: obj
             raise CheckpointError(f"'{path}': weight '{name}' holds numbers that are not finite")
     if any(bool((weights[name] < 0).any()) for name in expected if name.endswith("running_var")):
         raise CheckpointError(f"'{path}': a batch norm has a negative variance")
+    if any(bool(weights[name] < 0) for name in expected if name.endswith(".step")):
+        raise CheckpointError(f"'{path}': 8-bit activations have a negative step")

@@ -98,6 +98,13 @@ def average(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(mean.view_as(tensor))
 
 
+def largest(x: Tensor) -> Tensor:
+    """Set x to its maximum over the processes, in place. Returns it."""
+    if size() > 1:
+        dist.all_reduce(x, op=dist.ReduceOp.MAX)
+    return x
+
+
 def on_any(*flags: bool) -> tuple[bool, ...]:
     """Each flag, raised where any process raised it: the same on all of them."""
     if size() == 1:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from bwn.errors import BwnError, MissingPackageError
 from bwn.files import same_file, write_beside
 from bwn.graph import Preprocess
+from bwn.train.activations import RoundActivation, translations
 from bwn.train.checkpoint import read_checkpoint
 from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation, binary_layers
 from bwn.train.penalties import mean_distance
@@ -31,7 +32,7 @@ def deploy(module: nn.Module) -> nn.Module:
     """A copy in evaluation mode made of ordinary torch layers.
 
     Binarized layers hold their deployed weights, +-1 or +-alpha per output channel (also after `stochastic`, whose
-    weights are rounded to their signs); sign activations become where(x >= 0, 1, -1).
+    weights are rounded to their signs); sign activations become where(x >= 0, 1, -1); 8-bit ones keep their steps.
     """
     return _plain(copy.deepcopy(module).eval(), {})
 
@@ -39,7 +40,7 @@ def deploy(module: nn.Module) -> nn.Module:
 def _plain(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
     """Replace the layers below `module`; one that is used in two places stays one."""
     if id(module) not in done:
-        if isinstance(module, (BinaryConv2d, BinaryLinear, SignActivation)):
+        if isinstance(module, (BinaryConv2d, BinaryLinear, SignActivation, RoundActivation)):
             done[id(module)] = module.plain().eval()
         else:
             done[id(module)] = module
@@ -109,6 +110,7 @@ def _exported(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:
                 dynamic_shapes=({0: batch},),
                 optimize=True,  # folds batch norm into the weights: still one magnitude per output channel
                 verbose=False,
+                custom_translation_table=translations(),
             )
         except Exception as error:  # torch.onnx raises errors of many kinds; all mean that it cannot
             reason = " ".join(str(error).split())[:300]

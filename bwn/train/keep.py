@@ -82,6 +82,7 @@ class Keeper:
         began = time.monotonic()
         state = self.trainer.state()  # first of all: it refuses a state that is not finite
         try:
+            self._remove_stale()
             self.save_best()  # before the state that speaks of it
             write_checkpoint(self.output, description, self.trainer.module, state)
         finally:
@@ -89,16 +90,18 @@ class Keeper:
         self._good = self._words(self.output)
 
     def save_best(self) -> None:
-        """Write the best epoch's file, if it is not up to date; remove another run's. Raises FileError."""
-        path = self.best_output
+        """Write the best epoch's file, if it is not up to date. Raises FileError."""
         if self.best is not None and not self.best.saved:
-            write_checkpoint(path, self.best.description, self.best.module, {})
+            write_checkpoint(self.best_output, self.best.description, self.best.module, {})
             self.best.saved = True
-        elif self._stale and self.best is None and path.exists():
+
+    def _remove_stale(self) -> None:
+        """Remove what another run left where this run's best epoch will be."""
+        if self._stale and self.best is None:
             try:
-                path.unlink()
+                self.best_output.unlink(missing_ok=True)
             except OSError as error:
-                raise FileError(f"{path}: of another run, cannot be removed: {error.strerror}") from None
+                raise FileError(f"{self.best_output}: of another run, cannot be removed: {error.strerror}") from None
         self._stale = False
 
     def save_if_due(self, description: Description, warn: Warn) -> None:

@@ -115,8 +115,9 @@ class Trainer:
 
     @property
     def early(self) -> bool:
-        """Whether validation has not risen for `patience` epochs."""
-        return self.settings.patience is not None and self.waited >= self.settings.patience
+        """Whether the run ends before its last step, as validation has not risen for `patience` epochs."""
+        patience = self.settings.patience
+        return self.step < self.steps and patience is not None and self.waited >= patience
 
     @property
     def finished(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from math import prod
 from typing import Annotated, Literal
@@ -10,7 +11,9 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
+from bwn.check import UINT8_DEEPEST
 from bwn.errors import BwnError
+from bwn.train.activations import RoundActivation
 from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation
 
 Name = Literal["mlp", "lenet", "vgg", "resnet18", "resnet20"]
@@ -30,14 +33,15 @@ class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     input_shape: (C, H, W). width: of the first hidden layer; None: the network's own.
     scheme: name of the scheme of all layers; float_ends: whether the first and the last one stay float; None: in
         residual networks only, as is usual for them.
-    activations: `relu`, or `sign`: the next layer then reads one bit per activation too.
+    activations: `relu`; `int8`: likewise, and what layers with one-bit weights read is rounded to 8 bits; or `sign`:
+        the next layer then reads one bit per activation too.
     """
 
     name: Name
     input_shape: tuple[Extent, Extent, Extent]
     classes: Annotated[int, Meta(ge=2, le=65536)]
     scheme: Literal["float", "deterministic", "stochastic", "scaled", "margin"] = "margin"
-    activations: Literal["relu", "sign"] = "relu"
+    activations: Literal["relu", "int8", "sign"] = "relu"
     width: Annotated[int, Meta(ge=1, le=8192)] | None = None
     float_ends: bool | None = None
 
@@ -45,8 +49,10 @@ class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 def build(architecture: Architecture) -> nn.Sequential:
     """The network with fresh weights, drawn from torch's global generator.
 
-    Raises BwnError if the images are too small for it.
+    Raises BwnError if the images are too small for it, or 8-bit activations would meet float weights alone.
     """
+    if architecture.activations == "int8" and architecture.scheme == "float":
+        raise BwnError("activations 'int8' are read by layers with one-bit weights; scheme 'float' has none")
     smallest = _SMALLEST[architecture.name]
     if min(architecture.input_shape[1:]) < smallest:
         size = f"{architecture.input_shape[1]} x {architecture.input_shape[2]}"
@@ -62,7 +68,7 @@ class _Parts:
         self.width = architecture.width or WIDTHS[architecture.name]
         self.classes = architecture.classes
         self.scheme = architecture.scheme
-        self.sign = architecture.activations == "sign"
+        self.sign, self.rounds = (architecture.activations == kind for kind in ("sign", "int8"))
         residual = architecture.name.startswith("resnet")
         float_ends = residual if architecture.float_ends is None else architecture.float_ends
         self.end_scheme = "float" if float_ends else architecture.scheme
@@ -70,33 +76,52 @@ class _Parts:
     def activation(self) -> nn.Module:
         return SignActivation() if self.sign else nn.ReLU()
 
+    def rounding(self, scheme: str, depth: int, first: bool) -> list[nn.Module]:
+        """What rounds the input of a layer that sums `depth` products; only an image can be negative."""
+        if not self.rounds or scheme == "float":
+            return []
+        return [RoundActivation(signed=first or depth > UINT8_DEEPEST)]
+
     def conv(self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, first: bool = False) -> list[nn.Module]:
-        """Convolution that keeps the size (or halves it) and batch norm."""
+        """Convolution that keeps the size (or halves it) and batch norm, after the rounding of its input."""
         scheme = self.end_scheme if first else self.scheme
         layer = BinaryConv2d(inputs, outputs, kernel, stride, kernel // 2, scheme=scheme)
-        return [layer, nn.BatchNorm2d(outputs, eps=_EPSILON)]
+        before = self.rounding(scheme, inputs * kernel * kernel, first)
+        return [*before, layer, nn.BatchNorm2d(outputs, eps=_EPSILON)]
 
     def dense(self, inputs: int, outputs: int, *, first: bool = False) -> list[nn.Module]:
-        layer = BinaryLinear(inputs, outputs, scheme=self.end_scheme if first else self.scheme)
-        return [layer, nn.BatchNorm1d(outputs, eps=_EPSILON), self.activation()]
+        scheme = self.end_scheme if first else self.scheme
+        layer = BinaryLinear(inputs, outputs, scheme=scheme)
+        return [*self.rounding(scheme, inputs, first), layer, nn.BatchNorm1d(outputs, eps=_EPSILON), self.activation()]
 
     def head(self, inputs: int) -> list[nn.Module]:
         """Last layer; its batch norm gives the scores a range that the losses can use."""
-        return [BinaryLinear(inputs, self.classes, scheme=self.end_scheme), nn.BatchNorm1d(self.classes, eps=_EPSILON)]
+        layer = BinaryLinear(inputs, self.classes, scheme=self.end_scheme)
+        before = self.rounding(self.end_scheme, inputs, first=False)
+        return [*before, layer, nn.BatchNorm1d(self.classes, eps=_EPSILON)]
+
+
+def _in_turn(*layers: nn.Module) -> nn.Sequential:
+    """Layers one after the other, numbered as without rounding, so that weights keep their names where it is added."""
+    named: dict[str, nn.Module] = {}
+    for layer in layers:
+        number = sum(name.isdigit() for name in named)
+        named[f"rounding{number}" if isinstance(layer, RoundActivation) else str(number)] = layer
+    return nn.Sequential(OrderedDict(named))
 
 
 def _mlp(parts: _Parts) -> nn.Sequential:
     """Three hidden layers: BinaryConnect's MNIST network (there with 1024 units each)."""
     inputs, width = prod(parts.shape), parts.width
     hidden = parts.dense(inputs, width, first=True) + parts.dense(width, width) + parts.dense(width, width)
-    return nn.Sequential(nn.Flatten(), *hidden, *parts.head(width))
+    return _in_turn(nn.Flatten(), *hidden, *parts.head(width))
 
 
 def _lenet(parts: _Parts) -> nn.Sequential:
     """32C5-MP2-64C5-MP2-512FC, after LeNet-5 (LeCun et al. 1998)."""
     channels, height, width = parts.shape
     first, second = parts.width, 2 * parts.width
-    return nn.Sequential(
+    return _in_turn(
         *parts.conv(channels, first, 5, first=True),
         parts.activation(),
         nn.MaxPool2d(2),
@@ -120,7 +145,7 @@ def _vgg(parts: _Parts) -> nn.Sequential:
         layers.append(nn.MaxPool2d(2))
     wide = 8 * parts.width
     dense = parts.dense(channels * (height // 8) * (width // 8), wide) + parts.dense(wide, wide)
-    return nn.Sequential(*layers, nn.Flatten(), *dense, *parts.head(wide))
+    return _in_turn(*layers, nn.Flatten(), *dense, *parts.head(wide))
 
 
 class ReluBlock(nn.Module):
@@ -129,7 +154,7 @@ class ReluBlock(nn.Module):
     def __init__(self, parts: _Parts, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         first, second = parts.conv(inputs, outputs, 3, stride), parts.conv(outputs, outputs, 3)
-        self.body = nn.Sequential(*first, nn.ReLU(), *second)
+        self.body = _in_turn(*first, nn.ReLU(), *second)
         self.shortcut = _shortcut(parts, inputs, outputs, stride)
         self.activation = nn.ReLU()
 
@@ -147,8 +172,8 @@ class SignBlock(nn.Module):
 
     def __init__(self, parts: _Parts, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(SignActivation(), *parts.conv(inputs, outputs, 3, stride))
-        self.second = nn.Sequential(SignActivation(), *parts.conv(outputs, outputs, 3))
+        self.first = _in_turn(SignActivation(), *parts.conv(inputs, outputs, 3, stride))
+        self.second = _in_turn(SignActivation(), *parts.conv(outputs, outputs, 3))
         self.shortcut = _shortcut(parts, inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,7 +186,7 @@ class SignBlock(nn.Module):
 def _shortcut(parts: _Parts, inputs: int, outputs: int, stride: int) -> nn.Module:
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return nn.Sequential(*parts.conv(inputs, outputs, 1, stride))
+    return _in_turn(*parts.conv(inputs, outputs, 1, stride))
 
 
 def _residual(parts: _Parts, stem: list[nn.Module], size: tuple[int, int], blocks: tuple[int, ...]) -> nn.Sequential:
@@ -175,7 +200,7 @@ def _residual(parts: _Parts, stem: list[nn.Module], size: tuple[int, int], block
             layers.append((SignBlock if parts.sign else ReluBlock)(parts, inputs, outputs, stride))
             inputs = outputs
     window = tuple(-(-extent // 2 ** (len(blocks) - 1)) for extent in size)
-    return nn.Sequential(*layers, nn.AvgPool2d((window[0], window[1])), nn.Flatten(), *parts.head(inputs))
+    return _in_turn(*layers, nn.AvgPool2d((window[0], window[1])), nn.Flatten(), *parts.head(inputs))
 
 
 def _resnet18(parts: _Parts) -> nn.Sequential:

@@ -20,8 +20,9 @@ from bwn.datasets import Resize, load_dataset
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
 from bwn.graph import Pair
 from bwn.train import distributed
-from bwn.train.checkpoint import Description, read_checkpoint
+from bwn.train.checkpoint import Checkpoint, Description, read_checkpoint
 from bwn.train.device import placed
+from bwn.train.initial import measure_statistics, take_weights
 from bwn.train.inputs import answers, digest, measure
 from bwn.train.keep import Keeper, Warn, best_path, find_best
 from bwn.train.loop import Progress, Trainer
@@ -150,12 +151,14 @@ def start(
     size: Pair | None = None,
     resize: Resize = "stretch",
     device: torch.device = CPU,
+    begin: Checkpoint | None = None,
 ) -> Run:
-    """A fresh run.
+    """A fresh run, from random weights or from those of the checkpoint `begin`.
 
     architecture: from the images' shape (C, H, W) and the number of classes. settings: from the number of images.
     """
-    data = load_dataset(source, "train", size=size, resize=resize)
+    color = begin.description.preprocess.color if begin else None
+    data = load_dataset(source, "train", size=size, resize=resize, color=color)
     if len(data.classes) < 2:
         raise DataError(f"data '{source}' has only the class '{data.classes[0]}'; expected two or more")
     preprocess = measure(data, resize)
@@ -168,8 +171,13 @@ def start(
         classes=data.classes,
         source=source,
         digest=digest(data),
+        begun_from=begin.path if begin else None,
     )
-    trainer = Trainer(placed(build_seeded(network, chosen.seed), device), data, preprocess, chosen)
+    module = build_seeded(network, chosen.seed)
+    if begin is not None:
+        take_weights(module, network, data.classes, begin)
+        measure_statistics(module, torch.from_numpy(data.images), chosen.batch_size, preprocess)
+    trainer = Trainer(placed(module, device), data, preprocess, chosen)
     return Run(trainer, description, Keeper(trainer, output))
 
 

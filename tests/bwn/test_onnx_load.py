@@ -11,7 +11,7 @@ from onnx_models import BN, FLAT, SIGN, f32, i64, model, op, rand
 from bwn import passes
 from bwn.errors import FileError, GraphError
 from bwn.onnx import constants
-from bwn.onnx.load import from_bytes, load_onnx, load_with_margins
+from bwn.onnx.load import from_bytes, load_onnx
 from bwn.onnx.runtime import Session
 from bwn.reference import evaluate
 
@@ -204,7 +204,7 @@ def test_metadata_are_read(tmp_path):
     path = tmp_path / "a.onnx"
     nodes = (op("GlobalAveragePool", "x", "g"), op("Flatten", "g", "f"), op("Gemm", "f w", transB=1))
     path.write_bytes(model(*nodes, shape=(3, 7, 6), notes=notes, w=rand(2, 3)))
-    packed, margins = load_with_margins(path)
+    packed, margins, _ = from_bytes(path.read_bytes())
     assert packed.preprocess is not None
     assert packed.preprocess.mean == (0.0, 0.5, 0.0)
     assert packed.classes == ("a", "b")

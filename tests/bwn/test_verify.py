@@ -248,6 +248,41 @@ def test_labels_give_accuracy(tmp_path, compare):
         choose(grey(("0", "1", "x")), tmp_path)
 
 
+def rough(step):
+    """A network that is right on each of `eight` below with float32 activations, and says 0 with a step too large."""
+    words = bits.pack(np.where(np.eye(3, 4) > 0, 1, -1))
+    kind = {} if step is None else {"activations": "int8", "step": step}
+    nodes = (Dense(input="x", output="y", weight="w", **kind),)
+    topology = Topology(input="x", input_shape=(4,), output="y", nodes=nodes)
+    return Packed(graph=Graph(topology=topology, tensors={"w": words}), preprocess=GREYS, classes=("0", "1", "2"))
+
+
+@pytest.fixture
+def eight(tmp_path):
+    labels = np.uint8([0, 0, 0, 0, 0, 1, 1, 2])
+    idx(tmp_path, (np.eye(4)[labels] * 255).astype(np.uint8).reshape(8, 2, 2), labels)
+    return tmp_path
+
+
+def test_a_loss_of_accuracy_beyond_the_limit_is_a_fault(eight, compare):
+    report = compare(rough(0.01), rough(None), images=eight)
+    assert (report.agrees, report.loss, report.max_loss) == (True, 0, 0.3)
+    for limit, agrees in ((None, False), (37.4, False), (37.5, True)):
+        report = compare(rough(10.0), rough(None), images=eight, min_agreement=0, max_loss=limit)
+        assert (report.agrees, report.loss) == (agrees, 37.5), report.verdict
+    report = compare(rough(10.0), rough(None), images=eight, min_agreement=0)
+    assert report.verdict == "accuracy is 37.50 points below the reference's, at most 0.3 are allowed (--max-loss)"
+    report = compare(rough(0.01), rough(10.0), images=eight, min_agreement=0)
+    assert report.agrees
+
+
+def test_no_loss_is_told_without_labels(compare):
+    report = compare(network(), samples=2)
+    assert (report.loss, report.max_loss) == (None, None)
+    with pytest.raises(DataError, match=r"the loss of accuracy cannot be told: the right classes of noise, seed 0 are"):
+        compare(network(), samples=2, max_loss=0.3)
+
+
 def test_images_need_preprocessing(tmp_path):
     with pytest.raises(BwnError, match="does not say how images are prepared"):
         choose(grey(preprocess=None), tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 
@@ -16,6 +17,7 @@ from bwn.cli.verify import units
 from bwn.format import write
 from bwn.graph import Clamp, Dense, Graph, Packed, Preprocess, Topology
 from bwn.kernels import bits
+from bwn.model import Model
 from bwn.onnx.save import save_onnx
 
 
@@ -90,6 +92,54 @@ def test_int8_says_that_floats_are_not_judged(folder):
     assert result.exit_code == 0, result.output
     assert " *  ok" in result.stdout
     assert "shown, not judged" in result.stdout
+
+
+@pytest.fixture
+def labelled(folder):
+    """The folder with a data set whose classes are those that the float network says."""
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (40, 4, 4), np.uint8)
+    labels = Model(network(), 1).run((images.reshape(40, 16) / np.float32(255) - np.float32(0.5)) * 2).argmax(1)
+    names = {"train-images": images, "train-labels": labels, "t10k-images": images, "t10k-labels": labels}
+    (folder / "idx").mkdir()
+    for name, array in names.items():
+        head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+        path = folder / "idx" / f"{name}-idx{array.ndim}-ubyte.gz"
+        path.write_bytes(gzip.compress(head + array.astype(np.uint8).tobytes()))
+    packed = replace(network(), classes=tuple(map(str, range(3))))
+    write(str(folder / "m.bwn"), packed)
+    (first, *rest) = network("int8").graph.nodes
+    rough = packed.graph.replace(nodes=(replace(first, step=100.0), *rest))  # everything rounds to 0
+    write(str(folder / "rough.bwn"), replace(packed, graph=rough))
+    return folder
+
+
+def test_the_loss_of_accuracy_decides(labelled):
+    data = ("--images", str(labelled / "idx"))
+    result = run(labelled, "m.bwn", *data)
+    assert result.exit_code == 0, result.output
+    assert "accuracy       100.00%; reference 100.00%; lost 0.00 points\n" in result.stdout
+    result = run(labelled, "m.bwn", *data, "--max-loss", "0.5")
+    assert "; lost 0.00 points, at most 0.5 allowed\n" in result.stdout
+    result = run(labelled, "rough.bwn", *data, "--min-agreement", "0")
+    assert result.exit_code == 1, result.output
+    verdict = result.stdout.splitlines()[-1]
+    assert re.fullmatch(
+        r"DISAGREES: accuracy is (\d\d\.\d\d) points below the reference's, at most 0.3 are allowed \(--max-loss\)",
+        verdict,
+    )
+    result = run(labelled, "rough.bwn", *data, "--min-agreement", "0", "--max-loss", "100", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["max_loss"] == 100
+    assert f"{report['loss']:.2f}" in verdict
+
+
+def test_a_limit_without_labels_is_refused(folder):
+    result = run(folder, "m.bwn", "--max-loss", "0.3")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("Error: the loss of accuracy cannot be told: the right classes of noise")
+    assert run(folder, "m.bwn", "--max-loss", "-1").exit_code == 2
 
 
 def test_refused_files_end_with_3(folder):

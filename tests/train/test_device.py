@@ -119,9 +119,7 @@ def test_auto_is_a_cuda_device_where_there_is_one(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert find_device("auto") == torch.device("cuda:1")
     assert taken == [0, 0, 1, 0, 1]
-    with pytest.raises(
-        BwnError, match="'cuda:1': each of several processes takes a device of its own"
-    ):
+    with pytest.raises(BwnError, match="'cuda:1': each of several processes takes a device of its own"):
         find_device("cuda:1")
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(BwnError, match=r"'cuda:2': torch .* finds 2 CUDA devices here"):

@@ -120,6 +120,18 @@ def test_another_runs_best_does_not_stay(data, tmp_path):
     assert not best_path(path).exists()
 
 
+def test_a_run_that_ends_before_its_first_save_leaves_another_runs_files(data, tmp_path):
+    path = tmp_path / "m.pt"
+    fresh(path).go()
+    before = path.read_bytes(), best_path(path).read_bytes()
+    run = fresh(path, seed=1)
+    with torch.no_grad():
+        run.trainer.module[1].weight[0, 0] = float("nan")
+    with pytest.raises(DivergedError, match="nothing was saved before"):
+        run.go()
+    assert (path.read_bytes(), best_path(path).read_bytes()) == before
+
+
 def test_patience_counts_epochs_without_a_rise(data, tmp_path):
     seen = []
     outcome = fresh(tmp_path / "m.pt", epochs=60, patience=3).go(seen.append)
