@@ -127,6 +127,11 @@ class ClassWeights(click.ParamType):  # type: ignore[type-arg]  # generic in the
 @click.option("--lr", "learning_rate", type=RATE, help="Learning rate at the start.  [default: 0.001; vgg: 0.003]")
 @click.option("--final-lr", "final_learning_rate", type=RATE, help="Learning rate at the end.  [default: 3e-06]")
 @click.option(
+    "--schedule",
+    type=click.Choice(["cosine", "exponential"]),
+    help="How the learning rate falls from --lr to --final-lr.  [default: cosine]",
+)
+@click.option(
     "--loss",
     type=click.Choice(["hinge", "cross-entropy"]),
     help="Squared hinge or cross entropy.  [default: hinge; resnets: cross-entropy]",
@@ -137,9 +142,13 @@ class ClassWeights(click.ParamType):  # type: ignore[type-arg]  # generic in the
     help="What draws weights to +-1.  [default: margin with --scheme margin]",
 )
 @click.option(
-    "--lambda", "strength", type=Number(0, 1e6), help="Strength of the penalty at the end.  [default: 0.0001]"
+    "--lambda",
+    "strength",
+    type=Number(0, 1e6),
+    help="Strength of the penalty at the end: that strong all along, it alone would shrink the distances to +-1 by "
+    "e^-lambda.  [default: 300]",
 )
-@click.option("--ramp", type=Number(0, 20), help="Powers of ten that lambda grows by over the run.  [default: 8]")
+@click.option("--ramp", type=Number(0, 20), help="Powers of ten that lambda grows by over the run.  [default: 6]")
 @click.option(
     "--augment",
     type=click.Choice(["none", "shift", "flip"]),

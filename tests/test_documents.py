@@ -34,14 +34,17 @@ def snippets(document: Path) -> list[str]:
 def complaint(line: str) -> str | None:
     """Why a command line starting with `bwn` is not one of ours; files need not exist."""
     words = shlex.split(line.split("#")[0])[1:]
-    context = click.Context(group)
     if words[:1] == ["--version"]:
         return None
-    command = group.get_command(context, words[0])
-    if command is None:
-        return f"no command {words[0]}"
+    command: click.Command | None = group
+    while isinstance(command, click.Group):
+        if not words:
+            return None
+        command = command.get_command(click.Context(command), word := words.pop(0))
+        if command is None:
+            return f"no command {word}"
     try:
-        values, _, _ = command.make_parser(click.Context(command)).parse_args(words[1:])
+        values, _, _ = command.make_parser(click.Context(command)).parse_args(words)
         for parameter in command.params:
             if isinstance(parameter.type, click.Choice) and isinstance(values.get(str(parameter.name)), str):
                 parameter.type.convert(values[str(parameter.name)], parameter, None)
@@ -56,7 +59,9 @@ def test_every_command_line_is_understood(document: Path) -> None:
     assert [(line, why) for line in lines if (why := complaint(line))] == []
 
 
-@pytest.mark.parametrize("line", ["bwn fly", "bwn train --no-such-option 3", "bwn train --scheme none-such"])
+@pytest.mark.parametrize(
+    "line", ["bwn fly", "bwn train --no-such-option 3", "bwn train --scheme none-such", "bwn experiment fly"]
+)
 def test_a_wrong_command_line_is_caught(line: str) -> None:
     assert complaint(line)
 

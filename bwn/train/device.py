@@ -12,6 +12,7 @@ from torch import nn
 from bwn.errors import BwnError
 from bwn.train import distributed
 
+CPU = torch.device("cpu")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 
@@ -45,7 +46,7 @@ def placed(module: nn.Module, device: torch.device) -> nn.Module:
     return module
 
 
-def fast_precision(device: torch.device) -> Literal["float32", "bfloat16"]:
+def fast_precision(device: torch.device = CPU) -> Literal["float32", "bfloat16"]:
     """`bfloat16` where the device has instructions that multiply it, else `float32`."""
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"

@@ -78,7 +78,7 @@ class Trainer:
         distributed.prepare(module, self.batch)
         self.steps_per_epoch = len(self._images) // self.batch  # the shuffle's few last images wait for the next epoch
         self.steps = self.steps_per_epoch * settings.epochs
-        self.optimizer = Adam(module, settings)
+        self.optimizer = Adam(module, settings, self.steps)
         self._binary = list(binary_layers(module).values())
         weights = image_weights(settings.class_weights, self.train_data)
         self._class_weights = None if weights is None else weights.to(self.device)
@@ -148,7 +148,7 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         seen = torch.stack([loss.detach(), (scores.argmax(1) == labels).sum().to(loss.dtype) * distributed.size()])
         distributed.average([*self.optimizer.gradients(), seen])
-        self.optimizer.step(self.step + 1, self.step / self.steps)
+        self.optimizer.step(self.step)
         self._running += seen
 
     def _report(self, done: bool, seconds: float, first: int, report: Callable[[Progress], None] | None) -> None:

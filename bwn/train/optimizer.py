@@ -33,14 +33,15 @@ class Kind(NamedTuple):
 
 
 class Adam:
-    """Adam (Kingma and Ba, arXiv:1412.6980) with decoupled weight decay, the penalty's gradient beside the loss's.
+    """Adam (Kingma and Ba, arXiv:1412.6980) with the penalty and weight decay decoupled from the loss's gradient.
 
-    The penalty goes through Adam like the loss; decay does not (Loshchilov and Hutter, arXiv:1711.05101).
-    parameters: all trainable ones of a module. first, second: their moments.
+    Neither goes through Adam, which would divide it by the gradient's size (Loshchilov and Hutter, arXiv:1711.05101):
+    the penalty moves w by -drawn/2 dP/dw a step, drawn = lambda / steps, whatever the loss does.
+    steps: of the whole run. parameters: all trainable ones of the module. first, second: their moments.
     """
 
-    def __init__(self, module: nn.Module, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, module: nn.Module, settings: Settings, steps: int) -> None:
+        self.settings, self.steps = settings, steps
         self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.first = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.second = [torch.zeros_like(parameter) for parameter in self.parameters]
@@ -57,8 +58,9 @@ class Adam:
         return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
 
     @torch.no_grad()
-    def step(self, count: int, part: float) -> None:
-        """Move all parameters that have a gradient. count: steps with this one. part: of the run done before it."""
+    def step(self, done: int) -> None:
+        """Move all parameters that have a gradient. done: steps before this one."""
+        part, count = done / self.steps, done + 1
         tensors = {
             parameter: (parameter, parameter.grad, first, second)
             for parameter, first, second in zip(self.parameters, self.first, self.second, strict=True)
@@ -67,34 +69,32 @@ class Adam:
         for kind, members in self._groups.items():
             rate = self.settings.learning_rate_at(part) * kind.scale
             decay = self.settings.weight_decay if kind.decays else 0.0
-            strength = self.settings.strength_at(part) if kind.binary else 0.0
+            drawn = min(self.settings.strength_at(part) / self.steps, 1.0) if kind.binary else 0.0
             group = [tensors[parameter] for parameter in members if parameter in tensors]
             if all(weightwise.fits(tensor) for four in group for tensor in four):
-                self._compiled(group, kind, count, rate, decay, strength)
+                self._compiled(group, kind, count, rate, decay, drawn)
             else:
-                self._plain(group, kind, count, rate, decay, strength)
+                self._plain(group, kind, count, rate, decay, drawn)
 
-    def _compiled(
-        self, group: Sequence[Four], kind: Kind, count: int, rate: float, decay: float, strength: float
-    ) -> None:
-        pull = weightwise.PULLS[self.settings.penalty if strength else None]
+    def _compiled(self, group: Sequence[Four], kind: Kind, count: int, rate: float, decay: float, drawn: float) -> None:
+        pull = weightwise.PULLS[self.settings.penalty if drawn else None]
         clip = 1.0 if kind.clipped else np.inf
-        numbers = strength, rate, rate * decay, 1 / (1 - 0.9**count), (1 - 0.999**count) ** -0.5, clip
+        numbers = drawn, rate, rate * decay, 1 / (1 - 0.9**count), (1 - 0.999**count) ** -0.5, clip
         for four in group:
             arrays = [weightwise.flat(tensor) for tensor in four]
             weightwise.adam(*arrays, pull, *(np.float32(number) for number in numbers))  # type: ignore[call-arg]  # mypy counts an unpacked list as one
 
-    def _plain(self, group: Sequence[Four], kind: Kind, count: int, rate: float, decay: float, strength: float) -> None:
+    def _plain(self, group: Sequence[Four], kind: Kind, count: int, rate: float, decay: float, drawn: float) -> None:
         """The same in torch's operations, for other devices and types."""
         weights, gradients, first, second = (list(column) for column in zip(*group, strict=True))
-        if self._penalty is not None and strength:
-            for weight, gradient in zip(weights, gradients, strict=True):
-                gradient.add_(self._penalty.gradient(weight), alpha=strength)
+        pulls = [self._penalty.gradient(weight) for weight in weights] if self._penalty is not None and drawn else []
         counts = [torch.full((), count - 1.0, device=weight.device) for weight in weights]  # adamw adds the 1
         adamw(
             weights, gradients, first, second, [], counts, fused=True, amsgrad=False, beta1=0.9, beta2=0.999,
             lr=rate, weight_decay=decay, eps=1e-8, maximize=False,
         )  # fmt: skip
+        for weight, pull in zip(weights, pulls, strict=False):
+            weight.sub_(pull, alpha=drawn / 2)
         if kind.clipped:
             for weight in weights:
                 weight.clamp_(-1, 1)

@@ -21,7 +21,7 @@ from bwn.errors import CheckpointError, DataError, DivergedError, FileError
 from bwn.graph import Pair
 from bwn.train import distributed
 from bwn.train.checkpoint import Checkpoint, Description, read_checkpoint
-from bwn.train.device import placed
+from bwn.train.device import CPU, placed
 from bwn.train.initial import measure_statistics, take_weights
 from bwn.train.inputs import answers, digest, measure
 from bwn.train.keep import Keeper, Warn, best_path, find_best
@@ -29,7 +29,6 @@ from bwn.train.loop import Progress, Trainer
 from bwn.train.models import Architecture, build_seeded
 from bwn.train.settings import Settings
 
-CPU = torch.device("cpu")
 Report = Callable[[Progress], None]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, ValidationError, convert
@@ -16,11 +17,12 @@ Positive = Annotated[float, Meta(gt=0, le=1e6)]
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of one training run; a checkpoint stores them as JSON.
 
-    learning_rate, final_learning_rate: of Adam at the first and the last step, exponential in between; each layer's
-        is multiplied by its own scale.
+    learning_rate, final_learning_rate: of Adam at the first and the last step; each layer's is multiplied by its own
+        scale. schedule: between the two, half a period of a cosine, or `exponential`.
     loss: `hinge`: mean of max(0, 1 - t y)^2 over targets t = +-1, or `cross-entropy`.
-    penalty: added to the loss for binary layers, or None. strength: its factor lambda at the last step.
-    ramp: how many powers of ten lambda grows by over the run.
+    penalty: what draws the weights of binary layers to +-1, or None. strength: its factor lambda at the end of the run;
+        alone, and that strong all along, it would shrink the distances by e^-lambda. ramp: how many powers of ten
+        lambda grows by over the run.
     weight_decay: of the layers' weights, decoupled from the gradient (AdamW); for full precision.
     precision: of products and activations in training; weights, gradients' sums and evaluation stay float32.
     augment: `shift`: each image moved by up to a sixteenth of its size; `flip`: also mirrored, half of the time.
@@ -33,10 +35,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch_size: Count = 100
     learning_rate: Positive = 1e-3
     final_learning_rate: Positive = 3e-6
+    schedule: Literal["cosine", "exponential"] = "cosine"
     loss: Literal["hinge", "cross-entropy"] = "hinge"
     penalty: Literal["margin", "double-well"] | None = None
-    strength: Annotated[float, Meta(ge=0, le=1e6)] = 1e-4
-    ramp: Annotated[float, Meta(ge=0, le=20)] = 8.0
+    strength: Annotated[float, Meta(ge=0, le=1e6)] = 300.0
+    ramp: Annotated[float, Meta(ge=0, le=20)] = 6.0
     weight_decay: Annotated[float, Meta(ge=0, le=1e3)] = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     augment: Literal["none", "shift", "flip"] = "shift"
@@ -46,8 +49,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
 
     def learning_rate_at(self, part: float) -> float:
-        """Learning rate when `part` (0 to 1) of the run is done: first * (last / first)^part."""
-        return self.learning_rate * float((self.final_learning_rate / self.learning_rate) ** part)
+        """Learning rate when `part` (0 to 1) of the run is done.
+
+        cosine: last + (first - last) (1 + cos(pi part)) / 2; exponential: first * (last / first)^part.
+        """
+        first, last = self.learning_rate, self.final_learning_rate
+        if self.schedule == "cosine":
+            return last + (first - last) * (1 + math.cos(math.pi * part)) / 2
+        return first * float((last / first) ** part)
 
     def strength_at(self, part: float) -> float:
         """Lambda when `part` of the run is done: strength * 10^(-ramp * (1 - part)); 0 without a penalty.

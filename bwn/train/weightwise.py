@@ -23,26 +23,28 @@ _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contrac
 
 @_compiled
 def adam(
-    w: Any, g: Any, m: Any, v: Any, pull: int, strength: float, rate: float, decay: float, scale1: float,
+    w: Any, g: Any, m: Any, v: Any, pull: int, drawn: float, rate: float, decay: float, scale1: float,
     scale2: float, clip: float,
 ) -> None:  # fmt: skip
-    """One step of Adam with the penalty's gradient, decoupled decay and the clip.
+    """One step of Adam with the penalty's pull and weight decay, both decoupled, and the clip.
 
-    g' = g + strength dP/dw; m = 0.9 m + 0.1 g'; v = 0.999 v + 0.001 g'^2;
-    w = clip(w (1 - decay) - rate scale1 m / (scale2 sqrt(v) + 1e-8)).
-    w, g, m, v: (n,) float32; all numbers float32. Kingma and Ba, arXiv:1412.6980, algorithm 1.
+    m = 0.9 m + 0.1 g; v = 0.999 v + 0.001 g^2;
+    w = clip(w - decay w - drawn/2 dP/dw - rate scale1 m / (scale2 sqrt(v) + 1e-8)).
+    w, g, m, v: (n,) float32; all numbers float32. Kingma and Ba, arXiv:1412.6980, algorithm 1; Loshchilov and Hutter,
+    arXiv:1711.05101, algorithm 2.
     """
     one, eps = np.float32(1), np.float32(1e-8)
     b1, b2, a1, a2 = np.float32(0.9), np.float32(0.999), np.float32(0.1), np.float32(0.001)
     for i in range(w.size):
         x, slope = w[i], g[i]
-        if pull == _MARGIN:
-            slope += strength * np.float32(2) * (x - (one if x >= 0 else -one))
-        elif pull == _DOUBLE_WELL:
-            slope -= strength * np.float32(4) * x * (one - x * x)
         m[i] = b1 * m[i] + a1 * slope
         v[i] = b2 * v[i] + a2 * (slope * slope)
-        x -= decay * x + rate * scale1 * m[i] / (scale2 * np.sqrt(v[i]) + eps)
+        moved = decay * x + rate * scale1 * m[i] / (scale2 * np.sqrt(v[i]) + eps)
+        if pull == _MARGIN:
+            moved += drawn * (x - (one if x >= 0 else -one))
+        elif pull == _DOUBLE_WELL:
+            moved -= drawn * np.float32(2) * x * (one - x * x)
+        x -= moved
         x = clip if x > clip else x
         w[i] = -clip if x < -clip else x
 

@@ -57,7 +57,7 @@ def test_a_mistyped_command_is_answered_with_the_nearest():
     result = run("infr", "x")
     assert result.exit_code == 2
     assert "No such command 'infr'. Did you mean 'infer'?" in result.stderr
-    assert "Commands: train, export" in run("zzz").stderr
+    assert "Commands: train, experiment" in run("zzz").stderr
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ def test_a_sign_network_closes_its_margin_and_is_packed_as_signs(name, shapes_se
     data = shapes_set()
     network = Architecture(name=name, input_shape=(1, 8, 8), classes=3, width=16, activations="sign")
     rates = {"learning_rate": 0.01, "final_learning_rate": 1e-3}
-    settings = Settings(epochs=20, batch_size=20, **rates, penalty="margin", strength=0.01, ramp=6, augment="none")
+    settings = Settings(epochs=20, batch_size=20, **rates, penalty="margin", strength=100, ramp=6, augment="none")
     trainer, seen = Trainer(build_seeded(network, 0), data, measure(data), settings), []
     trainer.run(seen.append)
     assert seen[-1].distance < 0.4, "0.5 in a fresh network"

@@ -75,15 +75,18 @@ def test_a_penalty_closes_the_margin(shapes_set, penalty):
     distances = {}
     for name in (None, penalty):
         seen = []
-        settings = Settings(epochs=20, batch_size=20, learning_rate=0.1, penalty=name, strength=1.0, ramp=3)
+        settings = Settings(epochs=20, batch_size=20, learning_rate=0.1, penalty=name, strength=30.0, ramp=3)
         trainer(shapes_set(), settings, "margin").run(seen.append)
         distances[name] = seen[-1].distance
     assert distances[penalty] < 0.5 * distances[None]
 
 
 def test_schedules_start_and_end_where_they_say():
-    settings = Settings(learning_rate=1e-2, final_learning_rate=1e-4, penalty="margin", strength=0.5, ramp=2)
+    rates = {"learning_rate": 1e-2, "final_learning_rate": 1e-4}
+    settings = Settings(**rates, schedule="exponential", penalty="margin", strength=0.5, ramp=2)
     assert [settings.learning_rate_at(part) for part in (0, 0.5, 1)] == pytest.approx([1e-2, 1e-3, 1e-4])
+    found = [Settings(**rates).learning_rate_at(part) for part in (0, 1 / 3, 0.5, 1)]
+    assert found == pytest.approx([1e-2, 1e-4 + 0.75 * 9.9e-3, 5.05e-3, 1e-4])
     assert [settings.strength_at(part) for part in (0, 0.5, 1)] == pytest.approx([5e-3, 5e-2, 0.5])
     assert Settings(strength=0.5).strength_at(1) == 0, "no penalty, no strength"
 

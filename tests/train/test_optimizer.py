@@ -21,12 +21,12 @@ def network(scheme="margin"):
 def moved(dtype, settings, scheme="margin", steps=4):
     """Parameters after a few steps along the same gradients."""
     module = network(scheme).to(dtype)
-    optimizer = Adam(module, settings)
+    optimizer = Adam(module, settings, steps)
     generator = torch.Generator().manual_seed(2)
     for count in range(steps):
         for parameter in optimizer.parameters:
             parameter.grad = torch.randn(parameter.shape, generator=generator).to(dtype)
-        optimizer.step(count + 1, count / steps)
+        optimizer.step(count)
     return {name: parameter.detach().double() for name, parameter in module.named_parameters()}
 
 
@@ -34,7 +34,7 @@ def moved(dtype, settings, scheme="margin", steps=4):
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_the_compiled_step_equals_torchs(penalty, decay):
     """In float64 the step is made of torch's operations."""
-    settings = Settings(learning_rate=0.05, penalty=penalty, strength=0.3, ramp=1, weight_decay=decay)
+    settings = Settings(learning_rate=0.05, penalty=penalty, strength=2.0, ramp=1, weight_decay=decay)
     found, expected = moved(torch.float32, settings), moved(torch.float64, settings)
     start = dict(network().named_parameters())
     for name, weight in found.items():
@@ -48,9 +48,21 @@ def test_the_first_step_is_the_rate_whatever_the_gradient_and_decay_is_apart():
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[3.0, -2.0]]))
     layer.weight.grad = torch.tensor([[1e-3, -50.0]])
-    Adam(layer, Settings(learning_rate=0.1, weight_decay=0.5)).step(1, 0.0)
+    Adam(layer, Settings(learning_rate=0.1, weight_decay=0.5), 10).step(0)
     expected = [3 * (1 - 0.1 * 0.5) - 0.1, -2 * (1 - 0.1 * 0.5) + 0.1]
     assert layer.weight[0].tolist() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("penalty", "expected"), [("margin", [0.5, -0.7, 1]), ("double-well", [0.8, -0.8, 1])])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_penalty_alone_shrinks_the_distance_by_lambda_over_steps(penalty, expected, dtype):
+    """Half the penalty's gradient times 0.4; with a gradient of 0 Adam does not move."""
+    layer = BinaryLinear(3, 1).to(dtype)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1 / 6 if penalty == "margin" else 0.5, -0.5, 1.0]]))
+    layer.weight.grad = torch.zeros_like(layer.weight)
+    Adam(layer, Settings(penalty=penalty, strength=4, ramp=0), 10).step(0)
+    assert layer.weight[0].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("scheme", ["float", "margin"])
@@ -67,9 +79,9 @@ def test_a_frozen_parameter_and_one_without_a_gradient_stay():
     module = network()
     module[2].weight.requires_grad_(False)
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
-    optimizer = Adam(module, Settings())
+    optimizer = Adam(module, Settings(), 10)
     module[4].weight.grad = torch.ones_like(module[4].weight)
-    optimizer.step(1, 0.0)
+    optimizer.step(0)
     changed = [name for name, p in module.named_parameters() if not torch.equal(p, before[name])]
     assert changed == ["4.weight"]
 
@@ -77,7 +89,7 @@ def test_a_frozen_parameter_and_one_without_a_gradient_stay():
 def test_a_weight_that_is_not_a_number_stays_one():
     layer = BinaryLinear(3, 1)
     layer.weight.grad = torch.tensor([[float("nan"), 1.0, 1.0]])
-    Adam(layer, Settings(penalty="margin")).step(1, 0.0)
+    Adam(layer, Settings(penalty="margin"), 10).step(0)
     assert layer.weight[0].isnan().tolist() == [True, False, False]
 
 

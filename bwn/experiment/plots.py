@@ -1,0 +1,126 @@
+"""Pictures of an experiment, as SVG files whose bytes depend on the records alone. Needs the extra `plots`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import cast
+
+from bwn.errors import MissingPackageError
+from bwn.experiment.record import BINS, Epoch
+from bwn.experiment.report import Group
+from bwn.files import write_beside
+
+try:
+    from matplotlib import colormaps, style
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+except ImportError:
+    raise MissingPackageError("matplotlib", "plots", "drawing plots") from None
+
+STYLE = {
+    "svg.hashsalt": "bwn",  # or names inside the file would be drawn at random
+    "svg.fonttype": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+}
+BLUE, ORANGE = "#0072b2", "#d55e00"
+MOMENTS = 5
+"""Histograms of so many epochs are drawn, the first and the last among them."""
+
+
+def draw(groups: Sequence[Group], folder: Path) -> list[str]:
+    """Draw what the records allow: errors.svg, weights.svg, lambda.svg. Returns the names of the files written."""
+    pictures = {"errors.svg": _errors, "weights.svg": _weights, "lambda.svg": _lambda}
+    written = []
+    for name, picture in pictures.items():
+        with style.context(["default", STYLE]):  # whatever this user's own style is
+            figure = picture(groups)
+            if figure is None:
+                continue
+            buffer = BytesIO()
+            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        write_beside(folder / name, buffer.getvalue())
+        written.append(name)
+    return written
+
+
+def _errors(groups: Sequence[Group]) -> Figure | None:
+    """Test error by scheme: a point for each seed, a bar for the mean."""
+    columns = []
+    for group in [group for group in groups if not group.sweep]:
+        columns.append((group.name, group.by_seed(lambda record: record.test_error)))
+        columns.append((f"{group.name},\nreal weights", group.by_seed(lambda record: record.test_error_real_weights)))
+    columns = [(name, values) for name, values in columns if values]
+    if not columns:
+        return None
+    figure = Figure(figsize=(1.5 + 1.3 * len(columns), 4), layout="constrained")
+    axes = figure.add_subplot(ylabel="test error, %")
+    for place, (_, values) in enumerate(columns):
+        _points(axes, place, values, BLUE)
+    axes.set_xticks(range(len(columns)), [name.replace(", ", ",\n", 1) for name, _ in columns])
+    axes.set_xlim(-0.6, len(columns) - 0.4)
+    axes.grid(visible=False, axis="x")
+    return figure
+
+
+def _points(axes: Axes, place: float, values: dict[int, float], colour: str, label: str | None = None) -> None:
+    percent = [100 * value for value in values.values()]
+    offsets = [0.04 * (index - (len(percent) - 1) / 2) for index in range(len(percent))]  # equal ones stay visible
+    axes.plot([place + offset for offset in offsets], percent, "o", color=colour, markersize=4, alpha=0.7)
+    mean = sum(percent) / len(percent)
+    axes.plot([place - 0.14, place + 0.14], [mean, mean], color=colour, linewidth=2, label=label)
+
+
+def _weights(groups: Sequence[Group]) -> Figure | None:
+    """Histograms of the real weights of all binary layers at several epochs, all seeds together, a panel a scheme."""
+    shown = [group for group in groups if not group.sweep and group.records[0].epochs[-1].histogram]
+    if not shown:
+        return None
+    figure = Figure(figsize=(1.2 + 3.2 * len(shown), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    viridis = cast(Callable[[float], tuple[float, float, float, float]], colormaps["viridis"])
+    edges = [2 * index / BINS - 1 for index in range(BINS + 1)]
+    for axes, group in zip(panels, shown, strict=True):
+        last = min(len(record.epochs) for record in group.records) - 1
+        moments = sorted({round(last * index / (MOMENTS - 1)) for index in range(MOMENTS)})
+        for index, moment in enumerate(moments):
+            share = _share([record.epochs[moment] for record in group.records])
+            colour = viridis(0.9 * index / max(len(moments) - 1, 1))
+            axes.stairs(share, edges, color=colour, label=f"epoch {moment}" if moment else "start")
+        axes.set_yscale("log")
+        axes.set(title=group.name, xlabel="real weight")
+    panels[0].set_ylabel(f"% of the weights, in each of {BINS} bins")
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside right upper")
+    return figure
+
+
+def _share(epochs: Sequence[Epoch]) -> list[float]:
+    """Histograms added up, in per cent of all weights."""
+    sums = [sum(counts) for counts in zip(*(epoch.histogram or () for epoch in epochs), strict=True)]
+    return [100 * count / sum(sums) for count in sums]
+
+
+def _lambda(groups: Sequence[Group]) -> Figure | None:
+    """Error and share of arrived weights of the margin scheme against lambda; where it has two values or more."""
+    swept = sorted((g for g in groups if g.scheme == "margin"), key=lambda group: group.records[0].strength or 0.0)
+    if len(swept) < 2:
+        return None
+    figure = Figure(figsize=(2 + 0.9 * len(swept), 5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    for place, group in enumerate(swept):
+        for side, colour, name, values in (
+            (-0.15, BLUE, "test", group.by_seed(lambda record: record.test_error)),
+            (0.15, ORANGE, "validation", group.by_seed(lambda record: record.validation_error)),
+        ):
+            if values:
+                _points(above, place + side, values, colour, None if place else name)
+        _points(below, place, group.by_seed(lambda record: record.near), BLUE)
+    above.set_ylabel("error, %")
+    above.legend()
+    below.set(ylabel="weights within 0.05\nof -1 or +1, %", xlabel="lambda at the last step")
+    below.set_xticks(range(len(swept)), [f"{group.records[0].strength:g}" for group in swept])
+    return figure

@@ -1,0 +1,70 @@
+"""Means, and how sure they are: few runs, so Student's t."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+
+class Spread(NamedTuple):
+    """Some numbers in short. deviation: sample standard deviation (n - 1); None of a single number."""
+
+    number: int
+    mean: float
+    deviation: float | None
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """Mean difference of pairs, and the bounds of its confidence interval; None from a single pair."""
+
+    pairs: int
+    mean: float
+    low: float | None
+    high: float | None
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean, deviation and range of at least one number."""
+    deviation = stdev(values) if len(values) > 1 else None
+    return Spread(len(values), fmean(values), deviation, min(values), max(values))
+
+
+def paired_difference(
+    first: Mapping[int, float], second: Mapping[int, float], confidence: float = 0.95
+) -> Difference | None:
+    """first - second over the keys (seeds) that both have, None if there are none: mean +- t s / sqrt(n)."""
+    differences = [value - second[key] for key, value in first.items() if key in second]
+    if not differences:
+        return None
+    count, mean, deviation, _, _ = spread(differences)
+    if deviation is None:
+        return Difference(count, mean, None, None)
+    reach = student_t(confidence, count - 1) * deviation / math.sqrt(count)
+    return Difference(count, mean, mean - reach, mean + reach)
+
+
+def student_t(confidence: float, freedom: int) -> float:
+    """The t that |T| stays below with probability `confidence`, T of Student's distribution."""
+    low, high = 0.0, 1.0
+    while within(high, freedom) < confidence:
+        high *= 2
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if within(middle, freedom) < confidence else (low, middle)
+    return high
+
+
+def within(t: float, freedom: int) -> float:
+    """P(|T| < t), in closed form since `freedom` is whole: Abramowitz and Stegun, 26.7.3 (odd) and 26.7.4 (even)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    odd = freedom % 2
+    term = math.cos(angle) if odd else 1.0
+    total = 0.0
+    for k in range(1 + odd, freedom + 1, 2):
+        total += term
+        term *= math.cos(angle) ** 2 * k / (k + 1)
+    part = math.sin(angle) * total
+    return 2 / math.pi * (angle + part) if odd else part
