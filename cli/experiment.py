@@ -20,7 +20,7 @@ from bwn.cli.common import (
     threads_option,
     verbose_option,
 )
-from bwn.cli.train import MODELS, RATE, SCHEMES
+from bwn.cli.settings_options import MODELS, OPTIONS, SCHEMES, settings_options
 from bwn.cli.train_text import clock
 from bwn.errors import BwnError
 
@@ -32,19 +32,8 @@ if TYPE_CHECKING:
     from bwn.train.loop import Progress
 
 COMPARED = "float,deterministic,stochastic,margin"
-SETTINGS = (
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "final_learning_rate",
-    "penalty",
-    "strength",
-    "ramp",
-    "weight_decay",
-    "precision",
-    "augment",
-    "validation",
-)
+OWN = ("augment", "seed")
+"""Settings whose options here are others than those of `bwn train`."""
 
 
 def several(kind: click.ParamType[Any]) -> Callable[[click.Context, click.Parameter, str | None], tuple[Any, ...]]:
@@ -87,23 +76,11 @@ def command() -> None:
 @click.option("--first-seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of the first.")
 @click.option("--model", type=click.Choice(MODELS), help="Network.  [default: mlp for grey images, vgg for coloured]")
 @click.option("--width", type=click.IntRange(1, 8192), help="Width of the first layer.  [default: the network's]")
-@click.option("--epochs", type=click.IntRange(1, 1_000_000), help="Passes over the images.  [default: as `bwn train`]")
-@click.option("--batch-size", type=click.IntRange(1, 1_000_000), help="Images per step.  [default: as `bwn train`]")
-@click.option("--lr", "learning_rate", type=RATE, help="Learning rate at the start.  [default: 0.001; vgg: 0.003]")
-@click.option("--final-lr", "final_learning_rate", type=RATE, help="Learning rate at the end.  [default: 3e-06]")
-@click.option("--penalty", type=click.Choice(["margin", "double-well"]), help="Form of margin's.  [default: margin]")
-@click.option(
-    "--lambda", "strength", type=Number(0, 1e6), help="Strength of margin's penalty at the end.  [default: 300]"
-)
-@click.option("--ramp", type=Number(0, 20), help="Powers of ten that lambda grows by over the run.  [default: 6]")
 @click.option(
     "--lambdas",
     callback=several(Number(0, 1e6)),
     metavar="LIST",
     help="Also run margin with these values of lambda, for the plot of error against lambda: 30,3000.",
-)
-@click.option(
-    "--weight-decay", type=Number(0, 1e3), help="Decay of the weights of float, and of no other.  [default: 0]"
 )
 @click.option(
     "--weight-decays",
@@ -112,20 +89,13 @@ def command() -> None:
     help="Also run float with these, to find its own best: 0.01,0.1,1.",
 )
 @click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    default="auto",
-    show_default=True,
-    help="Of products in training; auto: bfloat16 where the processor multiplies it faster.",
-)
-@click.option(
     "--augment",
     type=click.Choice(["none", "shift", "flip"]),
     default="none",
     show_default=True,
     help="Move each image a little; the paper did not.",
 )
-@click.option("--validation", type=Number(0, 0.5), help="Part of the training images held out.  [default: 0.1]")
+@settings_options(*OWN)
 @click.option("--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Runs at the same time.")
 @threads_option
 @json_option
@@ -160,7 +130,7 @@ def paper(data: str, out: Path, jobs: int, threads: int | None, as_json: bool, *
         weight_decays=options["weight_decays"],
         model=options["model"],
         width=options["width"],
-        chosen={name: options[name] for name in SETTINGS},
+        chosen={name: options[name] for name in OPTIONS if name != "seed"},
     )
     basis, runs = plan(wanted, out, share)
     with held(out, basis) as lock:

@@ -13,13 +13,13 @@ from click.core import ParameterSource
 
 from bwn.cli.common import (
     FilePath,
-    Number,
     json_option,
     json_text,
     show_progress,
     threads_option,
     verbose_option,
 )
+from bwn.cli.settings_options import MODELS, SCHEMES, settings_options
 from bwn.cli.train_text import heading, show_epoch, summary, text, warn
 
 if TYPE_CHECKING:
@@ -27,12 +27,8 @@ if TYPE_CHECKING:
     from bwn.train.loop import Progress
     from bwn.train.run import Run
 
-# The ranges of the options below are those of bwn.train.settings, which would import torch.
-RATE = Number(0, 1e6, min_open=True)
 WITH_RESUME = {"resume", "output", "data", "device", "log", "threads", "as_json", "verbose"}
 DEFAULT_OUTPUT = Path("model.pt")
-MODELS = ["mlp", "lenet", "vgg", "resnet18", "resnet20"]
-SCHEMES = ["float", "deterministic", "stochastic", "scaled", "margin"]
 
 
 class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
@@ -45,29 +41,6 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
         if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", str(value), re.ASCII):
             self.fail(f"{value!r} is not auto, cpu, cuda, cuda:N (N from 0) or mps.", param, ctx)
         return str(value)
-
-
-class ClassWeights(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """`balanced`, `none`, or one number a class: a list, or a file of them."""
-
-    name = "weights"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | tuple[float, ...]:
-        """The word or the numbers."""
-        if value in ("balanced", "none"):
-            return str(value)
-        try:
-            text = Path(value).read_text(encoding="utf-8") if Path(value).is_file() else str(value)
-            numbers = tuple(float(part) for part in text.replace(",", " ").split())
-        except (OSError, ValueError):
-            numbers = ()
-        if not numbers or not all(0 < number <= 1e6 for number in numbers):
-            self.fail(
-                f"{value!r} is neither balanced, none, a list of numbers above 0 such as 1,2.5,1, nor a file of such.",
-                param,
-                ctx,
-            )
-        return numbers
 
 
 @click.command(epilog="Example: bwn train --data mnist-sample -o model.pt")
@@ -116,72 +89,7 @@ class ClassWeights(click.ParamType):  # type: ignore[type-arg]  # generic in the
     show_default=True,
     help="How images of other proportions are brought to the size.",
 )
-@click.option(
-    "--epochs",
-    type=click.IntRange(1, 1_000_000),
-    help="Passes over the images.  [default: 20; vgg, resnets: 60; more for few images]",
-)
-@click.option(
-    "--batch-size", type=click.IntRange(1, 1_000_000), help="Images per step.  [default: 100; fewer for few images]"
-)
-@click.option("--lr", "learning_rate", type=RATE, help="Learning rate at the start.  [default: 0.001; vgg: 0.003]")
-@click.option("--final-lr", "final_learning_rate", type=RATE, help="Learning rate at the end.  [default: 3e-06]")
-@click.option(
-    "--schedule",
-    type=click.Choice(["cosine", "exponential"]),
-    help="How the learning rate falls from --lr to --final-lr.  [default: cosine]",
-)
-@click.option(
-    "--loss",
-    type=click.Choice(["hinge", "cross-entropy"]),
-    help="Squared hinge or cross entropy.  [default: hinge; resnets: cross-entropy]",
-)
-@click.option(
-    "--penalty",
-    type=click.Choice(["margin", "double-well", "none"]),
-    help="What draws weights to +-1.  [default: margin with --scheme margin]",
-)
-@click.option(
-    "--lambda",
-    "strength",
-    type=Number(0, 1e6),
-    help="Strength of the penalty at the end: that strong all along, it alone would shrink the distances to +-1 by "
-    "e^-lambda.  [default: 300]",
-)
-@click.option("--ramp", type=Number(0, 20), help="Powers of ten that lambda grows by over the run.  [default: 6]")
-@click.option(
-    "--augment",
-    type=click.Choice(["none", "shift", "flip"]),
-    help="Move each image a little; `flip` also mirrors.  [default: shift; resnets: flip]",
-)
-@click.option(
-    "--validation", type=Number(0, 0.5), help="Part of the training images held out to watch accuracy.  [default: 0.1]"
-)
-@click.option(
-    "--patience",
-    type=click.IntRange(1, 1_000_000),
-    metavar="EPOCHS",
-    help="End when held-out accuracy has not risen for so many epochs. Learning rate and lambda follow schedules "
-    "over all --epochs, and the margin closes at their end: a run that ends before leaves weights far from +-1.  "
-    "[default: never]",
-)
-@click.option(
-    "--class-weights",
-    type=ClassWeights(),
-    metavar="balanced|none|LIST|FILE",
-    help="Weight of each class's images in the loss. `balanced`: the fewer images a class has, the more each counts; "
-    "or one number a class, in the order of the classes: 1,2.5,1, or a file of them.  [default: none]",
-)
-@click.option(
-    "--weight-decay", type=Number(0, 1e3), help="Decoupled decay of weights, for --scheme float.  [default: 0]"
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    default="auto",
-    show_default=True,
-    help="Of products in training; auto: bfloat16 where the device multiplies it faster.",
-)
+@settings_options()
 @click.option(
     "--device",
     type=Device(),
@@ -191,7 +99,6 @@ class ClassWeights(click.ParamType):  # type: ignore[type-arg]  # generic in the
     help="Where to compute; auto: on a CUDA GPU if there is one. The images are held there. A checkpoint resumes on "
     "any device.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same network.  [default: 0]")
 @click.option(
     "--from",
     "begin",

@@ -45,7 +45,7 @@ def data(shapes_set, monkeypatch):
 
 
 def fresh(output, **settings):
-    chosen = {"epochs": 8, "batch_size": 10, "validation": 0.25, "learning_rate": 0.02, "penalty": "margin", "seed": 1}
+    chosen = {"epochs": 8, "batch_size": 10, "validation": 0.25, "learning_rate": 0.02, "penalty": "margin", "seed": 3}
     return start("nowhere", lambda *_: NETWORK, lambda _: Settings(**{**chosen, **settings}), output)
 
 
