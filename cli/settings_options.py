@@ -45,10 +45,12 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "epochs": click.option(
         "--epochs",
         type=click.IntRange(1, 1_000_000),
-        help="Passes over the images.  [default: 20; vgg, resnets: 60; more for few images]",
+        help="Passes over the images.  [default: 30; vgg, resnets: 60; more for few images]",
     ),
     "batch_size": click.option(
-        "--batch-size", type=click.IntRange(1, 1_000_000), help="Images per step.  [default: 100; fewer for few images]"
+        "--batch-size",
+        type=click.IntRange(1, 1_000_000),
+        help="Images per step.  [default: 100; mlp, lenet: 50; fewer for few images]",
     ),
     "learning_rate": click.option(
         "--lr", "learning_rate", type=RATE, help="Learning rate at the start.  [default: 0.001; vgg: 0.003]"

@@ -67,8 +67,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "mlp": {"epochs": 20},
-    "lenet": {"epochs": 20},
+    "mlp": {"epochs": 30, "batch_size": 50},
+    "lenet": {"epochs": 30, "batch_size": 50},
     "vgg": {"epochs": 60, "learning_rate": 3e-3},
     "resnet18": {"epochs": 60, "loss": "cross-entropy", "augment": "flip"},
     "resnet20": {"epochs": 60, "loss": "cross-entropy", "augment": "flip"},
@@ -85,7 +85,8 @@ def settings_for(name: str, scheme: Scheme, images: int, **chosen: Any) -> Setti
     With fewer than 2,000 images batches are smaller, and there are as many epochs as make 1,000 steps.
     images: how many there are to train on. Raises BwnError where a value is out of its range.
     """
-    values = {"penalty": scheme.penalty, "batch_size": min(100, max(10, images // 20)), **DEFAULTS[name]}
+    values = {"penalty": scheme.penalty, "batch_size": 100, **DEFAULTS[name]}
+    values["batch_size"] = min(values["batch_size"], max(10, images // 20))
     steps = max(1, images // (chosen.get("batch_size") or values["batch_size"]))
     values["epochs"] = max(values["epochs"], -(-ENOUGH_STEPS // steps))
     values.update({key: value for key, value in chosen.items() if value is not None})
