@@ -23,7 +23,7 @@ from bwn.train import Architecture, BinaryConv2d, BinaryLinear, Settings, Traine
 from bwn.train.distributed import joined, rank
 from bwn.train.models import build_seeded
 
-CASES = ("mlp", "float", "double")
+CASES = ("mlp", "int8", "float", "double")
 
 
 class Own(nn.Module):
@@ -50,8 +50,9 @@ def images(count=120):
 def make(case):
     """A trainer of 2 epochs of 3 steps."""
     more = {"epochs": 2, "batch_size": 30, "validation": 0.2, "learning_rate": 0.003}
-    if case == "mlp":
-        network = Architecture(name="mlp", input_shape=(1, 8, 8), classes=3, scheme="margin", width=8)
+    if case in ("mlp", "int8"):
+        kind = "int8" if case == "int8" else "relu"
+        network = Architecture(name="mlp", input_shape=(1, 8, 8), classes=3, scheme="margin", width=8, activations=kind)
         module = build_seeded(network, 0)
         more |= {"penalty": "margin", "strength": 0.01, "ramp": 1}
     else:
@@ -162,7 +163,21 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(found):
 
 def test_the_command_prints_and_saves_once_and_stops_everywhere(tmp_path):
     path = tmp_path / "m.pt"
-    options = ("--data", "mnist-sample", "--width", 8, "--epochs", 5000, "--threads", 1, "--json", "-o", path)
+    options = (
+        "--data",
+        "mnist-sample",
+        "--width",
+        8,
+        "--batch-size",
+        100,
+        "--epochs",
+        5000,
+        "--threads",
+        1,
+        "--json",
+        "-o",
+        path,
+    )
     first, second = two_processes(["-m", "bwn.cli", "train", *options], stdout=subprocess.PIPE)
     seen = json.loads(first.stdout.readline())
     second.send_signal(signal.SIGTERM)
@@ -176,7 +191,21 @@ def test_the_command_prints_and_saves_once_and_stops_everywhere(tmp_path):
 
 
 def test_a_process_that_lost_the_others_says_so(tmp_path):
-    options = ("--data", "mnist-sample", "--width", 8, "--epochs", 5000, "--threads", 1, "--json", "-o", tmp_path / "m")
+    options = (
+        "--data",
+        "mnist-sample",
+        "--width",
+        8,
+        "--batch-size",
+        100,
+        "--epochs",
+        5000,
+        "--threads",
+        1,
+        "--json",
+        "-o",
+        tmp_path / "m",
+    )
     first, second = two_processes(["-m", "bwn.cli", "train", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     first.stdout.readline()
     second.kill()
