@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import llvmlite
 import numba
@@ -41,6 +41,7 @@ helper: Any = numba.njit(forceinline=True, **OPTIONS)
 intrinsic: Any = numba.extending.intrinsic
 """Decorator for operations that are written as LLVM instructions."""
 
+Made = TypeVar("Made")
 _lock = threading.Lock()
 
 
@@ -122,16 +123,33 @@ def compile_entry(function: Callable[..., None]) -> Entry:
 
     function: entry(fields, begin, end, part), plain Python.
     """
+    return _kept(function, lambda cache: Entry(function, cache=cache))
+
+
+def compiled(*signatures: str) -> Callable[[Callable[..., None]], Any]:
+    """Decorator for a function of numpy arrays that Python calls: compiled at once, for these types, and kept alike.
+
+    Multiplications and additions may be contracted, nothing else reordered.
+    """
+
+    def decorate(function: Callable[..., None]) -> Any:
+        options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": {"contract"}}
+        return _kept(function, lambda cache: numba.njit(list(signatures), cache=cache, **options)(function))
+
+    return decorate
+
+
+def _kept(function: Callable[..., None], make: Callable[[bool], Made]) -> Made:
+    """make(True), with our folder as its cache; make(False) where that fails."""
     with _lock:
         # Numba binds the cache folder of a function when it is decorated, from a setting of the whole process.
         settings: Any = numba.config
         before = settings.CACHE_DIR
         settings.CACHE_DIR = str(cache_folder())
         try:
-            entry = Entry(function, cache=True)
+            return make(True)
         except Exception:  # a cut file makes pickle raise anything; a full disk cannot keep a new one
             _forget(function)
-            entry = Entry(function, cache=False)
+            return make(False)
         finally:
             settings.CACHE_DIR = before
-    return entry

@@ -82,7 +82,7 @@ class Adam:
         numbers = drawn, rate, rate * decay, 1 / (1 - 0.9**count), (1 - 0.999**count) ** -0.5, clip
         for four in group:
             arrays = [weightwise.flat(tensor) for tensor in four]
-            weightwise.adam(*arrays, pull, *(np.float32(number) for number in numbers))  # type: ignore[call-arg]  # mypy counts an unpacked list as one
+            weightwise.adam(*arrays, pull, *(np.float32(number) for number in numbers))
 
     def _plain(self, group: Sequence[Four], kind: Kind, count: int, rate: float, decay: float, drawn: float) -> None:
         """The same in torch's operations, for other devices and types."""

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
+
+from bwn.kernels.compiler import compiled
 
 _NO_PENALTY, _MARGIN, _DOUBLE_WELL = 0, 1, 2
 PULLS = {None: _NO_PENALTY, "margin": _MARGIN, "double-well": _DOUBLE_WELL}
 """Number of each penalty in `adam`."""
 
-# "contract" alone: with more of fastmath a NaN could come out as a weight.
-_compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+_FLOATS = "float32[::1]"
+_SIGNS = [f"{_FLOATS}, {kind}[::1], {kind}, {kind}" for kind in ("int16", "int32")]
 
 
-@_compiled
+@compiled(f"void({', '.join([_FLOATS] * 4)}, int64, {', '.join(['float32'] * 6)})")
 def adam(
     w: Any, g: Any, m: Any, v: Any, pull: int, drawn: float, rate: float, decay: float, scale1: float,
     scale2: float, clip: float,
@@ -49,13 +50,13 @@ def adam(
         w[i] = -clip if x < -clip else x
 
 
-@_compiled
+@compiled(*(f"void({types})" for types in _SIGNS))
 def _signs(x: Any, out: Any, plus: Any, minus: Any) -> None:
     for i in range(x.size):
         out[i] = plus if x[i] >= 0 else minus
 
 
-@_compiled
+@compiled(*(f"void({types}, uint64)" for types in _SIGNS))
 def _draws(x: Any, out: Any, plus: Any, minus: Any, seed: Any) -> None:
     for i in range(x.size):
         z = seed + np.uint64(i) * np.uint64(0x9E3779B97F4A7C15)

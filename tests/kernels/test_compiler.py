@@ -92,3 +92,35 @@ def test_every_kernel_loads_in_a_process_that_compiled_nothing() -> None:
     load = "from bwn.kernels.registry import KERNELS; print(all([k.entry().loaded for k in KERNELS.values()]))"
     done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+TWICE = """
+import numpy as np
+from bwn.kernels.compiler import compiled
+@compiled("void(float32[::1])")
+def twice(x):
+    for i in range(x.size):
+        x[i] = x[i] + x[i]
+x = np.ones(3, np.float32)
+twice(x)
+print(x.sum(), sum(twice.stats.cache_hits.values()))
+"""
+
+
+def test_a_function_of_arrays_is_kept_alike_and_made_again_where_the_cache_is_damaged(tmp_path: Path) -> None:
+    script, cache = tmp_path / "script.py", tmp_path / "cache"
+    script.write_text(TWICE)
+
+    def run() -> str:
+        environment = {**os.environ, "BWN_CACHE_DIR": str(cache)}
+        done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    assert run() == "6.0 0"
+    assert run() == "6.0 1"
+    kept = [path for path in cache.rglob("*twice*") if path.is_file()]
+    assert kept
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:20])
+    assert [run(), run(), run()] == ["6.0 0", "6.0 0", "6.0 1"], "compiled, not kept; kept; loaded"
