@@ -117,7 +117,7 @@ def paper(data: str, out: Path, jobs: int, threads: int | None, as_json: bool, *
     from bwn.experiment.crew import work
     from bwn.experiment.plan import Wanted, held, plan, unfinished
     from bwn.model import available_threads
-    from bwn.train.run import fast_precision
+    from bwn.train.device import fast_precision
 
     share = max(1, (threads or available_threads()) // jobs)
     if options["precision"] == "auto":

@@ -116,7 +116,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         type=click.Choice(["auto", "float32", "bfloat16"]),
         default="auto",
         show_default=True,
-        help="Of products in training; auto: bfloat16 where the processor multiplies it faster.",
+        help="Of products in training; auto: bfloat16 where the device multiplies it faster.",
     ),
     "seed": click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same network.  [default: 0]"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,20 @@ if TYPE_CHECKING:
     from bwn.train.loop import Progress
     from bwn.train.run import Run
 
-WITH_RESUME = {"resume", "output", "data", "log", "threads", "as_json", "verbose"}
+WITH_RESUME = {"resume", "output", "data", "device", "log", "threads", "as_json", "verbose"}
 DEFAULT_OUTPUT = Path("model.pt")
+
+
+class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, if it is one."""
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", str(value), re.ASCII):
+            self.fail(f"{value!r} is not auto, cpu, cuda, cuda:N (N from 0) or mps.", param, ctx)
+        return str(value)
 
 
 @click.command(epilog="Example: bwn train --data mnist-sample -o model.pt")
@@ -78,6 +91,15 @@ DEFAULT_OUTPUT = Path("model.pt")
 )
 @settings_options()
 @click.option(
+    "--device",
+    type=Device(),
+    default="auto",
+    metavar="auto|cpu|cuda[:N]|mps",
+    show_default=True,
+    help="Where to compute; auto: on a CUDA GPU if there is one. The images are held there. A checkpoint resumes on "
+    "any device.",
+)
+@click.option(
     "--from",
     "begin",
     type=FilePath(path_type=Path),
@@ -106,32 +128,42 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
     Ctrl-C stops and leaves a checkpoint from which --resume goes on. Loss or weights that are no longer finite numbers
     end the run with exit code 1; the checkpoint then holds the last good state.
+
+    On several GPUs, or machines: torchrun --nproc-per-node 4 $(which bwn) train ... The processes share every batch,
+    and make the network that one process would make.
     """
     # Threads of torch that spin while they wait make training several times slower on a busy machine. Read at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from bwn.train.run import prepare_process, resume
+    from bwn.train.device import find_device, prepare_process
+    from bwn.train.distributed import joined
+    from bwn.train.run import resume
 
     prepare_process(options["threads"])
+    options["device"] = find_device(options["device"])
     given = {name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
     if options["resume"] is not None:
         if given - WITH_RESUME:
             name = next(option.opts[0] for option in ctx.command.params if option.name in given - WITH_RESUME)
             raise click.UsageError(f"--resume goes on with the settings of its run; leave out the option {name}.")
-        run = resume(options["resume"], options["output"], options["data"], warn)
     elif options["data"] is None:
         raise click.UsageError("Missing option '--data' (or '--resume'). To try: --data mnist-sample")
-    else:
-        run = _fresh(options, given)
-    _train(run, options["log"], options["as_json"])
+    with joined():
+        if options["resume"] is not None:
+            run = resume(options["resume"], options["output"], options["data"], warn, options["device"])
+        else:
+            run = _fresh(options, given)
+        _train(run, options["log"], options["as_json"])
 
 
 def _fresh(options: dict[str, Any], given: set[str]) -> Run:
     from bwn.train.checkpoint import read_checkpoint
+    from bwn.train.device import fast_precision
+    from bwn.train.distributed import rank
     from bwn.train.initial import keeps_last_layer
     from bwn.train.keep import best_path
     from bwn.train.models import Architecture
     from bwn.train.quantizers import find_scheme
-    from bwn.train.run import fast_precision, start
+    from bwn.train.run import start
     from bwn.train.settings import Settings, settings_for
 
     begin = read_checkpoint(options["begin"]) if options["begin"] else None
@@ -140,7 +172,7 @@ def _fresh(options: dict[str, Any], given: set[str]) -> Run:
         options = {**options, **{name: value for name, value in own.items() if name not in given}}
     chosen = {name: options[name] for name in Settings.__struct_fields__}
     if chosen["precision"] == "auto":
-        chosen["precision"] = fast_precision()
+        chosen["precision"] = fast_precision(options["device"])
     names = ("scheme", "activations", "width", "float_ends")
 
     def architecture(shape: tuple[int, int, int], classes: int) -> Architecture:
@@ -157,8 +189,9 @@ def _fresh(options: dict[str, Any], given: set[str]) -> Run:
             f"{there[0]} exists: --resume {output} goes on with an interrupted run, -o {output} writes over it."
         )
     size = _size(options["size"])
-    run = start(options["data"], architecture, settings, output, size=size, resize=options["resize"], begin=begin)
-    if begin is not None:
+    more = {"size": size, "resize": options["resize"], "begin": begin, "device": options["device"]}
+    run = start(options["data"], architecture, settings, output, **more)
+    if begin is not None and rank() == 0:
         kept = keeps_last_layer(begin, run.description.classes)
         last = "" if kept else f"; the last layer starts fresh, for {len(run.description.classes)} other classes"
         scheme = begin.description.architecture.scheme
@@ -190,10 +223,12 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 def _train(run: Run, log: str | None, as_json: bool) -> None:
     from bwn.train.board import open_board
+    from bwn.train.distributed import rank
 
-    if not as_json:
+    first = rank() == 0
+    if first and not as_json:
         click.echo(heading(run))
-    with open_board(log, run.trainer, warn) if log is not None else nullcontext() as board:
+    with open_board(log, run.trainer, warn) if first and log is not None else nullcontext() as board:
 
         def tell(progress: Progress) -> None:
             show_epoch(progress, as_json)
@@ -204,6 +239,7 @@ def _train(run: Run, log: str | None, as_json: bool) -> None:
             outcome = run.go(tell, warn)
         finally:
             show_progress("")
-    click.echo(json_text(summary(outcome, run)) if as_json else text(outcome, run))
+    if first:
+        click.echo(json_text(summary(outcome, run)) if as_json else text(outcome, run))
     if not outcome.finished:
         raise click.exceptions.Exit(130)

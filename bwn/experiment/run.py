@@ -18,12 +18,13 @@ from bwn.datasets import Dataset, load_dataset
 from bwn.errors import CheckpointError, DataError
 from bwn.experiment.plan import Job
 from bwn.experiment.record import BINS, NEAR, Epoch, Record, add_line, read_lines
+from bwn.train.device import prepare_process
 from bwn.train.inputs import accuracy
 from bwn.train.layers import binary_layers
 from bwn.train.loop import Progress
 from bwn.train.penalties import mean_distance
 from bwn.train.quantizers import identity
-from bwn.train.run import Outcome, Run, prepare_process, resume, start
+from bwn.train.run import Outcome, Run, resume, start
 
 
 class Logged(Struct, frozen=True):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bwn.errors import BwnError
 from bwn.graph import ROUNDED
+from bwn.train import distributed
 
 MOMENTUM = 0.1
 """Weight of the newest batch in the running mean of the largest activation."""
@@ -75,7 +76,7 @@ class RoundActivation(nn.Module):
     def _measure(self, x: Tensor, most: int) -> None:
         """Move the step towards this batch's. A batch of zeros has none."""
         with torch.no_grad():
-            found = x.detach().abs().amax() / most
+            found = distributed.largest(x.detach().abs().amax()) / most
             found = torch.where(found > 0, found, torch.where(self.step > 0, self.step, 1.0))
             self.step.copy_(torch.where(self.step > 0, self.step.lerp(found, MOMENTUM), found))
 

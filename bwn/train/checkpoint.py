@@ -80,12 +80,17 @@ def write_checkpoint(
         "format": FORMAT,
         "version": VERSION,
         "description": msgspec.json.encode(description).decode(),
-        "weights": module.state_dict(),
+        "weights": {name: portable(tensor) for name, tensor in module.state_dict().items()},
         "training": dict(training),
     }
     buffer = BytesIO()
     torch.save(content, buffer)
     write_beside(path, buffer.getbuffer())
+
+
+def portable(tensor: Tensor) -> Tensor:
+    """The tensor as a checkpoint holds it: in the processor's memory, its axes in order."""
+    return tensor.detach().cpu().contiguous()
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -40,8 +41,13 @@ def measure(data: Dataset, resize: Resize = "stretch") -> Preprocess:
 def as_input(images: Tensor, preprocess: Preprocess) -> Tensor:
     """x = (pixel / 255 - mean) / std. images: (N, H, W) or (N, H, W, 3) uint8. Returns (N, C, H, W) float32."""
     x = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
-    mean, std = (torch.tensor(v, dtype=torch.float32).reshape(-1, 1, 1) for v in (preprocess.mean, preprocess.std))
+    mean, std = (_per_channel(values, images.device) for values in (preprocess.mean, preprocess.std))
     return (x.float() / 255 - mean) / std
+
+
+@lru_cache(maxsize=8)  # made anew, it would have the host wait for the device
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device).reshape(-1, 1, 1)
 
 
 def accuracy(module: nn.Module, data: Dataset, preprocess: Preprocess) -> float:
@@ -49,17 +55,21 @@ def accuracy(module: nn.Module, data: Dataset, preprocess: Preprocess) -> float:
     return float((answers(module, data, preprocess) == data.labels).sum()) / max(len(data.labels), 1)
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's parameters are."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+
 def answers(module: nn.Module, data: Dataset, preprocess: Preprocess) -> Labels:
     """The class of highest score of each image, (N,) int64, with the deployed weights (evaluation mode)."""
     was_training = module.training
     module.eval()
-    found = np.empty(len(data.images), np.int64)
+    device = device_of(module)
+    parts = torch.split(torch.from_numpy(data.images), EVALUATION_BATCH)
     with torch.no_grad():
-        for start in range(0, len(found), EVALUATION_BATCH):
-            part = slice(start, start + EVALUATION_BATCH)
-            found[part] = module(as_input(torch.from_numpy(data.images[part]), preprocess)).argmax(1).numpy()
+        found = [module(as_input(images.to(device), preprocess)).argmax(1) for images in parts]
     module.train(was_training)
-    return found
+    return torch.cat(found).cpu().numpy()
 
 
 def split(data: Dataset, part: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -80,13 +90,18 @@ def augmented(images: Tensor, augment: str) -> Tensor:
     if augment == "none":
         return images
     count, height, width = images.shape[:3]
-    reach = torch.tensor([max(1, height // 16), max(1, width // 16)])
-    shift = (torch.rand(count, 2) * (2 * reach + 1)).long() - reach  # (N, 2)
-    rows = (torch.arange(height) + shift[:, :1]).clamp(0, height - 1)  # (N, H)
-    columns = (torch.arange(width) + shift[:, 1:]).clamp(0, width - 1)  # (N, W)
+    rows, columns = _moved(count, height, images.device), _moved(count, width, images.device)
     if augment == "flip":
-        columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
-    return images[torch.arange(count).reshape(-1, 1, 1), rows.unsqueeze(2), columns.unsqueeze(1)]
+        columns = torch.where(torch.rand(count, 1, device=images.device) < 0.5, columns.flip(1), columns)
+    each = torch.arange(count, device=images.device).reshape(-1, 1, 1)
+    return images[each, rows.unsqueeze(2), columns.unsqueeze(1)]
+
+
+def _moved(count: int, extent: int, device: torch.device) -> Tensor:
+    """(count, extent) int64: places along an axis, each row moved by its own draw of up to a sixteenth."""
+    reach = max(1, extent // 16)
+    shift = (torch.rand(count, 1, device=device) * (2 * reach + 1)).long() - reach
+    return (torch.arange(extent, device=device) + shift).clamp(0, extent - 1)
 
 
 def digest(data: Dataset) -> str:

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from bwn.train.quantizers import Scheme, deterministic, find_scheme
 
-_CHECK_EVERY = 100
-"""Training passes between two looks at whether the weights are clipped."""
+_FIRST_LOOK = 64
+"""Training passes before the first look at whether weights are clipped; then at twice as many, and so on, for in a look
+the host waits for the device."""
 
 
 class _Binary:
@@ -56,7 +57,8 @@ class _Binary:
 
     def _warn_unclipped(self) -> None:
         self._passes += 1
-        if self.scheme.clip and self._passes % _CHECK_EVERY == 0 and bool((self.weight.detach().abs() > 1).any()):
+        due = self.scheme.clip and self._passes >= _FIRST_LOOK and self._passes.bit_count() == 1
+        if due and bool((self.weight.detach().abs() > 1).any()):
             warnings.warn(
                 "real weights lie beyond +-1, where no gradient reaches them: "
                 "call bwn.train.clip_weights(module) after each optimizer step",

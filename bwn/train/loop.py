@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from bwn.datasets import Dataset
 from bwn.errors import BwnError, CheckpointError, DivergedError
 from bwn.graph import Preprocess
-from bwn.train.inputs import accuracy, as_input, augmented, measure, split
+from bwn.train import distributed
+from bwn.train.checkpoint import portable
+from bwn.train.device import seed_draws
+from bwn.train.inputs import accuracy, as_input, augmented, device_of, measure, split
 from bwn.train.layers import binary_layers
 from bwn.train.losses import LOSSES, image_weights
 from bwn.train.optimizer import Adam
@@ -54,29 +57,34 @@ class Progress:
 class Trainer:
     """One training run of a module on a data set.
 
-    Steps depend on nothing but the settings, the data and the state, so a run that is interrupted and resumed from
-    `state()` ends with the same bits (on one machine, with one number of threads).
+    It computes where the module's parameters are. Steps depend on nothing but the settings, the data and the state, so
+    a run that is interrupted and resumed from `state()` ends with the same bits (on one machine, its processor, with
+    one number of threads and processes). All draws of a step come from a seed of its own, so no state of a generator
+    is kept, and the state is that of any device. Within a step the host never waits for the device.
     """
 
     def __init__(self, module: nn.Module, data: Dataset, preprocess: Preprocess, settings: Settings) -> None:
         self.module, self.preprocess, self.settings = module, preprocess, settings
+        self.device = device_of(module)
         self.step = 0
-        self.running = (0.0, 0)
         self.best: tuple[float, int] | None = None  # validation accuracy and epoch
         self.waited = 0  # epochs since validation last rose
         self.train_data, self.held_out = split(data, settings.validation, settings.seed)
         if settings.patience is not None and not len(self.held_out.images):
             raise BwnError("patience counts epochs without a better accuracy on held-out images, and there are none")
-        self._images, self._labels = torch.from_numpy(self.train_data.images), torch.from_numpy(self.train_data.labels)
+        self._images = torch.from_numpy(self.train_data.images).to(self.device)
+        self._labels = torch.from_numpy(self.train_data.labels).to(self.device)
         self.batch = min(settings.batch_size, len(self._images))
+        distributed.prepare(module, self.batch)
         self.steps_per_epoch = len(self._images) // self.batch  # the shuffle's few last images wait for the next epoch
         self.steps = self.steps_per_epoch * settings.epochs
         self.optimizer = Adam(module, settings, self.steps)
         self._binary = list(binary_layers(module).values())
-        self._class_weights = image_weights(settings.class_weights, self.train_data)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self._generator = torch.get_rng_state()
+        weights = image_weights(settings.class_weights, self.train_data)
+        self._class_weights = None if weights is None else weights.to(self.device)
+        # Sum of the batches' losses and number of right answers in this epoch; MPS has no float64.
+        kind = torch.float32 if self.device.type == "mps" else torch.float64
+        self._running = torch.zeros(2, dtype=kind, device=self.device)
 
     def run(self, report: Callable[[Progress], None] | None = None, stop: Callable[[], bool] | None = None) -> bool:
         """Train to the end, or until `stop()` holds between two steps. Returns whether the end was reached.
@@ -85,23 +93,23 @@ class Trainer:
         """
         began, first, told = time.monotonic(), self.step, 0.0
         self.module.train()
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(self._generator)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             order = self._order()
-            while not self.finished and not (stop is not None and stop()):
+            while not self.finished:
+                due = time.monotonic() - told > REPORT_SECONDS
+                stopped, due = distributed.on_any(stop is not None and stop(), due)
+                if stopped:
+                    break
                 if self.step % self.steps_per_epoch == 0:
-                    self.running = (0.0, 0)
+                    self._running.zero_()
                     order = self._order()
                 position = self.step % self.steps_per_epoch * self.batch
                 self._train_on(order[position : position + self.batch])
                 self.step += 1
                 done = self.step % self.steps_per_epoch == 0
-                now = time.monotonic()
-                if done or now - told > REPORT_SECONDS:
-                    told = now
-                    self._generator = torch.get_rng_state()
-                    self._report(done, now - began, first, report)
-            self._generator = torch.get_rng_state()
+                if done or due:
+                    told = time.monotonic()
+                    self._report(done, told - began, first, report)
         self.module.eval()
         return self.finished
 
@@ -123,24 +131,30 @@ class Trainer:
 
     def _order(self) -> Tensor:
         """The epoch's shuffle, a function of the seed and the epoch alone."""
-        epoch = self.step // self.steps_per_epoch
-        seed = int(np.random.SeedSequence((self.settings.seed, epoch)).generate_state(1, np.uint64)[0] >> 1)
-        return torch.randperm(len(self._images), generator=torch.Generator().manual_seed(seed))
+        seed = self._seed(self.step // self.steps_per_epoch)
+        return torch.randperm(len(self._images), generator=torch.Generator().manual_seed(seed)).to(self.device)
+
+    def _seed(self, *numbers: int) -> int:
+        return int(np.random.SeedSequence((self.settings.seed, *numbers)).generate_state(1, np.uint64)[0] >> 1)
 
     def _train_on(self, index: Tensor) -> None:
-        images, labels = augmented(self._images[index], self.settings.augment), self._labels[index]
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+        seed_draws(self.device, self._seed(self.step, 1))
+        images = distributed.own_part(augmented(self._images[index], self.settings.augment))
+        labels = distributed.own_part(self._labels[index])
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
             scores = self.module(as_input(images, self.preprocess))
         loss = LOSSES[self.settings.loss](scores.float(), labels, self._class_weights)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        seen = torch.stack([loss.detach(), (scores.argmax(1) == labels).sum().to(loss.dtype) * distributed.size()])
+        distributed.average([*self.optimizer.gradients(), seen])
         self.optimizer.step(self.step)
-        right = int((scores.argmax(1) == labels).sum())
-        self.running = (self.running[0] + float(loss.detach()), self.running[1] + right)
+        self._running += seen
 
     def _report(self, done: bool, seconds: float, first: int, report: Callable[[Progress], None] | None) -> None:
         batches = (self.step - 1) % self.steps_per_epoch + 1
-        loss = self.running[0] / batches
+        loss, right = self._running.tolist()
+        loss /= batches
         if not np.isfinite(loss):
             raise DivergedError(self._diverged("loss is"))
         validation = None
@@ -155,7 +169,7 @@ class Trainer:
             steps=self.steps,
             epoch_done=done,
             loss=loss,
-            accuracy=self.running[1] / (batches * self.batch),
+            accuracy=round(right) / (batches * self.batch),
             validation=validation,
             distance=mean_distance(layer.weight for layer in self._binary) if self._binary else None,
             learning_rate=self.settings.learning_rate_at(part),
@@ -171,7 +185,7 @@ class Trainer:
         """Accuracy on the held-out images, if there are any; notes whether it is the best one."""
         if not len(self.held_out.images):
             return None
-        found = accuracy(self.module, self.held_out, self.preprocess)
+        found = distributed.from_first(lambda: accuracy(self.module, self.held_out, self.preprocess))
         self.waited = 0 if self.best is None or found > self.best[0] else self.waited + 1
         if self.best is None or found >= self.best[0]:
             self.best = found, self.epoch
@@ -192,13 +206,14 @@ class Trainer:
         Raises DivergedError where weights are not finite: such a state is not worth keeping.
         """
         self._check_finite()
+        loss, right = self._running.tolist()
+        pairs = zip(self.optimizer.first, self.optimizer.second, strict=True)
         return {
             "step": self.step,
-            "running": list(self.running),
+            "running": [loss, round(right)],
             "best": self.best and list(self.best),
             "waited": self.waited,
-            "generator": self._generator,
-            "moments": [list(pair) for pair in zip(self.optimizer.first, self.optimizer.second, strict=True)],
+            "moments": [[portable(moment) for moment in pair] for pair in pairs],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -208,14 +223,14 @@ class Trainer:
             if not 0 <= step <= self.steps:
                 raise ValueError(f"step {step} of {self.steps}")
             self.optimizer.load(state["moments"])
-            torch.Generator().set_state(state["generator"])
             best = state.get("best")
             self.best = None if best is None else (float(best[0]), int(best[1]))
             self.waited = int(state.get("waited", 0))
-            self.running = float(loss), int(right)
+            running = torch.tensor([float(loss), int(right)], dtype=self._running.dtype)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the checkpoint's training state does not fit its network: {error}") from error
-        self.step, self._generator = step, state["generator"]
+        self._running.copy_(running)
+        self.step = step
 
 
 def fit(
@@ -227,7 +242,8 @@ def fit(
 ) -> Preprocess:
     """Train any module of one's own on a data set, to the end.
 
-    module: (N, C, H, W) float32 to scores (N, classes). report: called about twice a second.
+    module: (N, C, H, W) float32 to scores (N, classes), on any device. report: called about twice a second.
+    In a process group of torch.distributed all its processes make one run of it (see `bwn.train.distributed`).
     Returns the preparation of images that was used; give it to `export_onnx`.
     """
     preprocess = measure(data)

@@ -53,6 +53,10 @@ class Adam:
         for parameter in self.parameters:
             parameter.grad = None
 
+    def gradients(self) -> list[Tensor]:
+        """The gradients that the last backward pass left."""
+        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+
     @torch.no_grad()
     def step(self, done: int) -> None:
         """Move all parameters that have a gradient. done: steps before this one."""

@@ -48,6 +48,6 @@ def mean_distance(weights: Iterable[Tensor]) -> float:
     total, count = 0.0, 0
     with torch.no_grad():
         for weight in weights:
-            total += float((1 - weight.abs()).abs().sum(dtype=torch.float64))
+            total += float((1 - weight.abs()).abs().sum())
             count += weight.numel()
     return total / max(count, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import threading
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Literal
 
 import msgspec
 import torch
@@ -21,7 +19,9 @@ from bwn.confusion import Counts, confusion, share_right
 from bwn.datasets import Resize, load_dataset
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
 from bwn.graph import Pair
+from bwn.train import distributed
 from bwn.train.checkpoint import Checkpoint, Description, read_checkpoint
+from bwn.train.device import CPU, placed
 from bwn.train.initial import measure_statistics, take_weights
 from bwn.train.inputs import answers, digest, measure
 from bwn.train.keep import Keeper, Warn, best_path, find_best
@@ -29,7 +29,6 @@ from bwn.train.loop import Progress, Trainer
 from bwn.train.models import Architecture, build_seeded
 from bwn.train.settings import Settings
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 Report = Callable[[Progress], None]
 
 
@@ -68,10 +67,13 @@ class Run:
 
         Checkpoints are also written after an epoch, at most every 15 s, so that a crash costs little.
         warn: told, in one line, when one cannot be written. Raises DivergedError and FileError, which say what is kept.
+        Of several processes only rank 0 reports, saves and tests; they all stop after the same step.
         """
         try:
             return self._go(report, warn)
         except (DivergedError, FileError) as error:
+            if distributed.rank():
+                raise
             with suppress(FileError):
                 self.keeper.save_best()  # found good when it was noted
             raise type(error)(f"{error}; {self.keeper.last_good()}") from error
@@ -88,12 +90,8 @@ class Run:
                 self.keeper.save_if_due(self.description, warn)
 
         with stop_requested() as stop:
-            finished = self.trainer.run(tell, stop)
-        note = None
-        if finished and not self.description.finished:
-            self.keeper.save_or_wait(self.description, warn)  # Ctrl-C while testing must not cost the training
-            note = self._test()
-        self.keeper.save_or_wait(self.description, warn)
+            finished = self.trainer.run(None if distributed.rank() else tell, stop)
+        note = None if distributed.rank() else self._save_and_test(finished, warn)
         return Outcome(
             description=self.description,
             best=None if self.keeper.best is None else self.keeper.best.description,
@@ -107,6 +105,15 @@ class Run:
             confusion=self._tested,
             note=note,
         )
+
+    def _save_and_test(self, finished: bool, warn: Warn) -> str | None:
+        """Save how training ended, and what the test gave. Returns why there was none."""
+        note = None
+        if finished and not self.description.finished:
+            self.keeper.save_or_wait(self.description, warn)  # Ctrl-C while testing must not cost the training
+            note = self._test()
+        self.keeper.save_or_wait(self.description, warn)
+        return note
 
     def _test(self) -> str | None:
         """Measure the last state and the best epoch on the test images. Returns why not, where there are none."""
@@ -142,6 +149,7 @@ def start(
     *,
     size: Pair | None = None,
     resize: Resize = "stretch",
+    device: torch.device = CPU,
     begin: Checkpoint | None = None,
 ) -> Run:
     """A fresh run, from random weights or from those of the checkpoint `begin`.
@@ -168,7 +176,7 @@ def start(
     if begin is not None:
         take_weights(module, network, data.classes, begin)
         measure_statistics(module, torch.from_numpy(data.images), chosen.batch_size, preprocess)
-    trainer = Trainer(module, data, preprocess, chosen)
+    trainer = Trainer(placed(module, device), data, preprocess, chosen)
     return Run(trainer, description, Keeper(trainer, output))
 
 
@@ -177,8 +185,9 @@ def resume(
     output: str | os.PathLike[str] | None = None,
     source: str | None = None,
     warn: Warn = lambda text: None,
+    device: torch.device = CPU,
 ) -> Run:
-    """Go on from a checkpoint, with its settings and its data (from another place, if `source` says so).
+    """Go on from a checkpoint, on any device, with its settings and its data (from another place, if `source` says so).
 
     warn: told where the file of the best epoch is no longer there.
     Raises CheckpointError where the checkpoint is refused or the training images are not those it began with.
@@ -195,7 +204,7 @@ def resume(
     data = load_dataset(source, "train", size=prepared.size, resize=prepared.resize, color=prepared.color)
     if digest(data) != description.digest:
         raise CheckpointError(f"'{checkpoint_path}' was not trained on the images now in '{source}'")
-    trainer = Trainer(checkpoint.module, data, prepared, description.settings)
+    trainer = Trainer(placed(checkpoint.module, device), data, prepared, description.settings)
     trainer.restore(checkpoint.training)
     output = output or checkpoint_path
     accuracy, epoch = trainer.best or (0.0, 0)
@@ -227,23 +236,3 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def prepare_process(threads: int | None) -> None:
-    """Let torch use so many threads (None: its own choice), and keep freed memory for the next step.
-
-    glibc gives large arrays back to the system and takes them anew in each step; clearing their pages cost a fifth
-    of a step's time.
-    """
-    if threads is not None:
-        torch.set_num_threads(threads)
-    with suppress(OSError, AttributeError):  # another C library: nothing to set
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(_MMAP_THRESHOLD, 2**30)
-
-
-def fast_precision() -> Literal["float32", "bfloat16"]:
-    """`bfloat16` where this processor has instructions that multiply it, else `float32`."""
-    known = torch.cpu.get_capabilities()
-    return "bfloat16" if any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "float32"

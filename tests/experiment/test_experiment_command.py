@@ -20,7 +20,7 @@ from bwn.experiment.plan import Wanted, plan
 from bwn.experiment.record import add_record, read_records
 from bwn.experiment.run import perform
 from bwn.train import read_checkpoint
-from bwn.train.run import fast_precision
+from bwn.train.device import fast_precision
 
 OPTIONS = ("--width", 8, "--batch-size", 10, "--lr", 0.01, "--threads", 1, "--seeds", 1, "--first-seed", 3)
 

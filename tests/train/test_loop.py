@@ -132,7 +132,6 @@ def test_the_seed_decides_and_torchs_own_generator_is_left_alone(shapes_set):
         {"step": -1},
         {"moments": []},
         {"moments": [[torch.zeros(1), torch.zeros(1)]]},
-        {"generator": torch.zeros(3)},
         {"running": None},
         {"step": None},
         {"best": [0.5]},

@@ -1,0 +1,180 @@
+"""One run on several processes: each takes its part of every batch, and all of them make the same step.
+
+`torchrun` starts the processes. The batch, the shuffle, the draws and the weights are those of a run on one process;
+gradients are averaged, batch norm measures the whole batch, and decisions are taken by all or by rank 0 for all. In a
+run on one process every function here does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from bwn.errors import BwnError
+
+# The others wait while rank 0 measures and saves.
+_PATIENCE = timedelta(hours=1)
+_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+def started() -> bool:
+    """Whether this process was started as one of several (by `torchrun`, which sets WORLD_SIZE)."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def local_rank() -> int:
+    """Number of this process on its machine, from 0; it takes the GPU of that number."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if started() else 0
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Meet the other processes, if there are any, for as long as the context lasts. Raises BwnError."""
+    if not started():
+        yield
+        return
+    missing = [name for name in _VARIABLES if name not in os.environ]
+    if missing:
+        raise BwnError(f"WORLD_SIZE is set, but not {', '.join(missing)}: start the processes with torchrun")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # flags stay off the GPU
+    try:
+        dist.init_process_group(backend, timeout=_PATIENCE)
+        yield
+    except RuntimeError as error:  # of gloo and nccl alike
+        if isinstance(error, dist.DistError) or "onnection" in str(error):
+            raise BwnError(f"rank {os.environ['RANK']} lost the other processes, whose own lines say why") from error
+        raise
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def size() -> int:
+    """Number of processes that share the run."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process among them, from 0. Rank 0 saves, prints and tests."""
+    return dist.get_rank() if size() > 1 else 0
+
+
+def prepare(module: nn.Module, batch: int) -> None:
+    """Give all processes the weights of rank 0, and batch norms that measure the whole batch.
+
+    Raises BwnError where a batch of so many images cannot be shared out evenly.
+    """
+    if size() == 1:
+        return
+    if batch % size():
+        raise BwnError(f"a batch of {batch} images cannot be shared out evenly to {size()} processes (--batch-size)")
+    for tensor in module.state_dict().values():
+        dist.broadcast(tensor, 0)
+    for norm in module.modules():
+        if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+            norm.__class__ = WholeBatchNorm  # so that names, parameters and hooks stay as they are
+
+
+def own_part(x: Tensor) -> Tensor:
+    """This process's part of a batch, along its first axis."""
+    return x.chunk(size())[rank()]
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Set each tensor to its mean over the processes, in place: (1 / R) sum_r x_r."""
+    if size() == 1:
+        return
+    whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(whole)
+    whole /= size()
+    for tensor, mean in zip(tensors, torch.split(whole, [tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def largest(x: Tensor) -> Tensor:
+    """Set x to its maximum over the processes, in place. Returns it."""
+    if size() > 1:
+        dist.all_reduce(x, op=dist.ReduceOp.MAX)
+    return x
+
+
+def on_any(*flags: bool) -> tuple[bool, ...]:
+    """Each flag, raised where any process raised it: the same on all of them."""
+    if size() == 1:
+        return flags
+    raised = torch.tensor(flags, dtype=torch.uint8)
+    dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+    return tuple(bool(flag) for flag in raised.tolist())
+
+
+def from_first(compute: Callable[[], float]) -> float:
+    """The number that rank 0 computes, on all processes."""
+    if size() == 1:
+        return compute()
+    number = torch.tensor(compute() if rank() == 0 else 0.0, dtype=torch.float64)
+    dist.broadcast(number, 0)
+    return float(number)
+
+
+class _Gathered(torch.autograd.Function):
+    """Forward: each process's x, stacked: (R, ...). Backward: dx = sum over the processes of their gradients of it."""
+
+    @staticmethod
+    def forward(_context: Any, x: Tensor) -> Tensor:
+        rows = x.new_zeros(size(), *x.shape)
+        rows[rank()] = x
+        dist.all_reduce(rows)
+        return rows
+
+    @staticmethod
+    def backward(_context: Any, *gradients: Tensor) -> Tensor:
+        rows = gradients[0].contiguous()
+        dist.all_reduce(rows)
+        return rows[rank()]
+
+
+class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm whose mean and variance are those of all processes' images. torch's own one is for GPUs only.
+
+    mean = mean_r mean_r(x), var = mean_r var_r(x) + mean_r (mean_r(x) - mean)^2, both over parts of equal size.
+    """
+
+    def _check_input_dim(self, _x: Tensor) -> None:
+        """Any shape (N, C, ...)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, ...), this process's part of the batch."""
+        if not self.training:
+            y: Tensor = super().forward(x)
+            return y
+        values = x.float() if x.dtype == torch.bfloat16 else x
+        axes = [axis for axis in range(x.ndim) if axis != 1]
+        var, mean = torch.var_mean(values, axes, correction=0)
+        rows: Tensor = _Gathered.apply(torch.stack([mean, var]))  # type: ignore[no-untyped-call]  # (R, 2, C)
+        means, variances = rows.unbind(1)
+        mean = means.mean(0)
+        var = variances.mean(0) + (means - mean).square().mean(0)
+        self._track(mean.detach(), var.detach(), size() * x.numel() // x.shape[1])
+        scale = torch.rsqrt(var + self.eps)
+        shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
+        values = (values - mean.view(shape)) * scale.view(shape)
+        if self.affine:
+            values = values * self.weight.view(shape) + self.bias.view(shape)
+        return values.to(x.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        known, momentum = self.num_batches_tracked.to(mean.dtype), self.momentum
+        part = known.reciprocal() if momentum is None else torch.full_like(known, momentum)
+        self.running_mean.lerp_(mean, part)
+        self.running_var.lerp_(var * (count / (count - 1)), part)
