@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check dist arm bench mnist clean
+.PHONY: help demo test lint format types check dist arm bench mnist paper models clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -53,6 +53,13 @@ mnist: $(READY) ## full MNIST, end to end: make mnist DATA=<folder of the IDX fi
 	$(BIN)/bwn pack $(OUT)/model.pt -o $(OUT)/model.bwn
 	$(BIN)/bwn verify $(OUT)/model.bwn $(OUT)/model.pt --images $(DATA)
 	$(BIN)/bwn bench $(OUT)/model.bwn
+
+paper: $(READY) ## the paper's comparison on MNIST, resumable: make paper DATA=<folder of the IDX files>; hours
+	$(BIN)/bwn experiment paper --data $(DATA) --out $(OUT)/paper --jobs 2 --weight-decays 0.01,0.1 --lambdas 30,3000
+
+models: $(READY) ## train the models of models/ anew: make models DATA=<folder with mnist/ and cifar10/>; hours
+	for name in $(basename $(notdir $(wildcard models/*.json))); do \
+	  $(BIN)/python benchmarks/shipped.py $$name --data $(DATA) || exit 1; done
 
 clean: ## remove what was built and the demo's output; the environment stays
 	rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,10 +18,10 @@ from typing import Any
 
 MODELS = Path(__file__).parents[1] / "models"
 RECIPES = {
-    "mnist-mlp": ("mnist", "--model mlp --epochs 60"),
-    "mnist-lenet": ("mnist", "--model lenet --epochs 40"),
-    "cifar10-vgg-half": ("cifar10", "--model vgg --width 64 --augment flip --epochs 20"),
-    "cifar10-vgg": ("cifar10", "--model vgg --augment flip --epochs 200"),
+    "mnist-mlp": ("mnist", "--model mlp"),
+    "mnist-lenet": ("mnist", "--model lenet"),
+    "cifar10-vgg-quarter": ("cifar10", "--model vgg --width 32 --augment flip --epochs 30"),
+    "cifar10-vgg": ("cifar10", "--model vgg --augment flip --epochs 300"),
 }
 """Name of each model: its data set, and the options of `bwn train`."""
 
@@ -42,13 +42,13 @@ def bwn(*arguments: object) -> dict[str, Any]:
     return json.loads(text.splitlines()[-1] if arguments[0] == "train" else text)
 
 
-def make(name: str, folder: Path, work: Path) -> dict[str, Any]:
+def make(name: str, folder: Path, work: Path, threads: int) -> dict[str, Any]:
     """Train, pack and measure one model."""
     data, options = RECIPES[name]
     work.mkdir(parents=True, exist_ok=True)
     checkpoint, packed = work / f"{name}.pt", MODELS / f"{name}.bwn"
     given = ["--resume", checkpoint] if checkpoint.exists() else ["--data", folder / data, *options.split()]
-    trained = bwn("train", *given, "-o", checkpoint)
+    trained = bwn("train", *given, "-o", checkpoint, "--threads", threads)
     bwn("pack", checkpoint, "-o", packed)
     content = packed.read_bytes()
     record = {
@@ -59,7 +59,7 @@ def make(name: str, folder: Path, work: Path) -> dict[str, Any]:
         "bytes": len(content),
         "test": evaluated(packed, folder / data),
         "sample": {"data": "mnist-sample", **evaluated(packed, "mnist-sample")} if data == "mnist" else None,
-        "bench": bwn("bench", packed, "--threads", 1),
+        "latency": latency(packed),
     }
     (MODELS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     return record
@@ -71,11 +71,19 @@ def evaluated(packed: Path, data: object) -> dict[str, Any]:
     return {key: found[key] for key in ("images", "right", "error")}
 
 
+def latency(packed: Path) -> dict[str, Any]:
+    """One image on one thread."""
+    found = bwn("bench", packed, "--threads", 1)
+    (one,) = (t for t in found["results"][0]["timings"] if (t["engine"], t["batch"]) == ("bwn", 1))
+    return {"cpu": found["machine"]["llvm_cpu"], "threads": 1, **{key: one[key] for key in ("median_ms", "min_ms")}}
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, default=Path("runs/models"), help="for checkpoints")
     chosen = parser.parse_args()
-    found = make(chosen.name, chosen.data, chosen.work)
+    found = make(chosen.name, chosen.data, chosen.work, chosen.threads)
     print(f"models/{chosen.name}.bwn: error {found['test']['error']:.2%}, {found['bytes']:,} bytes")
