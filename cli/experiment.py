@@ -22,7 +22,7 @@ from bwn.cli.common import (
 )
 from bwn.cli.settings_options import MODELS, OPTIONS, SCHEMES, settings_options
 from bwn.cli.train_text import clock
-from bwn.errors import BwnError
+from bwn.errors import BwnError, FileError
 
 if TYPE_CHECKING:
     from bwn.experiment.plan import Job
@@ -248,6 +248,10 @@ def show(folders: Sequence[Path], out: Path, as_json: bool) -> None:
     from bwn.experiment.report import HEADER, cells, notes, read_groups, rows, write_report
 
     groups = read_groups(folders)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"'{out}' cannot be made: {error.strerror}") from error
     files, missing = write_report(groups, out)
     if as_json:
         found = [values(row) for row in rows(groups)]

@@ -61,6 +61,11 @@ def _errors(groups: Sequence[Group]) -> Figure | None:
     axes = figure.add_subplot(ylabel="test error, %")
     for place, (_, values) in enumerate(columns):
         _points(axes, place, values, BLUE)
+    every = [value for _, values in columns for value in values.values()]
+    if 0 < 3 * min(every) < max(every):  # one bad scheme must not hide how the others differ
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_xticks(range(len(columns)), [name.replace(", ", ",\n", 1) for name, _ in columns])
     axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.grid(visible=False, axis="x")
@@ -105,10 +110,14 @@ def _share(epochs: Sequence[Epoch]) -> list[float]:
 
 
 def _lambda(groups: Sequence[Group]) -> Figure | None:
-    """Error and share of arrived weights of the margin scheme against lambda; where it has two values or more."""
+    """Error and share of arrived weights of the margin scheme against lambda; where it has two values or more.
+
+    The deterministic scheme is margin with a lambda of 0.
+    """
     swept = sorted((g for g in groups if g.scheme == "margin"), key=lambda group: group.records[0].strength or 0.0)
     if len(swept) < 2:
         return None
+    swept = [group for group in groups if group.scheme == "deterministic"] + swept
     figure = Figure(figsize=(2 + 0.9 * len(swept), 5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     for place, group in enumerate(swept):
@@ -122,5 +131,5 @@ def _lambda(groups: Sequence[Group]) -> Figure | None:
     above.set_ylabel("error, %")
     above.legend()
     below.set(ylabel="weights within 0.05\nof -1 or +1, %", xlabel="lambda at the last step")
-    below.set_xticks(range(len(swept)), [f"{group.records[0].strength:g}" for group in swept])
+    below.set_xticks(range(len(swept)), [f"{group.records[0].strength or 0:g}" for group in swept])
     return figure
