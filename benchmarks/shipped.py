@@ -19,7 +19,7 @@ from typing import Any
 MODELS = Path(__file__).parents[1] / "models"
 RECIPES = {
     "mnist-mlp": ("mnist", "--model mlp"),
-    "mnist-lenet": ("mnist", "--model lenet"),
+    "mnist-lenet": ("mnist", "--model lenet --epochs 20"),
     "cifar10-vgg-quarter": ("cifar10", "--model vgg --width 32 --augment flip --epochs 30"),
     "cifar10-vgg": ("cifar10", "--model vgg --augment flip --epochs 300"),
 }
