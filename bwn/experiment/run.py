@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from bwn.datasets import Dataset, load_dataset
+from bwn.datasets import Dataset
 from bwn.errors import CheckpointError, DataError
 from bwn.experiment.plan import Job
 from bwn.experiment.record import BINS, NEAR, Epoch, Record, add_line, read_lines
@@ -24,7 +24,7 @@ from bwn.train.layers import binary_layers
 from bwn.train.loop import Progress
 from bwn.train.penalties import mean_distance
 from bwn.train.quantizers import identity
-from bwn.train.run import Outcome, Run, resume, start
+from bwn.train.run import Outcome, Run, images_of, resume, start
 
 
 class Logged(Struct, frozen=True):
@@ -162,11 +162,8 @@ def _error(right: float | None) -> float | None:
 
 
 def _test_images(run: Run) -> Dataset | None:
-    prepared = run.description.preprocess
     try:
-        return load_dataset(
-            run.description.source, "test", size=prepared.size, resize=prepared.resize, color=prepared.color
-        )
+        return images_of(run.description, "test")
     except DataError:
         return None  # a folder without test images; the run's own test has said so
 

@@ -15,7 +15,7 @@ from bwn.graph import Preprocess
 from bwn.train.activations import RoundActivation
 from bwn.train.checkpoint import Checkpoint
 from bwn.train.inputs import as_input
-from bwn.train.layers import BinaryConv2d, BinaryLinear, clip_weights
+from bwn.train.layers import clip_weights, scheme_layers
 from bwn.train.models import WIDTHS, Architecture
 
 STEP = ".step"
@@ -43,10 +43,10 @@ def take_weights(
     if {name: t.shape for name, t in expected.items()} != {name: t.shape for name, t in found.items()}:
         why = _difference(checkpoint.description.architecture, network)
         raise CheckpointError(f"'{checkpoint.path}' does not fit: {why}")
-    fresh = {name: layer.weight.detach().clone() for name, layer in _layers(new).items()}
+    fresh = {name: layer.weight.detach().clone() for name, layer in scheme_layers(new).items()}
     new.load_state_dict(found, strict=False)  # steps are measured with the statistics
     with torch.no_grad():
-        for (name, layer), before in zip(_layers(new).items(), _layers(old).values(), strict=True):
+        for (name, layer), before in zip(scheme_layers(new).items(), scheme_layers(old).values(), strict=True):
             if layer.scheme.clip != before.scheme.clip:
                 used = before.scheme.deploy(before.weight)
                 layer.weight.copy_(used * (_size(fresh[name]) / _size(used).clamp_min(1e-30)))
@@ -76,10 +76,6 @@ def measure_statistics(module: nn.Module, images: Tensor, batch: int, preprocess
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     module.eval()
-
-
-def _layers(module: nn.Module) -> dict[str, BinaryConv2d | BinaryLinear]:
-    return {name: m for name, m in module.named_modules() if isinstance(m, (BinaryConv2d, BinaryLinear))}
 
 
 def _size(weight: Tensor) -> Tensor:

@@ -155,13 +155,14 @@ def _filled(layer: Layer, weight: Tensor, bias: Tensor | None) -> Layer:
     return layer
 
 
+def scheme_layers(module: nn.Module) -> dict[str, BinaryLayer]:
+    """The layers of `module` that have a scheme, also those that it leaves float, by name."""
+    return {name: m for name, m in module.named_modules() if isinstance(m, (BinaryConv2d, BinaryLinear))}
+
+
 def binary_layers(module: nn.Module) -> dict[str, BinaryLayer]:
     """The layers of `module` whose deployed weights are one bit, by name."""
-    return {
-        name: layer
-        for name, layer in module.named_modules()
-        if isinstance(layer, (BinaryConv2d, BinaryLinear)) and layer.scheme.binary
-    }
+    return {name: layer for name, layer in scheme_layers(module).items() if layer.scheme.binary}
 
 
 def clip_weights(module: nn.Module) -> None:

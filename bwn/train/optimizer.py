@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from bwn.train import weightwise
-from bwn.train.layers import BinaryConv2d, BinaryLinear
+from bwn.train.layers import scheme_layers
 from bwn.train.penalties import find_penalty
 from bwn.train.settings import Settings
 
@@ -116,8 +116,7 @@ def groups(module: nn.Module) -> dict[Kind, list[nn.Parameter]]:
     """The trainable parameters by how they are treated; weight decay leaves biases and batch norm alone."""
     special = {
         layer.weight: Kind(layer.learning_rate_scale, True, layer.scheme.clip, layer.scheme.binary)
-        for layer in module.modules()
-        if isinstance(layer, (BinaryConv2d, BinaryLinear))
+        for layer in scheme_layers(module).values()
     }
     found: dict[Kind, list[nn.Parameter]] = {}
     for parameter in module.parameters():

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from bwn.confusion import Counts, confusion, share_right
-from bwn.datasets import Resize, load_dataset
+from bwn.datasets import Dataset, Resize, Split, load_dataset
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
 from bwn.graph import Pair
 from bwn.train import distributed
@@ -120,9 +120,7 @@ class Run:
         prepared = self.description.preprocess
         self.description = msgspec.structs.replace(self.description, finished=True)
         try:
-            data = load_dataset(
-                self.description.source, "test", size=prepared.size, resize=prepared.resize, color=prepared.color
-            )
+            data = images_of(self.description, "test")
         except DataError as error:
             return f"not tested: {error}"
 
@@ -201,7 +199,8 @@ def resume(
         )
     prepared = description.preprocess
     source = source or description.source
-    data = load_dataset(source, "train", size=prepared.size, resize=prepared.resize, color=prepared.color)
+    description = msgspec.structs.replace(description, source=source)
+    data = images_of(description, "train")
     if digest(data) != description.digest:
         raise CheckpointError(f"'{checkpoint_path}' was not trained on the images now in '{source}'")
     trainer = Trainer(placed(checkpoint.module, device), data, prepared, description.settings)
@@ -212,7 +211,13 @@ def resume(
     if epoch and best is None:
         warn(f"{best_path(checkpoint_path)} does not hold this run's best epoch, {epoch}: one as good replaces it")
     keeper = Keeper(trainer, output, checkpoint_path, best)
-    return Run(trainer, msgspec.structs.replace(description, source=source), keeper)
+    return Run(trainer, description, keeper)
+
+
+def images_of(description: Description, split: Split) -> Dataset:
+    """The images of a run's data set, in the size and colours that its network reads. Raises DataError."""
+    prepared = description.preprocess
+    return load_dataset(description.source, split, size=prepared.size, resize=prepared.resize, color=prepared.color)
 
 
 @contextmanager

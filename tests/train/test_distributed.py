@@ -161,24 +161,16 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(found):
     assert [rank["odd batch"] for rank in found] == [expected] * 2
 
 
+def long_run(path, **pipes):
+    """Two processes of a run of `bwn train` that has to be ended."""
+    options = ("--width", 8, "--batch-size", 100, "--epochs", 5000, "--threads", 1, "--json", "-o", path)
+    command = ["-m", "bwn.cli", "train", "--data", "mnist-sample", *options]
+    return two_processes(command, stdout=subprocess.PIPE, **pipes)
+
+
 def test_the_command_prints_and_saves_once_and_stops_everywhere(tmp_path):
     path = tmp_path / "m.pt"
-    options = (
-        "--data",
-        "mnist-sample",
-        "--width",
-        8,
-        "--batch-size",
-        100,
-        "--epochs",
-        5000,
-        "--threads",
-        1,
-        "--json",
-        "-o",
-        path,
-    )
-    first, second = two_processes(["-m", "bwn.cli", "train", *options], stdout=subprocess.PIPE)
+    first, second = long_run(path)
     seen = json.loads(first.stdout.readline())
     second.send_signal(signal.SIGTERM)
     rest, nothing = (process.communicate(timeout=120)[0] for process in (first, second))
@@ -191,22 +183,7 @@ def test_the_command_prints_and_saves_once_and_stops_everywhere(tmp_path):
 
 
 def test_a_process_that_lost_the_others_says_so(tmp_path):
-    options = (
-        "--data",
-        "mnist-sample",
-        "--width",
-        8,
-        "--batch-size",
-        100,
-        "--epochs",
-        5000,
-        "--threads",
-        1,
-        "--json",
-        "-o",
-        tmp_path / "m",
-    )
-    first, second = two_processes(["-m", "bwn.cli", "train", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    first, second = long_run(tmp_path / "m", stderr=subprocess.PIPE)
     first.stdout.readline()
     second.kill()
     error = first.communicate(timeout=120)[1]
