@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check dist arm bench mnist paper models clean
+.PHONY: help demo test lint format types check dist wheels arm bench mnist paper models clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,6 +38,11 @@ check: lint types test ## lint, types and tests
 
 dist: $(READY) ## wheel and sdist in dist/, and a test of the wheel outside the checkout
 	@$(BIN)/python tests/installed/check_wheel.py --keep dist
+
+wheels: dist ## wheels with compiled kernels, x86-64 and 64-bit ARM, in dist/ (Debian: binutils of both); minutes
+	@$(BIN)/python -m bwn.kernels.ahead.build build/libraries
+	@$(BIN)/python -m bwn.kernels.ahead.wheels dist/bwn-*-any.whl build/libraries dist
+	@$(BIN)/python tests/installed/check_wheel.py --compiled dist/bwn-*_$$(uname -m).whl
 
 arm: $(READY) ## answers and instruction counts on emulated ARM cores (Debian; some 20 minutes)
 	@PYTHON=$(BIN)/python tests/arm/check.sh

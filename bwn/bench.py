@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from bwn.errors import BwnError
 from bwn.graph import Packed
-from bwn.kernels import cpu
+from bwn.kernels import code, cpu
 from bwn.model import LayerTime, Model, available_threads
 from bwn.scores import sign_ties
 from bwn.shapes import shapes
@@ -71,6 +71,7 @@ def machine(threads: int) -> dict[str, Any]:
     return {
         "cpu": cpu.model(),
         "llvm_cpu": cpu.name(),
+        "kernels": code.origin(),
         "features": [name for name in NOTABLE if name in cpu.features()],
         "cores": available_threads(),
         "system": platform.platform(terse=True),

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.graph import Array
-from bwn.kernels.compiler import compile_entry
-from bwn.kernels.team import MOST_THREADS, RunFields, StepFields, run
+from bwn.kernels.board import MOST_THREADS, RunFields, StepFields
+from bwn.kernels.code import entry
 from bwn.lowering import Step
 from bwn.plan import Plan
 from bwn.team import TEAM
@@ -35,7 +35,7 @@ class Runner:
         self.job = np.array(RunFields(TEAM.address, self.table.ctypes.data, 0), np.int64)
         self.address = int(self.job.ctypes.data)
         self.fields = {name: _external(plan, name) for name in ("x", "out")}
-        self.entry = compile_entry(run)
+        self.entry = entry("team.run")
         shape = plan.shapes[plan.graph.topology.output]
         self.out = np.empty((plan.batch, *shape), np.float32)  # to ask a new one's address costs more than to copy it
         self.fields["out"][0] = self.out.ctypes.data

@@ -8,7 +8,8 @@ from bwn import lower_signs
 from bwn.bits_buffer import Bits
 from bwn.ending import clamped
 from bwn.graph import Add, Affine, AnyNode, Clamp, Conv, Dense, Flatten, Pool, Shape, Sign, Softmax
-from bwn.kernels import layout, registry
+from bwn.kernels import registry
+from bwn.kernels.tiles import NARROW
 from bwn.lower_products import lower_product
 from bwn.lowering import Lowering, Step, slowly, strides_of
 from bwn.memory import RowClass
@@ -123,7 +124,7 @@ def pool(lower: Lowering, node: Pool) -> None:
             window=prod(node.kernel) if node.count_pads else 0,
         )  # fmt: skip
         work = units * out.height * out.width * prod(node.kernel)
-        why = slowly(work) if node.stride[1] > 2 or out.width < layout.NARROW else ""
+        why = slowly(work) if node.stride[1] > 2 or out.width < NARROW else ""
         return Step(kernel, block, units, lower.parts(units, work), index, why)
 
     lower.task((source, out), make)

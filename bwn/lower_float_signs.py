@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bwn import lower_signs
 from bwn.graph import Array, Conv, Dense, Sign
-from bwn.kernels import multiply_signs, registry
+from bwn.kernels import registry, tiles
 from bwn.lower_job import Job
 from bwn.lowering import Lowering, Step
 from bwn.memory import LANES, Buffer, RowClass
@@ -35,12 +35,12 @@ def product(
     """A float convolution straight to bits. offsets: where inputs lie, as for products of planes."""
     out, kernel = lower_signs.bits_buffer(lower, node.output), registry.FLOAT_SIGNS
     RowClass.join(source, Buffer("", "f32", 1, 1, out.height, out.width))  # outputs are counted in the input's rows
-    lower.scratch = max(lower.scratch, multiply_signs.scratch_bytes())
+    lower.scratch = max(lower.scratch, tiles.multiply_signs_scratch())
     job, weight = Job(lower, node, source, out, 0, lower.node), lower.graph.tensors[node.weight]
 
     def make() -> Step:
         positions = (out.height - 1) * source.row + out.width
-        units = -(-positions // (multiply_signs.VECTORS * LANES)) * out.images
+        units = -(-positions // (tiles.MULTIPLY_SIGNS[1] * LANES)) * out.images
         block = kernel.block(
             x=lower.start(source), x_image=source.image, depth=job.depth, positions=positions, plane_row=source.row,
             words=lower.constant(node.weight, lambda: weight.reshape(len(weight), -1)), row_words=job.depth,

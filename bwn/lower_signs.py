@@ -11,9 +11,9 @@ from math import prod
 from bwn.bits_buffer import Bits
 from bwn.check import signs_of
 from bwn.graph import AnyNode, Array, Conv, Dense, Flatten, Graph, Pool, Shape, Sign
-from bwn.kernels import bits, pairs, registry, xnor_tables
+from bwn.kernels import bits, registry, tiles, xnor_tables
 from bwn.kernels.registry import Kernel
-from bwn.kernels.xnor_tile import BLOCK
+from bwn.kernels.tiles import BLOCK
 from bwn.lowering import Ends, Lowering, Step, strides_of
 from bwn.memory import Buffer, Type
 from bwn.shapes import depth, shapes
@@ -78,7 +78,7 @@ def sign(lower: Lowering, node: Sign) -> None:
         same(lower, node, given)
         return
     source, out, index = lower.float_tensor(node.input), bits_buffer(lower, node.output), lower.node
-    lower.scratch = max(lower.scratch, pairs.scratch_bytes())
+    lower.scratch = max(lower.scratch, tiles.pairs_scratch())
 
     def make() -> Step:
         units = out.images * out.height * out.words
@@ -130,7 +130,7 @@ def unpack(lower: Lowering, name: str, type: Type) -> Buffer:
     source, index = lower.tensors[name], lower.node
     assert isinstance(source, Bits)
     out = lower.unpacked[key] = lower.buffer(f"{name}:{type}", type, lower.shapes[name])
-    lower.scratch = max(lower.scratch, pairs.scratch_bytes())
+    lower.scratch = max(lower.scratch, tiles.pairs_scratch())
     kernel = registry.UNPACK_F32 if type == "f32" else registry.UNPACK_S1
 
     def make() -> Step:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from bwn.bits_buffer import Bits
 from bwn.graph import Array, Conv, Dense, Graph, Pads, Pair
-from bwn.kernels import bits, registry, xnor, xnor_tables
+from bwn.kernels import bits, registry, tiles, xnor_tables
+from bwn.kernels.tiles import BLOCK
 from bwn.kernels.xnor_tables import Axis
-from bwn.kernels.xnor_tile import BLOCK
 from bwn.lower_job import Job, ended
 from bwn.lower_signs import bits_buffer, end_of_chain, written
 from bwn.lowering import Lowering, Step
@@ -76,7 +76,7 @@ def product(lower: Lowering, node: Conv | Dense, source: Bits) -> None:
         job = Job(lower, node, source, planes, 0, index, ends, added)
     out = job.out
     kernel = registry.XNOR_SIGNS if compares else registry.XNOR_PLANES
-    lower.scratch = max(lower.scratch, xnor.scratch_bytes())
+    lower.scratch = max(lower.scratch, tiles.xnor_scratch())
     what = "packed signs, compared with thresholds" if compares else "packed signs, summed"
 
     def make() -> Step:

@@ -14,9 +14,10 @@ from math import prod
 import numpy as np
 
 from bwn.graph import Array, Graph, Shape
-from bwn.kernels import layout, registry
+from bwn.kernels import registry
 from bwn.kernels.costs import Table, Work
 from bwn.kernels.registry import Kernel, Sums
+from bwn.kernels.tiles import NARROW
 from bwn.memory import Buffer, RowClass, Type, round_up
 from bwn.shapes import shapes
 
@@ -233,7 +234,7 @@ class Lowering:
                 out=out, out0=ours[0], out1=ours[1], out2=ours[2], out3=ours[3],
                 n1=lengths[1], n2=lengths[2], n3=lengths[3],
             )  # fmt: skip
-            why = slowly(work) if theirs[3] > 2 or ours[3] != 1 or lengths[3] < layout.NARROW else ""
+            why = slowly(work) if theirs[3] > 2 or ours[3] != 1 or lengths[3] < NARROW else ""
             return Step(kernel, block, units, self.parts(units, work), node, why, external)
 
         self.task(buffers, make)

@@ -12,8 +12,8 @@ import os
 import threading
 from queue import SimpleQueue
 
-from bwn.kernels import team as board_of
-from bwn.kernels.compiler import Entry, compile_entry
+from bwn.kernels import board as board_of
+from bwn.kernels.code import Entry, entry
 from bwn.memory import arena
 
 SPIN = 100_000
@@ -58,7 +58,7 @@ class Team:
 
     def _start(self, count: int) -> None:
         # Loaded here, not in the worker: a process that forks must not do so while another thread compiles.
-        work = compile_entry(board_of.work)
+        work = entry("team.work")
         with self._starting:
             while len(self._workers) < count and not self._board[board_of.STOP // 8]:
                 part = len(self._workers) + 1

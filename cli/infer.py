@@ -18,6 +18,7 @@ from bwn.cli.common import FilePath, json_option, json_text, one_line, threads_o
 from bwn.errors import DataError
 from bwn.images import find_images
 from bwn.predict import NotPreparedError, Prediction, Runs, classify, labels, to_input
+from bwn.watch import arrivals
 
 SOME_FAILED = 4
 
@@ -33,6 +34,7 @@ Result = tuple[Path, Best | DataError]
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=16, show_default=True, help="Images run at once.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after this many images.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Search folders inside folders.")
+@click.option("--watch", is_flag=True, help="Wait for new images in the folders; Ctrl-C ends it.")
 @threads_option
 @json_option
 @verbose_option
@@ -44,6 +46,7 @@ def command(
     batch_size: int,
     limit: int | None,
     recursive: bool,
+    watch: bool,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -56,12 +59,19 @@ def command(
     An image that cannot be read is one line on standard error (with --json an object with "error"); the rest goes on,
     and the exit code is 4. When paths arrive slowly, --batch-size 1 answers each at once.
 
+    --watch classifies images that arrive in folders from now on, each when it is written to its end, at once.
+
     \b
     bwn infer model.bwn photos/ --top 3
+    bwn infer model.bwn camera/ --watch --json
     find photos -name '*.jpg' | bwn infer model.bwn - --json
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json: choose one")
+    if watch:
+        for path in paths:
+            if not os.path.isdir(path):
+                raise click.UsageError(f"--watch: '{one_line(path)}' is not a folder")
     from bwn.model import load
 
     loaded = load(model, threads)
@@ -70,7 +80,8 @@ def command(
     names = labels(loaded.packed)
     show = Rows(as_json, as_csv, min(top, len(names)), max(map(len, ("class", *names))))
     seen = failed = 0
-    for path, result in results(loaded, find_images(expand(paths), recursive), top, batch_size, limit):
+    images = arrivals(paths, recursive) if watch else find_images(expand(paths), recursive)
+    for path, result in results(loaded, images, top, 1 if watch else batch_size, limit):
         seen += 1
         failed += isinstance(result, DataError)
         show.result(path, result)

@@ -31,6 +31,7 @@ COMMANDS = {
     "evaluate": "Measure the accuracy of a .bwn file on a data set.",
     "bench": "Measure speed, beside ONNX Runtime where it is installed.",
     "inspect": "Show what a .bwn file holds.",
+    "doctor": "Tell which kernels run here, and what would be faster.",
     "tune": "Measure the kernels on this machine, to choose among them.",
     "demo": "Run the whole way on real digits: train, pack, verify, infer, bench.",
 }
@@ -92,6 +93,10 @@ def failure(error: Exception) -> tuple[str, int]:
     """The line and the exit code that an exception ends with."""
     if isinstance(error, BwnError):
         return str(error), error.exit_code
+    from bwn.kernels.code import KernelsError
+
+    if isinstance(error, KernelsError):
+        return str(error), 1
     if isinstance(error, MemoryError):
         return "not enough memory; try smaller batches or images", 1
     if isinstance(error, OSError):

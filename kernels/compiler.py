@@ -1,33 +1,26 @@
-"""How kernels are compiled and where the compiled code is kept.
+"""How numba compiles kernels, where no library has them (`code.py`), and keeps the compiled code.
 
-Every entry has one signature, `entry(fields, begin, end, part)`: the address of its int64 fields, the range of work to
-do, and which of the concurrent parts this is (each has its own scratch). Entries compile when first asked for.
-
-Numba keys its on-disk cache by the bytes of the function's own file alone, so an edited helper would leave stale code
-running. Here the cache folder is named after a hash of every file of this package and of the versions that
-made the code; Numba adds the CPU's name and features.
+Entries compile when first asked for. Numba keys its on-disk cache by the bytes of the function's own file alone, so an
+edited helper would leave stale code running: here the cache folder is named after a hash of every file of this package.
+Numba adds its own version, Python's, and the CPU's name and features.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
-import llvmlite
 import numba
 import numba.extending
 from numba import types
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.sigutils import normalize_signature
+
+from bwn.kernels.cache import cache_folder
 
 SIGNATURE = types.void(types.intp, types.intp, types.intp, types.intp)
 # `numpy` error model: a division by zero is a NaN, not an exception. Bounds and wrap-around never apply: kernels use
@@ -53,11 +46,8 @@ class _Kept(FunctionCache):
             return self._load_overload(sig, target_context)
 
 
-class Entry:
-    """A compiled entry. From Python it is called, and holds no GIL; compiled code calls its address.
-
-    address: of a C function of SIGNATURE. loaded: whether the cache had it.
-    """
+class CompiledEntry:
+    """An entry that numba compiled. loaded: whether the cache had it."""
 
     def __init__(self, function: Callable[..., None], *, cache: bool) -> None:
         compiled: Any = CFunc(function, normalize_signature(SIGNATURE), {}, OPTIONS)
@@ -73,42 +63,6 @@ class Entry:
         self._compiled.ctypes(fields, begin, end, part)
 
 
-@cache
-def sources_digest() -> str:
-    """Hash of all files of this package and of the versions of Python, numba and llvmlite."""
-    digest = hashlib.sha256(repr((sys.version_info[:2], numba.__version__, llvmlite.__version__)).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-@cache
-def cache_folder() -> Path:
-    """Folder of the compiled kernels: in BWN_CACHE_DIR, else the user's cache folder, else a temporary one."""
-    named = os.environ.get("BWN_CACHE_DIR")
-    if named:
-        roots = [Path(named)]
-    else:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        user = os.getuid() if hasattr(os, "getuid") else "user"
-        roots = [Path(home) / "bwn", Path(tempfile.gettempdir()) / f"bwn-{user}"]
-    for root in roots:
-        folder = root / f"kernels-{sources_digest()}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK) and _is_mine(folder):
-            return folder
-    return Path(tempfile.mkdtemp(prefix="bwn-kernels-"))
-
-
-def _is_mine(folder: Path) -> bool:
-    # Cached code is executed: never take it from a folder that another user made.
-    return not hasattr(os, "getuid") or folder.stat().st_uid in (os.getuid(), 0)
-
-
 def _forget(function: Callable[..., None]) -> None:
     """Remove what the cache holds of an entry; the next process compiles and keeps it again."""
     name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}-*"
@@ -118,12 +72,12 @@ def _forget(function: Callable[..., None]) -> None:
 
 
 @cache
-def compile_entry(function: Callable[..., None]) -> Entry:
+def compile_entry(function: Callable[..., None]) -> CompiledEntry:
     """Compile an entry, or load it from the cache; a damaged or full cache costs time only.
 
     function: entry(fields, begin, end, part), plain Python.
     """
-    return _kept(function, lambda cache: Entry(function, cache=cache))
+    return _kept(function, lambda cache: CompiledEntry(function, cache=cache))
 
 
 def compiled(*signatures: str) -> Callable[[Callable[..., None]], Any]:

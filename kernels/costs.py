@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bwn.kernels import cpu
-from bwn.kernels.compiler import cache_folder, sources_digest
+from bwn.kernels.cache import cache_folder, sources_digest
 
 VERSION = 1
 

@@ -1,4 +1,4 @@
-"""What this machine's CPU offers, and the tile that follows from it."""
+"""The CPU that kernels are compiled for."""
 
 from __future__ import annotations
 
@@ -7,13 +7,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
-import numba
+from bwn.kernels.code import library
+
+ASKED: frozenset[str] | None = None
+"""Features of another CPU, set by a build before it imports a kernel."""
 
 
 @cache
 def features() -> frozenset[str]:
     """Names of the features that kernels are compiled for, as LLVM knows them, e.g. `avx2`, `neon`."""
+    if ASKED is not None:
+        return ASKED
+    found = library()
+    if found is not None:
+        return found.target.offers
+    import llvmlite.binding as llvm
+    import numba
+
     settings: Any = numba.config
     if settings.CPU_FEATURES:  # another CPU's code was asked for
         return frozenset(part[1:] for part in settings.CPU_FEATURES.split(",") if part.startswith("+"))
@@ -23,6 +33,12 @@ def features() -> frozenset[str]:
 @cache
 def name() -> str:
     """LLVM's name of the CPU that kernels are compiled for, e.g. `znver3`, `cortex-a76`."""
+    found = library()
+    if found is not None:
+        return found.target.cpu
+    import llvmlite.binding as llvm
+    import numba
+
     settings: Any = numba.config
     return str(settings.CPU_NAME or llvm.get_host_cpu_name())
 
@@ -44,11 +60,3 @@ def family() -> str:
     if "neon" in features():
         return "neon"
     return "avx512" if "avx512f" in features() else "avx2"
-
-
-# A 64-byte vector is one register of AVX-512 (of 32), two of AVX2 (of 16), four of NEON (of 32): as many output
-# channels at a time as leave room for one loaded entry.
-CHANNELS = 8 if "avx512f" in features() else 4
-# A lookup's channels share no register. LLVM reorders their integer sums for NEON, which takes twice the registers:
-# four channels would spill.
-LOOKUP_CHANNELS = 2 if "neon" in features() else CHANNELS

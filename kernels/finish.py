@@ -11,12 +11,14 @@ layer reads its padding from the same plane.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bwn.kernels.compiler import helper
+from bwn.kernels.fields import ProductFields
 from bwn.kernels.memory import get_f32, put_f32, put_i8, reader
+from bwn.kernels.tiles import LANES
 from bwn.kernels.vectors import (
     F32,
     I8_16,
@@ -33,59 +35,6 @@ from bwn.kernels.vectors import (
     to_int,
     zero,
 )
-
-LANES = 16
-
-
-class ProductFields(NamedTuple):
-    """Fields of every product. Sizes count elements unless they say bytes."""
-
-    x: int
-    """Address of position 0 of channel 0 of image 0."""
-    x_image: int
-    x_group: int
-    words: int
-    """Address of the weights' rows: packed uint64 words, or float32."""
-    row_words: int
-    """Words, or float32 weights, from one row to the next."""
-    depth: int
-    """K: inputs of one output."""
-    offsets: int
-    """Address of (depth,) int64: where input k of position 0 lies, in elements from x."""
-    images: int
-    groups: int
-    outputs: int
-    """Output channels of one group."""
-    positions: int
-    out: int
-    """Address of the first element of the first plane, padding included."""
-    out_image: int
-    out_plane: int
-    out_lead: int
-    """Elements of a plane before position 0."""
-    mask: int
-    """Address of int32, as many as positions up to a multiple of 16: -1 where a position is an output, else 0."""
-    scale: int
-    """Address of float32, one an output channel."""
-    bias: int
-    shift: int
-    """Likewise; what products of 8-bit activations add to their sums, see `maps.py`."""
-    bounds: int
-    """Address of six float32, low and high: of the sums, of those with the planes that are added, of 8 bits."""
-    added: int
-    """Address of the first element of the planes that are added, padding included; 0 where there are none."""
-    added_image: int
-    added_plane: int
-    added_lead: int
-    out_step: int
-    """Address of the quantization step of the outputs; 0 where they are float32."""
-    steps: int
-    """Address of float32 quantization steps, one an image, or one a position."""
-    steps_per_lane: int
-    scratch: int
-    scratch_part: int
-    """Bytes of scratch of each part."""
-
 
 product_fields = reader(ProductFields)
 

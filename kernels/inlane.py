@@ -19,70 +19,25 @@ work is one output channel; parts that share a block of lanes both compute it, a
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.bits import WORD, words_for
 from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.cpu import features
 from bwn.kernels.finish import blank, clear, finish_one, out_plane, product_fields, step_at
+from bwn.kernels.lanes import FLOAT_FORM, SHORT_FORM, TOTALS_BYTES, Form
 from bwn.kernels.lookup import no_sums
 from bwn.kernels.memory import get_f32, get_i8, get_i32, get_i64, put_f32, put_i8
 from bwn.kernels.shuffles import take_value
 from bwn.kernels.vectors import F32, F32_HALF, I16, Codegen, Vec, add, at, fma_value, llvm_type, load_at, splat_value
 
-TOTALS_BYTES = 8 * 128
-"""Totals of the blocks of channels that are summed at once, in int32 or float32."""
-
-
-class Form(NamedTuple):
-    """How one register holds a table."""
-
-    lanes: int
-    """Channels of a block, and entries of a register."""
-    group: int
-    """Inputs of a table."""
-    tables: int
-    """Tables that one lane of numbers serves; a piece of the inputs."""
-    safe: int
-    """Pieces after which sums are widened."""
-    bytes: int
-    """Bytes of a register."""
-    table_bytes: int
-
-
-FLOAT, FLOAT_FORM = (
-    (F32, Form(16, 5, 6, 64, 64, 128)) if "avx512f" in features() else (F32_HALF, Form(8, 3, 10, 64, 32, 32))
-)
-SHORT, SHORT_FORM = I16, Form(32, 5, 3, 17, 64, 64)
+FLOAT, SHORT = F32 if FLOAT_FORM.lanes == 16 else F32_HALF, I16
 FORMS: dict[Any, Form] = {FLOAT.dtype: FLOAT_FORM, SHORT.dtype: SHORT_FORM}
 BLOCKS = 8 if "avx512f" in features() else 6
 """Blocks of channels that share each load of a table: what 32, or 16, registers hold of sums and numbers."""
-
-
-def lay_out(
-    words: npt.NDArray[np.uint64], lanes: int, inputs: int, element: type[np.unsignedinteger[Any]]
-) -> npt.NDArray[Any]:
-    """Packed rows as lanes of numbers.
-
-    words: (N, row_words) uint64. inputs: bits of a row that one lane takes, the lowest first.
-    Returns (blocks of `lanes` rows, pieces of `inputs` bits, lanes) of `element`, zeros past the last row and bit.
-    """
-    count, width = len(words), np.dtype(element).itemsize * 8
-    pieces = -(-words.shape[1] * WORD // inputs)
-    out = np.zeros((-(-count // lanes), pieces, lanes), element)
-    for block, rows in enumerate(out):
-        octets = np.ascontiguousarray(words[block * lanes : (block + 1) * lanes]).view(np.uint8)
-        bits = np.zeros((len(octets), pieces * inputs), np.uint8)
-        bits[:, : words.shape[1] * WORD] = np.unpackbits(octets, axis=1, bitorder="little")
-        lane = np.zeros((len(octets), pieces, width), np.uint8)
-        lane[:, :, :inputs] = bits.reshape(len(octets), pieces, inputs)
-        rows[:, : len(octets)] = np.packbits(lane, axis=2, bitorder="little").view(element)[..., 0].T
-    return out
 
 
 @intrinsic
@@ -279,30 +234,3 @@ def f32_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:
 def i8_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:
     """8-bit activations within +-127, one-bit weights laid out by `i8_lay`: exact sums."""
     product(i8_tables, table_totals, get_i32, SHORT, SHORT_FORM, BLOCKS, 1, p, begin, end, part)
-
-
-def f32_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-    """The weights as `f32_b1_f32_planes_inlane` reads them."""
-    return lay_out(words, FLOAT_FORM.lanes, FLOAT_FORM.group * FLOAT_FORM.tables, np.uint32)
-
-
-def i8_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-    """The weights as `i8_b1_f32_planes_inlane` reads them."""
-    return lay_out(words, SHORT_FORM.lanes, SHORT_FORM.group * SHORT_FORM.tables, np.uint16)
-
-
-def f32_scratch(outputs: int, depth: int) -> int:
-    """Scratch that one part of `f32_b1_f32_planes_inlane` needs."""
-    return _scratch(FLOAT_FORM, depth)
-
-
-def i8_scratch(outputs: int, depth: int) -> int:
-    """Scratch that one part of `i8_b1_f32_planes_inlane` needs."""
-    return _scratch(SHORT_FORM, depth)
-
-
-def _scratch(form: Form, depth: int) -> int:
-    # Totals, the tables, the gathered inputs.
-    inputs = form.group * form.tables
-    pieces = -(-words_for(depth) * WORD // inputs)
-    return TOTALS_BYTES + pieces * (form.tables * form.table_bytes + inputs * 4)

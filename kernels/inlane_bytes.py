@@ -14,39 +14,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.bits import WORD, words_for
 from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.cpu import features
 from bwn.kernels.finish import clear
-from bwn.kernels.inlane import TOTALS_BYTES, Form, lay_out, product
+from bwn.kernels.inlane import product
+from bwn.kernels.lanes import BYTES_FORM
 from bwn.kernels.lookup import no_sums
 from bwn.kernels.memory import get_i8, get_i32, get_i64, put_i8
 from bwn.kernels.vectors import I8_HALF, Codegen, Vec, at, llvm_type, load_at, splat_value
 
-GROUP, TABLES, LANES = 4, 2, 32
-INPUTS = GROUP * TABLES
-TABLE_BYTES = 2 * 16
-FORM = Form(LANES, GROUP, TABLES, 32, LANES, TABLE_BYTES)
+FORM = BYTES_FORM
+LANES, GROUP, TABLES, TABLE_BYTES, INPUTS = FORM.lanes, FORM.group, FORM.tables, FORM.table_bytes, FORM.inputs
 BLOCKS = 2
 SUMS = 3 * BLOCKS
 """Of each block: low pairs, low odd bytes, high."""
 SHORTS = ir.VectorType(ir.IntType(16), 16)
-
-
-def scratch_bytes(outputs: int, depth: int) -> int:
-    """Scratch that one part needs: totals, the tables, the gathered inputs."""
-    return TOTALS_BYTES + words_for(depth) * WORD // INPUTS * (TABLES * TABLE_BYTES + INPUTS)
-
-
-def lay(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The weights as this kernel reads them: bytes of 32 rows side by side."""
-    return lay_out(words, LANES, INPUTS, np.uint8)
 
 
 @intrinsic

@@ -12,35 +12,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.bits import WORD, words_for
 from bwn.kernels.compiler import helper, intrinsic
-from bwn.kernels.cpu import CHANNELS, features
-from bwn.kernels.inlane import TOTALS_BYTES, Form, lay_out, product
+from bwn.kernels.inlane import product
+from bwn.kernels.lanes import COUNTS_WORDS, SIGNS_FORM
 from bwn.kernels.lookup import no_sums
 from bwn.kernels.memory import get_i8, get_i32, get_i64, get_u64, popcount, put_i8, put_i32, put_u64
+from bwn.kernels.tiles import CHANNELS
 from bwn.kernels.vectors import I8, I64, Codegen, Vec, at, llvm_type, load, load_at, splat_value, zero
 
-BYTE_SAFE_WORDS = 31
-"""Words after which counts in bytes are widened: each adds at most 8."""
-# Without an instruction that counts words, bytes are counted: their counts cost less to add up once than each time.
-COUNTS, SAFE_WORDS = (I64, 2**31) if "avx512vpopcntdq" in features() else (I8, BYTE_SAFE_WORDS)
-LANES = 8
-FORM = Form(LANES, WORD, 1, SAFE_WORDS, 64, 0)
-
-
-def scratch_bytes(outputs: int, depth: int) -> int:
-    """Scratch that one part needs: totals, two rows of bits and their number, the gathered inputs."""
-    return TOTALS_BYTES + words_for(depth) * (16 + WORD) + 8
-
-
-def lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-    """The weights as this kernel reads them: 8 rows side by side."""
-    return lay_out(words, LANES, WORD, np.uint64)
+FORM = SIGNS_FORM
+LANES = FORM.lanes
+COUNTS = I64 if COUNTS_WORDS else I8
 
 
 @intrinsic

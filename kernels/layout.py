@@ -7,49 +7,19 @@ target, and side by side or at every second place in the source, are moved as ve
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bwn.kernels.compiler import helper
+from bwn.kernels.fields import ClearFields, CopyFields
 from bwn.kernels.finish import fill_bytes
 from bwn.kernels.memory import get_f32, get_i8, put_f32, put_i8, reader
 from bwn.kernels.shuffles import load_second
+from bwn.kernels.tiles import LANES, NARROW
 from bwn.kernels.vectors import F32, F32_4, I8_4, I8_16, load, store
 
-WIDE, NARROW = 16, 4
-"""Lanes of the two vectors that a row is made of."""
-
-
-class CopyFields(NamedTuple):
-    """Fields of a copy: addresses of the first elements, strides of four axes in elements, lengths of axes 1 to 3.
-
-    A unit of work is one index of axes 0 and 1. Source and target do not overlap, and nothing outside them is touched.
-    """
-
-    x: int
-    x0: int
-    x1: int
-    x2: int
-    x3: int
-    out: int
-    out0: int
-    out1: int
-    out2: int
-    out3: int
-    n1: int
-    n2: int
-    n3: int
-
-
-class ClearFields(NamedTuple):
-    """Fields of clearing: address, bytes of one unit of work, bytes in all, and the int8 that they become."""
-
-    out: int
-    chunk: int
-    size: int
-    value: int
-
+WIDE = LANES
 
 copy_fields = reader(CopyFields)
 clear_fields = reader(ClearFields)

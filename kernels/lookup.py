@@ -25,14 +25,22 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
-from bwn.kernels.cpu import LOOKUP_CHANNELS
-from bwn.kernels.finish import LANES, clear_margins, finish, out_plane, product_fields, steps_at
+from bwn.kernels.finish import clear_margins, finish, out_plane, product_fields, steps_at
 from bwn.kernels.memory import get_f32, get_i64
+from bwn.kernels.tiles import (
+    GROUP,
+    LANES,
+    LOOKUP_CHANNELS,
+    MOST_WORDS,
+    TABLE_BYTES,
+    VECTOR_BYTES,
+    WORD_BYTES,
+    WORD_GROUPS,
+)
 from bwn.kernels.vectors import (
     F32,
     I8,
     I16,
-    VECTOR_BYTES,
     Codegen,
     Vec,
     add,
@@ -45,20 +53,8 @@ from bwn.kernels.vectors import (
     zero,
 )
 
-GROUP = 4
-ENTRIES = 1 << GROUP
-TABLE_BYTES = ENTRIES * VECTOR_BYTES
-WORD_GROUPS = 64 // GROUP
-WORD_BYTES = WORD_GROUPS * TABLE_BYTES
-MOST_WORDS = 2
-"""Most words whose tables stand at once: 32 KiB of tables."""
 WIDER: dict[Any, Any] = {types.float32: types.float32, types.int16: types.int32, types.int8: types.int16}
 """The totals' element for each element of the sums."""
-
-
-def scratch_bytes(outputs: int, depth: int) -> int:
-    """Scratch that one part of a lookup product needs: the tables of two words and up to 128 bytes of totals a row."""
-    return MOST_WORDS * WORD_BYTES + outputs * 2 * VECTOR_BYTES
 
 
 @intrinsic

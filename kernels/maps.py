@@ -14,13 +14,13 @@ and the two on the right are integers within 2**24, exact in float32: their sum 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bwn.kernels.compiler import helper
+from bwn.kernels.fields import MapFields
 from bwn.kernels.finish import (
-    LANES,
     clamp,
     clear,
     clear_bytes,
@@ -31,6 +31,7 @@ from bwn.kernels.finish import (
     steps_at,
 )
 from bwn.kernels.memory import get_f32, put_f32, reader
+from bwn.kernels.tiles import LANES, NARROW
 from bwn.kernels.vectors import (
     F32,
     F32_4,
@@ -50,39 +51,6 @@ from bwn.kernels.vectors import (
     total,
     zero,
 )
-
-
-class MapFields(NamedTuple):
-    """Fields of every elementwise step. Sizes count elements."""
-
-    x: int
-    """Address of the first element of the first plane, padding included; likewise other and out."""
-    x_image: int
-    x_plane: int
-    x_lead: int
-    other: int
-    """The second addend."""
-    other_image: int
-    other_plane: int
-    other_lead: int
-    out: int
-    out_image: int
-    out_plane: int
-    out_lead: int
-    channels: int
-    positions: int
-    mask: int
-    """As in ProductFields; likewise scale and bias."""
-    scale: int
-    bias: int
-    bounds: int
-    """Address of two float32: low and high."""
-    steps: int
-    """Address of quantization steps, to read or to write."""
-    steps_per_lane: int
-
-
-NARROW = 4
 
 map_fields = reader(MapFields)
 

@@ -14,21 +14,14 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
-from bwn.kernels.cpu import features
-from bwn.kernels.finish import LANES, clear_margins, finish, out_plane, product_fields, steps_at
+from bwn.kernels.finish import clear_margins, finish, out_plane, product_fields, steps_at
 from bwn.kernels.lookup import no_sums
 from bwn.kernels.memory import get_i64
-from bwn.kernels.vectors import F32, VECTOR_BYTES, Codegen, at, fma_value, llvm_type, load, load_at, splat_value
+from bwn.kernels.tiles import LANES, MULTIPLY, VECTOR_BYTES
+from bwn.kernels.vectors import F32, Codegen, at, fma_value, llvm_type, load, load_at, splat_value
 
-# Registers for the sums: 16 of AVX-512's 32, 12 of AVX2's 16, 16 of NEON's 32. More channels gain nothing; with one
-# vector of AVX-512, loads bound the tile, not multiplications.
-CHANNELS, VECTORS = (8, 2) if "avx512f" in features() else (6, 1) if "avx2" in features() else (4, 1)
+CHANNELS, VECTORS = MULTIPLY
 TILE = CHANNELS * VECTORS
-
-
-def scratch_bytes(outputs: int, depth: int) -> int:
-    """Scratch that one part needs: the totals of a tile's vectors of positions, for every row."""
-    return outputs * VECTORS * VECTOR_BYTES
 
 
 def _offset(builder: Any, address: Any, number: int) -> Any:

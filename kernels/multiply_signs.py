@@ -6,21 +6,20 @@ sign of the number that would have been written there. Words are those of `xnor.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
-from bwn.kernels.cpu import features
-from bwn.kernels.finish import LANES
+from bwn.kernels.fields import FloatSignsFields
 from bwn.kernels.lookup import no_sums
 from bwn.kernels.memory import get_f32, get_i64, get_u64, put_u64, reader
 from bwn.kernels.pairs import HALF, WORD_SIGNS, store_pairs
+from bwn.kernels.tiles import LANES, MULTIPLY_SIGNS, VECTOR_BYTES
 from bwn.kernels.vectors import (
     F32,
     I32,
-    VECTOR_BYTES,
     Codegen,
     at,
     fma_value,
@@ -30,48 +29,12 @@ from bwn.kernels.vectors import (
 )
 from bwn.kernels.xnor import clear_around
 
-CHANNELS, VECTORS = (8, 2) if "avx512f" in features() else (4, 1)
+CHANNELS, VECTORS = MULTIPLY_SIGNS
 TILE = CHANNELS * VECTORS
 """A tile: output channels by vectors of positions. Channels divide HALF."""
 
 
-class FloatSignsFields(NamedTuple):
-    """Fields of a product of floats to packed signs: those of ProductFields, and of packed signs as in XnorFields."""
-
-    x: int
-    x_image: int
-    words: int
-    row_words: int
-    depth: int
-    offsets: int
-    images: int
-    outputs: int
-    positions: int
-    plane_row: int
-    """Positions from one row to the next; `width` of them are outputs."""
-    height: int
-    width: int
-    scale: int
-    bias: int
-    bounds: int
-    out: int
-    out_image: int
-    out_row: int
-    out_position: int
-    top: int
-    left: int
-    rows: int
-    columns: int
-    scratch: int
-    scratch_part: int
-
-
 float_signs_fields = reader(FloatSignsFields)
-
-
-def scratch_bytes() -> int:
-    """Scratch that one part needs: the words of a tile's positions."""
-    return VECTORS * LANES * 8
 
 
 @intrinsic

@@ -5,15 +5,17 @@ A maximum of signs is an or of bits. Where planes are wanted after all, a channe
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
-from bwn.kernels.finish import LANES, clear_bytes
+from bwn.kernels.fields import PairsFields
+from bwn.kernels.finish import clear_bytes
 from bwn.kernels.memory import get_u64, put_u64, reader
+from bwn.kernels.tiles import LANES
 from bwn.kernels.vectors import F32, I32, Codegen, at, keep, llvm_type, load, splat_value, store, store_bytes, zero
 from bwn.kernels.xnor import clear_around, mixed
 
@@ -21,50 +23,7 @@ WORD_SIGNS = 64
 HALF = WORD_SIGNS // 2
 
 
-class PairsFields(NamedTuple):
-    """Fields of what moves between planes and packed signs. Strides of planes count elements, of signs bytes."""
-
-    x: int
-    """Address of the first element of the first plane; where signs are read, the corner of the zeros around."""
-    x_image: int
-    x_plane: int
-    x_lead: int
-    x_row: int
-    x_position: int
-    x_top: int
-    x_left: int
-    out: int
-    out_image: int
-    out_plane: int
-    out_lead: int
-    out_row: int
-    out_position: int
-    top: int
-    left: int
-    rows: int
-    columns: int
-    images: int
-    channels: int
-    height: int
-    """Positions of the output, or of both; likewise width."""
-    width: int
-    kernel_y: int
-    kernel_x: int
-    tap_row: int
-    """From one position of a window to the next row's; likewise tap_position."""
-    tap_position: int
-    mask: int
-    """As in ProductFields, of planes that are written."""
-    scratch: int
-    scratch_part: int
-
-
 pairs_fields = reader(PairsFields)
-
-
-def scratch_bytes() -> int:
-    """Scratch that one part needs to pack or unpack: the words of 16 positions."""
-    return LANES * 8
 
 
 @intrinsic

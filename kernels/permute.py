@@ -23,18 +23,19 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
+from bwn.kernels.fields import PermuteFields
 from bwn.kernels.finish import blank, clamp, out_plane, put, step_at
 from bwn.kernels.lookup import load_as, merge, no_sums, totals_as_float
-from bwn.kernels.memory import get_f32, get_i16, get_i64
-from bwn.kernels.permute_layout import OUTPUT_BYTES, TABLE_BYTES, TILE, permute_fields
+from bwn.kernels.memory import get_f32, get_i16, get_i64, reader
+from bwn.kernels.permute_layout import OUTPUT_BYTES, TABLE_BYTES, TILE
 from bwn.kernels.shuffles import take_value, transpose
+from bwn.kernels.tiles import VECTOR_BYTES
 from bwn.kernels.vectors import (
     F32,
     F32_4,
     I16,
     I32,
     I32_4,
-    VECTOR_BYTES,
     Codegen,
     Vec,
     add,
@@ -50,6 +51,8 @@ from bwn.kernels.vectors import (
     sub,
     zero,
 )
+
+permute_fields = reader(PermuteFields)
 
 I16_GROUPS = 255 // 6
 """Groups of 6 inputs within +-128 whose sum fits int16."""

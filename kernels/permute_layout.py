@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels.bits import unpack
-from bwn.kernels.memory import reader
-from bwn.kernels.vectors import VECTOR_BYTES
+from bwn.kernels.tiles import VECTOR_BYTES
 
 TILE = 4
 """Positions of a tile."""
@@ -18,68 +17,6 @@ OUTPUT_BYTES = 2 * 16 * VECTOR_BYTES
 """Scratch for 16 outputs at 16 positions, before and after they are transposed."""
 MOST_CHUNK = 13
 """Groups of a chunk: for 3x3 taps the tables around a tile take 18 positions of 13 tables, 30 KB."""
-
-
-class PermuteFields(NamedTuple):
-    """Fields of a permuted product. Sizes count elements unless they say bytes."""
-
-    x: int
-    """Address of position 0 of channel 0 of image 0."""
-    x_image: int
-    x_group: int
-    x_plane: int
-    x_segment: int
-    """From the channels of one segment (a phase of a strided convolution) to those of the next."""
-    channels: int
-    """Input channels of one group."""
-    chunk: int
-    """Tables of one chunk of channels."""
-    segments: int
-    taps: int
-    """Address of (segments + 1,) int64: where each segment's taps begin in `shifts`."""
-    shifts: int
-    """Address of (taps,) int64: from an output's position to the tap's."""
-    least: int
-    most: int
-    """Smallest and largest shift."""
-    indices: int
-    """Address of what `prepare` made."""
-    index_group: int
-    """Bytes of one group of it."""
-    images: int
-    groups: int
-    outputs: int
-    """Output channels of one group."""
-    starts: int
-    """Address of (blocks + 1,) int64: first position of each block of 4, then the plane's end."""
-    blocks: int
-    band: int
-    """Blocks of one unit of work."""
-    out: int
-    """Address of the first element of the first plane, padding included."""
-    out_image: int
-    out_plane: int
-    out_lead: int
-    mask: int
-    """As in ProductFields, likewise what follows; but scale, bias, shift of a group are padded to whole vectors."""
-    scale: int
-    bias: int
-    shift: int
-    bounds: int
-    added: int
-    added_image: int
-    added_plane: int
-    added_lead: int
-    out_step: int
-    steps: int
-    steps_per_lane: int
-    room: int
-    """Bytes of scratch for a chunk's activations around a band, as int16."""
-    scratch: int
-    scratch_part: int
-
-
-permute_fields = reader(PermuteFields)
 
 
 class Layout(NamedTuple):

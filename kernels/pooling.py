@@ -7,48 +7,19 @@ padding never wins a maximum.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bwn.kernels.compiler import helper
+from bwn.kernels.fields import PoolFields
 from bwn.kernels.finish import clear_bytes
 from bwn.kernels.memory import get_f32, get_i8, put_f32, put_i8, reader
 from bwn.kernels.shuffles import load_second
+from bwn.kernels.tiles import LANES, NARROW
 from bwn.kernels.vectors import F32, F32_4, I8_4, I8_16, greatest, load, share, store
 
-WIDE, NARROW = 16, 4
-"""Lanes of the two vectors that a row is made of."""
-
-
-class PoolFields(NamedTuple):
-    """Fields of pooling. Sizes count elements."""
-
-    x: int
-    """Address of the first element of the first plane, padding included; likewise out."""
-    x_image: int
-    x_plane: int
-    x_lead: int
-    x_row: int
-    height: int
-    width: int
-    out: int
-    out_image: int
-    out_plane: int
-    out_lead: int
-    out_row: int
-    out_height: int
-    out_width: int
-    channels: int
-    kernel_y: int
-    kernel_x: int
-    stride_y: int
-    stride_x: int
-    top: int
-    left: int
-    window: int
-    """What an average divides by; 0 for the number of positions inside the image."""
-
+WIDE = LANES
 
 pool_fields = reader(PoolFields)
 

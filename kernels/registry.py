@@ -14,26 +14,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bwn.kernels import (
-    inlane,
-    layout,
-    lookup,
-    maps,
-    multiply,
-    multiply_signs,
-    pairs,
-    permute,
-    permute_layout,
-    pooling,
-    single,
-    xnor,
-)
-from bwn.kernels import inlane_bytes as octets
-from bwn.kernels import inlane_signs as signs
-from bwn.kernels.compiler import Entry, compile_entry
+from bwn.kernels import fields, lanes, permute_layout, tiles
+from bwn.kernels.code import Entry, entry
 from bwn.kernels.costs import Cost, Table, Work
 from bwn.kernels.cpu import features
-from bwn.kernels.finish import ProductFields
 
 Weights = Literal["b1", "f32"]
 Element = Literal["f32", "i8", "s1"]
@@ -42,19 +26,19 @@ Element = Literal["f32", "i8", "s1"]
 
 @dataclass(frozen=True)
 class Kernel:
-    """An entry and its fields, a NamedTuple."""
+    """An entry and its fields, a NamedTuple. code: its `module.function`; the module is imported only to compile it."""
 
-    function: Callable[..., None]
+    code: str
     fields: Any
 
     @property
     def name(self) -> str:
         """Name of the kernel; `bwn.kernels` deciphers it."""
-        return self.function.__name__
+        return self.code.rpartition(".")[2]
 
     def entry(self) -> Entry:
         """The compiled kernel."""
-        return compile_entry(self.function)
+        return entry(self.code)
 
     def block(self, **values: int) -> npt.NDArray[np.int64]:
         """The parameter block of a call. values: one for each field, no other."""
@@ -142,19 +126,22 @@ S1_DEEPEST = 2**15 - 1
 """K fits an int16."""
 
 _PRODUCTS: tuple[tuple[Any, ...], ...] = (
-    # function, activations, weights, lanes, deepest, scratch, prepare; then a feature without which there is no row
-    (lookup.f32_b1_f32_planes_lookup, "f32", "b1", 16, ANY, lookup.scratch_bytes, as_stored),
-    (lookup.i8_b1_f32_planes_lookup, "i8", "b1", 32, I8_DEEPEST, lookup.scratch_bytes, as_stored),
-    (lookup.s1_b1_f32_planes_lookup, "s1", "b1", 64, S1_DEEPEST, lookup.scratch_bytes, as_stored),
-    (multiply.f32_f32_f32_planes_multiply, "f32", "f32", 16, ANY, multiply.scratch_bytes, as_stored),
-    (inlane.f32_b1_f32_planes_inlane, "f32", "b1", 0, ANY, inlane.f32_scratch, inlane.f32_lay, "avx2"),
-    (inlane.i8_b1_f32_planes_inlane, "i8", "b1", 0, I8_DEEPEST, inlane.i8_scratch, inlane.i8_lay, "avx512bw"),
-    (octets.i8_b1_f32_planes_bytes, "i8", "b1", 0, I8_DEEPEST, octets.scratch_bytes, octets.lay, "avx2", "neon"),
-    (signs.s1_b1_f32_planes_inlane, "s1", "b1", 0, ANY, signs.scratch_bytes, signs.lay),
-    (single.f32_b1_f32_planes_single, "f32", "b1", 0, ANY, single.scratch_bytes, as_stored),
-    (single.i8_b1_f32_planes_single, "i8", "b1", 0, I8_DEEPEST, single.scratch_bytes, as_stored),
-    (single.f32_f32_f32_planes_single, "f32", "f32", 0, ANY, single.scratch_bytes, as_stored),
-)
+    # code, activations, weights, lanes, deepest, scratch, prepare; then a feature without which there is no row
+    ("lookup.f32_b1_f32_planes_lookup", "f32", "b1", 16, ANY, tiles.lookup_scratch, as_stored),
+    ("lookup.i8_b1_f32_planes_lookup", "i8", "b1", 32, I8_DEEPEST, tiles.lookup_scratch, as_stored),
+    ("lookup.s1_b1_f32_planes_lookup", "s1", "b1", 64, S1_DEEPEST, tiles.lookup_scratch, as_stored),
+    ("multiply.f32_f32_f32_planes_multiply", "f32", "f32", 16, ANY, tiles.multiply_scratch, as_stored),
+    ("inlane.f32_b1_f32_planes_inlane", "f32", "b1", 0, ANY, lanes.float_scratch, lanes.float_lay, "avx2"),
+    ("inlane.i8_b1_f32_planes_inlane", "i8", "b1", 0, I8_DEEPEST, lanes.short_scratch, lanes.short_lay, "avx512bw"),
+    (
+        "inlane_bytes.i8_b1_f32_planes_bytes",
+        "i8", "b1", 0, I8_DEEPEST, lanes.bytes_scratch, lanes.bytes_lay, "avx2", "neon",
+    ),
+    ("inlane_signs.s1_b1_f32_planes_inlane", "s1", "b1", 0, ANY, lanes.signs_scratch, lanes.signs_lay),
+    ("single.f32_b1_f32_planes_single", "f32", "b1", 0, ANY, tiles.single_scratch, as_stored),
+    ("single.i8_b1_f32_planes_single", "i8", "b1", 0, I8_DEEPEST, tiles.single_scratch, as_stored),
+    ("single.f32_f32_f32_planes_single", "f32", "f32", 0, ANY, tiles.single_scratch, as_stored),
+)  # fmt: skip
 
 
 def _here(needs: tuple[str, ...]) -> bool:
@@ -163,27 +150,27 @@ def _here(needs: tuple[str, ...]) -> bool:
 
 PRODUCTS: tuple[Product, ...] = tuple(
     Product(
-        function, ProductFields, activations=x, weights=w, lanes=lanes, deepest=deepest, scratch=scratch, prepare=lay
+        name, fields.ProductFields, activations=x, weights=w, lanes=wide, deepest=deepest, scratch=scratch, prepare=lay
     )
-    for function, x, w, lanes, deepest, scratch, lay, *needs in _PRODUCTS
+    for name, x, w, wide, deepest, scratch, lay, *needs in _PRODUCTS
     if _here(tuple(needs))
 )
 
 _PERMUTES: tuple[tuple[Any, ...], ...] = (
-    (permute.f32_b1_f32_planes_permute, "f32", ANY, permute_layout.F32_LAYOUT),
-    (permute.i8_b1_f32_planes_permute, "i8", I8_DEEPEST, permute_layout.I8_LAYOUT),
+    ("permute.f32_b1_f32_planes_permute", "f32", ANY, permute_layout.F32_LAYOUT),
+    ("permute.i8_b1_f32_planes_permute", "i8", I8_DEEPEST, permute_layout.I8_LAYOUT),
 )
 PERMUTES: tuple[Permute, ...] = tuple(
     Permute(
-        function,
-        permute_layout.PermuteFields,
+        name,
+        fields.PermuteFields,
         activations=x,
         weights="b1",
         deepest=deepest,
         lanes=permute_layout.TILE,
         layout=laid,
     )
-    for function, x, deepest, laid in _PERMUTES
+    for name, x, deepest, laid in _PERMUTES
     if "avx512bw" in features()
 )
 """Products whose tables stand in registers, where the CPU has the permutes."""
@@ -191,27 +178,27 @@ PERMUTES: tuple[Permute, ...] = tuple(
 SUMS: tuple[Sums, ...] = (*PRODUCTS, *PERMUTES)
 """Of those that fit, the one of least predicted cost is chosen; the first of equals."""
 
-AFFINE = Kernel(maps.f32_f32_affine, maps.MapFields)
-ADD = Kernel(maps.f32_f32_add, maps.MapFields)
-SIGN = Kernel(maps.f32_s1_sign, maps.MapFields)
-FLOAT = Kernel(maps.i8_f32_float, maps.MapFields)
-STEPS = Kernel(maps.f32_f32_steps, maps.MapFields)
-STEPS_LANES = Kernel(maps.f32_f32_steps_lanes, maps.MapFields)
-QUANTIZE = Kernel(maps.f32_i8_quantize, maps.MapFields)
-SOFTMAX = Kernel(maps.f32_f32_softmax, maps.MapFields)
-COPY_F32 = Kernel(layout.f32_f32_copy, layout.CopyFields)
-COPY_I8 = Kernel(layout.i8_i8_copy, layout.CopyFields)
-CLEAR = Kernel(layout.clear, layout.ClearFields)
-MAX_F32 = Kernel(pooling.f32_f32_max_pool, pooling.PoolFields)
-MAX_I8 = Kernel(pooling.i8_i8_max_pool, pooling.PoolFields)
-AVERAGE = Kernel(pooling.f32_f32_average_pool, pooling.PoolFields)
-XNOR_SIGNS = Kernel(xnor.b1_b1_b1_signs_xnor, xnor.XnorFields)
-XNOR_PLANES = Kernel(xnor.b1_b1_f32_planes_xnor, xnor.XnorFields)
-PACK = Kernel(pairs.f32_b1_sign, pairs.PairsFields)
-FLOAT_SIGNS = Kernel(multiply_signs.f32_f32_b1_signs_multiply, multiply_signs.FloatSignsFields)
-MAX_B1 = Kernel(pairs.b1_b1_max_pool, pairs.PairsFields)
-UNPACK_F32 = Kernel(pairs.b1_f32_unpack, pairs.PairsFields)
-UNPACK_S1 = Kernel(pairs.b1_s1_unpack, pairs.PairsFields)
+AFFINE = Kernel("maps.f32_f32_affine", fields.MapFields)
+ADD = Kernel("maps.f32_f32_add", fields.MapFields)
+SIGN = Kernel("maps.f32_s1_sign", fields.MapFields)
+FLOAT = Kernel("maps.i8_f32_float", fields.MapFields)
+STEPS = Kernel("maps.f32_f32_steps", fields.MapFields)
+STEPS_LANES = Kernel("maps.f32_f32_steps_lanes", fields.MapFields)
+QUANTIZE = Kernel("maps.f32_i8_quantize", fields.MapFields)
+SOFTMAX = Kernel("maps.f32_f32_softmax", fields.MapFields)
+COPY_F32 = Kernel("layout.f32_f32_copy", fields.CopyFields)
+COPY_I8 = Kernel("layout.i8_i8_copy", fields.CopyFields)
+CLEAR = Kernel("layout.clear", fields.ClearFields)
+MAX_F32 = Kernel("pooling.f32_f32_max_pool", fields.PoolFields)
+MAX_I8 = Kernel("pooling.i8_i8_max_pool", fields.PoolFields)
+AVERAGE = Kernel("pooling.f32_f32_average_pool", fields.PoolFields)
+XNOR_SIGNS = Kernel("xnor.b1_b1_b1_signs_xnor", fields.XnorFields)
+XNOR_PLANES = Kernel("xnor.b1_b1_f32_planes_xnor", fields.XnorFields)
+PACK = Kernel("pairs.f32_b1_sign", fields.PairsFields)
+FLOAT_SIGNS = Kernel("multiply_signs.f32_f32_b1_signs_multiply", fields.FloatSignsFields)
+MAX_B1 = Kernel("pairs.b1_b1_max_pool", fields.PairsFields)
+UNPACK_F32 = Kernel("pairs.b1_f32_unpack", fields.PairsFields)
+UNPACK_S1 = Kernel("pairs.b1_s1_unpack", fields.PairsFields)
 
 OTHERS: tuple[Kernel, ...] = (
     AFFINE, ADD, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE,

@@ -9,7 +9,8 @@ from numba import types
 from numba.core import cgutils
 
 from bwn.kernels.compiler import intrinsic
-from bwn.kernels.vectors import I32, VECTOR_BYTES, Codegen, Vec, at, element_address, llvm_type, load_at
+from bwn.kernels.tiles import VECTOR_BYTES
+from bwn.kernels.vectors import I32, Codegen, Vec, at, element_address, llvm_type, load_at
 
 
 @intrinsic

@@ -23,11 +23,6 @@ I16_SAFE_WORDS = 128
 """Words of 8-bit inputs after which int16 lanes are widened: each word adds at most 2 * 127 to a lane."""
 
 
-def scratch_bytes(outputs: int, depth: int) -> int:
-    """Scratch that one part needs: the gathered inputs, or two rows of packed bits and their number."""
-    return (depth + 63) // 64 * 64 * 4
-
-
 @helper
 def f32_signed_dot(x: int, row: int, row_words: int) -> Any:
     """Sum of +-x over one packed row. x: (64 * row_words,) float32, zeros past the row's end."""

@@ -24,8 +24,6 @@ from numba.extending import models, register_model
 
 from bwn.kernels.compiler import intrinsic
 
-VECTOR_BYTES = 64
-
 
 class Vec(types.Type):
     """Numba type of a vector of `lanes` elements."""

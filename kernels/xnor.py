@@ -18,19 +18,19 @@ one row for every set of taps that can lie inside.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bwn.kernels.compiler import helper
-from bwn.kernels.finish import LANES, clear_margins, finish, out_plane
+from bwn.kernels.fields import XnorFields
+from bwn.kernels.finish import clear_margins, finish, out_plane
 from bwn.kernels.lookup import totals_as_float
 from bwn.kernels.memory import get_i64, get_u64, put_u64, reader
 from bwn.kernels.shuffles import transpose
-from bwn.kernels.vectors import F32, I16, VECTOR_BYTES, splat
+from bwn.kernels.tiles import BLOCK, BLOCK_VECTORS, LANES, VECTOR_BYTES
+from bwn.kernels.vectors import F32, I16, splat
 from bwn.kernels.xnor_tile import (
-    BLOCK,
-    BLOCK_VECTORS,
     MOST_PAIRS,
     PAIR_BYTES,
     VECTORS,
@@ -41,67 +41,6 @@ from bwn.kernels.xnor_tile import (
     store_sums,
     within,
 )
-
-
-class XnorFields(NamedTuple):
-    """Fields of a product of packed signs. Strides are bytes unless they say otherwise."""
-
-    x: int
-    """Address of what tap 0 of output position 0 of image 0 reads; it may lie in the zeros around the image."""
-    x_image: int
-    x_row: int
-    """From one output position to the next row's."""
-    x_position: int
-    x_group: int
-    words: int
-    """Address of the weights as `prepare` lays them out."""
-    runs: int
-    """Address of int64: where each run of pairs begins, from the first tap's first pair."""
-    run_count: int
-    run_pairs: int
-    images: int
-    groups: int
-    blocks: int
-    """Blocks of a group."""
-    height: int
-    width: int
-    """Output positions."""
-    limits: int
-    """Address of int32 rows, one for each class of positions: `limits` or `base`, a number for each channel."""
-    limits_row: int
-    class_y: int
-    """Address of int64: row of `limits` of each output row; of each column in class_x, to be added."""
-    class_x: int
-    flips: int
-    """Address of uint64, one a block: bits of channels whose output is -1 up to the limit."""
-    out: int
-    """Address of the first element of the output: the corner of the zeros around, or of the first plane."""
-    out_image: int
-    out_row: int
-    out_position: int
-    top: int
-    left: int
-    rows: int
-    """Rows of the output with the zeros around; columns likewise."""
-    columns: int
-    out_plane: int
-    """Elements of float32; likewise out_lead, positions. The fields from here on serve float32 planes."""
-    out_lead: int
-    plane_row: int
-    positions: int
-    outputs: int
-    mask: int
-    scale: int
-    bias: int
-    bounds: int
-    added: int
-    added_image: int
-    added_plane: int
-    added_lead: int
-    out_step: int
-    scratch: int
-    scratch_part: int
-
 
 xnor_fields = reader(XnorFields)
 
@@ -239,8 +178,3 @@ def b1_b1_f32_planes_xnor(p: int, begin: int, end: int, part: int) -> None:
             total = totals_as_float(I16, turned + n % BLOCK * VECTOR_BYTES, 0)
             finish(f, total, image, n, chunk * LANES, step)
             clear_margins(f, out_plane(f, image, n), chunk == 0, chunk == chunks - 1)
-
-
-def scratch_bytes() -> int:
-    """Scratch that one part needs to write planes: the sums of 16 positions of a block, twice."""
-    return 2 * LANES * BLOCK * 4

@@ -12,9 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels import bits
-from bwn.kernels.finish import LANES
-from bwn.kernels.vectors import VECTOR_BYTES
-from bwn.kernels.xnor_tile import BLOCK, BLOCK_VECTORS
+from bwn.kernels.tiles import BLOCK, BLOCK_VECTORS, LANES, VECTOR_BYTES
 
 DEEPEST = 2**24
 """Below this, float32 holds every sum."""

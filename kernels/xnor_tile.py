@@ -14,12 +14,9 @@ from numba.core import cgutils
 
 from bwn.kernels.compiler import intrinsic
 from bwn.kernels.cpu import features
-from bwn.kernels.finish import LANES
-from bwn.kernels.vectors import I32, VECTOR_BYTES, Codegen, at, llvm_type, load_at, splat_value
+from bwn.kernels.tiles import BLOCK, BLOCK_VECTORS, LANES, VECTOR_BYTES
+from bwn.kernels.vectors import I32, Codegen, at, llvm_type, load_at, splat_value
 
-BLOCK = 64
-"""Output channels of a block: they make one word."""
-BLOCK_VECTORS = BLOCK // LANES
 VECTORS = BLOCK_VECTORS if "avx512f" in features() else 1
 """Vectors of channels that are counted at a time, for two positions: their states stay in registers."""
 WIDE = "avx512vpopcntdq" in features()

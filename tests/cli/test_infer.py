@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -168,3 +169,21 @@ def test_reading_stays_one_batch_ahead(folder):
         assert not isinstance(best, DataError)
     assert sizes == [1, 8, 8, 8]
     assert len(taken) == 25
+
+
+def test_watch_answers_each_image_that_arrives(folder, monkeypatch):
+    def arrive(_seconds):
+        Image.new("L", (9, 9), 255).save(folder / "images" / "new.png")
+        os.utime(folder / "images" / "new.png", ns=(1, 1))
+
+    monkeypatch.setattr("bwn.watch.time.sleep", arrive)
+    result = infer(folder, "images", "--watch", "--limit", "1", "--json")
+    assert result.exit_code == 0, result.output
+    (line,) = map(json.loads, result.stdout.splitlines())
+    assert (line["path"], line["label"]) == (str(folder / "images" / "new.png"), "light")
+
+
+def test_watch_wants_folders(folder):
+    result = infer(folder, "bad.png", "--watch")
+    assert result.exit_code == 2
+    assert "is not a folder" in result.stderr

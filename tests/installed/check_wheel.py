@@ -1,9 +1,11 @@
 """Builds the sdist and the wheel, and tries the wheel as a user gets it: in a bare environment, outside the checkout.
 
 python check_wheel.py [--python PYTHON] [--keep DIR]
+python check_wheel.py [--python PYTHON] --compiled WHEEL
 
 It proves that the wheel holds exactly the sources and data files of the tree, that the sdist makes the same wheel,
-and that without extras `bwn infer`, `bench` and `inspect` work and load neither torch nor onnx.
+and that without extras `bwn infer`, `bench` and `inspect` work and load neither torch nor onnx. With `--compiled` the
+same is tried with a wheel that brings compiled kernels, and no numba.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ def contents(wheel: Path) -> dict[str, int]:
         return {info.filename: info.CRC for info in archive.infolist() if ".dist-info/" not in info.filename}
 
 
-def build(folder: Path) -> tuple[Path, Path]:
-    """(sdist, wheel made of it); the wheel is compared with the tree, and with one made straight from the tree."""
+def build(folder: Path) -> list[Path]:
+    """Sdist, and the wheel made of it; the wheel is compared with the tree, and with one made straight from the tree."""
     shutil.rmtree(ROOT / "build", ignore_errors=True)  # setuptools would pack stale files that lie there
     run(sys.executable, "-m", "build", "--outdir", folder / "made", cwd=ROOT)
     run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "direct", cwd=ROOT)
@@ -65,7 +67,7 @@ def build(folder: Path) -> tuple[Path, Path]:
     found, wanted = contents(wheel), expected()
     assert set(found) == wanted, f"the wheel differs from the tree: {sorted(set(found) ^ wanted)}"
     assert found == contents(direct), "the sdist makes another wheel than the tree"
-    return sdist, wheel
+    return [sdist, wheel]
 
 
 def main() -> None:
@@ -73,23 +75,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default=sys.executable, help="the interpreter of the bare environment")
     parser.add_argument("--keep", type=Path, help="folder that gets the sdist and the wheel")
+    parser.add_argument("--compiled", type=Path, help="a wheel with compiled kernels for this machine, to be tried")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sdist, wheel = build(folder)
-        print(f"{wheel.name}: the same files as the tree, also by way of the sdist")
+        if arguments.compiled:
+            made, options = [arguments.compiled.resolve()], ["--bare", "--compiled"]
+        else:
+            made, options = build(folder), ["--bare"]
+            print(f"{made[-1].name}: the same files as the tree, also by way of the sdist")
         run(arguments.python, "-m", "venv", folder / "bare", cwd=folder)
         python = folder / "bare/bin/python"
-        run(python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", wheel, cwd=folder)
+        run(python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", made[-1], cwd=folder)
         away = folder / "away"
         away.mkdir()
         for script in ("smoke.py", "probe.py"):
             shutil.copy(HERE / script, away)
-        print(run(python, "-I", away / "smoke.py", "--bare", cwd=away), end="")
+        print(run(python, "-I", away / "smoke.py", *options, cwd=away), end="")
         if arguments.keep:
             arguments.keep.mkdir(parents=True, exist_ok=True)
-            for made in (sdist, wheel):
-                shutil.copy(made, arguments.keep)
+            for path in made:
+                shutil.copy(path, arguments.keep)
 
 
 if __name__ == "__main__":

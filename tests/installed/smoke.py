@@ -1,9 +1,10 @@
 """Runs the board's commands in the current folder on a small packed model and shipped digits.
 
-python -I smoke.py [--bare]
+python -I smoke.py [--bare [--compiled]]
 
 Each command runs in a process of its own that fails if it loads torch, onnx or onnxruntime (probe.py). With `--bare`
 this is the environment of a board: bwn must come from site-packages, and a command that needs an extra must say so.
+With `--compiled` the kernels must come from a library, and numba must not be there.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ PROBE = Path(__file__).resolve().parent / "probe.py"
 BOARD = (
     (["--version"], version("bwn")),
     (["--help"], "infer"),
+    (["doctor"], "kernels"),
     (["inspect", "model.bwn"], "dense"),
     (["infer", "model.bwn", "digits"], "digit-2.png"),
     (["infer", "--json", "model.bwn", "digits/digit-0.png"], "{"),
@@ -84,6 +86,10 @@ def main() -> None:
             assert Path(str(module.__file__)).resolve().is_relative_to(site), module.__file__
         assert find_spec("kernels") is None, "the wheel must not install a bare `kernels`"
         assert find_spec("cli") is None, "the wheel must not install a bare `cli`"
+        if "--compiled" in sys.argv[1:]:
+            assert find_spec("numba") is None, "a wheel with compiled kernels needs no numba"
+            done = probe(["doctor"])
+            assert "library" in done.stdout, done.stdout
         done = probe(["bench", "model.bwn", "--seconds", "0.05"])
         assert done.returncode == 0, done.stderr
         assert "not compared" in done.stdout, done.stdout

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bwn.kernels import bits
-from bwn.kernels.inlane import lay_out
-from bwn.kernels.inlane_signs import BYTE_SAFE_WORDS, count_bits
+from bwn.kernels.inlane_signs import count_bits
+from bwn.kernels.lanes import BYTE_SAFE_WORDS, lay_out
 from bwn.kernels.lookup import no_sums
 from bwn.kernels.vectors import I8, I64
 

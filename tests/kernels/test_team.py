@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bwn.kernels import team
+from bwn.kernels import board as team
 from bwn.kernels.atomics import add, give_way, now, read
-from bwn.kernels.compiler import OPTIONS, SIGNATURE, compile_entry
+from bwn.kernels.code import entry
+from bwn.kernels.compiler import OPTIONS, SIGNATURE
 from bwn.kernels.memory import get_i64
 from bwn.memory import arena
 
@@ -51,7 +52,7 @@ class Crew:
 
     def __init__(self, count: int) -> None:
         self.board = arena(team.BOARD_BYTES).view(np.int64)
-        self.run, self.work = compile_entry(team.run), compile_entry(team.work)
+        self.run, self.work = entry("team.run"), entry("team.work")
         address = self.board.ctypes.data
         self.threads = [
             threading.Thread(target=self.work, args=(address, 0, 60_000_000_000, part)) for part in range(1, count)

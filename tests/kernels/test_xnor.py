@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bwn.kernels import bits, reference, registry, xnor, xnor_tables
+from bwn.kernels import bits, reference, registry, tiles, xnor_tables
 from bwn.kernels.xnor_tables import Axis
 
 Pair = tuple[int, int]
@@ -103,11 +103,11 @@ class Call:
             columns=grid[1], out_plane=5 + padded + 16, out_lead=5, plane_row=self.row, positions=height * self.row,
             outputs=case.outputs, mask=masks, scale=self.scale.ctypes.data, bias=self.bias.ctypes.data, bounds=ends,
             added=0, added_image=0, added_plane=0, added_lead=0, out_step=0, scratch=scratch.ctypes.data,
-            scratch_part=xnor.scratch_bytes(),
+            scratch_part=tiles.xnor_scratch(),
         )  # fmt: skip
 
     def run(self, compares: bool, parts: int = 1, only: int | None = None) -> np.ndarray:
-        scratch = np.zeros(xnor.scratch_bytes() * parts, np.uint8)
+        scratch = np.zeros(tiles.xnor_scratch() * parts, np.uint8)
         block = self.block(compares, scratch)
         chunks = self.sums.shape[2] if compares else -(-self.sums.shape[2] * self.row // 16)
         units = chunks * self.case.images * -(-self.case.outputs // 64)

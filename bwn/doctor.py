@@ -1,0 +1,74 @@
+"""What bwn runs on here, and what would make it faster."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from bwn.bench import machine
+from bwn.kernels import code, costs, targets
+from bwn.model import available_threads
+
+GOVERNORS = Path("/sys/devices/system/cpu")
+SLOW_GOVERNORS = {"powersave", "ondemand", "conservative"}
+
+
+def facts() -> dict[str, Any]:
+    """The machine, the kernels, and advice: `advice` is a list of lines, empty where nothing is known to be faster."""
+    found = code.library()
+    return {
+        **machine(available_threads()),
+        "machine": platform.machine(),
+        "memory_bytes": memory(),
+        "page_bytes": os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None,
+        "library": None if found is None else str(found.path),
+        "runnable": [target.name for target in targets.runnable()],
+        "shipped": shipped(),
+        "numba": code.can_compile(),
+        "costs": costs.table().line,
+        "governors": governors(),
+        "advice": advice(),
+    }
+
+
+def shipped() -> list[str]:
+    """Targets whose library is there, for this machine or another."""
+    return [target.name for target in targets.TARGETS if (code.FOLDER / f"{target.name}.so").exists()]
+
+
+def advice() -> list[str]:
+    """What would be faster, a line each."""
+    lines = []
+    found, there = code.library(), [target for target in targets.runnable() if target.name in shipped()]
+    if found is not None and there and there[0] is not found.target:
+        lines.append(f"BWN_KERNELS chooses {found.target.name}; {there[0].name} is faster here")
+    elif found is not None and not code.can_compile():
+        lines.append(
+            "kernels compiled for this very CPU may be faster: pip install 'bwn[jit]', then compare bwn bench with "
+            "BWN_KERNELS=jit bwn bench"
+        )
+    elif found is None and there:
+        lines.append(f"numba compiles the kernels, as asked; library {there[0].name} would start faster")
+    elif found is None:
+        lines.append("numba compiles the kernels: the first run takes a minute, each start half a second more")
+    if costs.table().origin != "measured":
+        lines.append("kernels are chosen by default costs: bwn tune measures this machine's")
+    slow = sorted(set(governors()) & SLOW_GOVERNORS)
+    if slow:
+        lines.append(f"the CPU's clock follows governor {', '.join(slow)}; performance holds it high")
+    return lines
+
+
+def governors() -> list[str]:
+    """What governs the clock of each CPU, where Linux tells."""
+    files = sorted(GOVERNORS.glob("cpu[0-9]*/cpufreq/scaling_governor"))
+    return [file.read_text().strip() for file in files]
+
+
+def memory() -> int | None:
+    """Bytes of memory, where the system tells."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
