@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernels"))
-from test_every_product import Case, check
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from products import Case, check
 
 from bwn.kernels.cpu import name
 from bwn.kernels.registry import PRODUCTS, Kernel

@@ -57,7 +57,7 @@ def contents(wheel: Path) -> dict[str, int]:
 
 
 def build(folder: Path) -> list[Path]:
-    """Sdist, and the wheel made of it; the wheel is compared with the tree, and with one made straight from the tree."""
+    """Sdist, and the wheel made of it, which is compared with the tree and with one made straight from the tree."""
     shutil.rmtree(ROOT / "build", ignore_errors=True)  # setuptools would pack stale files that lie there
     run(sys.executable, "-m", "build", "--outdir", folder / "made", cwd=ROOT)
     run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "direct", cwd=ROOT)

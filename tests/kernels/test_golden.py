@@ -1,0 +1,51 @@
+"""The same bits on every machine, by library and by numba: digests of outputs, made once and kept in golden.json.
+
+    PYTHONPATH=tests/support python tests/kernels/test_golden.py     makes them anew, where an answer is meant to change
+
+A float32 sum is the same bits as long as its order is: products whose order follows the registers have one digest for
+each width of their tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from products import Case, run
+
+from bwn.kernels import lanes
+from bwn.kernels.registry import SUMS, Sums
+
+FILE = Path(__file__).with_name("golden.json")
+CASES = (
+    Case(130, 9, 70, images=2, lead=5, epilogue=True),
+    Case(577, 40, 35, groups=2, lead=3),
+)
+
+
+def key(row: Sums) -> str:
+    """The kernel's name, with the width of its tables where the order of its sums follows from it."""
+    return f"{row.name} {lanes.FLOAT_FORM.group}" if row.name == "f32_b1_f32_planes_inlane" else row.name
+
+
+def digest(row: Sums) -> str:
+    """Of all outputs of the cases, margins included."""
+    found = hashlib.sha256()
+    for case in CASES:
+        out, _, _ = run(row, case)
+        found.update(np.nan_to_num(out, nan=9.0).astype("<f4").tobytes())
+    return found.hexdigest()[:16]
+
+
+@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
+def test_outputs_are_the_bits_of_every_other_machine(row: Sums) -> None:
+    assert digest(row) == json.loads(FILE.read_text())[key(row)]
+
+
+if __name__ == "__main__":
+    kept = json.loads(FILE.read_text()) if FILE.exists() else {}
+    kept |= {key(row): digest(row) for row in SUMS}
+    FILE.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
