@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Runs bwn as on a Raspberry Pi, emulated: kernels, plans and commands give the right answers on a Cortex-A53 and a
-# Cortex-A76 and use no instruction that those lack. docs/arm.md says what that proves and what not.
+# Runs bwn as on a Raspberry Pi, emulated: the wheel for 64-bit ARM installs without numba, its kernels give the bits
+# that they give on x86, commands work, and nothing uses an instruction that a Cortex-A53, A72 or A76 lacks. Then a part
+# of it compiled there by numba. docs/arm.md says what that proves and what not.
 #
-#   tests/arm/check.sh           PYTHON=... BWN_ARM_CACHE=... BWN_APT_SOURCES=...
+#   tests/arm/check.sh [--record]      PYTHON=... BWN_ARM_CACHE=... BWN_APT_SOURCES=...
 #
-# Needs, on Debian: apt-get install qemu-user mmdebstrap gcc
+# --record writes docs/records/instructions.json anew. Needs, on Debian:
+# apt-get install qemu-user mmdebstrap gcc binutils-aarch64-linux-gnu
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -23,12 +25,15 @@ trap 'rm -rf "$work"' EXIT
 
 say() { echo "== $* ($((SECONDS - started)) s)"; }
 
-for tool in qemu-aarch64 mmdebstrap gcc; do
-    command -v "$tool" >/dev/null || { echo "Error: no $tool: apt-get install qemu-user mmdebstrap gcc" >&2; exit 1; }
+for tool in qemu-aarch64 mmdebstrap gcc aarch64-linux-gnu-ld; do
+    command -v "$tool" >/dev/null || {
+        echo "Error: no $tool: apt-get install qemu-user mmdebstrap gcc binutils-aarch64-linux-gnu" >&2
+        exit 1
+    }
 done
 
 # Once: an arm64 userland, one copy (of hard links) a core. LLVM asks /proc/cpuinfo which core it is on; qemu -L shows
-# the guest these in place of the host's. As on a Pi, the A53 has no AES.
+# the guest these in place of the host's. As on a Pi, the A53 and the A72 have no AES.
 root() { # CORE PART FEATURES
     cp -al "$cache/root.new" "$cache/root-$1.new"
     mkdir -p "$cache/root-$1.new/proc"
@@ -37,7 +42,7 @@ root() { # CORE PART FEATURES
     rm -rf "$cache/root-$1"
     mv "$cache/root-$1.new" "$cache/root-$1"
 }
-if [[ ! -d $cache/root-cortex-a76 ]]; then
+if [[ ! -d $cache/root-cortex-a76 || ! -d $cache/root-cortex-a72 ]]; then
     say "arm64 userland from $sources"
     rm -rf "$cache"/root*
     release=$(. /etc/os-release && echo "$VERSION_CODENAME")
@@ -45,29 +50,47 @@ if [[ ! -d $cache/root-cortex-a76 ]]; then
         "$release" "$cache/root.new" "$sources"
     [[ -e $cache/root.new/lib ]] || ln -s usr/lib "$cache/root.new/lib"
     root cortex-a53 0xd03 "fp asimd evtstrm crc32 cpuid"
+    root cortex-a72 0xd08 "fp asimd evtstrm crc32 cpuid"
     root cortex-a76 0xd0b "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
     rm -rf "$cache/root.new"
 fi
 version=$(basename "$(readlink "$cache/root-cortex-a53/usr/bin/python3")")
+platforms=()
+for glibc in manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014; do platforms+=(--platform "${glibc}_aarch64"); done
+for_arm() { # FOLDER REQUIREMENT...: what pip on such a board would install
+    local folder=$1
+    shift
+    "$python" -m pip install -qq --disable-pip-version-check --target "$folder" --only-binary=:all: \
+        --implementation cp --python-version "${version#python}" "${platforms[@]}" "$@"
+}
 
-# Once, and again when the dependencies change: their wheels for aarch64.
-"$python" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-    >"$work/needs"
-printf '%s\n' pytest hypothesis >>"$work/needs"
-if ! cmp -s "$work/needs" "$cache/site/needs"; then
-    say "aarch64 wheels"
-    rm -rf "$cache/site"
-    platforms=()
-    for glibc in manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014; do platforms+=(--platform "${glibc}_aarch64"); done
-    "$python" -m pip install -qq --disable-pip-version-check --target "$cache/site" --only-binary=:all: \
-        --implementation cp --python-version "${version#python}" "${platforms[@]}" -r "$work/needs"
-    cp "$work/needs" "$cache/site/needs"
-fi
-
-say "this checkout, installed"
-mkdir "$work/tree"
-cp -r pyproject.toml README.md LICENSE NOTICE bwn kernels cli "$work/tree"
-"$python" -m pip install -qq --disable-pip-version-check --no-deps --target "$work/code" "$work/tree"
+say "the wheel for 64-bit ARM"
+"$python" -m build --wheel --outdir "$work/dist" . >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
+"$python" -m bwn.kernels.ahead.build "$work/libraries" aarch64 aarch64-dotprod
+"$python" -m bwn.kernels.ahead.wheels "$work"/dist/bwn-*-any.whl "$work/libraries" "$work/dist"
+wheel=$(echo "$work"/dist/bwn-*aarch64.whl)
+mkdir "$work/needs" "$work/code"
+"$python" - "$wheel" >"$work/needs/board" <<'END'
+import sys
+from importlib.metadata import PathDistribution
+from zipfile import Path
+(info,) = (path for path in Path(sys.argv[1]).iterdir() if path.name.endswith(".dist-info"))
+print(*(line for line in PathDistribution(info).requires or () if "extra ==" not in line), sep="\n")
+END
+printf '%s\n' pytest hypothesis >"$work/needs/testing"
+"$python" -c 'import numba, llvmlite; print(f"numba=={numba.__version__}\nllvmlite=={llvmlite.__version__}")' >"$work/needs/jit"
+for part in board testing jit; do # each once, and again when what it needs changes
+    if ! cmp -s "$work/needs/$part" "$cache/site-$part/needs"; then
+        say "aarch64 wheels: $(tr '\n' ' ' <"$work/needs/$part")"
+        rm -rf "$cache/site-$part"
+        deep=(--no-deps)
+        [[ $part == testing ]] && deep=()
+        for_arm "$cache/site-$part" "${deep[@]}" -r "$work/needs/$part"
+        cp "$work/needs/$part" "$cache/site-$part/needs"
+    fi
+done
+for_arm "$work/code" --no-deps "$wheel"
+ln -s "$PWD/models" "$work/models"
 cp -r tests pyproject.toml "$work"
 gcc -O2 -shared -fPIC -o "$work/count.so" tests/arm/count.c
 
@@ -76,34 +99,71 @@ emulate() { # CORE [QEMU OPTION]... -- ARGUMENT OF PYTHON...
     shift
     while [[ $1 != -- ]]; do options+=("$1"); shift; done
     shift
-    env -i -C "$work" HOME="$work" PATH="$PATH" PYTHONPATH="$cache/site:$work/code" OPENBLAS_NUM_THREADS=1 \
+    env -i -C "$work" HOME="$work" PATH="$PATH" PYTHONPATH="$work/code:$cache/site-board${more:+:$more}" \
+        OPENBLAS_NUM_THREADS=1 PYTHONPYCACHEPREFIX="$work/pyc" BWN_KERNELS="${kernels:-}" \
         BWN_CACHE_DIR="$work/compiled" qemu-aarch64 "${options[@]}" -cpu "$core" -L "$cache/root-$core" \
         "$cache/root-$core/usr/bin/$version" "$@"
 }
 tests() { # CORE FILE...
     local core=$1
     shift
-    emulate "$core" -- -c "from bwn.kernels import cpu; assert cpu.name() == '$core', cpu.name()"
-    emulate "$core" -- -m pytest -c "$work/pyproject.toml" -p no:cacheprovider --basetemp "$work/temp" "${@/#/tests/}"
+    more="$cache/site-testing" emulate "$core" -- -m pytest -c "$work/pyproject.toml" -p no:cacheprovider \
+        --basetemp "$work/temp-$core" "${@/#/tests/}"
 }
 
-say "cortex-a53: vectors, every product, plans, commands"
-tests cortex-a53 kernels/test_vectors.py kernels/test_single.py kernels/test_inlane.py kernels/test_every_product.py \
-    bwn/test_plan.py cli/test_infer.py cli/test_inspect.py
-say "cortex-a76: vectors and every product"
-tests cortex-a76 kernels/test_vectors.py kernels/test_single.py kernels/test_inlane.py kernels/test_every_product.py
+say "installed without a compiler"
+emulate cortex-a53 -- -c 'import importlib.util as i; assert not any(map(i.find_spec, ("numba", "llvmlite", "torch", "onnx")))'
+for core in cortex-a53 cortex-a72 cortex-a76; do
+    emulate $core -- -m bwn.cli doctor | grep -E '^(kernels|could run)'
+done
 
 say "commands as a user starts them"
 emulate cortex-a53 -- -c 'import sys; sys.path.insert(0, "tests/installed"); import pathlib, smoke
 smoke.make_model(pathlib.Path("model.bwn")); smoke.make_images(pathlib.Path("digits"))'
-for core in cortex-a53 cortex-a76; do
-    emulate $core -- -m bwn.cli infer model.bwn digits
+for core in cortex-a53 cortex-a72 cortex-a76; do
+    emulate $core -- -m bwn.cli infer models/mnist-lenet.bwn digits
+    emulate $core -- -m bwn.cli evaluate models/mnist-mlp.bwn --data mnist-sample --samples 200 --threads 1 | head -1
     emulate $core -- -m bwn.cli bench model.bwn --seconds 0.01 --threads 1 >"$work/bench" # its times mean nothing here
 done
-emulate cortex-a53 -- -m bwn.cli inspect model.bwn >"$work/inspect"
+
+say "library: every product, packed signs, the same bits as on x86"
+every=(kernels/test_golden.py kernels/test_every_product.py kernels/test_xnor.py kernels/test_pooling.py kernels/test_layout.py)
+tests cortex-a53 "${every[@]}" bwn/test_plan.py cli/test_infer.py &
+tests cortex-a76 "${every[@]}"
+tests cortex-a72 kernels/test_golden.py
+wait $!
 
 say "executed instructions"
+counts() { # CORE
+    emulate "$1" -plugin "$work/count.so,out=$work/counts-$1" -- tests/arm/count.py "$work/counts-$1" "$work/$1.json" \
+        >"$work/$1.table"
+    emulate "$1" -plugin "$work/count.so,out=$work/first-$1" -- tests/arm/count.py first models/mnist-lenet.bwn \
+        digits/digit-0.png
+    "$python" - "$work/$1.json" "$work/first-$1" <<'END'
+import json, sys
+from pathlib import Path
+report, first = map(Path, sys.argv[1:])
+found = json.loads(report.read_text()) | {"start to first result": {"mnist-lenet": int(first.read_text().split()[-1])}}
+report.write_text(json.dumps(found))
+END
+}
+counts cortex-a53 &
+counts cortex-a76
+wait $!
+for core in cortex-a53 cortex-a76; do echo "$core"; cat "$work/$core.table"; done
+"$python" tests/arm/count.py gate docs/records/instructions.json "$work"/cortex-a53.json "$work"/cortex-a76.json "$@"
+
+say "numba on the board: the same answers, its vectors, its cache"
+jit() { # CORE
+    more="$cache/site-jit" kernels=jit emulate "$1" -- -m bwn.cli infer models/mnist-lenet.bwn digits --json \
+        >"$work/jit-$1"
+    more="$cache/site-jit" kernels=jit emulate "$1" -- -c \
+        "from bwn.kernels import cpu; assert cpu.name() == '$1', cpu.name()"
+}
+jit cortex-a53 &
+jit cortex-a76
+wait $!
 for core in cortex-a53 cortex-a76; do
-    emulate $core -plugin "$work/count.so,out=$work/counts" -- tests/arm/count.py "$work/counts"
+    emulate $core -- -m bwn.cli infer models/mnist-lenet.bwn digits --json | cmp - "$work/jit-$core"
 done
 say "all good"
