@@ -1,6 +1,5 @@
 """Make the wheels with compiled kernels: python -m bwn.kernels.ahead.wheels WHEEL LIBRARIES FOLDER
 
-
 WHEEL is the one that setuptools makes of the tree. One more is made of it for each machine that LIBRARIES has targets
 of: with these inside, a tag of that machine, and no need of numba, which becomes the extra `jit`. Same input, same
 bytes.
