@@ -69,9 +69,9 @@ def command(
     if as_csv and as_json:
         raise click.UsageError("--csv and --json: choose one")
     if watch:
-        for path in paths:
-            if not os.path.isdir(path):
-                raise click.UsageError(f"--watch: '{one_line(path)}' is not a folder")
+        for folder in paths:
+            if not os.path.isdir(folder):
+                raise click.UsageError(f"--watch: '{one_line(folder)}' is not a folder")
     from bwn.model import load
 
     loaded = load(model, threads)

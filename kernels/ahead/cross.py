@@ -22,12 +22,12 @@ from bwn.kernels.targets import Target
 ARGUMENTS = (types.intp,) * 4
 
 
-class _Library(codegen.AOTCodeLibrary):  # type: ignore[misc]
+class _Library(codegen.AOTCodeLibrary):
     def get_pointer_to_function(self, name: str) -> int:
         return 1  # this machine never calls it
 
 
-class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
+class _Codegen(codegen.AOTCPUCodegen):
     """Makes LLVM modules and machine code of a target."""
 
     _library_class = _Library
@@ -51,7 +51,8 @@ class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
         )
         self._tm, self._tm_features, self._target_data = machine, self._for.features, machine.target_data
         self._data_layout = str(machine.target_data)
-        self._loopvect, self._opt_level, self._engine = True, 3, None
+        self._loopvect, self._opt_level = True, 3
+        self._engine = None  # type: ignore[assignment]  # nothing runs here
 
     @property
     def target_data(self) -> Any:
@@ -74,7 +75,7 @@ class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
 
 
 def _flags() -> Any:
-    flags = Flags()
+    flags: Any = Flags()
     flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
     flags.nrt = flags.boundscheck = False  # an array would be a compile error
     flags.error_model = "numpy"
@@ -82,7 +83,7 @@ def _flags() -> Any:
     return flags
 
 
-@global_compiler_lock  # type: ignore[untyped-decorator]
+@global_compiler_lock
 def compile_object(target: Target, entries: Mapping[str, Callable[..., None]], digest: tuple[str, str]) -> Any:
     """Compile entries for a target.
 
