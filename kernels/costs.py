@@ -106,6 +106,7 @@ _DEFAULTS: dict[str, dict[str, tuple[float, float, float, float]]] = {
         "f32_b1_f32_planes_single": (300, 6, 1.83, 23),
         "i8_b1_f32_planes_single": (300, 6, 0.76, 28),
         "i8_b1_f32_planes_bytes": (300, 12, 0.1, 8),
+        "f32_b1_f32_planes_split": (300, 12, 0.3, 23),
         "s1_b1_f32_planes_inlane": (300, 6, 0.06, 8),
         "f32_f32_f32_planes_single": (300, 5, 0.56, 23),
     },

@@ -1,7 +1,8 @@
 """How one-bit weights are laid out for the products that keep output channels in the lanes, and what those need.
 
 The rows of a block of channels stand side by side: `lay_out`. A `Form` says how wide a block is, how many inputs one
-element serves, and when sums must be widened. The products are in `inlane.py`, `inlane_bytes.py`, `inlane_signs.py`.
+element serves, and when sums must be widened. The products are in `inlane.py`, `inlane_bytes.py`, `inlane_split.py` and
+`inlane_signs.py`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Form(NamedTuple):
 FLOAT_FORM = Form(16, 5, 6, 64, 64, 128) if "avx512f" in features() else Form(8, 3, 10, 64, 32, 32)
 SHORT_FORM = Form(32, 5, 3, 17, 64, 64)
 BYTES_FORM = Form(32, 4, 2, 32, 32, 2 * 16)
+SPLIT_FORM = Form(16, 4, 2, 2**31, 16, 4 * 16)
 # Without an instruction that counts words, bytes are counted: their counts cost less to add up once than each time.
 COUNTS_WORDS = "avx512vpopcntdq" in features()
 SIGNS_FORM = Form(8, WORD, 1, 2**31 if COUNTS_WORDS else BYTE_SAFE_WORDS, 64, 0)
@@ -85,6 +87,11 @@ def bytes_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
     return lay_out(words, BYTES_FORM.lanes, BYTES_FORM.inputs, np.uint8)
 
 
+def split_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+    """The weights as `f32_b1_f32_planes_split` reads them: bytes of 16 rows side by side."""
+    return lay_out(words, SPLIT_FORM.lanes, SPLIT_FORM.inputs, np.uint8)
+
+
 def signs_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
     """The weights as `s1_b1_f32_planes_inlane` reads them: 8 rows side by side."""
     return lay_out(words, SIGNS_FORM.lanes, SIGNS_FORM.inputs, np.uint64)
@@ -103,6 +110,11 @@ def short_scratch(outputs: int, depth: int) -> int:
 def bytes_scratch(outputs: int, depth: int) -> int:
     """Scratch that one part of `i8_b1_f32_planes_bytes` needs."""
     return _scratch(BYTES_FORM, depth, 1)
+
+
+def split_scratch(outputs: int, depth: int) -> int:
+    """Scratch that one part of `f32_b1_f32_planes_split` needs."""
+    return _scratch(SPLIT_FORM, depth, 4)
 
 
 def signs_scratch(outputs: int, depth: int) -> int:

@@ -133,6 +133,7 @@ _PRODUCTS: tuple[tuple[Any, ...], ...] = (
     ("multiply.f32_f32_f32_planes_multiply", "f32", "f32", 16, ANY, tiles.multiply_scratch, as_stored),
     ("inlane.f32_b1_f32_planes_inlane", "f32", "b1", 0, ANY, lanes.float_scratch, lanes.float_lay, "avx2"),
     ("inlane.i8_b1_f32_planes_inlane", "i8", "b1", 0, I8_DEEPEST, lanes.short_scratch, lanes.short_lay, "avx512bw"),
+    ("inlane_split.f32_b1_f32_planes_split", "f32", "b1", 0, ANY, lanes.split_scratch, lanes.split_lay, "neon"),
     (
         "inlane_bytes.i8_b1_f32_planes_bytes",
         "i8", "b1", 0, I8_DEEPEST, lanes.bytes_scratch, lanes.bytes_lay, "avx2", "neon",

@@ -20,9 +20,19 @@ from numba.core.registry import cpu_target
 from bwn.kernels.targets import Target
 
 ARGUMENTS = (types.intp,) * 4
+WHOLE = "bwn"
+"""Name of the library that everything is linked into."""
 
 
 class _Library(codegen.AOTCodeLibrary):
+    # Helpers are inlined into entries: passes over each alone would be for nothing, and take most of the time.
+    def _optimize_functions(self, ll_module: Any) -> None:
+        pass
+
+    def _optimize_final_module(self) -> None:
+        if self.name == WHOLE:
+            super()._optimize_final_module()
+
     def get_pointer_to_function(self, name: str) -> int:
         return 1  # this machine never calls it
 
@@ -92,7 +102,7 @@ def compile_object(target: Target, entries: Mapping[str, Callable[..., None]], d
     """
     context = cpu_target.target_context
     context._internal_codegen = _Codegen(target)
-    library = context.codegen().create_library("bwn")
+    library = context.codegen().create_library(WHOLE)
     wrappers = library.create_ir_module("entries")
     for name, function in entries.items():
         made = compile_extra(
