@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check dist wheels arm bench mnist paper models clean
+.PHONY: help demo test lint format types check dist wheels arm counts bench mnist paper models clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -44,7 +44,10 @@ wheels: dist ## wheels with compiled kernels, x86-64 and 64-bit ARM, in dist/ (D
 	@$(BIN)/python -m bwn.kernels.ahead.wheels dist/bwn-*-any.whl build/libraries dist
 	@$(BIN)/python tests/installed/check_wheel.py --compiled dist/bwn-*_$$(uname -m).whl
 
-arm: $(READY) ## answers and instruction counts on emulated ARM cores (Debian; some 20 minutes)
+counts: $(READY) ## executed instructions on x86-64, held to their budgets (Debian: valgrind); minutes
+	@PYTHON=$(BIN)/python tests/counts/x86.sh
+
+arm: $(READY) ## the ARM wheel on emulated cores: answers, instruction budgets (Debian; under 10 minutes)
 	@PYTHON=$(BIN)/python tests/arm/check.sh
 
 bench: $(READY) ## the built-in networks beside ONNX Runtime, OpenVINO, ncnn, LiteRT; under 10 minutes

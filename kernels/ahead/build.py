@@ -25,7 +25,7 @@ from bwn.kernels.targets import TARGETS, Target
 
 PINNED = {"numba": "0.68.1", "llvmlite": "0.50.0"}
 """Versions that made the libraries: `cross.py` uses numba's private parts, and another LLVM makes other code."""
-SYSTEM = {"libc.so.6": {"clock_gettime", "sched_yield", "memcpy", "memset"}, "libm.so.6": {"exp", "fmaf"}}
+SYSTEM = {"libc.so.6": {"clock_gettime", "sched_yield", "memcpy", "memset"}, "libm.so.6": {"exp", "fmaf", "nearbyintf"}}
 """What libraries may ask of the system: present in every glibc since 2.17."""
 PAGE = 0x10000
 """Alignment of segments: an aarch64 system may have pages of 64 KB; a Raspberry Pi 5's are of 16."""

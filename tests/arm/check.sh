@@ -92,7 +92,7 @@ done
 for_arm "$work/code" --no-deps "$wheel"
 ln -s "$PWD/models" "$work/models"
 cp -r tests pyproject.toml "$work"
-gcc -O2 -shared -fPIC -o "$work/count.so" tests/arm/count.c
+gcc -O2 -shared -fPIC -o "$work/count.so" tests/counts/count.c
 
 emulate() { # CORE [QEMU OPTION]... -- ARGUMENT OF PYTHON...
     local core=$1 options=()
@@ -135,9 +135,9 @@ wait $!
 
 say "executed instructions"
 counts() { # CORE
-    emulate "$1" -plugin "$work/count.so,out=$work/counts-$1" -- tests/arm/count.py "$work/counts-$1" "$work/$1.json" \
+    emulate "$1" -plugin "$work/count.so,out=$work/counts-$1" -- tests/counts/count.py qemu "$work/counts-$1" "$work/$1.json" \
         >"$work/$1.table"
-    emulate "$1" -plugin "$work/count.so,out=$work/first-$1" -- tests/arm/count.py first models/mnist-lenet.bwn \
+    emulate "$1" -plugin "$work/count.so,out=$work/first-$1" -- tests/counts/count.py first models/mnist-lenet.bwn \
         digits/digit-0.png
     "$python" - "$work/$1.json" "$work/first-$1" <<'END'
 import json, sys
@@ -151,7 +151,7 @@ counts cortex-a53 &
 counts cortex-a76
 wait $!
 for core in cortex-a53 cortex-a76; do echo "$core"; cat "$work/$core.table"; done
-"$python" tests/arm/count.py gate docs/records/instructions.json "$work"/cortex-a53.json "$work"/cortex-a76.json "$@"
+"$python" tests/counts/count.py gate docs/records/instructions.json "$work"/cortex-a53.json "$work"/cortex-a76.json "$@"
 
 say "numba on the board: the same answers, its vectors, its cache"
 jit() { # CORE
