@@ -3,8 +3,6 @@
 The threads' code is `team.py`.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 APART = 128
