@@ -1,0 +1,64 @@
+"""`bwn doctor`: facts and advice, for people and programs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from bwn import doctor
+from bwn.cli.main import bwn
+from bwn.kernels import code, targets
+
+FOUND = targets.TARGETS[-1]
+
+
+class FakeLibrary:
+    def __init__(self, target):
+        self.target, self.path = target, code.FOLDER / f"{target.name}.so"
+
+
+def test_facts_are_told_in_lines_and_as_json():
+    told = CliRunner().invoke(bwn, ["doctor"])
+    assert told.exit_code == 0, told.output
+    for word in ("machine", "kernels", "could run", "costs", "What would be faster:"):
+        assert word in told.stdout
+    result = CliRunner().invoke(bwn, ["doctor", "--json"])
+    facts = json.loads(result.stdout)
+    assert facts["kernels"] == code.origin()
+    assert facts["advice"] == doctor.advice()
+    assert facts["cores"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("library", "shipped", "numba", "line"),
+    [
+        (FOUND, [FOUND.name], False, r"pip install 'bwn\[jit\]'"),
+        (None, [], True, "the first run takes a minute"),
+        (None, [FOUND.name], True, f"library {FOUND.name} would start faster"),
+        (FOUND, [targets.TARGETS[-2].name, FOUND.name], False, f"{targets.TARGETS[-2].name} is faster here"),
+    ],
+)
+def test_advice_on_kernels(monkeypatch, library, shipped, numba, line):
+    monkeypatch.setattr(code, "library", lambda: None if library is None else FakeLibrary(library))
+    monkeypatch.setattr(code, "can_compile", lambda: numba)
+    monkeypatch.setattr(doctor, "shipped", lambda: shipped)
+    monkeypatch.setattr(targets, "runnable", lambda: list(targets.TARGETS[-2:]))
+    first = doctor.advice()[0]
+    assert line.replace("\\", "") in first
+
+
+def test_a_slow_clock_is_told(monkeypatch, tmp_path):
+    for cpu, governor in enumerate(("ondemand", "performance")):
+        file = tmp_path / f"cpu{cpu}" / "cpufreq" / "scaling_governor"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{governor}\n")
+    monkeypatch.setattr(doctor, "GOVERNORS", tmp_path)
+    assert doctor.governors() == ["ondemand", "performance"]
+    assert any("governor ondemand" in line for line in doctor.advice())
+
+
+def test_nothing_to_advise_is_said(monkeypatch):
+    monkeypatch.setattr(doctor, "advice", list)
+    assert CliRunner().invoke(bwn, ["doctor"]).stdout.endswith("- nothing known\n")
