@@ -18,6 +18,7 @@ from beside.tables import advantage, as_markdown, fastest
 MACHINE = {
     "cpu": "Some CPU",
     "llvm_cpu": "znver3",
+    "kernels": "numba",
     "features": ["avx2"],
     "cores": 2,
     "system": "Linux",
