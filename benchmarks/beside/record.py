@@ -2,9 +2,9 @@
 
 {"schema": 1, "machine": {...}, "results": [...], "left_out": [...], "startups": [...]}
 
-machine: cpu, llvm_cpu, kernels (numba, or which library), features, cores, system, python, versions (by package), commit
-(with `+` where files differ from it), date (UTC), load (1-minute average of waiting tasks when it began), isa (`native`
-or `avx2`), env (the variables that steer engines). The rest are lists of the structs below.
+machine: cpu, llvm_cpu, kernels (numba, or which library), features, cores, system, python, versions (by package),
+commit (with `+` where files differ from it), date (UTC), load (1-minute average of waiting tasks when it began), isa
+(`native` or `avx2`), env (the variables that steer engines). The rest are lists of the structs below.
 """
 
 from __future__ import annotations

@@ -108,7 +108,8 @@ tests() { # CORE FILE...
     local core=$1
     shift
     more="$cache/site-testing" emulate "$core" -- -m pytest -c "$work/pyproject.toml" -p no:cacheprovider \
-        --basetemp "$work/temp-$core" "${@/#/tests/}"
+        --basetemp "$work/temp-$core" --deselect tests/kernels/test_layout.py::test_nothing_past_the_last_element_is_read \
+        "${@/#/tests/}" # which starts a process: an emulated one cannot
 }
 
 say "installed without a compiler"
@@ -122,7 +123,7 @@ emulate cortex-a53 -- -c 'import sys; sys.path.insert(0, "tests/installed"); imp
 smoke.make_model(pathlib.Path("model.bwn")); smoke.make_images(pathlib.Path("digits"))'
 for core in cortex-a53 cortex-a72 cortex-a76; do
     emulate $core -- -m bwn.cli infer models/mnist-lenet.bwn digits
-    emulate $core -- -m bwn.cli evaluate models/mnist-mlp.bwn --data mnist-sample --samples 200 --threads 1 | head -1
+    emulate $core -- -m bwn.cli evaluate models/mnist-mlp.bwn --data mnist-sample --samples 200 --threads 1 | tail -n 1
     emulate $core -- -m bwn.cli bench model.bwn --seconds 0.01 --threads 1 >"$work/bench" # its times mean nothing here
 done
 
