@@ -58,7 +58,7 @@ def products(count: Callable[[], int] | None) -> dict[str, int]:
 
         return call if count else called_by_run
 
-    Kernel.entry = marked  # type: ignore[method-assign]
+    Kernel.entry = marked
     found = {}
 
     def note(name: str, depth: int, outputs: int, positions: int) -> None:
@@ -75,7 +75,7 @@ def products(count: Callable[[], int] | None) -> dict[str, int]:
         call = packed.Call(packed.Case(128, 64, (8, 16), (3, 3), pads=(1, 1, 1, 1)))
         (call.check_signs if kernel is XNOR_SIGNS else call.check_planes)()
         note(kernel.name, 1152, 64, 128)
-    Kernel.entry = compiled  # type: ignore[method-assign]
+    Kernel.entry = compiled
     return found
 
 
