@@ -53,6 +53,8 @@ _TAKES = {
     (types.float32, 16, 2): "llvm.x86.avx512.vpermi2var.ps.512",
     (types.int16, 32, 1): "llvm.x86.avx512.permvar.hi.512",
     (types.int16, 32, 2): "llvm.x86.avx512.vpermi2var.hi.512",
+    (types.int8, 32, 1): "llvm.x86.avx2.pshuf.b",
+    (types.int8, 16, 1): "llvm.aarch64.neon.tbl1.v16i8",
 }
 
 
@@ -60,8 +62,9 @@ _TAKES = {
 def take(_: Any, table: Any, numbers: Any) -> tuple[Any, Codegen] | None:
     """take(table, numbers): lane i is entry numbers[i] of the table; only the low bits of a number count.
 
-    table: a tuple of 1 or 2 vectors. One instruction of x86, for 8 float32 of AVX2 and for 16, 2 * 16 float32 and 32
-    int16 of AVX-512.
+    table: a tuple of 1 or 2 vectors. One instruction: of x86 for 8 float32 of AVX2 and for 16, 2 * 16 float32 and 32
+    int16 of AVX-512; of bytes, by numbers within the table, for 16
+    of NEON, and for 32 of AVX2, where each half of them has its half of the table.
     """
     if not isinstance(table, types.UniTuple) or (table.dtype.element, table.dtype.lanes, table.count) not in _TAKES:
         return None
@@ -79,6 +82,38 @@ def take_value(builder: Any, vec: Vec, table: list[Any], numbers: Any) -> Any:
     signature = ir.FunctionType(llvm_type(vec), [operand.type for operand in operands])
     name = _TAKES[vec.element, vec.lanes, len(table)]
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), operands)
+
+
+@intrinsic
+def load_apart(_: Any, kind: Any, address: Any, step: Any) -> tuple[Any, Codegen]:
+    """load_apart(F32, address, step): elements `step` bytes apart."""
+    vec = kind.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value, where = ir.Constant(llvm_type(vec), ir.Undefined), args[1]
+        for lane in range(vec.lanes):
+            one = builder.load(at(builder, where, value.type.element), align=1)
+            value = builder.insert_element(value, one, ir.Constant(ir.IntType(32), lane))
+            where = builder.add(where, args[2])
+        return value
+
+    return vec(kind, types.intp, types.intp), gen
+
+
+@intrinsic
+def store_apart(_: Any, kind: Any, address: Any, step: Any, value: Any) -> tuple[Any, Codegen]:
+    """store_apart(F32, address, step, v): write the lanes `step` bytes apart; I8_16: the low bytes of int32 lanes."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        small, where = llvm_type(kind.dtype), args[1]
+        lanes = args[3] if args[3].type == small else builder.trunc(args[3], small)
+        for lane in range(value.lanes):
+            one = builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane))
+            builder.store(one, at(builder, where, small.element), align=1)
+            where = builder.add(where, args[2])
+        return context.get_dummy_value()
+
+    return types.void(kind, types.intp, types.intp, value), gen
 
 
 @intrinsic

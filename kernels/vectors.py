@@ -104,6 +104,18 @@ def load(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
+def get(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+    """get(F32, address, index): element `index` alone."""
+    vec = kind.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        where = element_address(builder, vec.element, args[1], args[2])
+        return builder.load(at(builder, where, llvm_type(vec).element), align=1)
+
+    return vec.element(kind, types.intp, types.intp), gen
+
+
+@intrinsic
 def store(_: Any, address: Any, index: Any, value: Any) -> tuple[Any, Codegen]:
     """store(address, index, vector): write it from element `index` on."""
 
@@ -265,6 +277,17 @@ def to_int(_: Any, value: Any) -> tuple[Any, Codegen]:
         # A NaN is poison to fptosi: replace it before, not after.
         safe = builder.select(known, args[0], ir.Constant(args[0].type, None))
         return builder.fptosi(safe, llvm_type(vec) if isinstance(vec, Vec) else ir.IntType(32))
+
+    return vec(value), gen
+
+
+@intrinsic
+def to_float(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """to_float(v): int32 lanes as float32; float32 as they are."""
+    vec = Vec(types.float32, value.lanes)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return args[0] if value == vec else builder.sitofp(args[0], llvm_type(vec))
 
     return vec(value), gen
 
