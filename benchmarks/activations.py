@@ -89,7 +89,7 @@ def with_steps(module: nn.Sequential, rule: str) -> nn.Sequential:
                 with torch.no_grad():
                     layer.step.copy_(STEPS[rule](layer, x, most))
 
-            layer._measure = move  # type: ignore[method-assign]
+            layer._measure = move
     return module
 
 

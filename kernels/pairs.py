@@ -15,7 +15,7 @@ from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.fields import PairsFields
 from bwn.kernels.finish import clear_bytes
 from bwn.kernels.memory import get_u64, put_u64, reader
-from bwn.kernels.tiles import LANES
+from bwn.kernels.tiles import CARRIES, LANES
 from bwn.kernels.vectors import F32, I32, Codegen, at, keep, llvm_type, load, splat_value, store, store_bytes, zero
 from bwn.kernels.xnor import clear_around, mixed
 
@@ -41,11 +41,11 @@ def add_bit(_: Any, words: Any, values: Any, bit: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def store_pairs(_: Any, address: Any, low: Any, high: Any) -> tuple[Any, Codegen]:
-    """store_pairs(address, low, high): 16 uint64, each low | (low ^ high) << 32."""
+    """store_pairs(address, low, high): 16 uint64, the halves of each as they are stored (see `xnor.mixed`)."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         wide = ir.VectorType(ir.IntType(64), low.lanes)
-        top = builder.zext(builder.xor(args[1], args[2]), wide)
+        top = builder.zext(builder.xor(args[1], args[2]) if CARRIES else args[2], wide)
         words = builder.or_(builder.zext(args[1], wide), builder.shl(top, ir.Constant(wide, [32] * low.lanes)))
         builder.store(words, at(builder, args[0], wide), align=8)
         return context.get_dummy_value()

@@ -38,6 +38,9 @@ MULTIPLY_SIGNS = (8, 2) if "avx512f" in features() else (4, 1)
 BLOCK = 64
 """Output channels of a block of packed signs: they make one word."""
 BLOCK_VECTORS = BLOCK // LANES
+CARRIES = "neon" not in features()
+"""Whether products of packed signs count carries of pairs (`xnor.py`). NEON counts a register of bytes in one
+instruction, as many as a carry takes."""
 
 
 def lookup_scratch(outputs: int, depth: int) -> int:

@@ -2,16 +2,17 @@
 
     sum[n, p] = inside - 2 * D,    D = how many bits of weights and activations differ
 
-Counting every word would take three operations (exclusive or, count, add). Words go in pairs instead, and the pair's
-ones are added up as binary numbers, so that only the carries are counted. With u = x1 ^ w1, v = x2 ^ w2 and the
-running ones s,
+Counting every word takes three operations: exclusive or, count, add. Where a count of bytes is one instruction, as with
+NEON, that is best. Elsewhere words go in pairs, and the pair's ones are added up as binary numbers, so that only the
+carries are counted (`tiles.CARRIES`). With u = x1 ^ w1, v = x2 ^ w2 and the running ones s,
 
     s' = s ^ u ^ v = s ^ (x1 ^ x2) ^ (w1 ^ w2),    carry = (s = u ? s : not s'),    D = 2 * count(carries) + count(s)
 
 Both sides store (x1, x1 ^ x2) instead of (x1, x2), so a pair takes five operations: u, s', carry, count, add.
 
-A pair is one word of 64 signs by the bit rule, its halves x1 (low) and x2: it is stored as word ^ word << 32, which
-undoes itself. Activations stand position by position, all channels of a position together, zeros around the image.
+A pair is one word of 64 signs by the bit rule, its halves x1 (low) and x2. Where carries are counted it is stored as
+word ^ word << 32, which undoes itself. Activations stand position by position, all channels of a position together,
+zeros around the image.
 Zeros are not signs: `base` and `limits`, made when the plan is, take back what the weights of outside taps add to D;
 one row for every set of taps that can lie inside.
 """
@@ -28,7 +29,7 @@ from bwn.kernels.finish import clear_margins, finish, out_plane
 from bwn.kernels.lookup import totals_as_float
 from bwn.kernels.memory import get_i64, get_u64, put_u64, reader
 from bwn.kernels.shuffles import transpose
-from bwn.kernels.tiles import BLOCK, BLOCK_VECTORS, LANES, VECTOR_BYTES
+from bwn.kernels.tiles import BLOCK, BLOCK_VECTORS, CARRIES, LANES, VECTOR_BYTES
 from bwn.kernels.vectors import F32, I16, splat
 from bwn.kernels.xnor_tile import (
     MOST_PAIRS,
@@ -91,7 +92,7 @@ def clear_around(f: Any, word: int, y: int) -> None:
 @helper
 def mixed(word: Any) -> Any:
     """A word as it is stored in a pair, or back."""
-    return word ^ (word << np.uint64(32))
+    return word ^ (word << np.uint64(32)) if CARRIES else word
 
 
 def b1_b1_b1_signs_xnor(p: int, begin: int, end: int, part: int) -> None:

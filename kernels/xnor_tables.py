@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels import bits
-from bwn.kernels.tiles import BLOCK, BLOCK_VECTORS, LANES, VECTOR_BYTES
+from bwn.kernels.tiles import BLOCK, BLOCK_VECTORS, CARRIES, LANES, VECTOR_BYTES
 
 DEEPEST = 2**24
 """Below this, float32 holds every sum."""
@@ -40,7 +40,8 @@ class Axis(NamedTuple):
 
 
 def lay_out(signs: npt.NDArray[np.int8]) -> npt.NDArray[np.uint32]:
-    """Weights for the lanes of a product: pairs of words, first and mixed half, the channels of a block side by side.
+    """Weights for the lanes of a product: pairs of words, first and second half (mixed where carries are counted), the
+    channels of a block side by side.
 
     signs: (outputs, taps, channels) int8, +-1, taps in the order in which the runs meet them.
     Returns (blocks, taps, pairs, 2, 4, 16) uint32; missing outputs and channels are zero.
@@ -50,8 +51,10 @@ def lay_out(signs: npt.NDArray[np.int8]) -> npt.NDArray[np.uint32]:
     words = np.zeros((blocks * BLOCK, taps, pairs), np.uint64)
     words[:outputs] = bits.pack(signs.reshape(-1, channels)).reshape(outputs, taps, pairs)
     low = (words & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-    mixed = (words >> np.uint64(32)).astype(np.uint32) ^ low
-    both = np.stack([low, mixed], axis=-1).reshape(blocks, BLOCK_VECTORS, LANES, taps, pairs, 2)
+    second = (words >> np.uint64(32)).astype(np.uint32)
+    if CARRIES:
+        second ^= low
+    both = np.stack([low, second], axis=-1).reshape(blocks, BLOCK_VECTORS, LANES, taps, pairs, 2)
     made = both.transpose(0, 3, 4, 5, 1, 2)
     room = np.empty(made.size + VECTOR_BYTES // 4, np.uint32)
     start = -room.ctypes.data % VECTOR_BYTES // 4  # a vector that lies over two cache lines costs two loads

@@ -14,17 +14,18 @@ from numba.core import cgutils
 
 from bwn.kernels.compiler import intrinsic
 from bwn.kernels.cpu import features
-from bwn.kernels.tiles import BLOCK, BLOCK_VECTORS, LANES, VECTOR_BYTES
+from bwn.kernels.tiles import BLOCK, BLOCK_VECTORS, CARRIES, LANES, VECTOR_BYTES
 from bwn.kernels.vectors import I32, Codegen, at, llvm_type, load_at, splat_value
 
 VECTORS = BLOCK_VECTORS if "avx512f" in features() else 1
 """Vectors of channels that are counted at a time, for two positions: their states stay in registers."""
 WIDE = "avx512vpopcntdq" in features()
 """Whether the CPU counts bits by lanes of 32; else bytes are counted, and folded into lanes before they overflow."""
-MOST_PAIRS = 255 // 8
-"""Pairs whose carries bytes can count before `fold`."""
-PER_VECTOR = 2 if WIDE else 3
-"""Vectors of state: running ones, count of carries, and what was folded."""
+MOST_PAIRS = 255 // 8 if CARRIES else 255 // 16
+"""Pairs whose bits bytes can count before `fold`."""
+COUNT = 0 if WIDE else 1
+PER_VECTOR = COUNT + 1 + CARRIES
+"""Vectors of state: the count by lanes; before it is folded into that, the one by bytes; the running ones, last."""
 PAIR_BYTES = 2 * BLOCK_VECTORS * VECTOR_BYTES
 """Weights of one pair of words of a block."""
 
@@ -89,25 +90,33 @@ def count_pair(_: Any, state: Any, places: Any, offset: Any, words: Any) -> tupl
             both = (place, builder.add(place, ir.Constant(i64, 4)))
             inputs.append([splat_value(builder, vec, builder.load(at(builder, where, i32), align=4)) for where in both])
         for v in range(VECTORS):
-            first, mixed = (
+            first, second = (
                 load_at(builder, vec, builder.add(args[3], ir.Constant(i64, (half * BLOCK_VECTORS + v) * VECTOR_BYTES)))
                 for half in (0, 1)
             )
             for p in range(places.count):
                 i = PER_VECTOR * (p * VECTORS + v)
-                u = builder.xor(inputs[p][0], first)
-                ones = builder.xor(builder.xor(now[i], mixed), inputs[p][1])
-                now[i + 1] = _add_count(builder, now[i + 1], _carry(builder, now[i], u, ones))
-                now[i] = ones
+                differ = [builder.xor(inputs[p][0], first)]
+                if CARRIES:
+                    last = i + PER_VECTOR - 1
+                    ones = builder.xor(builder.xor(now[last], second), inputs[p][1])
+                    differ, now[last] = [_carry(builder, now[last], differ[0], ones)], ones
+                else:
+                    differ.append(builder.xor(inputs[p][1], second))
+                for word in differ:
+                    now[i + COUNT] = _add_count(builder, now[i + COUNT], word)
         return context.make_tuple(builder, sig.return_type, now)
 
     return state(state, places, types.intp, types.intp), gen
 
 
 def _differences(builder: Any, state: Any, i: int) -> Any:
-    """How many bits differ, of vector i of a folded tile: 2 * carries + ones that are left."""
-    carries = builder.extract_value(state, PER_VECTOR * (i + 1) - 1)
-    return builder.add(builder.add(carries, carries), _count(builder, builder.extract_value(state, PER_VECTOR * i)))
+    """How many bits differ, of vector i of a folded tile: the count, or 2 * carries + ones that are left."""
+    count = builder.extract_value(state, PER_VECTOR * i)
+    if not CARRIES:
+        return count
+    ones = builder.extract_value(state, PER_VECTOR * (i + 1) - 1)
+    return builder.add(builder.add(count, count), _count(builder, ones))
 
 
 @intrinsic
@@ -120,11 +129,13 @@ def fold(_: Any, state: Any) -> tuple[Any, Codegen]:
         now = [builder.extract_value(args[0], i) for i in range(state.count)]
         kind = llvm_type(state.dtype)
         for i in range(0, state.count, PER_VECTOR):
-            parts = now[i + 1]
-            for width, mask in ((8, 0x00FF00FF), (16, 0x0000FFFF)):
-                low, by = (ir.Constant(kind, [value] * kind.count) for value in (mask, width))
-                parts = builder.add(builder.and_(parts, low), builder.and_(builder.lshr(parts, by), low))
-            now[i + 1], now[i + 2] = ir.Constant(kind, None), builder.add(now[i + 2], parts)
+            parts = now[i + COUNT]
+            for width in (8, 16):  # halves of lanes of twice the width are added up
+                wide = ir.VectorType(ir.IntType(2 * width), VECTOR_BYTES * 4 // width)
+                low, by = (ir.Constant(wide, [value] * wide.count) for value in (2**width - 1, width))
+                parts = builder.bitcast(parts, wide)
+                parts = builder.add(builder.and_(parts, low), builder.lshr(parts, by))
+            now[i], now[i + COUNT] = builder.add(now[i], parts), ir.Constant(kind, None)
         return context.make_tuple(builder, sig.return_type, now)
 
     return state(state), gen

@@ -129,9 +129,9 @@ done
 
 say "library: every product, packed signs, the same bits as on x86"
 every=(kernels/test_golden.py kernels/test_every_product.py kernels/test_xnor.py kernels/test_pooling.py kernels/test_layout.py)
-tests cortex-a53 "${every[@]}" bwn/test_plan.py cli/test_infer.py &
-tests cortex-a76 "${every[@]}"
-tests cortex-a72 kernels/test_golden.py
+tests cortex-a53 "${every[@]}" bwn/test_same_answers.py bwn/test_plan.py cli/test_infer.py &
+tests cortex-a76 "${every[@]}" bwn/test_same_answers.py
+tests cortex-a72 kernels/test_golden.py bwn/test_same_answers.py
 wait $!
 
 say "executed instructions"

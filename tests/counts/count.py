@@ -22,7 +22,6 @@ from typing import Any
 
 MARK = 0x7777
 LIMIT = 0.02
-NETWORKS = ("mnist-mlp", "mnist-lenet", "cifar10-vgg-quarter")
 
 mark = ctypes.CDLL(None).syscall
 address = ctypes.c_long(MARK)
@@ -35,11 +34,12 @@ def products(count: Callable[[], int] | None) -> dict[str, int]:
     then compiled code calls.
     """
     import numpy as np
+    import packed
     from products import Case, check
 
     from bwn.kernels import code
     from bwn.kernels.board import RunFields, StepFields
-    from bwn.kernels.registry import SUMS, Kernel
+    from bwn.kernels.registry import SUMS, XNOR_PLANES, XNOR_SIGNS, Kernel
 
     compiled = Kernel.entry
 
@@ -58,30 +58,35 @@ def products(count: Callable[[], int] | None) -> dict[str, int]:
 
         return call if count else called_by_run
 
-    Kernel.entry = marked  # type: ignore[method-assign]
+    Kernel.entry = marked
     found = {}
+
+    def note(name: str, depth: int, outputs: int, positions: int) -> None:
+        if count:
+            found[name] = count()
+            each = found[name] / (depth * outputs * positions)
+            print(f"{name:30} K {depth}, {f'{outputs} x {positions}':8} {each:6.3f} a MAC, {1 / each:5.1f} MAC each")
+
     for row in SUMS:
         case = Case(1152, 64, 128) if row.lanes else Case(1024, 512, 1)
         check(row, case)
-        if count:
-            found[row.name] = count()
-            size = f"K {case.depth}, {case.outputs} x {case.positions}"
-            each = found[row.name] / (case.depth * case.outputs * case.positions)
-            print(f"{row.name:30} {size:17} {each:6.3f} a MAC")
-    Kernel.entry = compiled  # type: ignore[method-assign]
+        note(row.name, case.depth, case.outputs, case.positions)
+    for kernel in (XNOR_SIGNS, XNOR_PLANES):
+        call = packed.Call(packed.Case(128, 64, (8, 16), (3, 3), pads=(1, 1, 1, 1)))
+        (call.check_signs if kernel is XNOR_SIGNS else call.check_planes)()
+        note(kernel.name, 1152, 64, 128)
+    Kernel.entry = compiled
     return found
 
 
 def networks(count: Callable[[], int]) -> dict[str, int]:
-    """Of the second inference of each shipped network, one image, one thread."""
-    import numpy as np
-
-    import bwn
+    """Of the second inference of each network, one image, one thread."""
+    from answers import EVERY, inputs, network
 
     found = {}
-    for name in NETWORKS:
-        model = bwn.load(f"models/{name}.bwn", threads=1)
-        x = np.random.default_rng(0).standard_normal((1, *model.input_shape), np.float32)
+    for name in EVERY:
+        model = network(name)
+        x = inputs(model, 1)
         model.run(x)
         mark(address, 1)
         model.run(x)
@@ -114,11 +119,11 @@ def inclusive(file: str) -> tuple[int, dict[str, int]]:
 
 def callgrind(once: str, first: str, report: Path) -> None:
     """Write the report of callgrind's two files."""
-    from bwn.kernels.registry import SUMS
+    from bwn.kernels.registry import SUMS, XNOR_PLANES, XNOR_SIGNS
 
     whole, parts = inclusive(first)
     of_each = inclusive(once)[1]
-    found = {row.name: of_each[row.code.replace(".", "_")] for row in SUMS}
+    found = {row.name: of_each[row.code.replace(".", "_")] for row in (*SUMS, XNOR_PLANES, XNOR_SIGNS)}
     kernels = {name: number for name, number in parts.items() if not name.startswith("team_")}
     start = {"mnist-lenet": whole}
     made = {"products": found, "networks": {"mnist-lenet": sum(kernels.values())}, "start to first result": start}

@@ -24,7 +24,7 @@ def main() -> None:
     if loaded:
         print(f"{' '.join(sys.argv)}: loaded {', '.join(loaded)}", file=sys.stderr)
         code = 99
-    sys.exit(code)  # type: ignore[arg-type]
+    sys.exit(code)
 
 
 if __name__ == "__main__":

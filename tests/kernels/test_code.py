@@ -58,7 +58,7 @@ def test_the_first_runnable_library_that_is_there_is_used(folder: Path) -> None:
     assert entry.address
     best = targets.runnable()[0]
     fake(folder, best, cache.sources_digest())
-    assert choose().target is best  # type: ignore[union-attr]
+    assert choose().target is best
 
 
 @linux

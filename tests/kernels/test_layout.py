@@ -23,7 +23,7 @@ def strided(lengths: Lengths, steps: Lengths) -> tuple[int, Lengths]:
     for length, step in zip(reversed(lengths), reversed(steps), strict=True):
         strides.append(size * step)
         size *= length * step
-    return size, tuple(reversed(strides))  # type: ignore[return-value]
+    return size, tuple(reversed(strides))
 
 
 def view(flat: np.ndarray, lengths: Lengths, strides: Lengths) -> np.ndarray:
