@@ -44,15 +44,11 @@ def advice() -> list[str]:
     found, there = code.library(), [target for target in targets.runnable() if target.name in shipped()]
     if found is not None and there and there[0] is not found.target:
         lines.append(f"BWN_KERNELS chooses {found.target.name}; {there[0].name} is faster here")
-    elif found is not None and not code.can_compile():
-        lines.append(
-            "kernels compiled for this very CPU may be faster: pip install 'bwn[jit]', then compare bwn bench with "
-            "BWN_KERNELS=jit bwn bench"
-        )
     elif found is None and there:
         lines.append(f"numba compiles the kernels, as asked; library {there[0].name} would start faster")
     elif found is None:
-        lines.append("numba compiles the kernels: the first run takes a minute, each start half a second more")
+        wheel = "; a wheel that brings them for this machine would not" if targets.runnable() else ""
+        lines.append(f"numba compiles the kernels: the first run waits for it, each start takes twice as long{wheel}")
     if costs.table().origin != "measured":
         lines.append("kernels are chosen by default costs: bwn tune measures this machine's")
     slow = sorted(set(governors()) & SLOW_GOVERNORS)

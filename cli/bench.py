@@ -93,12 +93,12 @@ def chosen(model: str | None, networks: tuple[str, ...]) -> list[tuple[str, Any]
 
 
 def header(machine: dict[str, Any], beside: bool) -> str:
-    """The machine, in three lines."""
+    """The machine, and where its kernels come from, in three lines."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if name != "bwn")
     missing = "" if beside else "\nONNX Runtime: not compared (pip install 'bwn[onnx]')"
     return (
         f"bwn {machine['versions']['bwn']}, {machine['threads']} of {machine['cores']} cores, {machine['cpu']} "
-        f"({' '.join((machine['llvm_cpu'], *machine['features']))})\n"
+        f"({machine['kernels']}: {' '.join((machine['llvm_cpu'], *machine['features']))})\n"
         f"{machine['system']}, Python {machine['python']}, {versions}{missing}"
     )
 

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import traceback
-from difflib import get_close_matches
 from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
@@ -66,6 +65,8 @@ class Commands(click.Group):
         """Find the command, or name the nearest ones."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
+            from difflib import get_close_matches  # a board's start does without
+
             near = " or ".join(f"'{other}'" for other in get_close_matches(name, COMMANDS))
             hint = f"Did you mean {near}?" if near else f"Commands: {', '.join(COMMANDS)}."
             ctx.fail(one_line(f"No such command '{name}'. {hint}"))

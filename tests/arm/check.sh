@@ -100,7 +100,7 @@ emulate() { # CORE [QEMU OPTION]... -- ARGUMENT OF PYTHON...
     while [[ $1 != -- ]]; do options+=("$1"); shift; done
     shift
     env -i -C "$work" HOME="$work" PATH="$PATH" PYTHONPATH="$work/code:$cache/site-board${more:+:$more}" \
-        OPENBLAS_NUM_THREADS=1 PYTHONPYCACHEPREFIX="$work/pyc" BWN_KERNELS="${kernels:-}" \
+        OPENBLAS_NUM_THREADS=1 PYTHONHASHSEED=0 PYTHONPYCACHEPREFIX="$work/pyc" BWN_KERNELS="${kernels:-}" \
         BWN_CACHE_DIR="$work/compiled" qemu-aarch64 "${options[@]}" -cpu "$core" -L "$cache/root-$core" \
         "$cache/root-$core/usr/bin/$version" "$@"
 }
@@ -140,12 +140,13 @@ counts() { # CORE
         >"$work/$1.table"
     emulate "$1" -plugin "$work/count.so,out=$work/first-$1" -- tests/counts/count.py first models/mnist-lenet.bwn \
         digits/digit-0.png
-    "$python" - "$work/$1.json" "$work/first-$1" <<'END'
+    "$python" - "$work/$1.json" "$work/first-$1" <<'END' >>"$work/$1.table"
 import json, sys
 from pathlib import Path
 report, first = map(Path, sys.argv[1:])
 found = json.loads(report.read_text()) | {"start to first result": {"mnist-lenet": int(first.read_text().split()[-1])}}
 report.write_text(json.dumps(found))
+print(f"{'start to first result':30} {found['start to first result']['mnist-lenet'] / 1e6:8.3f} M")
 END
 }
 counts cortex-a53 &

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+
+import pytest
 
 from bwn.watch import arrivals
 
@@ -91,3 +94,36 @@ def test_without_recursion_folders_inside_are_left_alone(tmp_path: Path) -> None
         (tmp_path / "b.png").write_bytes(b"b")
 
     assert taken(arrivals([tmp_path], recursive=False, wait=looks(arrive, nothing)), 1) == ["b.png"]
+
+
+def test_a_folder_that_is_gone_is_told_once_and_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder, away = tmp_path / "camera", tmp_path / "away"
+    folder.mkdir()
+    (folder / "old.png").write_bytes(b"old")
+
+    def back_with_an_image() -> None:
+        folder.unlink()
+        away.rename(folder)
+        (folder / "new.png").write_bytes(b"new")
+
+    steps = (lambda: folder.rename(away), lambda: folder.write_text("no folder"), nothing, back_with_an_image, nothing)
+    with caplog.at_level(logging.WARNING):
+        assert taken(arrivals([folder], wait=looks(*steps)), 1) == ["new.png"]
+    (record,) = caplog.records
+    assert record.getMessage() == f"{folder}: No such file or directory; waiting for it"
+
+
+def test_images_on_a_drive_that_comes_back_are_not_new(tmp_path: Path) -> None:
+    folder, away, other = tmp_path / "drive", tmp_path / "away", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    (folder / "old.png").write_bytes(b"old")
+    steps = (
+        lambda: folder.rename(away),
+        nothing,
+        lambda: away.rename(folder),
+        nothing,
+        lambda: (other / "new.png").write_bytes(b"new"),
+        nothing,
+    )
+    assert taken(arrivals([folder, other], wait=looks(*steps)), 1) == ["new.png"]

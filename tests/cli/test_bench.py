@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from bwn.cli.main import bwn
 from bwn.format import write
+from bwn.kernels import code
 from bwn.networks import NETWORKS
 
 QUICK = ["--seconds", "0.01", "--threads", "1", "--batch", "2"]
@@ -17,7 +18,14 @@ QUICK = ["--seconds", "0.01", "--threads", "1", "--batch", "2"]
 def test_a_table_with_layers_beside_onnxruntime() -> None:
     done = CliRunner().invoke(bwn, ["bench", "--network", "mlp", "--layers", *QUICK])
     assert done.exit_code == 0, done.output
-    for expected in ("1 of ", "faster than ONNX Runtime", "outputs agree", "f32_b1_f32_planes_", "GMAC/s"):
+    for expected in (
+        "1 of ",
+        f"({code.origin()}: ",
+        "faster than ONNX Runtime",
+        "outputs agree",
+        "f32_b1_f32_planes_",
+        "GMAC/s",
+    ):
         assert expected in done.output
 
 
@@ -38,7 +46,7 @@ def test_a_model_as_json(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     broken = tmp_path / "broken.bwn"
     broken.write_bytes(b"not a model")
-    for arguments, code, text in (
+    for arguments, exit_code, text in (
         ([str(broken)], 3, "broken.bwn"),
         ([str(tmp_path / "none.bwn")], 3, "none.bwn"),
         (["--network", "vggg"], 2, "vggg"),
@@ -46,6 +54,6 @@ def test_refusals(tmp_path: Path) -> None:
         (["--threads", "0"], 2, "--threads"),
     ):
         done = CliRunner().invoke(bwn, ["bench", *arguments])
-        assert done.exit_code == code, done.output
+        assert done.exit_code == exit_code, done.output
         assert text in done.output
         assert "Traceback" not in done.output
