@@ -19,6 +19,7 @@ from bwn.kernels.compiler import intrinsic
 from bwn.kernels.inlane import merge, product, tables_by, totals_by
 from bwn.kernels.lanes import SPLIT_FORM
 from bwn.kernels.memory import get_f32, put_f32
+from bwn.kernels.registers import hidden
 from bwn.kernels.shuffles import take_value
 from bwn.kernels.vectors import F32, I8_16, Codegen, Vec, at, fma_value, llvm_type, load_at, splat_value
 
@@ -86,7 +87,7 @@ def pick(_: Any, sums: Any, tables: Any, numbers: Any, block_bytes: Any) -> tupl
             for m in range(sums.count):
                 shifted = builder.lshr(octets[m], ir.Constant(kind, [GROUP * table] * LANES))
                 number = builder.and_(shifted, ir.Constant(kind, [15] * LANES))
-                totals[m] = builder.fadd(totals[m], _entries(builder, planes, number))
+                totals[m] = hidden(builder, builder.fadd(totals[m], _entries(builder, planes, number)))
         return context.make_tuple(builder, sig.return_type, totals)
 
     return sums(sums, types.intp, types.intp, types.intp), gen

@@ -1,4 +1,5 @@
-"""Operations that move lanes of vectors about: halves, every second element, tables in registers, transposing."""
+"""Operations that move lanes of vectors about: halves, every second element, tables in registers, transposing; and
+those that make one number of all lanes."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from numba.core import cgutils
 
 from bwn.kernels.compiler import intrinsic
 from bwn.kernels.tiles import VECTOR_BYTES
-from bwn.kernels.vectors import I32, Codegen, Vec, at, element_address, llvm_type, load_at
+from bwn.kernels.vectors import I32, Codegen, Vec, add, at, element_address, llvm_type, load_at
 
 
 @intrinsic
@@ -143,3 +144,35 @@ def transpose(_: Any, target: Any, source: Any, row_bytes: Any) -> tuple[Any, Co
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), gen
+
+
+@intrinsic
+def top_lane(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """top_lane(v): the largest float lane (NaN lanes lose)."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        best = builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
+        for lane in range(1, value.lanes):
+            other = builder.extract_element(args[0], ir.Constant(ir.IntType(32), lane))
+            best = builder.select(builder.fcmp_ordered(">", other, best), other, best)
+        return best
+
+    return value.element(value), gen
+
+
+@intrinsic
+def total(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """total(v): sum of all lanes, halving (the order is fixed, so the result is the same on every machine)."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        part, lanes = args[0], value.lanes
+        while lanes > 1:
+            lanes //= 2
+            kind = ir.VectorType(ir.IntType(32), lanes)
+            empty = ir.Constant(part.type, ir.Undefined)
+            low = builder.shuffle_vector(part, empty, ir.Constant(kind, list(range(lanes))))
+            high = builder.shuffle_vector(part, empty, ir.Constant(kind, list(range(lanes, 2 * lanes))))
+            part = add(builder, Vec(value.element, lanes), low, high)
+        return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
+
+    return value.element(value), gen

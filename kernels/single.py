@@ -15,9 +15,9 @@ import numpy as np
 from bwn.kernels.compiler import helper
 from bwn.kernels.finish import blank, finish_one, out_plane, product_fields, step_at
 from bwn.kernels.memory import gather, get_f32, get_i8, get_i32, get_u64, put_f32, put_i8
-from bwn.kernels.shuffles import halves
+from bwn.kernels.shuffles import halves, total
 from bwn.kernels.signs import signed
-from bwn.kernels.vectors import F32, I8, I16, I32, fma, load, total, widen, zero
+from bwn.kernels.vectors import F32, I8, I16, I32, fma, load, widen, zero
 
 I16_SAFE_WORDS = 128
 """Words of 8-bit inputs after which int16 lanes are widened: each word adds at most 2 * 127 to a lane."""
