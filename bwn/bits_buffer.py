@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels import bits
+from bwn.kernels.tiles import CARRIES
 from bwn.memory import Buffer
 
 WORD_BYTES = 8
@@ -65,7 +66,8 @@ class Bits(Buffer):
         words = memory[self.offset : self.offset + self.bytes].view(np.uint64)
         words = words.reshape(self.images, *self.grid, -1)
         words = words[:, self.pads[0] : self.pads[0] + self.height, self.pads[1] : self.pads[1] + self.width]
-        words = words ^ (words << np.uint64(32))
+        if CARRIES:  # its second half is mixed with the first
+            words = words ^ (words << np.uint64(32))
         signs = bits.unpack(words.reshape(-1, words.shape[-1]), self.channels)
         planes = signs.reshape(self.images, self.height, self.width, self.channels).transpose(0, 3, 1, 2)
         return planes.astype(np.float32)
