@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels import bits
-from bwn.kernels.tiles import CARRIES
+from bwn.kernels.xnor_tables import mixed
 from bwn.memory import Buffer
 
 WORD_BYTES = 8
@@ -66,8 +66,6 @@ class Bits(Buffer):
         words = memory[self.offset : self.offset + self.bytes].view(np.uint64)
         words = words.reshape(self.images, *self.grid, -1)
         words = words[:, self.pads[0] : self.pads[0] + self.height, self.pads[1] : self.pads[1] + self.width]
-        if CARRIES:  # its second half is mixed with the first
-            words = words ^ (words << np.uint64(32))
-        signs = bits.unpack(words.reshape(-1, words.shape[-1]), self.channels)
+        signs = bits.unpack(mixed(words).reshape(-1, words.shape[-1]), self.channels)
         planes = signs.reshape(self.images, self.height, self.width, self.channels).transpose(0, 3, 1, 2)
         return planes.astype(np.float32)

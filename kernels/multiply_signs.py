@@ -27,7 +27,7 @@ from bwn.kernels.vectors import (
     load_at,
     splat_value,
 )
-from bwn.kernels.xnor import clear_around
+from bwn.kernels.xnor import clear_around, mixed
 
 CHANNELS, VECTORS = MULTIPLY_SIGNS
 TILE = CHANNELS * VECTORS
@@ -138,7 +138,7 @@ def f32_f32_b1_signs_multiply(p: int, begin: int, end: int, part: int) -> None:
                     clear_around(f, corner, y)
                 if column < f.width:
                     out = corner + (f.top + y) * f.out_row + (f.left + column) * f.out_position
-                    put_u64(out, 0, get_u64(tile, i))
+                    put_u64(out, 0, mixed(get_u64(tile, i)))
                 column += 1
                 if column == f.plane_row:
                     y, column = y + 1, 0

@@ -15,7 +15,7 @@ from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.fields import PairsFields
 from bwn.kernels.finish import clear_bytes
 from bwn.kernels.memory import get_u64, put_u64, reader
-from bwn.kernels.tiles import CARRIES, LANES
+from bwn.kernels.tiles import LANES
 from bwn.kernels.vectors import (
     F32,
     I32,
@@ -54,11 +54,11 @@ def add_bit(_: Any, words: Any, values: Any, bit: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def store_pairs(_: Any, address: Any, low: Any, high: Any) -> tuple[Any, Codegen]:
-    """store_pairs(address, low, high): 16 uint64, the halves of each as they are stored (see `xnor.mixed`)."""
+    """store_pairs(address, low, high): 16 uint64, each low | high << 32."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         wide = ir.VectorType(ir.IntType(64), low.lanes)
-        top = builder.zext(builder.xor(args[1], args[2]) if CARRIES else args[2], wide)
+        top = builder.zext(args[2], wide)
         words = builder.or_(builder.zext(args[1], wide), builder.shl(top, ir.Constant(wide, [32] * low.lanes)))
         builder.store(words, at(builder, args[0], wide), align=8)
         return context.get_dummy_value()
@@ -85,7 +85,7 @@ def f32_b1_sign(p: int, begin: int, end: int, part: int) -> None:
                 high = add_bit(high, load(F32, x, c * f.x_plane), c - HALF)
             store_pairs(words, low, high)
             for i in range(min(LANES, f.width - column)):
-                put_u64(out + (column + i) * f.out_position, 0, get_u64(words, i))
+                put_u64(out + (column + i) * f.out_position, 0, mixed(get_u64(words, i)))
         clear_around(f, corner, y)
 
 

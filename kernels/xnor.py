@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from bwn.kernels import xnor_tables
 from bwn.kernels.compiler import helper
 from bwn.kernels.fields import XnorFields
 from bwn.kernels.finish import clear_margins, finish, out_plane
 from bwn.kernels.lookup import totals_as_float
 from bwn.kernels.memory import get_i64, get_u64, put_u64, reader
 from bwn.kernels.shuffles import transpose
-from bwn.kernels.tiles import BLOCK, BLOCK_VECTORS, CARRIES, LANES, VECTOR_BYTES
+from bwn.kernels.tiles import BLOCK, BLOCK_VECTORS, LANES, VECTOR_BYTES
 from bwn.kernels.vectors import F32, I16, splat
 from bwn.kernels.xnor_tile import (
     MOST_PAIRS,
@@ -44,6 +45,7 @@ from bwn.kernels.xnor_tile import (
 )
 
 xnor_fields = reader(XnorFields)
+mixed = helper(xnor_tables.mixed)
 
 
 @helper
@@ -87,12 +89,6 @@ def clear_around(f: Any, word: int, y: int) -> None:
             put_u64(start + column * f.out_position, 0, np.uint64(0))
         for column in range(f.left + f.width, f.columns if inside else 0):
             put_u64(start + column * f.out_position, 0, np.uint64(0))
-
-
-@helper
-def mixed(word: Any) -> Any:
-    """A word as it is stored in a pair, or back."""
-    return word ^ (word << np.uint64(32)) if CARRIES else word
 
 
 def b1_b1_b1_signs_xnor(p: int, begin: int, end: int, part: int) -> None:

@@ -6,7 +6,7 @@ A class is a set of taps that lie inside the image. Its sums are base - 2 * D (s
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,11 @@ class Axis(NamedTuple):
         return sets, which.reshape(-1).astype(np.int64)
 
 
+def mixed(words: Any) -> Any:
+    """Packed words as pairs of halves are stored where carries are counted (see `xnor.py`), or back: uint64."""
+    return words ^ (words << np.uint64(32)) if CARRIES else words
+
+
 def lay_out(signs: npt.NDArray[np.int8]) -> npt.NDArray[np.uint32]:
     """Weights for the lanes of a product: pairs of words, first and second half (mixed where carries are counted), the
     channels of a block side by side.
@@ -49,12 +54,9 @@ def lay_out(signs: npt.NDArray[np.int8]) -> npt.NDArray[np.uint32]:
     outputs, taps, channels = signs.shape
     blocks, pairs = -(-outputs // BLOCK), bits.words_for(channels)
     words = np.zeros((blocks * BLOCK, taps, pairs), np.uint64)
-    words[:outputs] = bits.pack(signs.reshape(-1, channels)).reshape(outputs, taps, pairs)
-    low = (words & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-    second = (words >> np.uint64(32)).astype(np.uint32)
-    if CARRIES:
-        second ^= low
-    both = np.stack([low, second], axis=-1).reshape(blocks, BLOCK_VECTORS, LANES, taps, pairs, 2)
+    words[:outputs] = mixed(bits.pack(signs.reshape(-1, channels)).reshape(outputs, taps, pairs))
+    halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=-1).astype(np.uint32)
+    both = halves.reshape(blocks, BLOCK_VECTORS, LANES, taps, pairs, 2)
     made = both.transpose(0, 3, 4, 5, 1, 2)
     room = np.empty(made.size + VECTOR_BYTES // 4, np.uint32)
     start = -room.ctypes.data % VECTOR_BYTES // 4  # a vector that lies over two cache lines costs two loads

@@ -34,8 +34,7 @@ def stored(signs: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:
     """Packed positions with zeros around, as kernels store them: (N, rows, columns, words)."""
     images, channels, height, width = signs.shape
     words = bits.pack(signs.transpose(0, 2, 3, 1).reshape(-1, channels)).reshape(images, height, width, -1)
-    words = words ^ (words << np.uint64(32)) if tiles.CARRIES else words
-    return np.pad(words, ((0, 0), (pads[0], pads[2]), (pads[1], pads[3]), (0, 0)))
+    return np.pad(xnor_tables.mixed(words), ((0, 0), (pads[0], pads[2]), (pads[1], pads[3]), (0, 0)))
 
 
 class Call:
