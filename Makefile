@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check dist wheels arm counts bench mnist paper models clean
+.PHONY: help demo test lint format types check dist wheels arm counts loops bench mnist paper models clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ counts: $(READY) ## executed instructions on x86-64, held to their budgets (Debi
 
 arm: $(READY) ## the ARM wheel on emulated cores: answers, instruction budgets (Debian; under 10 minutes)
 	@PYTHON=$(BIN)/python tests/arm/check.sh
+
+loops: $(READY) ## the kernels' inner loops on ARM: what they are made of, cycles by a model (Debian: llvm-22); a minute
+	@$(BIN)/python tests/counts/loops.py
 
 bench: $(READY) ## the built-in networks beside ONNX Runtime, OpenVINO, ncnn, LiteRT; under 10 minutes
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -16,8 +16,8 @@ What a kernel is given knows no compiler; what it does is compiled by numba, her
 Compiled:
 
 - `lookup.py`, `permute.py`, `multiply.py`: products of many positions; `inlane.py`, `inlane_bytes.py`,
-  `inlane_split.py`, `inlane_signs.py`, `single.py`: of few; `finish.py`: how each ends. `maps.py`, `pooling.py`,
-  `layout.py`: everything else.
+  `inlane_split.py`, `inlane_dots.py`, `inlane_signs.py`, `single.py`: of few; `finish.py`: how each ends. `maps.py`,
+  `pooling.py`, `layout.py`: everything else.
 - `xnor.py`, `xnor_tile.py`, `multiply_signs.py`: products with packed signs; `pairs.py`: what else moves those.
 - `team.py`: a plan's steps, run by several threads; `atomics.py`: the words that those share.
 - `vectors.py`, `shuffles.py`, `signs.py`, `memory.py`: vectors, moving their lanes, packed signs, scalars and parameter

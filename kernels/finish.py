@@ -18,6 +18,7 @@ import numpy as np
 from bwn.kernels.compiler import helper
 from bwn.kernels.fields import ProductFields
 from bwn.kernels.memory import get_f32, put_f32, put_i8, reader
+from bwn.kernels.shuffles import load_apart, store_apart
 from bwn.kernels.tiles import LANES
 from bwn.kernels.vectors import (
     F32,
@@ -155,6 +156,23 @@ def finish_one(f: Any, total: Any, image: int, n: int, position: int, step: Any)
         put_i8(plane, f.out_lead + position, np.int8(q - middle_of(least, most)))
     else:
         put_f32(plane, f.out_lead + position, y)
+
+
+@helper
+def finish_channels(f: Any, totals: Any, image: int, n: int, position: int, step: Any) -> None:
+    """Write one output of each of 16 channels from n on, as `finish_one` does. totals: F32."""
+    scale = load(F32, f.scale, n) * splat(F32, step)
+    y = clamp(F32, f, fma(totals, scale, load(F32, f.bias, n)), 0)
+    if f.added != 0:
+        added = added_plane(f, image, n) + position * 4
+        y = clamp(F32, f, y + load_apart(F32, added, f.added_plane * 4), 2)
+    plane, index = out_plane(f, image, n), f.out_lead + position
+    if f.out_step != 0:
+        q = to_int(clamp(F32, f, nearest(y / splat(F32, get_f32(f.out_step, 0))), 4))
+        q = q - splat(I32, middle_of(get_f32(f.bounds, 4), get_f32(f.bounds, 5)))
+        store_apart(I8_16, plane + index, f.out_plane, q)
+    else:
+        store_apart(F32, plane + index * 4, f.out_plane * 4, y)
 
 
 @helper

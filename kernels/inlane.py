@@ -27,12 +27,29 @@ from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.cpu import features
-from bwn.kernels.finish import blank, clear, finish_one, out_plane, product_fields, step_at
+from bwn.kernels.finish import blank, clear, finish_channels, finish_one, out_plane, product_fields, step_at
 from bwn.kernels.lanes import FLOAT_FORM, SHORT_FORM, TOTALS_BYTES, Form
 from bwn.kernels.lookup import no_sums
-from bwn.kernels.memory import get_f32, get_i8, get_i32, get_i64, put_f32, put_i8
+from bwn.kernels.memory import gather, get_f32, get_i8, get_i32, put_f32, put_i8
 from bwn.kernels.shuffles import take_value
-from bwn.kernels.vectors import F32, F32_HALF, I16, Codegen, Vec, add, at, fma_value, llvm_type, load_at, splat_value
+from bwn.kernels.tiles import LANES
+from bwn.kernels.vectors import (
+    F32,
+    F32_HALF,
+    I16,
+    I32,
+    Codegen,
+    Vec,
+    add,
+    at,
+    fma_value,
+    get,
+    llvm_type,
+    load,
+    load_at,
+    splat_value,
+    to_float,
+)
 
 FLOAT, SHORT = F32 if FLOAT_FORM.lanes == 16 else F32_HALF, I16
 FORMS: dict[Any, Form] = {FLOAT.dtype: FLOAT_FORM, SHORT.dtype: SHORT_FORM}
@@ -121,59 +138,77 @@ def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
 
 
 @helper
-def sum_tables(none: Any, form: Any, tables: int, numbers: int, pieces: int, totals: int) -> None:
-    """Totals of as many blocks of channels as `none` has sums."""
-    for start in range(0, pieces, form.safe):
-        sums = none
-        for piece in range(start, min(start + form.safe, pieces)):
-            table = tables + piece * form.tables * form.table_bytes
-            sums = pick(sums, table, numbers + piece * form.bytes, pieces * form.bytes)
-        merge(totals, sums)
-
-
-@helper
 def pieces_of(form: Any, row_words: int) -> int:
     """Lanes of numbers that hold a row's bits."""
     return (row_words * 64 + form.group * form.tables - 1) // (form.group * form.tables)
 
 
+def tables_by(build: Any, get: Any, put: Any, x_bytes: int) -> Any:
+    """The `ready` of a product by tables: gathers the inputs of a position behind the place of the tables, makes those.
+
+    build(kind, inputs, tables): of one piece. get, put: an input, of x_bytes.
+    """
+
+    @helper
+    def ready(kind: Any, form: Any, f: Any, x: int, scratch: int) -> None:
+        pieces, inputs = pieces_of(form, f.row_words), form.group * form.tables
+        room = scratch + pieces * form.tables * form.table_bytes
+        gather(get, put, x, f.offsets, f.depth, pieces * inputs, room)
+        for piece in range(pieces):
+            build(kind, room + piece * inputs * x_bytes, scratch + piece * form.tables * form.table_bytes)
+
+    return ready
+
+
+def totals_by(pick: Any, merge: Any, blocks: int, registers: int = 1) -> Any:
+    """The `add_up` of a product by tables: totals of `blocks` blocks of channels, or of one.
+
+    pick(sums, tables, numbers, block_bytes): sums plus the entries of one piece. merge(totals, sums): adds to totals
+    that stand one after another. registers: sums of a block.
+    """
+    most = blocks * registers
+
+    @helper
+    def sum_tables(none: Any, form: Any, tables: int, numbers: int, pieces: int, totals: int) -> None:
+        for start in range(0, pieces, form.safe):
+            sums = none
+            for piece in range(start, min(start + form.safe, pieces)):
+                table = tables + piece * form.tables * form.table_bytes
+                sums = pick(sums, table, numbers + piece * form.bytes, pieces * form.bytes)
+            merge(totals, sums)
+
+    @helper
+    def add_up(kind: Any, form: Any, many: bool, f: Any, block: int, scratch: int, totals: int) -> None:
+        pieces = pieces_of(form, f.row_words)
+        numbers = f.words + block * pieces * form.bytes
+        clear(totals, blocks * form.lanes)
+        if many:
+            sum_tables(no_sums(kind, most), form, scratch, numbers, pieces, totals)
+        else:
+            sum_tables(no_sums(kind, registers), form, scratch, numbers, pieces, totals)
+
+    return add_up
+
+
 @helper
-def table_totals(kind: Any, form: Any, many: bool, f: Any, block: int, scratch: int, totals: int) -> None:
-    """Totals of BLOCKS blocks of channels from `block` on, or of one."""
-    pieces = pieces_of(form, f.row_words)
-    numbers = f.words + block * pieces * form.bytes
-    clear(totals, TOTALS_BYTES // 4)
-    if many:
-        sum_tables(no_sums(kind, BLOCKS), form, scratch, numbers, pieces, totals)
+def put_channels(f: Any, stored: Any, totals: int, image: int, first: int, last: int, position: int, step: Any) -> None:
+    """Write the outputs first..last-1 of a position. totals: address of the first one's, of kind `stored`."""
+    if last - first < LANES:
+        for n in range(first, last):
+            total = np.float32(get(stored, totals, n - first)) + get_f32(f.shift, n)
+            finish_one(f, total, image, n, position, step)
     else:
-        sum_tables(no_sums(kind, 1), form, scratch, numbers, pieces, totals)
-
-
-@helper
-def make_tables(kind: Any, form: Any, get: Any, put: Any, x_bytes: int, f: Any, x: int, scratch: int) -> None:
-    """Gather the inputs of a position behind the place of the tables, then make the tables."""
-    pieces, inputs = pieces_of(form, f.row_words), form.group * form.tables
-    room = scratch + pieces * form.tables * form.table_bytes
-    for k in range(f.depth):
-        put(room, k, get(x, get_i64(f.offsets, k)))
-    for k in range(f.depth, pieces * inputs):
-        put(room, k, 0)
-    for piece in range(pieces):
-        build(kind, room + piece * inputs * x_bytes, scratch + piece * form.tables * form.table_bytes)
-
-
-@helper
-def put_channels(f: Any, read: Any, totals: int, image: int, first: int, last: int, position: int, step: Any) -> None:
-    """Write the outputs first..last-1 of a position; totals: address of the first one's."""
-    for n in range(first, last):
-        finish_one(f, np.float32(read(totals, n - first)) + get_f32(f.shift, n), image, n, position, step)
+        for start in range(first, last, LANES):
+            n = min(start, last - LANES)  # the last ones overlap those before, and come out the same
+            sums = to_float(load(stored, totals, n - first)) + load(F32, f.shift, n)
+            finish_channels(f, sums, image, n, position, step)
 
 
 @helper
 def product(
     ready: Any,
     add_up: Any,
-    read: Any,
+    stored: Any,
     kind: Any,
     form: Any,
     many: int,
@@ -186,7 +221,7 @@ def product(
     """Output channels begin..end-1, over all images and positions, `many` blocks of channels at a time or one.
 
     ready(kind, form, f, x, scratch): prepares the inputs of a position. add_up(kind, form, all, f, block, scratch,
-    totals): sums blocks of channels. read: how a total is stored.
+    totals): sums blocks of channels. stored: what totals are, F32 or I32.
     """
     f = product_fields(p)
     totals = f.scratch + part * f.scratch_part
@@ -211,26 +246,18 @@ def product(
                         blank(f, out_plane(f, image, start), 0, (until - start) * f.out_plane)
                     if there:
                         sums = totals + (start - here * form.lanes) * 4
-                        put_channels(f, read, sums, image, start, until, position, step)
+                        put_channels(f, stored, sums, image, start, until, position, step)
 
 
-@helper
-def f32_tables(kind: Any, form: Any, f: Any, x: int, scratch: int) -> None:
-    """Tables of float32 inputs."""
-    make_tables(kind, form, get_f32, put_f32, 4, f, x, scratch)
-
-
-@helper
-def i8_tables(kind: Any, form: Any, f: Any, x: int, scratch: int) -> None:
-    """Tables of 8-bit inputs."""
-    make_tables(kind, form, get_i8, put_i8, 1, f, x, scratch)
+FLOAT_TABLES, SHORT_TABLES = tables_by(build, get_f32, put_f32, 4), tables_by(build, get_i8, put_i8, 1)
+TOTALS = totals_by(pick, merge, BLOCKS)
 
 
 def f32_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:
-    """float32 activations, one-bit weights laid out by `f32_lay`."""
-    product(f32_tables, table_totals, get_f32, FLOAT, FLOAT_FORM, BLOCKS, 4, p, begin, end, part)
+    """float32 activations, one-bit weights laid out by `float_lay`."""
+    product(FLOAT_TABLES, TOTALS, F32, FLOAT, FLOAT_FORM, BLOCKS, 4, p, begin, end, part)
 
 
 def i8_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:
-    """8-bit activations within +-127, one-bit weights laid out by `i8_lay`: exact sums."""
-    product(i8_tables, table_totals, get_i32, SHORT, SHORT_FORM, BLOCKS, 1, p, begin, end, part)
+    """8-bit activations within +-127, one-bit weights laid out by `short_lay`: exact sums."""
+    product(SHORT_TABLES, TOTALS, I32, SHORT, SHORT_FORM, BLOCKS, 1, p, begin, end, part)

@@ -16,28 +16,27 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
-from bwn.kernels.compiler import helper, intrinsic
+from bwn.kernels.compiler import intrinsic
 from bwn.kernels.cpu import features
-from bwn.kernels.finish import clear
-from bwn.kernels.inlane import product
+from bwn.kernels.inlane import product, tables_by, totals_by
 from bwn.kernels.lanes import BYTES_FORM
-from bwn.kernels.lookup import no_sums
-from bwn.kernels.memory import get_i8, get_i32, get_i64, put_i8
-from bwn.kernels.vectors import I8_HALF, Codegen, Vec, at, llvm_type, load_at, splat_value
+from bwn.kernels.memory import get_i8, put_i8
+from bwn.kernels.shuffles import take_value
+from bwn.kernels.vectors import I8_16, I8_HALF, I32, Codegen, Vec, at, llvm_type, load_at, splat_value
 
 FORM = BYTES_FORM
 LANES, GROUP, TABLES, TABLE_BYTES, INPUTS = FORM.lanes, FORM.group, FORM.tables, FORM.table_bytes, FORM.inputs
 BLOCKS = 2
-SUMS = 3 * BLOCKS
+SUMS = 3
 """Of each block: low pairs, low odd bytes, high."""
+OCTETS = I8_16.dtype
 SHORTS = ir.VectorType(ir.IntType(16), 16)
 
 
 @intrinsic
-def build(_: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
-    """build(inputs, tables): write both bytes of the 16 entries of each of 2 tables, from 8 int8 inputs."""
+def build(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
+    """build(kind, inputs, tables): write both bytes of the 16 entries of each of 2 tables, from 8 int8 inputs."""
     vec = Vec(types.int16, 16)
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -46,16 +45,16 @@ def build(_: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
         for table in range(TABLES):
             entry = ir.Constant(SHORTS, None)
             for j in range(GROUP):
-                where = builder.add(args[0], ir.Constant(i64, table * GROUP + j))
+                where = builder.add(args[1], ir.Constant(i64, table * GROUP + j))
                 x = builder.sext(builder.load(at(builder, where, ir.IntType(8)), align=1), ir.IntType(16))
                 entry = builder.add(entry, builder.mul(splat_value(builder, vec, x), signs[j]))
             high = builder.lshr(entry, ir.Constant(SHORTS, [8] * 16))
             for half, value in enumerate((entry, high)):
-                where = builder.add(args[1], ir.Constant(i64, table * TABLE_BYTES + half * 16))
+                where = builder.add(args[2], ir.Constant(i64, table * TABLE_BYTES + half * 16))
                 builder.store(builder.trunc(value, small), at(builder, where, small), align=1)
         return context.get_dummy_value()
 
-    return types.void(types.intp, types.intp), gen
+    return types.void(kind, types.intp, types.intp), gen
 
 
 def _split(builder: Any, value: Any) -> list[Any]:
@@ -70,13 +69,9 @@ def _join(builder: Any, low: Any, high: Any) -> Any:
 
 def _take_bytes(builder: Any, table: Any, numbers: Any) -> Any:
     # table: 16 bytes; numbers: 32 of 0..15.
-    neon = "neon" in features()
-    kind = table.type if neon else numbers.type
-    name = "llvm.aarch64.neon.tbl1.v16i8" if neon else "llvm.x86.avx2.pshuf.b"
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind, kind)), name)
-    if neon:
-        return _join(builder, *(builder.call(function, (table, half)) for half in _split(builder, numbers)))
-    return builder.call(function, (_join(builder, table, table), numbers))
+    if "neon" in features():
+        return _join(builder, *(take_value(builder, OCTETS, [table], half) for half in _split(builder, numbers)))
+    return take_value(builder, I8_HALF.dtype, [_join(builder, table, table)], numbers)
 
 
 @intrinsic
@@ -85,18 +80,20 @@ def pick(_: Any, sums: Any, tables: Any, numbers: Any, block_bytes: Any) -> tupl
     vec = sums.dtype
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind, small = llvm_type(vec), Vec(types.int8, 16)
+        kind = llvm_type(vec)
         eight = ir.Constant(SHORTS, [8] * 16)
         where, totals = args[2], []
-        for m in range(0, sums.count, 3):
-            pairs, odd, high = (builder.extract_value(args[0], m + i) for i in range(3))
+        for m in range(0, sums.count, SUMS):
+            pairs, odd, high = (builder.extract_value(args[0], m + i) for i in range(SUMS))
             both = load_at(builder, vec, where)
             for table in range(TABLES):
                 number = builder.lshr(both, ir.Constant(kind, [GROUP * table] * LANES))
                 number = builder.and_(number, ir.Constant(kind, [15] * LANES))
                 low_table, high_table = (
-                    load_at(builder, small, builder.add(args[1], ir.Constant(ir.IntType(64), table * TABLE_BYTES + at)))
-                    for at in (0, 16)
+                    load_at(
+                        builder, OCTETS, builder.add(args[1], ir.Constant(ir.IntType(64), table * TABLE_BYTES + half))
+                    )
+                    for half in (0, 16)
                 )
                 low = builder.bitcast(_take_bytes(builder, low_table, number), SHORTS)
                 pairs = builder.bitcast(builder.add(builder.bitcast(pairs, SHORTS), low), kind)
@@ -117,55 +114,23 @@ def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
         eight = ir.Constant(SHORTS, [8] * 16)
         wide = ir.VectorType(ir.IntType(32), LANES)
         order = ir.Constant(wide, [lane // 2 + 16 * (lane % 2) for lane in range(LANES)])
-        for m in range(0, sums.count, 3):
-            pairs, odd, high = (builder.extract_value(args[1], m + i) for i in range(3))
+        for m in range(0, sums.count, SUMS):
+            pairs, odd, high = (builder.extract_value(args[1], m + i) for i in range(SUMS))
             odd = builder.bitcast(odd, SHORTS)
             even = builder.sub(builder.bitcast(pairs, SHORTS), builder.shl(odd, eight))
             low = builder.shuffle_vector(even, odd, order)
             above = builder.shl(builder.sext(high, low.type), ir.Constant(low.type, [8] * LANES))
             value = builder.sext(builder.add(low, above), wide)
-            where = at(builder, builder.add(args[0], ir.Constant(ir.IntType(64), m // 3 * LANES * 4)), wide)
+            where = at(builder, builder.add(args[0], ir.Constant(ir.IntType(64), m // SUMS * LANES * 4)), wide)
             builder.store(builder.add(builder.load(where, align=4), value), where, align=4)
         return context.get_dummy_value()
 
     return types.void(types.intp, sums), gen
 
 
-@helper
-def ready(kind: Any, form: Any, f: Any, x: int, scratch: int) -> None:
-    """Gather the inputs of a position behind the place of the tables, then make the tables."""
-    pieces = f.row_words * 64 // INPUTS
-    room = scratch + pieces * TABLES * TABLE_BYTES
-    for k in range(f.depth):
-        put_i8(room, k, get_i8(x, get_i64(f.offsets, k)))
-    for k in range(f.depth, pieces * INPUTS):
-        put_i8(room, k, 0)
-    for piece in range(pieces):
-        build(room + piece * INPUTS, scratch + piece * TABLES * TABLE_BYTES)
-
-
-@helper
-def sum_tables(none: Any, safe: int, tables: int, numbers: int, pieces: int, totals: int) -> None:
-    """Totals of as many blocks of channels as `none` has sums of three kinds."""
-    for start in range(0, pieces, safe):
-        sums = none
-        for piece in range(start, min(start + safe, pieces)):
-            sums = pick(sums, tables + piece * TABLES * TABLE_BYTES, numbers + piece * LANES, pieces * LANES)
-        merge(totals, sums)
-
-
-@helper
-def add_up(kind: Any, form: Any, many: bool, f: Any, block: int, scratch: int, totals: int) -> None:
-    """Totals of BLOCKS blocks of channels from `block` on, or of one."""
-    pieces = f.row_words * 64 // INPUTS
-    numbers = f.words + block * pieces * LANES
-    clear(totals, BLOCKS * LANES)
-    if many:
-        sum_tables(no_sums(kind, SUMS), form.safe, scratch, numbers, pieces, totals)
-    else:
-        sum_tables(no_sums(kind, 3), form.safe, scratch, numbers, pieces, totals)
+READY, TOTALS = tables_by(build, get_i8, put_i8, 1), totals_by(pick, merge, BLOCKS, SUMS)
 
 
 def i8_b1_f32_planes_bytes(p: int, begin: int, end: int, part: int) -> None:
-    """8-bit activations within +-127, one-bit weights laid out by `lay`: exact sums."""
-    product(ready, add_up, get_i32, I8_HALF, FORM, BLOCKS, 1, p, begin, end, part)
+    """8-bit activations within +-127, one-bit weights laid out by `bytes_lay`: exact sums."""
+    product(READY, TOTALS, I32, I8_HALF, FORM, BLOCKS, 1, p, begin, end, part)

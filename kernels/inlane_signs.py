@@ -20,9 +20,10 @@ from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.inlane import product
 from bwn.kernels.lanes import COUNTS_WORDS, SIGNS_FORM
 from bwn.kernels.lookup import no_sums
-from bwn.kernels.memory import get_i8, get_i32, get_i64, get_u64, popcount, put_i8, put_i32, put_u64
+from bwn.kernels.memory import gather, get_i8, get_i32, get_u64, popcount, put_i8, put_i32, put_u64
+from bwn.kernels.registers import hidden
 from bwn.kernels.tiles import CHANNELS
-from bwn.kernels.vectors import I8, I64, Codegen, Vec, at, llvm_type, load, load_at, splat_value, zero
+from bwn.kernels.vectors import I8, I32, I64, Codegen, Vec, at, llvm_type, load, load_at, splat_value, zero
 
 FORM = SIGNS_FORM
 LANES = FORM.lanes
@@ -62,7 +63,7 @@ def count_differences(_: Any, counts: Any, bits: Any, mask: Any, words: Any, blo
         for m in range(counts.count):
             differ = builder.and_(builder.xor(load_at(builder, rows, where), both), here)
             found = builder.call(count, (builder.bitcast(differ, kind),))
-            totals.append(builder.add(builder.extract_value(args[0], m), found))
+            totals.append(hidden(builder, builder.add(builder.extract_value(args[0], m), found)))
             where = builder.add(where, args[4])
         return context.make_tuple(builder, sig.return_type, totals)
 
@@ -101,10 +102,7 @@ def subtract_twice(_: Any, totals: Any, counts: Any) -> tuple[Any, Codegen]:
 def gather_bits(x: int, offsets: int, depth: int, row_words: int, to: int) -> None:
     """Pack the int8 signs of a position: the bits, then the mask of those that are not 0, then how many those are."""
     room = to + (2 * row_words + 1) * 8
-    for k in range(depth):
-        put_i8(room, k, get_i8(x, get_i64(offsets, k)))
-    for k in range(depth, row_words * 64):
-        put_i8(room, k, 0)
+    gather(get_i8, put_i8, x, offsets, depth, row_words * 64, room)
     there = np.uint64(0)
     for w in range(row_words):
         values = load(I8, room, w * 64)
@@ -147,4 +145,4 @@ def add_up(kind: Any, form: Any, many: bool, f: Any, block: int, scratch: int, t
 
 def s1_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:
     """Activations +-1 or 0 in int8, one-bit weights laid out by `lay`: exact sums of any depth."""
-    product(ready, add_up, get_i32, COUNTS, FORM, CHANNELS, 1, p, begin, end, part)
+    product(ready, add_up, I32, COUNTS, FORM, CHANNELS, 1, p, begin, end, part)

@@ -14,42 +14,41 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
-from bwn.kernels.compiler import helper, intrinsic
-from bwn.kernels.inlane import product
+from bwn.kernels.compiler import intrinsic
+from bwn.kernels.inlane import merge, product, tables_by, totals_by
 from bwn.kernels.lanes import SPLIT_FORM
-from bwn.kernels.lookup import no_sums
-from bwn.kernels.memory import get_f32, get_i64, put_f32
-from bwn.kernels.multiply import put_all
-from bwn.kernels.vectors import F32, Codegen, Vec, at, fma_value, llvm_type, load_at, splat_value
+from bwn.kernels.memory import get_f32, put_f32
+from bwn.kernels.registers import hidden
+from bwn.kernels.shuffles import take_value
+from bwn.kernels.vectors import F32, I8_16, Codegen, Vec, at, fma_value, llvm_type, load_at, splat_value
 
 FORM = SPLIT_FORM
 LANES, GROUP, TABLES, TABLE_BYTES, INPUTS = FORM.lanes, FORM.group, FORM.tables, FORM.table_bytes, FORM.inputs
 BLOCKS = 4
 """Blocks of channels that share each load of a table: 16 registers of sums, 4 of the table."""
-OCTETS = Vec(types.int8, LANES)
+OCTETS = I8_16.dtype
 
 
 @intrinsic
-def build(_: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
-    """build(inputs, tables): write the 16 entries of each of 2 tables, from 8 float32 inputs."""
-    vec = F32.dtype
+def build(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
+    """build(kind, inputs, tables): write the 16 entries of each of 2 tables, from 8 float32 inputs."""
+    vec = kind.dtype
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind, i64 = llvm_type(vec), ir.IntType(64)
         for table in range(TABLES):
             entries = ir.Constant(kind, None)
             for j in range(GROUP):
-                where = builder.add(args[0], ir.Constant(i64, (table * GROUP + j) * 4))
+                where = builder.add(args[1], ir.Constant(i64, (table * GROUP + j) * 4))
                 x = splat_value(builder, vec, builder.load(at(builder, where, ir.FloatType()), align=4))
                 signs = ir.Constant(kind, [float((i >> j & 1) * 2 - 1) for i in range(LANES)])
                 entries = fma_value(builder, x, signs, entries)
-            where = builder.add(args[1], ir.Constant(i64, table * TABLE_BYTES))
+            where = builder.add(args[2], ir.Constant(i64, table * TABLE_BYTES))
             builder.store(entries, at(builder, where, kind), align=16)
         return context.get_dummy_value()
 
-    return types.void(types.intp, types.intp), gen
+    return types.void(kind, types.intp, types.intp), gen
 
 
 def _interleave(builder: Any, a: Any, b: Any) -> Any:
@@ -60,11 +59,7 @@ def _interleave(builder: Any, a: Any, b: Any) -> Any:
 
 def _entries(builder: Any, planes: list[Any], numbers: Any) -> Any:
     """The float32 whose bytes stand in `planes` at the numbers."""
-    kind = numbers.type
-    look_up = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, (kind, kind)), "llvm.aarch64.neon.tbl1.v16i8"
-    )
-    found = [builder.call(look_up, (plane, numbers)) for plane in planes]
+    found = [take_value(builder, OCTETS, [plane], numbers) for plane in planes]
     halves = ir.VectorType(ir.IntType(16), LANES)
     low, high = (builder.bitcast(_interleave(builder, *found[i : i + 2]), halves) for i in (0, 2))
     return builder.bitcast(_interleave(builder, low, high), llvm_type(F32.dtype))
@@ -92,45 +87,15 @@ def pick(_: Any, sums: Any, tables: Any, numbers: Any, block_bytes: Any) -> tupl
             for m in range(sums.count):
                 shifted = builder.lshr(octets[m], ir.Constant(kind, [GROUP * table] * LANES))
                 number = builder.and_(shifted, ir.Constant(kind, [15] * LANES))
-                totals[m] = builder.fadd(totals[m], _entries(builder, planes, number))
+                totals[m] = hidden(builder, builder.fadd(totals[m], _entries(builder, planes, number)))
         return context.make_tuple(builder, sig.return_type, totals)
 
     return sums(sums, types.intp, types.intp, types.intp), gen
 
 
-@helper
-def ready(kind: Any, form: Any, f: Any, x: int, scratch: int) -> None:
-    """Gather the inputs of a position behind the place of the tables, then make the tables."""
-    pieces = f.row_words * 64 // INPUTS
-    room = scratch + pieces * TABLES * TABLE_BYTES
-    for k in range(f.depth):
-        put_f32(room, k, get_f32(x, get_i64(f.offsets, k)))
-    for k in range(f.depth, pieces * INPUTS):
-        put_f32(room, k, 0.0)
-    for piece in range(pieces):
-        build(room + piece * INPUTS * 4, scratch + piece * TABLES * TABLE_BYTES)
-
-
-@helper
-def sum_tables(none: Any, tables: int, numbers: int, pieces: int, totals: int) -> None:
-    """Totals of as many blocks of channels as `none` has sums."""
-    sums = none
-    for piece in range(pieces):
-        sums = pick(sums, tables + piece * TABLES * TABLE_BYTES, numbers + piece * LANES, pieces * LANES)
-    put_all(totals, sums)
-
-
-@helper
-def add_up(kind: Any, form: Any, many: bool, f: Any, block: int, scratch: int, totals: int) -> None:
-    """Totals of BLOCKS blocks of channels from `block` on, or of one."""
-    pieces = f.row_words * 64 // INPUTS
-    numbers = f.words + block * pieces * LANES
-    if many:
-        sum_tables(no_sums(kind, BLOCKS), scratch, numbers, pieces, totals)
-    else:
-        sum_tables(no_sums(kind, 1), scratch, numbers, pieces, totals)
+READY, TOTALS = tables_by(build, get_f32, put_f32, 4), totals_by(pick, merge, BLOCKS)
 
 
 def f32_b1_f32_planes_split(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations, one-bit weights laid out by `lanes.split_lay`."""
-    product(ready, add_up, get_f32, F32, FORM, BLOCKS, 4, p, begin, end, part)
+    product(READY, TOTALS, F32, F32, FORM, BLOCKS, 4, p, begin, end, part)

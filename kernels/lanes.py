@@ -1,8 +1,8 @@
 """How one-bit weights are laid out for the products that keep output channels in the lanes, and what those need.
 
 The rows of a block of channels stand side by side: `lay_out`. A `Form` says how wide a block is, how many inputs one
-element serves, and when sums must be widened. The products are in `inlane.py`, `inlane_bytes.py`, `inlane_split.py` and
-`inlane_signs.py`.
+element serves, and when sums must be widened. The products are in `inlane.py`, `inlane_bytes.py`, `inlane_split.py`,
+`inlane_dots.py` and `inlane_signs.py`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ FLOAT_FORM = Form(16, 5, 6, 64, 64, 128) if "avx512f" in features() else Form(8,
 SHORT_FORM = Form(32, 5, 3, 17, 64, 64)
 BYTES_FORM = Form(32, 4, 2, 32, 32, 2 * 16)
 SPLIT_FORM = Form(16, 4, 2, 2**31, 16, 4 * 16)
+DOTS_FORM = Form(32, 16, 1, 2**31, 64, 16)
 # Without an instruction that counts words, bytes are counted: their counts cost less to add up once than each time.
 COUNTS_WORDS = "avx512vpopcntdq" in features()
 SIGNS_FORM = Form(8, WORD, 1, 2**31 if COUNTS_WORDS else BYTE_SAFE_WORDS, 64, 0)
@@ -92,6 +93,20 @@ def split_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
     return lay_out(words, SPLIT_FORM.lanes, SPLIT_FORM.inputs, np.uint8)
 
 
+def dots_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+    """The weights as `i8_b1_f32_planes_dots` reads them.
+
+    words: (N, row_words) uint64.
+    Returns (blocks of 32 rows, pieces of 16 inputs, 4, 4, 4) uint8: bit j of byte [.., .., q, c, i] is row 4 * j + c of
+    the block and input 4 * q + i of the piece; zeros past the last row.
+    """
+    blocks = -(-len(words) // DOTS_FORM.lanes)
+    octets = np.zeros((blocks * DOTS_FORM.lanes, words.shape[1] * WORD // 8), np.uint8)
+    octets[: len(words)] = np.ascontiguousarray(words).view(np.uint8)
+    bits = np.unpackbits(octets, axis=1, bitorder="little").reshape(blocks, 8, 4, -1, 4, 4)
+    return np.packbits(bits.transpose(0, 3, 4, 2, 5, 1), axis=5, bitorder="little")[..., 0]
+
+
 def signs_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
     """The weights as `s1_b1_f32_planes_inlane` reads them: 8 rows side by side."""
     return lay_out(words, SIGNS_FORM.lanes, SIGNS_FORM.inputs, np.uint64)
@@ -115,6 +130,11 @@ def bytes_scratch(outputs: int, depth: int) -> int:
 def split_scratch(outputs: int, depth: int) -> int:
     """Scratch that one part of `f32_b1_f32_planes_split` needs."""
     return _scratch(SPLIT_FORM, depth, 4)
+
+
+def dots_scratch(outputs: int, depth: int) -> int:
+    """Scratch that one part of `i8_b1_f32_planes_dots` needs."""
+    return _scratch(DOTS_FORM, depth, 1)
 
 
 def signs_scratch(outputs: int, depth: int) -> int:

@@ -25,13 +25,13 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.compiler import helper, intrinsic
-from bwn.kernels.cpu import features
 from bwn.kernels.finish import clear_margins, finish, out_plane, product_fields, steps_at
 from bwn.kernels.memory import get_f32, get_i64
+from bwn.kernels.registers import hidden
 from bwn.kernels.tiles import (
+    CHANNELS,
     GROUP,
     LANES,
-    LOOKUP_CHANNELS,
     MOST_WORDS,
     TABLE_BYTES,
     VECTOR_BYTES,
@@ -77,14 +77,6 @@ def expand(_: Any, table: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any,
     return types.void(types.intp, x0, x0, x0, x0), gen
 
 
-def _apart(builder: Any, value: Any) -> Any:
-    """The same integer, for NEON hidden from LLVM: which else folds a table's place into the offsets of four loads of
-    16 bytes, too far for the two of 32 that they could be, and splits extracting a number into two operations."""
-    if "neon" not in features():
-        return value
-    return builder.call(ir.InlineAsm(ir.FunctionType(value.type, [value.type]), "", "=r,0"), [value])
-
-
 @intrinsic
 def lookup(_: Any, sums: Any, tables: Any, words: Any) -> tuple[Any, Codegen]:
     """lookup(sums, tables, words): sums[m] plus, for each of the 16 groups, the entry that word m names.
@@ -100,12 +92,12 @@ def lookup(_: Any, sums: Any, tables: Any, words: Any) -> tuple[Any, Codegen]:
         bits = [builder.extract_value(args[2], m) for m in rows]
         for group in range(WORD_GROUPS):
             if group:
-                table = _apart(builder, builder.add(table, ir.Constant(i64, TABLE_BYTES)))
+                table = hidden(builder, builder.add(table, ir.Constant(i64, TABLE_BYTES)))
             for m in rows:
                 number = builder.and_(builder.lshr(bits[m], ir.Constant(i64, GROUP * group)), ir.Constant(i64, 15))
-                offset = builder.mul(_apart(builder, number), ir.Constant(i64, VECTOR_BYTES))
-                entry = builder.add(table, offset)
-                totals[m] = add(builder, vec, totals[m], load_at(builder, vec, entry))
+                offset = builder.mul(hidden(builder, number), ir.Constant(i64, VECTOR_BYTES))
+                entry = load_at(builder, vec, builder.add(table, offset))
+                totals[m] = hidden(builder, add(builder, vec, totals[m], entry))
         return context.make_tuple(builder, sig.return_type, totals)
 
     return sums(sums, types.intp, words), gen
@@ -232,10 +224,10 @@ def block_totals(kind: Any, most: int, f: Any, x: int, words: int, tables: int, 
         for w in range(count):
             build(kind, tables + w * WORD_BYTES, x, f.offsets, (first + w) * 64, f.depth)
         n, rows = 0, words + first * 8
-        while n + LOOKUP_CHANNELS <= f.outputs:
-            none = no_sums(kind, LOOKUP_CHANNELS)
+        while n + CHANNELS <= f.outputs:
+            none = no_sums(kind, CHANNELS)
             accumulate(none, tables, count, rows + n * row_bytes, row_bytes, totals + n * total_bytes)
-            n += LOOKUP_CHANNELS
+            n += CHANNELS
         while n < f.outputs:
             none = no_sums(kind, 1)
             accumulate(none, tables, count, rows + n * row_bytes, row_bytes, totals + n * total_bytes)

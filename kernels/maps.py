@@ -31,6 +31,7 @@ from bwn.kernels.finish import (
     steps_at,
 )
 from bwn.kernels.memory import get_f32, put_f32, reader
+from bwn.kernels.shuffles import top_lane, total
 from bwn.kernels.tiles import LANES, NARROW
 from bwn.kernels.vectors import (
     F32,
@@ -47,8 +48,6 @@ from bwn.kernels.vectors import (
     splat,
     store,
     store_bytes,
-    top_lane,
-    total,
     zero,
 )
 

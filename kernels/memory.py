@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.compiler import intrinsic
+from bwn.kernels.compiler import helper, intrinsic
 from bwn.kernels.vectors import Codegen, at
 
 
@@ -76,3 +76,12 @@ def popcount(_: Any, word: Any) -> tuple[Any, Codegen]:
         return builder.ctpop(args[0])
 
     return types.uint64(types.uint64), gen
+
+
+@helper
+def gather(get: Any, put: Any, x: int, offsets: int, depth: int, room: int, to: int) -> None:
+    """Copy the inputs of a position, x plus each of `depth` offsets, then zeros up to `room` elements."""
+    for k in range(depth):
+        put(to, k, get(x, get_i64(offsets, k)))
+    for k in range(depth, room):
+        put(to, k, 0)

@@ -16,7 +16,20 @@ from bwn.kernels.fields import PairsFields
 from bwn.kernels.finish import clear_bytes
 from bwn.kernels.memory import get_u64, put_u64, reader
 from bwn.kernels.tiles import CARRIES, LANES
-from bwn.kernels.vectors import F32, I32, Codegen, at, keep, llvm_type, load, splat_value, store, store_bytes, zero
+from bwn.kernels.vectors import (
+    F32,
+    I32,
+    Codegen,
+    at,
+    keep,
+    llvm_type,
+    load,
+    splat_value,
+    store,
+    store_bytes,
+    to_float,
+    zero,
+)
 from bwn.kernels.xnor import clear_around, mixed
 
 WORD_SIGNS = 64
@@ -127,16 +140,6 @@ def sign_bits(_: Any, words: Any, bit: Any) -> tuple[Any, Codegen]:
     return words(words, types.intp), gen
 
 
-@intrinsic
-def as_float(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """as_float(v): int32 lanes as float32."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.sitofp(args[0], llvm_type(F32.dtype))
-
-    return F32.dtype(value), gen
-
-
 @helper
 def gather_words(f: Any, x: int, first: int, to: int) -> None:
     """The words at 16 positions of a plane from `first` on; in the slack, zeros."""
@@ -169,7 +172,7 @@ def unpack(floats: bool, p: int, begin: int, end: int, part: int) -> None:
                 for c in range(half * HALF, min(count, half * HALF + HALF)):
                     signs, plane = sign_bits(bits, c - half * HALF), planes + c * f.out_plane * size
                     if floats:
-                        store(plane, f.out_lead + first, keep(as_float(signs), mask))
+                        store(plane, f.out_lead + first, keep(to_float(signs), mask))
                     else:
                         store_bytes(plane, f.out_lead + first, signs, mask)
 

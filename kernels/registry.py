@@ -124,6 +124,8 @@ I8_DEEPEST = 2**24
 """127 * K fits an int32."""
 S1_DEEPEST = 2**15 - 1
 """K fits an int16."""
+DOTS_DEEPEST = 2**17
+"""127 * 2**7 * K fits an int32."""
 
 _PRODUCTS: tuple[tuple[Any, ...], ...] = (
     # code, activations, weights, lanes, deepest, scratch, prepare; then a feature without which there is no row
@@ -138,6 +140,7 @@ _PRODUCTS: tuple[tuple[Any, ...], ...] = (
         "inlane_bytes.i8_b1_f32_planes_bytes",
         "i8", "b1", 0, I8_DEEPEST, lanes.bytes_scratch, lanes.bytes_lay, "avx2", "neon",
     ),
+    ("inlane_dots.i8_b1_f32_planes_dots", "i8", "b1", 0, DOTS_DEEPEST, lanes.dots_scratch, lanes.dots_lay, "dotprod"),
     ("inlane_signs.s1_b1_f32_planes_inlane", "s1", "b1", 0, ANY, lanes.signs_scratch, lanes.signs_lay),
     ("single.f32_b1_f32_planes_single", "f32", "b1", 0, ANY, tiles.single_scratch, as_stored),
     ("single.i8_b1_f32_planes_single", "i8", "b1", 0, I8_DEEPEST, tiles.single_scratch, as_stored),

@@ -1,4 +1,5 @@
-"""Operations that move lanes of vectors about: halves, every second element, tables in registers, transposing."""
+"""Operations that move lanes of vectors about: halves, every second element, tables in registers, transposing; and
+those that make one number of all lanes."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from numba.core import cgutils
 
 from bwn.kernels.compiler import intrinsic
 from bwn.kernels.tiles import VECTOR_BYTES
-from bwn.kernels.vectors import I32, Codegen, Vec, at, element_address, llvm_type, load_at
+from bwn.kernels.vectors import I32, Codegen, Vec, add, at, element_address, llvm_type, load_at
 
 
 @intrinsic
@@ -53,6 +54,8 @@ _TAKES = {
     (types.float32, 16, 2): "llvm.x86.avx512.vpermi2var.ps.512",
     (types.int16, 32, 1): "llvm.x86.avx512.permvar.hi.512",
     (types.int16, 32, 2): "llvm.x86.avx512.vpermi2var.hi.512",
+    (types.int8, 32, 1): "llvm.x86.avx2.pshuf.b",
+    (types.int8, 16, 1): "llvm.aarch64.neon.tbl1.v16i8",
 }
 
 
@@ -60,8 +63,9 @@ _TAKES = {
 def take(_: Any, table: Any, numbers: Any) -> tuple[Any, Codegen] | None:
     """take(table, numbers): lane i is entry numbers[i] of the table; only the low bits of a number count.
 
-    table: a tuple of 1 or 2 vectors. One instruction of x86, for 8 float32 of AVX2 and for 16, 2 * 16 float32 and 32
-    int16 of AVX-512.
+    table: a tuple of 1 or 2 vectors. One instruction: of x86 for 8 float32 of AVX2 and for 16, 2 * 16 float32 and 32
+    int16 of AVX-512; of bytes, by numbers within the table, for 16
+    of NEON, and for 32 of AVX2, where each half of them has its half of the table.
     """
     if not isinstance(table, types.UniTuple) or (table.dtype.element, table.dtype.lanes, table.count) not in _TAKES:
         return None
@@ -79,6 +83,38 @@ def take_value(builder: Any, vec: Vec, table: list[Any], numbers: Any) -> Any:
     signature = ir.FunctionType(llvm_type(vec), [operand.type for operand in operands])
     name = _TAKES[vec.element, vec.lanes, len(table)]
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), operands)
+
+
+@intrinsic
+def load_apart(_: Any, kind: Any, address: Any, step: Any) -> tuple[Any, Codegen]:
+    """load_apart(F32, address, step): elements `step` bytes apart."""
+    vec = kind.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value, where = ir.Constant(llvm_type(vec), ir.Undefined), args[1]
+        for lane in range(vec.lanes):
+            one = builder.load(at(builder, where, value.type.element), align=1)
+            value = builder.insert_element(value, one, ir.Constant(ir.IntType(32), lane))
+            where = builder.add(where, args[2])
+        return value
+
+    return vec(kind, types.intp, types.intp), gen
+
+
+@intrinsic
+def store_apart(_: Any, kind: Any, address: Any, step: Any, value: Any) -> tuple[Any, Codegen]:
+    """store_apart(F32, address, step, v): write the lanes `step` bytes apart; I8_16: the low bytes of int32 lanes."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        small, where = llvm_type(kind.dtype), args[1]
+        lanes = args[3] if args[3].type == small else builder.trunc(args[3], small)
+        for lane in range(value.lanes):
+            one = builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane))
+            builder.store(one, at(builder, where, small.element), align=1)
+            where = builder.add(where, args[2])
+        return context.get_dummy_value()
+
+    return types.void(kind, types.intp, types.intp, value), gen
 
 
 @intrinsic
@@ -108,3 +144,35 @@ def transpose(_: Any, target: Any, source: Any, row_bytes: Any) -> tuple[Any, Co
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), gen
+
+
+@intrinsic
+def top_lane(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """top_lane(v): the largest float lane (NaN lanes lose)."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        best = builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
+        for lane in range(1, value.lanes):
+            other = builder.extract_element(args[0], ir.Constant(ir.IntType(32), lane))
+            best = builder.select(builder.fcmp_ordered(">", other, best), other, best)
+        return best
+
+    return value.element(value), gen
+
+
+@intrinsic
+def total(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """total(v): sum of all lanes, halving (the order is fixed, so the result is the same on every machine)."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        part, lanes = args[0], value.lanes
+        while lanes > 1:
+            lanes //= 2
+            kind = ir.VectorType(ir.IntType(32), lanes)
+            empty = ir.Constant(part.type, ir.Undefined)
+            low = builder.shuffle_vector(part, empty, ir.Constant(kind, list(range(lanes))))
+            high = builder.shuffle_vector(part, empty, ir.Constant(kind, list(range(lanes, 2 * lanes))))
+            part = add(builder, Vec(value.element, lanes), low, high)
+        return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
+
+    return value.element(value), gen

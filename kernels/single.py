@@ -14,10 +14,10 @@ import numpy as np
 
 from bwn.kernels.compiler import helper
 from bwn.kernels.finish import blank, finish_one, out_plane, product_fields, step_at
-from bwn.kernels.memory import get_f32, get_i8, get_i32, get_i64, get_u64, put_f32, put_i8
-from bwn.kernels.shuffles import halves
+from bwn.kernels.memory import gather, get_f32, get_i8, get_i32, get_u64, put_f32, put_i8
+from bwn.kernels.shuffles import halves, total
 from bwn.kernels.signs import signed
-from bwn.kernels.vectors import F32, I8, I16, I32, fma, load, total, widen, zero
+from bwn.kernels.vectors import F32, I8, I16, I32, fma, load, widen, zero
 
 I16_SAFE_WORDS = 128
 """Words of 8-bit inputs after which int16 lanes are widened: each word adds at most 2 * 127 to a lane."""
@@ -68,26 +68,8 @@ def f32_dot(x: int, row: int, depth: int) -> Any:
 
 
 @helper
-def gather_f32(x: int, offsets: int, depth: int, row_words: int, to: int) -> None:
-    """Copy the float32 inputs of a position, then zeros up to the end of the last word."""
-    for k in range(depth):
-        put_f32(to, k, get_f32(x, get_i64(offsets, k)))
-    for k in range(depth, (depth + 63) // 64 * 64):
-        put_f32(to, k, 0.0)
-
-
-@helper
-def gather_i8(x: int, offsets: int, depth: int, row_words: int, to: int) -> None:
-    """Copy the int8 inputs of a position, then zeros up to the end of the last word."""
-    for k in range(depth):
-        put_i8(to, k, get_i8(x, get_i64(offsets, k)))
-    for k in range(depth, (depth + 63) // 64 * 64):
-        put_i8(to, k, 0)
-
-
-@helper
 def product(
-    gather: Any, dot: Any, by_words: bool, x_bytes: int, row_bytes: int, p: int, begin: int, end: int, part: int
+    get: Any, put: Any, dot: Any, by_words: bool, row_bytes: int, x_bytes: int, p: int, begin: int, end: int, part: int
 ) -> None:
     """Output channels begin..end-1, over all images and positions. by_words: whether `dot` counts words or inputs."""
     f = product_fields(p)
@@ -100,7 +82,7 @@ def product(
                 if get_i32(f.mask, position) == 0:
                     continue
                 x = f.x + (image * f.x_image + group * f.x_group + position) * x_bytes
-                gather(x, f.offsets, f.depth, f.row_words, inputs)
+                gather(get, put, x, f.offsets, f.depth, (f.depth + 63) // 64 * 64, inputs)
                 step = step_at(f, image, position)
                 for n in range(max(begin, group * f.outputs), min(end, (group + 1) * f.outputs)):
                     total = np.float32(dot(inputs, f.words + n * f.row_words * row_bytes, length)) + get_f32(f.shift, n)
@@ -109,14 +91,14 @@ def product(
 
 def f32_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations, one-bit weights."""
-    product(gather_f32, f32_signed_dot, True, 4, 8, p, begin, end, part)
+    product(get_f32, put_f32, f32_signed_dot, True, 8, 4, p, begin, end, part)
 
 
 def i8_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """8-bit activations within +-127, one-bit weights: exact sums."""
-    product(gather_i8, i8_signed_dot, True, 1, 8, p, begin, end, part)
+    product(get_i8, put_i8, i8_signed_dot, True, 8, 1, p, begin, end, part)
 
 
 def f32_f32_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations and weights; words is the address of float32 rows."""
-    product(gather_f32, f32_dot, False, 4, 4, p, begin, end, part)
+    product(get_f32, put_f32, f32_dot, False, 4, 4, p, begin, end, part)

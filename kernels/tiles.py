@@ -15,9 +15,6 @@ NARROW = 4
 
 CHANNELS = 8 if "avx512f" in features() else 4
 """Output channels at a time: as many as leave room for one loaded entry."""
-# A lookup's channels share no register. LLVM reorders their integer sums for NEON, which takes twice the registers:
-# four channels would spill.
-LOOKUP_CHANNELS = 2 if "neon" in features() else CHANNELS
 
 GROUP = 4
 """Inputs of a table of `lookup.py`."""

@@ -104,6 +104,18 @@ def load(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
+def get(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+    """get(F32, address, index): element `index` alone."""
+    vec = kind.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        where = element_address(builder, vec.element, args[1], args[2])
+        return builder.load(at(builder, where, llvm_type(vec).element), align=1)
+
+    return vec.element(kind, types.intp, types.intp), gen
+
+
+@intrinsic
 def store(_: Any, address: Any, index: Any, value: Any) -> tuple[Any, Codegen]:
     """store(address, index, vector): write it from element `index` on."""
 
@@ -270,6 +282,17 @@ def to_int(_: Any, value: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
+def to_float(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """to_float(v): int32 lanes as float32; float32 as they are."""
+    vec = Vec(types.float32, value.lanes)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return args[0] if value == vec else builder.sitofp(args[0], llvm_type(vec))
+
+    return vec(value), gen
+
+
+@intrinsic
 def sign_of(_: Any, value: Any) -> tuple[Any, Codegen]:
     """sign_of(v): int32 lanes, +1 where v >= 0, else -1 (a NaN is -1)."""
     vec = Vec(types.int32, value.lanes)
@@ -309,20 +332,6 @@ def load_bytes(_: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def top_lane(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """top_lane(v): the largest float lane (NaN lanes lose)."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        best = builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
-        for lane in range(1, value.lanes):
-            other = builder.extract_element(args[0], ir.Constant(ir.IntType(32), lane))
-            best = builder.select(builder.fcmp_ordered(">", other, best), other, best)
-        return best
-
-    return value.element(value), gen
-
-
-@intrinsic
 def widen(_: Any, value: Any) -> tuple[Any, Codegen]:
     """widen(v): the same lanes as integers of twice the width."""
     wide = Vec({types.int8: types.int16, types.int16: types.int32}[value.element], value.lanes)
@@ -331,24 +340,6 @@ def widen(_: Any, value: Any) -> tuple[Any, Codegen]:
         return builder.sext(args[0], llvm_type(wide))
 
     return wide(value), gen
-
-
-@intrinsic
-def total(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """total(v): sum of all lanes, halving (the order is fixed, so the result is the same on every machine)."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        part, lanes = args[0], value.lanes
-        while lanes > 1:
-            lanes //= 2
-            kind = ir.VectorType(ir.IntType(32), lanes)
-            empty = ir.Constant(part.type, ir.Undefined)
-            low = builder.shuffle_vector(part, empty, ir.Constant(kind, list(range(lanes))))
-            high = builder.shuffle_vector(part, empty, ir.Constant(kind, list(range(lanes, 2 * lanes))))
-            part = add(builder, Vec(value.element, lanes), low, high)
-        return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
-
-    return value.element(value), gen
 
 
 @intrinsic

@@ -14,10 +14,11 @@ from numba.core import cgutils
 
 from bwn.kernels.compiler import intrinsic
 from bwn.kernels.cpu import features
+from bwn.kernels.registers import add_neighbours, hidden
 from bwn.kernels.tiles import BLOCK, BLOCK_VECTORS, CARRIES, LANES, VECTOR_BYTES
 from bwn.kernels.vectors import I32, Codegen, at, llvm_type, load_at, splat_value
 
-VECTORS = BLOCK_VECTORS if "avx512f" in features() else 1
+VECTORS = BLOCK_VECTORS if "avx512f" in features() else 2 if "neon" in features() else 1
 """Vectors of channels that are counted at a time, for two positions: their states stay in registers."""
 WIDE = "avx512vpopcntdq" in features()
 """Whether the CPU counts bits by lanes of 32; else bytes are counted, and folded into lanes before they overflow."""
@@ -51,8 +52,8 @@ def _add_count(builder: Any, counts: Any, value: Any) -> Any:
     if WIDE:
         return builder.add(counts, _count(builder, value))
     octets = ir.VectorType(ir.IntType(8), VECTOR_BYTES)
-    more = _count(builder, builder.bitcast(value, octets))
-    return builder.bitcast(builder.add(builder.bitcast(counts, octets), more), counts.type)
+    more = builder.add(builder.bitcast(counts, octets), _count(builder, builder.bitcast(value, octets)))
+    return builder.bitcast(hidden(builder, more), counts.type)
 
 
 def _count(builder: Any, value: Any) -> Any:
@@ -129,13 +130,9 @@ def fold(_: Any, state: Any) -> tuple[Any, Codegen]:
         now = [builder.extract_value(args[0], i) for i in range(state.count)]
         kind = llvm_type(state.dtype)
         for i in range(0, state.count, PER_VECTOR):
-            parts = now[i + COUNT]
-            for width in (8, 16):  # halves of lanes of twice the width are added up
-                wide = ir.VectorType(ir.IntType(2 * width), VECTOR_BYTES * 4 // width)
-                low, by = (ir.Constant(wide, [value] * wide.count) for value in (2**width - 1, width))
-                parts = builder.bitcast(parts, wide)
-                parts = builder.add(builder.and_(parts, low), builder.lshr(parts, by))
-            now[i], now[i + COUNT] = builder.add(now[i], parts), ir.Constant(kind, None)
+            octets = builder.bitcast(now[i + COUNT], ir.VectorType(ir.IntType(8), VECTOR_BYTES))
+            more = add_neighbours(builder, add_neighbours(builder, octets))
+            now[i], now[i + COUNT] = builder.add(now[i], more), ir.Constant(kind, None)
         return context.make_tuple(builder, sig.return_type, now)
 
     return state(state), gen

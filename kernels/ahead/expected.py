@@ -40,7 +40,7 @@ _AVX512 = _AVX2 | {
 
 EXPECTED: dict[str, dict[str, list[str]]] = {
     "aarch64": _AARCH64,
-    "aarch64-dotprod": _AARCH64,
+    "aarch64-dotprod": _AARCH64 | {"i8_b1_f32_planes_dots": [r"sdot\s+v\d+\.4s,\s*v\d+\.16b,\s*v\d+\.4b"]},
     "x86-64": {"f32_b1_f32_planes_lookup": [r"addps\s.*xmm"], "i8_b1_f32_planes_lookup": [r"paddw\s.*xmm"]},
     "x86-64-avx2": _AVX2,
     "x86-64-avx512": _AVX512,

@@ -99,7 +99,9 @@ def example(pattern: str) -> str:
 def test_every_expectation_is_of_a_kernel() -> None:
     assert set(EXPECTED) == {target.name for target in TARGETS}
     others = {
-        f"{way}_b1_f32_planes_{kind}" for way in ("f32", "i8") for kind in ("permute", "inlane", "bytes", "split")
+        f"{way}_b1_f32_planes_{kind}"
+        for way in ("f32", "i8")
+        for kind in ("permute", "inlane", "bytes", "split", "dots")
     }
     names = {*KERNELS, *others}  # with those of other CPUs than this one
     assert not {kernel for kernels in EXPECTED.values() for kernel in kernels} - names

@@ -55,6 +55,16 @@ def test_the_choice_is_the_least_predicted(activations, family, depth, outputs, 
     assert choice == select(activations, "b1", work, table)
 
 
+@pytest.mark.parametrize(
+    ("outputs", "way"), [(1, "dots"), (10, "dots"), (100, "dots"), (256, "bytes"), (1000, "bytes")]
+)
+def test_on_arm_dot_products_are_for_few_channels(outputs: int, way: str) -> None:
+    ways = {name: DEFAULTS["neon"][f"i8_b1_f32_planes_{name}"] for name in ("bytes", "dots", "single")}
+    for depth in (64, 1024, 5000):  # positions one by one: the terms of all three are those of `single`
+        times = {name: SINGLE.microseconds(Work(depth, outputs, 1, 1), cost) for name, cost in ways.items()}
+        assert min(times, key=times.__getitem__) == way
+
+
 def only(**known: Cost) -> Table:
     """By this table all other products take a second a call."""
     return Table(dict.fromkeys(ROWS, Cost(1e9, 0, 0, 0)) | known, "default", Path("nowhere"))

@@ -15,6 +15,8 @@ EDGES = [
     Case(65, 3, 33, images=3, groups=2, lead=19),
     Case(130, 9, 70, images=2, lead=5, epilogue=True),
     Case(130, 9, 70, lead=1, epilogue=True, per_lane=True),
+    Case(130, 37, 5, images=2, groups=2, lead=5, epilogue=True),
+    Case(65, 16, 3, lead=1, epilogue=True, per_lane=True),
     Case(4608, 2, 20),
     *(Case(depth, 2, 20, extreme=sign) for depth in (1983, 1984, 1985, 4608) for sign in (1, -1)),
 ]

@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bwn.kernels import bits
+from bwn.kernels.fields import ProductFields
+from bwn.kernels.finish import finish_channels, finish_one, product_fields
 from bwn.kernels.inlane_signs import count_bits
-from bwn.kernels.lanes import BYTE_SAFE_WORDS, lay_out
+from bwn.kernels.lanes import BYTE_SAFE_WORDS, dots_lay, lay_out
 from bwn.kernels.lookup import no_sums
-from bwn.kernels.vectors import I8, I64
+from bwn.kernels.memory import get_f32
+from bwn.kernels.vectors import F32, I8, I64, load
 
 FORMS = [(16, 30, np.uint32), (8, 30, np.uint32), (32, 15, np.uint16), (32, 8, np.uint8), (8, 64, np.uint64)]
 
@@ -28,6 +31,57 @@ def test_lanes_hold_the_rows_in_order(count: int, depth: int, form: tuple[int, i
         found = [int(laid[block, k // inputs, lane]) >> k % inputs & 1 for k in range(depth)]
         assert found == [int(sign > 0) for sign in signs[row]]
     assert sum(map(int.bit_count, map(int, laid.ravel()))) == (signs > 0).sum()
+
+
+@given(st.integers(1, 70), st.integers(1, 200), st.integers(0, 2**32))
+def test_dots_find_the_weights_of_32_rows_in_each_register(count: int, depth: int, seed: int) -> None:
+    signs = np.random.default_rng(seed).integers(0, 2, (count, depth)) * 2 - 1
+    laid = dots_lay(bits.pack(signs))
+    assert laid.flags.c_contiguous
+    assert laid.shape[1:] == (-(-depth // 64) * 4, 4, 4, 4)
+    for row in (0, count // 2, count - 1):
+        block, (j, c) = row // 32, divmod(row % 32, 4)
+        found = [int(laid[block, k // 16, k // 4 % 4, c, k % 4]) >> j & 1 for k in range(depth)]
+        assert found == [int(sign > 0) for sign in signs[row]]
+    assert sum(map(int.bit_count, map(int, laid.ravel()))) == (signs > 0).sum()
+
+
+@numba.njit
+def finish_each(p: int, totals: int, n: int, step: float) -> None:
+    f = product_fields(p)
+    for channel in range(n, n + 16):
+        finish_one(f, get_f32(totals, channel), 1, channel, 2, step)
+
+
+@numba.njit
+def finish_all(p: int, totals: int, n: int, step: float) -> None:
+    finish_channels(product_fields(p), load(F32, totals, n), 1, n, 2, step)
+
+
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("rounded", [False, True])
+def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(added: bool, rounded: bool) -> None:
+    rng = np.random.default_rng(0)
+    totals, scale, bias = rng.normal(0, 9, (3, 20)).astype(np.float32)
+    totals[[3, 5, 7]] = np.nan, np.inf, -np.inf
+    totals[8], bias[8] = 0, 0  # rounds a half
+    bounds = np.array([-40, 50, -30, np.inf, 0, 254], np.float32)
+    others, out_step = rng.normal(0, 9, (2, 20, 7)).astype(np.float32), np.array([0.25], np.float32)
+    found = []
+    for finish in (finish_each, finish_all):
+        out = np.full((2, 20, 9), 7, np.int8 if rounded else np.float32)
+        values = dict.fromkeys(ProductFields._fields, 0) | {
+            "scale": scale.ctypes.data, "bias": bias.ctypes.data, "bounds": bounds.ctypes.data,
+            "out": out.ctypes.data, "out_image": 20 * 9, "out_plane": 9, "out_lead": 3,
+            "out_step": out_step.ctypes.data if rounded else 0,
+            "added": others.ctypes.data if added else 0, "added_image": 20 * 7, "added_plane": 7, "added_lead": 1,
+        }  # fmt: skip
+        block = np.array(ProductFields(**values), np.int64)
+        finish(block.ctypes.data, totals.ctypes.data, 2, np.float32(0.5))
+        found.append(out)
+    assert (found[0][1, 2:18, 5] != 7).all()
+    assert (found[0] == 7).sum() == found[0].size - 16
+    assert found[0].tobytes() == found[1].tobytes()
 
 
 counts_in_bytes = numba.njit(lambda b, w, t, n: count_bits(no_sums(I8, 2), BYTE_SAFE_WORDS, n, b, w, t))

@@ -10,7 +10,7 @@ import pytest
 
 from bwn.kernels.cpu import features
 from bwn.kernels.memory import get_f32, get_u64, popcount, put_f32
-from bwn.kernels.shuffles import halves, load_second, take, transpose
+from bwn.kernels.shuffles import halves, load_second, take, top_lane, total, transpose
 from bwn.kernels.signs import signed
 from bwn.kernels.vectors import (
     F32,
@@ -37,8 +37,6 @@ from bwn.kernels.vectors import (
     store,
     store_bytes,
     to_int,
-    top_lane,
-    total,
     widen,
     zero,
 )

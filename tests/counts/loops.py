@@ -1,0 +1,175 @@
+"""Inner loops of the products on ARM: what they are made of, and how many cycles LLVM's models of cores give them.
+
+    loops.py [--mca llvm-mca-22] [--objects FOLDER] [--show KERNEL]
+
+Compiles the kernels for both ARM targets and prints docs/arm.md's tables. No ARM machine is needed, and no
+emulator. A model knows issue, ports and latencies, no cache, no branch predictor: its cycles are a bracket. The lower
+end is the loop simulated, the upper one what the busiest port allows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from assembly import Loop, Rule, functions, hot_loop, rule_of
+from peers import PEERS
+
+from bwn.kernels import cpu
+from bwn.kernels.ahead.build import run, tool
+from bwn.kernels.targets import TARGETS, Target
+
+CORES = {
+    "cortex-a53": "aarch64",
+    "cortex-a72": "aarch64",
+    "cortex-a55": "aarch64-dotprod",
+    "cortex-a76": "aarch64-dotprod",
+    "neoverse-n1": "aarch64-dotprod",
+}
+"""LLVM's models, and the library that such a core loads."""
+NO_SDOT = ("cortex-a53", "cortex-a72")
+COUNTED = {"aarch64": "cortex-a53", "aarch64-dotprod": "cortex-a76"}
+"""The core whose executed instructions are on record for a target."""
+RECORD = Path(__file__).resolve().parents[2] / "docs/records/instructions.json"
+ITERATIONS = 100
+
+
+class Found(NamedTuple):
+    """A product's loop."""
+
+    kernel: str
+    loop: Loop
+    rule: Rule
+
+    @property
+    def macs(self) -> int:
+        return self.loop.macs(self.rule)
+
+
+def disassembly(target: Target, folder: Path) -> str:
+    """The code of all kernels, compiled in a process of its own as for a library."""
+    path = folder / f"{target.name}.o"
+    if not path.exists():
+        command = [sys.executable, "-m", "bwn.kernels.ahead.build", "--compile", str(folder), target.name]
+        subprocess.run(command, check=True, env=os.environ | {"BWN_KERNELS": "jit"})
+    return run(tool(target, "objdump"), "-d", "--no-show-raw-insn", path)
+
+
+def products(text: str) -> list[Found]:
+    """The hot loop of every kernel that multiplies. Exits where one has none."""
+    found = []
+    for symbol, lines in functions(text).items():
+        name = re.fullmatch(r"bwn_\w+?_((?:f32|i8|s1|b1)_\w+_(?:planes|signs)_\w+)", symbol)
+        if not name:
+            continue
+        rule = rule_of(name[1])
+        loop = hot_loop(lines, rule)
+        if loop is None:
+            sys.exit(f"Error: no loop of {symbol} does what RULES in assembly.py says: {rule.why}")
+        found.append(Found(name[1], loop, rule))
+    return found
+
+
+def simulate(mca: str, core: str, body: list[str]) -> tuple[float, float]:
+    """Cycles of an iteration: simulated, and as the busiest port allows."""
+    features = [] if core in NO_SDOT else ["-mattr=+dotprod"]
+    command = [mca, "-mtriple=aarch64", f"-mcpu={core}", f"-iterations={ITERATIONS}", *features]
+    done = subprocess.run(command, input="\n".join(body), text=True, capture_output=True, check=False)
+    total = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
+    bound = re.search(r"Block RThroughput:\s+([\d.]+)", done.stdout)
+    if done.returncode or not total or not bound:
+        sys.exit(f"Error: {' '.join(command)}: exit {done.returncode}\n{done.stderr[:1000]}")
+    return int(total[1]) / ITERATIONS, float(bound[1])
+
+
+def bracket(mca: str, core: str, body: list[str], macs: int) -> str:
+    """Multiply-accumulates a cycle: `low-high`; one number where they are the same; - for what a core cannot do."""
+    if core in NO_SDOT and any("dot v" in line for line in body):
+        return "-"
+    both = sorted(macs / cycles for cycles in simulate(mca, core, body))
+    low, high = (f"{value:.{0 if value >= 10 else 1}f}" for value in both)
+    return low if low == high else f"{low}-{high}"
+
+
+def calls() -> dict[str, int]:
+    """Multiply-accumulates of the calls whose instructions are on record (`count.py`), by product."""
+    cpu.ASKED = frozenset().union(*(target.offers for target in TARGETS if target.name in COUNTED))
+    from bwn.kernels.registry import SUMS, XNOR_PLANES, XNOR_SIGNS
+
+    deep = 1152 * 64 * 128
+    products = {product.name: deep if product.lanes else 1024 * 512 for product in SUMS}
+    return products | {XNOR_SIGNS.name: deep, XNOR_PLANES.name: deep}
+
+
+def row(*cells: object) -> None:
+    print("|", " | ".join(map(str, cells)), "|")
+
+
+def contents(target: str, found: list[Found], size_of: dict[str, int]) -> None:
+    """Print what the loops are made of, and which part of a recorded call they make up."""
+    record = json.loads(RECORD.read_text())[COUNTED[target]]["products"]
+    print(f"\n{target}\n")
+    row("kernel", "MAC", "instructions", "vector", "load, store", "stack", "moved", "scalar", "MAC each", "of a call")
+    row(*["---"] + ["---:"] * 9)
+    for kernel, loop, rule in found:
+        kinds, macs, size = loop.classes(), loop.macs(rule), len(loop.body)
+        whole = record.get(kernel)
+        share = f"{size / macs * size_of[kernel] / whole:.0%}" if whole else ""
+        memory, moved = kinds["loads"] + kinds["stores"], kinds["moves"] + kinds["crossing"]
+        cells = kinds["vectors"], memory, kinds["stack"], moved, kinds["scalar"], f"{macs / size:.1f}", share
+        row(f"`{kernel}`", macs, size, *cells)
+
+
+def brackets(mca: str, found: dict[str, list[Found]]) -> None:
+    """Print multiply-accumulates a cycle of our loops and of the peers'."""
+    print()
+    row("loop", "MAC an instruction", *CORES)
+    row(*["---"] + ["---:"] * (len(CORES) + 1))
+    of_target = {target: {one.kernel: one for one in loops} for target, loops in found.items()}
+    for kernel in dict.fromkeys(one.kernel for loops in found.values() for one in loops):
+        cells, each = [], []
+        for core, target in CORES.items():
+            one = of_target[target].get(kernel)
+            cells.append(bracket(mca, core, one.loop.body, one.macs) if one else "-")
+            each += [f"{one.macs / len(one.loop.body):.1f}"] if one else []
+        row(f"`{kernel}`", ", ".join(dict.fromkeys(each)), *cells)
+    for name, macs, loads, body in PEERS:
+        row(f"{name}: {loads}", f"{macs / len(body):.1f}", *(bracket(mca, core, body, macs) for core in CORES))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mca", default="llvm-mca-22", help="the program; another version has other models")
+    parser.add_argument("--objects", type=Path, help="a folder to keep TARGET.o in; those there are not made anew")
+    parser.add_argument("--show", metavar="KERNEL", help="print the loops of kernels whose names hold this, no tables")
+    chosen = parser.parse_args()
+    if not chosen.show and not shutil.which(chosen.mca):
+        sys.exit(f"Error: no {chosen.mca}: apt-get install llvm-22 (Debian 12: from bookworm-security)")
+    targets = {target.name: target for target in TARGETS}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = chosen.objects or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = {name: products(disassembly(targets[name], folder)) for name in COUNTED}
+    size_of = calls()
+    for target, loops in found.items():
+        if not chosen.show:
+            contents(target, loops, size_of)
+        for kernel, loop, rule in loops:
+            if chosen.show and chosen.show in kernel:
+                print(f"{target} {kernel} {loop.label}: {loop.macs(rule)} MAC, {len(loop.body)} instructions")
+                print("\n".join(f"    {line}" for line in loop.body))
+    if not chosen.show:
+        brackets(chosen.mca, found)
+
+
+if __name__ == "__main__":
+    main()
