@@ -108,26 +108,29 @@ def find_images(paths: Iterable[str | os.PathLike[str]], recursive: bool = True)
     """
     for path in map(Path, paths):
         if os.path.isdir(path):  # never raises, as Path's does for a name that is too long
-            yield from _walk(path, recursive)
+            yield from map(Path, images_in(path, recursive))
         else:
             yield path
 
 
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
+def images_in(folder: str | os.PathLike[str], recursive: bool = True) -> Iterator[str]:
+    """Paths of the images of one folder, as `find_images` finds them; of a folder that cannot be listed its own."""
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except OSError:
-        yield folder  # reading it says why
+        yield os.fspath(folder)  # reading it says why
         return
     for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
             if recursive:
-                yield from _walk(Path(entry.path), recursive)
-        elif Path(entry.name).suffix.lower() in SUFFIXES and not os.path.isdir(entry.path):
-            yield Path(entry.path)
+                yield from images_in(entry.path, recursive)
+        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and not (
+            entry.is_symlink() and os.path.isdir(entry.path)
+        ):
+            yield entry.path
 
 
 def _open(source: str | os.PathLike[str] | bytes, name: str) -> IO[bytes]:

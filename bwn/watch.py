@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from bwn.images import find_images
+from bwn.images import images_in
 
 INTERVAL = 0.25
 """Seconds between two looks."""
+REST = 9
+"""How many times as long as it takes to look there is no looking: folders fill up, and a board has other work."""
 
 
 class Stamp(NamedTuple):
@@ -31,42 +34,46 @@ def arrivals(
     is found likewise. The folders are listed anew each time: that works on every file system, network drives included.
     A folder that is gone, or cannot be listed, is waited for, after one line of warning.
 
-    wait: called between two looks, default a sleep of INTERVAL.
+    wait: called between two looks, default a sleep of INTERVAL, or longer where a look takes long (REST).
     """
-    lost = _lost(folders)
-    done = before = _look([folder for folder in folders if folder not in lost], recursive)
+    looks = _Looks(folders, recursive)
+    done = before = looks.look()
     while True:
-        wait() if wait is not None else time.sleep(INTERVAL)
-        lost = _lost(folders, lost)
-        now = _look([folder for folder in folders if folder not in lost], recursive)
+        wait() if wait is not None else time.sleep(max(INTERVAL, REST * looks.seconds))
+        now = looks.look()
         for path, stamp in now.items():
             if before.get(path) == stamp and done.get(path) != stamp:
                 done[path] = stamp
-                yield path
-        if not lost:  # what is on a drive that comes back is not new
+                yield Path(path)
+        if not looks.lost:  # what is on a drive that comes back is not new
             done = {path: stamp for path, stamp in done.items() if path in now}
         before = now
 
 
-def _lost(folders: Sequence[str | Path], known: Collection[str | Path] = ()) -> list[str | Path]:
-    """Folders that cannot be listed; says why of those not known."""
-    lost = []
-    for folder in folders:
-        try:
-            os.scandir(folder).close()
-        except OSError as error:
-            lost.append(folder)
-            if folder not in known:
-                logging.getLogger(__name__).warning("%s: %s; waiting for it", folder, error.strerror)
-    return lost
+class _Looks:
+    """Looks at folders. lost: those that the last look could not list. seconds: that it took."""
 
+    def __init__(self, folders: Sequence[str | Path], recursive: bool) -> None:
+        self.folders, self.recursive = folders, recursive
+        self.lost: list[str | Path] = []
+        self.seconds = 0.0
 
-def _look(folders: Sequence[str | Path], recursive: bool) -> dict[Path, Stamp]:
-    found = {}
-    for path in find_images(folders, recursive):
-        try:
-            status = path.stat()
-        except OSError:  # gone since it was listed
-            continue
-        found[path] = Stamp(status.st_mtime_ns, status.st_size)
-    return found
+    def look(self) -> dict[str, Stamp]:
+        """The images that are there; warns of a folder when it is lost."""
+        began = time.perf_counter()
+        known, self.lost = self.lost, []
+        found = {}
+        for folder in self.folders:
+            try:
+                os.scandir(folder).close()
+            except OSError as error:
+                self.lost.append(folder)
+                if folder not in known:
+                    logging.getLogger(__name__).warning("%s: %s; waiting for it", folder, error.strerror)
+                continue
+            for path in images_in(folder, self.recursive):
+                with suppress(OSError):  # gone since it was listed
+                    status = os.stat(path)
+                    found[path] = Stamp(status.st_mtime_ns, status.st_size)
+        self.seconds = time.perf_counter() - began
+        return found

@@ -127,3 +127,23 @@ def test_images_on_a_drive_that_comes_back_are_not_new(tmp_path: Path) -> None:
         nothing,
     )
     assert taken(arrivals([folder, other], wait=looks(*steps)), 1) == ["new.png"]
+
+
+def test_long_looks_rest_longer_and_answers_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, slept = [0.0], []
+
+    def tick() -> float:
+        clock[0] += 1.0  # a look asks twice: it takes a second
+        return clock[0]
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        (tmp_path / f"{(len(slept) + 1) // 2}.png").write_bytes(b"new")
+
+    monkeypatch.setattr("bwn.watch.time.perf_counter", tick)
+    monkeypatch.setattr("bwn.watch.time.sleep", sleep)
+    watched = arrivals([tmp_path])
+    assert next(watched).name == "1.png"
+    clock[0] += 1000.0  # classified slowly
+    assert next(watched).name == "2.png"
+    assert set(slept) == {9.0}
