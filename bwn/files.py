@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 
 from bwn.errors import FileError
@@ -15,6 +14,8 @@ def write_beside(path: str | os.PathLike[str], data: bytes | memoryview) -> None
     It is on the disk before it is renamed, and the new name before this returns: a power cut leaves the old file or
     the new one. Raises FileError, which names the file.
     """
+    import tempfile  # who only reads does without
+
     temporary = None
     try:
         check_target(path)

@@ -30,8 +30,8 @@ def pack(signs: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     Returns (rows, ceil(K / 64)) uint64.
     """
     rows, count = signs.shape
-    bits = np.zeros((rows, words_for(count) * WORD), np.uint8)
-    bits[:, :count] = signs >= 0
+    bits = np.zeros((rows, words_for(count) * WORD), np.bool_)
+    np.greater_equal(signs, 0, out=bits[:, :count])
     return np.packbits(bits, axis=1, bitorder="little").view("<u8").astype(np.uint64, copy=False)
 
 
@@ -52,8 +52,10 @@ def unpack(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int8]:
     Returns (rows, count) int8, +-1.
     """
     octets = np.ascontiguousarray(words).astype("<u8", copy=False).view(np.uint8)
-    bits = np.unpackbits(octets, axis=1, count=count, bitorder="little")
-    return (bits.astype(np.int8) * 2 - 1).astype(np.int8)
+    signs = np.unpackbits(octets, axis=1, count=count, bitorder="little").view(np.int8)
+    signs *= 2  # in place: a plan's memory peaks here
+    signs -= 1
+    return signs
 
 
 def pads_are_zero(words: npt.NDArray[np.uint64], count: int) -> bool:

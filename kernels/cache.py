@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+NOWHERE = Path(os.devnull) / "none"
+"""Where nothing can ever be, of this or another user."""
 
 
 @cache
@@ -21,15 +24,11 @@ def sources_digest() -> str:
 
 @cache
 def cache_folder() -> Path:
-    """Folder of this version of the kernels: in BWN_CACHE_DIR, else the user's cache folder, else a temporary one."""
-    named = os.environ.get("BWN_CACHE_DIR")
-    if named:
-        roots = [Path(named)]
-    else:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        user = os.getuid() if hasattr(os, "getuid") else "user"
-        roots = [Path(home) / "bwn", Path(tempfile.gettempdir()) / f"bwn-{user}"]
-    for root in roots:
+    """Folder of this version of the kernels: in BWN_CACHE_DIR, else the user's cache folder, else a temporary one.
+
+    NOWHERE on a system that only reads: compiled kernels that came with bwn need no folder.
+    """
+    for root in _roots():
         folder = root / f"kernels-{sources_digest()}"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -37,7 +36,27 @@ def cache_folder() -> Path:
             continue
         if os.access(folder, os.W_OK) and _is_mine(folder):
             return folder
-    return Path(tempfile.mkdtemp(prefix="bwn-kernels-"))
+    import tempfile
+
+    try:
+        return Path(tempfile.mkdtemp(prefix="bwn-kernels-"))
+    except OSError:
+        return NOWHERE
+
+
+def _roots() -> Iterator[Path]:
+    named = os.environ.get("BWN_CACHE_DIR")
+    if named:
+        yield Path(named)
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    yield Path(home) / "bwn"
+    import tempfile  # costs each start 3 ms, and to ask for the folder writes a file
+
+    try:
+        yield Path(tempfile.gettempdir()) / f"bwn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    except OSError:
+        return
 
 
 def _is_mine(folder: Path) -> bool:

@@ -63,11 +63,14 @@ class Library:
 
     def __init__(self, target: Target) -> None:
         self.target, self.path = target, FOLDER / f"{target.name}.so"
+        if not self.path.exists():
+            raise KernelsError(f"no library {target.name} came with bwn: {self.path} is not there")
         try:
             self._library = ctypes.CDLL(str(self.path))
             made_of = ctypes.c_char.in_dll(self._library, DIGEST)
         except (OSError, ValueError) as error:
-            raise KernelsError(f"{self.path}: {error}") from error
+            # The loader's message starts with the path already.
+            raise KernelsError(str(error) if str(self.path) in str(error) else f"{self.path}: {error}") from error
         digest = ctypes.string_at(ctypes.addressof(made_of)).decode()
         if digest != sources_digest():
             raise KernelsError(f"{self.path} was made of other sources ({digest}) than these ({sources_digest()})")
@@ -95,6 +98,7 @@ def library() -> Library | None:
     """
     wanted = os.environ.get("BWN_KERNELS", "")
     if wanted == "jit" or _other_cpu():
+        _need_numba("BWN_KERNELS or NUMBA_CPU_* asks to compile the kernels here")
         return None
     fit = runnable()
     if wanted:
@@ -111,12 +115,13 @@ def library() -> Library | None:
                 if can_compile():  # a checkout whose library is older than its sources
                     return None
                 raise
-    if not can_compile():
-        raise KernelsError(
-            "no compiled kernels for this machine came with bwn, and numba is not there to compile them: "
-            "pip install 'bwn[jit]'"
-        )
+    _need_numba("no compiled kernels for this machine came with bwn")
     return None
+
+
+def _need_numba(why: str) -> None:
+    if not can_compile():
+        raise KernelsError(f"{why}, and numba is not there to compile them: pip install 'bwn[jit]'")
 
 
 def origin() -> str:

@@ -151,7 +151,7 @@ def load(path: Path) -> Table:
             problem = "of another machine or other kernels"
         else:
             return Table(_costs(found["costs"], [row.name for row in SUMS]), "measured", path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Table(default, "default", path)
     except OSError as error:
         problem = f"unreadable: {error.strerror}"

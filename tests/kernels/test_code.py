@@ -91,6 +91,31 @@ def test_without_library_numba_compiles_or_the_way_to_it_is_told(folder: Path, m
         choose()
 
 
+@pytest.mark.parametrize("name", ["BWN_KERNELS", "NUMBA_CPU_NAME"])
+def test_to_compile_without_numba_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(code, "can_compile", lambda: False)
+    monkeypatch.setenv(name, "jit")
+    with pytest.raises(KernelsError, match=r"asks .* pip install 'bwn\[jit\]'"):
+        choose()
+
+
+@linux
+def test_a_library_that_did_not_come_along_is_named_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = targets.runnable()[0]
+    monkeypatch.setenv("BWN_KERNELS", target.name)
+    with pytest.raises(KernelsError, match=f"no library {target.name} came with bwn") as caught:
+        choose()
+    assert str(caught.value).count(f"{target.name}.so") == 1
+
+
+def test_a_broken_library_is_named_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = targets.TARGETS[0]
+    (folder / f"{target.name}.so").write_bytes(b"no library")
+    with pytest.raises(KernelsError) as caught:
+        Library(target)
+    assert str(caught.value).count(f"{target.name}.so") == 1
+
+
 def test_the_environment_chooses(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BWN_KERNELS", "jit")
     assert choose() is None

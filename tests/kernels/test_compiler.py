@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import bwn.kernels
-from bwn.kernels import compiler, registry
+from bwn.kernels import compiler, costs, registry
 
 SCRIPT = """
 import importlib.util, sys, pathlib
@@ -84,6 +84,27 @@ def test_an_unwritable_cache_falls_back(tmp_path: Path, monkeypatch: pytest.Monk
     assert folder.is_dir()
     assert os.access(folder, os.W_OK)
     compiler.cache_folder.cache_clear()
+
+
+def test_where_nothing_can_be_written_a_plan_is_made_and_nothing_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("BWN_CACHE_DIR", str(blocked))
+
+    def nowhere(*_: object, **__: object) -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.mkdtemp", nowhere)
+    compiler.cache_folder.cache_clear()
+    try:
+        folder = compiler.cache_folder()
+        assert not folder.exists()
+        table = costs.load(folder / "costs.json")
+        assert (table.origin, table.problem) == ("default", "")
+    finally:
+        compiler.cache_folder.cache_clear()
 
 
 def test_every_kernel_loads_in_a_process_that_compiled_nothing() -> None:
