@@ -1,7 +1,8 @@
 """Build the libraries of compiled kernels: python -m bwn.kernels.ahead.build FOLDER [TARGET]...
 
 Each target is compiled in a process of its own, linked, and checked: what it needs of the system, its pages, and the
-instructions that its kernels must hold. Needs a linker for the target's machine, binutils'.
+instructions that its kernels must hold. Needs a linker for the target's machine, binutils'; with --objects it stops
+before that, with object files whose instructions are checked.
 """
 
 from __future__ import annotations
@@ -94,15 +95,15 @@ def link(target: Target, folder: Path) -> Path:
     return made
 
 
-def check(target: Target, library: Path, assembly: str) -> list[str]:
-    """What is wrong with a library."""
+def check(target: Target, library: Path) -> list[str]:
+    """What is wrong with a library, but for its instructions."""
     symbols = run(tool(target, "nm"), "--dynamic", library)
     wanted = set(re.findall(r" [Uw] (\S+)", symbols))
     problems = [f"asks the system for {name}" for name in sorted(wanted - set().union(*SYSTEM.values()))]
     segments = re.findall(r"LOAD(?:\s+0x\S+){5}\s+[RWE ]+\s(0x\S+)", run(tool(target, "readelf"), "-lW", library))
     if not segments or any(int(align, 16) < PAGE for align in segments):
         problems.append(f"segments are aligned to {segments}")
-    return problems + missing_instructions(target, assembly)
+    return problems
 
 
 def missing_instructions(target: Target, assembly: str) -> list[str]:
@@ -122,7 +123,7 @@ def missing_instructions(target: Target, assembly: str) -> list[str]:
     return problems
 
 
-def build(target: Target, folder: Path) -> Path:
+def build(target: Target, folder: Path, linked: bool = True) -> Path:
     """Compile in a process of its own, link, check."""
     began = time.monotonic()
     environment = os.environ | {"BWN_KERNELS": "jit"}
@@ -130,21 +131,24 @@ def build(target: Target, folder: Path) -> Path:
     done = subprocess.run(command, check=False, env=environment)
     if done.returncode:
         sys.exit(f"Error: {target.name} did not compile: exit {done.returncode}")
-    made, listing = link(target, folder), folder / f"{target.name}.s"
-    problems = check(target, made, listing.read_text())
+    made, listing = folder / f"{target.name}.o", folder / f"{target.name}.s"
+    problems = missing_instructions(target, listing.read_text())
+    listing.unlink()
+    if linked:
+        compiled, made = made, link(target, folder)
+        problems += check(target, made)
+        compiled.unlink()
     if problems:
         sys.exit(f"Error: {target.name}: " + "; ".join(problems))
-    (folder / f"{target.name}.o").unlink()
-    listing.unlink()
     print(f"{made}: {made.stat().st_size:,} bytes, {time.monotonic() - began:.0f} s", flush=True)
     return made
 
 
-def build_all(folder: Path, targets: Iterable[Target] = TARGETS) -> list[Path]:
-    """The libraries of all targets, as many at a time as there are processors."""
+def build_all(folder: Path, targets: Iterable[Target] = TARGETS, linked: bool = True) -> list[Path]:
+    """The libraries of all targets, or their object files, as many at a time as there are processors."""
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda target: build(target, folder), targets))
+        return list(pool.map(lambda target: build(target, folder, linked), targets))
 
 
 def main() -> None:
@@ -152,6 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(target.name for target in TARGETS))
+    parser.add_argument("--objects", action="store_true", help="object files; nothing is linked")
     parser.add_argument("--compile", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     known = {target.name: target for target in TARGETS}
@@ -162,7 +167,7 @@ def main() -> None:
     if chosen.compile:
         compile_target(targets[0], chosen.folder)
     else:
-        build_all(chosen.folder, targets)
+        build_all(chosen.folder, targets, linked=not chosen.objects)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,16 @@ A kernel whose loop is no longer made of these has lost its vectors. Only what a
 from __future__ import annotations
 
 _AARCH64 = {
-    "f32_b1_f32_planes_lookup": [r"fadd\s+v\d+\.4s"],
-    "i8_b1_f32_planes_lookup": [r"\badd\s+v\d+\.8h"],
+    "f32_b1_f32_planes_lookup": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+\]"],
+    "i8_b1_f32_planes_lookup": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+\]"],
     "s1_b1_f32_planes_lookup": [r"\badd\s+v\d+\.16b"],
     "f32_f32_f32_planes_multiply": [r"fmla\s+v\d+\.4s"],
     "f32_f32_b1_signs_multiply": [r"fmla\s+v\d+\.4s"],
     "i8_b1_f32_planes_bytes": [r"tbl\s+v\d+\.16b"],
     "f32_b1_f32_planes_split": [r"ld4\s", r"tbl\s+v\d+\.16b", r"zip1\s"],
     "s1_b1_f32_planes_inlane": [r"cnt\s+v\d+\.16b"],
-    "b1_b1_b1_signs_xnor": [r"cnt\s+v\d+\.16b"],
-    "b1_b1_f32_planes_xnor": [r"cnt\s+v\d+\.16b"],
+    "b1_b1_b1_signs_xnor": [r"cnt\s+v\d+\.16b", r"uadalp\s+v\d+\.4s"],
+    "b1_b1_f32_planes_xnor": [r"cnt\s+v\d+\.16b", r"uadalp\s+v\d+\.4s"],
     "f32_f32_affine": [r"fmla\s+v\d+\.4s"],
 }
 _AVX2 = {

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ from assembly import Loop, Rule, functions, hot_loop, rule_of
 from peers import PEERS
 
 from bwn.kernels import cpu
-from bwn.kernels.ahead.build import run, tool
+from bwn.kernels.ahead.build import build, run, tool
 from bwn.kernels.targets import TARGETS, Target
 
 CORES = {
@@ -58,8 +57,7 @@ def disassembly(target: Target, folder: Path) -> str:
     """The code of all kernels, compiled in a process of its own as for a library."""
     path = folder / f"{target.name}.o"
     if not path.exists():
-        command = [sys.executable, "-m", "bwn.kernels.ahead.build", "--compile", str(folder), target.name]
-        subprocess.run(command, check=True, env=os.environ | {"BWN_KERNELS": "jit"})
+        build(target, folder, linked=False)
     return run(tool(target, "objdump"), "-d", "--no-show-raw-insn", path)
 
 

@@ -62,7 +62,7 @@ def test_a_kernel_compiled_ahead_of_time_computes_the_same(tmp_path: Path) -> No
     (target,) = (target for target in TARGETS if target.name == BASELINE)
     python(SCRIPT, target.name, tmp_path, BWN_KERNELS="jit")
     made = build.link(target, tmp_path)
-    assert not [problem for problem in build.check(target, made, "") if "has no" not in problem]
+    assert build.check(target, made) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{BASELINE}.o", f"{BASELINE}.so"]
     assert python(USE, BWN_LIBRARIES=str(tmp_path), BWN_KERNELS=BASELINE) == "True"
 
@@ -73,7 +73,7 @@ def test_a_library_that_asks_for_more_than_the_system_has_is_refused(tmp_path: P
     (tmp_path / "a.c").write_text("void NRT_Free(void*); void bwn_a(void) { NRT_Free(0); }")
     library = tmp_path / "a.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-Wl,-z,max-page-size=4096", "-o", library, tmp_path / "a.c"], check=True)
-    problems = build.check(target, library, "")
+    problems = build.check(target, library)
     assert "asks the system for NRT_Free" in problems
     assert any(problem.startswith("segments are aligned to") for problem in problems)
 
@@ -91,9 +91,9 @@ def test_a_lost_vectorization_is_found() -> None:
 
 def example(pattern: str) -> str:
     """An instruction that a pattern finds."""
-    for sign, text in ((r"\b", ""), (r"\s+", " "), (r"\s", " "), (r"\d+", "1"), (r"\.", ".")):
+    for sign, text in ((r"\b", ""), (r"\s+", " "), (r"\s", " "), (r"\d+", "1")):
         pattern = pattern.replace(sign, text)
-    return pattern
+    return pattern.replace("\\", "")
 
 
 def test_every_expectation_is_of_a_kernel() -> None:
