@@ -49,6 +49,7 @@ RULES = (
     ),
     Rule(r"planes_split", ((r"fadd\s.*\.4s", 16),), "an addition: 4 inputs by 4 channels"),
     Rule(r"planes_bytes", ((r"tbl\s", 32),), "two lookups, high and low byte: 4 inputs by 16 channels"),
+    Rule(r"planes_dots", ((r"sdot\s.*\.4b\[", 16),), "a dot product with masked weights: 4 inputs by 4 channels"),
     Rule(r"f32_b1_f32_planes_single", ((r"fadd\s.*\.4s", 4),), "an addition of 4 inputs"),
     Rule(
         r"i8_b1_f32_planes_single",
