@@ -136,8 +136,12 @@ def weight_signs(graph: Graph, node: Conv | Dense, source: Bits) -> npt.NDArray[
     if isinstance(node, Conv):
         channels = source.channels // node.groups
         return bits.unpack(words, prod(node.kernel) * channels).reshape(len(words), -1, channels)
-    rows = bits.unpack(words, source.channels * (1 if source.vectors else source.height * source.width))
-    return np.ascontiguousarray(rows.reshape(len(words), source.channels, -1).transpose(0, 2, 1))
+    taps = 1 if source.vectors else source.height * source.width
+    signs = np.empty((len(words), taps, source.channels), np.int8)
+    for first in range(0, len(words), BLOCK):  # a byte a weight is the most memory that a plan takes: once, not twice
+        rows = bits.unpack(words[first : first + BLOCK], taps * source.channels)
+        signs[first : first + BLOCK] = rows.reshape(-1, source.channels, taps).transpose(0, 2, 1)
+    return signs
 
 
 def outputs(job: Job) -> dict[str, int]:

@@ -54,7 +54,9 @@ def lay_out(signs: npt.NDArray[np.int8]) -> npt.NDArray[np.uint32]:
     outputs, taps, channels = signs.shape
     blocks, pairs = -(-outputs // BLOCK), bits.words_for(channels)
     words = np.zeros((blocks * BLOCK, taps, pairs), np.uint64)
-    words[:outputs] = mixed(bits.pack(signs.reshape(-1, channels)).reshape(outputs, taps, pairs))
+    for first in range(0, outputs, BLOCK):  # of all at once, more than one copy would stand in memory
+        some = signs[first : first + BLOCK]
+        words[first : first + len(some)] = mixed(bits.pack(some.reshape(-1, channels)).reshape(-1, taps, pairs))
     halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=-1).astype(np.uint32)
     both = halves.reshape(blocks, BLOCK_VECTORS, LANES, taps, pairs, 2)
     made = both.transpose(0, 3, 4, 5, 1, 2)
@@ -72,7 +74,7 @@ def base(signs: npt.NDArray[np.int8], rows: npt.NDArray[np.bool_], columns: npt.
     Returns (classes of rows * classes of columns, outputs) int64.
     """
     inside = (rows[:, None, :, None] & columns[None, :, None, :]).reshape(len(rows) * len(columns), -1)
-    ones = (signs > 0).sum(axis=2, dtype=np.int64)  # (outputs, taps)
+    ones = (signs.sum(axis=2, dtype=np.int64) + signs.shape[2]) // 2  # (outputs, taps)
     made: Ints = inside.sum(axis=1)[:, None] * signs.shape[2] + 2 * (~inside).astype(np.int64) @ ones.T
     return made
 
