@@ -104,12 +104,13 @@ emulate() { # CORE [QEMU OPTION]... -- ARGUMENT OF PYTHON...
         BWN_CACHE_DIR="$work/compiled" qemu-aarch64 "${options[@]}" -cpu "$core" -L "$cache/root-$core" \
         "$cache/root-$core/usr/bin/$version" "$@"
 }
-tests() { # CORE FILE...
-    local core=$1
+tests() { # CORE FILE... [-k NAME]
+    local core=$1 files=()
     shift
-    more="$cache/site-testing" emulate "$core" -- -m pytest -c "$work/pyproject.toml" -p no:cacheprovider \
+    while (($#)) && [[ $1 != -k ]]; do files+=("tests/$1"); shift; done
+    more="$cache/site-testing${more:+:$more}" emulate "$core" -- -m pytest -c "$work/pyproject.toml" -p no:cacheprovider \
         --basetemp "$work/temp-$core" --deselect tests/kernels/test_layout.py::test_nothing_past_the_last_element_is_read \
-        "${@/#/tests/}" # which starts a process: an emulated one cannot
+        "${files[@]}" "$@" # which starts a process: an emulated one cannot
 }
 
 say "installed without a compiler"
@@ -156,16 +157,18 @@ for core in cortex-a53 cortex-a76; do echo "$core"; cat "$work/$core.table"; don
 "$python" tests/counts/count.py gate docs/records/instructions.json "$work"/cortex-a53.json "$work"/cortex-a76.json "$@"
 
 say "numba on the board: the same answers, its vectors, its cache"
-jit() { # CORE
-    more="$cache/site-jit" kernels=jit emulate "$1" -- -m bwn.cli infer models/mnist-lenet.bwn digits --json \
-        >"$work/jit-$1"
-    more="$cache/site-jit" kernels=jit emulate "$1" -- -c \
-        "from bwn.kernels import cpu; assert cpu.name() == '$1', cpu.name()"
+jit() { # CORE...
+    local core more=$cache/site-jit kernels=jit
+    for core; do
+        emulate "$core" -- -c "from bwn.kernels import cpu; assert cpu.name() == '$core', cpu.name()"
+        emulate "$core" -- -m bwn.cli infer models/mnist-mlp.bwn digits --json >"$work/jit-$core"
+        tests "$core" kernels/test_golden.py -k f32_b1_f32_planes_lookup
+    done
 }
 jit cortex-a53 &
-jit cortex-a76
+jit cortex-a76 cortex-a72
 wait $!
-for core in cortex-a53 cortex-a76; do
-    emulate $core -- -m bwn.cli infer models/mnist-lenet.bwn digits --json | cmp - "$work/jit-$core"
+for core in cortex-a53 cortex-a72 cortex-a76; do
+    emulate $core -- -m bwn.cli infer models/mnist-mlp.bwn digits --json | cmp - "$work/jit-$core"
 done
 say "all good"
