@@ -84,28 +84,34 @@ def count_pair(_: Any, state: Any, places: Any, offset: Any, words: Any) -> tupl
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         now = [builder.extract_value(args[0], i) for i in range(state.count)]
-        i32, i64 = ir.IntType(32), ir.IntType(64)
-        inputs = []
-        for p in range(places.count):
-            place = builder.add(builder.extract_value(args[1], p), args[2])
-            both = (place, builder.add(place, ir.Constant(i64, 4)))
-            inputs.append([splat_value(builder, vec, builder.load(at(builder, where, i32), align=4)) for where in both])
-        for v in range(VECTORS):
-            first, second = (
-                load_at(builder, vec, builder.add(args[3], ir.Constant(i64, (half * BLOCK_VECTORS + v) * VECTOR_BYTES)))
-                for half in (0, 1)
+        i64 = ir.IntType(64)
+
+        def input_of(p: int, half: int) -> Any:
+            start = builder.add(args[2], ir.Constant(i64, half * 4))
+            where = at(builder, builder.add(builder.extract_value(args[1], p), start), ir.IntType(32))
+            return splat_value(builder, vec, builder.load(where, align=4))
+
+        def weights_of(v: int, half: int) -> Any:
+            return load_at(
+                builder, vec, builder.add(args[3], ir.Constant(i64, (half * BLOCK_VECTORS + v) * VECTOR_BYTES))
             )
-            for p in range(places.count):
-                i = PER_VECTOR * (p * VECTORS + v)
-                differ = [builder.xor(inputs[p][0], first)]
-                if CARRIES:
-                    last = i + PER_VECTOR - 1
-                    ones = builder.xor(builder.xor(now[last], second), inputs[p][1])
-                    differ, now[last] = [_carry(builder, now[last], differ[0], ones)], ones
-                else:
-                    differ.append(builder.xor(inputs[p][1], second))
-                for word in differ:
-                    now[i + COUNT] = _add_count(builder, now[i + COUNT], word)
+
+        def count(i: int, word: Any) -> None:
+            now[i + COUNT] = _add_count(builder, now[i + COUNT], word)
+
+        tile = [(v, p, PER_VECTOR * (p * VECTORS + v)) for v in range(VECTORS) for p in range(places.count)]
+        inputs = [[input_of(p, half) for p in range(places.count)] for half in (0, 1)]
+        weights = [[weights_of(v, half) for v in range(VECTORS)] for half in (0, 1)]
+        if CARRIES:
+            for v, p, i in tile:
+                last = i + PER_VECTOR - 1
+                ones = builder.xor(builder.xor(now[last], weights[1][v]), inputs[1][p])
+                count(i, _carry(builder, now[last], builder.xor(inputs[0][p], weights[0][v]), ones))
+                now[last] = ones
+        else:
+            for half in (0, 1):
+                for v, p, i in tile:
+                    count(i, builder.xor(inputs[half][p], weights[half][v]))
         return context.make_tuple(builder, sig.return_type, now)
 
     return state(state, places, types.intp, types.intp), gen
