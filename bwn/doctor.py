@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,10 @@ def advice() -> list[str]:
     found, there = code.library(), [target for target in targets.runnable() if target.name in shipped()]
     if found is not None and there and there[0] is not found.target:
         lines.append(f"BWN_KERNELS chooses {found.target.name}; {there[0].name} is faster here")
-    elif found is None and there:
+    elif found is None and there and code.compiling_is_asked():
         lines.append(f"numba compiles the kernels, as asked; library {there[0].name} would start faster")
+    elif found is None and there:
+        lines.append(f"numba compiles the kernels, as the library cannot be used: {unusable(there[0])}")
     elif found is None:
         wheel = "; a wheel that brings them for this machine would not" if targets.runnable() else ""
         lines.append(f"numba compiles the kernels: the first run waits for it, each start takes twice as long{wheel}")
@@ -57,10 +60,21 @@ def advice() -> list[str]:
     return lines
 
 
+def unusable(target: targets.Target) -> str:
+    """Why the library of a target is not loaded."""
+    try:
+        return f"{code.Library(target).path} loads now"
+    except code.KernelsError as error:
+        return str(error)
+
+
 def governors() -> list[str]:
     """What governs the clock of each CPU, where Linux tells."""
-    files = sorted(GOVERNORS.glob("cpu[0-9]*/cpufreq/scaling_governor"))
-    return [file.read_text().strip() for file in files]
+    found = []
+    for file in sorted(GOVERNORS.glob("cpu[0-9]*/cpufreq/scaling_governor")):
+        with suppress(OSError):  # of a CPU that is off
+            found.append(file.read_text().strip())
+    return found
 
 
 def memory() -> int | None:

@@ -50,7 +50,8 @@ def _roots() -> Iterator[Path]:
         yield Path(named)
         return
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    yield Path(home) / "bwn"
+    if os.path.isabs(home):  # a user whom nobody knows has no home, and `~` is left as it is
+        yield Path(home) / "bwn"
     import tempfile  # costs each start 3 ms, and to ask for the folder writes a file
 
     try:

@@ -21,7 +21,8 @@ from typing import Protocol
 from bwn.kernels.cache import sources_digest
 from bwn.kernels.targets import Target, runnable
 
-FOLDER = Path(os.environ.get("BWN_LIBRARIES") or Path(__file__).parent / "libraries")
+# Absolute: a name without a folder the loader looks for elsewhere, and a process may change its own.
+FOLDER = Path(os.environ.get("BWN_LIBRARIES") or Path(__file__).parent / "libraries").absolute()
 PROTOTYPE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 DIGEST = "bwn_sources"
 """Symbol of the digest of the sources that a library was made of."""
@@ -97,7 +98,7 @@ def library() -> Library | None:
     Raises KernelsError where neither is possible, or BWN_KERNELS asks for what this machine cannot run.
     """
     wanted = os.environ.get("BWN_KERNELS", "")
-    if wanted == "jit" or _other_cpu():
+    if compiling_is_asked():
         _need_numba("BWN_KERNELS or NUMBA_CPU_* asks to compile the kernels here")
         return None
     fit = runnable()
@@ -130,9 +131,10 @@ def origin() -> str:
     return "numba" if found is None else f"library {found.target.name}"
 
 
-def _other_cpu() -> bool:
-    """Whether numba was asked to compile for another CPU than this one."""
-    return bool(os.environ.get("NUMBA_CPU_NAME") or os.environ.get("NUMBA_CPU_FEATURES"))
+def compiling_is_asked() -> bool:
+    """Whether the environment asks numba to compile, for this CPU or for another."""
+    names = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+    return os.environ.get("BWN_KERNELS") == "jit" or any(os.environ.get(name) for name in names)
 
 
 @cache

@@ -47,7 +47,7 @@ TARGETS = (
     # No crypto: the cores of the Raspberry Pi 3 and 4 have none, though LLVM's have.
     Target(
         "aarch64-dotprod", "aarch64", "cortex-a76", "-aes,-sha2,-rcpc,-ssbs,-fullfp16",
-        frozenset({"neon", "dotprod"}), frozenset({"asimd", "atomics", "asimddp"}),
+        frozenset({"neon", "dotprod"}), frozenset({"asimd", "crc32", "atomics", "asimdrdm", "asimddp"}),
     ),
     Target("aarch64", "aarch64", "cortex-a53", "-aes,-sha2,-crc", frozenset({"neon"}), frozenset({"asimd"})),
 )  # fmt: skip
@@ -55,7 +55,7 @@ TARGETS = (
 
 _HWCAP = 16
 """getauxval's number of the word of features; its bits for aarch64 are Linux's, asm/hwcap.h."""
-_HWCAP_BITS = {"asimd": 1, "atomics": 8, "asimddp": 20}
+_HWCAP_BITS = {"asimd": 1, "crc32": 7, "atomics": 8, "asimdrdm": 12, "asimddp": 20}
 
 
 @cache
@@ -80,7 +80,8 @@ def machine_features() -> frozenset[str]:
 
 def runnable() -> list[Target]:
     """The targets that this machine can run, the fastest first."""
-    if not sys.platform.startswith("linux"):
+    # A 32-bit Python under a 64-bit kernel has that kernel's machine.
+    if not sys.platform.startswith("linux") or sys.maxsize < 2**32:
         return []
     there = machine_features()
     return [target for target in TARGETS if target.machine == platform.machine() and target.needs <= there]

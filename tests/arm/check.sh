@@ -21,7 +21,7 @@ started=$SECONDS
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 work=$(mktemp -d "$cache/run.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+trap 'wait; rm -rf "$work"' EXIT # what runs beside would write on
 
 say() { echo "== $* ($((SECONDS - started)) s)"; }
 
@@ -115,8 +115,8 @@ tests() { # CORE FILE... [-k NAME]
 
 say "installed without a compiler"
 emulate cortex-a53 -- -c 'import importlib.util as i; assert not any(map(i.find_spec, ("numba", "llvmlite", "torch", "onnx")))'
-for core in cortex-a53 cortex-a72 cortex-a76; do
-    emulate $core -- -m bwn.cli doctor | grep -E '^(kernels|could run)'
+for pair in cortex-a53:aarch64 cortex-a72:aarch64 cortex-a76:aarch64-dotprod; do
+    emulate "${pair%:*}" -- -m bwn.cli doctor | grep "^kernels  *library ${pair#*:}, for"
 done
 
 say "commands as a user starts them"
@@ -156,7 +156,7 @@ wait $!
 for core in cortex-a53 cortex-a76; do echo "$core"; cat "$work/$core.table"; done
 "$python" tests/counts/count.py gate docs/records/instructions.json "$work"/cortex-a53.json "$work"/cortex-a76.json "$@"
 
-say "numba on the board: the same answers, its vectors, its cache"
+say "numba on the board: the same answers, the same bits"
 jit() { # CORE...
     local core more=$cache/site-jit kernels=jit
     for core; do

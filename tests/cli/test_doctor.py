@@ -44,7 +44,23 @@ def test_advice_on_kernels(monkeypatch, library, shipped, numba, line):
     monkeypatch.setattr(code, "can_compile", lambda: numba)
     monkeypatch.setattr(doctor, "shipped", lambda: shipped)
     monkeypatch.setattr(targets, "runnable", lambda: list(targets.TARGETS[-2:]))
+    monkeypatch.setenv("BWN_KERNELS", "jit")
     assert line in doctor.advice()[0]
+
+
+def test_a_library_that_cannot_be_used_is_named_with_its_error(monkeypatch, tmp_path):
+    (tmp_path / f"{FOUND.name}.so").write_bytes(b"no library")
+    monkeypatch.setattr(code, "FOLDER", tmp_path)
+    monkeypatch.setattr(code, "library", lambda: None)
+    monkeypatch.setattr(code, "can_compile", lambda: True)
+    monkeypatch.setattr(targets, "runnable", lambda: [FOUND])
+    for name in ("BWN_KERNELS", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
+        monkeypatch.delenv(name, raising=False)
+    first = doctor.advice()[0]
+    assert str(tmp_path / f"{FOUND.name}.so") in first
+    assert "as asked" not in first
+    monkeypatch.setenv("BWN_KERNELS", "jit")
+    assert "as asked" in doctor.advice()[0]
 
 
 def test_numba_is_not_advised_where_a_library_runs(monkeypatch):
@@ -60,6 +76,7 @@ def test_a_slow_clock_is_told(monkeypatch, tmp_path):
         file = tmp_path / f"cpu{cpu}" / "cpufreq" / "scaling_governor"
         file.parent.mkdir(parents=True)
         file.write_text(f"{governor}\n")
+    (tmp_path / "cpu2" / "cpufreq" / "scaling_governor").mkdir(parents=True)  # off: reading it is an OSError
     monkeypatch.setattr(doctor, "GOVERNORS", tmp_path)
     assert doctor.governors() == ["ondemand", "performance"]
     assert any("governor ondemand" in line for line in doctor.advice())

@@ -132,22 +132,28 @@ def callgrind(once: str, first: str, report: Path) -> None:
 
 
 def gate(record: Path, reports: list[Path], write: bool) -> int:
-    """Exit code 1 where a number has moved by more than LIMIT, up or down, or is new."""
+    """Exit code 1 where a number has moved by more than LIMIT, up or down, or is only in one of the two."""
     found = {report.stem: json.loads(report.read_text()) for report in reports}
     kept, moved = json.loads(record.read_text()) if record.exists() else {}, 0
     if write:
         record.write_text(json.dumps(dict(sorted((kept | found).items())), indent=1) + "\n")
         return 0
     for core, parts in found.items():
-        for part, numbers in parts.items():
-            for name, number in numbers.items():
-                before = kept.get(core, {}).get(part, {}).get(name)
-                if before is None or abs(number / before - 1) > LIMIT:
-                    print(f"{core}, {part}, {name}: {number:,} instructions, recorded {before and f'{before:,}'}")
+        known = kept.get(core, {})
+        for part in known | parts:
+            old, new = known.get(part, {}), parts.get(part, {})
+            for name in old | new:
+                before, number = old.get(name), new.get(name)
+                if before is None or number is None or abs(number - before) > LIMIT * before:
+                    print(f"{core}, {part}, {name}: {shown(number)} instructions, recorded {shown(before)}")
                     moved += 1
     if moved:
         print(f"{moved} counts left their budget of {LIMIT:.0%}: mend the code, or record them with a reason")
     return int(moved > 0)
+
+
+def shown(number: int | None) -> str:
+    return "none" if number is None else f"{number:,}"
 
 
 def main() -> None:

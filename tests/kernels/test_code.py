@@ -144,6 +144,25 @@ def test_the_machine_tells_its_features() -> None:
     assert ("asimd" if platform.machine() == "aarch64" else "sse2") in there
 
 
+def test_a_python_of_32_bits_loads_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 32-bit system with a 64-bit kernel calls its machine `aarch64` or `x86_64` too."""
+    monkeypatch.setattr(targets.sys, "maxsize", 2**31 - 1)
+    assert targets.runnable() == []
+
+
+@linux
+@needs_cc
+def test_libraries_are_looked_for_where_the_process_began(tmp_path: Path) -> None:
+    target = targets.runnable()[0]
+    fake(tmp_path, target, cache.sources_digest())
+    script = "import os; from bwn.kernels import code; os.chdir('/'); print(code.library().path)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "BWN_LIBRARIES": ".", "BWN_KERNELS": target.name},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / target.name}.so\n"), done.stderr
+
+
 def test_an_unknown_system_has_no_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets.sys, "platform", "plan9")
     assert targets.runnable() == []

@@ -86,6 +86,20 @@ def test_an_unwritable_cache_falls_back(tmp_path: Path, monkeypatch: pytest.Monk
     compiler.cache_folder.cache_clear()
 
 
+def test_a_user_without_a_home_gets_no_folder_named_like_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BWN_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as it answers where nobody knows the user
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path)
+    compiler.cache_folder.cache_clear()
+    try:
+        assert compiler.cache_folder().is_relative_to(tmp_path / "temporary")
+        assert not (tmp_path / "~").exists()
+    finally:
+        compiler.cache_folder.cache_clear()
+
+
 def test_where_nothing_can_be_written_a_plan_is_made_and_nothing_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,48 @@
+"""Instruction counts are held to their record: none may move by more than 2 %, come or go unseen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from count import gate
+
+KEPT = {"core": {"products": {"a": 1000, "b": 1000}, "networks": {"n": 5000}}, "other": {"products": {"a": 7}}}
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(KEPT))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("products", "moved"),
+    [
+        ({"a": 1000, "b": 1000}, 0),
+        ({"a": 1020, "b": 980}, 0),
+        ({"a": 1021, "b": 1000}, 1),
+        ({"a": 1000, "b": 979}, 1),
+        ({"a": 1000, "b": 1000, "new": 1}, 1),
+        ({"a": 1000}, 1),
+    ],
+)
+def test_what_moves_comes_or_goes_fails(
+    record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], products: dict[str, int], moved: int
+) -> None:
+    report = tmp_path / "core.json"
+    report.write_text(json.dumps({"products": products, "networks": {"n": 5000}}))
+    assert gate(record, [report], write=False) == moved
+    assert capsys.readouterr().out.count("core, products, ") == moved
+    assert gate(record, [report], write=True) == 0
+    kept = json.loads(record.read_text())
+    assert (kept["core"]["products"], kept["other"]) == (products, KEPT["other"])
+    assert gate(record, [report], write=False) == 0
+
+
+def test_a_part_that_is_no_longer_counted_fails(record: Path, tmp_path: Path) -> None:
+    report = tmp_path / "core.json"
+    report.write_text(json.dumps({"products": KEPT["core"]["products"]}))
+    assert gate(record, [report], write=False) == 1
