@@ -36,6 +36,7 @@ from bwn.kernels.tiles import LANES, NARROW
 from bwn.kernels.vectors import (
     F32,
     F32_4,
+    I8_16,
     I32,
     I32_4,
     fma,
@@ -135,32 +136,30 @@ def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
 def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
     """q - m, q = clip(rint(x / step), low, high), halves to even, m = (low + high) / 2; -m in the padding."""
     f = map_fields(p)
+    if begin == end:
+        return  # there may be no step to read
     least, most = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
     nothing = np.int8(-middle_of(least, most))
+    narrow, blank = load(I32_4, f.mask, 0), splat(I8_16, nothing)
     image, channel = begin // f.channels, begin % f.channels - 1
+    steps = steps_at(F32_4, f, image, 0)
     for _unit in range(begin, end):
         channel += 1  # a division a plane is a third of the time of a batch of vectors
         if channel == f.channels:
             image, channel = image + 1, 0
+            steps = steps_at(F32_4, f, image, 0)
         source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
         plane = f.out + image * f.out_image + channel * f.out_plane
         if f.positions <= NARROW:  # a small batch of vectors: narrow divisions are faster
-            fill_bytes(plane, f.out_plane, nothing)
-            round_from(F32_4, I32_4, f, source, plane, image, 0, least, most)
+            for i in range(0, f.out_plane, LANES):
+                store(plane, i, blank)
+            put_rounded(F32_4, I32_4, plane, f.out_lead, load(F32_4, source, 0) / steps, least, most, narrow)
             continue
         if f.out_lead > 0 or f.out_plane > (f.positions + LANES - 1) // LANES * LANES:
             fill_bytes(plane, f.out_plane, nothing)
         for i in range(0, f.positions, LANES):
-            round_from(F32, I32, f, source, plane, image, i, least, most)
-
-
-@helper
-def round_from(
-    kind: Any, mask: Any, f: Any, source: int, plane: int, image: int, i: int, least: Any, most: Any
-) -> None:
-    """Round the values of a plane from position i on, as many as `kind` has lanes."""
-    quotients = load(kind, source, i) / steps_at(kind, f, image, i)
-    put_rounded(kind, mask, plane, f.out_lead + i, quotients, least, most, load(mask, f.mask, i))
+            quotients = load(F32, source, i) / steps_at(F32, f, image, i)
+            put_rounded(F32, I32, plane, f.out_lead + i, quotients, least, most, load(I32, f.mask, i))
 
 
 def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:

@@ -56,12 +56,7 @@ RULES = (
         ((r"saddw2?\s+v\d+\.8h", 8), (r"sadalp\s+v\d+\.8h", 16)),
         "an addition of 8 inputs; by pairs, of 16",
     ),
-    # A full adder's carry, a bitwise select, stands for two words where a count alone stands for one.
-    Rule(
-        r"xnor|s1_b1_f32_planes_inlane",
-        ((r"cnt\s.*\.16b", 128), (r"(?:bsl|bit|bif)\s", 128)),
-        "a count of 128 bits; twice that of carries",
-    ),
+    Rule(r"xnor|s1_b1_f32_planes_inlane", ((r"cnt\s.*\.16b", 128),), "a count of 128 bits"),
     Rule(
         r"",
         ((r"fmla\s.*\.4s", 4), (r"[su]dot\s", 16), (r"[su]mlal2?\s", 8), (r"[su]mull2?\s+v\d+\.8h", 8)),
