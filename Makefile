@@ -41,8 +41,8 @@ dist: $(READY) ## wheel and sdist in dist/, and a test of the wheel outside the 
 
 wheels: dist ## wheels with compiled kernels, x86-64 and 64-bit ARM, in dist/ (Debian: binutils of both); minutes
 	@$(BIN)/python -m bwn.kernels.ahead.build build/libraries
-	@$(BIN)/python -m bwn.kernels.ahead.wheels dist/bwn-*-any.whl build/libraries dist
-	@$(BIN)/python tests/installed/check_wheel.py --compiled dist/bwn-*_$$(uname -m).whl
+	@$(BIN)/python -m bwn.kernels.ahead.wheels $$(ls -t dist/bwn-*-any.whl | head -n 1) build/libraries dist
+	@$(BIN)/python tests/installed/check_wheel.py --compiled $$(ls -t dist/bwn-*_$$(uname -m).whl | head -n 1)
 
 counts: $(READY) ## executed instructions on x86-64, held to their budgets (Debian: valgrind); minutes
 	@PYTHON=$(BIN)/python tests/counts/x86.sh

@@ -26,7 +26,7 @@ def facts() -> dict[str, Any]:
         "page_bytes": os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None,
         "library": None if found is None else str(found.path),
         "runnable": [target.name for target in targets.runnable()],
-        "shipped": shipped(),
+        "shipped": code.shipped(),
         "numba": code.can_compile(),
         "costs": costs.table().line,
         "governors": governors(),
@@ -34,15 +34,10 @@ def facts() -> dict[str, Any]:
     }
 
 
-def shipped() -> list[str]:
-    """Targets whose library is there, for this machine or another."""
-    return [target.name for target in targets.TARGETS if (code.FOLDER / f"{target.name}.so").exists()]
-
-
 def advice() -> list[str]:
     """What would be faster, a line each."""
     lines = []
-    found, there = code.library(), [target for target in targets.runnable() if target.name in shipped()]
+    found, there = code.library(), [target for target in targets.runnable() if target.name in code.shipped()]
     if found is not None and there and there[0] is not found.target:
         lines.append(f"BWN_KERNELS chooses {found.target.name}; {there[0].name} is faster here")
     elif found is None and there and code.compiling_is_asked():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from typing import Any
 
 import click
@@ -19,10 +21,23 @@ def command(as_json: bool) -> None:
     loads the best that this machine can run. Elsewhere, or with BWN_KERNELS=jit, numba compiles them for this very CPU
     and keeps the code. BWN_KERNELS may also name one of the libraries.
     """
-    from bwn.doctor import facts
+    from bwn.kernels import code, targets
 
-    found = facts()
+    try:
+        from bwn.doctor import facts
+
+        found = facts()
+    except code.KernelsError:  # then nothing else can be asked
+        click.echo(f"machine     {platform.machine()}, Python of {sys.maxsize.bit_length() + 1} bits", err=True)
+        click.echo(f"could run   {names([target.name for target in targets.runnable()])}", err=True)
+        click.echo(f"came along  {names(code.shipped())}", err=True)
+        raise
     click.echo(json_text(found, indent=2) if as_json else text(found))
+
+
+def names(libraries: list[str]) -> str:
+    """Names of libraries."""
+    return ", ".join(libraries) or "no library"
 
 
 def text(found: dict[str, Any]) -> str:
@@ -36,8 +51,8 @@ def text(found: dict[str, Any]) -> str:
         "versions": versions,
         "kernels": f"{found['kernels']}, for {', '.join(found['features']) or 'the baseline'}",
         "file": found["library"] or "compiled here, kept in the cache",
-        "could run": ", ".join(found["runnable"]) or "no library",
-        "came along": ", ".join(found["shipped"]) or "no library",
+        "could run": names(found["runnable"]),
+        "came along": names(found["shipped"]),
         "costs": found["costs"],
         "clock": ", ".join(sorted(set(found["governors"]))) or "not told",
     }

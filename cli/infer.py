@@ -59,7 +59,7 @@ def command(
     An image that cannot be read is one line on standard error (with --json an object with "error"); the rest goes on,
     and the exit code is 4. When paths arrive slowly, --batch-size 1 answers each at once.
 
-    --watch classifies images that arrive in folders from now on, each when it is written to its end, at once.
+    --watch classifies images that arrive in folders from now on, each by itself when it is written to its end.
 
     \b
     bwn infer model.bwn photos/ --top 3

@@ -13,13 +13,14 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
+import logging
 import os
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from bwn.kernels.cache import sources_digest
-from bwn.kernels.targets import Target, runnable
+from bwn.kernels.targets import TARGETS, Target, runnable
 
 # Absolute: a name without a folder the loader looks for elsewhere, and a process may change its own.
 FOLDER = Path(os.environ.get("BWN_LIBRARIES") or Path(__file__).parent / "libraries").absolute()
@@ -86,6 +87,11 @@ def symbol(name: str) -> str:
     return "bwn_" + name.replace(".", "_")
 
 
+def shipped() -> list[str]:
+    """Targets whose library is there, for this machine or another."""
+    return [target.name for target in TARGETS if (FOLDER / f"{target.name}.so").exists()]
+
+
 def can_compile() -> bool:
     """Whether numba is installed."""
     return importlib.util.find_spec("numba") is not None
@@ -112,10 +118,12 @@ def library() -> Library | None:
         if (FOLDER / f"{target.name}.so").exists():
             try:
                 return Library(target)
-            except KernelsError:
-                if can_compile():  # a checkout whose library is older than its sources
-                    return None
-                raise
+            except KernelsError as error:
+                if not can_compile():
+                    raise
+                # In a checkout, a library older than its sources; else an installation to mend.
+                logging.getLogger(__name__).warning("%s; numba compiles the kernels instead", error)
+                return None
     _need_numba("no compiled kernels for this machine came with bwn")
     return None
 

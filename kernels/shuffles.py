@@ -63,9 +63,9 @@ _TAKES = {
 def take(_: Any, table: Any, numbers: Any) -> tuple[Any, Codegen] | None:
     """take(table, numbers): lane i is entry numbers[i] of the table; only the low bits of a number count.
 
-    table: a tuple of 1 or 2 vectors. One instruction: of x86 for 8 float32 of AVX2 and for 16, 2 * 16 float32 and 32
-    int16 of AVX-512; of bytes, by numbers within the table, for 16
-    of NEON, and for 32 of AVX2, where each half of them has its half of the table.
+    table: a tuple of 1 or 2 vectors. One instruction: of AVX2 for 8 float32, of AVX-512 for 16, 2 * 16 float32 and 32
+    int16; of bytes, by numbers within the table, for 16 of NEON, and for 32 of AVX2, where each half of them has its
+    half of the table.
     """
     if not isinstance(table, types.UniTuple) or (table.dtype.element, table.dtype.lanes, table.count) not in _TAKES:
         return None

@@ -8,6 +8,7 @@ import pkgutil
 import pytest
 
 import bwn
+from bwn.kernels.code import KernelsError
 
 
 @pytest.mark.parametrize("name", [name for name in bwn.__all__ if not name.startswith("__")])
@@ -15,6 +16,15 @@ def test_a_public_name_is_callable_whatever_was_imported(name: str) -> None:
     for module in pkgutil.iter_modules(bwn.__path__):
         importlib.import_module(f"bwn.{module.name}")  # sets bwn.NAME to the module, also where NAME is a function
     assert callable(getattr(bwn, name)), f"bwn.{name} is {getattr(bwn, name)}"
+
+
+def test_without_kernels_a_name_ends_in_an_error_of_bwn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_name: str) -> None:
+        raise KernelsError("no kernels at all")
+
+    monkeypatch.setattr(bwn, "import_module", none)
+    with pytest.raises(bwn.BwnError, match="no kernels at all"):
+        bwn.Model  # noqa: B018
 
 
 def test_an_unknown_name_is_refused() -> None:

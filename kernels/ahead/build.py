@@ -139,6 +139,7 @@ def build(target: Target, folder: Path, linked: bool = True) -> Path:
         problems += check(target, made)
         compiled.unlink()
     if problems:
+        made.unlink()
         sys.exit(f"Error: {target.name}: " + "; ".join(problems))
     print(f"{made}: {made.stat().st_size:,} bytes, {time.monotonic() - began:.0f} s", flush=True)
     return made

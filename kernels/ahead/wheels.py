@@ -13,6 +13,7 @@ import hashlib
 import zipfile
 from pathlib import Path
 
+from bwn.kernels.cache import sources_digest
 from bwn.kernels.targets import TARGETS
 
 TAG = "py3-none-manylinux_2_17_{machine}.manylinux2014_{machine}"
@@ -83,6 +84,8 @@ def main() -> None:
     for target in TARGETS:
         library = chosen.libraries / f"{target.name}.so"
         if library.exists():
+            if sources_digest().encode() not in library.read_bytes():
+                parser.error(f"{library} was made of other sources than these: build it anew")
             machines.setdefault(target.machine, []).append(library)
     if not machines:
         parser.error(f"no library of a target in {chosen.libraries}")

@@ -42,7 +42,7 @@ def test_facts_are_told_in_lines_and_as_json():
 def test_advice_on_kernels(monkeypatch, library, shipped, numba, line):
     monkeypatch.setattr(code, "library", lambda: None if library is None else FakeLibrary(library))
     monkeypatch.setattr(code, "can_compile", lambda: numba)
-    monkeypatch.setattr(doctor, "shipped", lambda: shipped)
+    monkeypatch.setattr(code, "shipped", lambda: shipped)
     monkeypatch.setattr(targets, "runnable", lambda: list(targets.TARGETS[-2:]))
     monkeypatch.setenv("BWN_KERNELS", "jit")
     assert line in doctor.advice()[0]
@@ -66,9 +66,21 @@ def test_a_library_that_cannot_be_used_is_named_with_its_error(monkeypatch, tmp_
 def test_numba_is_not_advised_where_a_library_runs(monkeypatch):
     monkeypatch.setattr(code, "library", lambda: FakeLibrary(FOUND))
     monkeypatch.setattr(code, "can_compile", lambda: False)
-    monkeypatch.setattr(doctor, "shipped", lambda: [FOUND.name])
+    monkeypatch.setattr(code, "shipped", lambda: [FOUND.name])
     monkeypatch.setattr(targets, "runnable", lambda: [FOUND])
     assert not any("numba" in line or "pip" in line for line in doctor.advice())
+
+
+def test_without_any_kernels_the_machine_is_told_and_why(monkeypatch):
+    def none():
+        raise code.KernelsError("no kernels at all")
+
+    monkeypatch.setattr(doctor, "facts", none)
+    monkeypatch.setattr(targets, "runnable", list)
+    told = CliRunner().invoke(bwn, ["doctor"])
+    assert told.exit_code == 1
+    assert "could run   no library" in told.stderr
+    assert told.stderr.endswith("Error: no kernels at all\n")
 
 
 def test_a_slow_clock_is_told(monkeypatch, tmp_path):

@@ -63,10 +63,13 @@ def test_the_first_runnable_library_that_is_there_is_used(folder: Path) -> None:
 
 @linux
 @needs_cc
-def test_a_library_of_other_sources_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_of_other_sources_is_not_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     target = targets.runnable()[0]
     fake(folder, target, "0" * 16)
     assert choose() is None  # numba is here
+    assert "numba compiles the kernels instead" in caplog.text
     monkeypatch.setattr(code, "can_compile", lambda: False)
     with pytest.raises(KernelsError, match="was made of other sources"):
         choose()

@@ -21,13 +21,13 @@ from bwn.kernels.vectors import (
     I8_16,
     I16,
     I32,
-    I32_HALF,
     fma,
     greatest,
     keep,
     load,
     load_bytes,
     magnitude,
+    marker,
     maximum,
     minimum,
     nearest,
@@ -40,6 +40,8 @@ from bwn.kernels.vectors import (
     widen,
     zero,
 )
+
+I32_HALF = marker(numba.types.int32, 8)
 
 SPECIAL = [0.0, -0.0, 0.5, -0.5, 1.5, 2.5, -2.5, 1e-40, 3e38, np.inf, -np.inf, 127.4, -127.6, 1.0, -1.0, 7.0]
 FLOATS = np.array(SPECIAL, np.float32)
