@@ -55,9 +55,12 @@ def _roots() -> Iterator[Path]:
     import tempfile  # costs each start 3 ms, and to ask for the folder writes a file
 
     try:
-        yield Path(tempfile.gettempdir()) / f"bwn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+        root = Path(tempfile.gettempdir()) / f"bwn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:
         return
+    if _is_mine(root):  # whoever owns it could put another folder in the place of ours
+        yield root
 
 
 def _is_mine(folder: Path) -> bool:

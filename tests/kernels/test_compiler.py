@@ -100,6 +100,21 @@ def test_a_user_without_a_home_gets_no_folder_named_like_it(tmp_path: Path, monk
         compiler.cache_folder.cache_clear()
 
 
+def test_a_temporary_folder_that_another_user_made_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BWN_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    theirs = tmp_path / f"bwn-{os.getuid()}"
+    for mine in (True, False):
+        monkeypatch.setattr("bwn.kernels.cache._is_mine", lambda folder, mine=mine: mine or folder != theirs)
+        compiler.cache_folder.cache_clear()
+        assert (compiler.cache_folder().parent == theirs) == mine
+    compiler.cache_folder.cache_clear()
+
+
 def test_where_nothing_can_be_written_a_plan_is_made_and_nothing_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
