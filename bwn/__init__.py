@@ -34,11 +34,9 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'bwn' has no attribute '{name}'")
+    from bwn.kernels.code import KernelsError
+
     try:
         return getattr(import_module(_HOMES[name]), name)
-    except Exception as error:
-        from bwn.kernels.code import KernelsError
-
-        if isinstance(error, KernelsError):
-            raise BwnError(str(error)) from error
-        raise
+    except KernelsError as error:
+        raise BwnError(str(error)) from error

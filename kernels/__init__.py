@@ -20,8 +20,9 @@ Compiled:
   `pooling.py`, `layout.py`: everything else.
 - `xnor.py`, `xnor_tile.py`, `multiply_signs.py`: products with packed signs; `pairs.py`: what else moves those.
 - `team.py`: a plan's steps, run by several threads; `atomics.py`: the words that those share.
-- `vectors.py`, `shuffles.py`, `signs.py`, `memory.py`: vectors, moving their lanes, packed signs, scalars and parameter
-  blocks for Numba; `compiler.py`: compiling and its cache; `ahead/`: compiling ahead of time, and wheels.
+- `vectors.py`, `shuffles.py`, `registers.py`, `signs.py`, `memory.py`: vectors, moving their lanes, single registers,
+  packed signs, scalars and parameter blocks for Numba; `compiler.py`: compiling and its cache; `ahead/`: compiling
+  ahead of time, and wheels.
 """
 
 if __name__ != "bwn.kernels":

@@ -22,6 +22,7 @@ from bwn.kernels.cpu import features
 from bwn.kernels.inlane import product, tables_by, totals_by
 from bwn.kernels.lanes import BYTES_FORM
 from bwn.kernels.memory import get_i8, put_i8
+from bwn.kernels.registers import by_register
 from bwn.kernels.shuffles import take_value
 from bwn.kernels.vectors import I8_16, I8_HALF, I32, Codegen, Vec, at, llvm_type, load_at, splat_value
 
@@ -57,21 +58,12 @@ def build(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
     return types.void(kind, types.intp, types.intp), gen
 
 
-def _split(builder: Any, value: Any) -> list[Any]:
-    lanes = ir.VectorType(ir.IntType(32), 16)
-    empty = ir.Constant(value.type, ir.Undefined)
-    return [builder.shuffle_vector(value, empty, ir.Constant(lanes, list(range(s, s + 16)))) for s in (0, 16)]
-
-
-def _join(builder: Any, low: Any, high: Any) -> Any:
-    return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(ir.IntType(32), 32), list(range(32))))
-
-
 def _take_bytes(builder: Any, table: Any, numbers: Any) -> Any:
     # table: 16 bytes; numbers: 32 of 0..15.
     if "neon" in features():
-        return _join(builder, *(take_value(builder, OCTETS, [table], half) for half in _split(builder, numbers)))
-    return take_value(builder, I8_HALF.dtype, [_join(builder, table, table)], numbers)
+        return by_register(builder, numbers, lambda part: take_value(builder, OCTETS, [table], part))
+    twice = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [*range(16)] * 2)
+    return take_value(builder, I8_HALF.dtype, [builder.shuffle_vector(table, table, twice)], numbers)
 
 
 @intrinsic

@@ -24,7 +24,7 @@ def test_without_kernels_a_name_ends_in_an_error_of_bwn(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(bwn, "import_module", none)
     with pytest.raises(bwn.BwnError, match="no kernels at all"):
-        bwn.Model  # noqa: B018
+        bwn.Model  # noqa: B018  # to ask for it is the test
 
 
 def test_an_unknown_name_is_refused() -> None:

@@ -27,7 +27,8 @@ class Case:
     """Zeros around the output."""
 
     def __str__(self) -> str:
-        return f"c{self.channels}-n{self.outputs}-{self.size}-k{self.kernel}-s{self.stride}-p{self.pads}-d{self.dilation}-g{self.groups}-i{self.images}"  # noqa: E501
+        window = f"k{self.kernel}-s{self.stride}-p{self.pads}-d{self.dilation}"
+        return f"c{self.channels}-n{self.outputs}-{self.size}-{window}-g{self.groups}-i{self.images}"
 
 
 def stored(signs: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:
