@@ -40,8 +40,8 @@ dist: $(READY) ## wheel and sdist in dist/, and a test of the wheel outside the 
 	@$(BIN)/python tests/installed/check_wheel.py --keep dist
 
 wheels: dist ## wheels with compiled kernels, x86-64 and 64-bit ARM, in dist/ (Debian: binutils of both); minutes
-	@$(BIN)/python -m bwn.kernels.ahead.build build/libraries
-	@$(BIN)/python -m bwn.kernels.ahead.wheels $$(ls -t dist/bwn-*-any.whl | head -n 1) build/libraries dist
+	@$(BIN)/python -m bwn.kernels.aot.build build/libraries
+	@$(BIN)/python -m bwn.kernels.aot.wheels $$(ls -t dist/bwn-*-any.whl | head -n 1) build/libraries dist
 	@$(BIN)/python tests/installed/check_wheel.py --compiled $$(ls -t dist/bwn-*_$$(uname -m).whl | head -n 1)
 
 counts: $(READY) ## executed instructions on x86-64, held to their budgets (Debian: valgrind); minutes
@@ -55,7 +55,7 @@ loops: $(READY) ## the kernels' inner loops on ARM: what they are made of, cycle
 
 bench: $(READY) ## the built-in networks beside ONNX Runtime, OpenVINO, ncnn, LiteRT; under 10 minutes
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	@$(BIN)/python benchmarks/networks.py -o bench.json
+	@$(BIN)/python benchmarks/compare_networks.py -o bench.json
 	@$(BIN)/python benchmarks/render.py bench.json
 
 mnist: $(READY) ## full MNIST, end to end: make mnist DATA=<folder of the IDX files>
@@ -70,7 +70,7 @@ paper: $(READY) ## the paper's comparison on MNIST, resumable: make paper DATA=<
 
 models: $(READY) ## train the models of models/ anew: make models DATA=<folder with mnist/ and cifar10/>; hours
 	for name in $(basename $(notdir $(wildcard models/*.json))); do \
-	  $(BIN)/python benchmarks/shipped.py $$name --data $(DATA) || exit 1; done
+	  $(BIN)/python benchmarks/make_models.py $$name --data $(DATA) || exit 1; done
 
 clean: ## remove what was built and the demo's output; the environment stays
 	rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from beside import record
-from beside.plot import plot
-from beside.tables import as_markdown
+from engines import results
+from engines.plot import plot
+from engines.tables import as_markdown
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
@@ -31,17 +31,21 @@ def put(document: str, tables: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("results", nargs="+", type=Path)
     parser.add_argument("--document", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    reports = [record.read(path) for path in options.results]
+    reports = [results.read(path) for path in options.results]
     tables = "\n\n".join(map(as_markdown, reports))
     if options.plot:
         options.plot.write_text(plot(reports[0]), encoding="utf-8")
     if options.document:
-        options.document.write_text(put(options.document.read_text(encoding="utf-8"), tables), encoding="utf-8")
+        options.document.write_text(
+            put(options.document.read_text(encoding="utf-8"), tables), encoding="utf-8"
+        )
     else:
         print(tables)
 

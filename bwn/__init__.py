@@ -16,25 +16,25 @@ from bwn.errors import BwnError
 
 if TYPE_CHECKING:
     from bwn.model import Model, load
-    from bwn.packing import pack
+    from bwn.tools.pack import pack
+    from bwn.tools.verify import verify
     from bwn.train.export import export_onnx
-    from bwn.verification import verify
 
 __all__ = ["BwnError", "Model", "export_onnx", "load", "pack", "verify"]
 
 _HOMES = {
     "Model": "bwn.model",
     "load": "bwn.model",
-    "pack": "bwn.packing",
+    "pack": "bwn.tools.pack",
     "export_onnx": "bwn.train",
-    "verify": "bwn.verification",
+    "verify": "bwn.tools.verify",
 }
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'bwn' has no attribute '{name}'")
-    from bwn.kernels.code import KernelsError
+    from bwn.kernels.target.loader import KernelsError
 
     try:
         return getattr(import_module(_HOMES[name]), name)

@@ -42,4 +42,6 @@ class MissingPackageError(BwnError):
     """A command needs an extra that is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'bwn[{extra}]'")
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed: pip install 'bwn[{extra}]'"
+        )

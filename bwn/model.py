@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.errors import BwnError
-from bwn.execute import Runner
-from bwn.explain import layer_plans
 from bwn.format import read
-from bwn.graph import Packed, Shape
-from bwn.plan import images_a_pass, make_plan
+from bwn.ir.graph import Packed, Shape
+from bwn.ir.shapes import multiplications
+from bwn.plan.explain import layer_plans
+from bwn.plan.planner import images_a_pass, make_plan
 from bwn.predict import ImageLike, Prediction, predict
-from bwn.shapes import multiplications
+from bwn.runtime.executor import Runner
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,7 +30,7 @@ KEPT_PLANS = 4
 class LayerTime(NamedTuple):
     """Time of one layer.
 
-    name, kernel, why, microseconds: as `bwn.explain.LayerPlan` tells them. seconds: of one run of the batch.
+    name, kernel, why, microseconds: as `bwn.plan.explain.LayerPlan` tells them. seconds: of one run of the batch.
     macs: multiply-accumulates of the batch.
     """
 
@@ -43,8 +43,12 @@ class LayerTime(NamedTuple):
 
     def plus(self, other: LayerTime) -> LayerTime:
         """The same layer's next pass added."""
-        both = None if self.microseconds is None else self.microseconds + (other.microseconds or 0.0)
-        return self._replace(seconds=self.seconds + other.seconds, macs=self.macs + other.macs, microseconds=both)
+        both = (
+            None if self.microseconds is None else self.microseconds + (other.microseconds or 0.0)
+        )
+        return self._replace(
+            seconds=self.seconds + other.seconds, macs=self.macs + other.macs, microseconds=both
+        )
 
 
 def available_threads() -> int:
@@ -107,7 +111,9 @@ class Model:
         with self._lock:
             for part in self._passes(batch):
                 for layer in self._profile_pass(part, repeats):
-                    layers[layer.name] = layers[layer.name].plus(layer) if layer.name in layers else layer
+                    layers[layer.name] = (
+                        layers[layer.name].plus(layer) if layer.name in layers else layer
+                    )
         return list(layers.values())
 
     def _profile_pass(self, batch: Floats, repeats: int) -> list[LayerTime]:
@@ -131,7 +137,9 @@ class Model:
         """The batch in passes that stay in the caches."""
         size = self._sizes.get(len(batch))
         if size is None:
-            size = self._sizes[len(batch)] = images_a_pass(self.packed.graph, len(batch), self.threads)
+            size = self._sizes[len(batch)] = images_a_pass(
+                self.packed.graph, len(batch), self.threads
+            )
         if size == len(batch):
             return [batch]
         return [batch[start : start + size] for start in range(0, len(batch), size)]
@@ -140,7 +148,9 @@ class Model:
         batch = np.ascontiguousarray(x, np.float32)
         if batch.shape[1:] != self.input_shape or len(batch) == 0:
             expected = ", ".join(map(str, self.input_shape))
-            raise BwnError(f"input has shape {batch.shape}, expected (N, {expected}) with N of 1 or more")
+            raise BwnError(
+                f"input has shape {batch.shape}, expected (N, {expected}) with N of 1 or more"
+            )
         return batch
 
     def _runner(self, batch: int) -> Runner:

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from bwn.data.images import as_image, prepare
 from bwn.errors import BwnError, FileError
-from bwn.graph import Packed, Softmax
-from bwn.images import as_image, prepare
+from bwn.ir.graph import Packed, Softmax
+from bwn.ir.shapes import shapes
 from bwn.kernels import reference
-from bwn.shapes import shapes
 
 Floats = npt.NDArray[np.float32]
 ImageLike = Image.Image | npt.NDArray[np.uint8] | str | os.PathLike[str] | bytes
@@ -62,7 +62,9 @@ def predict(model: Runs, images: Iterable[ImageLike], batch_size: int = 16) -> l
     Raises FileError where the model says no preprocessing, DataError where an image cannot be read.
     """
     if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
-        raise TypeError(f"images is one {type(images).__name__}: expected several, such as a list of one")
+        raise TypeError(
+            f"images is one {type(images).__name__}: expected several, such as a list of one"
+        )
     waiting = iter(images)
     found: list[Prediction] = []
     while batch := [to_input(model.packed, image) for image in islice(waiting, batch_size)]:
@@ -95,8 +97,13 @@ def classify(model: Runs, x: Floats, top: int = 1) -> list[tuple[Prediction, ...
 def probabilities(packed: Packed, scores: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
     """Softmax of scores (N, classes); a graph that ends in a softmax has made them already."""
     if not np.isfinite(scores).all():
-        raise BwnError("the network's scores are not finite numbers: its activations overflow on this input")
-    if any(isinstance(node, Softmax) and node.output == packed.graph.topology.output for node in packed.graph.nodes):
+        raise BwnError(
+            "the network's scores are not finite numbers: its activations overflow on this input"
+        )
+    if any(
+        isinstance(node, Softmax) and node.output == packed.graph.topology.output
+        for node in packed.graph.nodes
+    ):
         return scores.astype(np.float64)
     return reference.softmax(scores)
 

@@ -31,10 +31,24 @@ BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2])
     type=click.Choice(BUILT_IN),
     help="A built-in network, with seeded random weights; may be given again.  [default: mlp, vgg, resnet18]",
 )
-@click.option("--batch", type=click.IntRange(2, 4096), default=16, show_default=True, help="Batch for throughput.")
-@click.option("--layers", is_flag=True, help="Also time, kernel and its reason, layer by layer, at batch 1.")
-@click.option("--seconds", type=Number(0.01), default=1.0, show_default=True, help="Time for each figure.")
-@click.option("--compare/--no-compare", default=None, help="Beside ONNX Runtime.  [default: if it is installed]")
+@click.option(
+    "--batch",
+    type=click.IntRange(2, 4096),
+    default=16,
+    show_default=True,
+    help="Batch for throughput.",
+)
+@click.option(
+    "--layers", is_flag=True, help="Also time, kernel and its reason, layer by layer, at batch 1."
+)
+@click.option(
+    "--seconds", type=Number(0.01), default=1.0, show_default=True, help="Time for each figure."
+)
+@click.option(
+    "--compare/--no-compare",
+    default=None,
+    help="Beside ONNX Runtime.  [default: if it is installed]",
+)
 @threads_option
 @json_option
 @verbose_option
@@ -58,18 +72,23 @@ def command(
     """
     if model is not None and networks:
         raise click.UsageError("MODEL and --network: choose one")
-    from bwn import bench
     from bwn.model import available_threads
+    from bwn.tools import benchmark
 
     count = threads or available_threads()
-    beside = bench.onnxruntime_installed() if compare is None else compare
+    beside = benchmark.onnxruntime_installed() if compare is None else compare
     results: list[dict[str, Any]] = []
     if not as_json:
-        click.echo(header(bench.machine(count), beside))
+        click.echo(header(benchmark.machine(count), beside))
     for name, packed in chosen(model, networks or DEFAULT_NETWORKS):
         show_progress(f"{name}: preparing")
-        ready = bench.Bench(name, packed, count, compare=beside)
-        found: dict[str, Any] = {"network": name, "comparison": ready.compare(batch), "timings": [], "layers": None}
+        ready = benchmark.Bench(name, packed, count, compare=beside)
+        found: dict[str, Any] = {
+            "network": name,
+            "comparison": ready.compare(batch),
+            "timings": [],
+            "layers": None,
+        }
         for size in (1, batch):
             show_progress(f"{name}: batch {size}")
             found["timings"] += ready.time(size, seconds)
@@ -79,13 +98,13 @@ def command(
         if not as_json:
             click.echo(report(found))
     if as_json:
-        click.echo(json_text({"machine": bench.machine(count), "results": results}, indent=2))
+        click.echo(json_text({"machine": benchmark.machine(count), "results": results}, indent=2))
 
 
 def chosen(model: str | None, networks: tuple[str, ...]) -> list[tuple[str, Any]]:
     """Names and networks to measure."""
     from bwn.format import read
-    from bwn.networks import NETWORKS
+    from bwn.tools.random_networks import NETWORKS
 
     if model is not None:
         return [(Path(model).name, read(model))]
@@ -94,7 +113,9 @@ def chosen(model: str | None, networks: tuple[str, ...]) -> list[tuple[str, Any]
 
 def header(machine: dict[str, Any], beside: bool) -> str:
     """The machine, and where its kernels come from, in three lines."""
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if name != "bwn")
+    versions = ", ".join(
+        f"{name} {number}" for name, number in machine["versions"].items() if name != "bwn"
+    )
     missing = "" if beside else "\nONNX Runtime: not compared (pip install 'bwn[onnx]')"
     return (
         f"bwn {machine['versions']['bwn']}, {machine['threads']} of {machine['cores']} cores, {machine['cpu']} "
@@ -142,7 +163,11 @@ def agreement(comparison: Any) -> str:
     """One line on how equal the outputs are."""
     if comparison.tolerance is None:
         return f"8-bit activations: same class as ONNX Runtime's float32 on {comparison.same_class:.1%} of the batch"
-    aside = f"; {comparison.sign_ties} of the batch aside, where a sign was a tie" if comparison.sign_ties else ""
+    aside = (
+        f"; {comparison.sign_ties} of the batch aside, where a sign was a tie"
+        if comparison.sign_ties
+        else ""
+    )
     return (
         f"outputs agree with ONNX Runtime: {comparison.error:.1e} of the largest score, "
         f"{comparison.tolerance:.1e} is allowed{aside}"

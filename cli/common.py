@@ -27,10 +27,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], align: str = 
     align: one of `<` and `>` for each column; where it ends, the first column stands left and the others right.
     """
     align += "<>"[bool(align)] + ">" * len(header)
-    cells = [[one_line("-" if cell is None else str(cell)) for cell in row] for row in (header, *rows)]
+    cells = [
+        [one_line("-" if cell is None else str(cell)) for cell in row] for row in (header, *rows)
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
-    lines = ("  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, align, widths, strict=False)) for row in cells)
+    lines = (
+        "  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, align, widths, strict=False))
+        for row in cells
+    )
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -77,7 +82,10 @@ class FilePath(click.Path):
     """A path. An empty one (a shell's unset variable) is refused: Python takes it for the current folder."""
 
     def convert(
-        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
     ) -> str | bytes | os.PathLike[str]:
         """The path, if it is not empty."""
         if not os.fspath(value):
@@ -88,7 +96,9 @@ class FilePath(click.Path):
 class Number(click.FloatRange):
     """A number of a range; `nan`, which is in every range that click knows, is in none."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         """The number, if it is one."""
         number: float = super().convert(value, param, ctx)
         if math.isnan(number):
@@ -97,7 +107,10 @@ class Number(click.FloatRange):
 
 
 threads_option = click.option(
-    "--threads", type=click.IntRange(1, 1024), default=None, help="Threads to use.  [default: every core available]"
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=None,
+    help="Threads to use.  [default: every core available]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 verbose_option = click.option(

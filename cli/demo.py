@@ -8,19 +8,38 @@ from pathlib import Path
 import click
 
 from bwn.cli.common import FilePath, byte_size, table
-from bwn.demo import Figures, measure, write_digits
+from bwn.tools.demo import Figures, measure, write_digits
 
 
 def steps(folder: Path) -> list[tuple[str, list[str]]]:
     """What each step does, and the arguments of the command that does it."""
     checkpoint, exported, packed = (str(folder / f"model.{kind}") for kind in ("pt", "onnx", "bwn"))
-    train = ["train", "--data", "mnist-sample", "--model", "mlp", "--width", "512", "--epochs", "30"]
+    train = [
+        "train",
+        "--data",
+        "mnist-sample",
+        "--model",
+        "mlp",
+        "--width",
+        "512",
+        "--epochs",
+        "30",
+    ]
     return [
-        ("Train a small network on 7,000 digits, pulling its weights towards -1 and +1.", [*train, "-o", checkpoint]),
+        (
+            "Train a small network on 7,000 digits, pulling its weights towards -1 and +1.",
+            [*train, "-o", checkpoint],
+        ),
         ("Write it as an ONNX file: the float32 network.", ["export", checkpoint, "-o", exported]),
         ("Pack it: one bit per weight.", ["pack", checkpoint, "-o", packed]),
-        ("Does it still compute the same, layer by layer?", ["verify", packed, checkpoint, "--images", "mnist-sample"]),
-        ("Classify a folder of images: PNG files of test digits.", ["infer", packed, str(folder / "digits")]),
+        (
+            "Does it still compute the same, layer by layer?",
+            ["verify", packed, checkpoint, "--images", "mnist-sample"],
+        ),
+        (
+            "Classify a folder of images: PNG files of test digits.",
+            ["infer", packed, str(folder / "digits")],
+        ),
         ("How fast is it, beside ONNX Runtime?", ["bench", packed]),
     ]
 

@@ -21,16 +21,19 @@ def command(as_json: bool) -> None:
     loads the best that this machine can run. Elsewhere, or with BWN_KERNELS=jit, numba compiles them for this very CPU
     and keeps the code. BWN_KERNELS may also name one of the libraries.
     """
-    from bwn.kernels import code, targets
+    from bwn.kernels.target import loader, targets
 
     try:
-        from bwn.doctor import facts
+        from bwn.tools.doctor import facts
 
         found = facts()
-    except code.KernelsError:  # then nothing else can be asked
-        click.echo(f"machine     {platform.machine()}, Python of {sys.maxsize.bit_length() + 1} bits", err=True)
+    except loader.KernelsError:  # then nothing else can be asked
+        click.echo(
+            f"machine     {platform.machine()}, Python of {sys.maxsize.bit_length() + 1} bits",
+            err=True,
+        )
         click.echo(f"could run   {names([target.name for target in targets.runnable()])}", err=True)
-        click.echo(f"came along  {names(code.shipped())}", err=True)
+        click.echo(f"came along  {names(loader.shipped())}", err=True)
         raise
     click.echo(json_text(found, indent=2) if as_json else text(found))
 
@@ -42,7 +45,9 @@ def names(libraries: list[str]) -> str:
 
 def text(found: dict[str, Any]) -> str:
     """The facts, a line each, then the advice."""
-    memory = "" if found["memory_bytes"] is None else f", {byte_size(found['memory_bytes'])} of memory"
+    memory = (
+        "" if found["memory_bytes"] is None else f", {byte_size(found['memory_bytes'])} of memory"
+    )
     pages = "" if found["page_bytes"] is None else f", pages of {byte_size(found['page_bytes'])}"
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     rows = {

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from bwn.cli.common import FilePath, json_option, json_text, show_progress, table, threads_option, verbose_option
-from bwn.confusion import confused_text
+from bwn.cli.common import (
+    FilePath,
+    json_option,
+    json_text,
+    show_progress,
+    table,
+    threads_option,
+    verbose_option,
+)
+from bwn.metrics import confused_text
 
 if TYPE_CHECKING:
-    from bwn.evaluation import Evaluation
+    from bwn.tools.evaluate import Evaluation
 
 LISTED = 20
 
@@ -25,8 +33,16 @@ LISTED = 20
     required=True,
     help="A data set as in bwn train; its test split is used.",
 )
-@click.option("--samples", type=click.IntRange(1), help="Only so many images, the first ones.  [default: all]")
-@click.option("--batch-size", type=click.IntRange(1, 4096), default=64, show_default=True, help="Images run at once.")
+@click.option(
+    "--samples", type=click.IntRange(1), help="Only so many images, the first ones.  [default: all]"
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 4096),
+    default=64,
+    show_default=True,
+    help="Images run at once.",
+)
 @threads_option
 @json_option
 @verbose_option
@@ -47,21 +63,29 @@ def command(
     bwn evaluate model.bwn --data mnist-sample
     bwn evaluate model.bwn --data photos/ --json
     """
-    from bwn.evaluation import evaluate
+    from bwn.tools.evaluate import evaluate
 
-    found = evaluate(model, data, samples=samples, batch_size=batch_size, threads=threads, progress=show_progress)
+    found = evaluate(
+        model, data, samples=samples, batch_size=batch_size, threads=threads, progress=show_progress
+    )
     click.echo(json_text(found) if as_json else text(found))
 
 
 def text(found: Evaluation) -> str:
     """The classes, of many those that are found least, and the sums below."""
     there = [result for result in found.classes if result.recall is not None]
-    shown = there if len(there) <= LISTED else sorted(there, key=lambda result: result.recall or 0)[:LISTED]
+    shown = (
+        there
+        if len(there) <= LISTED
+        else sorted(there, key=lambda result: result.recall or 0)[:LISTED]
+    )
     rows = [(result.name, result.images, result.right, f"{result.recall:.2%}") for result in shown]
     lines = [table(("class", "images", "right", "recall"), rows)]
     if len(there) > LISTED:
         lines.append(f"The {LISTED} of {len(there)} classes that are found least.")
     most = confused_text(np.array(found.confusion), [result.name for result in found.classes])
     lines += ["", *([f"Most often mistaken: {most}"] if most else [])]
-    lines.append(f"Accuracy {found.accuracy:.2%} (error {found.error:.2%}) on {found.images:,} images of {found.data}")
+    lines.append(
+        f"Accuracy {found.accuracy:.2%} (error {found.error:.2%}) on {found.images:,} images of {found.data}"
+    )
     return "\n".join(lines)

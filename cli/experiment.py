@@ -25,22 +25,28 @@ from bwn.cli.train_text import clock
 from bwn.errors import BwnError, FileError
 
 if TYPE_CHECKING:
-    from bwn.experiment.plan import Job
+    from bwn.experiment.jobs import Job
     from bwn.experiment.record import Record
     from bwn.experiment.report import Row
     from bwn.experiment.worker import Event
-    from bwn.train.loop import Progress
+    from bwn.train.trainer import Progress
 
 COMPARED = "float,deterministic,stochastic,margin"
 OWN = ("augment", "seed")
 """Settings whose options here are others than those of `bwn train`."""
 
 
-def several(kind: click.ParamType[Any]) -> Callable[[click.Context, click.Parameter, str | None], tuple[Any, ...]]:
+def several(
+    kind: click.ParamType[Any],
+) -> Callable[[click.Context, click.Parameter, str | None], tuple[Any, ...]]:
     """What reads an option of values with commas between them, each of this kind."""
 
     def convert(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[Any, ...]:
-        return tuple(kind.convert(part.strip(), param, ctx) for part in value.split(",")) if value else ()
+        return (
+            tuple(kind.convert(part.strip(), param, ctx) for part in value.split(","))
+            if value
+            else ()
+        )
 
     return convert
 
@@ -55,8 +61,12 @@ def command() -> None:
     """
 
 
-@command.command(epilog="Example: bwn experiment paper --data mnist-sample --epochs 3 --seeds 2 --out runs/try")
-@click.option("--data", required=True, type=FilePath(), metavar="SOURCE", help="Images, as for `bwn train`.")
+@command.command(
+    epilog="Example: bwn experiment paper --data mnist-sample --epochs 3 --seeds 2 --out runs/try"
+)
+@click.option(
+    "--data", required=True, type=FilePath(), metavar="SOURCE", help="Images, as for `bwn train`."
+)
 @click.option(
     "--out",
     required=True,
@@ -72,10 +82,30 @@ def command() -> None:
     metavar="LIST",
     help="Schemes to compare, of float, deterministic, stochastic, scaled, margin.",
 )
-@click.option("--seeds", type=click.IntRange(1, 1000), default=5, show_default=True, help="Runs of each scheme.")
-@click.option("--first-seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of the first.")
-@click.option("--model", type=click.Choice(MODELS), help="Network.  [default: mlp for grey images, vgg for coloured]")
-@click.option("--width", type=click.IntRange(1, 8192), help="Width of the first layer.  [default: the network's]")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="Runs of each scheme.",
+)
+@click.option(
+    "--first-seed",
+    type=click.IntRange(0, 2**31),
+    default=0,
+    show_default=True,
+    help="Seed of the first.",
+)
+@click.option(
+    "--model",
+    type=click.Choice(MODELS),
+    help="Network.  [default: mlp for grey images, vgg for coloured]",
+)
+@click.option(
+    "--width",
+    type=click.IntRange(1, 8192),
+    help="Width of the first layer.  [default: the network's]",
+)
 @click.option(
     "--lambdas",
     callback=several(Number(0, 1e6)),
@@ -96,11 +126,19 @@ def command() -> None:
     help="Move each image a little; the paper did not.",
 )
 @settings_options(*OWN)
-@click.option("--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Runs at the same time.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Runs at the same time.",
+)
 @threads_option
 @json_option
 @verbose_option
-def paper(data: str, out: Path, jobs: int, threads: int | None, as_json: bool, **options: Any) -> None:
+def paper(
+    data: str, out: Path, jobs: int, threads: int | None, as_json: bool, **options: Any
+) -> None:
     """Train every scheme with several seeds, and compare them as the paper does.
 
     The same command goes on where it was stopped (by Ctrl-C, a crash, or a reboot), and does no finished run again;
@@ -114,8 +152,8 @@ def paper(data: str, out: Path, jobs: int, threads: int | None, as_json: bool, *
     Choose settings by the validation error, and look at the test error last. Runs at the same time share the threads.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from bwn.experiment.crew import work
-    from bwn.experiment.plan import Wanted, held, plan, unfinished
+    from bwn.experiment.jobs import Wanted, held, plan, unfinished
+    from bwn.experiment.worker_pool import work
     from bwn.model import available_threads
     from bwn.train.device import fast_precision
 
@@ -145,7 +183,9 @@ def paper(data: str, out: Path, jobs: int, threads: int | None, as_json: bool, *
         if screen.done:
             show((out,), out, as_json)
     if screen.failed:
-        raise BwnError(f"{screen.failed} of {len(runs)} runs failed; the same command tries them again")
+        raise BwnError(
+            f"{screen.failed} of {len(runs)} runs failed; the same command tries them again"
+        )
 
 
 @command.command()
@@ -163,7 +203,9 @@ def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     With several DIRs they stand in one table, and are compared with margin of the first one that has it.
     """
     if out is None and len(folders) > 1:
-        raise click.UsageError("Missing option '--out': where do table and plots of several folders go?")
+        raise click.UsageError(
+            "Missing option '--out': where do table and plots of several folders go?"
+        )
     show(folders, out or folders[0], as_json)
 
 
@@ -190,14 +232,21 @@ class Screen:
             show_progress("")
         if event.record is not None:
             self.done += 1
-            click.echo(json_text(brief(event.record)) if self.as_json else line(event.record, self.done, self.runs))
+            click.echo(
+                json_text(brief(event.record))
+                if self.as_json
+                else line(event.record, self.done, self.runs)
+            )
         if event.failed is not None:
             self.failed += 1
             failure = {"event": "failed", "name": job.name, "reason": event.failed}
             click.echo(
-                json_text(failure) if self.as_json else f"{job.name} failed: {event.failed}", err=not self.as_json
+                json_text(failure) if self.as_json else f"{job.name} failed: {event.failed}",
+                err=not self.as_json,
             )
-        where = f"{self.done}/{self.runs}  " + "  ".join(standing(*item) for item in self._standing.items())
+        where = f"{self.done}/{self.runs}  " + "  ".join(
+            standing(*item) for item in self._standing.items()
+        )
         show_progress(where[: get_terminal_size().columns - 1])
 
     def stopped(self) -> None:
@@ -205,7 +254,9 @@ class Screen:
         if self.as_json:
             click.echo(json_text({"event": "stopped", "done": self.done, "runs": self.runs}))
         else:
-            click.echo(f"Stopped with {self.done} of {self.runs} runs done. The same command goes on from here.")
+            click.echo(
+                f"Stopped with {self.done} of {self.runs} runs done. The same command goes on from here."
+            )
 
 
 def plural(count: int, word: str) -> str:
@@ -266,4 +317,7 @@ def show(folders: Sequence[Path], out: Path, as_json: bool) -> None:
 
 def values(row: Row) -> dict[str, Any]:
     """A row with the names of all its numbers."""
-    return {name: value._asdict() if hasattr(value, "_asdict") else value for name, value in row._asdict().items()}
+    return {
+        name: value._asdict() if hasattr(value, "_asdict") else value
+        for name, value in row._asdict().items()
+    }

@@ -11,7 +11,9 @@ from bwn.cli.common import FilePath, byte_size, json_option, json_text, verbose_
 
 @click.command(epilog="Example: bwn export model.pt -o model.onnx")
 @click.argument("model", metavar="MODEL.pt", type=FilePath(path_type=Path))
-@click.option("-o", "--output", type=FilePath(path_type=Path), help="File to write.  [default: MODEL.onnx]")
+@click.option(
+    "-o", "--output", type=FilePath(path_type=Path), help="File to write.  [default: MODEL.onnx]"
+)
 @json_option
 @verbose_option
 def command(model: Path, output: Path | None, as_json: bool) -> None:
@@ -27,4 +29,6 @@ def command(model: Path, output: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json_text({"output": str(output), "bytes": size}))
     else:
-        click.echo(f"Wrote {output}, {byte_size(size)}. Next: bwn pack {output} -o {output.with_suffix('.bwn')}")
+        click.echo(
+            f"Wrote {output}, {byte_size(size)}. Next: bwn pack {output} -o {output.with_suffix('.bwn')}"
+        )

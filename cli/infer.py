@@ -14,11 +14,18 @@ import click
 import msgspec
 import numpy as np
 
-from bwn.cli.common import FilePath, json_option, json_text, one_line, threads_option, verbose_option
+from bwn.cli.common import (
+    FilePath,
+    json_option,
+    json_text,
+    one_line,
+    threads_option,
+    verbose_option,
+)
+from bwn.data.images import find_images
+from bwn.data.watch import arrivals
 from bwn.errors import DataError
-from bwn.images import find_images
 from bwn.predict import NotPreparedError, Prediction, Runs, classify, labels, to_input
-from bwn.watch import arrivals
 
 SOME_FAILED = 4
 
@@ -29,11 +36,28 @@ Result = tuple[Path, Best | DataError]
 @click.command(no_args_is_help=True)
 @click.argument("model", type=FilePath())
 @click.argument("paths", nargs=-1, required=True, type=FilePath())
-@click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="Classes to show for each image.")
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Classes to show for each image.",
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line per image and rank.")
-@click.option("--batch-size", type=click.IntRange(1, 4096), default=16, show_default=True, help="Images run at once.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 4096),
+    default=16,
+    show_default=True,
+    help="Images run at once.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Stop after this many images.")
-@click.option("--recursive/--no-recursive", default=True, show_default=True, help="Search folders inside folders.")
+@click.option(
+    "--recursive/--no-recursive",
+    default=True,
+    show_default=True,
+    help="Search folders inside folders.",
+)
 @click.option("--watch", is_flag=True, help="Wait for new images in the folders; Ctrl-C ends it.")
 @threads_option
 @json_option
@@ -102,7 +126,9 @@ def expand(paths: Iterable[str]) -> Iterator[str]:
             yield path
 
 
-def results(model: Runs, paths: Iterable[Path], top: int, batch_size: int, limit: int | None) -> Iterator[Result]:
+def results(
+    model: Runs, paths: Iterable[Path], top: int, batch_size: int, limit: int | None
+) -> Iterator[Result]:
     """What becomes of each image, in order; the first image is a batch of its own, so that it shows at once."""
     batch: list[tuple[Path, Any]] = []
     size = 1
@@ -145,14 +171,19 @@ class Rows:
         if not self.started:
             self.started = True
             head = f"{'class':{self.width}}  probability  "
-            click.echo("path,rank,label,index,probability" if self.as_csv else head * self.top + "image")
+            click.echo(
+                "path,rank,label,index,probability" if self.as_csv else head * self.top + "image"
+            )
         click.echo(self.line(path, result))
 
     def line(self, path: Path, best: Best) -> str:
         """One image's lines."""
         if self.as_csv:
             text = io.StringIO()
-            rows = ((path, rank, b.label, b.index, f"{b.probability:.6f}") for rank, b in enumerate(best, 1))
+            rows = (
+                (path, rank, b.label, b.index, f"{b.probability:.6f}")
+                for rank, b in enumerate(best, 1)
+            )
             csv.writer(text, lineterminator="\n").writerows(rows)
             return text.getvalue().rstrip("\n").encode("utf-8", "backslashreplace").decode()
         if self.as_json:

@@ -7,19 +7,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn.cli.common import FilePath, byte_size, json_option, json_text, table, threads_option, verbose_option
+from bwn.cli.common import (
+    FilePath,
+    byte_size,
+    json_option,
+    json_text,
+    table,
+    threads_option,
+    verbose_option,
+)
 
 if TYPE_CHECKING:
-    from bwn.graph import Packed
-    from bwn.summary import LayerRow
+    from bwn.ir.graph import Packed
+    from bwn.tools.inspect import LayerRow
 
 SHOWN_CLASSES = 20
 
 
 @click.command(short_help="Show what a .bwn file holds.")
 @click.argument("model", type=FilePath())
-@click.option("--plan", is_flag=True, help="Also how each layer would run: its kernel and why, threads, memory.")
-@click.option("--batch", type=click.IntRange(1, 4096), default=1, show_default=True, help="Images a run, for --plan.")
+@click.option(
+    "--plan",
+    is_flag=True,
+    help="Also how each layer would run: its kernel and why, threads, memory.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 4096),
+    default=1,
+    show_default=True,
+    help="Images a run, for --plan.",
+)
 @threads_option
 @json_option
 @verbose_option
@@ -33,7 +51,7 @@ def command(model: str, plan: bool, batch: int, threads: int | None, as_json: bo
     """
     from bwn.format import read
     from bwn.format.header import version_of
-    from bwn.summary import layer_rows
+    from bwn.tools.inspect import layer_rows
 
     packed = read(model)
     rows = layer_rows(packed.graph)
@@ -52,16 +70,18 @@ def command(model: str, plan: bool, batch: int, threads: int | None, as_json: bo
     }
     planned = planned_facts(packed, batch, threads) if plan else None
     if as_json:
-        click.echo(json_text({**facts, "layers": rows} | ({"plan": planned} if planned else {}), indent=2))
+        click.echo(
+            json_text({**facts, "layers": rows} | ({"plan": planned} if planned else {}), indent=2)
+        )
     else:
         click.echo(text(facts, packed, rows) + (f"\n\n{plan_text(planned)}" if planned else ""))
 
 
 def planned_facts(packed: Packed, batch: int, threads: int | None) -> dict[str, Any]:
     """The plan for a batch on this machine, as facts."""
-    from bwn.explain import explain
     from bwn.model import available_threads
-    from bwn.plan import images_a_pass, make_plan
+    from bwn.plan.explain import explain
+    from bwn.plan.planner import images_a_pass, make_plan
 
     count = threads or available_threads()
     size = images_a_pass(packed.graph, batch, count)
@@ -103,7 +123,10 @@ def text(facts: dict[str, Any], packed: Packed, rows: list[LayerRow]) -> str:
     size = f"{byte_size(facts['bytes'])} ({byte_size(facts['float32_bytes'])} as float32 weights)"
     head = [
         ("file", f"{facts['file']}, {size}"),
-        ("format", f"bwn version {facts['version']}, written by {packed.producer or 'an unnamed program'}"),
+        (
+            "format",
+            f"bwn version {facts['version']}, written by {packed.producer or 'an unnamed program'}",
+        ),
         ("input", f"{shape(facts['input'])} float32 per image"),
         ("images", preprocessing(packed)),
         ("classes", class_line(packed)),
@@ -122,7 +145,9 @@ def text(facts: dict[str, Any], packed: Packed, rows: list[LayerRow]) -> str:
         for row in rows
     ]
     header = ("layer", "op", "weights", "output", "stored", "activations", "size")
-    return "\n".join([*(f"{name:8} {value}" for name, value in head), "", table(header, cells, "<<<<<<")])
+    return "\n".join(
+        [*(f"{name:8} {value}" for name, value in head), "", table(header, cells, "<<<<<<")]
+    )
 
 
 def shape(sizes: tuple[int, ...] | list[int]) -> str | None:
@@ -135,7 +160,9 @@ def preprocessing(packed: Packed) -> str:
     rule = packed.preprocess
     if rule is None:
         return "preparation not known"
-    mean, std = (", ".join(f"{number:g}" for number in numbers) for numbers in (rule.mean, rule.std))
+    mean, std = (
+        ", ".join(f"{number:g}" for number in numbers) for numbers in (rule.mean, rule.std)
+    )
     return f"{rule.color}, {rule.resize} to {rule.size[0]}x{rule.size[1]}, (pixel / 255 - [{mean}]) / [{std}]"
 
 

@@ -94,7 +94,7 @@ def failure(error: Exception) -> tuple[str, int]:
     """The line and the exit code that an exception ends with."""
     if isinstance(error, BwnError):
         return str(error), error.exit_code
-    from bwn.kernels.code import KernelsError
+    from bwn.kernels.target.loader import KernelsError
 
     if isinstance(error, KernelsError):
         return str(error), 1
@@ -137,4 +137,6 @@ def main() -> None:
         click.echo(f"Error: {one_line(failure(error)[0])}", err=True)
         sys.exit(1)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while Python tidies up shows no traceback
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # Ctrl-C while Python tidies up shows no traceback

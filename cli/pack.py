@@ -11,7 +11,7 @@ import click
 from bwn.cli.common import FilePath, byte_size, json_option, json_text, table, verbose_option
 
 if TYPE_CHECKING:
-    from bwn.packing import PackReport
+    from bwn.tools.pack import PackReport
 
 MAX_CALIBRATION = 512
 
@@ -21,7 +21,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in the newe
 
     name = "numbers"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
         """Text such as `0.5,0.5,0.5` to a tuple."""
         try:
             return tuple(float(part) for part in str(value).split(","))
@@ -34,17 +36,23 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
 
     name = "size"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
         """Text such as `28` or `224x320` (height first) to (H, W)."""
         parts = str(value).lower().split("x")
-        if len(parts) > 2 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        if len(parts) > 2 or not all(
+            part.isascii() and part.isdigit() and int(part) > 0 for part in parts
+        ):
             self.fail(f"{value!r} is not a size such as 28 or 224x320 (height x width)", param, ctx)
         return int(parts[0]), int(parts[-1])
 
 
 @click.command(short_help="Store a network with one bit per weight, as a .bwn file.")
 @click.argument("source", type=FilePath())
-@click.option("-o", "--output", type=FilePath(), help="The .bwn file to write.  [default: SOURCE with .bwn]")
+@click.option(
+    "-o", "--output", type=FilePath(), help="The .bwn file to write.  [default: SOURCE with .bwn]"
+)
 @click.option(
     "--activations",
     type=click.Choice(["auto", "float32", "int8", "binary"]),
@@ -62,10 +70,14 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
 )
 @click.option("--mean", type=Numbers(), help="Per channel: x = (pixel / 255 - mean) / std.")
 @click.option("--std", type=Numbers(), help="Per channel; see --mean.")
-@click.option("--size", type=Size(), help="Images are resized to this: 28, or 224x320 (height x width).")
+@click.option(
+    "--size", type=Size(), help="Images are resized to this: 28, or 224x320 (height x width)."
+)
 @click.option("--color", type=click.Choice(["L", "RGB"]), help="L: grey; RGB.")
 @click.option("--resize", type=click.Choice(["stretch", "crop"]), help="How images get their size.")
-@click.option("--classes", "classes_file", type=FilePath(), help="Text file of class names, one a line.")
+@click.option(
+    "--classes", "classes_file", type=FilePath(), help="Text file of class names, one a line."
+)
 @json_option
 @verbose_option
 def command(
@@ -87,7 +99,7 @@ def command(
     bwn pack model.pt -o model.bwn
     bwn pack other.onnx -o other.bwn --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
-    from bwn.packing import pack
+    from bwn.tools.pack import pack
 
     target = output or str(Path(source).with_suffix(".bwn"))
     done = pack(
@@ -103,8 +115,8 @@ def command(
 
 def images_of(source: str) -> Iterable[Any]:
     """Up to MAX_CALIBRATION images of a folder or a data set, evenly spread."""
-    from bwn.datasets import load_dataset
-    from bwn.images import find_images
+    from bwn.data.datasets import load_dataset
+    from bwn.data.images import find_images
 
     found: Any = list(find_images([source])) if Path(source).is_dir() else []
     if not found:
@@ -119,7 +131,9 @@ def class_names(path: str) -> tuple[str, ...]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as class names: {getattr(error, 'strerror', None) or error}") from None
+        raise DataError(
+            f"{path}: cannot be read as class names: {getattr(error, 'strerror', None) or error}"
+        ) from None
     return tuple(line.strip() for line in lines if line.strip())
 
 
@@ -141,6 +155,8 @@ def text(done: PackReport) -> str:
     header = ("layer", "op", "weights", "stored", "activations", "before", "after", "mean |1-|w||")
     lines = [table(header, rows, "<<<<<"), ""]
     ratio = f"{done.before / done.file:.1f} times smaller than float32"
-    lines.append(f"{done.target}: {byte_size(done.file)} for {byte_size(done.before)} of float32 weights, {ratio}")
+    lines.append(
+        f"{done.target}: {byte_size(done.file)} for {byte_size(done.before)} of float32 weights, {ratio}"
+    )
     lines += [f"note: {note}" for note in done.notes]
     return "\n".join(lines)

@@ -23,7 +23,9 @@ class ClassWeights(click.ParamType):  # type: ignore[type-arg]  # generic in the
 
     name = "weights"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | tuple[float, ...]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | tuple[float, ...]:
         """The word or the numbers."""
         if value in ("balanced", "none"):
             return str(value)
@@ -53,10 +55,16 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         help="Images per step.  [default: 100; mlp, lenet: 50; fewer for few images]",
     ),
     "learning_rate": click.option(
-        "--lr", "learning_rate", type=RATE, help="Learning rate at the start.  [default: 0.001; vgg: 0.003]"
+        "--lr",
+        "learning_rate",
+        type=RATE,
+        help="Learning rate at the start.  [default: 0.001; vgg: 0.003]",
     ),
     "final_learning_rate": click.option(
-        "--final-lr", "final_learning_rate", type=RATE, help="Learning rate at the end.  [default: 3e-06]"
+        "--final-lr",
+        "final_learning_rate",
+        type=RATE,
+        help="Learning rate at the end.  [default: 3e-06]",
     ),
     "schedule": click.option(
         "--schedule",
@@ -81,7 +89,9 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         "e^-lambda.  [default: 300]",
     ),
     "ramp": click.option(
-        "--ramp", type=Number(0, 20), help="Powers of ten that lambda grows by over the run.  [default: 6]"
+        "--ramp",
+        type=Number(0, 20),
+        help="Powers of ten that lambda grows by over the run.  [default: 6]",
     ),
     "augment": click.option(
         "--augment",
@@ -109,7 +119,9 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         "counts; or one number a class, in the order of the classes: 1,2.5,1, or a file of them.  [default: none]",
     ),
     "weight_decay": click.option(
-        "--weight-decay", type=Number(0, 1e3), help="Decoupled decay of weights, for --scheme float.  [default: 0]"
+        "--weight-decay",
+        type=Number(0, 1e3),
+        help="Decoupled decay of weights, for --scheme float.  [default: 0]",
     ),
     "precision": click.option(
         "--precision",
@@ -118,7 +130,9 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         show_default=True,
         help="Of products in training; auto: bfloat16 where the device multiplies it faster.",
     ),
-    "seed": click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same network.  [default: 0]"),
+    "seed": click.option(
+        "--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same network.  [default: 0]"
+    ),
 }
 """Of each field of `bwn.train.settings.Settings`."""
 

@@ -24,8 +24,8 @@ from bwn.cli.train_text import heading, show_epoch, summary, text, warn
 
 if TYPE_CHECKING:
     from bwn.train.checkpoint import Description
-    from bwn.train.loop import Progress
     from bwn.train.run import Run
+    from bwn.train.trainer import Progress
 
 WITH_RESUME = {"resume", "output", "data", "device", "log", "threads", "as_json", "verbose"}
 DEFAULT_OUTPUT = Path("model.pt")
@@ -58,7 +58,9 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     help="Checkpoint to write: the last state. The epoch that is best on the held-out images is kept beside it, for "
     "model.pt in model.best.pt.  [default: model.pt, if there is none]",
 )
-@click.option("--model", type=click.Choice(MODELS), default="mlp", show_default=True, help="Network.")
+@click.option(
+    "--model", type=click.Choice(MODELS), default="mlp", show_default=True, help="Network."
+)
 @click.option(
     "--scheme",
     type=click.Choice(SCHEMES),
@@ -79,9 +81,15 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     help="Keep the first and the last layer float.  [default: in residual networks]",
 )
 @click.option(
-    "--width", type=click.IntRange(1, 8192), help="Width of the first hidden layer.  [default: the network's]"
+    "--width",
+    type=click.IntRange(1, 8192),
+    help="Width of the first hidden layer.  [default: the network's]",
 )
-@click.option("--size", metavar="H[xW]", help="Resize images.  [default: as stored; photographs: as the first one]")
+@click.option(
+    "--size",
+    metavar="H[xW]",
+    help="Resize images.  [default: as stored; photographs: as the first one]",
+)
 @click.option(
     "--resize",
     type=click.Choice(["stretch", "crop"]),
@@ -140,31 +148,43 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
     prepare_process(options["threads"])
     options["device"] = find_device(options["device"])
-    given = {name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    given = {
+        name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
     if options["resume"] is not None:
         if given - WITH_RESUME:
-            name = next(option.opts[0] for option in ctx.command.params if option.name in given - WITH_RESUME)
-            raise click.UsageError(f"--resume goes on with the settings of its run; leave out the option {name}.")
+            name = next(
+                option.opts[0]
+                for option in ctx.command.params
+                if option.name in given - WITH_RESUME
+            )
+            raise click.UsageError(
+                f"--resume goes on with the settings of its run; leave out the option {name}."
+            )
     elif options["data"] is None:
-        raise click.UsageError("Missing option '--data' (or '--resume'). To try: --data mnist-sample")
+        raise click.UsageError(
+            "Missing option '--data' (or '--resume'). To try: --data mnist-sample"
+        )
     with joined():
         if options["resume"] is not None:
-            run = resume(options["resume"], options["output"], options["data"], warn, options["device"])
+            run = resume(
+                options["resume"], options["output"], options["data"], warn, options["device"]
+            )
         else:
             run = _fresh(options, given)
         _train(run, options["log"], options["as_json"])
 
 
 def _fresh(options: dict[str, Any], given: set[str]) -> Run:
+    from bwn.train.architectures import Architecture
     from bwn.train.checkpoint import read_checkpoint
+    from bwn.train.checkpointing import best_path
     from bwn.train.device import fast_precision
     from bwn.train.distributed import rank
-    from bwn.train.initial import keeps_last_layer
-    from bwn.train.keep import best_path
-    from bwn.train.models import Architecture
-    from bwn.train.quantizers import find_scheme
     from bwn.train.run import start
+    from bwn.train.schemes import find_scheme
     from bwn.train.settings import Settings, settings_for
+    from bwn.train.warm_start import keeps_last_layer
 
     begin = read_checkpoint(options["begin"]) if options["begin"] else None
     if begin is not None:
@@ -193,7 +213,11 @@ def _fresh(options: dict[str, Any], given: set[str]) -> Run:
     run = start(options["data"], architecture, settings, output, **more)
     if begin is not None and rank() == 0:
         kept = keeps_last_layer(begin, run.description.classes)
-        last = "" if kept else f"; the last layer starts fresh, for {len(run.description.classes)} other classes"
+        last = (
+            ""
+            if kept
+            else f"; the last layer starts fresh, for {len(run.description.classes)} other classes"
+        )
         scheme = begin.description.architecture.scheme
         click.echo(f"Starts from {begin.path}, scheme {scheme}{last}", err=options["as_json"])
     return run
@@ -216,19 +240,25 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isascii() and part.isdigit() and 1 <= int(part) <= 4096 for part in parts):
-        raise click.BadParameter(f"'{text}' is not a size such as 32 or 224x224.", param_hint="'--size'")
+    if len(parts) > 2 or not all(
+        part.isascii() and part.isdigit() and 1 <= int(part) <= 4096 for part in parts
+    ):
+        raise click.BadParameter(
+            f"'{text}' is not a size such as 32 or 224x224.", param_hint="'--size'"
+        )
     return int(parts[0]), int(parts[-1])
 
 
 def _train(run: Run, log: str | None, as_json: bool) -> None:
-    from bwn.train.board import open_board
     from bwn.train.distributed import rank
+    from bwn.train.tensorboard import open_board
 
     first = rank() == 0
     if first and not as_json:
         click.echo(heading(run))
-    with open_board(log, run.trainer, warn) if first and log is not None else nullcontext() as board:
+    with (
+        open_board(log, run.trainer, warn) if first and log is not None else nullcontext() as board
+    ):
 
         def tell(progress: Progress) -> None:
             show_epoch(progress, as_json)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from bwn.cli.common import json_text, one_line, show_progress
-from bwn.confusion import confused_text
+from bwn.metrics import confused_text
 
 if TYPE_CHECKING:
-    from bwn.train.loop import Progress
     from bwn.train.run import Outcome, Run
+    from bwn.train.trainer import Progress
 
 
 def heading(run: Run) -> str:
@@ -96,17 +96,25 @@ def text(outcome: Outcome, run: Run) -> str:
         )
     if description.test_accuracy is not None:
         images = f" on {outcome.test_images:,} test images" if outcome.test_images else ""
-        lines.append(f"Accuracy {share(description.test_accuracy)}{images}, weights as they will be packed.")
+        lines.append(
+            f"Accuracy {share(description.test_accuracy)}{images}, weights as they will be packed."
+        )
     if outcome.best is not None and outcome.best.best is not None:
         best, tested = outcome.best.best, outcome.best.test_accuracy
         found = "" if tested is None else f" {share(tested)},"
-        lines.append(f"Best epoch {best.epoch}:{found} held-out {best.accuracy:.2%}, in {run.keeper.best_output}")
-    if outcome.confusion is not None and (most := confused_text(outcome.confusion, description.classes)):
+        lines.append(
+            f"Best epoch {best.epoch}:{found} held-out {best.accuracy:.2%}, in {run.keeper.best_output}"
+        )
+    if outcome.confusion is not None and (
+        most := confused_text(outcome.confusion, description.classes)
+    ):
         lines.append(f"Most often mistaken: {most}")
     if outcome.note:
         lines.append(f"Note: {outcome.note}")
     name = Path(run.output)
-    lines.append(f"Wrote {name} after {clock(outcome.seconds)}. Next: bwn pack {name} -o {name.with_suffix('.bwn')}")
+    lines.append(
+        f"Wrote {name} after {clock(outcome.seconds)}. Next: bwn pack {name} -o {name.with_suffix('.bwn')}"
+    )
     return "\n".join(lines)
 
 
@@ -118,4 +126,8 @@ def share(found: float) -> str:
 def clock(seconds: float) -> str:
     """Seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+    return (
+        f"{minutes}:{rest:02d}"
+        if minutes < 60
+        else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+    )

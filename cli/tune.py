@@ -10,7 +10,7 @@ from bwn.cli.common import json_option, json_text, show_progress, table, verbose
 
 if TYPE_CHECKING:
     from bwn.kernels.costs import Table
-    from bwn.tune import Fit
+    from bwn.tools.tune import Fit
 
 
 @click.command()
@@ -29,7 +29,7 @@ def command(show: bool, force: bool, as_json: bool) -> None:
     if show and force:
         raise click.UsageError("--show and --force: choose one")
     from bwn.kernels import costs
-    from bwn.tune import summary, tune
+    from bwn.tools.tune import summary, tune
 
     fits: list[Fit] = []
     if not show and (force or costs.table().origin != "measured"):
@@ -51,12 +51,16 @@ def command(show: bool, force: bool, as_json: bool) -> None:
 
 def text(now: Table, fits: list[Fit], measured: dict[str, Any] | None) -> str:
     """The table in force, beside how well it fits what was measured."""
-    from bwn.tune import summary
+    from bwn.tools.tune import summary
 
     off = {fit.kernel: fit for fit in fits}
     cells = []
     for name, cost in now.costs.items():
-        fitted = (len(off[name].shapes), *(f"{ratio:.2f}" for ratio in summary([off[name]]).values())) if fits else ()
+        fitted = (
+            (len(off[name].shapes), *(f"{ratio:.2f}" for ratio in summary([off[name]]).values()))
+            if fits
+            else ()
+        )
         cells.append((name, *(f"{number:.4g}" for number in cost), *fitted))
     header = ("kernel", "call ns", "gather", "sums", "end", "shapes", "off by", "at worst")
     lines = [table(header[: len(cells[0])], cells), "", f"costs: {now.line}"]

@@ -19,7 +19,7 @@ from bwn.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from bwn.verification import VerifyReport
+    from bwn.tools.verify import VerifyReport
 
 DISAGREES = 1
 LISTED = 10
@@ -34,9 +34,19 @@ LISTED = 10
     metavar="SOURCE",
     help="An image, a folder of images, or a data set as in bwn train (its test split).  [default: seeded noise]",
 )
-@click.option("--samples", type=click.IntRange(1), help="At most this many inputs.  [default: all; 64 of noise]")
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    help="At most this many inputs.  [default: all; 64 of noise]",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the noise.")
-@click.option("--batch-size", type=click.IntRange(1, 4096), default=64, show_default=True, help="Inputs run at once.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 4096),
+    default=64,
+    show_default=True,
+    help="Inputs run at once.",
+)
 @click.option(
     "--min-agreement",
     type=Number(0, 1),
@@ -80,7 +90,7 @@ def command(
     bwn verify model.bwn model.onnx --images mnist-sample
     bwn verify int8.bwn model.pt --images mnist-sample --max-loss 0.3
     """
-    from bwn.verification import verify
+    from bwn.tools.verify import verify
 
     report = verify(
         model,
@@ -110,13 +120,26 @@ def text(report: VerifyReport) -> str:
             layer.kind or None,
             layer.depth or None,
             units(layer.reference),
-            None if layer.runtime is None else units(layer.runtime) + ("" if layer.judged else " *"),
+            None
+            if layer.runtime is None
+            else units(layer.runtime) + ("" if layer.judged else " *"),
             "ok" if layer.agrees else "DEPARTS",
         )
         for layer in report.layers
     ]
-    header = ("layer", "op", "weights x activations", "K", "vs reference", "vs ONNX Runtime", "verdict")
-    lines = [table(header, rows, "<<<>>><"), "Errors in tolerances: 1 or less is right, `exact` is equal."]
+    header = (
+        "layer",
+        "op",
+        "weights x activations",
+        "K",
+        "vs reference",
+        "vs ONNX Runtime",
+        "verdict",
+    )
+    lines = [
+        table(header, rows, "<<<>>><"),
+        "Errors in tolerances: 1 or less is right, `exact` is equal.",
+    ]
     if any(layer.runtime is None for layer in report.layers):
         lines.append("- ONNX Runtime has no such layer: only the plain reference was compared.")
     if not all(layer.judged for layer in report.layers):
@@ -142,11 +165,15 @@ def score_lines(report: VerifyReport) -> list[str]:
     ):
         if numbers:
             more = ", ..." if len(numbers) > LISTED else ""
-            lines.append(f"{name:<13}  {len(numbers)}: inputs {', '.join(map(str, numbers[:LISTED]))}{more}")
+            lines.append(
+                f"{name:<13}  {len(numbers)}: inputs {', '.join(map(str, numbers[:LISTED]))}{more}"
+            )
     if scores.accuracy is not None and scores.reference_accuracy is not None:
         limit = "" if report.max_loss is None else f", at most {report.max_loss:g} allowed"
         lost = f"lost {report.loss:.2f} points{limit}"
-        lines.append(f"accuracy       {scores.accuracy:.2%}; reference {scores.reference_accuracy:.2%}; {lost}")
+        lines.append(
+            f"accuracy       {scores.accuracy:.2%}; reference {scores.reference_accuracy:.2%}; {lost}"
+        )
     return lines
 
 

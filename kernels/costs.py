@@ -19,8 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from bwn.kernels import cpu
-from bwn.kernels.cache import cache_folder, sources_digest
+from bwn.kernels.target import cpu
+from bwn.kernels.target.cache import cache_folder, sources_digest
 
 VERSION = 1
 
@@ -113,7 +113,10 @@ _DEFAULTS: dict[str, dict[str, tuple[float, float, float, float]]] = {
         "f32_f32_f32_planes_single": (300, 6, 0.63, 52),
     },
 }
-DEFAULTS = {family: {name: Cost(*cost) for name, cost in costs.items()} for family, costs in _DEFAULTS.items()}
+DEFAULTS = {
+    family: {name: Cost(*cost) for name, cost in costs.items()}
+    for family, costs in _DEFAULTS.items()
+}
 """For each family of CPUs, the costs of every product that it has."""
 
 

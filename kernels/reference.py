@@ -27,7 +27,9 @@ def product(a: Reals, b: Reals) -> Reals:
     if a.dtype.kind == "f" or b.dtype.kind == "f":
         return np.matmul(a.astype(np.float64), b.astype(np.float64))
     largest = [int(np.abs(m.astype(np.int64)).max(initial=0)) for m in (a, b)]
-    if a.shape[-1] * largest[0] * largest[1] < EXACT:  # numpy multiplies float64 matrices many times faster than int64
+    if (
+        a.shape[-1] * largest[0] * largest[1] < EXACT
+    ):  # numpy multiplies float64 matrices many times faster than int64
         return np.matmul(a.astype(np.float64), b.astype(np.float64)).astype(np.int64)
     return np.matmul(a.astype(np.int64), b.astype(np.int64))
 
@@ -55,7 +57,9 @@ def conv(
         for v in range(kw):
             seen = _tap(x, (u * dilation[0], v * dilation[1]), stride, (height, width))
             seen = seen.reshape(len(x), groups, channels, height * width)
-            y = y + product(w[:, :, u, v].reshape(groups, outputs // groups, channels), seen)  # (N, groups, O / g, P)
+            y = y + product(
+                w[:, :, u, v].reshape(groups, outputs // groups, channels), seen
+            )  # (N, groups, O / g, P)
     return np.asarray(y).reshape(len(x), outputs, height, width)
 
 
@@ -153,7 +157,9 @@ def quantize(
     return np.clip(q, least, most).astype(np.int16), steps
 
 
-def conv_weights(words: npt.NDArray[np.uint64], kernel: Pair, channels: int) -> npt.NDArray[np.int8]:
+def conv_weights(
+    words: npt.NDArray[np.uint64], kernel: Pair, channels: int
+) -> npt.NDArray[np.int8]:
     """Weights +-1 of packed rows, from the order k = (ky * KW + kx) * channels + c.
 
     words: (O, ceil(KH * KW * channels / 64)) uint64. channels: inputs of one group.

@@ -14,10 +14,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bwn.kernels import fields, lanes, permute_layout, tiles
-from bwn.kernels.code import Entry, entry
+from bwn.kernels import params
 from bwn.kernels.costs import Cost, Table, Work
-from bwn.kernels.cpu import features
+from bwn.kernels.gemm import lut_permute_packing, tiles, weight_packing
+from bwn.kernels.target.cpu import features
+from bwn.kernels.target.loader import Entry, entry
 
 Weights = Literal["b1", "f32"]
 Element = Literal["f32", "i8", "s1"]
@@ -97,7 +98,9 @@ class Product(Sums):
         """A pass is a block of positions, or one position where there are no lanes."""
         passes = -(-work.positions // self.lanes) if self.lanes else work.values
         passes *= work.images * work.groups
-        depth = (work.depth + 63) // 64 * 64 if self.weights == "b1" else work.depth  # bits go by whole words
+        depth = (
+            (work.depth + 63) // 64 * 64 if self.weights == "b1" else work.depth
+        )  # bits go by whole words
         return 1.0, passes * depth, passes * depth * work.outputs, passes * work.outputs
 
 
@@ -108,11 +111,16 @@ class Permute(Sums):
     layout: how weights are laid out.
     """
 
-    layout: permute_layout.Layout
+    layout: lut_permute_packing.Layout
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
         """A pass is a position; a table serves all taps, and outputs go by whole vectors."""
-        passes = -(-work.positions // permute_layout.TILE) * permute_layout.TILE * work.images * work.groups
+        passes = (
+            -(-work.positions // lut_permute_packing.TILE)
+            * lut_permute_packing.TILE
+            * work.images
+            * work.groups
+        )
         channels = work.depth // work.taps
         tables = -(-channels // self.layout.group) * self.layout.group
         outputs = self.layout.vectors(work.outputs) * self.layout.lanes
@@ -129,22 +137,22 @@ DOTS_DEEPEST = 2**17
 
 _PRODUCTS: tuple[tuple[Any, ...], ...] = (
     # code, activations, weights, lanes, deepest, scratch, prepare; then a feature without which there is no row
-    ("lookup.f32_b1_f32_planes_lookup", "f32", "b1", 16, ANY, tiles.lookup_scratch, as_stored),
-    ("lookup.i8_b1_f32_planes_lookup", "i8", "b1", 32, I8_DEEPEST, tiles.lookup_scratch, as_stored),
-    ("lookup.s1_b1_f32_planes_lookup", "s1", "b1", 64, S1_DEEPEST, tiles.lookup_scratch, as_stored),
-    ("multiply.f32_f32_f32_planes_multiply", "f32", "f32", 16, ANY, tiles.multiply_scratch, as_stored),
-    ("inlane.f32_b1_f32_planes_inlane", "f32", "b1", 0, ANY, lanes.float_scratch, lanes.float_lay, "avx2"),
-    ("inlane.i8_b1_f32_planes_inlane", "i8", "b1", 0, I8_DEEPEST, lanes.short_scratch, lanes.short_lay, "avx512bw"),
-    ("inlane_split.f32_b1_f32_planes_split", "f32", "b1", 0, ANY, lanes.split_scratch, lanes.split_lay, "neon"),
+    ("gemm.lut.f32_b1_f32_planes_lookup", "f32", "b1", 16, ANY, tiles.lookup_scratch, as_stored),
+    ("gemm.lut.i8_b1_f32_planes_lookup", "i8", "b1", 32, I8_DEEPEST, tiles.lookup_scratch, as_stored),
+    ("gemm.lut.s1_b1_f32_planes_lookup", "s1", "b1", 64, S1_DEEPEST, tiles.lookup_scratch, as_stored),
+    ("gemm.f32.f32_f32_f32_planes_multiply", "f32", "f32", 16, ANY, tiles.multiply_scratch, as_stored),
+    ("gemm.gemv.f32_b1_f32_planes_inlane", "f32", "b1", 0, ANY, weight_packing.float_scratch, weight_packing.float_lay, "avx2"),
+    ("gemm.gemv.i8_b1_f32_planes_inlane", "i8", "b1", 0, I8_DEEPEST, weight_packing.short_scratch, weight_packing.short_lay, "avx512bw"),
+    ("gemm.gemv_split.f32_b1_f32_planes_split", "f32", "b1", 0, ANY, weight_packing.split_scratch, weight_packing.split_lay, "neon"),
     (
-        "inlane_bytes.i8_b1_f32_planes_bytes",
-        "i8", "b1", 0, I8_DEEPEST, lanes.bytes_scratch, lanes.bytes_lay, "avx2", "neon",
+        "gemm.gemv_bytes.i8_b1_f32_planes_bytes",
+        "i8", "b1", 0, I8_DEEPEST, weight_packing.bytes_scratch, weight_packing.bytes_lay, "avx2", "neon",
     ),
-    ("inlane_dots.i8_b1_f32_planes_dots", "i8", "b1", 0, DOTS_DEEPEST, lanes.dots_scratch, lanes.dots_lay, "dotprod"),
-    ("inlane_signs.s1_b1_f32_planes_inlane", "s1", "b1", 0, ANY, lanes.signs_scratch, lanes.signs_lay),
-    ("single.f32_b1_f32_planes_single", "f32", "b1", 0, ANY, tiles.single_scratch, as_stored),
-    ("single.i8_b1_f32_planes_single", "i8", "b1", 0, I8_DEEPEST, tiles.single_scratch, as_stored),
-    ("single.f32_f32_f32_planes_single", "f32", "f32", 0, ANY, tiles.single_scratch, as_stored),
+    ("gemm.gemv_sdot.i8_b1_f32_planes_dots", "i8", "b1", 0, DOTS_DEEPEST, weight_packing.dots_scratch, weight_packing.dots_lay, "dotprod"),
+    ("gemm.gemv_xnor.s1_b1_f32_planes_inlane", "s1", "b1", 0, ANY, weight_packing.signs_scratch, weight_packing.signs_lay),
+    ("gemm.dot.f32_b1_f32_planes_single", "f32", "b1", 0, ANY, tiles.single_scratch, as_stored),
+    ("gemm.dot.i8_b1_f32_planes_single", "i8", "b1", 0, I8_DEEPEST, tiles.single_scratch, as_stored),
+    ("gemm.dot.f32_f32_f32_planes_single", "f32", "f32", 0, ANY, tiles.single_scratch, as_stored),
 )  # fmt: skip
 
 
@@ -154,24 +162,31 @@ def _here(needs: tuple[str, ...]) -> bool:
 
 PRODUCTS: tuple[Product, ...] = tuple(
     Product(
-        name, fields.ProductFields, activations=x, weights=w, lanes=wide, deepest=deepest, scratch=scratch, prepare=lay
+        name,
+        params.ProductFields,
+        activations=x,
+        weights=w,
+        lanes=wide,
+        deepest=deepest,
+        scratch=scratch,
+        prepare=lay,
     )
     for name, x, w, wide, deepest, scratch, lay, *needs in _PRODUCTS
     if _here(tuple(needs))
 )
 
 _PERMUTES: tuple[tuple[Any, ...], ...] = (
-    ("permute.f32_b1_f32_planes_permute", "f32", ANY, permute_layout.F32_LAYOUT),
-    ("permute.i8_b1_f32_planes_permute", "i8", I8_DEEPEST, permute_layout.I8_LAYOUT),
+    ("gemm.lut_permute.f32_b1_f32_planes_permute", "f32", ANY, lut_permute_packing.F32_LAYOUT),
+    ("gemm.lut_permute.i8_b1_f32_planes_permute", "i8", I8_DEEPEST, lut_permute_packing.I8_LAYOUT),
 )
 PERMUTES: tuple[Permute, ...] = tuple(
     Permute(
         name,
-        fields.PermuteFields,
+        params.PermuteFields,
         activations=x,
         weights="b1",
         deepest=deepest,
-        lanes=permute_layout.TILE,
+        lanes=lut_permute_packing.TILE,
         layout=laid,
     )
     for name, x, deepest, laid in _PERMUTES
@@ -182,27 +197,27 @@ PERMUTES: tuple[Permute, ...] = tuple(
 SUMS: tuple[Sums, ...] = (*PRODUCTS, *PERMUTES)
 """Of those that fit, the one of least predicted cost is chosen; the first of equals."""
 
-AFFINE = Kernel("maps.f32_f32_affine", fields.MapFields)
-ADD = Kernel("maps.f32_f32_add", fields.MapFields)
-SIGN = Kernel("maps.f32_s1_sign", fields.MapFields)
-FLOAT = Kernel("maps.i8_f32_float", fields.MapFields)
-STEPS = Kernel("maps.f32_f32_steps", fields.MapFields)
-STEPS_LANES = Kernel("maps.f32_f32_steps_lanes", fields.MapFields)
-QUANTIZE = Kernel("maps.f32_i8_quantize", fields.MapFields)
-SOFTMAX = Kernel("maps.f32_f32_softmax", fields.MapFields)
-COPY_F32 = Kernel("layout.f32_f32_copy", fields.CopyFields)
-COPY_I8 = Kernel("layout.i8_i8_copy", fields.CopyFields)
-CLEAR = Kernel("layout.clear", fields.ClearFields)
-MAX_F32 = Kernel("pooling.f32_f32_max_pool", fields.PoolFields)
-MAX_I8 = Kernel("pooling.i8_i8_max_pool", fields.PoolFields)
-AVERAGE = Kernel("pooling.f32_f32_average_pool", fields.PoolFields)
-XNOR_SIGNS = Kernel("xnor.b1_b1_b1_signs_xnor", fields.XnorFields)
-XNOR_PLANES = Kernel("xnor.b1_b1_f32_planes_xnor", fields.XnorFields)
-PACK = Kernel("pairs.f32_b1_sign", fields.PairsFields)
-FLOAT_SIGNS = Kernel("multiply_signs.f32_f32_b1_signs_multiply", fields.FloatSignsFields)
-MAX_B1 = Kernel("pairs.b1_b1_max_pool", fields.PairsFields)
-UNPACK_F32 = Kernel("pairs.b1_f32_unpack", fields.PairsFields)
-UNPACK_S1 = Kernel("pairs.b1_s1_unpack", fields.PairsFields)
+AFFINE = Kernel("tensor.elementwise.f32_f32_affine", params.MapFields)
+ADD = Kernel("tensor.elementwise.f32_f32_add", params.MapFields)
+SIGN = Kernel("tensor.elementwise.f32_s1_sign", params.MapFields)
+FLOAT = Kernel("tensor.elementwise.i8_f32_float", params.MapFields)
+STEPS = Kernel("tensor.elementwise.f32_f32_steps", params.MapFields)
+STEPS_LANES = Kernel("tensor.elementwise.f32_f32_steps_lanes", params.MapFields)
+QUANTIZE = Kernel("tensor.elementwise.f32_i8_quantize", params.MapFields)
+SOFTMAX = Kernel("tensor.elementwise.f32_f32_softmax", params.MapFields)
+COPY_F32 = Kernel("tensor.copy.f32_f32_copy", params.CopyFields)
+COPY_I8 = Kernel("tensor.copy.i8_i8_copy", params.CopyFields)
+CLEAR = Kernel("tensor.copy.clear", params.ClearFields)
+MAX_F32 = Kernel("tensor.pooling.f32_f32_max_pool", params.PoolFields)
+MAX_I8 = Kernel("tensor.pooling.i8_i8_max_pool", params.PoolFields)
+AVERAGE = Kernel("tensor.pooling.f32_f32_average_pool", params.PoolFields)
+XNOR_SIGNS = Kernel("gemm.xnor.b1_b1_b1_signs_xnor", params.XnorFields)
+XNOR_PLANES = Kernel("gemm.xnor.b1_b1_f32_planes_xnor", params.XnorFields)
+PACK = Kernel("tensor.bitpacked.f32_b1_sign", params.PairsFields)
+FLOAT_SIGNS = Kernel("gemm.f32_to_bits.f32_f32_b1_signs_multiply", params.FloatSignsFields)
+MAX_B1 = Kernel("tensor.bitpacked.b1_b1_max_pool", params.PairsFields)
+UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", params.PairsFields)
+UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.PairsFields)
 
 OTHERS: tuple[Kernel, ...] = (
     AFFINE, ADD, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE,
@@ -236,7 +251,9 @@ def short(microseconds: float) -> str:
 
 def select(activations: Element, weights: Weights, work: Work, table: Table) -> Choice:
     """The product of least predicted time among `fitting` ones. Raises ValueError where there are none."""
-    every = {row: row.microseconds(work, table.costs[row.name]) for row in _reading(activations, weights)}
+    every = {
+        row: row.microseconds(work, table.costs[row.name]) for row in _reading(activations, weights)
+    }
     rows = fitting(activations, weights, work.depth)
     best = min(rows, key=every.__getitem__)
     others = [f"{row.way} {short(every[row])}" for row in rows if row is not best]

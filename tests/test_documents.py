@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
-FILE = re.compile(r"(?:benchmarks|bwn|cli|docs|kernels|tests|typings)/[\w./-]*|\w+\.(?:toml|txt)|[A-Z]+\.md")
+FILE = re.compile(
+    r"(?:benchmarks|bwn|cli|docs|kernels|tests|typings)/[\w./-]*|\w+\.(?:toml|txt)|[A-Z]+\.md"
+)
 
 
 def text(document: Path) -> str:
@@ -27,7 +29,12 @@ def text(document: Path) -> str:
 def snippets(document: Path) -> list[str]:
     """Lines of the code blocks without a language, and what stands between backquotes elsewhere."""
     whole = text(document)
-    lines = [line for language, body in BLOCK.findall(whole) if not language for line in body.splitlines()]
+    lines = [
+        line
+        for language, body in BLOCK.findall(whole)
+        if not language
+        for line in body.splitlines()
+    ]
     return lines + CODE.findall(BLOCK.sub("", whole))
 
 
@@ -46,7 +53,9 @@ def complaint(line: str) -> str | None:
     try:
         values, _, _ = command.make_parser(click.Context(command)).parse_args(words)
         for parameter in command.params:
-            if isinstance(parameter.type, click.Choice) and isinstance(values.get(str(parameter.name)), str):
+            if isinstance(parameter.type, click.Choice) and isinstance(
+                values.get(str(parameter.name)), str
+            ):
                 parameter.type.convert(values[str(parameter.name)], parameter, None)
     except click.UsageError as error:
         return error.format_message()
@@ -60,7 +69,13 @@ def test_every_command_line_is_understood(document: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["bwn fly", "bwn train --no-such-option 3", "bwn train --scheme none-such", "bwn experiment fly"]
+    "line",
+    [
+        "bwn fly",
+        "bwn train --no-such-option 3",
+        "bwn train --scheme none-such",
+        "bwn experiment fly",
+    ],
 )
 def test_a_wrong_command_line_is_caught(line: str) -> None:
     assert complaint(line)
@@ -80,7 +95,10 @@ def test_every_file_named_is_there(document: Path) -> None:
 
 
 def test_the_readme_starts_with_the_two_commands() -> None:
-    assert [body.strip() for _, body in BLOCK.findall(text(ROOT / "README.md"))[:2]] == ["make demo", "make test"]
+    assert [body.strip() for _, body in BLOCK.findall(text(ROOT / "README.md"))[:2]] == [
+        "make demo",
+        "make test",
+    ]
 
 
 def test_the_readme_lists_every_command() -> None:
@@ -89,7 +107,9 @@ def test_the_readme_lists_every_command() -> None:
 
 
 def test_the_python_names_of_the_readme_exist() -> None:
-    (code,) = [body for language, body in BLOCK.findall(text(ROOT / "README.md")) if language == "python"]
+    (code,) = [
+        body for language, body in BLOCK.findall(text(ROOT / "README.md")) if language == "python"
+    ]
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             owner = {"bwn": bwn, "model": bwn.Model}.get(node.value.id)

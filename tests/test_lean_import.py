@@ -11,7 +11,9 @@ INSTALLED = Path(__file__).parent / "installed"
 
 def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-I", *arguments]
-    return subprocess.run(command, cwd=cwd, text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, cwd=cwd, text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL
+    )
 
 
 def test_the_boards_commands_are_lean(tmp_path: Path) -> None:
@@ -21,12 +23,18 @@ def test_the_boards_commands_are_lean(tmp_path: Path) -> None:
 
 def test_importing_bwn_is_lean(tmp_path: Path) -> None:
     heavy = "{'torch', 'onnx', 'onnxruntime', 'onnxscript'}"
-    done = python("-c", f"import sys, bwn, bwn.kernels, bwn.cli.main; print({heavy} & set(sys.modules))", cwd=tmp_path)
+    done = python(
+        "-c",
+        f"import sys, bwn, bwn.kernels, bwn.cli.main; print({heavy} & set(sys.modules))",
+        cwd=tmp_path,
+    )
     assert done.stdout == "set()\n", done.stderr
 
 
 def test_the_probe_sees_a_heavy_package(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not a model")
-    done = python(str(INSTALLED / "probe.py"), "pack", "model.onnx", "-o", "model.bwn", cwd=tmp_path)
+    done = python(
+        str(INSTALLED / "probe.py"), "pack", "model.onnx", "-o", "model.bwn", cwd=tmp_path
+    )
     assert done.returncode == 99
     assert "loaded onnx" in done.stderr

@@ -58,7 +58,11 @@ def test_every_data_file_is_covered_by_a_pattern(setuptools: dict[str, Any]) -> 
     }
     for folder in HOMES:
         for path in (ROOT / folder).rglob("*"):
-            if path.is_file() and path.suffix not in {".py", ".pyc"} and "__pycache__" not in path.parts:
+            if (
+                path.is_file()
+                and path.suffix not in {".py", ".pyc"}
+                and "__pycache__" not in path.parts
+            ):
                 assert path in covered, f"{path.relative_to(ROOT)} would not be installed"
 
 

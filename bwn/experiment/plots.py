@@ -7,10 +7,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import cast
 
+from bwn._files import write_beside
 from bwn.errors import MissingPackageError
 from bwn.experiment.record import BINS, Epoch
 from bwn.experiment.report import Group
-from bwn.files import write_beside
 
 try:
     from matplotlib import colormaps, style
@@ -53,7 +53,12 @@ def _errors(groups: Sequence[Group]) -> Figure | None:
     columns = []
     for group in [group for group in groups if not group.sweep]:
         columns.append((group.name, group.by_seed(lambda record: record.test_error)))
-        columns.append((f"{group.name},\nreal weights", group.by_seed(lambda record: record.test_error_real_weights)))
+        columns.append(
+            (
+                f"{group.name},\nreal weights",
+                group.by_seed(lambda record: record.test_error_real_weights),
+            )
+        )
     columns = [(name, values) for name, values in columns if values]
     if not columns:
         return None
@@ -72,10 +77,16 @@ def _errors(groups: Sequence[Group]) -> Figure | None:
     return figure
 
 
-def _points(axes: Axes, place: float, values: dict[int, float], colour: str, label: str | None = None) -> None:
+def _points(
+    axes: Axes, place: float, values: dict[int, float], colour: str, label: str | None = None
+) -> None:
     percent = [100 * value for value in values.values()]
-    offsets = [0.04 * (index - (len(percent) - 1) / 2) for index in range(len(percent))]  # equal ones stay visible
-    axes.plot([place + offset for offset in offsets], percent, "o", color=colour, markersize=4, alpha=0.7)
+    offsets = [
+        0.04 * (index - (len(percent) - 1) / 2) for index in range(len(percent))
+    ]  # equal ones stay visible
+    axes.plot(
+        [place + offset for offset in offsets], percent, "o", color=colour, markersize=4, alpha=0.7
+    )
     mean = sum(percent) / len(percent)
     axes.plot([place - 0.14, place + 0.14], [mean, mean], color=colour, linewidth=2, label=label)
 
@@ -105,7 +116,9 @@ def _weights(groups: Sequence[Group]) -> Figure | None:
 
 def _share(epochs: Sequence[Epoch]) -> list[float]:
     """Histograms added up, in per cent of all weights."""
-    sums = [sum(counts) for counts in zip(*(epoch.histogram or () for epoch in epochs), strict=True)]
+    sums = [
+        sum(counts) for counts in zip(*(epoch.histogram or () for epoch in epochs), strict=True)
+    ]
     return [100 * count / sum(sums) for count in sums]
 
 
@@ -114,7 +127,10 @@ def _lambda(groups: Sequence[Group]) -> Figure | None:
 
     The deterministic scheme is margin with a lambda of 0.
     """
-    swept = sorted((g for g in groups if g.scheme == "margin"), key=lambda group: group.records[0].strength or 0.0)
+    swept = sorted(
+        (g for g in groups if g.scheme == "margin"),
+        key=lambda group: group.records[0].strength or 0.0,
+    )
     if len(swept) < 2:
         return None
     swept = [group for group in groups if group.scheme == "deterministic"] + swept

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
+from bwn._files import write_beside
 from bwn.errors import FileError
-from bwn.files import write_beside
 
 RESULTS = "results.jsonl"
 BINS = 40
@@ -109,5 +109,7 @@ def read_lines(path: Path, kind: type[Line]) -> list[Line]:
         try:
             found.append(msgspec.json.decode(line, type=kind))
         except msgspec.MsgspecError as error:
-            raise FileError(f"'{path}', line {number}: not a {kind.__name__.lower()}: {error}") from error
+            raise FileError(
+                f"'{path}', line {number}: not a {kind.__name__.lower()}: {error}"
+            ) from error
     return found

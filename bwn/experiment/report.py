@@ -7,15 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from bwn._files import write_beside
 from bwn.errors import BwnError, FileError, MissingPackageError
 from bwn.experiment.record import NEAR, RESULTS, Record, read_records
 from bwn.experiment.statistics import Difference, Spread, paired_difference, spread
-from bwn.files import write_beside
 
 ORDER = ("float", "deterministic", "stochastic", "scaled", "margin")
 REFERENCE = "margin"
 TABLE = "table.md"
-HEADER = ("scheme", "runs", "test error %", "range", "margin less it", "validation %", "train %", "arrived %")
+HEADER = (
+    "scheme",
+    "runs",
+    "test error %",
+    "range",
+    "margin less it",
+    "validation %",
+    "train %",
+    "arrived %",
+)
 
 Value = Callable[[Record], float | None]
 
@@ -31,7 +40,9 @@ class Group:
 
     def by_seed(self, value: Value) -> dict[int, float]:
         """A number of each run that has it."""
-        return {record.seed: found for record in self.records if (found := value(record)) is not None}
+        return {
+            record.seed: found for record in self.records if (found := value(record)) is not None
+        }
 
     def spread(self, value: Value) -> Spread | None:
         """The same numbers in short; None where there are none."""
@@ -61,20 +72,28 @@ def read_groups(folders: Sequence[Path]) -> list[Group]:
     Raises BwnError where there is nothing to report, or two folders have one name.
     """
     if len({folder.resolve().name for folder in folders}) < len(folders):
-        raise BwnError("two folders have the same name: rename one, the table tells them apart by it")
+        raise BwnError(
+            "two folders have the same name: rename one, the table tells them apart by it"
+        )
     groups: list[Group] = []
     for folder in folders:
         records = read_records(folder)
         if not records:
             raise FileError(f"'{folder}' has no finished run: no line in {RESULTS}")
         prefix = f"{folder.resolve().name}: " if len(folders) > 1 else ""
-        groups += [_group(prefix, key, records) for key in sorted({_key(record) for record in records})]
+        groups += [
+            _group(prefix, key, records) for key in sorted({_key(record) for record in records})
+        ]
     return groups
 
 
 def _key(record: Record) -> tuple[bool, int, float]:
     """What makes a group; schemes come in their order, then the sweeps, by lambda or weight decay."""
-    return record.sweep, ORDER.index(record.scheme), record.strength or record.settings["weight_decay"]
+    return (
+        record.sweep,
+        ORDER.index(record.scheme),
+        record.strength or record.settings["weight_decay"],
+    )
 
 
 def _group(prefix: str, key: tuple[bool, int, float], records: Sequence[Record]) -> Group:
@@ -86,12 +105,16 @@ def _group(prefix: str, key: tuple[bool, int, float], records: Sequence[Record])
         name = f"{scheme}, lambda {value:g}"
     elif scheme == "float" and value:
         name = f"{scheme}, weight decay {value:g}"
-    return Group(prefix + name, scheme, sweep, tuple(sorted(found.values(), key=lambda record: record.seed)))
+    return Group(
+        prefix + name, scheme, sweep, tuple(sorted(found.values(), key=lambda record: record.seed))
+    )
 
 
 def rows(groups: Sequence[Group]) -> list[Row]:
     """The lines of the table; margin is that of the first folder that has it, sweeps aside."""
-    margin = next((group for group in groups if group.scheme == REFERENCE and not group.sweep), None)
+    margin = next(
+        (group for group in groups if group.scheme == REFERENCE and not group.sweep), None
+    )
     found = []
     for group in groups:
         found.append(_row(group, group.name, lambda record: record.test_error, margin))
@@ -104,7 +127,9 @@ def rows(groups: Sequence[Group]) -> list[Row]:
 def _row(group: Group, name: str, value: Value, margin: Group | None) -> Row:
     less = None
     if margin is not None and group is not margin:
-        less = paired_difference(margin.by_seed(lambda record: record.test_error), group.by_seed(value))
+        less = paired_difference(
+            margin.by_seed(lambda record: record.test_error), group.by_seed(value)
+        )
     real = name != group.name
     return Row(
         name=name,

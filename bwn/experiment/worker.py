@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Struct
 
 from bwn.errors import BwnError
-from bwn.experiment.plan import Job
+from bwn.experiment.jobs import Job
 from bwn.experiment.record import Record
-from bwn.experiment.run import perform
-from bwn.train.loop import Progress
+from bwn.experiment.run_job import perform
+from bwn.train.trainer import Progress
 
 
 class Event(Struct, omit_defaults=True):
@@ -40,16 +40,22 @@ def main() -> None:
     events, sys.stdout = sys.stdout.buffer, sys.stderr  # what a library might print is no event
 
     def tell(event: Event) -> None:
-        with suppress(OSError):  # nobody listens any more: the input has ended as well, and that stops the run
+        with suppress(
+            OSError
+        ):  # nobody listens any more: the input has ended as well, and that stops the run
             events.write(msgspec.json.encode(event) + b"\n")
             events.flush()
 
     line = sys.stdin.buffer.readline()
     threading.Thread(target=_watch, daemon=True).start()
     try:
-        record = perform(msgspec.json.decode(line, type=Job), lambda progress: tell(Event(progress=progress)))
+        record = perform(
+            msgspec.json.decode(line, type=Job), lambda progress: tell(Event(progress=progress))
+        )
         tell(Event(stopped=True) if record is None else Event(record=record))
-    except KeyboardInterrupt:  # while it was loading or testing; the training so far is in the checkpoint
+    except (
+        KeyboardInterrupt
+    ):  # while it was loading or testing; the training so far is in the checkpoint
         tell(Event(stopped=True))
     except BwnError as error:
         tell(Event(failed=str(error)))

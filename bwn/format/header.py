@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bwn.graph import Array, Product, Shape, Topology
+from bwn.ir.graph import Array, Product, Shape, Topology
 
 FORMAT = "bwn"
 VERSIONS = ("1", "2")
@@ -19,7 +19,9 @@ VERSIONS = ("1", "2")
 MAX_FILE = 2**30
 MAX_HEADER = 2**24
 ALIGN = 8
-PREFIXES = tuple(b'{"__metadata__":{"format":"bwn","version":"%s","digest":"' % one.encode() for one in VERSIONS)
+PREFIXES = tuple(
+    b'{"__metadata__":{"format":"bwn","version":"%s","digest":"' % one.encode() for one in VERSIONS
+)
 """How a header of each version starts, after the eight bytes of its length; the digest follows. Equally long."""
 
 DIGEST_DIGITS = 64
@@ -52,7 +54,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 def version_of(topology: Topology) -> str:
     """The version of the file of a graph: 2 where a product reads its input as uint8, else 1."""
-    return VERSIONS[any(isinstance(node, Product) and node.activations == "uint8" for node in topology.nodes)]
+    return VERSIONS[
+        any(isinstance(node, Product) and node.activations == "uint8" for node in topology.nodes)
+    ]
 
 
 def in_order(tensors: dict[str, Array]) -> list[tuple[str, Array]]:

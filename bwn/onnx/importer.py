@@ -1,137 +1,190 @@
-"""The state of one import: what is known of each ONNX tensor while the nodes are walked in order.
+"""ONNX to Graph. Nothing in the file is executed; what cannot be represented is refused by name.
 
-An ONNX tensor is a constant (an array), an activation (a tensor of the Graph being made, with its shape), or pending:
-half of a pattern, such as a comparison, that means something only to the node that reads it.
+The names of ONNX tensors stay, so that `bwn verify` can compare a layer with the tensor of the same name.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import os
+from typing import NamedTuple, TypeVar
 
-import numpy as np
-import numpy.typing as npt
+import msgspec
 import onnx
 
-from bwn.check import check_node
-from bwn.errors import GraphError
-from bwn.graph import AnyNode, Array, Conv, Dense, Graph, Rounding, Shape, Topology
+from bwn._file_types import HEAD, looks_like, read_limited
+from bwn.errors import BwnError, FileError, GraphError
+from bwn.ir.checker import check, check_packed
+from bwn.ir.graph import Graph, Packed, Preprocess, Roundings, Shape
+from bwn.onnx.constant_folding import attributes, evaluate, to_array
+from bwn.onnx.import_state import EXPLAINED, ROUNDED_READERS, Importer, refuse
+from bwn.onnx.layers import LAYERS
+from bwn.onnx.rounding import ROUNDING
+from bwn.onnx.shaping import SHAPING
+
+MAX_BYTES = 2**30
+OLDEST_OPSET = 11
+OPS = {**LAYERS, **SHAPING, **ROUNDING}
+
+Value = TypeVar("Value")
 
 
-class Pending(NamedTuple):
-    """Half of a pattern on the activation `source`.
+class Loaded(NamedTuple):
+    """What an ONNX file says.
 
-    kind: `compare` (positive: true where source >= 0; negative: true where source < 0), `sign` (sign(source), with
-    sign(0) = 0), `raised` (sign(source) + c, 0 < c < 1) or `quantized` (integers q of `rounding`).
+    margins: mean | 1 - |w| | of the real-valued weights by tensor name, where the exporter said. roundings: which
+    products read their input as 8 bits; the Graph, whose weights are still floats, cannot hold that.
     """
 
-    kind: str
-    source: str
-    positive: bool = True
-    rounding: Rounding | None = None
+    packed: Packed
+    margins: dict[str, float]
+    roundings: Roundings
 
 
-EXPLAINED = {
-    "compare": "a comparison is read only as the condition of Where(x >= 0, 1, -1)",
-    "sign": (
-        "ONNX Sign gives 0 at 0, which one bit cannot hold; export Where(x >= 0, 1, -1) instead, so that sign(0) = +1"
-    ),
-    "raised": "Sign(x) + c is read only by another Sign",
-    "quantized": "8-bit integers are read only by DequantizeLinear, or by a Clip before it",
-}
+def load_onnx(path: str | os.PathLike[str]) -> Packed:
+    """The Graph of an ONNX classifier, with its weights as found, and preprocessing and classes if its metadata say.
 
-
-ROUNDED_READERS = (
-    "which is rounded to 8 bits; only Conv, Gemm and MatMul read that: put QuantizeLinear right before them"
-)
-
-
-class Importer:
-    """Collects the nodes and tensors of the Graph being made.
-
-    single: whether the model was exported for a batch of 1, so that a size of 1 in front means the batch.
+    path: an .onnx file of one input (N, C, H, W) or (N, K), N dynamic, float32, and one output.
+    Raises FileError, GraphError: one line that starts with the path.
     """
-
-    def __init__(self, graph_input: str, shape: Shape, opset: int, *, single: bool = False) -> None:
-        self.opset, self.single = opset, single
-        self.constants: dict[str, Array] = {}
-        self.pending: dict[str, Pending] = {}
-        self.aliases: dict[str, str] = {}
-        self.rounded: dict[str, Rounding] = {}
-        self.roundings: dict[tuple[str, str], Rounding | None] = {}
-        self.shapes: dict[str, Shape] = {graph_input: shape}
-        self.nodes: list[AnyNode] = []
-        self.tensors: dict[str, Array] = {}
-        self.topology = Topology(input=graph_input, input_shape=shape, output="", nodes=())
-
-    def known(self, name: str) -> bool:
-        """Whether `name` is an activation."""
-        return self.aliases.get(name, name) in self.shapes
-
-    def activation(self, node: onnx.NodeProto, index: int = 0, *, rounded: bool = False) -> tuple[str, Shape]:
-        """Name and shape of an input that must be an activation; `rounded`: also a rounded one. Raises GraphError."""
-        name = self.input(node, index)
-        if name in self.rounded and not rounded:
-            raise refuse(node, f"reads '{name}', {ROUNDED_READERS}")
-        name = self.aliases.get(name, name)
-        if name in self.pending:
-            raise refuse(node, f"reads '{name}': {EXPLAINED[self.pending[name].kind]}")
-        if name not in self.shapes:
-            raise refuse(node, f"input '{name}' is a constant, expected a tensor that depends on the network's input")
-        return name, self.shapes[name]
-
-    def constant(self, node: onnx.NodeProto, index: int) -> Array:
-        """Value of an input that must be a constant. Raises GraphError."""
-        name = self.input(node, index)
-        if name not in self.constants:
-            raise refuse(node, f"input '{name}' is computed from the network's input, expected a constant")
-        return self.constants[name]
-
-    def weights(self, node: onnx.NodeProto, index: int) -> npt.NDArray[np.float32]:
-        """As `constant`, float32 numbers."""
-        array = self.constant(node, index)
-        if array.dtype != np.float32:
-            raise refuse(node, f"'{node.input[index]}' is {array.dtype}, expected float32; export the model in float32")
-        return array.astype(np.float32, copy=False)
-
-    def input(self, node: onnx.NodeProto, index: int) -> str:
-        """Name of an input that must be there."""
-        if index >= len(node.input) or not node.input[index]:
-            raise refuse(node, f"has no input {index}")
-        return str(node.input[index])
-
-    def store(self, name: str, array: Array) -> str:
-        """Keep `array` as a tensor of the Graph, under `name` where that is free or already means the same."""
-        array = np.ascontiguousarray(array, np.float32)
-        while name in self.shapes or (name in self.tensors and not same(self.tensors[name], array)):
-            name += "'"
-        self.tensors[name] = array
-        return name
-
-    def emit(self, node: AnyNode) -> None:
-        """Append a node of the Graph, checked. Raises GraphError."""
-        graph = Graph(topology=self.topology, tensors=self.tensors)
-        self.shapes[node.output] = check_node(graph, node, self.shapes, set())
-        self.nodes.append(node)
-
-    def emit_product(self, node: onnx.NodeProto, made: Conv | Dense) -> None:
-        """As `emit`; the node's input may be rounded to 8 bits, which is kept beside the Graph."""
-        self.emit(made)
-        rounding = self.rounded.get(node.input[0])
-        if self.roundings.setdefault((made.input, made.weight), rounding) != rounding:
-            raise refuse(node, f"reads '{made.input}' rounded in another way than a layer of the same weights does")
-
-    def alias(self, node: onnx.NodeProto) -> None:
-        """The node changes nothing: its output is another name of its input."""
-        self.aliases[node.output[0]] = self.activation(node)[0]
+    data = read_limited(path, MAX_BYTES)
+    try:
+        return from_bytes(data).packed
+    except BwnError as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
-def same(one: Array, other: Array) -> bool:
-    """Equal in shape and in every bit that counts."""
-    return one.shape == other.shape and bool(np.array_equal(one, other))
+def from_bytes(data: bytes) -> Loaded:
+    """All that the bytes of an ONNX file say; messages do not name the file."""
+    model = parse(data)
+    notes = {item.key: item.value for item in model.metadata_props}
+    graph, roundings = to_graph(model)
+    packed = Packed(
+        graph=graph,
+        preprocess=note(notes, "bwn.preprocess", Preprocess),
+        classes=note(notes, "bwn.classes", tuple[str, ...]),
+    )
+    check_packed(packed)
+    return Loaded(packed, note(notes, "bwn.margins", dict[str, float]) or {}, roundings)
 
 
-def refuse(node: onnx.NodeProto, why: str) -> GraphError:
-    """An error that names the operation and the node."""
-    name = node.name or (node.output[0] if node.output else "")
-    line = f"{node.op_type} node '{name}': {why}"
-    return GraphError("".join(char if char.isprintable() else "?" for char in line))
+def parse(data: bytes) -> onnx.ModelProto:
+    """An ONNX model that its own checker accepts and that is whole in one file."""
+    kind = looks_like(data[:HEAD])
+    wrong = f"not an ONNX model; it looks like {kind}"
+    if "ONNX" in kind:
+        wrong = "truncated or damaged ONNX model; copy it again, or export it again"
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception:  # protobuf's DecodeError has no public home
+        raise FileError(wrong) from None
+    if not model.HasField("graph"):
+        raise FileError(wrong)
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            to_array(tensor)
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        reason = printable(" ".join(str(error).split()))
+        raise FileError(f"the ONNX checker refuses it: {reason[:300]}") from None
+    return model
+
+
+def note(notes: dict[str, str], key: str, kind: type[Value]) -> Value | None:
+    """A value that bwn's exporter wrote into the metadata; None where it did not."""
+    if key not in notes:
+        return None
+    try:
+        return msgspec.json.decode(notes[key], type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise GraphError(f"metadata '{key}' cannot be read: {error}") from None
+
+
+def to_graph(model: onnx.ModelProto) -> tuple[Graph, Roundings]:
+    """The Graph of a parsed model, and how its products round. Raises GraphError."""
+    versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
+    opset = versions[0] if versions else 0
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise GraphError(
+            f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are read: export with one of these"
+        )
+    name, shape, single = input_of(model)
+    state = Importer(name, shape, opset, single=single)
+    if model.graph.sparse_initializer:
+        raise GraphError("sparse initializers are not supported; save the weights as plain tensors")
+    for tensor in model.graph.initializer:
+        state.constants[tensor.name] = to_array(tensor)
+    for node in model.graph.node:
+        step(state, node)
+    graph = Graph(
+        topology=msgspec.structs.replace(
+            state.topology, output=output_of(model, state), nodes=tuple(state.nodes)
+        ),
+        tensors=state.tensors,
+    )
+    check(graph)
+    return graph, {
+        names: rounding for names, rounding in state.roundings.items() if rounding is not None
+    }
+
+
+def step(state: Importer, node: onnx.NodeProto) -> None:
+    """Import one node: folded if its inputs are constants, else by its handler."""
+    plain = node.domain in ("", "ai.onnx")
+    names = [name for name in node.input if name]
+    if plain and all(name in state.constants for name in names):
+        value = evaluate(node, [state.constants[name] for name in names])
+        if value is not None:
+            state.constants[node.output[0]] = value
+            return
+    if not plain or node.op_type not in OPS:
+        op = node.op_type if plain else f"{node.domain}::{node.op_type}"
+        raise refuse(node, f"{op} is not supported; supported: {', '.join(sorted(OPS))}")
+    OPS[node.op_type](state, node, attributes(node))
+
+
+def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
+    """Name and shape without batch of the one input, and whether the model is for a batch of 1."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in stored]
+    if len(inputs) != 1 or len(model.graph.output) != 1:
+        found = f"{len(inputs)} inputs and {len(model.graph.output)} outputs"
+        raise GraphError(f"the model has {found}, expected one of each")
+    value = inputs[0]
+    name = printable(value.name)
+    kind = value.type.tensor_type
+    if kind.elem_type != onnx.TensorProto.FLOAT:
+        raise GraphError(f"input '{name}' is not float32; export the model in float32")
+    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
+    if len(sizes) not in (2, 4):
+        expected = "(N, channels, height, width) or (N, features); 1-D signals are not supported"
+        raise GraphError(f"input '{name}' has {len(sizes)} axes, expected {expected}")
+    if sizes[0] not in (None, 1):  # a batch of 1 is what exporters write unless told otherwise
+        raise GraphError(
+            f"input '{name}' has a fixed batch of {sizes[0]}; export with a dynamic first axis"
+        )
+    fixed = tuple(size for size in sizes[1:] if size is not None)
+    if len(fixed) != len(sizes) - 1:
+        raise GraphError(
+            f"input '{name}' has sizes that are not fixed; only the batch may be dynamic"
+        )
+    return value.name, fixed, sizes[0] == 1
+
+
+def output_of(model: onnx.ModelProto, state: Importer) -> str:
+    """Name of the Graph's output."""
+    name = model.graph.output[0].name
+    if name in state.rounded:
+        raise GraphError(f"output '{printable(name)}', {ROUNDED_READERS}")
+    name = state.aliases.get(name, name)
+    if name in state.pending:
+        raise GraphError(f"output '{printable(name)}': {EXPLAINED[state.pending[name].kind]}")
+    if name not in state.shapes:
+        raise GraphError(f"output '{printable(name)}' does not depend on the input")
+    return str(name)
+
+
+def printable(text: str) -> str:
+    """`text` on one line, whatever it holds."""
+    return "".join(char if char.isprintable() else "?" for char in text)

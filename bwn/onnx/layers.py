@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from bwn.graph import Add, Affine, Array, Clamp, Conv, Dense, Shape, Sign
-from bwn.onnx.importer import Importer, Pending, refuse
+from bwn.ir.graph import Add, Affine, Array, Clamp, Conv, Dense, Shape, Sign
+from bwn.onnx.import_state import Importer, Pending, refuse
+from bwn.onnx.padding import pair, window_pads
 from bwn.onnx.rounding import narrow
-from bwn.onnx.windows import pair, window_pads
 
 Attributes = dict[str, Any]
 Handler = Callable[[Importer, onnx.NodeProto, Attributes], None]
@@ -25,9 +25,14 @@ def conv(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     source, shape = state.activation(node, rounded=True)
     weight = state.weights(node, 1)
     if weight.ndim == 3:
-        raise refuse(node, "is a 1-D convolution; only 2-D is supported (reshape the signal to height 1)")
+        raise refuse(
+            node, "is a 1-D convolution; only 2-D is supported (reshape the signal to height 1)"
+        )
     if weight.ndim != 4 or len(shape) != 3:
-        raise refuse(node, f"weights have {weight.ndim} axes; only 2-D convolution of (N, C, H, W) is supported")
+        raise refuse(
+            node,
+            f"weights have {weight.ndim} axes; only 2-D convolution of (N, C, H, W) is supported",
+        )
     kernel = (weight.shape[2], weight.shape[3])
     if tuple(attrs.get("kernel_shape", kernel)) != kernel:
         raise refuse(node, f"kernel_shape is {attrs['kernel_shape']}, its weights say {kernel}")
@@ -70,7 +75,9 @@ def gemm(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     if attrs.get("alpha", 1.0) != 1:
         weight = weight * np.float32(attrs["alpha"])
     bias = bias_of(state, node, weight.shape[0], attrs.get("beta", 1.0))
-    made = Dense(input=source, output=node.output[0], weight=state.store(node.input[1], weight), bias=bias)
+    made = Dense(
+        input=source, output=node.output[0], weight=state.store(node.input[1], weight), bias=bias
+    )
     state.emit_product(node, made)
 
 
@@ -88,19 +95,28 @@ def batch_norm(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None
     """BatchNormalization at inference: gamma * (x - mean) / sqrt(var + epsilon) + beta."""
     if attrs.get("training_mode", 0) or any(node.output[1:]):
         raise refuse(node, "is in training mode; export the model for inference")
-    gamma, beta, mean, var = (state.weights(node, index).astype(np.float64) for index in range(1, 5))
+    gamma, beta, mean, var = (
+        state.weights(node, index).astype(np.float64) for index in range(1, 5)
+    )
     with np.errstate(all="ignore"):
         scale = gamma / np.sqrt(var + attrs.get("epsilon", 1e-5))
         affine(state, node, state.activation(node)[0], scale, beta - mean * scale)
 
 
 def affine(
-    state: Importer, node: onnx.NodeProto, source: str, scale: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]
+    state: Importer,
+    node: onnx.NodeProto,
+    source: str,
+    scale: npt.NDArray[np.float64],
+    bias: npt.NDArray[np.float64],
 ) -> None:
     """Emit scale * x + bias, each (C,) float64."""
     output = node.output[0]
     with np.errstate(over="ignore"):
-        names = [state.store(f"{output}.{kind}", array) for kind, array in (("scale", scale), ("bias", bias))]
+        names = [
+            state.store(f"{output}.{kind}", array)
+            for kind, array in (("scale", scale), ("bias", bias))
+        ]
     state.emit(Affine(input=source, output=output, scale=names[0], bias=names[1]))
 
 
@@ -113,7 +129,10 @@ def per_channel(node: onnx.NodeProto, value: Array, shape: Shape) -> npt.NDArray
         or any(size != 1 for size in axes[2:])
         or axes[1] not in (1, shape[0])
     ):
-        raise refuse(node, f"a constant of shape {value.shape} on {shape}: expected one number, or one a channel")
+        raise refuse(
+            node,
+            f"a constant of shape {value.shape} on {shape}: expected one number, or one a channel",
+        )
     return np.broadcast_to(value.astype(np.float64).reshape(-1), (shape[0],))
 
 
@@ -139,14 +158,25 @@ def arithmetic(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None
     elif at == 1 and value.all():
         affine(state, node, source, 1 / value, zero)
     else:
-        raise refuse(node, "divides by 0" if at == 1 else "divides a constant by an activation, which is not supported")
+        raise refuse(
+            node,
+            "divides by 0"
+            if at == 1
+            else "divides a constant by an activation, which is not supported",
+        )
 
 
 def add(state: Importer, node: onnx.NodeProto) -> None:
     """Add of two activations of equal shape."""
     if node.op_type != "Add":
         raise refuse(node, "of two activations is not supported; only Add is")
-    state.emit(Add(input=state.activation(node)[0], other=state.activation(node, 1)[0], output=node.output[0]))
+    state.emit(
+        Add(
+            input=state.activation(node)[0],
+            other=state.activation(node, 1)[0],
+            output=node.output[0],
+        )
+    )
 
 
 def relu(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
@@ -170,7 +200,14 @@ def clip(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
             value = float(bound.reshape(-1)[0])
         unlimited = value is not None and (value <= -LARGEST if name == "min" else value >= LARGEST)
         found[name] = None if value is None or unlimited else float(value)
-    state.emit(Clamp(input=state.activation(node)[0], output=node.output[0], low=found["min"], high=found["max"]))
+    state.emit(
+        Clamp(
+            input=state.activation(node)[0],
+            output=node.output[0],
+            low=found["min"],
+            high=found["max"],
+        )
+    )
 
 
 def compare(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
@@ -203,7 +240,10 @@ def where(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
         raise refuse(node, "is supported only as Where(x >= 0, 1, -1)")
     values = (state.weights(node, 1), state.weights(node, 2))
     expected = (1, -1) if half.positive else (-1, 1)
-    if any(value.size != 1 or value.reshape(-1)[0] != wanted for value, wanted in zip(values, expected, strict=True)):
+    if any(
+        value.size != 1 or value.reshape(-1)[0] != wanted
+        for value, wanted in zip(values, expected, strict=True)
+    ):
         raise refuse(node, "is supported only with the values 1 where x >= 0 and -1 elsewhere")
     state.emit(Sign(input=half.source, output=node.output[0]))
 

@@ -1,6 +1,6 @@
 """Import of 8-bit rounding, written as QuantizeLinear, perhaps Clip, DequantizeLinear right before a product.
 
-Read are one scale a tensor, zero point 0, int8 or uint8. ONNX has 256 values, bwn 255 (`bwn.graph.ROUNDED`): a Clip to
+Read are one scale a tensor, zero point 0, int8 or uint8. ONNX has 256 values, bwn 255 (`bwn.ir.graph.ROUNDED`): a Clip to
 those makes the two equal, and is what `bwn export` writes.
 """
 
@@ -11,8 +11,8 @@ from typing import Any, cast
 import numpy as np
 import onnx
 
-from bwn.graph import ROUNDED, Array, Rounding
-from bwn.onnx.importer import Importer, Pending, refuse
+from bwn.ir.graph import ROUNDED, Array, Rounding
+from bwn.onnx.import_state import Importer, Pending, refuse
 
 KINDS = {onnx.TensorProto.INT8: np.int8, onnx.TensorProto.UINT8: np.uint8}
 
@@ -35,7 +35,9 @@ def narrow(state: Importer, node: onnx.NodeProto, half: Pending) -> None:
     low, high = bound_of(state, node, 1, limits.min), bound_of(state, node, 2, limits.max)
     ours = ROUNDED[half.rounding.activations]
     if (low, high) not in (ours, (limits.min, limits.max)):
-        raise refuse(node, f"leaves {low} to {high} of 8 bits; only {ours[0]} to {ours[1]} are supported")
+        raise refuse(
+            node, f"leaves {low} to {high} of 8 bits; only {ours[0]} to {ours[1]} are supported"
+        )
     whole = (low, high) != ours
     state.pending[node.output[0]] = half._replace(rounding=half.rounding._replace(whole=whole))
 
@@ -77,7 +79,10 @@ def zero_point(state: Importer, node: onnx.NodeProto, missing: Array) -> Array:
     """The zero point, which must be 0; `missing` where it is not given."""
     zero = state.constant(node, 2) if len(node.input) > 2 and node.input[2] else missing
     if zero.any():
-        raise refuse(node, f"has the zero point {zero.reshape(-1)[0]}; only 0 is supported: quantize symmetrically")
+        raise refuse(
+            node,
+            f"has the zero point {zero.reshape(-1)[0]}; only 0 is supported: quantize symmetrically",
+        )
     return zero
 
 

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 import onnx
 
-from bwn.graph import Flatten, Pads, Pair, Pool, Shape, Softmax
-from bwn.onnx.constants import BATCH, axes_of
-from bwn.onnx.importer import Importer, refuse
+from bwn.ir.graph import Flatten, Pads, Pair, Pool, Shape, Softmax
+from bwn.onnx.constant_folding import BATCH, axes_of
+from bwn.onnx.import_state import Importer, refuse
 from bwn.onnx.layers import Attributes, Handler
-from bwn.onnx.windows import ceil_pads, pair, window_pads
+from bwn.onnx.padding import ceil_pads, pair, window_pads
 
 Kind = Literal["max", "average"]
 
@@ -42,13 +42,20 @@ def pool(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     state.emit(made)
 
 
-def resolve_ceil(node: onnx.NodeProto, kind: Kind, pads: Pads, size: Pair, kernel: Pair, stride: Pair) -> Pads:
+def resolve_ceil(
+    node: onnx.NodeProto, kind: Kind, pads: Pads, size: Pair, kernel: Pair, stride: Pair
+) -> Pads:
     """Padding that makes ceil_mode's windows; an average would count it wrongly."""
     resolved = ceil_pads(pads, size, kernel, stride)
     if kind == "average" and resolved != pads:
-        rest = [(size[axis] + pads[axis] + pads[axis + 2] - kernel[axis]) % stride[axis] for axis in (0, 1)]
+        rest = [
+            (size[axis] + pads[axis] + pads[axis + 2] - kernel[axis]) % stride[axis]
+            for axis in (0, 1)
+        ]
         if any(rest):
-            raise refuse(node, "ceil_mode = 1 is not supported for averages; export with ceil_mode off")
+            raise refuse(
+                node, "ceil_mode = 1 is not supported for averages; export with ceil_mode off"
+            )
         return pads
     return resolved
 
@@ -71,10 +78,14 @@ def global_pool(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> Non
 def reduce_mean(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     """ReduceMean over height and width."""
     source, shape = image(state, node)
-    extra = [state.constant(node, index) for index in range(1, len(node.input)) if node.input[index]]
+    extra = [
+        state.constant(node, index) for index in range(1, len(node.input)) if node.input[index]
+    ]
     axes = axes_of(node, [np.zeros(0), *extra], attrs)
     if axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
-        raise refuse(node, f"axes are {axes}; only the mean over height and width, axes (2, 3), is supported")
+        raise refuse(
+            node, f"axes are {axes}; only the mean over height and width, axes (2, 3), is supported"
+        )
     kept = bool(attrs.get("keepdims", 1))
     pooled = node.output[0] if kept else f"{node.output[0]}.pool"
     state.emit(Pool(input=source, output=pooled, kind="average", kernel=(shape[1], shape[2])))
@@ -104,7 +115,10 @@ def reshape(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     target = [int(size) for size in state.constant(node, 1).reshape(-1)]
     if not attrs.get("allowzero", 0):
         full = (BATCH, *shape)
-        target = [full[axis] if size == 0 and axis < len(full) else size for axis, size in enumerate(target)]
+        target = [
+            full[axis] if size == 0 and axis < len(full) else size
+            for axis, size in enumerate(target)
+        ]
     if state.single and target[:1] == [1]:
         target[0] = BATCH
     rest = target[1:]
@@ -122,10 +136,18 @@ def reshape(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
 def squeeze(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     """Squeeze of (C, 1, 1) to (C,)."""
     source, shape = state.activation(node)
-    extra = [state.constant(node, index) for index in range(1, len(node.input)) if node.input[index]]
+    extra = [
+        state.constant(node, index) for index in range(1, len(node.input)) if node.input[index]
+    ]
     axes = axes_of(node, [np.zeros(0), *extra], attrs)
-    if axes is None or sorted(axis % (len(shape) + 1) for axis in axes) != [2, 3] or shape[1:] != (1, 1):
-        raise refuse(node, f"axes {axes} of {('N', *shape)}; only (N, C, 1, 1) to (N, C) is supported")
+    if (
+        axes is None
+        or sorted(axis % (len(shape) + 1) for axis in axes) != [2, 3]
+        or shape[1:] != (1, 1)
+    ):
+        raise refuse(
+            node, f"axes {axes} of {('N', *shape)}; only (N, C, 1, 1) to (N, C) is supported"
+        )
     flat(state, node, source, shape)
 
 
@@ -140,7 +162,9 @@ def softmax(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
 def unchanged(state: Importer, node: onnx.NodeProto, attrs: Attributes) -> None:
     """Identity, Dropout at inference, Cast of float32 to float32."""
     if node.op_type == "Cast" and attrs.get("to") != onnx.TensorProto.FLOAT:
-        raise refuse(node, "of activations to another type is not supported; export the model in float32")
+        raise refuse(
+            node, "of activations to another type is not supported; export the model in float32"
+        )
     if node.op_type == "Dropout":
         training = len(node.input) > 2 and node.input[2] and state.constant(node, 2).any()
         if training or any(node.output[1:]):

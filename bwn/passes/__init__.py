@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bwn.check import check
-from bwn.graph import Graph
+from bwn.ir.checker import check
+from bwn.ir.graph import Graph
 from bwn.passes.fold_affine import fold_affine
 from bwn.passes.fuse_clamp import fuse_clamp
 from bwn.passes.pack_weights import pack_weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bwn.graph import Array, Graph
+from bwn.ir.graph import Array, Graph
 
 
 def readers(graph: Graph) -> dict[str, int]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from bwn.graph import Affine, AnyNode, Array, Conv, Dense, Graph
+from bwn.ir.graph import Affine, AnyNode, Array, Conv, Dense, Graph
 from bwn.passes.base import drop_unread, readers, store
 
 Wide = npt.NDArray[np.float64]
@@ -41,7 +41,9 @@ def fold_affine(graph: Graph) -> Graph:
     return left.replace(nodes=left.nodes, tensors=drop_unread(left, tensors))
 
 
-def fold(graph: Graph, tensors: dict[str, Array], before: AnyNode, affine: Affine) -> AnyNode | None:
+def fold(
+    graph: Graph, tensors: dict[str, Array], before: AnyNode, affine: Affine
+) -> AnyNode | None:
     """`before` with `affine` in its scale and bias, or None where that cannot be."""
     if not isinstance(before, (Conv, Dense, Affine)):
         return None

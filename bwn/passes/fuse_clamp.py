@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from bwn.graph import AnyNode, Clamp, Conv, Dense, Graph
+from bwn.ir.graph import AnyNode, Clamp, Conv, Dense, Graph
 from bwn.passes.base import readers
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from bwn.graph import AnyNode, Array, Conv, Dense, Graph
+from bwn.ir.graph import AnyNode, Array, Conv, Dense, Graph
 from bwn.kernels import bits
 from bwn.passes.base import drop_unread, store
 
@@ -54,7 +54,9 @@ def words(weight: Array) -> npt.NDArray[np.uint64]:
     return bits.pack(weight.reshape(weight.shape[0], -1))
 
 
-def scaled(graph: Graph, tensors: dict[str, Array], node: Conv | Dense, alpha: npt.NDArray[np.float32]) -> str | None:
+def scaled(
+    graph: Graph, tensors: dict[str, Array], node: Conv | Dense, alpha: npt.NDArray[np.float32]
+) -> str | None:
     """Name of the scale of `node` once alpha is in it."""
     if (alpha == 1).all():
         return node.scale

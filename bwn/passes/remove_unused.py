@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from bwn.graph import AnyNode, Graph
+from bwn.ir.graph import AnyNode, Graph
 from bwn.passes.base import drop_unread
 
 

@@ -18,11 +18,11 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from bwn.check import UINT8_DEEPEST, signs_of
 from bwn.errors import GraphError
-from bwn.graph import ROUNDED, Activations, AnyNode, Conv, Dense, Graph, Roundings
-from bwn.ranges import nonnegative
-from bwn.shapes import depth, shapes, where
+from bwn.ir.analysis import nonnegative
+from bwn.ir.checker import UINT8_DEEPEST, signs_of
+from bwn.ir.graph import ROUNDED, Activations, AnyNode, Conv, Dense, Graph, Roundings
+from bwn.ir.shapes import depth, shapes, where
 
 FLOAT_WEIGHTS = (
     "the source rounds its input to 8 bits, which needs one-bit weights, and these are not binary by value; "
@@ -33,7 +33,10 @@ Mode = Literal["auto", "float32", "int8", "binary"]
 
 
 def set_activations(
-    graph: Graph, mode: Mode, steps: Mapping[str, float] | None = None, roundings: Roundings | None = None
+    graph: Graph,
+    mode: Mode,
+    steps: Mapping[str, float] | None = None,
+    roundings: Roundings | None = None,
 ) -> Graph:
     """`graph` with the activations of each packed product chosen by `mode`.
 
@@ -53,7 +56,11 @@ def set_activations(
             if graph.packed(node):
                 chosen = choose(node, mode, node.input in signs, first)
                 first = False
-            if chosen == "int8" and node.input in positive and depth(node, known[node.input]) <= UINT8_DEEPEST:
+            if (
+                chosen == "int8"
+                and node.input in positive
+                and depth(node, known[node.input]) <= UINT8_DEEPEST
+            ):
                 chosen = "uint8"
             step = step_of(chosen, steps.get(node.input))
             given = roundings.get((node.input, node.weight)) if mode != "float32" else None
@@ -68,7 +75,11 @@ def set_activations(
 
 def step_of(chosen: Activations, step: float | None) -> float | None:
     """The step of a product, given the int8 step of what it reads."""
-    return None if step is None or chosen not in ROUNDED else step * (ROUNDED["int8"][1] / ROUNDED[chosen][1])
+    return (
+        None
+        if step is None or chosen not in ROUNDED
+        else step * (ROUNDED["int8"][1] / ROUNDED[chosen][1])
+    )
 
 
 def choose(node: Conv | Dense, mode: Mode, signed: bool, first: bool) -> Activations:

@@ -16,16 +16,16 @@ except ImportError:
 
     raise MissingPackageError("torch", "train", "training") from None
 
-from bwn.train.activations import RoundActivation
+from bwn.train.architectures import Architecture, build
 from bwn.train.checkpoint import read_checkpoint
 from bwn.train.export import deploy, export_checkpoint, export_onnx
-from bwn.train.inputs import accuracy, measure
+from bwn.train.fake_quant import RoundActivation
 from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation, binary_layers, clip_weights
-from bwn.train.loop import Progress, Trainer, fit
-from bwn.train.models import Architecture, build
 from bwn.train.penalties import PENALTIES, Penalty
-from bwn.train.quantizers import SCHEMES, Scheme
+from bwn.train.preprocessing import accuracy, measure
+from bwn.train.schemes import SCHEMES, Scheme
 from bwn.train.settings import Settings
+from bwn.train.trainer import Progress, Trainer, fit
 
 __all__ = [
     "PENALTIES",

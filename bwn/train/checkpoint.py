@@ -24,10 +24,10 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
+from bwn._files import write_beside
 from bwn.errors import BwnError, CheckpointError
-from bwn.files import write_beside
-from bwn.graph import Preprocess
-from bwn.train.models import Architecture, build
+from bwn.ir.graph import Preprocess
+from bwn.train.architectures import Architecture, build
 from bwn.train.settings import Settings
 
 FORMAT = "bwn-checkpoint"
@@ -73,7 +73,10 @@ class Checkpoint:
 
 
 def write_checkpoint(
-    path: str | os.PathLike[str], description: Description, module: nn.Module, training: Mapping[str, Any]
+    path: str | os.PathLike[str],
+    description: Description,
+    module: nn.Module,
+    training: Mapping[str, Any],
 ) -> None:
     """Write a checkpoint beside its target, then rename it: the target is always whole. Raises FileError."""
     content = {
@@ -99,18 +102,26 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     Raises CheckpointError, one line, where the file is missing, truncated, foreign, holds code, or does not fit.
     """
     content = _load(Path(path))
-    missing = [key for key in ("version", "description", "weights", "training") if key not in content]
+    missing = [
+        key for key in ("version", "description", "weights", "training") if key not in content
+    ]
     if content.get("format") != FORMAT or missing:
-        raise CheckpointError(f"'{path}' is a torch file, but not a checkpoint written by bwn train")
+        raise CheckpointError(
+            f"'{path}' is a torch file, but not a checkpoint written by bwn train"
+        )
     if content["version"] != VERSION:
-        raise CheckpointError(f"'{path}' has checkpoint version {content['version']!r}, expected {VERSION}")
+        raise CheckpointError(
+            f"'{path}' has checkpoint version {content['version']!r}, expected {VERSION}"
+        )
     try:
         description = msgspec.json.decode(content["description"], type=Description)
     except (msgspec.MsgspecError, TypeError, UnicodeError) as error:
         raise CheckpointError(f"'{path}': its description is not as expected: {error}") from error
     _check_description(path, description)
     try:
-        with torch.device("meta"):  # shapes only: a hostile size is compared before anything of it is allocated
+        with torch.device(
+            "meta"
+        ):  # shapes only: a hostile size is compared before anything of it is allocated
             module = build(description.architecture)
     except BwnError as error:
         raise CheckpointError(f"'{path}': {error}") from error
@@ -124,10 +135,14 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise CheckpointError(f"'{path}' not found" if not path.exists() else f"'{path}' is not a file")
+        raise CheckpointError(
+            f"'{path}' not found" if not path.exists() else f"'{path}' is not a file"
+        )
     try:
         if not zipfile.is_zipfile(path):
-            raise CheckpointError(f"'{path}' is not a checkpoint, or is truncated; expected a file by bwn train")
+            raise CheckpointError(
+                f"'{path}' is not a checkpoint, or is truncated; expected a file by bwn train"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
@@ -135,7 +150,9 @@ def _load(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # torch raises errors of a dozen kinds for a broken file; none may pass as a traceback
         reason = " ".join(str(error).split()).partition(". ")[0][:160]
-        raise CheckpointError(f"'{path}' cannot be read safely as a checkpoint: {reason}") from error
+        raise CheckpointError(
+            f"'{path}' cannot be read safely as a checkpoint: {reason}"
+        ) from error
     return content if isinstance(content, dict) else {}
 
 
@@ -144,11 +161,21 @@ def _check_description(path: str | os.PathLike[str], description: Description) -
     channels = 1 if preprocess.color == "L" else 3
     if architecture.input_shape != (channels, *preprocess.size):
         found = f"{preprocess.color} {preprocess.size}"
-        raise CheckpointError(f"'{path}': images are prepared as {found}, its network reads {architecture.input_shape}")
-    if len(preprocess.mean) != channels or len(preprocess.std) != channels or min(preprocess.std) <= 0:
-        raise CheckpointError(f"'{path}': mean and std are not {channels} numbers each, std above 0")
+        raise CheckpointError(
+            f"'{path}': images are prepared as {found}, its network reads {architecture.input_shape}"
+        )
+    if (
+        len(preprocess.mean) != channels
+        or len(preprocess.std) != channels
+        or min(preprocess.std) <= 0
+    ):
+        raise CheckpointError(
+            f"'{path}': mean and std are not {channels} numbers each, std above 0"
+        )
     if len(description.classes) != architecture.classes:
-        raise CheckpointError(f"'{path}': {len(description.classes)} class names for {architecture.classes} classes")
+        raise CheckpointError(
+            f"'{path}': {len(description.classes)} class names for {architecture.classes} classes"
+        )
 
 
 def _check_weights(path: str | os.PathLike[str], module: nn.Module, weights: object) -> None:
@@ -158,7 +185,9 @@ def _check_weights(path: str | os.PathLike[str], module: nn.Module, weights: obj
     for name, want in expected.items():
         found = weights[name]
         if not isinstance(found, Tensor) or found.shape != want.shape or found.dtype != want.dtype:
-            raise CheckpointError(f"'{path}': weight '{name}' is not {want.dtype} of shape {tuple(want.shape)}")
+            raise CheckpointError(
+                f"'{path}': weight '{name}' is not {want.dtype} of shape {tuple(want.shape)}"
+            )
         if found.layout != torch.strided or not bool(torch.isfinite(found).all()):
             raise CheckpointError(f"'{path}': weight '{name}' holds numbers that are not finite")
     if any(bool((weights[name] < 0).any()) for name in expected if name.endswith("running_var")):

@@ -25,15 +25,21 @@ def find_device(name: str) -> torch.device:
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise BwnError(f"device 'mps': torch {torch.__version__} finds none here; --device cpu is always there")
+        raise BwnError(
+            f"device 'mps': torch {torch.__version__} finds none here; --device cpu is always there"
+        )
     if kind != "cuda":
         return torch.device(kind)
     if number and distributed.started():
-        raise BwnError(f"device '{name}': each of several processes takes a device of its own; use --device cuda")
+        raise BwnError(
+            f"device '{name}': each of several processes takes a device of its own; use --device cuda"
+        )
     index, count = int(number or distributed.local_rank()), torch.cuda.device_count()
     if index >= count:
         found = f"finds {count} CUDA device{'s' * (count != 1)} here"
-        raise BwnError(f"device 'cuda:{index}': torch {torch.__version__} {found}; --device cpu is always there")
+        raise BwnError(
+            f"device 'cuda:{index}': torch {torch.__version__} {found}; --device cpu is always there"
+        )
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 
@@ -51,7 +57,11 @@ def fast_precision(device: torch.device = CPU) -> Literal["float32", "bfloat16"]
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return "bfloat16" if any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "float32"
+    return (
+        "bfloat16"
+        if any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+        else "float32"
+    )
 
 
 def seed_draws(device: torch.device, seed: int) -> None:

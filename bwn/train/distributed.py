@@ -42,14 +42,20 @@ def joined() -> Iterator[None]:
         return
     missing = [name for name in _VARIABLES if name not in os.environ]
     if missing:
-        raise BwnError(f"WORLD_SIZE is set, but not {', '.join(missing)}: start the processes with torchrun")
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # flags stay off the GPU
+        raise BwnError(
+            f"WORLD_SIZE is set, but not {', '.join(missing)}: start the processes with torchrun"
+        )
+    backend = (
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    )  # flags stay off the GPU
     try:
         dist.init_process_group(backend, timeout=_PATIENCE)
         yield
     except RuntimeError as error:  # of gloo and nccl alike
         if isinstance(error, dist.DistError) or "onnection" in str(error):
-            raise BwnError(f"rank {os.environ['RANK']} lost the other processes, whose own lines say why") from error
+            raise BwnError(
+                f"rank {os.environ['RANK']} lost the other processes, whose own lines say why"
+            ) from error
         raise
     finally:
         if dist.is_initialized():
@@ -74,7 +80,9 @@ def prepare(module: nn.Module, batch: int) -> None:
     if size() == 1:
         return
     if batch % size():
-        raise BwnError(f"a batch of {batch} images cannot be shared out evenly to {size()} processes (--batch-size)")
+        raise BwnError(
+            f"a batch of {batch} images cannot be shared out evenly to {size()} processes (--batch-size)"
+        )
     for tensor in module.state_dict().values():
         dist.broadcast(tensor, 0)
     for norm in module.modules():
@@ -94,7 +102,9 @@ def average(tensors: Sequence[Tensor]) -> None:
     whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
     dist.all_reduce(whole)
     whole /= size()
-    for tensor, mean in zip(tensors, torch.split(whole, [tensor.numel() for tensor in tensors]), strict=True):
+    for tensor, mean in zip(
+        tensors, torch.split(whole, [tensor.numel() for tensor in tensors]), strict=True
+    ):
         tensor.copy_(mean.view_as(tensor))
 
 
@@ -171,7 +181,11 @@ class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+        if (
+            self.running_mean is None
+            or self.running_var is None
+            or self.num_batches_tracked is None
+        ):
             return
         self.num_batches_tracked += 1
         known, momentum = self.num_batches_tracked.to(mean.dtype), self.momentum

@@ -17,11 +17,11 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from bwn._files import same_file, write_beside
 from bwn.errors import BwnError, MissingPackageError
-from bwn.files import same_file, write_beside
-from bwn.graph import Preprocess
-from bwn.train.activations import RoundActivation, translations
+from bwn.ir.graph import Preprocess
 from bwn.train.checkpoint import read_checkpoint
+from bwn.train.fake_quant import RoundActivation, translations
 from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation, binary_layers
 from bwn.train.penalties import mean_distance
 
@@ -71,13 +71,17 @@ def export_onnx(
     write_beside(path, program.model_proto.SerializeToString(deterministic=True))
 
 
-def export_checkpoint(checkpoint_path: str | os.PathLike[str], onnx_path: str | os.PathLike[str]) -> None:
+def export_checkpoint(
+    checkpoint_path: str | os.PathLike[str], onnx_path: str | os.PathLike[str]
+) -> None:
     """Write the network of a checkpoint of `bwn train` as an ONNX file.
 
     Raises CheckpointError where the checkpoint is refused; otherwise as `export_onnx`.
     """
     if same_file(checkpoint_path, onnx_path):
-        raise BwnError(f"{os.fspath(onnx_path)}: would overwrite the checkpoint that it is made from")
+        raise BwnError(
+            f"{os.fspath(onnx_path)}: would overwrite the checkpoint that it is made from"
+        )
     checkpoint = read_checkpoint(checkpoint_path)
     shape = checkpoint.description.architecture.input_shape
     description = checkpoint.description
@@ -112,7 +116,9 @@ def _exported(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:
                 verbose=False,
                 custom_translation_table=translations(),
             )
-        except Exception as error:  # torch.onnx raises errors of many kinds; all mean that it cannot
+        except (
+            Exception
+        ) as error:  # torch.onnx raises errors of many kinds; all mean that it cannot
             reason = " ".join(str(error).split())[:300]
             raise BwnError(f"torch cannot export this module to ONNX: {reason}") from error
     if program is None:
@@ -136,10 +142,13 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _metadata(module: nn.Module, preprocess: Preprocess | None, classes: Sequence[str] | None) -> dict[str, str]:
+def _metadata(
+    module: nn.Module, preprocess: Preprocess | None, classes: Sequence[str] | None
+) -> dict[str, str]:
     """The metadata that bwn.onnx reads back."""
     margins = {
-        f"{name}.weight".lstrip("."): mean_distance([layer.weight]) for name, layer in binary_layers(module).items()
+        f"{name}.weight".lstrip("."): mean_distance([layer.weight])
+        for name, layer in binary_layers(module).items()
     }
     found = {"bwn.margins": json.dumps(margins)} if margins else {}
     if preprocess is not None:

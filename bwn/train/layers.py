@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bwn.train.quantizers import Scheme, deterministic, find_scheme
+from bwn.train.schemes import Scheme, deterministic, find_scheme
 
 _FIRST_LOOK = 64
 """Training passes before the first look at whether weights are clipped; then at twice as many, and so on, for in a look
@@ -84,20 +84,35 @@ class BinaryConv2d(_Binary, nn.Conv2d):
         bias: bool = False,
         scheme: str | Scheme = "deterministic",
     ) -> None:
-        nn.Conv2d.__init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        nn.Conv2d.__init__(
+            self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
         self._prepare(scheme)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W) to (N, out, H', W')."""
-        return F.conv2d(x, self.binarized(), self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return F.conv2d(
+            x, self.binarized(), self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
     def plain(self) -> nn.Conv2d:
         """An ordinary convolution with the deployed weights."""
         kernel, stride = cast(tuple[int, int], self.kernel_size), cast(tuple[int, int], self.stride)
-        padding, dilation = cast(tuple[int, int], self.padding), cast(tuple[int, int], self.dilation)
+        padding, dilation = (
+            cast(tuple[int, int], self.padding),
+            cast(tuple[int, int], self.dilation),
+        )
         bias = self.bias is not None
         layer = nn.Conv2d(
-            self.in_channels, self.out_channels, kernel, stride, padding, dilation, self.groups, bias, device="meta"
+            self.in_channels,
+            self.out_channels,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            self.groups,
+            bias,
+            device="meta",
         )
         return _filled(layer, self.scheme.deploy(self.weight), self.bias)
 
@@ -109,7 +124,11 @@ class BinaryLinear(_Binary, nn.Linear):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = False, scheme: str | Scheme = "deterministic"
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = False,
+        scheme: str | Scheme = "deterministic",
     ) -> None:
         nn.Linear.__init__(self, in_features, out_features, bias)
         self._prepare(scheme)
@@ -157,7 +176,9 @@ def _filled(layer: Layer, weight: Tensor, bias: Tensor | None) -> Layer:
 
 def scheme_layers(module: nn.Module) -> dict[str, BinaryLayer]:
     """The layers of `module` that have a scheme, also those that it leaves float, by name."""
-    return {name: m for name, m in module.named_modules() if isinstance(m, (BinaryConv2d, BinaryLinear))}
+    return {
+        name: m for name, m in module.named_modules() if isinstance(m, (BinaryConv2d, BinaryLinear))
+    }
 
 
 def binary_layers(module: nn.Module) -> dict[str, BinaryLayer]:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bwn.datasets import Dataset
+from bwn.data.datasets import Dataset
 from bwn.errors import BwnError
 
 
-def image_weights(chosen: Literal["none", "balanced"] | tuple[float, ...], data: Dataset) -> Tensor | None:
+def image_weights(
+    chosen: Literal["none", "balanced"] | tuple[float, ...], data: Dataset
+) -> Tensor | None:
     """The weight that each class's images have in the loss, (classes,) float32; None where all weigh 1.
 
     chosen: a number above 0 for each class; or `balanced`: N / (classes count), so that all classes together weigh
@@ -29,7 +31,9 @@ def image_weights(chosen: Literal["none", "balanced"] | tuple[float, ...], data:
     else:
         weights = np.array(chosen, np.float64)
         if len(weights) != len(count):
-            raise BwnError(f"{len(weights)} class weights for {len(count)} classes: {', '.join(data.classes)}")
+            raise BwnError(
+                f"{len(weights)} class weights for {len(count)} classes: {', '.join(data.classes)}"
+            )
     return torch.from_numpy((weights * len(data.labels) / (weights @ count)).astype(np.float32))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from bwn.train import weightwise
+from bwn.train import compiled_update
 from bwn.train.layers import scheme_layers
 from bwn.train.penalties import find_penalty
 from bwn.train.settings import Settings
@@ -42,7 +42,9 @@ class Adam:
 
     def __init__(self, module: nn.Module, settings: Settings, steps: int) -> None:
         self.settings, self.steps = settings, steps
-        self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.parameters = [
+            parameter for parameter in module.parameters() if parameter.requires_grad
+        ]
         self.first = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.second = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._groups = groups(module)
@@ -63,7 +65,9 @@ class Adam:
         part, count = done / self.steps, done + 1
         tensors = {
             parameter: (parameter, parameter.grad, first, second)
-            for parameter, first, second in zip(self.parameters, self.first, self.second, strict=True)
+            for parameter, first, second in zip(
+                self.parameters, self.first, self.second, strict=True
+            )
             if parameter.grad is not None
         }
         for kind, members in self._groups.items():
@@ -71,24 +75,34 @@ class Adam:
             decay = self.settings.weight_decay if kind.decays else 0.0
             drawn = min(self.settings.strength_at(part) / self.steps, 1.0) if kind.binary else 0.0
             group = [tensors[parameter] for parameter in members if parameter in tensors]
-            if all(weightwise.fits(tensor) for four in group for tensor in four):
+            if all(compiled_update.fits(tensor) for four in group for tensor in four):
                 self._compiled(group, kind, count, rate, decay, drawn)
             else:
                 self._plain(group, kind, count, rate, decay, drawn)
 
-    def _compiled(self, group: Sequence[Four], kind: Kind, count: int, rate: float, decay: float, drawn: float) -> None:
-        pull = weightwise.PULLS[self.settings.penalty if drawn else None]
+    def _compiled(
+        self, group: Sequence[Four], kind: Kind, count: int, rate: float, decay: float, drawn: float
+    ) -> None:
+        pull = compiled_update.PULLS[self.settings.penalty if drawn else None]
         clip = 1.0 if kind.clipped else np.inf
         numbers = drawn, rate, rate * decay, 1 / (1 - 0.9**count), (1 - 0.999**count) ** -0.5, clip
         for four in group:
-            arrays = [weightwise.flat(tensor) for tensor in four]
-            weightwise.adam(*arrays, pull, *(np.float32(number) for number in numbers))
+            arrays = [compiled_update.flat(tensor) for tensor in four]
+            compiled_update.adam(*arrays, pull, *(np.float32(number) for number in numbers))
 
-    def _plain(self, group: Sequence[Four], kind: Kind, count: int, rate: float, decay: float, drawn: float) -> None:
+    def _plain(
+        self, group: Sequence[Four], kind: Kind, count: int, rate: float, decay: float, drawn: float
+    ) -> None:
         """The same in torch's operations, for other devices and types."""
         weights, gradients, first, second = (list(column) for column in zip(*group, strict=True))
-        pulls = [self._penalty.gradient(weight) for weight in weights] if self._penalty is not None and drawn else []
-        counts = [torch.full((), count - 1.0, device=weight.device) for weight in weights]  # adamw adds the 1
+        pulls = (
+            [self._penalty.gradient(weight) for weight in weights]
+            if self._penalty is not None and drawn
+            else []
+        )
+        counts = [
+            torch.full((), count - 1.0, device=weight.device) for weight in weights
+        ]  # adamw adds the 1
         adamw(
             weights, gradients, first, second, [], counts, fused=True, amsgrad=False, beta1=0.9, beta2=0.999,
             lr=rate, weight_decay=decay, eps=1e-8, maximize=False,
@@ -103,9 +117,12 @@ class Adam:
         """Go on with these (first, second), a pair for each parameter. Raises ValueError where they do not fit."""
         if len(moments) != len(self.parameters):
             raise ValueError(f"moments of {len(moments)} parameters for {len(self.parameters)}")
-        for parameter, first, second, pair in zip(self.parameters, self.first, self.second, moments, strict=True):
+        for parameter, first, second, pair in zip(
+            self.parameters, self.first, self.second, moments, strict=True
+        ):
             if not all(
-                isinstance(m, Tensor) and m.shape == parameter.shape and m.dtype == parameter.dtype for m in pair
+                isinstance(m, Tensor) and m.shape == parameter.shape and m.dtype == parameter.dtype
+                for m in pair
             ):
                 raise ValueError("moments of another shape than the weights")
             first.copy_(pair[0])

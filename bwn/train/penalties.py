@@ -29,9 +29,15 @@ PENALTIES = {
     penalty.name: penalty
     for penalty in (
         # sum (1 - |w|)^2: the squared distance to the nearer of -1 and +1.
-        Penalty("margin", lambda w: (1 - w.abs()).square().sum(), lambda w: w.sub(w.sign()).mul_(2)),
+        Penalty(
+            "margin", lambda w: (1 - w.abs()).square().sum(), lambda w: w.sub(w.sign()).mul_(2)
+        ),
         # sum (1 - w^2)^2: its pull vanishes at 0 too, so undecided weights are left to the loss.
-        Penalty("double-well", lambda w: (1 - w.square()).square().sum(), lambda w: -4 * w * (1 - w.square())),
+        Penalty(
+            "double-well",
+            lambda w: (1 - w.square()).square().sum(),
+            lambda w: -4 * w * (1 - w.square()),
+        ),
     )
 }
 

@@ -15,19 +15,19 @@ import msgspec
 import torch
 from torch import nn
 
-from bwn.confusion import Counts, confusion, share_right
-from bwn.datasets import Dataset, Resize, Split, load_dataset
+from bwn.data.datasets import Dataset, Resize, Split, load_dataset
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
-from bwn.graph import Pair
+from bwn.ir.graph import Pair
+from bwn.metrics import Counts, confusion, share_right
 from bwn.train import distributed
+from bwn.train.architectures import Architecture, build_seeded
 from bwn.train.checkpoint import Checkpoint, Description, read_checkpoint
+from bwn.train.checkpointing import Keeper, Warn, best_path, find_best
 from bwn.train.device import CPU, placed
-from bwn.train.initial import measure_statistics, take_weights
-from bwn.train.inputs import answers, digest, measure
-from bwn.train.keep import Keeper, Warn, best_path, find_best
-from bwn.train.loop import Progress, Trainer
-from bwn.train.models import Architecture, build_seeded
+from bwn.train.preprocessing import answers, digest, measure
 from bwn.train.settings import Settings
+from bwn.train.trainer import Progress, Trainer
+from bwn.train.warm_start import measure_statistics, take_weights
 
 Report = Callable[[Progress], None]
 
@@ -82,7 +82,11 @@ class Run:
         began = time.monotonic()
 
         def tell(progress: Progress) -> None:
-            if progress.epoch_done and progress.validation is not None and progress.best == progress.epoch:
+            if (
+                progress.epoch_done
+                and progress.validation is not None
+                and progress.best == progress.epoch
+            ):
                 self.keeper.note_best(self.description, progress.validation)
             if report is not None:
                 report(progress)
@@ -110,7 +114,9 @@ class Run:
         """Save how training ended, and what the test gave. Returns why there was none."""
         note = None
         if finished and not self.description.finished:
-            self.keeper.save_or_wait(self.description, warn)  # Ctrl-C while testing must not cost the training
+            self.keeper.save_or_wait(
+                self.description, warn
+            )  # Ctrl-C while testing must not cost the training
             note = self._test()
         self.keeper.save_or_wait(self.description, warn)
         return note
@@ -125,10 +131,14 @@ class Run:
             return f"not tested: {error}"
 
         def test(module: nn.Module) -> Counts:
-            return confusion(data.labels, answers(module, data, prepared), len(self.description.classes))
+            return confusion(
+                data.labels, answers(module, data, prepared), len(self.description.classes)
+            )
 
         self._tested = test(self.trainer.module)
-        self.description = msgspec.structs.replace(self.description, test_accuracy=share_right(self._tested))
+        self.description = msgspec.structs.replace(
+            self.description, test_accuracy=share_right(self._tested)
+        )
         best = self.keeper.best
         if best is not None:
             found = test(best.module)
@@ -157,7 +167,9 @@ def start(
     color = begin.description.preprocess.color if begin else None
     data = load_dataset(source, "train", size=size, resize=resize, color=color)
     if len(data.classes) < 2:
-        raise DataError(f"data '{source}' has only the class '{data.classes[0]}'; expected two or more")
+        raise DataError(
+            f"data '{source}' has only the class '{data.classes[0]}'; expected two or more"
+        )
     preprocess = measure(data, resize)
     network = architecture((1 if data.color == "L" else 3, *data.size), len(data.classes))
     chosen = settings(len(data.images))
@@ -202,14 +214,18 @@ def resume(
     description = msgspec.structs.replace(description, source=source)
     data = images_of(description, "train")
     if digest(data) != description.digest:
-        raise CheckpointError(f"'{checkpoint_path}' was not trained on the images now in '{source}'")
+        raise CheckpointError(
+            f"'{checkpoint_path}' was not trained on the images now in '{source}'"
+        )
     trainer = Trainer(placed(checkpoint.module, device), data, prepared, description.settings)
     trainer.restore(checkpoint.training)
     output = output or checkpoint_path
     accuracy, epoch = trainer.best or (0.0, 0)
     best = find_best(checkpoint_path, output, description, accuracy)
     if epoch and best is None:
-        warn(f"{best_path(checkpoint_path)} does not hold this run's best epoch, {epoch}: one as good replaces it")
+        warn(
+            f"{best_path(checkpoint_path)} does not hold this run's best epoch, {epoch}: one as good replaces it"
+        )
     keeper = Keeper(trainer, output, checkpoint_path, best)
     return Run(trainer, description, keeper)
 
@@ -217,13 +233,17 @@ def resume(
 def images_of(description: Description, split: Split) -> Dataset:
     """The images of a run's data set, in the size and colours that its network reads. Raises DataError."""
     prepared = description.preprocess
-    return load_dataset(description.source, split, size=prepared.size, resize=prepared.resize, color=prepared.color)
+    return load_dataset(
+        description.source, split, size=prepared.size, resize=prepared.resize, color=prepared.color
+    )
 
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a flag; a second one acts as usual. Gives a function that reads it."""
-    asked: list[int] = []  # an Event would wait for ever for its own lock if a second signal came within set()
+    asked: list[
+        int
+    ] = []  # an Event would wait for ever for its own lock if a second signal came within set()
     if threading.current_thread() is not threading.main_thread():
         yield lambda: bool(asked)  # signals belong to the main thread
         return

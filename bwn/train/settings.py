@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, ValidationError, convert
 
 from bwn.errors import BwnError
-from bwn.train.quantizers import Scheme
+from bwn.train.schemes import Scheme
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
@@ -93,7 +93,9 @@ def settings_for(name: str, scheme: Scheme, images: int, **chosen: Any) -> Setti
     if values["penalty"] == "none":
         values["penalty"] = None
     if values["penalty"] and not scheme.binary:
-        raise BwnError(f"penalty '{values['penalty']}' draws weights to +-1, which scheme '{scheme.name}' does not use")
+        raise BwnError(
+            f"penalty '{values['penalty']}' draws weights to +-1, which scheme '{scheme.name}' does not use"
+        )
     try:
         return convert(values, Settings)
     except ValidationError as error:

@@ -66,8 +66,8 @@ for_arm() { # FOLDER REQUIREMENT...: what pip on such a board would install
 
 say "the wheel for 64-bit ARM"
 "$python" -m build --wheel --outdir "$work/dist" . >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
-"$python" -m bwn.kernels.ahead.build "$work/libraries" aarch64 aarch64-dotprod
-"$python" -m bwn.kernels.ahead.wheels "$work"/dist/bwn-*-any.whl "$work/libraries" "$work/dist"
+"$python" -m bwn.kernels.aot.build "$work/libraries" aarch64 aarch64-dotprod
+"$python" -m bwn.kernels.aot.wheels "$work"/dist/bwn-*-any.whl "$work/libraries" "$work/dist"
 wheel=$(echo "$work"/dist/bwn-*aarch64.whl)
 mkdir "$work/needs" "$work/code"
 "$python" - "$wheel" >"$work/needs/board" <<'END'

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from bwn.cli.main import bwn
 from bwn.format import write
-from bwn.kernels import code
-from bwn.networks import NETWORKS
+from bwn.kernels.target import loader
+from bwn.tools.random_networks import NETWORKS
 
 QUICK = ["--seconds", "0.01", "--threads", "1", "--batch", "2"]
 
@@ -20,7 +20,7 @@ def test_a_table_with_layers_beside_onnxruntime() -> None:
     assert done.exit_code == 0, done.output
     for expected in (
         "1 of ",
-        f"({code.origin()}: ",
+        f"({loader.origin()}: ",
         "faster than ONNX Runtime",
         "outputs agree",
         "f32_b1_f32_planes_",
@@ -32,7 +32,9 @@ def test_a_table_with_layers_beside_onnxruntime() -> None:
 def test_a_model_as_json(tmp_path: Path) -> None:
     model = tmp_path / "m.bwn"
     write(model, NETWORKS["mlp"](1))
-    done = CliRunner().invoke(bwn, ["bench", str(model), "--json", "--no-compare", "--layers", *QUICK])
+    done = CliRunner().invoke(
+        bwn, ["bench", str(model), "--json", "--no-compare", "--layers", *QUICK]
+    )
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["machine"]["threads"] == 1

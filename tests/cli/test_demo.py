@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from bwn import demo
 from bwn.cli import demo as cli_demo
 from bwn.cli.main import bwn as group
+from bwn.tools import demo
 
 
 def test_digits_are_written_two_of_each_class(tmp_path: Path) -> None:
@@ -36,7 +36,15 @@ def test_the_summary_says_what_was_measured() -> None:
         milliseconds=0.02, float_milliseconds=0.05,
     )  # fmt: skip
     text = cli_demo.summary(found, Path("somewhere"))
-    for part in ("1,000", "96.1%", "96.0%", "same answer on 999", "60.0 KiB", "2.0 KiB", "30.0 times smaller"):
+    for part in (
+        "1,000",
+        "96.1%",
+        "96.0%",
+        "same answer on 999",
+        "60.0 KiB",
+        "2.0 KiB",
+        "30.0 times smaller",
+    ):
         assert part in text
     assert "0.050 ms" in text
     assert "2.5 times as fast" in text
@@ -50,7 +58,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = {"train": ["--epochs", "1"], "bench": ["--seconds", "0.02"]}
 
     def steps(folder: Path) -> list[tuple[str, list[str]]]:
-        return [(why, [*arguments, *quick.get(arguments[0], [])]) for why, arguments in whole(folder)]
+        return [
+            (why, [*arguments, *quick.get(arguments[0], [])]) for why, arguments in whole(folder)
+        ]
 
     monkeypatch.setattr(cli_demo, "steps", steps)
     monkeypatch.setattr(demo, "REPETITIONS", 5)
@@ -62,15 +72,24 @@ def test_the_whole_way_runs(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     for name in ("train", "export", "pack", "verify", "infer", "bench"):
         assert f"$ bwn {name} " in done.output
-    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"model.pt", "model.onnx", "model.bwn", "digits"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
+        "model.pt",
+        "model.onnx",
+        "model.bwn",
+        "digits",
+    }
     found = demo.measure(tmp_path / "out/model.bwn", tmp_path / "out/model.onnx")
     assert found.agree == found.images == 1000
     assert found.right > 700
     assert found.float_bytes > 20 * found.bytes
 
 
-def test_a_step_that_fails_ends_the_demo_with_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_demo, "steps", lambda _: [("Fails.", ["inspect", "none.bwn"]), ("Never.", ["bench"])])
+def test_a_step_that_fails_ends_the_demo_with_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        cli_demo, "steps", lambda _: [("Fails.", ["inspect", "none.bwn"]), ("Never.", ["bench"])]
+    )
     done = CliRunner().invoke(group, ["demo", "--keep", str(tmp_path)])
     assert done.exit_code == 3
     assert "Never" not in done.output

@@ -7,16 +7,16 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from bwn import doctor
 from bwn.cli.main import bwn
-from bwn.kernels import code, targets
+from bwn.kernels.target import loader, targets
+from bwn.tools import doctor
 
 FOUND = targets.TARGETS[-1]
 
 
 class FakeLibrary:
     def __init__(self, target):
-        self.target, self.path = target, code.FOLDER / f"{target.name}.so"
+        self.target, self.path = target, loader.FOLDER / f"{target.name}.so"
 
 
 def test_facts_are_told_in_lines_and_as_json():
@@ -26,7 +26,7 @@ def test_facts_are_told_in_lines_and_as_json():
         assert word in told.stdout
     result = CliRunner().invoke(bwn, ["doctor", "--json"])
     facts = json.loads(result.stdout)
-    assert facts["kernels"] == code.origin()
+    assert facts["kernels"] == loader.origin()
     assert facts["advice"] == doctor.advice()
     assert facts["cores"] >= 1
 
@@ -36,13 +36,20 @@ def test_facts_are_told_in_lines_and_as_json():
     [
         (None, [], True, "a wheel that brings them for this machine would not"),
         (None, [FOUND.name], True, f"library {FOUND.name} would start faster"),
-        (FOUND, [targets.TARGETS[-2].name, FOUND.name], False, f"{targets.TARGETS[-2].name} is faster here"),
+        (
+            FOUND,
+            [targets.TARGETS[-2].name, FOUND.name],
+            False,
+            f"{targets.TARGETS[-2].name} is faster here",
+        ),
     ],
 )
 def test_advice_on_kernels(monkeypatch, library, shipped, numba, line):
-    monkeypatch.setattr(code, "library", lambda: None if library is None else FakeLibrary(library))
-    monkeypatch.setattr(code, "can_compile", lambda: numba)
-    monkeypatch.setattr(code, "shipped", lambda: shipped)
+    monkeypatch.setattr(
+        loader, "library", lambda: None if library is None else FakeLibrary(library)
+    )
+    monkeypatch.setattr(loader, "can_compile", lambda: numba)
+    monkeypatch.setattr(loader, "shipped", lambda: shipped)
     monkeypatch.setattr(targets, "runnable", lambda: list(targets.TARGETS[-2:]))
     monkeypatch.setenv("BWN_KERNELS", "jit")
     assert line in doctor.advice()[0]
@@ -50,9 +57,9 @@ def test_advice_on_kernels(monkeypatch, library, shipped, numba, line):
 
 def test_a_library_that_cannot_be_used_is_named_with_its_error(monkeypatch, tmp_path):
     (tmp_path / f"{FOUND.name}.so").write_bytes(b"no library")
-    monkeypatch.setattr(code, "FOLDER", tmp_path)
-    monkeypatch.setattr(code, "library", lambda: None)
-    monkeypatch.setattr(code, "can_compile", lambda: True)
+    monkeypatch.setattr(loader, "FOLDER", tmp_path)
+    monkeypatch.setattr(loader, "library", lambda: None)
+    monkeypatch.setattr(loader, "can_compile", lambda: True)
     monkeypatch.setattr(targets, "runnable", lambda: [FOUND])
     for name in ("BWN_KERNELS", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
         monkeypatch.delenv(name, raising=False)
@@ -64,16 +71,16 @@ def test_a_library_that_cannot_be_used_is_named_with_its_error(monkeypatch, tmp_
 
 
 def test_numba_is_not_advised_where_a_library_runs(monkeypatch):
-    monkeypatch.setattr(code, "library", lambda: FakeLibrary(FOUND))
-    monkeypatch.setattr(code, "can_compile", lambda: False)
-    monkeypatch.setattr(code, "shipped", lambda: [FOUND.name])
+    monkeypatch.setattr(loader, "library", lambda: FakeLibrary(FOUND))
+    monkeypatch.setattr(loader, "can_compile", lambda: False)
+    monkeypatch.setattr(loader, "shipped", lambda: [FOUND.name])
     monkeypatch.setattr(targets, "runnable", lambda: [FOUND])
     assert not any("numba" in line or "pip" in line for line in doctor.advice())
 
 
 def test_without_any_kernels_the_machine_is_told_and_why(monkeypatch):
     def none():
-        raise code.KernelsError("no kernels at all")
+        raise loader.KernelsError("no kernels at all")
 
     monkeypatch.setattr(doctor, "facts", none)
     monkeypatch.setattr(targets, "runnable", list)
@@ -88,7 +95,9 @@ def test_a_slow_clock_is_told(monkeypatch, tmp_path):
         file = tmp_path / f"cpu{cpu}" / "cpufreq" / "scaling_governor"
         file.parent.mkdir(parents=True)
         file.write_text(f"{governor}\n")
-    (tmp_path / "cpu2" / "cpufreq" / "scaling_governor").mkdir(parents=True)  # off: reading it is an OSError
+    (tmp_path / "cpu2" / "cpufreq" / "scaling_governor").mkdir(
+        parents=True
+    )  # off: reading it is an OSError
     monkeypatch.setattr(doctor, "GOVERNORS", tmp_path)
     assert doctor.governors() == ["ondemand", "performance"]
     assert any("governor ondemand" in line for line in doctor.advice())

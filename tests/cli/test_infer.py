@@ -16,7 +16,7 @@ from bwn.cli.infer import results
 from bwn.cli.main import bwn
 from bwn.errors import DataError
 from bwn.format import write
-from bwn.graph import Dense, Flatten, Graph, Packed, Preprocess, Softmax, Topology
+from bwn.ir.graph import Dense, Flatten, Graph, Packed, Preprocess, Softmax, Topology
 from bwn.kernels import bits
 
 CLASSES = ("dark", "light")
@@ -30,7 +30,9 @@ def packed(classes=CLASSES, preprocess=PREPROCESS, softmax=False):
     weights = np.ones((2, 16)) * [[-1], [1]]
     tensors = {"w": bits.pack(weights), "s": np.full(2, 1 / 16, np.float32)}
     topology = Topology(input="x", input_shape=(1, 4, 4), output=nodes[-1].output, nodes=nodes)
-    return Packed(graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes)
+    return Packed(
+        graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes
+    )
 
 
 @pytest.fixture
@@ -47,7 +49,9 @@ def folder(tmp_path):
 
 def infer(folder, *args, model="m.bwn", stdin=None):
     paths = [str(folder / arg) if "." in arg or arg == "images" else arg for arg in args]
-    return CliRunner().invoke(bwn, ["infer", str(folder / model), *paths, "--threads", "1"], input=stdin)
+    return CliRunner().invoke(
+        bwn, ["infer", str(folder / model), *paths, "--threads", "1"], input=stdin
+    )
 
 
 CERTAIN = 1 / (1 + np.exp(-2))  # scores -1 and 1
@@ -65,10 +69,18 @@ def test_table_in_order(folder):
 
 @pytest.mark.parametrize("batch_size", ["1", "2", "16"])
 def test_json_lines(folder, batch_size):
-    result = infer(folder, "images/d.png", "bad.png", "images", "--json", "--batch-size", batch_size)
+    result = infer(
+        folder, "images/d.png", "bad.png", "images", "--json", "--batch-size", batch_size
+    )
     assert result.exit_code == 4
     rows = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [row["path"].rsplit("/", 1)[1] for row in rows] == ["d.png", "bad.png", "a.png", "c.png", "d.png"]
+    assert [row["path"].rsplit("/", 1)[1] for row in rows] == [
+        "d.png",
+        "bad.png",
+        "a.png",
+        "c.png",
+        "d.png",
+    ]
     assert "not an image" in rows[1]["error"]
     assert (rows[2]["label"], rows[2]["index"]) == ("light", 1)
     assert rows[2]["probability"] == pytest.approx(CERTAIN)
@@ -78,8 +90,13 @@ def test_json_lines(folder, batch_size):
 def test_csv_and_top(folder):
     result = infer(folder, "images", "--csv", "--top", "5", "--limit", "1")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert [(row["rank"], row["label"], row["index"]) for row in rows] == [("1", "light", "1"), ("2", "dark", "0")]
-    assert float(rows[0]["probability"]) + float(rows[1]["probability"]) == pytest.approx(1, abs=1e-5)
+    assert [(row["rank"], row["label"], row["index"]) for row in rows] == [
+        ("1", "light", "1"),
+        ("2", "dark", "0"),
+    ]
+    assert float(rows[0]["probability"]) + float(rows[1]["probability"]) == pytest.approx(
+        1, abs=1e-5
+    )
     top = json.loads(infer(folder, "images", "--json", "--top", "2", "--limit", "1").stdout)["top"]
     assert [entry["label"] for entry in top] == ["light", "dark"]
     table = infer(folder, "images", "--top", "2", "--limit", "1").stdout.splitlines()[1]
@@ -176,7 +193,7 @@ def test_watch_answers_each_image_that_arrives(folder, monkeypatch):
         Image.new("L", (9, 9), 255).save(folder / "images" / "new.png")
         os.utime(folder / "images" / "new.png", ns=(1, 1))
 
-    monkeypatch.setattr("bwn.watch.time.sleep", arrive)
+    monkeypatch.setattr("bwn.data.watch.time.sleep", arrive)
     result = infer(folder, "images", "--watch", "--limit", "1", "--json")
     assert result.exit_code == 0, result.output
     (line,) = map(json.loads, result.stdout.splitlines())

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from bwn import format
 from bwn.cli.main import bwn
-from bwn.graph import Dense, Graph, Packed, Topology
+from bwn.ir.graph import Dense, Graph, Packed, Topology
 from bwn.kernels import costs
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
@@ -51,7 +51,10 @@ def test_json():
 def test_a_model_that_says_little(tmp_path):
     node = Dense(input="x", output="y", weight="w")
     topology = Topology(input="x", input_shape=(5,), output="y", nodes=(node,))
-    format.write(tmp_path / "a.bwn", Packed(graph=Graph(topology=topology, tensors={"w": np.ones((2, 5), np.float32)})))
+    format.write(
+        tmp_path / "a.bwn",
+        Packed(graph=Graph(topology=topology, tensors={"w": np.ones((2, 5), np.float32)})),
+    )
     result = run(tmp_path / "a.bwn")
     assert result.exit_code == 0, result.output
     for text in ("written by an unnamed program", "preparation not known", "names not known"):
@@ -62,7 +65,9 @@ def test_many_classes_are_cut(tmp_path):
     node = Dense(input="x", output="y", weight="w")
     topology = Topology(input="x", input_shape=(5,), output="y", nodes=(node,))
     graph = Graph(topology=topology, tensors={"w": np.ones((50, 5), np.float32)})
-    format.write(tmp_path / "a.bwn", Packed(graph=graph, classes=tuple(f"c{index}" for index in range(50))))
+    format.write(
+        tmp_path / "a.bwn", Packed(graph=graph, classes=tuple(f"c{index}" for index in range(50)))
+    )
     result = run(tmp_path / "a.bwn")
     assert "classes  50: c0, c1, " in result.stdout
     assert "c19, ...\n" in result.stdout

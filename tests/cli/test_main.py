@@ -33,7 +33,9 @@ def run(*args, error=None, monkeypatch=None):
 
 def test_help_lists_every_command_and_imports_none():
     code = "import sys; from bwn.cli.main import bwn; bwn(['--help'], standalone_mode=False); print(*sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     shown, modules = out.rsplit("\n", 2)[0], out.splitlines()[-1].split()
     assert all(f"\n  {name} " in shown for name in main.COMMANDS)
     assert not {"numba", "torch", "onnx", "onnxruntime"} & set(modules)
@@ -111,7 +113,9 @@ main.main()
 
 
 def test_a_closed_pipe_is_quiet(monkeypatch):
-    result = run("inspect", error=BrokenPipeError(errno.EPIPE, "Broken pipe"), monkeypatch=monkeypatch)
+    result = run(
+        "inspect", error=BrokenPipeError(errno.EPIPE, "Broken pipe"), monkeypatch=monkeypatch
+    )
     assert (result.exit_code, result.output) == (1, "")
 
 
@@ -120,7 +124,11 @@ def test_help_that_cannot_be_written_is_one_line():
         pytest.skip("no /dev/full here")
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "bwn.cli", "--help"], stdout=full, stderr=-1, text=True, check=False
+            [sys.executable, "-m", "bwn.cli", "--help"],
+            stdout=full,
+            stderr=-1,
+            text=True,
+            check=False,
         )
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "Error: No space left on device")
     assert "Traceback" not in done.stderr
@@ -147,7 +155,10 @@ def test_an_empty_path_is_not_the_current_folder(arguments):
     [
         ("verify", "a.bwn", "a.pt", "--min-agreement"),
         ("bench", "--seconds"),
-        *(("train", "--data", "mnist-sample", name) for name in ("--lr", "--lambda", "--ramp", "--validation")),
+        *(
+            ("train", "--data", "mnist-sample", name)
+            for name in ("--lr", "--lambda", "--ramp", "--validation")
+        ),
     ],
 )
 def test_nan_is_in_no_range(arguments):
@@ -164,7 +175,9 @@ def test_usage_and_exit_codes_of_commands_pass(monkeypatch):
 
 
 def test_table():
-    text = common.table(("layer", "bytes", "note"), [("a", 10, None), ("long\nname", 2, "x")], "<><")
+    text = common.table(
+        ("layer", "bytes", "note"), [("a", 10, None), ("long\nname", 2, "x")], "<><"
+    )
     assert text.splitlines() == [
         "layer      bytes  note",
         "---------  -----  ----",
@@ -179,12 +192,24 @@ def test_json_takes_what_commands_have():
         path: Path
         value: float
 
-    value = {"rows": [Row(Path("a"), float("nan"))], "array": np.arange(2), "one": np.float32(0.5), 3: (True, None)}
+    value = {
+        "rows": [Row(Path("a"), float("nan"))],
+        "array": np.arange(2),
+        "one": np.float32(0.5),
+        3: (True, None),
+    }
     assert common.json_text(value) == (
         '{"rows": [{"path": "a", "value": null}], "array": [0, 1], "one": 0.5, "3": [true, null]}'
     )
 
 
 def test_byte_size_states_its_unit():
-    sizes = {0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 12600: "12.3 KiB", 4 * 2**20: "4.0 MiB", 2**50: "1024.0 TiB"}
+    sizes = {
+        0: "0 B",
+        1023: "1023 B",
+        1024: "1.0 KiB",
+        12600: "12.3 KiB",
+        4 * 2**20: "4.0 MiB",
+        2**50: "1024.0 TiB",
+    }
     assert {count: common.byte_size(count) for count in sizes} == sizes

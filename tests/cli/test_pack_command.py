@@ -11,9 +11,9 @@ from PIL import Image
 
 from bwn import format
 from bwn.cli.main import bwn
-from bwn.graph import Conv, Dense, Flatten, Graph, Packed, Pool, Preprocess, Topology
+from bwn.ir.graph import Conv, Dense, Flatten, Graph, Packed, Pool, Preprocess, Topology
 from bwn.kernels import bits
-from bwn.onnx.save import save_onnx
+from bwn.onnx.exporter import save_onnx
 
 
 def run(*arguments):
@@ -48,10 +48,36 @@ def test_the_table(source, tmp_path):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].split("  ")[0] == "layer"
-    assert lines[2].split() == ["c", "conv", "8x3x3x3", "1", "bit", "float32", "864", "B", "96", "B", "-"]
-    assert lines[3].split() == ["scores", "dense", "3x8", "float32", "float32", "108", "B", "108", "B", "-"]
+    assert lines[2].split() == [
+        "c",
+        "conv",
+        "8x3x3x3",
+        "1",
+        "bit",
+        "float32",
+        "864",
+        "B",
+        "96",
+        "B",
+        "-",
+    ]
+    assert lines[3].split() == [
+        "scores",
+        "dense",
+        "3x8",
+        "float32",
+        "float32",
+        "108",
+        "B",
+        "108",
+        "B",
+        "-",
+    ]
     assert lines[5].startswith(f"{target}: ")
-    assert "note: the source does not say how images are prepared; assumed: RGB, stretch" in result.stdout
+    assert (
+        "note: the source does not say how images are prepared; assumed: RGB, stretch"
+        in result.stdout
+    )
     assert "note: class names are not known" in result.stdout
     format.read(target)
 
@@ -75,15 +101,31 @@ def test_json(source, tmp_path):
 
 def test_options_reach_the_file(source, tmp_path):
     (tmp_path / "names.txt").write_text("cat\n\n dog \nKäfer\n", encoding="utf-8")
-    numbers = ["--mean", "0.1,0.2,0.3", "--std", "1,2,3", "--size", "8x8", "--color", "RGB", "--resize", "crop"]
+    numbers = [
+        "--mean",
+        "0.1,0.2,0.3",
+        "--std",
+        "1,2,3",
+        "--size",
+        "8x8",
+        "--color",
+        "RGB",
+        "--resize",
+        "crop",
+    ]
     options = [*numbers, "--activations", "int8"]
     result = run(source, "-o", tmp_path / "a.bwn", *options, "--classes", tmp_path / "names.txt")
     assert result.exit_code == 0, result.output
     packed = format.read(tmp_path / "a.bwn")
-    rule = Preprocess(size=(8, 8), resize="crop", color="RGB", mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
+    rule = Preprocess(
+        size=(8, 8), resize="crop", color="RGB", mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0)
+    )
     assert packed.preprocess == rule
     assert packed.classes == ("cat", "dog", "Käfer")
-    assert [node.activations for node in packed.graph.nodes if isinstance(node, (Conv, Dense))] == ["int8", "float32"]
+    assert [node.activations for node in packed.graph.nodes if isinstance(node, (Conv, Dense))] == [
+        "int8",
+        "float32",
+    ]
     (note,) = [line for line in result.stdout.splitlines() if line.startswith("note:")]
     assert note.startswith("note: 8-bit activations round; what accuracy that costs: bwn verify ")
 
@@ -92,7 +134,15 @@ def test_calibration_from_a_folder_of_images(source, tmp_path):
     (tmp_path / "photos").mkdir()
     for index, level in enumerate((10, 200)):
         Image.new("RGB", (9, 9), (level, 0, 0)).save(tmp_path / "photos" / f"{index}.png")
-    result = run(source, "-o", tmp_path / "a.bwn", "--activations", "int8", "--calibration", tmp_path / "photos")
+    result = run(
+        source,
+        "-o",
+        tmp_path / "a.bwn",
+        "--activations",
+        "int8",
+        "--calibration",
+        tmp_path / "photos",
+    )
     assert result.exit_code == 0, result.output
     step = format.read(tmp_path / "a.bwn").graph.nodes[0].step
     np.testing.assert_allclose(step, 200 / 255 / 127, rtol=1e-6)
@@ -100,7 +150,9 @@ def test_calibration_from_a_folder_of_images(source, tmp_path):
 
 def test_calibration_from_the_sample(tmp_path):
     node = Dense(input="f", output="y", weight="w")
-    topology = Topology(input="x", input_shape=(1, 28, 28), output="y", nodes=(Flatten(input="x", output="f"), node))
+    topology = Topology(
+        input="x", input_shape=(1, 28, 28), output="y", nodes=(Flatten(input="x", output="f"), node)
+    )
     words = bits.pack(np.random.default_rng(0).standard_normal((10, 784)))
     save_onnx(Packed(graph=Graph(topology=topology, tensors={"w": words})), tmp_path / "a.onnx")
     result = run(tmp_path / "a.onnx", "--activations", "int8", "--calibration", "mnist-sample")
@@ -135,7 +187,10 @@ def test_options_that_are_wrong(source, tmp_path, options, code, message):
 
 def test_a_file_that_is_no_network_is_one_line(tmp_path):
     Image.new("L", (2, 2)).save(tmp_path / "a.png")
-    for path, message in ((tmp_path / "a.png", "it looks like a PNG image"), (tmp_path / "none.pt", "cannot be read")):
+    for path, message in (
+        (tmp_path / "a.png", "it looks like a PNG image"),
+        (tmp_path / "none.pt", "cannot be read"),
+    ):
         result = run(path, "-o", tmp_path / "a.bwn")
         assert result.exit_code == 3
         assert result.stderr.startswith(f"Error: {path}: {message}")

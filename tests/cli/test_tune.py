@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bwn import tune
 from bwn.cli.main import bwn
 from bwn.kernels import costs
 from bwn.kernels.registry import SUMS
+from bwn.tools import tune
 
 
 @pytest.fixture
@@ -113,7 +113,9 @@ def test_refusals(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert "set BWN_CACHE_DIR" in lost.output
 
 
-@pytest.mark.parametrize("true", [(300, 1.5, 0.05, 3), (0, 1, 0.1, 0), (500, 0, 0.2, 8), (200, 0, 0, 0)])
+@pytest.mark.parametrize(
+    "true", [(300, 1.5, 0.05, 3), (0, 1, 0.1, 0), (500, 0, 0.2, 8), (200, 0, 0, 0)]
+)
 def test_the_fit_finds_the_coefficients_that_made_the_times(true: tuple[float, ...]) -> None:
     terms = np.array([[1, p * k, p * k * n, p * n] for k, n, p in tune.SHAPES], float)
     np.testing.assert_allclose(tune.fit(terms, terms @ true), true, atol=1e-6)

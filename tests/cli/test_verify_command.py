@@ -15,10 +15,10 @@ from PIL import Image
 from bwn.cli.main import bwn
 from bwn.cli.verify import units
 from bwn.format import write
-from bwn.graph import Clamp, Dense, Graph, Packed, Preprocess, Topology
+from bwn.ir.graph import Clamp, Dense, Graph, Packed, Preprocess, Topology
 from bwn.kernels import bits
 from bwn.model import Model
-from bwn.onnx.save import save_onnx
+from bwn.onnx.exporter import save_onnx
 
 
 def network(activations="float32"):
@@ -28,10 +28,17 @@ def network(activations="float32"):
         Clamp(input="a", output="b", low=0.0),
         Dense(input="b", output="y", weight="v"),
     )
-    tensors = {"w": bits.pack(rng.integers(-1, 1, (20, 16))), "v": rng.normal(size=(3, 20)).astype(np.float32)}
+    tensors = {
+        "w": bits.pack(rng.integers(-1, 1, (20, 16))),
+        "v": rng.normal(size=(3, 20)).astype(np.float32),
+    }
     topology = Topology(input="x", input_shape=(16,), output="y", nodes=nodes)
     preprocess = Preprocess(size=(4, 4), color="L", mean=(0.5,), std=(0.5,))
-    return Packed(graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=("a", "b", "c"))
+    return Packed(
+        graph=Graph(topology=topology, tensors=tensors),
+        preprocess=preprocess,
+        classes=("a", "b", "c"),
+    )
 
 
 @pytest.fixture
@@ -44,14 +51,19 @@ def folder(tmp_path):
     wrong = replace(packed.graph, tensors={**packed.graph.tensors, "w": words})
     write(str(tmp_path / "wrong.bwn"), replace(packed, graph=wrong))
     for value in (0, 90, 255):
-        Image.fromarray(np.arange(value, value + 16, dtype=np.uint16).clip(0, 255).astype(np.uint8).reshape(4, 4)).save(
-            tmp_path / f"{value}.png"
-        )
+        Image.fromarray(
+            np.arange(value, value + 16, dtype=np.uint16)
+            .clip(0, 255)
+            .astype(np.uint8)
+            .reshape(4, 4)
+        ).save(tmp_path / f"{value}.png")
     return tmp_path
 
 
 def run(folder, model, *args, reference="m.onnx"):
-    return CliRunner().invoke(bwn, ["verify", str(folder / model), str(folder / reference), "--threads", "1", *args])
+    return CliRunner().invoke(
+        bwn, ["verify", str(folder / model), str(folder / reference), "--threads", "1", *args]
+    )
 
 
 def test_agreement(folder):
@@ -68,7 +80,9 @@ def test_disagreement_names_the_layer_and_ends_with_1(folder):
     result = run(folder, "wrong.bwn")
     assert result.exit_code == 1
     assert "DEPARTS" in result.stdout.splitlines()[2]
-    assert result.stdout.splitlines()[-1].startswith("DISAGREES: layer 'a' departs from ONNX Runtime by")
+    assert result.stdout.splitlines()[-1].startswith(
+        "DISAGREES: layer 'a' departs from ONNX Runtime by"
+    )
     assert re.search(r"^departing      \d\d: inputs (\d+, ){10}\.\.\.$", result.stdout, re.M)
 
 
@@ -99,8 +113,17 @@ def labelled(folder):
     """The folder with a data set whose classes are those that the float network says."""
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (40, 4, 4), np.uint8)
-    labels = Model(network(), 1).run((images.reshape(40, 16) / np.float32(255) - np.float32(0.5)) * 2).argmax(1)
-    names = {"train-images": images, "train-labels": labels, "t10k-images": images, "t10k-labels": labels}
+    labels = (
+        Model(network(), 1)
+        .run((images.reshape(40, 16) / np.float32(255) - np.float32(0.5)) * 2)
+        .argmax(1)
+    )
+    names = {
+        "train-images": images,
+        "train-labels": labels,
+        "t10k-images": images,
+        "t10k-labels": labels,
+    }
     (folder / "idx").mkdir()
     for name, array in names.items():
         head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
@@ -109,7 +132,9 @@ def labelled(folder):
     packed = replace(network(), classes=tuple(map(str, range(3))))
     write(str(folder / "m.bwn"), packed)
     (first, *rest) = network("int8").graph.nodes
-    rough = packed.graph.replace(nodes=(replace(first, step=100.0), *rest))  # everything rounds to 0
+    rough = packed.graph.replace(
+        nodes=(replace(first, step=100.0), *rest)
+    )  # everything rounds to 0
     write(str(folder / "rough.bwn"), replace(packed, graph=rough))
     return folder
 
@@ -128,7 +153,9 @@ def test_the_loss_of_accuracy_decides(labelled):
         r"DISAGREES: accuracy is (\d\d\.\d\d) points below the reference's, at most 0.3 are allowed \(--max-loss\)",
         verdict,
     )
-    result = run(labelled, "rough.bwn", *data, "--min-agreement", "0", "--max-loss", "100", "--json")
+    result = run(
+        labelled, "rough.bwn", *data, "--min-agreement", "0", "--max-loss", "100", "--json"
+    )
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["max_loss"] == 100
@@ -138,16 +165,28 @@ def test_the_loss_of_accuracy_decides(labelled):
 def test_a_limit_without_labels_is_refused(folder):
     result = run(folder, "m.bwn", "--max-loss", "0.3")
     assert result.exit_code == 3
-    assert result.stderr.startswith("Error: the loss of accuracy cannot be told: the right classes of noise")
+    assert result.stderr.startswith(
+        "Error: the loss of accuracy cannot be told: the right classes of noise"
+    )
     assert run(folder, "m.bwn", "--max-loss", "-1").exit_code == 2
 
 
 def test_refused_files_end_with_3(folder):
-    for model, reference in (("m.onnx", "m.onnx"), ("m.bwn", "m.bwn"), ("m.bwn", "0.png"), ("none", "m.onnx")):
+    for model, reference in (
+        ("m.onnx", "m.onnx"),
+        ("m.bwn", "m.bwn"),
+        ("m.bwn", "0.png"),
+        ("none", "m.onnx"),
+    ):
         result = run(folder, model, reference=reference)
         assert (result.exit_code, result.stdout) == (3, ""), (model, reference)
         assert len(result.stderr.splitlines()) == 1
 
 
 def test_units():
-    assert [units(error) for error in (0.0, 0.01234, 3e5, np.inf)] == ["exact", "0.0123", "3e+05", "differs"]
+    assert [units(error) for error in (0.0, 0.01234, 3e5, np.inf)] == [
+        "exact",
+        "0.0123",
+        "3e+05",
+        "differs",
+    ]

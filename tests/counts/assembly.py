@@ -48,8 +48,16 @@ RULES = (
         "an addition: 4 inputs by 16 lanes",
     ),
     Rule(r"planes_split", ((r"fadd\s.*\.4s", 16),), "an addition: 4 inputs by 4 channels"),
-    Rule(r"planes_bytes", ((r"tbl\s", 32),), "two lookups, high and low byte: 4 inputs by 16 channels"),
-    Rule(r"planes_dots", ((r"sdot\s.*\.4b\[", 16),), "a dot product with masked weights: 4 inputs by 4 channels"),
+    Rule(
+        r"planes_bytes",
+        ((r"tbl\s", 32),),
+        "two lookups, high and low byte: 4 inputs by 16 channels",
+    ),
+    Rule(
+        r"planes_dots",
+        ((r"sdot\s.*\.4b\[", 16),),
+        "a dot product with masked weights: 4 inputs by 4 channels",
+    ),
     Rule(r"f32_b1_f32_planes_single", ((r"fadd\s.*\.4s", 4),), "an addition of 4 inputs"),
     Rule(
         r"i8_b1_f32_planes_single",
@@ -59,7 +67,12 @@ RULES = (
     Rule(r"xnor|s1_b1_f32_planes_inlane", ((r"cnt\s.*\.16b", 128),), "a count of 128 bits"),
     Rule(
         r"",
-        ((r"fmla\s.*\.4s", 4), (r"[su]dot\s", 16), (r"[su]mlal2?\s", 8), (r"[su]mull2?\s+v\d+\.8h", 8)),
+        (
+            (r"fmla\s.*\.4s", 4),
+            (r"[su]dot\s", 16),
+            (r"[su]mlal2?\s", 8),
+            (r"[su]mull2?\s+v\d+\.8h", 8),
+        ),
         "what the instruction multiplies and adds",
     ),
 )
@@ -78,7 +91,9 @@ class Loop(NamedTuple):
 
     def macs(self, rule: Rule) -> int:
         """Multiply-accumulates of an iteration."""
-        return sum(value for line in self.body for pattern, value in rule.worth if re.match(pattern, line))
+        return sum(
+            value for line in self.body for pattern, value in rule.worth if re.match(pattern, line)
+        )
 
 
 def class_of(instruction: str) -> str:
@@ -117,7 +132,11 @@ def loops(lines: list[str]) -> list[Loop]:
     So a branch within may only leave the loop, on a condition. A label within may be one where the loop is entered.
     """
     where = {line[:-1]: i for i, line in enumerate(lines) if line.endswith(":")}
-    jumps = {i: where[found[1]] for i, line in enumerate(lines) if (found := BRANCH.match(line)) and found[1] in where}
+    jumps = {
+        i: where[found[1]]
+        for i, line in enumerate(lines)
+        if (found := BRANCH.match(line)) and found[1] in where
+    }
     backward = sorted((to, at) for at, to in jumps.items() if to < at)
     made = []
     for first, last in backward:

@@ -34,12 +34,12 @@ def products(count: Callable[[], int] | None) -> dict[str, int]:
     then compiled code calls.
     """
     import numpy as np
-    import packed
-    from products import Case, check
+    import xnor_cases
+    from gemm_cases import Case, check
 
-    from bwn.kernels import code
-    from bwn.kernels.board import RunFields, StepFields
     from bwn.kernels.registry import SUMS, XNOR_PLANES, XNOR_SIGNS, Kernel
+    from bwn.kernels.target import loader
+    from bwn.kernels.threads.shared_state import RunFields, StepFields
 
     compiled = Kernel.entry
 
@@ -54,7 +54,7 @@ def products(count: Callable[[], int] | None) -> dict[str, int]:
         def called_by_run(fields: int, _begin: int, end: int, _part: int) -> None:
             table = np.array(StepFields(entry.address, fields, end, end), np.int64)
             job = np.array(RunFields(0, table.ctypes.data, 0), np.int64)
-            code.entry("team.run")(job.ctypes.data, 0, 1, 1)
+            loader.entry("threads.run_loop.run")(job.ctypes.data, 0, 1, 1)
 
         return call if count else called_by_run
 
@@ -65,14 +65,16 @@ def products(count: Callable[[], int] | None) -> dict[str, int]:
         if count:
             found[name] = count()
             each = found[name] / (depth * outputs * positions)
-            print(f"{name:30} K {depth}, {f'{outputs} x {positions}':8} {each:6.3f} a MAC, {1 / each:5.1f} MAC each")
+            print(
+                f"{name:30} K {depth}, {f'{outputs} x {positions}':8} {each:6.3f} a MAC, {1 / each:5.1f} MAC each"
+            )
 
     for row in SUMS:
         case = Case(1152, 64, 128) if row.lanes else Case(1024, 512, 1)
         check(row, case)
         note(row.name, case.depth, case.outputs, case.positions)
     for kernel in (XNOR_SIGNS, XNOR_PLANES):
-        call = packed.Call(packed.Case(128, 64, (8, 16), (3, 3), pads=(1, 1, 1, 1)))
+        call = xnor_cases.Call(xnor_cases.Case(128, 64, (8, 16), (3, 3), pads=(1, 1, 1, 1)))
         (call.check_signs if kernel is XNOR_SIGNS else call.check_planes)()
         note(kernel.name, 1152, 64, 128)
     Kernel.entry = compiled
@@ -81,7 +83,7 @@ def products(count: Callable[[], int] | None) -> dict[str, int]:
 
 def networks(count: Callable[[], int]) -> dict[str, int]:
     """Of the second inference of each network, one image, one thread."""
-    from answers import EVERY, inputs, network
+    from golden_networks import EVERY, inputs, network
 
     found = {}
     for name in EVERY:
@@ -114,7 +116,9 @@ def inclusive(file: str) -> tuple[int, dict[str, int]]:
     total = re.search(r"([\d,]+) .*PROGRAM TOTALS", text)
     assert total, text[:1000]
     lines = re.findall(r"^ *([\d,]+) .*:bwn_(\w+) ", text, re.MULTILINE)
-    return int(total[1].replace(",", "")), {name: int(number.replace(",", "")) for number, name in lines}
+    return int(total[1].replace(",", "")), {
+        name: int(number.replace(",", "")) for number, name in lines
+    }
 
 
 def callgrind(once: str, first: str, report: Path) -> None:
@@ -123,10 +127,16 @@ def callgrind(once: str, first: str, report: Path) -> None:
 
     whole, parts = inclusive(first)
     of_each = inclusive(once)[1]
-    found = {row.name: of_each[row.code.replace(".", "_")] for row in (*SUMS, XNOR_PLANES, XNOR_SIGNS)}
+    found = {
+        row.name: of_each[row.code.replace(".", "_")] for row in (*SUMS, XNOR_PLANES, XNOR_SIGNS)
+    }
     kernels = {name: number for name, number in parts.items() if not name.startswith("team_")}
     start = {"mnist-lenet": whole}
-    made = {"products": found, "networks": {"mnist-lenet": sum(kernels.values())}, "start to first result": start}
+    made = {
+        "products": found,
+        "networks": {"mnist-lenet": sum(kernels.values())},
+        "start to first result": start,
+    }
     report.write_text(json.dumps(made, indent=1))
     print(json.dumps(made, indent=1))
 
@@ -145,10 +155,14 @@ def gate(record: Path, reports: list[Path], write: bool) -> int:
             for name in old | new:
                 before, number = old.get(name), new.get(name)
                 if before is None or number is None or abs(number - before) > LIMIT * before:
-                    print(f"{core}, {part}, {name}: {shown(number)} instructions, recorded {shown(before)}")
+                    print(
+                        f"{core}, {part}, {name}: {shown(number)} instructions, recorded {shown(before)}"
+                    )
                     moved += 1
     if moved:
-        print(f"{moved} counts left their budget of {LIMIT:.0%}: mend the code, or record them with a reason")
+        print(
+            f"{moved} counts left their budget of {LIMIT:.0%}: mend the code, or record them with a reason"
+        )
     return int(moved > 0)
 
 
@@ -166,7 +180,9 @@ def main() -> None:
         def count() -> int:
             return int(counts.read_text().split()[-1])
 
-        report.write_text(json.dumps({"products": products(count), "networks": networks(count)}, indent=1))
+        report.write_text(
+            json.dumps({"products": products(count), "networks": networks(count)}, indent=1)
+        )
     elif command == "once":
         products(None)
     elif command == "first":

@@ -22,9 +22,9 @@ from typing import NamedTuple
 from assembly import Loop, Rule, functions, hot_loop, rule_of
 from peers import PEERS
 
-from bwn.kernels import cpu
-from bwn.kernels.ahead.build import build, run, tool
-from bwn.kernels.targets import TARGETS, Target
+from bwn.kernels.aot.build import build, run, tool
+from bwn.kernels.target import cpu
+from bwn.kernels.target.targets import TARGETS, Target
 
 CORES = {
     "cortex-a53": "aarch64",
@@ -80,7 +80,9 @@ def simulate(mca: str, core: str, body: list[str]) -> tuple[float, float]:
     """Cycles of an iteration: simulated, and as the busiest port allows."""
     features = [] if core in NO_SDOT else ["-mattr=+dotprod"]
     command = [mca, "-mtriple=aarch64", f"-mcpu={core}", f"-iterations={ITERATIONS}", *features]
-    done = subprocess.run(command, input="\n".join(body), text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        command, input="\n".join(body), text=True, capture_output=True, check=False
+    )
     total = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
     bound = re.search(r"Block RThroughput:\s+([\d.]+)", done.stdout)
     if done.returncode or not total or not bound:
@@ -115,14 +117,33 @@ def contents(target: str, found: list[Found], size_of: dict[str, int]) -> None:
     """Print what the loops are made of, and which part of a recorded call they make up."""
     record = json.loads(RECORD.read_text())[COUNTED[target]]["products"]
     print(f"\n{target}\n")
-    row("kernel", "MAC", "instructions", "vector", "load, store", "stack", "moved", "scalar", "MAC each", "of a call")
+    row(
+        "kernel",
+        "MAC",
+        "instructions",
+        "vector",
+        "load, store",
+        "stack",
+        "moved",
+        "scalar",
+        "MAC each",
+        "of a call",
+    )
     row(*["---"] + ["---:"] * 9)
     for kernel, loop, rule in found:
         kinds, macs, size = loop.classes(), loop.macs(rule), len(loop.body)
         whole = record.get(kernel)
         share = f"{size / macs * size_of[kernel] / whole:.0%}" if whole else ""
         memory, moved = kinds["loads"] + kinds["stores"], kinds["moves"] + kinds["crossing"]
-        cells = kinds["vectors"], memory, kinds["stack"], moved, kinds["scalar"], f"{macs / size:.1f}", share
+        cells = (
+            kinds["vectors"],
+            memory,
+            kinds["stack"],
+            moved,
+            kinds["scalar"],
+            f"{macs / size:.1f}",
+            share,
+        )
         row(f"`{kernel}`", macs, size, *cells)
 
 
@@ -140,18 +161,34 @@ def brackets(mca: str, found: dict[str, list[Found]]) -> None:
             each += [f"{one.macs / len(one.loop.body):.1f}"] if one else []
         row(f"`{kernel}`", ", ".join(dict.fromkeys(each)), *cells)
     for name, macs, loads, body in PEERS:
-        row(f"{name}: {loads}", f"{macs / len(body):.1f}", *(bracket(mca, core, body, macs) for core in CORES))
+        row(
+            f"{name}: {loads}",
+            f"{macs / len(body):.1f}",
+            *(bracket(mca, core, body, macs) for core in CORES),
+        )
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mca", default="llvm-mca-22", help="the program; another version has other models")
-    parser.add_argument("--objects", type=Path, help="a folder to keep TARGET.o in; those there are not made anew")
-    parser.add_argument("--show", metavar="KERNEL", help="print the loops of kernels whose names hold this, no tables")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--mca", default="llvm-mca-22", help="the program; another version has other models"
+    )
+    parser.add_argument(
+        "--objects", type=Path, help="a folder to keep TARGET.o in; those there are not made anew"
+    )
+    parser.add_argument(
+        "--show",
+        metavar="KERNEL",
+        help="print the loops of kernels whose names hold this, no tables",
+    )
     chosen = parser.parse_args()
     if not chosen.show and not shutil.which(chosen.mca):
-        sys.exit(f"Error: no {chosen.mca}: apt-get install llvm-22 (Debian 12: from bookworm-security)")
+        sys.exit(
+            f"Error: no {chosen.mca}: apt-get install llvm-22 (Debian 12: from bookworm-security)"
+        )
     targets = {target.name: target for target in TARGETS}
     with tempfile.TemporaryDirectory() as scratch:
         folder = chosen.objects or Path(scratch)
@@ -163,7 +200,9 @@ def main() -> None:
             contents(target, loops, size_of)
         for kernel, loop, rule in loops:
             if chosen.show and chosen.show in kernel:
-                print(f"{target} {kernel} {loop.label}: {loop.macs(rule)} MAC, {len(loop.body)} instructions")
+                print(
+                    f"{target} {kernel} {loop.label}: {loop.macs(rule)} MAC, {len(loop.body)} instructions"
+                )
                 print("\n".join(f"    {line}" for line in loop.body))
     if not chosen.show:
         brackets(chosen.mca, found)

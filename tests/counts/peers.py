@@ -19,12 +19,20 @@ class Peer(NamedTuple):
 
 
 def _pairs(first: int, count: int, pointer: str) -> list[str]:
-    return [f"ldp q{i}, q{i + 1}, [{pointer}, #{16 * (i - first)}]" for i in range(first, first + count, 2)]
+    return [
+        f"ldp q{i}, q{i + 1}, [{pointer}, #{16 * (i - first)}]"
+        for i in range(first, first + count, 2)
+    ]
 
 
-def _both(name: str, macs: int, loads: str, load: list[str], first: list[str], rest: list[str]) -> list[Peer]:
+def _both(
+    name: str, macs: int, loads: str, load: list[str], first: list[str], rest: list[str]
+) -> list[Peer]:
     # What `first` has read is loaded anew for the next iteration, while `rest` goes on.
-    return [Peer(name, macs, "no loads", first + rest), Peer(name, macs, loads, first + load + rest)]
+    return [
+        Peer(name, macs, "no loads", first + rest),
+        Peer(name, macs, loads, first + load + rest),
+    ]
 
 
 def _differ(count: int) -> list[str]:
@@ -47,14 +55,23 @@ def xnor_pairwise() -> list[Peer]:
     fold += [f"addp v{8 + i}.16b, v{8 + 2 * i}.16b, v{9 + 2 * i}.16b" for i in range(2)]
     fold += [f"uaddlp v{8 + i}.8h, v{8 + i}.16b" for i in range(2)]
     fold += [f"uadalp v{16 + i}.4s, v{8 + i}.8h" for i in range(2)]
-    return _both("XNOR, Larq Compute Engine", 8 * 128, "3 ldp for 8 eor", _pairs(0, 6, "x0"), _differ(8), fold)
+    return _both(
+        "XNOR, Larq Compute Engine",
+        8 * 128,
+        "3 ldp for 8 eor",
+        _pairs(0, 6, "x0"),
+        _differ(8),
+        fold,
+    )
 
 
 def xnor_across() -> list[Peer]:
     """daBNN's product of matrices: every register of counts is added across at once."""
     add = [f"addv b{8 + i}, v{8 + i}.16b" for i in range(8)]
     add += [f"add d{16 + i}, d{16 + i}, d{8 + i}" for i in range(8)]
-    return _both("XNOR, daBNN's addv", 8 * 128, "3 ldp for 8 eor", _pairs(0, 6, "x0"), _differ(8), add)
+    return _both(
+        "XNOR, daBNN's addv", 8 * 128, "3 ldp for 8 eor", _pairs(0, 6, "x0"), _differ(8), add
+    )
 
 
 def masked_bytes() -> list[Peer]:
@@ -69,19 +86,28 @@ def masked_bytes() -> list[Peer]:
 def byte_tables() -> list[Peer]:
     """T-MAC: tables of 16 bytes, each entry rounded to 8 bits. 32 outputs, 2 tables, sums in int16."""
     find = [
-        line for n in range(2) for line in (f"and v{8 + n}.16b, v{n}.16b, v7.16b", f"ushr v{10 + n}.16b, v{n}.16b, #4")
+        line
+        for n in range(2)
+        for line in (f"and v{8 + n}.16b, v{n}.16b, v7.16b", f"ushr v{10 + n}.16b, v{n}.16b, #4")
     ]
     find += [f"tbl v{8 + i}.16b, {{v{2 + i // 2}.16b}}, v{8 + i}.16b" for i in range(4)]
     add = []
     for i in range(4):
         low, high = 16 + 2 * (i % 2), 17 + 2 * (i % 2)
-        add += [f"saddw v{low}.8h, v{low}.8h, v{8 + i}.8b", f"saddw2 v{high}.8h, v{high}.8h, v{8 + i}.16b"]
-    return _both("rounded x 1 bit, T-MAC's tables", 4 * 64, "2 ldp for 4 tbl", _pairs(0, 4, "x0"), find, add)
+        add += [
+            f"saddw v{low}.8h, v{low}.8h, v{8 + i}.8b",
+            f"saddw2 v{high}.8h, v{high}.8h, v{8 + i}.16b",
+        ]
+    return _both(
+        "rounded x 1 bit, T-MAC's tables", 4 * 64, "2 ldp for 4 tbl", _pairs(0, 4, "x0"), find, add
+    )
 
 
 def dot_products() -> list[Peer]:
     """8 bits x 8 bits by sdot: 4 positions by 16 outputs."""
-    dots = [f"sdot v{16 + 4 * p + n}.4s, v{2 + n}.16b, v0.4b[{p}]" for n in range(4) for p in range(4)]
+    dots = [
+        f"sdot v{16 + 4 * p + n}.4s, v{2 + n}.16b, v0.4b[{p}]" for n in range(4) for p in range(4)
+    ]
     load = ["ldr q0, [x1]", *_pairs(2, 4, "x0")]
     return _both("8 bits x 8 bits, sdot", 16 * 16, "2 ldp, 1 ldr for 16 sdot", load, dots, [])
 

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from count import gate
 
-KEPT = {"core": {"products": {"a": 1000, "b": 1000}, "networks": {"n": 5000}}, "other": {"products": {"a": 7}}}
+KEPT = {
+    "core": {"products": {"a": 1000, "b": 1000}, "networks": {"n": 5000}},
+    "other": {"products": {"a": 7}},
+}
 
 
 @pytest.fixture
@@ -30,7 +33,11 @@ def record(tmp_path: Path) -> Path:
     ],
 )
 def test_what_moves_comes_or_goes_fails(
-    record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], products: dict[str, int], moved: int
+    record: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    products: dict[str, int],
+    moved: int,
 ) -> None:
     report = tmp_path / "core.json"
     report.write_text(json.dumps({"products": products, "networks": {"n": 5000}}))

@@ -114,7 +114,11 @@ def test_class_of_an_instruction(instruction: str, kind: str) -> None:
             ["eor v4.16b, v0.16b, v1.16b", "cnt v4.16b, v4.16b"],
             128,
         ),
-        ("f32_b1_f32_planes_lookup", ["ldp q0, q1, [x1]", "fadd v2.4s, v2.4s, v0.4s", "fadd v3.4s, v3.4s, v1.4s"], 32),
+        (
+            "f32_b1_f32_planes_lookup",
+            ["ldp q0, q1, [x1]", "fadd v2.4s, v2.4s, v0.4s", "fadd v3.4s, v3.4s, v1.4s"],
+            32,
+        ),
         # Three entries of 16 lanes, of which the first is where the sum starts; then it is widened and merged.
         (
             "s1_b1_f32_planes_lookup",
@@ -124,7 +128,11 @@ def test_class_of_an_instruction(instruction: str, kind: str) -> None:
             ],
             3 * 64,
         ),
-        ("f32_f32_f32_planes_multiply", ["fmla v0.4s, v1.4s, v2.s[0]", "fadd v0.4s, v0.4s, v1.4s"], 4),
+        (
+            "f32_f32_f32_planes_multiply",
+            ["fmla v0.4s, v1.4s, v2.s[0]", "fadd v0.4s, v0.4s, v1.4s"],
+            4,
+        ),
         ("i8_b1_f32_planes_new", ["sdot v0.4s, v1.16b, v2.4b[0]"], 16),
     ],
 )

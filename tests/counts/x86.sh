@@ -11,8 +11,8 @@ command -v valgrind >/dev/null || { echo "Error: no valgrind: apt-get install va
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-"$python" -m bwn.kernels.ahead.build "$work" x86-64-avx2
-"$python" -c 'from bwn.datasets import load_dataset; from PIL import Image; import sys
+"$python" -m bwn.kernels.aot.build "$work" x86-64-avx2
+"$python" -c 'from bwn.data.datasets import load_dataset; from PIL import Image; import sys
 Image.fromarray(load_dataset("mnist-sample", "test").images[0]).save(sys.argv[1])' "$work/digit.png"
 counted() { # OUT ARGUMENT...
     local out=$1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bwn.experiment.plan import Wanted, plan
+from bwn.experiment.jobs import Wanted, plan
 from bwn.experiment.record import BINS, Epoch, Record
 
 
@@ -30,7 +30,10 @@ def shapes(tmp_path):
         images[labels == 0, :, :4] += 130
         images[labels == 1, :4, :] += 130
         images[labels == 2, 4:, 4:] += 130
-        for name, array in ((f"{split}-images-idx3-ubyte", images), (f"{split}-labels-idx1-ubyte", labels)):
+        for name, array in (
+            (f"{split}-images-idx3-ubyte", images),
+            (f"{split}-labels-idx1-ubyte", labels),
+        ):
             head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
             (folder / name).write_bytes(head + array.tobytes())
     return folder
@@ -40,9 +43,19 @@ def shapes(tmp_path):
 def planned(shapes, tmp_path):
     """Basis and jobs of a small experiment in a folder of that name."""
 
-    def make(name="out", schemes=("stochastic",), seeds=(0,), lambdas=(), weight_decays=(), **chosen):
-        settings = {"epochs": 4, "batch_size": 10, "learning_rate": 0.01, "augment": "none", **chosen}
-        wanted = Wanted(str(shapes), schemes, seeds, lambdas, weight_decays, width=8, chosen=settings)
+    def make(
+        name="out", schemes=("stochastic",), seeds=(0,), lambdas=(), weight_decays=(), **chosen
+    ):
+        settings = {
+            "epochs": 4,
+            "batch_size": 10,
+            "learning_rate": 0.01,
+            "augment": "none",
+            **chosen,
+        }
+        wanted = Wanted(
+            str(shapes), schemes, seeds, lambdas, weight_decays, width=8, chosen=settings
+        )
         folder = tmp_path / name
         (folder / "runs").mkdir(parents=True, exist_ok=True)
         return plan(wanted, folder, threads=1)
@@ -58,7 +71,9 @@ def made_up():
         def epoch(number):
             inside = 0 if scheme == "margin" and number == 2 else 10
             histogram = (100, *([inside] * (BINS - 2)), 100)
-            return Epoch(epoch=number, loss=0.5, validation_error=0.3, near=0.5, histogram=histogram)
+            return Epoch(
+                epoch=number, loss=0.5, validation_error=0.3, near=0.5, histogram=histogram
+            )
 
         strength = 1e-4 if scheme == "margin" else None
         values = {
@@ -94,7 +109,9 @@ def made_up():
             "versions": {"bwn": "0"},
             "threads": 1,
             "seconds": 2.5,
-            "epochs": tuple(epoch(number) for number in range(3)) if scheme != "float" else (Epoch(epoch=0),),
+            "epochs": tuple(epoch(number) for number in range(3))
+            if scheme != "float"
+            else (Epoch(epoch=0),),
         }
         return Record(**{**values, **more})
 

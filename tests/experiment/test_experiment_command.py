@@ -15,21 +15,36 @@ import pytest
 from click.testing import CliRunner
 
 from bwn.cli.main import bwn
-from bwn.experiment import crew
-from bwn.experiment.plan import Wanted, plan
+from bwn.experiment import worker_pool
+from bwn.experiment.jobs import Wanted, plan
 from bwn.experiment.record import add_record, read_records
-from bwn.experiment.run import perform
+from bwn.experiment.run_job import perform
 from bwn.train import read_checkpoint
 from bwn.train.device import fast_precision
 
-OPTIONS = ("--width", 8, "--batch-size", 10, "--lr", 0.01, "--threads", 1, "--seeds", 1, "--first-seed", 3)
+OPTIONS = (
+    "--width",
+    8,
+    "--batch-size",
+    10,
+    "--lr",
+    0.01,
+    "--threads",
+    1,
+    "--seeds",
+    1,
+    "--first-seed",
+    3,
+)
 
 
 def run(*args):
     return CliRunner().invoke(bwn, [str(arg) for arg in args])
 
 
-def test_ctrl_c_stops_all_jobs_and_the_same_command_ends_as_one_that_was_not_stopped(shapes, tmp_path):
+def test_ctrl_c_stops_all_jobs_and_the_same_command_ends_as_one_that_was_not_stopped(
+    shapes, tmp_path
+):
     out, epochs = tmp_path / "out", 60
     command = ["experiment", "paper", "--data", shapes, "--out", out, *OPTIONS, "--epochs", epochs]
     command += ["--schemes", "float,margin"]
@@ -58,25 +73,46 @@ def test_ctrl_c_stops_all_jobs_and_the_same_command_ends_as_one_that_was_not_sto
     (tmp_path / "whole" / "runs").mkdir(parents=True)
     chosen = {"epochs": epochs, "batch_size": 10, "learning_rate": 0.01, "augment": "none"}
     chosen["precision"] = fast_precision()
-    _, jobs = plan(Wanted(str(shapes), ("float", "margin"), (3,), width=8, chosen=chosen), tmp_path / "whole", 1)
+    _, jobs = plan(
+        Wanted(str(shapes), ("float", "margin"), (3,), width=8, chosen=chosen),
+        tmp_path / "whole",
+        1,
+    )
     assert by_name(read_records(out)) == by_name(perform(job, lambda _: None) for job in jobs)
 
 
 def by_name(records):
     """What records say, but for the seconds."""
-    return {record.name: msgspec.json.encode(msgspec.structs.replace(record, seconds=0)) for record in records}
+    return {
+        record.name: msgspec.json.encode(msgspec.structs.replace(record, seconds=0))
+        for record in records
+    }
 
 
 def test_a_run_that_fails_is_told_and_the_others_are_done(shapes, tmp_path):
     out = tmp_path / "out"
     (out / "runs").mkdir(parents=True)
     (out / "runs" / "margin-seed3.pt").write_bytes(b"not a checkpoint")
-    command = ("experiment", "paper", "--data", shapes, "--out", out, *OPTIONS, "--epochs", 1, "--jobs", 2)
+    command = (
+        "experiment",
+        "paper",
+        "--data",
+        shapes,
+        "--out",
+        out,
+        *OPTIONS,
+        "--epochs",
+        1,
+        "--jobs",
+        2,
+    )
     result = run(*command, "--schemes", "margin,float")
     assert result.exit_code == 1
     failed, last = result.stderr.splitlines()
     assert failed.startswith("margin-seed3 failed: ")
-    assert failed.endswith("margin-seed3.pt' is not a checkpoint, or is truncated; expected a file by bwn train")
+    assert failed.endswith(
+        "margin-seed3.pt' is not a checkpoint, or is truncated; expected a file by bwn train"
+    )
     assert last == "Error: 1 of 2 runs failed; the same command tries them again"
     assert [record.scheme for record in read_records(out)] == ["float"]
     assert (out / "table.md").exists()
@@ -84,7 +120,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_done(shapes, tmp_path):
 
 def test_a_worker_that_is_killed_is_a_failed_run(planned, tmp_path, monkeypatch):
     _, jobs = planned(epochs=100_000)
-    monkeypatch.setattr(crew, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(worker_pool, "POLL_SECONDS", 0.01)
     told = []
 
     def tell(job, event):
@@ -93,7 +129,7 @@ def test_a_worker_that_is_killed_is_a_failed_run(planned, tmp_path, monkeypatch)
             (child,) = children()
             os.kill(child, signal.SIGKILL)
 
-    crew.work(jobs, 1, os.open(tmp_path, os.O_RDONLY), tmp_path / "out", tell)
+    worker_pool.work(jobs, 1, os.open(tmp_path, os.O_RDONLY), tmp_path / "out", tell)
     assert told[-1] == ("stochastic-seed0", "its process ended with -9")
 
 
@@ -101,8 +137,14 @@ def children():
     """Processes that this one has started and that run the worker."""
     found = []
     for task in os.listdir("/proc/self/task"):
-        found += [int(number) for number in Path(f"/proc/self/task/{task}/children").read_text().split()]
-    return [pid for pid in found if b"bwn.experiment.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        found += [
+            int(number) for number in Path(f"/proc/self/task/{task}/children").read_text().split()
+        ]
+    return [
+        pid
+        for pid in found
+        if b"bwn.experiment.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
 
 
 def test_report_makes_the_table_again(tmp_path, made_up):
@@ -113,7 +155,9 @@ def test_report_makes_the_table_again(tmp_path, made_up):
     assert result.exit_code == 0, result.output
     assert "\nmargin     1         25.00" in result.stdout
     assert "margin" in (tmp_path / "a" / "table.md").read_text()
-    result = run("experiment", "report", tmp_path / "a", tmp_path / "b", "--out", tmp_path, "--json")
+    result = run(
+        "experiment", "report", tmp_path / "a", tmp_path / "b", "--out", tmp_path, "--json"
+    )
     (line,) = result.stdout.splitlines()
     found = json.loads(line)
     assert [row["name"] for row in found["rows"]] == ["a: margin", "b: margin"]
@@ -126,10 +170,26 @@ def test_report_makes_the_table_again(tmp_path, made_up):
     [
         (("paper", "--data", "nowhere", "--out", "x"), 3, "data 'nowhere' not found"),
         (("paper", "--data", "mnist-sample"), 2, "Missing option '--out'"),
-        (("paper", "--data", "mnist-sample", "--out", "x", "--schemes", "margin,tern"), 2, "'tern' is not one of"),
-        (("paper", "--data", "mnist-sample", "--out", "x", "--lambdas", "1e-3,no"), 2, "'no' is not a valid float"),
-        (("paper", "--data", "mnist-sample", "--out", "x", "--lr", "0"), 2, "Invalid value for '--lr'"),
-        (("paper", "--data", "mnist-sample", "--out", "x", "--width", "-1"), 2, "Invalid value for '--width'"),
+        (
+            ("paper", "--data", "mnist-sample", "--out", "x", "--schemes", "margin,tern"),
+            2,
+            "'tern' is not one of",
+        ),
+        (
+            ("paper", "--data", "mnist-sample", "--out", "x", "--lambdas", "1e-3,no"),
+            2,
+            "'no' is not a valid float",
+        ),
+        (
+            ("paper", "--data", "mnist-sample", "--out", "x", "--lr", "0"),
+            2,
+            "Invalid value for '--lr'",
+        ),
+        (
+            ("paper", "--data", "mnist-sample", "--out", "x", "--width", "-1"),
+            2,
+            "Invalid value for '--width'",
+        ),
         (("report", "nowhere"), 3, "'nowhere' has no finished run: no line in results.jsonl"),
         (("report", "a", "b"), 2, "Missing option '--out'"),
         (("fly",), 2, "No such command 'fly'"),
@@ -147,7 +207,18 @@ def test_wrong_usage_is_one_line(args, code, words, tmp_path, monkeypatch):
 def test_other_settings_are_refused_before_anything_runs(shapes, tmp_path):
     out = tmp_path / "out"
     (out / "runs").mkdir(parents=True)
-    command = ("experiment", "paper", "--data", shapes, "--out", out, *OPTIONS, "--schemes", "float", "--epochs")
+    command = (
+        "experiment",
+        "paper",
+        "--data",
+        shapes,
+        "--out",
+        out,
+        *OPTIONS,
+        "--schemes",
+        "float",
+        "--epochs",
+    )
     assert run(*command, 1).exit_code == 0
     before = (out / "results.jsonl").read_bytes()
     result = run(*command, 2)

@@ -27,7 +27,12 @@ def folder(tmp_path, made_up):
             real = {"test_error_real_weights": 0.02} if scheme == "stochastic" else {}
             add_record(folder, made_up(scheme, seed, error, **real))
     settings = {**made_up("float", 0, 0.1).settings, "weight_decay": 1e-3}
-    add_record(folder, made_up("float", 1, 0.018, name="float-weight-decay0.001-seed1", sweep=True, settings=settings))
+    add_record(
+        folder,
+        made_up(
+            "float", 1, 0.018, name="float-weight-decay0.001-seed1", sweep=True, settings=settings
+        ),
+    )
     for strength in (1e-2, 1e-6):
         more = {"name": f"margin-lambda{strength}-seed1", "sweep": True, "strength": strength}
         add_record(folder, made_up("margin", 1, 0.017, **more))
@@ -36,7 +41,10 @@ def folder(tmp_path, made_up):
 
 def test_the_table(folder):
     lines = markdown(read_groups([folder]), ["errors.svg"]).splitlines()
-    assert lines[0] == "| scheme | runs | test error % | range | margin less it | validation % | train % | arrived % |"
+    assert (
+        lines[0]
+        == "| scheme | runs | test error % | range | margin less it | validation % | train % | arrived % |"
+    )
     # margin - float: -0.3, -0.2, -0.4 points: mean -0.3, deviation 0.1, t / sqrt(3) = 2.4842.
     assert lines[2:9] == [
         "| float | 3 | 1.40 +- 0.10 | 1.30 to 1.50 | -0.30 [-0.55, -0.05] (3) | 3.00 +- 0.00 | 1.00 +- 0.00 | - |",
@@ -58,7 +66,10 @@ def test_the_table(folder):
 
 def test_without_margin_or_test_images_there_is_a_dash(tmp_path, made_up):
     add_record(tmp_path, made_up("float", 0, None))
-    assert markdown(read_groups([tmp_path])).splitlines()[2] == "| float | 1 | - | - | - | 3.00 | 1.00 | - |"
+    assert (
+        markdown(read_groups([tmp_path])).splitlines()[2]
+        == "| float | 1 | - | - | - | 3.00 | 1.00 | - |"
+    )
 
 
 def test_a_sweep_alone_is_nothing_to_compare_with(tmp_path, made_up):
@@ -86,7 +97,9 @@ def test_the_plots_are_there_and_the_same_bytes_twice(folder):
     first = {name: (folder / name).read_bytes() for name in files}
     write_report(read_groups([folder]), folder)
     assert {name: (folder / name).read_bytes() for name in files} == first
-    texts = {name: set(re.findall(r">([^<>\n]+)</text>", first[name].decode())) for name in files[1:]}
+    texts = {
+        name: set(re.findall(r">([^<>\n]+)</text>", first[name].decode())) for name in files[1:]
+    }
     assert {"float", "stochastic", "margin", "real weights"} <= texts["errors.svg"]
     assert {"stochastic", "margin", "start", "epoch 1", "epoch 2"} <= texts["weights.svg"]
     assert "float" not in texts["weights.svg"], "float weights are drawn to nothing"
@@ -114,5 +127,8 @@ def test_without_matplotlib_the_table_is_written_and_the_way_to_plots_told(folde
     monkeypatch.delitem(sys.modules, "bwn.experiment.plots", raising=False)
     files, missing = write_report(read_groups([folder]), folder)
     assert files == ["table.md"]
-    assert missing == "drawing plots needs matplotlib, which is not installed: pip install 'bwn[plots]'"
+    assert (
+        missing
+        == "drawing plots needs matplotlib, which is not installed: pip install 'bwn[plots]'"
+    )
     assert not list(folder.glob("*.svg"))

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from bwn.datasets import load_dataset
+from bwn.data.datasets import load_dataset
 from bwn.errors import CheckpointError, FileError
-from bwn.experiment.plan import held
-from bwn.experiment.run import perform
+from bwn.experiment.jobs import held
+from bwn.experiment.run_job import perform
 from bwn.train import binary_layers, read_checkpoint
-from bwn.train.inputs import as_input
+from bwn.train.preprocessing import as_input
 
 
 def quiet(_progress):
@@ -33,14 +33,21 @@ def test_a_record_says_what_the_checkpoint_does(planned, shapes):
     record = perform(job, quiet)
     found = read_checkpoint(job.checkpoint)
     test = load_dataset(shapes, "test")
-    x, labels = as_input(torch.from_numpy(test.images), found.description.preprocess), torch.from_numpy(test.labels)
+    x, labels = (
+        as_input(torch.from_numpy(test.images), found.description.preprocess),
+        torch.from_numpy(test.labels),
+    )
     with torch.no_grad():
-        assert record.test_error == pytest.approx(float((found.module(x).argmax(1) != labels).double().mean()))
+        assert record.test_error == pytest.approx(
+            float((found.module(x).argmax(1) != labels).double().mean())
+        )
         for layer in binary_layers(found.module).values():
             layer.binarized = lambda layer=layer: layer.weight
         real = float((found.module(x).argmax(1) != labels).double().mean())
     assert record.test_error_real_weights == pytest.approx(real)
-    weights = np.concatenate([w.weight.detach().numpy().ravel() for w in binary_layers(found.module).values()])
+    weights = np.concatenate(
+        [w.weight.detach().numpy().ravel() for w in binary_layers(found.module).values()]
+    )
     assert record.near == pytest.approx(np.mean(np.abs(weights) >= 0.95))
     assert record.distance == pytest.approx(np.mean(1 - np.abs(weights)), rel=1e-5)
     last = np.array(record.epochs[-1].histogram)
@@ -49,12 +56,25 @@ def test_a_record_says_what_the_checkpoint_does(planned, shapes):
     assert [epoch.epoch for epoch in record.epochs] == [0, 1, 2, 3, 4]
     assert record.validation_error == record.epochs[-1].validation_error
     errors = [epoch.validation_error for epoch in record.epochs[1:]]
-    assert record.best_epoch == len(errors) - errors[::-1].index(min(errors)), "of equal ones the last"
+    assert record.best_epoch == len(errors) - errors[::-1].index(min(errors)), (
+        "of equal ones the last"
+    )
     best = read_checkpoint(Path(job.checkpoint).with_suffix(".best.pt"))
     with torch.no_grad():
-        assert record.best_test_error == pytest.approx(float((best.module(x).argmax(1) != labels).double().mean()))
-    assert (record.source, record.train_images, record.validation_images, record.test_images) == ("shapes", 81, 9, 30)
-    assert (record.scheme, record.strength, record.settings["augment"]) == ("stochastic", None, "none")
+        assert record.best_test_error == pytest.approx(
+            float((best.module(x).argmax(1) != labels).double().mean())
+        )
+    assert (record.source, record.train_images, record.validation_images, record.test_images) == (
+        "shapes",
+        81,
+        9,
+        30,
+    )
+    assert (record.scheme, record.strength, record.settings["augment"]) == (
+        "stochastic",
+        None,
+        "none",
+    )
     assert record.seconds > 0
 
 
@@ -88,7 +108,7 @@ def test_a_stopped_run_gives_the_record_of_a_whole_one(planned):
 
 @pytest.mark.parametrize("saved", [0, 1e9], ids=["after each epoch", "never"])
 def test_a_crashed_run_gives_the_record_of_a_whole_one(planned, monkeypatch, saved):
-    monkeypatch.setattr("bwn.train.keep.SAVE_SECONDS", saved)
+    monkeypatch.setattr("bwn.train.checkpointing.SAVE_SECONDS", saved)
     _, (job,) = planned("whole")
     whole = perform(job, quiet)
     _, (job,) = planned("crashed")
@@ -107,7 +127,11 @@ def test_a_log_without_its_lines_is_refused(planned):
     _, (job,) = planned()
     perform(job, quiet)
     log = Path(job.checkpoint).with_suffix(".jsonl")
-    log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if '"epoch":2' not in line))
+    log.write_text(
+        "".join(
+            line for line in log.read_text().splitlines(keepends=True) if '"epoch":2' not in line
+        )
+    )
     with pytest.raises(CheckpointError, match="lacks epoch 2"):
         perform(job, quiet)
 
@@ -141,8 +165,12 @@ def test_the_plan_keeps_seeds_together_and_sweeps_last(planned):
     ]
     assert [job.settings.strength for job in jobs[3:6]] == [300, 1e-6, 1e-6]
     assert [job.sweep for job in jobs] == [False] * 4 + [True] * 4
-    assert [job.settings.weight_decay for job in jobs] == [0.1, 0, 0.1, 0, 0, 0, 0.5, 0.5], "for float alone"
-    assert [job.settings.penalty for job in jobs[:4]] == [None, "double-well"] * 2, "for margin alone"
+    assert [job.settings.weight_decay for job in jobs] == [0.1, 0, 0.1, 0, 0, 0, 0.5, 0.5], (
+        "for float alone"
+    )
+    assert [job.settings.penalty for job in jobs[:4]] == [None, "double-well"] * 2, (
+        "for margin alone"
+    )
     assert basis.weight_decay == 0.1
 
 
@@ -155,7 +183,9 @@ def test_the_plan_keeps_seeds_together_and_sweeps_last(planned):
         ({"weight_decay": 0.5}, "was made with --weight-decay 0.0, not 0.5"),
     ],
 )
-def test_a_folder_of_other_settings_is_refused_and_one_of_more_runs_is_not(planned, tmp_path, change, words):
+def test_a_folder_of_other_settings_is_refused_and_one_of_more_runs_is_not(
+    planned, tmp_path, change, words
+):
     folder = tmp_path / "out"
     with held(folder, planned()[0]):
         pass
@@ -178,5 +208,8 @@ def test_a_folder_of_other_images_and_one_in_use_are_refused(planned, shapes, tm
     with pytest.raises(FileError, match="was made with other images"), held(folder, planned()[0]):
         pass
     (folder / "experiment.json").write_text("{")
-    with pytest.raises(FileError, match="cannot be read as an experiment's basis"), held(folder, planned()[0]):
+    with (
+        pytest.raises(FileError, match="cannot be read as an experiment's basis"),
+        held(folder, planned()[0]),
+    ):
         pass

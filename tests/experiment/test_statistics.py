@@ -11,7 +11,17 @@ from bwn.experiment.statistics import paired_difference, spread, student_t, with
 
 @pytest.mark.parametrize(
     ("freedom", "t"),
-    [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (9, 2.262), (10, 2.228), (29, 2.045), (30, 2.042)],
+    [
+        (1, 12.706),
+        (2, 4.303),
+        (3, 3.182),
+        (4, 2.776),
+        (5, 2.571),
+        (9, 2.262),
+        (10, 2.228),
+        (29, 2.045),
+        (30, 2.042),
+    ],
 )
 def test_t_is_that_of_the_printed_table(freedom, t):
     assert round(student_t(0.95, freedom), 3) == t

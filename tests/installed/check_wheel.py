@@ -27,18 +27,32 @@ HOMES = {"bwn": "bwn", "kernels": "bwn/kernels", "cli": "bwn/cli"}
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Runs a command that must succeed, with nothing of this process's Python environment; returns what it printed."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
+    }
     done = subprocess.run(
-        command, cwd=cwd, env=clean, check=False, stdin=subprocess.DEVNULL, text=True, capture_output=True
+        command,
+        cwd=cwd,
+        env=clean,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        capture_output=True,
     )
     if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        sys.exit(
+            f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        )
     return done.stdout
 
 
 def expected() -> set[str]:
     """Every module of the three folders where it is installed, and every data file that pyproject.toml names."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "setuptools"
+    ]
     files = {
         str(PurePosixPath(home, path.relative_to(ROOT / folder).as_posix()))
         for folder, home in HOMES.items()
@@ -46,19 +60,29 @@ def expected() -> set[str]:
     }
     for package, patterns in settings["package-data"].items():
         folder = ROOT / package.replace(".", "/")
-        files |= {path.relative_to(ROOT).as_posix() for pattern in patterns for path in folder.glob(pattern)}
+        files |= {
+            path.relative_to(ROOT).as_posix()
+            for pattern in patterns
+            for path in folder.glob(pattern)
+        }
     return files
 
 
 def contents(wheel: Path) -> dict[str, int]:
     """Name and CRC of every file of a wheel, less its own description."""
     with zipfile.ZipFile(wheel) as archive:
-        return {info.filename: info.CRC for info in archive.infolist() if ".dist-info/" not in info.filename}
+        return {
+            info.filename: info.CRC
+            for info in archive.infolist()
+            if ".dist-info/" not in info.filename
+        }
 
 
 def build(folder: Path) -> list[Path]:
     """Sdist, and the wheel made of it, which is compared with the tree and with one made straight from the tree."""
-    shutil.rmtree(ROOT / "build", ignore_errors=True)  # setuptools would pack stale files that lie there
+    shutil.rmtree(
+        ROOT / "build", ignore_errors=True
+    )  # setuptools would pack stale files that lie there
     run(sys.executable, "-m", "build", "--outdir", folder / "made", cwd=ROOT)
     run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "direct", cwd=ROOT)
     shutil.rmtree(ROOT / "build", ignore_errors=True)
@@ -72,10 +96,16 @@ def build(folder: Path) -> list[Path]:
 
 def main() -> None:
     """Builds, checks, and keeps the two files where `--keep` says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", default=sys.executable, help="the interpreter of the bare environment")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--python", default=sys.executable, help="the interpreter of the bare environment"
+    )
     parser.add_argument("--keep", type=Path, help="folder that gets the sdist and the wheel")
-    parser.add_argument("--compiled", type=Path, help="a wheel with compiled kernels for this machine, to be tried")
+    parser.add_argument(
+        "--compiled", type=Path, help="a wheel with compiled kernels for this machine, to be tried"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -86,7 +116,16 @@ def main() -> None:
             print(f"{made[-1].name}: the same files as the tree, also by way of the sdist")
         run(arguments.python, "-m", "venv", folder / "bare", cwd=folder)
         python = folder / "bare/bin/python"
-        run(python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", made[-1], cwd=folder)
+        run(
+            python,
+            "-m",
+            "pip",
+            "install",
+            "-qq",
+            "--disable-pip-version-check",
+            made[-1],
+            cwd=folder,
+        )
         away = folder / "away"
         away.mkdir()
         for script in ("smoke.py", "probe.py"):

@@ -22,8 +22,9 @@ from PIL import Image
 
 import bwn
 import bwn.kernels
-from bwn import datasets, format
-from bwn.graph import Array, Dense, Flatten, Graph, Packed, Preprocess, Topology
+from bwn import format
+from bwn.data import datasets
+from bwn.ir.graph import Array, Dense, Flatten, Graph, Packed, Preprocess, Topology
 from bwn.kernels import bits
 
 PROBE = Path(__file__).resolve().parent / "probe.py"
@@ -34,10 +35,16 @@ BOARD = (
     (["inspect", "model.bwn"], "dense"),
     (["infer", "model.bwn", "digits"], "digit-2.png"),
     (["infer", "--json", "model.bwn", "digits/digit-0.png"], "{"),
-    (["evaluate", "model.bwn", "--data", "mnist-sample", "--samples", "64", "--threads", "1"], "on 64 images of"),
+    (
+        ["evaluate", "model.bwn", "--data", "mnist-sample", "--samples", "64", "--threads", "1"],
+        "on 64 images of",
+    ),
     (["bench", "model.bwn", "--threads", "1", "--seconds", "0.05", "--no-compare"], "median ms"),
 )
-NEEDS_EXTRAS = (["train", "--data", "mnist-sample", "-o", "a.pt"], ["pack", "model.onnx", "-o", "b.bwn"])
+NEEDS_EXTRAS = (
+    ["train", "--data", "mnist-sample", "-o", "a.pt"],
+    ["pack", "model.onnx", "-o", "b.bwn"],
+)
 
 
 def make_model(path: Path) -> None:
@@ -47,7 +54,10 @@ def make_model(path: Path) -> None:
         Flatten(input="x", output="flat"),
         Dense(input="flat", output="scores", weight="words", scale="scale"),
     )
-    tensors: dict[str, Array] = {"words": bits.pack(weights), "scale": np.full(10, 0.05, np.float32)}
+    tensors: dict[str, Array] = {
+        "words": bits.pack(weights),
+        "scale": np.full(10, 0.05, np.float32),
+    }
     topology = Topology(input="x", input_shape=(1, 28, 28), output="scores", nodes=nodes)
     preprocess = Preprocess(size=(28, 28), color="L", mean=(0.1307,), std=(0.3081,))
     packed = Packed(
@@ -69,7 +79,9 @@ def make_images(folder: Path) -> None:
 def probe(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     """One command in a process that watches what is loaded."""
     command = [sys.executable, "-I", str(PROBE), *arguments]
-    return subprocess.run(command, text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL
+    )
 
 
 def main() -> None:
@@ -79,7 +91,9 @@ def main() -> None:
     make_images(Path("digits"))
     for arguments, shows in BOARD:
         done = probe(arguments)
-        assert done.returncode == 0, f"bwn {arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0, (
+            f"bwn {arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        )
         assert shows in done.stdout, f"bwn {arguments}: no {shows!r} in\n{done.stdout}"
     if bare:
         site = Path(sysconfig.get_path("purelib")).resolve()
@@ -97,11 +111,15 @@ def main() -> None:
         Path("model.onnx").write_bytes(b"")
         for arguments in NEEDS_EXTRAS:
             done = probe(arguments)
-            assert done.returncode == 1, f"bwn {arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+            assert done.returncode == 1, (
+                f"bwn {arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+            )
             assert done.stderr.startswith("Error: "), done.stderr
             assert "pip install" in done.stderr, done.stderr
             assert done.stderr.count("\n") == 1, done.stderr
-    print(f"{len(BOARD)} commands ran on Python {sys.version.split()[0]}; no torch, no onnx, no onnxruntime loaded")
+    print(
+        f"{len(BOARD)} commands ran on Python {sys.version.split()[0]}; no torch, no onnx, no onnxruntime loaded"
+    )
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import time
 import numba
 import numpy as np
 
-from bwn.kernels import atomics
-from bwn.kernels.compiler import OPTIONS, SIGNATURE
-from bwn.kernels.memory import put_i64
+from bwn.kernels.simd import atomics
+from bwn.kernels.simd.scalars import put_i64
+from bwn.kernels.target.jit import OPTIONS, SIGNATURE
 
 compiled = numba.njit(**OPTIONS)
 

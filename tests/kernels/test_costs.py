@@ -25,13 +25,25 @@ FAMILIES = [family for family in DEFAULTS if set(ROWS) <= set(DEFAULTS[family])]
 
 def test_every_product_has_its_default_cost() -> None:
     assert costs.cpu.family() in FAMILIES
-    assert all(number >= 0 for table in DEFAULTS.values() for cost in table.values() for number in cost)
+    assert all(
+        number >= 0 for table in DEFAULTS.values() for cost in table.values() for number in cost
+    )
 
 
 def test_a_block_costs_as_much_part_filled_and_a_position_is_a_pass() -> None:
     work = Work(depth=65, outputs=3, positions=20, values=17, images=2, groups=5)
-    assert LOOKUP.terms(work) == (1, 20 * 128, 20 * 128 * 3, 20 * 3)  # 2 blocks of 16; bits go by words of 64
-    assert SINGLE.terms(work) == (1, 170 * 128, 170 * 128 * 3, 170 * 3)  # the slack of rows is skipped
+    assert LOOKUP.terms(work) == (
+        1,
+        20 * 128,
+        20 * 128 * 3,
+        20 * 3,
+    )  # 2 blocks of 16; bits go by words of 64
+    assert SINGLE.terms(work) == (
+        1,
+        170 * 128,
+        170 * 128 * 3,
+        170 * 3,
+    )  # the slack of rows is skipped
     assert ROWS["f32_f32_f32_planes_multiply"].terms(work) == (1, 20 * 65, 20 * 65 * 3, 20 * 3)
     assert LOOKUP.terms(work) == LOOKUP.terms(work._replace(positions=32, values=32))
     assert LOOKUP.microseconds(work, Cost(1000, 1, 0, 0)) == 1 + 2.56
@@ -40,14 +52,20 @@ def test_a_block_costs_as_much_part_filled_and_a_position_is_a_pass() -> None:
 @given(st.sampled_from(SUMS), st.sampled_from(FAMILIES), SIZES, SIZES, SIZES, st.integers(0, 3))
 def test_more_work_never_costs_less(row, family, depth, outputs, positions, axis) -> None:
     work = Work(depth, outputs, positions, positions)
-    more = [size * 2 if number in (axis, 3 if axis == 2 else axis) else size for number, size in enumerate(work[:4])]
+    more = [
+        size * 2 if number in (axis, 3 if axis == 2 else axis) else size
+        for number, size in enumerate(work[:4])
+    ]
     cost = DEFAULTS[family][row.name]
     assert row.microseconds(Work(*more), cost) >= row.microseconds(work, cost)
 
 
 @given(st.sampled_from(["f32", "i8", "s1"]), st.sampled_from(FAMILIES), SIZES, SIZES, SIZES)
 def test_the_choice_is_the_least_predicted(activations, family, depth, outputs, positions) -> None:
-    table, work = Table(DEFAULTS[family], "default", Path("nowhere")), Work(depth, outputs, positions, positions)
+    table, work = (
+        Table(DEFAULTS[family], "default", Path("nowhere")),
+        Work(depth, outputs, positions, positions),
+    )
     choice = select(activations, "b1", work, table)
     rows = fitting(activations, "b1", depth)
     assert choice.kernel in rows
@@ -59,9 +77,18 @@ def test_the_choice_is_the_least_predicted(activations, family, depth, outputs, 
     ("outputs", "way"), [(1, "dots"), (10, "dots"), (100, "dots"), (256, "bytes"), (1000, "bytes")]
 )
 def test_on_arm_dot_products_are_for_few_channels(outputs: int, way: str) -> None:
-    ways = {name: DEFAULTS["neon"][f"i8_b1_f32_planes_{name}"] for name in ("bytes", "dots", "single")}
-    for depth in (64, 1024, 5000):  # positions one by one: the terms of all three are those of `single`
-        times = {name: SINGLE.microseconds(Work(depth, outputs, 1, 1), cost) for name, cost in ways.items()}
+    ways = {
+        name: DEFAULTS["neon"][f"i8_b1_f32_planes_{name}"] for name in ("bytes", "dots", "single")
+    }
+    for depth in (
+        64,
+        1024,
+        5000,
+    ):  # positions one by one: the terms of all three are those of `single`
+        times = {
+            name: SINGLE.microseconds(Work(depth, outputs, 1, 1), cost)
+            for name, cost in ways.items()
+        }
         assert min(times, key=times.__getitem__) == way
 
 
@@ -122,7 +149,9 @@ def test_no_table_is_no_problem(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 
 def changed(**facts: object) -> bytes:
-    return json.dumps(json.loads(costs.to_json({name: Cost(1, 2, 3, 4) for name in ROWS})) | facts).encode()
+    return json.dumps(
+        json.loads(costs.to_json({name: Cost(1, 2, 3, 4) for name in ROWS})) | facts
+    ).encode()
 
 
 def all_of(numbers: list[object]) -> dict[str, object]:
@@ -149,14 +178,19 @@ def all_of(numbers: list[object]) -> dict[str, object]:
     ],
     ids=range(14),
 )
-def test_a_table_that_cannot_be_used_is_told_of(tmp_path: Path, caplog, content: bytes, problem: str) -> None:
+def test_a_table_that_cannot_be_used_is_told_of(
+    tmp_path: Path, caplog, content: bytes, problem: str
+) -> None:
     path = tmp_path / "costs.json"
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         table = costs.load(path)
     assert table.costs == DEFAULTS[costs.cpu.family()]
     assert table.origin == "default"
-    assert table.line == f"default, since the measured table is {problem} (bwn tune --force measures anew): {path}"
+    assert (
+        table.line
+        == f"default, since the measured table is {problem} (bwn tune --force measures anew): {path}"
+    )
     assert [record.getMessage() for record in caplog.records] == [f"cost table: {table.line}"]
 
 
@@ -168,7 +202,12 @@ def test_an_unreadable_table_is_told_of(tmp_path: Path, caplog: pytest.LogCaptur
 
 @pytest.mark.parametrize(
     ("compiled_for", "family"),
-    [("+avx,+avx2,-avx512f", "avx2"), ("+avx2,+avx512f", "avx512"), ("+neon", "neon"), ("+sse2", "avx2")],
+    [
+        ("+avx,+avx2,-avx512f", "avx2"),
+        ("+avx2,+avx512f", "avx512"),
+        ("+neon", "neon"),
+        ("+sse2", "avx2"),
+    ],
 )
 def test_the_family_is_the_one_compiled_for(monkeypatch, compiled_for: str, family: str) -> None:
     monkeypatch.setattr(numba.config, "CPU_FEATURES", compiled_for)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import pytest
 
-from bwn.kernels import cpu
+from bwn.kernels.target import cpu
 
 
 def test_features_are_those_that_numba_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

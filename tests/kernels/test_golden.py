@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from products import Case, run
+from gemm_cases import Case, run
 
-from bwn.kernels import lanes, registry
+from bwn.kernels import registry
+from bwn.kernels.gemm import weight_packing
 from bwn.kernels.registry import SUMS, Sums
 
 FILE = Path(__file__).with_name("golden.json")
@@ -28,7 +29,11 @@ CASES = (
 
 def key(row: Sums) -> str:
     """The kernel's name, with the width of its tables where the order of its sums follows from it."""
-    return f"{row.name} {lanes.FLOAT_FORM.group}" if row.name == "f32_b1_f32_planes_inlane" else row.name
+    return (
+        f"{row.name} {weight_packing.FLOAT_FORM.group}"
+        if row.name == "f32_b1_f32_planes_inlane"
+        else row.name
+    )
 
 
 def digest(row: Sums) -> str:
@@ -47,7 +52,10 @@ def test_outputs_are_the_bits_of_every_other_machine(row: Sums) -> None:
 
 def test_the_products_of_other_machines_have_digests_too() -> None:
     every = {code.partition(".")[2] for code, *_ in (*registry._PRODUCTS, *registry._PERMUTES)}
-    every = every - {"f32_b1_f32_planes_inlane"} | {"f32_b1_f32_planes_inlane 3", "f32_b1_f32_planes_inlane 5"}
+    every = every - {"f32_b1_f32_planes_inlane"} | {
+        "f32_b1_f32_planes_inlane 3",
+        "f32_b1_f32_planes_inlane 5",
+    }
     assert set(json.loads(FILE.read_text())) == every
 
 

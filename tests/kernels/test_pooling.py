@@ -45,9 +45,15 @@ def run(kernel: Kernel, case: Case, parts: int = 1) -> tuple[np.ndarray, np.ndar
     plane = -(-(lead + case.height * row) // 16) * 16
     # What lies around the values must not be seen at all: it is larger than any of them, or a NaN.
     room = np.full((case.images, case.channels, plane), rest, kind)
-    planes = room[:, :, lead : lead + case.height * row].reshape(case.images, case.channels, case.height, row)
+    planes = room[:, :, lead : lead + case.height * row].reshape(
+        case.images, case.channels, case.height, row
+    )
     values = rng.normal(0, 1, (case.images, case.channels, case.height, case.width)) - 2
-    values = (values * 20).clip(-128, 0).astype(np.int8) if kind == np.int8 else values.astype(np.float32)
+    values = (
+        (values * 20).clip(-128, 0).astype(np.int8)
+        if kind == np.int8
+        else values.astype(np.float32)
+    )
     for _ in range(case.nans):
         values[tuple(rng.integers(0, size) for size in values.shape)] = np.nan
     planes[..., : case.width] = values
@@ -86,11 +92,17 @@ def check(kernel: Kernel, case: Case, parts: int = 1) -> None:
     if kernel is not AVERAGE:
         np.testing.assert_array_equal(found, expected, err_msg=str(case))
         return
-    allowed = EPSILON * (case.kernel[0] * case.kernel[1] + 8) * max(1, np.nanmax(np.abs(expected), initial=0))
+    allowed = (
+        EPSILON
+        * (case.kernel[0] * case.kernel[1] + 8)
+        * max(1, np.nanmax(np.abs(expected), initial=0))
+    )
     np.testing.assert_allclose(found, expected, rtol=0, atol=allowed, err_msg=str(case))
 
 
-KERNELS = pytest.mark.parametrize("kernel", [MAX_F32, MAX_I8, AVERAGE], ids=lambda kernel: kernel.name)
+KERNELS = pytest.mark.parametrize(
+    "kernel", [MAX_F32, MAX_I8, AVERAGE], ids=lambda kernel: kernel.name
+)
 
 
 @KERNELS

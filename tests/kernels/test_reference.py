@@ -32,25 +32,37 @@ def loops(x, w, stride=(1, 1), pads=(0, 0, 0, 0), dilation=(1, 1), groups=1):
             row = i * stride[0] + u * dilation[0] - pads[0]
             column = j * stride[1] + v * dilation[1] - pads[1]
             if 0 <= row < h and 0 <= column < wd:
-                y[b, f, i, j] += x[b, f // (o // groups) * cg + k, row, column].item() * w[f, k, u, v].item()
+                y[b, f, i, j] += (
+                    x[b, f // (o // groups) * cg + k, row, column].item() * w[f, k, u, v].item()
+                )
     return y
 
 
 def runtime(op, feeds, shape, **attributes):
     """One ONNX node through ONNX Runtime."""
-    values = [helper.make_tensor_value_info(k, TensorProto.FLOAT, v.shape) for k, v in feeds.items()]
+    values = [
+        helper.make_tensor_value_info(k, TensorProto.FLOAT, v.shape) for k, v in feeds.items()
+    ]
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
-    graph = helper.make_graph([helper.make_node(op, list(feeds), ["y"], **attributes)], "g", values, [out])
+    graph = helper.make_graph(
+        [helper.make_node(op, list(feeds), ["y"], **attributes)], "g", values, [out]
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     return session.run(None, feeds)[0]
 
 
 def tensors(seed, groups, integer):
     rng = np.random.default_rng(seed)
     x = rng.integers(-127, 128, (2, 4, 7, 8)) if integer else rng.normal(size=(2, 4, 7, 8))
-    w = rng.integers(-9, 10, (8, 4 // groups, 2, 3)) if integer else rng.normal(size=(8, 4 // groups, 2, 3))
+    w = (
+        rng.integers(-9, 10, (8, 4 // groups, 2, 3))
+        if integer
+        else rng.normal(size=(8, 4 // groups, 2, 3))
+    )
     kind = np.int8 if integer else np.float32
     return x.astype(kind), w.astype(kind)
 
@@ -72,13 +84,17 @@ def test_float_convolution_agrees_with_loops_and_onnxruntime(settings):
     names = {"stride": "strides", "dilation": "dilations", "groups": "group", "pads": "pads"}
     attributes = {names[k]: v if k == "groups" else list(v) for k, v in settings.items()}
     theirs = runtime("Conv", {"x": x, "w": w}, y.shape, **attributes)
-    np.testing.assert_allclose(theirs, y, rtol=0, atol=24 * np.finfo(np.float32).eps * np.abs(y).max())
+    np.testing.assert_allclose(
+        theirs, y, rtol=0, atol=24 * np.finfo(np.float32).eps * np.abs(y).max()
+    )
 
 
 def test_integers_past_float64_stay_exact():
     x = np.array([[2**40 + 1, 1]])
     assert reference.dense(x, np.array([[2**20, 3]])).tolist() == [[(2**40 + 1) * 2**20 + 3]]
-    assert reference.dense(np.array([[-128]], np.int8), np.array([[-128]], np.int8)).tolist() == [[16384]]
+    assert reference.dense(np.array([[-128]], np.int8), np.array([[-128]], np.int8)).tolist() == [
+        [16384]
+    ]
 
 
 def test_dense_of_mixed_kinds_is_float64():
@@ -91,10 +107,16 @@ def test_dense_of_mixed_kinds_is_float64():
 @pytest.mark.parametrize("count_pads", [False, True])
 @pytest.mark.parametrize(
     ("kernel", "stride", "pads"),
-    [((2, 2), (2, 2), (0, 0, 0, 0)), ((3, 2), (2, 1), (1, 0, 2, 1)), ((7, 8), (1, 1), (0, 0, 0, 0))],
+    [
+        ((2, 2), (2, 2), (0, 0, 0, 0)),
+        ((3, 2), (2, 1), (1, 0, 2, 1)),
+        ((7, 8), (1, 1), (0, 0, 0, 0)),
+    ],
 )
 def test_pool_agrees_with_onnxruntime(kind, count_pads, kernel, stride, pads):
-    x = np.random.default_rng(3).normal(size=(2, 3, 7, 8)).astype(np.float32) - 3  # so that a padded 0 would win
+    x = (
+        np.random.default_rng(3).normal(size=(2, 3, 7, 8)).astype(np.float32) - 3
+    )  # so that a padded 0 would win
     y = reference.pool(x, kind, kernel=kernel, stride=stride, pads=pads, count_pads=count_pads)
     attributes = {"kernel_shape": kernel, "strides": stride, "pads": pads}
     if kind == "average":
@@ -140,7 +162,9 @@ def test_quantize_rounds_halves_to_even_and_clips():
 
 
 def test_quantize_from_0_up_has_steps_half_as_long():
-    q, steps = reference.quantize(np.float32([[254, 1.5, -3], [0, 0, 0], [1, 0.5, -0.0]]), None, 0, 254)
+    q, steps = reference.quantize(
+        np.float32([[254, 1.5, -3], [0, 0, 0], [1, 0.5, -0.0]]), None, 0, 254
+    )
     assert q.tolist() == [[254, 2, 0], [0, 0, 0], [254, 127, 0]]
     assert steps.tolist() == [1, 1, float(np.float32(1) / np.float32(127)) / 2]
 

@@ -8,11 +8,10 @@ import numba
 import numpy as np
 import pytest
 
-from bwn.kernels.cpu import features
-from bwn.kernels.memory import get_f32, get_u64, popcount, put_f32
-from bwn.kernels.shuffles import halves, load_second, take, top_lane, total, transpose
-from bwn.kernels.signs import signed
-from bwn.kernels.vectors import (
+from bwn.kernels.simd.bit_lanes import signed
+from bwn.kernels.simd.scalars import get_f32, get_u64, popcount, put_f32
+from bwn.kernels.simd.shuffles import halves, load_second, take, top_lane, total, transpose
+from bwn.kernels.simd.vectors import (
     F32,
     F32_4,
     F32_HALF,
@@ -40,10 +39,28 @@ from bwn.kernels.vectors import (
     widen,
     zero,
 )
+from bwn.kernels.target.cpu import features
 
 I32_HALF = marker(numba.types.int32, 8)
 
-SPECIAL = [0.0, -0.0, 0.5, -0.5, 1.5, 2.5, -2.5, 1e-40, 3e38, np.inf, -np.inf, 127.4, -127.6, 1.0, -1.0, 7.0]
+SPECIAL = [
+    0.0,
+    -0.0,
+    0.5,
+    -0.5,
+    1.5,
+    2.5,
+    -2.5,
+    1e-40,
+    3e38,
+    np.inf,
+    -np.inf,
+    127.4,
+    -127.6,
+    1.0,
+    -1.0,
+    7.0,
+]
 FLOATS = np.array(SPECIAL, np.float32)
 OTHERS = np.roll(FLOATS, 3)
 
@@ -258,7 +275,9 @@ def test_division_by_a_number() -> None:
     same(apply(number, FLOATS[:1], FLOATS[6:7]), FLOATS[6:7] / np.float32(3))
 
 
-@pytest.mark.skipif("avx2" not in features(), reason="only x86 takes from a table of float32 in one instruction")
+@pytest.mark.skipif(
+    "avx2" not in features(), reason="only x86 takes from a table of float32 in one instruction"
+)
 def test_taking_from_a_table() -> None:
     numbers = np.random.default_rng(1).integers(0, 2**31, 32).astype(np.int32)
 

@@ -6,14 +6,24 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packed import Call, Case
+from xnor_cases import Call, Case
 
-from bwn.kernels import xnor_tables
+from bwn.kernels.gemm import xnor_packing
 
 CASES = [
-    *(Case(channels, 70, (3, 5), (3, 3), pads=(1, 1, 1, 1)) for channels in (1, 31, 32, 33, 63, 64, 65, 127, 128, 129)),
-    *(Case(70, outputs, (2, 3), (2, 2)) for outputs in (1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)),
-    *(Case(64, 16, (height, width), (1, 1)) for height in (1, 2) for width in (1, 2, 3, 15, 16, 17, 33)),
+    *(
+        Case(channels, 70, (3, 5), (3, 3), pads=(1, 1, 1, 1))
+        for channels in (1, 31, 32, 33, 63, 64, 65, 127, 128, 129)
+    ),
+    *(
+        Case(70, outputs, (2, 3), (2, 2))
+        for outputs in (1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)
+    ),
+    *(
+        Case(64, 16, (height, width), (1, 1))
+        for height in (1, 2)
+        for width in (1, 2, 3, 15, 16, 17, 33)
+    ),
     Case(40, 10, (1, 1), (3, 3), pads=(1, 1, 1, 1)),
     Case(70, 20, (7, 9), (3, 3), stride=(2, 2), pads=(1, 1, 1, 1), images=3),
     Case(70, 20, (8, 11), (4, 2), stride=(3, 1), pads=(2, 0, 3, 1), images=2),
@@ -43,13 +53,23 @@ def test_sums_are_exact(case: Case) -> None:
     call.scale[:], call.bias[:] = 1, 0
     out = call.run(False)
     height, width = call.sums.shape[2:]
-    values = out[:, :, 5 : 5 + height * call.row].reshape(*out.shape[:2], height, call.row)[..., :width]
+    values = out[:, :, 5 : 5 + height * call.row].reshape(*out.shape[:2], height, call.row)[
+        ..., :width
+    ]
     assert np.array_equal(values, call.sums)
 
 
 @pytest.mark.parametrize("compares", [True, False])
 def test_parts_cover_all_work_and_write_nothing_of_each_other(compares: bool) -> None:
-    case = Case(70, 130, (5, 7), (3, 3), pads=(1, 1, 1, 1), images=2, around=(1, 1, 1, 1) if compares else (0,) * 4)
+    case = Case(
+        70,
+        130,
+        (5, 7),
+        (3, 3),
+        pads=(1, 1, 1, 1),
+        images=2,
+        around=(1, 1, 1, 1) if compares else (0,) * 4,
+    )
     for parts in (2, 3, 5):
         call = Call(case)
         (call.check_signs if compares else call.check_planes)(parts)
@@ -85,13 +105,15 @@ def test_thresholds_are_the_sign_of_the_formula(scale, bias, low, high, depth) -
     if low is not None and high is not None and low > high:
         low, high = high, low
     a, b = np.array([scale], np.float32), np.array([bias], np.float32)
-    least, flip = xnor_tables.thresholds(a, b, low, high, depth)
+    least, flip = xnor_packing.thresholds(a, b, low, high, depth)
     for total in range(-depth, depth + 1):
         # Exact rational arithmetic: Python's own fractions of the float32 numbers.
         assert ((total >= least[0]) != flip[0]) == sign_is_plus(total, scale, bias, low, high)
 
 
-def sign_is_plus(total: int, scale: float, bias: float, low: float | None, high: float | None) -> bool:
+def sign_is_plus(
+    total: int, scale: float, bias: float, low: float | None, high: float | None
+) -> bool:
     from fractions import Fraction
 
     y = total * Fraction(scale) + Fraction(bias)
@@ -103,7 +125,9 @@ def sign_is_plus(total: int, scale: float, bias: float, low: float | None, high:
 @settings(max_examples=60, deadline=None)
 def test_random_windows(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    kernel, dilation, stride = (tuple(int(i) for i in rng.integers(1, most, 2)) for most in (5, 3, 4))
+    kernel, dilation, stride = (
+        tuple(int(i) for i in rng.integers(1, most, 2)) for most in (5, 3, 4)
+    )
     reach = [dilation[axis % 2] * (kernel[axis % 2] - 1) + 1 for axis in range(4)]
     pads = tuple(int(rng.integers(0, most)) for most in reach)
     size = tuple(int(rng.integers(max(1, reach[axis] - pads[axis] - pads[axis + 2]), 12)) if

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from bwn.datasets import Dataset
+from bwn.data.datasets import Dataset
 from bwn.train import BinaryConv2d, BinaryLinear, SignActivation
 
 
@@ -41,10 +41,14 @@ class OwnModule(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), SignActivation())
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), SignActivation()
+        )
         self.mix = BinaryConv2d(6, 6, 3, padding=1, scheme="scaled")
         self.norm = nn.BatchNorm2d(6)
-        self.head = nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), BinaryLinear(96, 3, bias=True), nn.BatchNorm1d(3))
+        self.head = nn.Sequential(
+            nn.MaxPool2d(2), nn.Flatten(), BinaryLinear(96, 3, bias=True), nn.BatchNorm1d(3)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(x)

@@ -12,9 +12,9 @@ import torch
 
 from bwn.errors import CheckpointError, FileError
 from bwn.train import Architecture, Settings, Trainer, measure, read_checkpoint
+from bwn.train.architectures import build_seeded
 from bwn.train.checkpoint import Description, write_checkpoint
-from bwn.train.inputs import digest
-from bwn.train.models import build_seeded
+from bwn.train.preprocessing import digest
 
 
 @pytest.fixture
@@ -47,7 +47,11 @@ def test_what_is_written_is_read(written):
     assert list(state) == list(expected)
     assert all(torch.equal(state[name], expected[name]) for name in expected)
     pairs = zip(found.training["moments"], trainer.state()["moments"], strict=True)
-    assert all(torch.equal(*both) for found_pair, pair in pairs for both in zip(found_pair, pair, strict=True))
+    assert all(
+        torch.equal(*both)
+        for found_pair, pair in pairs
+        for both in zip(found_pair, pair, strict=True)
+    )
     assert all(parameter.requires_grad for parameter in found.module.parameters())
 
 
@@ -96,7 +100,9 @@ def test_flipped_bits_never_crash(written):
     content = path.read_bytes()
     found = []
     for position in range(0, len(content), len(content) // 60):
-        path.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
+        path.write_bytes(
+            content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :]
+        )
         found.append(complaint(path))
     assert any(found), "a flipped bit may land in padding, but not sixty times"
     assert not any("\n" in message for message in found if message)
@@ -162,20 +168,35 @@ def describe(content, **changes):
         (lambda c: c.update(description="{"), "description is not as expected"),
         (lambda c: c.update(description=3), "description is not as expected"),
         (lambda c: describe(c, extra=1), "description is not as expected: .*extra"),
-        (lambda c: describe(c, architecture__name="alexnet"), "description is not as expected: .*alexnet"),
+        (
+            lambda c: describe(c, architecture__name="alexnet"),
+            "description is not as expected: .*alexnet",
+        ),
         (lambda c: describe(c, architecture__width=10**9), "description is not as expected"),
-        (lambda c: describe(c, architecture__width=8192), "weight '1.weight' is not torch.float32 of shape .8192, 64"),
+        (
+            lambda c: describe(c, architecture__width=8192),
+            "weight '1.weight' is not torch.float32 of shape .8192, 64",
+        ),
         (lambda c: describe(c, architecture__name="vgg"), "weights are not those of its network"),
-        (lambda c: describe(c, architecture__input_shape=[1, 8, 9]), r"its network reads \(1, 8, 9\)"),
+        (
+            lambda c: describe(c, architecture__input_shape=[1, 8, 9]),
+            r"its network reads \(1, 8, 9\)",
+        ),
         (lambda c: describe(c, preprocess__std=[0.0]), "mean and std are not 1 numbers each"),
         (lambda c: describe(c, preprocess__mean=[0.1, 0.2]), "mean and std are not 1 numbers each"),
         (lambda c: describe(c, classes=["a", "b"]), "2 class names for 3 classes"),
         (lambda c: describe(c, settings__epochs=-1), "description is not as expected"),
         (lambda c: c.update(weights=[1]), "weights are not those of its network"),
         (lambda c: c["weights"].pop("1.weight"), "weights are not those of its network"),
-        (lambda c: c["weights"].update({"1.weight": torch.zeros(2, 2)}), "weight '1.weight' is not torch.float32"),
+        (
+            lambda c: c["weights"].update({"1.weight": torch.zeros(2, 2)}),
+            "weight '1.weight' is not torch.float32",
+        ),
         (lambda c: c["weights"].update({"1.weight": 3}), "weight '1.weight' is not torch.float32"),
-        (lambda c: c["weights"]["1.weight"].fill_(float("inf")), "weight '1.weight' holds numbers that are not finite"),
+        (
+            lambda c: c["weights"]["1.weight"].fill_(float("inf")),
+            "weight '1.weight' holds numbers that are not finite",
+        ),
         (lambda c: c["weights"]["2.running_var"].fill_(-1), "negative variance"),
     ],
 )

@@ -13,15 +13,22 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bwn.cli.main import bwn
-from bwn.datasets import Dataset
+from bwn.data.datasets import Dataset
 from bwn.errors import BwnError
-from bwn.train import Architecture, Settings, Trainer, loop, measure, read_checkpoint, weightwise
+from bwn.train import Architecture, Settings, Trainer, compiled_update, measure, read_checkpoint
+from bwn.train import trainer as trainer_module
+from bwn.train.architectures import build_seeded
 from bwn.train.checkpoint import Description, write_checkpoint
 from bwn.train.device import fast_precision, find_device
-from bwn.train.inputs import digest
-from bwn.train.models import build_seeded
+from bwn.train.preprocessing import digest
 
-WAITS = {"aten::_local_scalar_dense", "aten::lift_fresh", "aten::nonzero", "aten::equal", "aten::masked_select"}
+WAITS = {
+    "aten::_local_scalar_dense",
+    "aten::lift_fresh",
+    "aten::nonzero",
+    "aten::equal",
+    "aten::masked_select",
+}
 """Operations whose result the host has to wait for, or that send it numbers first: item(), tensor([...]), x[mask]."""
 
 
@@ -41,15 +48,19 @@ class Watch(TorchDispatchMode):
 
 @pytest.fixture
 def as_on_a_device(monkeypatch):
-    monkeypatch.setattr(weightwise, "fits", lambda _tensor: False)
+    monkeypatch.setattr(compiled_update, "fits", lambda _tensor: False)
 
 
 def trainer(name="lenet", scheme="stochastic", layout=torch.contiguous_format, **more):
     rng = np.random.default_rng(0)
-    data = Dataset(rng.integers(0, 256, (60, 8, 8, 3), np.uint8), np.arange(60) % 3, ("a", "b", "c"))
+    data = Dataset(
+        rng.integers(0, 256, (60, 8, 8, 3), np.uint8), np.arange(60) % 3, ("a", "b", "c")
+    )
     network = Architecture(name=name, input_shape=(3, 8, 8), classes=3, scheme=scheme, width=8)
     module = build_seeded(network, 0).to(memory_format=layout)
-    settings = Settings(**{"epochs": 2, "batch_size": 8, "penalty": "margin", "augment": "flip", **more})
+    settings = Settings(
+        **{"epochs": 2, "batch_size": 8, "penalty": "margin", "augment": "flip", **more}
+    )
     return Trainer(module, data, measure(data), settings), Description(
         architecture=network,
         settings=settings,
@@ -61,11 +72,13 @@ def trainer(name="lenet", scheme="stochastic", layout=torch.contiguous_format, *
 
 
 @pytest.mark.parametrize("scheme", ["stochastic", "margin", "scaled"])
-@pytest.mark.parametrize("more", [{}, {"precision": "bfloat16", "loss": "cross-entropy", "class_weights": "balanced"}])
+@pytest.mark.parametrize(
+    "more", [{}, {"precision": "bfloat16", "loss": "cross-entropy", "class_weights": "balanced"}]
+)
 def test_no_step_waits_for_the_device(as_on_a_device, monkeypatch, scheme, more):
     found = trainer(scheme=scheme, **more)[0]
     found.run(stop=lambda: found.step == 1)  # constants are sent before the second step
-    monkeypatch.setattr(loop, "REPORT_SECONDS", np.inf)
+    monkeypatch.setattr(trainer_module, "REPORT_SECONDS", np.inf)
     with Watch() as watch:
         assert not found.run(stop=lambda: found.step == 5)
     assert watch.count > 500
@@ -84,11 +97,16 @@ def test_a_run_on_a_device_is_resumed_bit_for_bit(as_on_a_device, scheme):
     second.restore(first.state())
     assert second.run()
     expected = whole.module.state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in second.module.state_dict().items())
+    assert all(
+        torch.equal(tensor, expected[name]) for name, tensor in second.module.state_dict().items()
+    )
 
 
 def test_channels_last_trains_alike_and_is_saved_with_its_axes_in_order(as_on_a_device, tmp_path):
-    plain, last = (trainer("vgg", "deterministic", f)[0] for f in (torch.contiguous_format, torch.channels_last))
+    plain, last = (
+        trainer("vgg", "deterministic", f)[0]
+        for f in (torch.contiguous_format, torch.channels_last)
+    )
     description = trainer("vgg", "deterministic")[1]
     kernel = last.module[3].weight
     assert not kernel.is_contiguous()
@@ -96,12 +114,17 @@ def test_channels_last_trains_alike_and_is_saved_with_its_axes_in_order(as_on_a_
         one.run(stop=lambda one=one: one.step == 1)
         write_checkpoint(tmp_path / "m.pt", description, one.module, one.state())
         found = read_checkpoint(tmp_path / "m.pt")
-        saved = [*found.module.state_dict().values(), *(m for pair in found.training["moments"] for m in pair)]
+        saved = [
+            *found.module.state_dict().values(),
+            *(m for pair in found.training["moments"] for m in pair),
+        ]
         assert all(tensor.is_contiguous() and tensor.device.type == "cpu" for tensor in saved)
     assert not last.optimizer.first[3].is_contiguous(), "else this shows nothing"
     for one, other in zip(plain.optimizer.first, last.optimizer.first, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(one.abs().max()))
-    torch.testing.assert_close(read_checkpoint(tmp_path / "m.pt").module[3].weight.detach(), kernel.detach())
+    torch.testing.assert_close(
+        read_checkpoint(tmp_path / "m.pt").module[3].weight.detach(), kernel.detach()
+    )
 
 
 def test_auto_is_a_cuda_device_where_there_is_one(monkeypatch):
@@ -119,7 +142,9 @@ def test_auto_is_a_cuda_device_where_there_is_one(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert find_device("auto") == torch.device("cuda:1")
     assert taken == [0, 0, 1, 0, 1]
-    with pytest.raises(BwnError, match="'cuda:1': each of several processes takes a device of its own"):
+    with pytest.raises(
+        BwnError, match="'cuda:1': each of several processes takes a device of its own"
+    ):
         find_device("cuda:1")
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(BwnError, match=r"'cuda:2': torch .* finds 2 CUDA devices here"):
@@ -135,7 +160,9 @@ def test_bfloat16_is_for_devices_that_multiply_it(monkeypatch):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known)
         assert fast_precision(torch.device(device)) == expected
     for supported, expected in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, s=supported: s)
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation, s=supported: s
+        )
         assert fast_precision(torch.device("cuda", 0)) == expected
 
 
@@ -149,7 +176,9 @@ def test_bfloat16_is_for_devices_that_multiply_it(monkeypatch):
         ("cuda:-1", 2, "'cuda:-1' is not auto"),
     ],
 )
-def test_a_device_that_is_not_there_is_refused_in_one_line(name, code, words, tmp_path, monkeypatch):
+def test_a_device_that_is_not_there_is_refused_in_one_line(
+    name, code, words, tmp_path, monkeypatch
+):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     result = CliRunner().invoke(

@@ -18,10 +18,18 @@ from click.testing import CliRunner
 from torch import nn
 
 from bwn.cli.main import bwn
-from bwn.datasets import Dataset
-from bwn.train import Architecture, BinaryConv2d, BinaryLinear, Settings, Trainer, measure, read_checkpoint
+from bwn.data.datasets import Dataset
+from bwn.train import (
+    Architecture,
+    BinaryConv2d,
+    BinaryLinear,
+    Settings,
+    Trainer,
+    measure,
+    read_checkpoint,
+)
+from bwn.train.architectures import build_seeded
 from bwn.train.distributed import joined, rank
-from bwn.train.models import build_seeded
 
 CASES = ("mlp", "int8", "float", "double")
 
@@ -31,8 +39,12 @@ class Own(nn.Module):
 
     def __init__(self, dtype=torch.float32) -> None:
         super().__init__()
-        self.first = nn.Sequential(BinaryConv2d(1, 4, 3, scheme="stochastic"), nn.BatchNorm2d(4, momentum=None))
-        self.last = nn.Sequential(BinaryLinear(4 * 36, 3, scheme="scaled"), nn.BatchNorm1d(3, affine=False))
+        self.first = nn.Sequential(
+            BinaryConv2d(1, 4, 3, scheme="stochastic"), nn.BatchNorm2d(4, momentum=None)
+        )
+        self.last = nn.Sequential(
+            BinaryLinear(4 * 36, 3, scheme="scaled"), nn.BatchNorm1d(3, affine=False)
+        )
         self.dtype = dtype
         self.to(dtype)
 
@@ -52,7 +64,9 @@ def make(case):
     more = {"epochs": 2, "batch_size": 30, "validation": 0.2, "learning_rate": 0.003}
     if case in ("mlp", "int8"):
         kind = "int8" if case == "int8" else "relu"
-        network = Architecture(name="mlp", input_shape=(1, 8, 8), classes=3, scheme="margin", width=8, activations=kind)
+        network = Architecture(
+            name="mlp", input_shape=(1, 8, 8), classes=3, scheme="margin", width=8, activations=kind
+        )
         module = build_seeded(network, 0)
         more |= {"penalty": "margin", "strength": 0.01, "ramp": 1}
     else:
@@ -93,9 +107,18 @@ def two_processes(command, **options):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    common = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1",
+    }
     ranks = [{**common, "RANK": number, "LOCAL_RANK": number} for number in "01"]
-    return [subprocess.Popen([sys.executable, *map(str, command)], env=env, text=True, **options) for env in ranks]
+    return [
+        subprocess.Popen([sys.executable, *map(str, command)], env=env, text=True, **options)
+        for env in ranks
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +149,11 @@ def assert_near(found, expected):
     elif isinstance(expected, float):
         assert found == pytest.approx(expected, rel=64 * 2**-23)  # losses and distances are float32
     else:
-        assert torch.equal(found, expected) if isinstance(expected, torch.Tensor) else found == expected
+        assert (
+            torch.equal(found, expected)
+            if isinstance(expected, torch.Tensor)
+            else found == expected
+        )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -157,13 +184,27 @@ def test_a_run_goes_on_with_another_number_of_processes(found):
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(found):
-    expected = "BwnError: a batch of 25 images cannot be shared out evenly to 2 processes (--batch-size)"
+    expected = (
+        "BwnError: a batch of 25 images cannot be shared out evenly to 2 processes (--batch-size)"
+    )
     assert [rank["odd batch"] for rank in found] == [expected] * 2
 
 
 def long_run(path, **pipes):
     """Two processes of a run of `bwn train` that has to be ended."""
-    options = ("--width", 8, "--batch-size", 100, "--epochs", 5000, "--threads", 1, "--json", "-o", path)
+    options = (
+        "--width",
+        8,
+        "--batch-size",
+        100,
+        "--epochs",
+        5000,
+        "--threads",
+        1,
+        "--json",
+        "-o",
+        path,
+    )
     command = ["-m", "bwn.cli", "train", "--data", "mnist-sample", *options]
     return two_processes(command, stdout=subprocess.PIPE, **pipes)
 
@@ -198,9 +239,13 @@ def test_half_a_group_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     for name in ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    result = CliRunner().invoke(bwn, ["train", "--data", "mnist-sample", "-o", str(tmp_path / "m.pt")])
+    result = CliRunner().invoke(
+        bwn, ["train", "--data", "mnist-sample", "-o", str(tmp_path / "m.pt")]
+    )
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: WORLD_SIZE is set, but not LOCAL_RANK, MASTER_ADDR, MASTER_PORT: start the")
+    assert result.stderr.startswith(
+        "Error: WORLD_SIZE is set, but not LOCAL_RANK, MASTER_ADDR, MASTER_PORT: start the"
+    )
     assert result.stderr.count("\n") == 1
 
 

@@ -12,11 +12,26 @@ import torch
 from torch import nn
 
 from bwn.errors import BwnError
-from bwn.graph import Preprocess
-from bwn.train import Architecture, BinaryLinear, Settings, SignActivation, binary_layers, build, export_onnx, fit
+from bwn.ir.graph import Preprocess
+from bwn.train import (
+    Architecture,
+    BinaryLinear,
+    Settings,
+    SignActivation,
+    binary_layers,
+    build,
+    export_onnx,
+    fit,
+)
 from bwn.train.penalties import mean_distance
 
-TINY = {"mlp": (1, 6, 6), "lenet": (1, 12, 12), "vgg": (3, 9, 8), "resnet20": (3, 8, 8), "resnet18": (3, 32, 32)}
+TINY = {
+    "mlp": (1, 6, 6),
+    "lenet": (1, 12, 12),
+    "vgg": (3, 9, 8),
+    "resnet20": (3, 8, 8),
+    "resnet18": (3, 32, 32),
+}
 
 
 def outputs(path, x):
@@ -41,7 +56,13 @@ def settle(module, shape):
 
 @pytest.mark.parametrize(
     ("name", "scheme"),
-    [("mlp", "float"), ("lenet", "scaled"), ("vgg", "stochastic"), ("resnet20", "margin"), ("resnet18", "margin")],
+    [
+        ("mlp", "float"),
+        ("lenet", "scaled"),
+        ("vgg", "stochastic"),
+        ("resnet20", "margin"),
+        ("resnet18", "margin"),
+    ],
 )
 def test_every_network_exports_what_it_computes(name, scheme, tmp_path):
     shape = TINY[name]
@@ -52,7 +73,9 @@ def test_every_network_exports_what_it_computes(name, scheme, tmp_path):
     x = torch.randn(5, *shape)
     with torch.no_grad():
         expected = module(x).numpy()
-    np.testing.assert_allclose(outputs(path, x), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        outputs(path, x), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max()
+    )
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -63,7 +86,9 @@ def test_every_network_exports_what_it_computes(name, scheme, tmp_path):
 
 
 def test_a_sign_network_exports_its_signs(tmp_path):
-    network = Architecture(name="lenet", input_shape=(1, 8, 8), classes=3, activations="sign", width=4)
+    network = Architecture(
+        name="lenet", input_shape=(1, 8, 8), classes=3, activations="sign", width=4
+    )
     module = settle(build(network), (1, 8, 8))
     path = tmp_path / "model.onnx"
     export_onnx(module, path, torch.zeros(2, 1, 8, 8))
@@ -77,7 +102,9 @@ def test_a_sign_network_exports_its_signs(tmp_path):
 def test_a_module_of_ones_own_trains_and_exports(tmp_path, shapes_set, own_module):
     module, path = own_module(), tmp_path / "own.onnx"
     preprocess = fit(module, shapes_set(), Settings(epochs=2, batch_size=20, penalty="margin"))
-    export_onnx(module, path, torch.zeros(2, 1, 8, 8), preprocess=preprocess, classes=("a", "b", "c"))
+    export_onnx(
+        module, path, torch.zeros(2, 1, 8, 8), preprocess=preprocess, classes=("a", "b", "c")
+    )
     for count in (1, 7):
         x = torch.randn(count, 1, 8, 8)
         with torch.no_grad():
@@ -86,7 +113,10 @@ def test_a_module_of_ones_own_trains_and_exports(tmp_path, shapes_set, own_modul
     notes = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
     assert (
         Preprocess(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(notes["bwn.preprocess"]).items()}
+            **{
+                k: tuple(v) if isinstance(v, list) else v
+                for k, v in json.loads(notes["bwn.preprocess"]).items()
+            }
         )
         == preprocess
     )

@@ -10,8 +10,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bwn.train import SCHEMES, BinaryConv2d, BinaryLinear, SignActivation, binary_layers, clip_weights, deploy
-from bwn.train.quantizers import signs
+from bwn.train import (
+    SCHEMES,
+    BinaryConv2d,
+    BinaryLinear,
+    SignActivation,
+    binary_layers,
+    clip_weights,
+    deploy,
+)
+from bwn.train.schemes import signs
 
 
 @pytest.mark.parametrize("scheme", ["deterministic", "margin", "stochastic"])
@@ -39,8 +47,12 @@ def test_a_scheme_may_be_an_object_and_float_is_an_ordinary_layer():
 
 
 def test_learning_rate_scale_is_glorots():
-    assert BinaryLinear(784, 1024).learning_rate_scale == pytest.approx(1 / math.sqrt(1.5 / (784 + 1024)))
-    assert BinaryConv2d(16, 32, 3).learning_rate_scale == pytest.approx(1 / math.sqrt(1.5 / (16 * 9 + 32 * 9)))
+    assert BinaryLinear(784, 1024).learning_rate_scale == pytest.approx(
+        1 / math.sqrt(1.5 / (784 + 1024))
+    )
+    assert BinaryConv2d(16, 32, 3).learning_rate_scale == pytest.approx(
+        1 / math.sqrt(1.5 / (16 * 9 + 32 * 9))
+    )
 
 
 def test_clip_weights_clips_what_asks_for_it():
@@ -62,7 +74,9 @@ def test_missing_clipping_is_warned_of_in_training():
         warnings.simplefilter("error")
         run_many(layer)
     nn.init.constant_(layer.weight, 1.5)
-    with pytest.warns(UserWarning, match=r"call bwn.train.clip_weights\(module\) after each optimizer step"):
+    with pytest.warns(
+        UserWarning, match=r"call bwn.train.clip_weights\(module\) after each optimizer step"
+    ):
         run_many(layer)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -72,7 +86,17 @@ def test_missing_clipping_is_warned_of_in_training():
 @pytest.mark.parametrize("scheme", sorted(SCHEMES))
 def test_deployed_module_is_plain_and_equal(scheme):
     net = nn.Sequential(
-        BinaryConv2d(2, 4, (3, 5), stride=(1, 2), padding=(2, 1), dilation=2, groups=2, bias=True, scheme=scheme),
+        BinaryConv2d(
+            2,
+            4,
+            (3, 5),
+            stride=(1, 2),
+            padding=(2, 1),
+            dilation=2,
+            groups=2,
+            bias=True,
+            scheme=scheme,
+        ),
         SignActivation(),
         nn.Flatten(),
         BinaryLinear(24, 3, scheme=scheme),

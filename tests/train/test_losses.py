@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bwn.datasets import Dataset
+from bwn.data.datasets import Dataset
 from bwn.errors import BwnError
 from bwn.train.losses import LOSSES, cross_entropy, image_weights, squared_hinge
 
@@ -21,26 +21,37 @@ def data(*counts):
 
 
 def test_squared_hinge_is_the_written_out_sum():
-    assert float(squared_hinge(SCORES, LABELS)) == pytest.approx((0.5**2 + 0 + (1 + 1.5) ** 2 + 0.75**2) / 4)
+    assert float(squared_hinge(SCORES, LABELS)) == pytest.approx(
+        (0.5**2 + 0 + (1 + 1.5) ** 2 + 0.75**2) / 4
+    )
     expected = (0.5 * 0.5**2 + 3 * ((1 + 1.5) ** 2 + 0.75**2)) / 4
     assert float(squared_hinge(SCORES, LABELS, WEIGHTS)) == pytest.approx(expected)
 
 
 def test_cross_entropy_is_the_written_out_sum():
-    first, second = (np.log(np.exp(row).sum()) - row[label] for row, label in zip(SCORES.numpy(), LABELS, strict=True))
+    first, second = (
+        np.log(np.exp(row).sum()) - row[label]
+        for row, label in zip(SCORES.numpy(), LABELS, strict=True)
+    )
     assert float(cross_entropy(SCORES, LABELS)) == pytest.approx((first + second) / 2)
-    assert float(cross_entropy(SCORES, LABELS, WEIGHTS)) == pytest.approx((0.5 * first + 3 * second) / 2)
+    assert float(cross_entropy(SCORES, LABELS, WEIGHTS)) == pytest.approx(
+        (0.5 * first + 3 * second) / 2
+    )
 
 
 @pytest.mark.parametrize("loss", LOSSES.values())
 def test_weights_of_one_change_nothing(loss):
-    assert float(loss(SCORES, LABELS, torch.ones(2))) == pytest.approx(float(loss(SCORES, LABELS, None)), rel=1e-6)
+    assert float(loss(SCORES, LABELS, torch.ones(2))) == pytest.approx(
+        float(loss(SCORES, LABELS, None)), rel=1e-6
+    )
 
 
 def test_balanced_classes_weigh_alike_together():
     found = image_weights("balanced", data(6, 3, 1))
     np.testing.assert_allclose(found, [10 / (3 * 6), 10 / (3 * 3), 10 / 3], rtol=1e-6)
-    assert float(found @ torch.tensor([6.0, 3.0, 1.0])) == pytest.approx(10), "the mean over images is 1"
+    assert float(found @ torch.tensor([6.0, 3.0, 1.0])) == pytest.approx(10), (
+        "the mean over images is 1"
+    )
 
 
 def test_given_weights_are_scaled_to_a_mean_of_one():

@@ -7,14 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from bwn.train import BinaryConv2d, BinaryLinear, Settings, weightwise
+from bwn.train import BinaryConv2d, BinaryLinear, Settings, compiled_update
 from bwn.train.optimizer import Adam, groups
 
 
 def network(scheme="margin"):
     torch.manual_seed(1)
     return nn.Sequential(
-        BinaryConv2d(2, 5, 3, scheme=scheme), nn.BatchNorm2d(5), nn.Conv2d(5, 3, 1), nn.Flatten(), BinaryLinear(12, 4)
+        BinaryConv2d(2, 5, 3, scheme=scheme),
+        nn.BatchNorm2d(5),
+        nn.Conv2d(5, 3, 1),
+        nn.Flatten(),
+        BinaryLinear(12, 4),
     )
 
 
@@ -34,7 +38,9 @@ def moved(dtype, settings, scheme="margin", steps=4):
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_the_compiled_step_equals_torchs(penalty, decay):
     """In float64 the step is made of torch's operations."""
-    settings = Settings(learning_rate=0.05, penalty=penalty, strength=2.0, ramp=1, weight_decay=decay)
+    settings = Settings(
+        learning_rate=0.05, penalty=penalty, strength=2.0, ramp=1, weight_decay=decay
+    )
     found, expected = moved(torch.float32, settings), moved(torch.float64, settings)
     start = dict(network().named_parameters())
     for name, weight in found.items():
@@ -53,7 +59,9 @@ def test_the_first_step_is_the_rate_whatever_the_gradient_and_decay_is_apart():
     assert layer.weight[0].tolist() == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize(("penalty", "expected"), [("margin", [0.5, -0.7, 1]), ("double-well", [0.8, -0.8, 1])])
+@pytest.mark.parametrize(
+    ("penalty", "expected"), [("margin", [0.5, -0.7, 1]), ("double-well", [0.8, -0.8, 1])]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_penalty_alone_shrinks_the_distance_by_lambda_over_steps(penalty, expected, dtype):
     """Half the penalty's gradient times 0.4; with a gradient of 0 Adam does not move."""
@@ -70,7 +78,12 @@ def test_each_parameter_is_treated_as_its_layer_asks(scheme):
     module = network(scheme)
     found = {parameter: kind for kind, members in groups(module).items() for parameter in members}
     binary, plain = module[0], module[2]
-    assert found[binary.weight] == (binary.learning_rate_scale, True, scheme == "margin", scheme == "margin")
+    assert found[binary.weight] == (
+        binary.learning_rate_scale,
+        True,
+        scheme == "margin",
+        scheme == "margin",
+    )
     assert found[plain.weight] == (1.0, True, False, False)
     assert {found[p] for p in (*module[1].parameters(), plain.bias)} == {(1.0, False, False, False)}
 
@@ -97,11 +110,11 @@ def test_a_weight_that_is_not_a_number_stays_one():
 @pytest.mark.parametrize("shape", [(0,), (1,), (3, 5), (2, 3, 3, 3), (1037,)])
 def test_compiled_signs_and_draws_equal_the_written_out_ones(dtype, shape):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(4)).clamp(-1, 1)
-    found = weightwise.signs(x, dtype)
+    found = compiled_update.signs(x, dtype)
     assert found.dtype == dtype
     assert found.shape == x.shape
     assert torch.equal(found.float(), torch.where(x >= 0, 1.0, -1.0))
-    drawn, seed = weightwise.draws(x, dtype, 12345), np.uint64(12345)
+    drawn, seed = compiled_update.draws(x, dtype, 12345), np.uint64(12345)
     with np.errstate(over="ignore"):
         z = seed + np.arange(x.numel(), dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -109,5 +122,6 @@ def test_compiled_signs_and_draws_equal_the_written_out_ones(dtype, shape):
     u = (z >> np.uint64(40)).astype(np.float64) / 2**23 - 1
     assert drawn.dtype == dtype
     assert torch.equal(
-        drawn.double().flatten(), torch.from_numpy(np.where(x.double().flatten().numpy() > u, 1.0, -1.0))
+        drawn.double().flatten(),
+        torch.from_numpy(np.where(x.double().flatten().numpy() > u, 1.0, -1.0)),
     )

@@ -49,7 +49,10 @@ def test_photos_train_and_export(photos, tmp_path):
     lines = result.stdout.splitlines()
     assert lines[0] == "mlp, scheme margin, relu activations; 72 images of 3 x 12 x 10, 2 classes"
     assert [line[:10] for line in lines[1:5]] == [f"epoch {n}/4 " for n in (1, 2, 3, 4)]
-    assert all(word in lines[4] for word in ("loss ", "accuracy ", "held-out ", "distance to +-1 0.", "0:00 left"))
+    assert all(
+        word in lines[4]
+        for word in ("loss ", "accuracy ", "held-out ", "distance to +-1 0.", "0:00 left")
+    )
     assert lines[5].startswith("Accuracy ")
     assert lines[5].endswith("on 20 test images, weights as they will be packed.")
     best = read_checkpoint(tmp_path / "m.best.pt").description
@@ -120,7 +123,10 @@ def test_a_finished_run_resumes_to_itself_and_refuses_other_images(photos, tmp_p
 
 
 def test_ctrl_c_leaves_a_checkpoint_that_resumes_to_the_same_network(photos, tmp_path):
-    options = [str(o) for o in ("--data", photos, *SMALL, "--epochs", 60, "--scheme", "stochastic", "--json")]
+    options = [
+        str(o)
+        for o in ("--data", photos, *SMALL, "--epochs", 60, "--scheme", "stochastic", "--json")
+    ]
     command = [sys.executable, "-m", "bwn.cli", "train", *options, "-o", str(tmp_path / "cut.pt")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     seen = process.stdout.readline()
@@ -130,12 +136,16 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_to_the_same_network(photos, tmp
     assert process.returncode == 130
     assert json.loads(rest[-1])["event"] == "stopped"
     assert 0 < read_checkpoint(tmp_path / "cut.pt").training["step"] < 60 * 7
-    result = run("train", "--resume", tmp_path / "cut.pt", "-o", tmp_path / "resumed.pt", "--threads", 1)
+    result = run(
+        "train", "--resume", tmp_path / "cut.pt", "-o", tmp_path / "resumed.pt", "--threads", 1
+    )
     assert result.exit_code == 0, result.output
     run("train", *options, "-o", tmp_path / "whole.pt")
     resumed, whole = (read_checkpoint(tmp_path / f"{name}.pt") for name in ("resumed", "whole"))
     expected = whole.module.state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.module.state_dict().items())
+    assert all(
+        torch.equal(tensor, expected[name]) for name, tensor in resumed.module.state_dict().items()
+    )
     assert resumed.description == whole.description
 
 
@@ -149,7 +159,12 @@ def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
         assert run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 2).exit_code == 130
     result = run("train", "--resume", model)
     assert result.exit_code == 0, result.output
-    assert [line.split()[0] for line in result.stdout.splitlines()] == ["mlp,", "Accuracy", "Best", "Wrote"]
+    assert [line.split()[0] for line in result.stdout.splitlines()] == [
+        "mlp,",
+        "Accuracy",
+        "Best",
+        "Wrote",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -158,17 +173,45 @@ def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
         ((), 2, "Missing option '--data' (or '--resume'). To try: --data mnist-sample"),
         (("--data", "nowhere"), 3, "data 'nowhere' not found"),
         (("--data", "mnist-sample", "--scheme", "ternary"), 2, "'ternary' is not one of"),
-        (("--data", "mnist-sample", "--size", "big"), 2, "'big' is not a size such as 32 or 224x224"),
-        (("--data", "mnist-sample", "--size", "4", "--model", "vgg"), 1, "vgg needs images of at least 8 x 8 pixels"),
-        (("--data", "mnist-sample", "--lr", "0"), 2, "Invalid value for '--lr': 0.0 is not in the range 0<x"),
+        (
+            ("--data", "mnist-sample", "--size", "big"),
+            2,
+            "'big' is not a size such as 32 or 224x224",
+        ),
+        (
+            ("--data", "mnist-sample", "--size", "4", "--model", "vgg"),
+            1,
+            "vgg needs images of at least 8 x 8 pixels",
+        ),
+        (
+            ("--data", "mnist-sample", "--lr", "0"),
+            2,
+            "Invalid value for '--lr': 0.0 is not in the range 0<x",
+        ),
         (("--data", "mnist-sample", "--lambda", "-1"), 2, "Invalid value for '--lambda'"),
         (("--data", "mnist-sample", "--validation", "1"), 2, "Invalid value for '--validation'"),
-        (("--data", "mnist-sample", "--scheme", "float", "--penalty", "margin"), 1, "scheme 'float' does not use"),
+        (
+            ("--data", "mnist-sample", "--scheme", "float", "--penalty", "margin"),
+            1,
+            "scheme 'float' does not use",
+        ),
         (("--data", "mnist-sample", "--patience", "0"), 2, "Invalid value for '--patience'"),
-        (("--data", "mnist-sample", "--patience", "2", "--validation", "0"), 1, "held-out images, and there are none"),
-        (("--data", "mnist-sample", "--class-weights", "much"), 2, "'much' is neither balanced, none, a list of"),
+        (
+            ("--data", "mnist-sample", "--patience", "2", "--validation", "0"),
+            1,
+            "held-out images, and there are none",
+        ),
+        (
+            ("--data", "mnist-sample", "--class-weights", "much"),
+            2,
+            "'much' is neither balanced, none, a list of",
+        ),
         (("--data", "mnist-sample", "--class-weights", "1,0"), 2, "a list of numbers above 0"),
-        (("--data", "mnist-sample", "--class-weights", "1,2"), 1, "2 class weights for 10 classes: 0, 1, 2, "),
+        (
+            ("--data", "mnist-sample", "--class-weights", "1,2"),
+            1,
+            "2 class weights for 10 classes: 0, 1, 2, ",
+        ),
         (("--resume", "none.pt"), 3, "'none.pt' not found"),
         (
             ("--resume", "none.pt", "--epochs", "3"),
@@ -204,7 +247,10 @@ def test_export_does_not_replace_its_checkpoint(photos, tmp_path):
     for output in (model, link):
         result = run("export", model, "-o", output)
         assert result.exit_code == 1
-        assert result.stderr == f"Error: {output}: would overwrite the checkpoint that it is made from\n"
+        assert (
+            result.stderr
+            == f"Error: {output}: would overwrite the checkpoint that it is made from\n"
+        )
         assert model.read_bytes() == before
 
 
@@ -223,7 +269,11 @@ def test_ranges_of_options_are_those_of_the_settings():
         if isinstance(kind, (msgspec.inspect.IntType, msgspec.inspect.FloatType)):
             low = kind.ge if kind.gt is None else kind.gt
             option = options[field.name]
-            assert (option.min, option.min_open, option.max) == (low, kind.gt is not None, kind.le), field.name
+            assert (option.min, option.min_open, option.max) == (
+                low,
+                kind.gt is not None,
+                kind.le,
+            ), field.name
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.best.pt"])
@@ -238,16 +288,26 @@ def test_the_default_name_is_never_written_over(tmp_path, monkeypatch, name):
 
 def test_class_weights_are_a_word_a_list_or_a_file(photos, tmp_path):
     (tmp_path / "weights.txt").write_text("1\n2.5\n")
-    wanted = (("balanced", "balanced"), ("none", "none"), ("1, 2.5", (1.0, 2.5)), (tmp_path / "weights.txt", (1, 2.5)))
+    wanted = (
+        ("balanced", "balanced"),
+        ("none", "none"),
+        ("1, 2.5", (1.0, 2.5)),
+        (tmp_path / "weights.txt", (1, 2.5)),
+    )
     for given, stored in wanted:
         model = tmp_path / "m.pt"
-        result = run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 1, "--class-weights", given)
+        result = run(
+            "train", "--data", photos, "-o", model, *SMALL, "--epochs", 1, "--class-weights", given
+        )
         assert result.exit_code == 0, result.output
         assert read_checkpoint(model).description.settings.class_weights == stored
 
 
 def test_the_best_epoch_is_packed_and_exported_but_not_resumed(photos, tmp_path):
-    assert run("train", "--data", photos, "-o", tmp_path / "m.pt", *SMALL, "--epochs", 2).exit_code == 0
+    assert (
+        run("train", "--data", photos, "-o", tmp_path / "m.pt", *SMALL, "--epochs", 2).exit_code
+        == 0
+    )
     best = tmp_path / "m.best.pt"
     for command in ("pack", "export"):
         result = run(command, best)
@@ -261,7 +321,7 @@ def test_the_best_epoch_is_packed_and_exported_but_not_resumed(photos, tmp_path)
 
 def test_a_loss_that_is_no_number_ends_in_one_line(photos, tmp_path, monkeypatch):
     model = tmp_path / "m.pt"
-    monkeypatch.setattr("bwn.train.keep.SAVE_SECONDS", 0)
+    monkeypatch.setattr("bwn.train.checkpointing.SAVE_SECONDS", 0)
     steps = []
 
     def poisoned(scores, labels, weights):
@@ -271,7 +331,9 @@ def test_a_loss_that_is_no_number_ends_in_one_line(photos, tmp_path, monkeypatch
     monkeypatch.setitem(LOSSES, "hinge", poisoned)
     result = run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 4)
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: the loss is no longer finite in epoch 3: begin anew with a lower learning ")
+    assert result.stderr.startswith(
+        "Error: the loss is no longer finite in epoch 3: begin anew with a lower learning "
+    )
     assert f"; {model} holds the state of step " in result.stderr
     assert result.stderr.count("\n") == 1
     assert read_checkpoint(model).training["step"] in (7, 14)

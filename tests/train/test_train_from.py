@@ -49,7 +49,9 @@ def old(photos, tmp_path):
 
 def test_network_and_size_are_the_checkpoints_and_the_first_epoch_is_good(old, photos, tmp_path):
     new = tmp_path / "new.pt"
-    result = run("train", "--data", photos, "--from", old, "-o", new, *FAST, "--epochs", 1, "--lr", 0.001)
+    result = run(
+        "train", "--data", photos, "--from", old, "-o", new, *FAST, "--epochs", 1, "--lr", 0.001
+    )
     assert result.exit_code == 0, result.output
     first, second = result.stdout.splitlines()[:2]
     assert first == f"Starts from {old}, scheme float"
@@ -63,7 +65,14 @@ def test_network_and_size_are_the_checkpoints_and_the_first_epoch_is_good(old, p
 def test_before_the_first_step_batch_norms_know_the_scale_of_the_signs(old, photos, tmp_path):
     begin, settings = read_checkpoint(old), Settings(batch_size=10)
     network = msgspec.structs.replace(begin.description.architecture, scheme="margin")
-    new = start(str(photos), lambda *_: network, lambda _: settings, tmp_path / "new.pt", size=(8, 6), begin=begin)
+    new = start(
+        str(photos),
+        lambda *_: network,
+        lambda _: settings,
+        tmp_path / "new.pt",
+        size=(8, 6),
+        begin=begin,
+    )
     before, after = (module[2].running_var.mean() for module in (begin.module, new.trainer.module))
     assert float(after) > 50 * float(before), "weights of about 0.06 became 1"
 
@@ -73,7 +82,10 @@ def test_other_classes_are_told_and_learnt(old, tmp_path):
     new = tmp_path / "new.pt"
     result = run("train", "--data", data, "--from", old, "-o", new, *FAST, "--epochs", 4, "--json")
     assert result.exit_code == 0, result.output
-    assert result.stderr == f"Starts from {old}, scheme float; the last layer starts fresh, for 3 other classes\n"
+    assert (
+        result.stderr
+        == f"Starts from {old}, scheme float; the last layer starts fresh, for 3 other classes\n"
+    )
     assert read_checkpoint(new).description.classes == ("a", "b", "c")
     assert read_checkpoint(new).description.test_accuracy > 0.6
 
@@ -81,7 +93,10 @@ def test_other_classes_are_told_and_learnt(old, tmp_path):
 def test_a_grey_network_reads_coloured_images_as_grey(photos, tmp_path):
     grey, new = tmp_path / "grey.pt", tmp_path / "new.pt"
     small = ("--width", 4, "--model", "mlp", *FAST, "--epochs", 1)
-    assert run("train", "--data", "mnist-sample", "-o", grey, *small, "--batch-size", 500).exit_code == 0
+    assert (
+        run("train", "--data", "mnist-sample", "-o", grey, *small, "--batch-size", 500).exit_code
+        == 0
+    )
     result = run("train", "--data", photos, "--from", grey, "-o", new, *FAST)
     assert result.exit_code == 0, result.output
     assert "images of 1 x 28 x 28, 2 classes" in result.stdout
@@ -91,8 +106,16 @@ def test_a_grey_network_reads_coloured_images_as_grey(photos, tmp_path):
     ("args", "code", "words"),
     [
         (("--width", 8), 3, "Error: '{old}' does not fit: its width 24, here 8\n"),
-        (("--size", "8x8"), 3, "Error: '{old}' does not fit: its images 3 x 8 x 6, here 3 x 8 x 8\n"),
-        (("--model", "lenet", "--width", 24), 3, "Error: '{old}' does not fit: its network mlp, here lenet\n"),
+        (
+            ("--size", "8x8"),
+            3,
+            "Error: '{old}' does not fit: its images 3 x 8 x 6, here 3 x 8 x 8\n",
+        ),
+        (
+            ("--model", "lenet", "--width", 24),
+            3,
+            "Error: '{old}' does not fit: its network mlp, here lenet\n",
+        ),
         (("--resume", "none.pt"), 2, "leave out the option --from"),
     ],
 )
@@ -106,6 +129,8 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(old, photos, tmp_path,
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(photos, tmp_path):
-    result = run("train", "--data", photos, "--from", tmp_path / "none.pt", "-o", tmp_path / "new.pt")
+    result = run(
+        "train", "--data", photos, "--from", tmp_path / "none.pt", "-o", tmp_path / "new.pt"
+    )
     assert result.exit_code == 3
     assert result.stderr == f"Error: '{tmp_path / 'none.pt'}' not found\n"

@@ -1,0 +1,39 @@
+"""bwn itself, in the forms that fit a network."""
+
+from __future__ import annotations
+
+from bwn.ir.graph import Packed
+from bwn.model import Model
+from bwn.passes.set_activations import Mode, set_activations
+from bwn.tools.calibrate import int8_steps
+from engines.case import Case, Contender, Kind, Run, UnsuitedError
+
+
+def float32(case: Case) -> Contender:
+    """float32 activations everywhere."""
+    return Contender("bwn", "float32", _model(case, "float32"))
+
+
+def int8(case: Case) -> Contender:
+    """Activations rounded to 8 bits with fixed steps, measured on the calibration images as the peers' are."""
+    if case.signs:
+        raise UnsuitedError("signs are exact in one bit already")
+    return Contender("bwn", "int8", _model(case, "int8"))
+
+
+def binary(case: Case) -> Contender:
+    """Signs as bits where a layer reads signs, float32 elsewhere."""
+    return Contender("bwn", "binary", _model(case, "binary"))
+
+
+def packed(case: Case, kind: Kind) -> Packed:
+    """The network with the activations of `kind`, as it would be kept in a file."""
+    modes: dict[Kind, Mode] = {"float32": "float32", "int8": "int8", "binary": "auto"}
+    graph = set_activations(case.packed.graph, modes[kind])
+    if kind == "int8":
+        graph = set_activations(graph, "int8", int8_steps(graph, [case.calibration]))
+    return Packed(graph=graph)
+
+
+def _model(case: Case, kind: Kind) -> Run:
+    return Model(packed(case, kind), case.threads).run

@@ -1,0 +1,147 @@
+"""The results file: JSON of one Report.
+
+{"schema": 1, "machine": {...}, "results": [...], "left_out": [...], "startups": [...]}
+
+machine: cpu, llvm_cpu, kernels (numba, or which library), features, cores, system, python, versions (by package),
+commit (with `+` where files differ from it), date (UTC), load (1-minute average of waiting tasks when it began), isa
+(`native` or `avx2`), env (the variables that steer engines). The rest are lists of the structs below.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from engines.case import Kind, installed
+
+ENGINES = ("openvino", "ncnn", "litert", "onnx")
+STEERING = ("BWN_CACHE_DIR", "NUMBA_", "ONEDNN_", "OMP_", "KMP_", "GOMP_", "OPENBLAS_", "OV_")
+HEAD = ("git", "rev-parse", "--short=12", "HEAD")
+CHANGED = (
+    "git",
+    "status",
+    "--porcelain",
+    "--untracked-files=no",
+    "--",
+    "bwn",
+    "kernels",
+    "benchmarks",
+)
+
+Verdict = Literal["ok", "wrong result", "information"]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One engine on one network, batch and number of threads.
+
+    verdict: `wrong result` is timed but wins nothing; `information` computes another function on purpose.
+    error: largest difference to ONNX Runtime's float32 scores, relative to the largest score. cosine: to those scores.
+    same_class: share of the 16 images with the same best class. turns_ms: median of one call in each turn; all engines
+    of a cell have as many turns, so ratios of the same turn can be taken. median_ms: of turns_ms. min_ms: of all calls.
+    others: share of the machine's CPUs that other processes took while the cell was timed.
+    """
+
+    network: str
+    batch: int
+    threads: int
+    engine: str
+    kind: Kind
+    verdict: Verdict
+    error: float
+    cosine: float
+    same_class: float
+    median_ms: float
+    min_ms: float
+    calls: int
+    turns_ms: list[float]
+    others: float
+
+    @property
+    def images_per_s(self) -> float:
+        """Throughput at the median."""
+        return self.batch / self.median_ms * 1e3
+
+    def line(self) -> str:
+        """What is printed while it runs."""
+        return (
+            f"{self.network:9} batch {self.batch:3} threads {self.threads}  {self.engine:11} {self.kind:8} "
+            f"{self.median_ms:9.3f} ms (min {self.min_ms:.3f})  cosine {self.cosine:.4f}  {self.verdict}"
+        )
+
+
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine that was not run on a network, and why."""
+
+    network: str
+    engine: str
+    kind: Kind
+    reason: str
+
+
+class Startup(msgspec.Struct, frozen=True, kw_only=True):
+    """A fresh process that loads a file and runs one image, with one thread.
+
+    seconds: from its start to its first scores, median of `runs`, after one run that fills caches. peak_mb: the largest
+    resident set of any run, in 1e6 bytes. bare_python: the same for a process that imports numpy only.
+    """
+
+    network: str
+    engine: str
+    kind: Kind
+    seconds: float
+    peak_mb: float
+    runs: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A results file."""
+
+    schema: Literal[1] = 1
+    machine: dict[str, Any]
+    results: list[Result]
+    left_out: list[LeftOut] = []
+    startups: list[Startup] = []
+
+
+def machine(isa: str) -> dict[str, Any]:
+    """What the figures are taken on."""
+    from bwn.tools.benchmark import machine as of_bench
+
+    found = of_bench(0)
+    del found["threads"]
+    found["versions"] |= {name: number for name in ENGINES if (number := installed(name))}
+    changed = "+" if _git(CHANGED) else ""
+    return found | {
+        "commit": f"{_git(HEAD) or 'unknown'}{changed}",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        "load": round(os.getloadavg()[0], 2),
+        "isa": isa,
+        "env": {
+            key: value for key, value in sorted(os.environ.items()) if key.startswith(STEERING)
+        },
+    }
+
+
+def _git(command: tuple[str, ...]) -> str:
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def read(path: Path) -> Report:
+    """A results file. Raises msgspec.ValidationError where it is not one."""
+    return msgspec.json.decode(path.read_bytes(), type=Report)
+
+
+def write(path: Path, report: Report) -> None:
+    """Write a results file."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")

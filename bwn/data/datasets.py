@@ -1,0 +1,327 @@
+"""Labelled image sets: IDX folders (MNIST and its kin), CIFAR-10 binary files, folders of class folders.
+
+Everything is read whole into memory as uint8 pixels; nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from bwn.data.images import find_images, prepare, read_image
+from bwn.errors import DataError
+from bwn.ir.graph import Pair, Preprocess
+
+Split = Literal["train", "test"]
+Resize = Literal["stretch", "crop"]
+Color = Literal["L", "RGB"]
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+SAMPLE = "mnist-sample"
+CIFAR_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+MAX_BYTES = 2**33
+"""Pixels of one split that are read at most: 8 GiB."""
+
+_IDX = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
+_IDX_SPLITS = {"train": "train", "t10k": "test", "test": "test"}
+_CIFAR_RECORD = 1 + 3 * 32 * 32
+_ACCEPTED = (
+    f"'{SAMPLE}' (shipped), a folder of IDX files (train-images-idx3-ubyte and so on, .gz or not), "
+    "a folder of CIFAR-10 binary files (data_batch_1.bin ... test_batch.bin), or a folder of class folders of images"
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images of one size.
+
+    images: (N, H, W) grey or (N, H, W, 3) RGB, uint8.
+    labels: (N,) int64, index into classes.
+    """
+
+    images: Pixels
+    labels: Labels
+    classes: tuple[str, ...]
+
+    @property
+    def color(self) -> Color:
+        """`L` for grey images, `RGB` for coloured ones."""
+        return "L" if self.images.ndim == 3 else "RGB"
+
+    @property
+    def size(self) -> Pair:
+        """(H, W) of every image."""
+        return self.images.shape[1], self.images.shape[2]
+
+
+def load_dataset(
+    source: str | Path,
+    split: Split = "train",
+    *,
+    size: Pair | None = None,
+    resize: Resize = "stretch",
+    color: Color | None = None,
+) -> Dataset:
+    """Read one split of a set of labelled images.
+
+    source: `mnist-sample`, or a folder of IDX files, of CIFAR-10 binary files, or of class folders of images. Class
+        folders lie under train/ and test/ (or val/); or directly in the folder, where one image in five is held out
+        for the test split, chosen by a hash of its path.
+    size: (H, W) that images are resized to; None: as they are stored, for photographs the size of the first one.
+    resize: `stretch` to the size, or `crop`: shorter side to the size, then the centre.
+    color: `L` or `RGB`, to which images are converted; None: as they are stored (photographs: `L` if all are grey).
+    Raises DataError, one line, for every source or file that cannot be read.
+    """
+    if str(source) == SAMPLE:
+        with as_file(files("bwn.data") / SAMPLE) as folder:
+            return _resized(_read_idx(folder, split), size, resize, color)
+    folder = Path(source)
+    if not folder.is_dir():
+        raise DataError(_unknown(folder))
+    names = sorted(entry.name for entry in folder.iterdir())
+    if any(_IDX.search(name) for name in names):
+        return _resized(_read_idx(folder, split), size, resize, color)
+    if any(re.fullmatch(r"(data_batch_\d+|test_batch)\.bin", name) for name in names):
+        return _resized(_read_cifar(folder, split), size, resize, color)
+    return _read_folders(folder, split, size, resize, color)
+
+
+def _unknown(source: Path) -> str:
+    if source.is_file():
+        return f"data '{source}' is a file; expected {_ACCEPTED}"
+    near: list[str] = difflib.get_close_matches(str(source), [SAMPLE], cutoff=0.4)
+    if source.parent.is_dir():
+        folders = {entry.name: str(entry) for entry in source.parent.iterdir() if entry.is_dir()}
+        near += [
+            folders[name] for name in difflib.get_close_matches(source.name, list(folders), n=2)
+        ]
+    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    return f"data '{source}' not found{hint}; expected {_ACCEPTED}"
+
+
+# --- IDX -------------------------------------------------------------------------------------------------------------
+
+
+def _read_idx(folder: Path, split: Split) -> Dataset:
+    found: dict[tuple[str, str], Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = _IDX.search(path.name)
+        if match:
+            found.setdefault((_IDX_SPLITS[match[1]], match[2]), path)
+    for part in ("images", "labels"):
+        if (split, part) not in found:
+            name = f"{'train' if split == 'train' else 't10k'}-{part}-idx{3 if part == 'images' else 1}-ubyte"
+            raise DataError(f"data '{folder}' has no {split} {part}: {name} (or .gz) is missing")
+    images = _read_idx_file(found[split, "images"], 3)
+    labels = _read_idx_file(found[split, "labels"], 1)
+    if len(images) != len(labels):
+        raise DataError(
+            f"data '{folder}': {len(images)} {split} images but {len(labels)} {split} labels"
+        )
+    count = (
+        max(
+            int(_read_idx_file(path, 1).max())
+            for (_, part), path in found.items()
+            if part == "labels"
+        )
+        + 1
+    )
+    return Dataset(images, labels.astype(np.int64), tuple(str(label) for label in range(count)))
+
+
+def _read_idx_file(path: Path, axes: int) -> Pixels:
+    """The unsigned bytes of an IDX file: 0, 0, type 8, axes; one big-endian int32 per axis; then the bytes."""
+    with _opened(path) as stream:
+        head = stream.read(4 + 4 * axes)
+        if head[:4] != bytes([0, 0, 8, axes]):
+            raise DataError(
+                f"'{path}': magic is {head[:4].hex() or 'absent'}, expected 000008{axes:02d} (IDX)"
+            )
+        if len(head) < 4 + 4 * axes:
+            raise DataError(f"'{path}': truncated inside its header")
+        shape = tuple(int(length) for length in np.frombuffer(head[4:], ">u4"))
+        count = int(np.prod(np.array(shape, object)))
+        if count == 0:
+            raise DataError(f"'{path}': holds nothing (shape {shape})")
+        if count > MAX_BYTES:
+            raise DataError(
+                f"'{path}': claims {count:,} bytes, more than the {MAX_BYTES:,} that are read at most"
+            )
+        return np.frombuffer(_read_exactly(stream, count, path), np.uint8).reshape(shape)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as raw:
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"'{path}' cannot be read: {error}") from error
+
+
+def _read_exactly(stream: BinaryIO, count: int, path: Path) -> bytearray:
+    """The `count` bytes that must remain, read in pieces so that a false count costs no memory."""
+    pieces: list[bytes] = []
+    got = 0
+    while got <= count:
+        piece = stream.read(min(2**20, count + 1 - got))
+        if not piece:
+            break
+        pieces.append(piece)
+        got += len(piece)
+    if got != count:
+        found = f"truncated, {got:,} of" if got < count else "goes on after the"
+        raise DataError(f"'{path}': {found} {count:,} bytes of data that it should hold")
+    return bytearray().join(pieces)  # an array made of it can be written to, as torch wants
+
+
+# --- CIFAR-10 --------------------------------------------------------------------------------------------------------
+
+
+def _read_cifar(folder: Path, split: Split) -> Dataset:
+    paths = sorted(folder.glob("data_batch_*.bin" if split == "train" else "test_batch.bin"))
+    if not paths:
+        raise DataError(
+            f"data '{folder}' has no {'data_batch_*.bin' if split == 'train' else 'test_batch.bin'}"
+        )
+    parts = [_read_cifar_file(path) for path in paths]
+    images = np.concatenate([images for images, _ in parts])
+    return Dataset(images, np.concatenate([labels for _, labels in parts]), CIFAR_CLASSES)
+
+
+def _read_cifar_file(path: Path) -> tuple[Pixels, Labels]:
+    """Records of one label byte and the planes R, G, B of 32 x 32 bytes."""
+    with _opened(path) as stream:
+        size = path.stat().st_size
+        if size == 0 or size % _CIFAR_RECORD or size > MAX_BYTES:
+            raise DataError(
+                f"'{path}': {size:,} bytes, expected a multiple of {_CIFAR_RECORD} (CIFAR-10 binary records)"
+            )
+        records = np.frombuffer(_read_exactly(stream, size, path), np.uint8).reshape(
+            -1, _CIFAR_RECORD
+        )
+    labels = records[:, 0].astype(np.int64)
+    if labels.max() >= len(CIFAR_CLASSES):
+        raise DataError(
+            f"'{path}': record {int(labels.argmax())} has label {labels.max()}, expected 0 to 9"
+        )
+    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), labels
+
+
+# --- folders of images -----------------------------------------------------------------------------------------------
+
+
+def _read_folders(
+    folder: Path, split: Split, size: Pair | None, resize: Resize, color: Color | None
+) -> Dataset:
+    paths, labels, classes = _class_files(folder, split)
+    if size is None:
+        first = read_image(paths[0])
+        size = first.height, first.width
+    if len(paths) * size[0] * size[1] * 3 > MAX_BYTES:
+        raise DataError(
+            f"data '{folder}': {len(paths)} images of {size[0]} x {size[1]} exceed {MAX_BYTES:,} bytes"
+        )
+    rule = _plain(size, resize, color or "RGB")
+    images = np.empty((len(paths), *size) if color == "L" else (len(paths), *size, 3), np.uint8)
+    for index, path in enumerate(paths):
+        images[index] = _fit(read_image(path), rule)
+    if color is None and bool((images == images[..., :1]).all()):
+        images = np.ascontiguousarray(images[..., 0])
+    return Dataset(images, np.array(labels, np.int64), classes)
+
+
+def _class_files(folder: Path, split: Split) -> tuple[list[Path], list[int], tuple[str, ...]]:
+    """Images of one split with their labels, and the names of all classes."""
+    train = folder / "train"
+    base = folder
+    if train.is_dir():
+        held = [
+            folder / name
+            for name in ("test", "val", "valid", "validation")
+            if (folder / name).is_dir()
+        ]
+        if split == "test" and not held:
+            raise DataError(f"data '{folder}' has train/ but neither test/ nor val/")
+        base = train if split == "train" else held[0]
+    classes = _folders(train if train.is_dir() else folder)
+    unknown = [name for name in _folders(base) if name not in classes]
+    if unknown:
+        raise DataError(f"data '{base}': class '{unknown[0]}' is not in '{train}'")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        images = list(find_images([base / name])) if (base / name).is_dir() else []
+        if base == folder:
+            images = [
+                path for path in images if _held_out(path.relative_to(folder)) == (split == "test")
+            ]
+        if not images and split == "train":
+            raise DataError(f"data '{folder}': class folder '{name}' has no images to train on")
+        paths += images
+        labels += [label] * len(images)
+    if not paths:
+        raise DataError(f"data '{folder}' has no {split} images; expected {_ACCEPTED}")
+    return paths, labels, tuple(classes)
+
+
+def _folders(base: Path) -> list[str]:
+    return sorted(
+        entry.name for entry in base.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
+
+
+def _held_out(path: Path) -> bool:
+    """One path in five, by its own hash: a new image never moves another one between the splits."""
+    return hashlib.sha256(path.as_posix().encode()).digest()[0] % 5 == 0
+
+
+# --- resizing --------------------------------------------------------------------------------------------------------
+
+
+def _plain(size: Pair, resize: Resize, color: Color) -> Preprocess:
+    """Preparation that only resizes: x = pixel / 255."""
+    channels = 1 if color == "L" else 3
+    return Preprocess(
+        size=size, resize=resize, color=color, mean=(0.0,) * channels, std=(1.0,) * channels
+    )
+
+
+def _fit(image: Image.Image, rule: Preprocess) -> Pixels:
+    """Pixels of the resized image, by the code that prepares images for a trained network."""
+    prepared = np.rint(prepare(image, rule) * 255).astype(np.uint8)  # (C, H, W)
+    return prepared[0] if rule.color == "L" else prepared.transpose(1, 2, 0)
+
+
+def _resized(data: Dataset, size: Pair | None, resize: Resize, color: Color | None) -> Dataset:
+    if size in (None, data.size) and color in (None, data.color):
+        return data
+    rule = _plain(size or data.size, resize, color or data.color)
+    images = np.stack([_fit(Image.fromarray(image), rule) for image in data.images])
+    return Dataset(images, data.labels, data.classes)

@@ -1,0 +1,208 @@
+"""Images: found, read safely, and turned into a network's input.
+
+Reading decodes PNG, JPEG, BMP, GIF, PPM, TIFF and WebP by content, whatever the file is called, and nothing else:
+Pillow's other readers (PostScript runs a program) are never asked. Every way in which a file can be wrong is a
+DataError of one line.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from bwn.errors import DataError
+from bwn.ir.graph import Preprocess
+
+MAX_PIXELS = 64 * 2**20
+"""Largest image decoded, in pixels; a small file can claim a size that fills any memory."""
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff", ".webp"}
+)
+"""Names that a search of a folder takes for images, in any case of letters."""
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation (Exif 2.32, tag 274) to what undoes it."""
+
+
+def read_image(source: str | os.PathLike[str] | bytes) -> Image.Image:
+    """Decode one image: upright, first frame, mode `L` or `RGB`.
+
+    source: a path, or the bytes of a file.
+    Transparent pixels are laid over black; 16-bit grey is rounded to 8 bits.
+    Raises DataError where it is missing, a folder, empty, larger than MAX_PIXELS, truncated, or no image.
+    """
+    name = "image" if isinstance(source, bytes) else os.fspath(source)
+    try:
+        with _open(source, name) as stream, warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # Pillow warns of odd metadata, and of sizes that are refused here
+            with Image.open(stream, formats=FORMATS) as image:
+                _check_size(image.size, name)
+                orientation = _orientation(image)
+                plain = _plain(image, name)
+    except DataError:
+        raise
+    except UnidentifiedImageError:
+        raise DataError(f"{name}: not an image that bwn reads ({', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{name}: far more pixels than the {MAX_PIXELS:,} that bwn reads") from None
+    except Exception as error:  # a broken file makes Pillow raise almost anything: OSError, SyntaxError, struct.error
+        raise DataError(f"{name}: truncated or damaged image ({error})") from error
+    return plain.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else plain
+
+
+def as_image(
+    source: Image.Image | npt.NDArray[np.uint8] | str | os.PathLike[str] | bytes,
+) -> Image.Image:
+    """Make any of the forms that Model.predict takes an image of mode `L` or `RGB`.
+
+    source: a PIL image, (H, W) or (H, W, 3) uint8 pixels, a path, or the bytes of a file.
+    Raises DataError where the array is of another shape or type, or the file is refused.
+    """
+    if isinstance(source, Image.Image):
+        return _plain(source, "image")
+    if not isinstance(source, np.ndarray):
+        return read_image(source)
+    if (
+        source.dtype != np.uint8
+        or source.size == 0
+        or not (source.ndim == 2 or source.shape[2:] == (3,))
+    ):
+        raise DataError(
+            f"an array of {source.dtype} {source.shape}: expected uint8 pixels (H, W) or (H, W, 3)"
+        )
+    return Image.fromarray(np.ascontiguousarray(source))
+
+
+def prepare(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.float32]:
+    """Turn an image into a network's input: colour, then size, then x = (pixel / 255 - mean) / std in float32.
+
+    Bilinear, averaging where it shrinks; an image that has the size already keeps every pixel as it is. `crop` takes
+    the largest centred part of the size's proportions, `stretch` the whole.
+    image: mode `L` or `RGB`. Returns (C, H, W) float32.
+    """
+    height, width = preprocess.size
+    if image.mode != preprocess.color:
+        image = image.convert(preprocess.color)
+    if image.size != (width, height):
+        box = _centre(image.size, (width, height)) if preprocess.resize == "crop" else None
+        image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    x = np.asarray(image, np.float32).reshape(height, width, -1).transpose(2, 0, 1)  # (C, H, W)
+    mean, std = (
+        np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (preprocess.mean, preprocess.std)
+    )
+    return np.ascontiguousarray((x / np.float32(255) - mean) / std, np.float32)
+
+
+def find_images(paths: Iterable[str | os.PathLike[str]], recursive: bool = True) -> Iterator[Path]:
+    """Yield images in the order of `paths`, one at a time.
+
+    A folder gives its files that are named as images (SUFFIXES), sorted, with those of its subfolders if `recursive`;
+    hidden names and links to folders inside it are passed over. Anything else is given as it is, to be tried.
+    """
+    for path in map(Path, paths):
+        if os.path.isdir(path):  # never raises, as Path's does for a name that is too long
+            yield from map(Path, images_in(path, recursive))
+        else:
+            yield path
+
+
+def images_in(folder: str | os.PathLike[str], recursive: bool = True) -> Iterator[str]:
+    """Paths of the images of one folder, as `find_images` finds them; of a folder that cannot be listed its own."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        yield os.fspath(folder)  # reading it says why
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            if recursive:
+                yield from images_in(entry.path, recursive)
+        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and not (
+            entry.is_symlink() and os.path.isdir(entry.path)
+        ):
+            yield entry.path
+
+
+def _open(source: str | os.PathLike[str] | bytes, name: str) -> IO[bytes]:
+    """Open a file that ends: a pipe or a device could keep a run waiting for ever."""
+    if isinstance(source, bytes):
+        return BytesIO(source)
+    try:
+        status = os.stat(source)
+        if stat.S_ISDIR(status.st_mode):
+            os.scandir(source).close()  # says why if it cannot be listed
+            raise DataError(f"{name}: a folder, expected an image")
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"{name}: not a regular file")
+        if status.st_size == 0:
+            raise DataError(f"{name}: empty file, expected an image")
+        return open(source, "rb")
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
+        raise DataError(
+            f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise DataError(
+            f"{name}: {size[0]} x {size[1]} pixels, more than the {MAX_PIXELS:,} that bwn reads"
+        )
+
+
+def _orientation(image: Image.Image) -> object:
+    """Value of the EXIF orientation tag; None where there is none, or where the metadata is broken."""
+    try:
+        return image.getexif().get(274)
+    except Exception:  # Pillow raises anything; the pixels may be sound all the same
+        return None
+
+
+def _plain(image: Image.Image, name: str) -> Image.Image:
+    """Convert any mode to `L` or `RGB`."""
+    if image.has_transparency_data:
+        below = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        plain = Image.alpha_composite(below, image.convert("RGBA"))
+        return plain.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
+    if image.mode in ("L", "RGB"):
+        return image.copy()
+    if image.mode.startswith("I"):  # 16-bit grey, 0..65535
+        grey = np.clip(np.asarray(image), 0, 65535).astype(np.int32)
+        return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode == "F":
+        raise DataError(
+            f"{name}: floating-point pixels, whose range is not known; save it with 8 or 16 bits"
+        )
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _centre(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Box of the largest centred part of `size` with the proportions of `shape`, both (width, height)."""
+    scale = min(size[0] / shape[0], size[1] / shape[1])
+    width, height = shape[0] * scale, shape[1] * scale
+    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    return left, top, min(left + width, size[0]), min(top + height, size[1])

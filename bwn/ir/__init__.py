@@ -1,0 +1,1 @@
+"""The intermediate representation: nodes, graphs, shapes, checks, the reference interpreter."""

@@ -1,0 +1,1 @@
+"""The planner: from a graph to steps over buffers."""

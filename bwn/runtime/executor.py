@@ -1,0 +1,61 @@
+"""Running a plan: its steps as a table, run by one call of compiled code that holds no GIL."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bwn.ir.graph import Array
+from bwn.kernels.target.loader import entry
+from bwn.kernels.threads.shared_state import MOST_THREADS, RunFields, StepFields
+from bwn.plan.builder import Step
+from bwn.plan.planner import Plan
+from bwn.runtime.thread_pool import TEAM
+
+
+def _external(plan: Plan, name: str) -> Array:
+    """The field, as a view of one int64, that holds the address of the caller's array `name`."""
+    (step,) = (step for step in plan.steps if step.external == name)
+    index = step.kernel.fields._fields.index(name)
+    return step.block[index : index + 1]
+
+
+def _row(step: Step) -> StepFields:
+    return StepFields(step.kernel.entry().address, step.block.ctypes.data, step.units, step.least)
+
+
+class Runner:
+    """A plan with its kernels compiled. One run at a time: the arena is one."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        split = any(step.least < step.units for step in plan.steps)
+        self.threads = min(plan.threads, MOST_THREADS) if split else 1
+        self.table = np.array([_row(step) for step in plan.steps], np.int64)
+        self.job = np.array(RunFields(TEAM.address, self.table.ctypes.data, 0), np.int64)
+        self.address = int(self.job.ctypes.data)
+        self.fields = {name: _external(plan, name) for name in ("x", "out")}
+        self.entry = entry("threads.run_loop.run")
+        shape = plan.shapes[plan.graph.topology.output]
+        self.out = np.empty(
+            (plan.batch, *shape), np.float32
+        )  # to ask a new one's address costs more than to copy it
+        self.fields["out"][0] = self.out.ctypes.data
+
+    def run(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Outputs of one batch. x: (batch, *input shape) float32, C-contiguous."""
+        return self._run(x, 0)
+
+    def times(self, x: npt.NDArray[np.float32]) -> list[float]:
+        """Seconds of every step of one run."""
+        marks = np.zeros(len(self.table) + 1, np.int64)
+        self._run(x, marks.ctypes.data)
+        return [float(nanoseconds) * 1e-9 for nanoseconds in np.diff(marks)]
+
+    def _run(self, x: npt.NDArray[np.float32], marks: int) -> npt.NDArray[np.float32]:
+        self.fields["x"][0] = x.ctypes.data
+        self.job[-1] = marks
+        if self.threads > 1:
+            TEAM.call(self.threads)
+        self.entry(self.address, 0, len(self.table), self.threads)
+        return self.out.copy()

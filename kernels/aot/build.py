@@ -1,0 +1,194 @@
+"""Build the libraries of compiled kernels: python -m bwn.kernels.aot.build FOLDER [TARGET]...
+
+Each target is compiled in a process of its own, linked, and checked: what it needs of the system, its pages, and the
+instructions that its kernels must hold. Needs a linker for the target's machine, binutils'; with --objects it stops
+before that, with object files whose instructions are checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bwn.kernels.aot.expected import EXPECTED
+from bwn.kernels.target.loader import DIGEST, symbol
+from bwn.kernels.target.targets import TARGETS, Target
+
+PINNED = {"numba": "0.68.1", "llvmlite": "0.50.0"}
+"""Versions that made the libraries: `cross.py` uses numba's private parts, and another LLVM makes other code."""
+SYSTEM = {
+    "libc.so.6": {"clock_gettime", "sched_yield", "memcpy", "memset"},
+    "libm.so.6": {"exp", "fmaf", "nearbyintf"},
+}
+"""What libraries may ask of the system: present in every glibc since 2.17."""
+PAGE = 0x10000
+"""Alignment of segments: an aarch64 system may have pages of 64 KB; a Raspberry Pi 5's are of 16."""
+
+
+def compile_target(target: Target, folder: Path) -> None:
+    """Write the object file of a target, and its assembly. This process cannot compile for itself afterwards."""
+    for package, version in PINNED.items():
+        found = importlib.import_module(package).__version__
+        if found != version:
+            sys.exit(f"Error: libraries are made by {package} {version}, here is {found}")
+    from bwn.kernels.target import cpu
+
+    cpu.ASKED = target.offers
+    from bwn.kernels.aot.cross import compile_object
+    from bwn.kernels.registry import KERNELS
+    from bwn.kernels.target.cache import sources_digest
+
+    entries = {}
+    for name in [
+        *(kernel.code for kernel in KERNELS.values()),
+        "threads.run_loop.run",
+        "threads.run_loop.work",
+    ]:
+        module, _, function = name.rpartition(".")
+        entries[symbol(name)] = getattr(importlib.import_module(f"bwn.kernels.{module}"), function)
+    library = compile_object(target, entries, (DIGEST, sources_digest()))
+    (folder / f"{target.name}.o").write_bytes(library.emit_native_object())
+    (folder / f"{target.name}.s").write_text(library.get_asm_str())
+
+
+def tool(target: Target, name: str) -> str:
+    """The path of a program of binutils for a target's machine."""
+    own = [name] if platform.machine() == target.machine else []
+    for candidate in [f"{target.machine}-linux-gnu-{name}", *own]:
+        path = shutil.which(candidate)
+        if path:
+            return path
+    package = f"binutils-{target.machine.replace('_', '-')}-linux-gnu"
+    sys.exit(f"Error: no {name} for {target.machine}: apt-get install {package}")
+
+
+def run(*command: str | Path) -> str:
+    """What a command prints; its failure ends the build."""
+    done = subprocess.run(command, check=False, text=True, capture_output=True)
+    if done.returncode:
+        sys.exit(f"Error: {' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr}")
+    return done.stdout
+
+
+def link(target: Target, folder: Path) -> Path:
+    """Make the library of an object file. The system's libraries are named by stand-ins, so none need be installed."""
+    ld, made = tool(target, "ld"), folder / f"{target.name}.so"
+    empty, scratch = folder / f"{target.name}.empty.o", []
+    run(tool(target, "as"), "-o", empty, "/dev/null")
+    for library, names in SYSTEM.items():
+        stand_in = folder / f"{target.name}.{library}"
+        definitions = [f"--defsym={name}=0" for name in sorted(names)]
+        run(ld, "-shared", f"-soname={library}", *definitions, "-o", stand_in, empty)
+        scratch.append(stand_in)
+    exported = folder / f"{target.name}.map"
+    exported.write_text("{ global: bwn_*; local: *; };\n")
+    run(
+        ld, "-shared", "--hash-style=gnu", "--build-id=none", "--as-needed", "--strip-all", "-z", "noexecstack",
+        "-z", "now", "-z", f"max-page-size={PAGE}", f"--version-script={exported}", "-o", made,
+        folder / f"{target.name}.o", *scratch,
+    )  # fmt: skip
+    for path in (empty, exported, *scratch):
+        path.unlink()
+    return made
+
+
+def check(target: Target, library: Path) -> list[str]:
+    """What is wrong with a library, but for its instructions."""
+    symbols = run(tool(target, "nm"), "--dynamic", library)
+    wanted = set(re.findall(r" [Uw] (\S+)", symbols))
+    problems = [
+        f"asks the system for {name}" for name in sorted(wanted - set().union(*SYSTEM.values()))
+    ]
+    segments = re.findall(
+        r"LOAD(?:\s+0x\S+){5}\s+[RWE ]+\s(0x\S+)", run(tool(target, "readelf"), "-lW", library)
+    )
+    if not segments or any(int(align, 16) < PAGE for align in segments):
+        problems.append(f"segments are aligned to {segments}")
+    return problems
+
+
+def missing_instructions(target: Target, assembly: str) -> list[str]:
+    """Kernels whose code lacks an instruction that `expected.py` names: a lost vectorization."""
+    bodies: dict[str, list[str]] = {}
+    name = ""
+    for line in assembly.splitlines():
+        label = re.match(r"([\w.$]+):", line)
+        if label and not label[1].startswith(".L"):
+            name = label[1]
+        elif line.startswith("\t"):
+            bodies.setdefault(name, []).append(line.strip())
+    problems = []
+    for kernel, patterns in EXPECTED[target.name].items():
+        text = "\n".join(
+            line for label, lines in bodies.items() if kernel in label for line in lines
+        )
+        problems += [
+            f"{kernel} has no '{pattern}'" for pattern in patterns if not re.search(pattern, text)
+        ]
+    return problems
+
+
+def build(target: Target, folder: Path, linked: bool = True) -> Path:
+    """Compile in a process of its own, link, check."""
+    began = time.monotonic()
+    environment = os.environ | {"BWN_KERNELS": "jit"}
+    command = [sys.executable, "-m", __spec__.name, "--compile", str(folder), target.name]
+    done = subprocess.run(command, check=False, env=environment)
+    if done.returncode:
+        sys.exit(f"Error: {target.name} did not compile: exit {done.returncode}")
+    made, listing = folder / f"{target.name}.o", folder / f"{target.name}.s"
+    problems = missing_instructions(target, listing.read_text())
+    listing.unlink()
+    if linked:
+        compiled, made = made, link(target, folder)
+        problems += check(target, made)
+        compiled.unlink()
+    if problems:
+        made.unlink()
+        sys.exit(f"Error: {target.name}: " + "; ".join(problems))
+    print(f"{made}: {made.stat().st_size:,} bytes, {time.monotonic() - began:.0f} s", flush=True)
+    return made
+
+
+def build_all(folder: Path, targets: Iterable[Target] = TARGETS, linked: bool = True) -> list[Path]:
+    """The libraries of all targets, or their object files, as many at a time as there are processors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda target: build(target, folder, linked), targets))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "targets", nargs="*", metavar="TARGET", help=", ".join(target.name for target in TARGETS)
+    )
+    parser.add_argument("--objects", action="store_true", help="object files; nothing is linked")
+    parser.add_argument("--compile", action="store_true", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    known = {target.name: target for target in TARGETS}
+    unknown = [name for name in chosen.targets if name not in known]
+    if unknown:
+        parser.error(f"no target {', '.join(unknown)}; there are {', '.join(known)}")
+    targets = [known[name] for name in chosen.targets] or TARGETS
+    if chosen.compile:
+        compile_target(targets[0], chosen.folder)
+    else:
+        build_all(chosen.folder, targets, linked=not chosen.objects)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Numba's own front end and passes, with the code generator of another machine.
+
+Entries and helpers compile as in `bwn.kernels.target.jit`, with the same options, to one object file. It uses numba's
+private parts, so the build pins numba; and it changes numba's CPU target for good, so it has a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, codegen
+from numba.core.compiler import Flags, compile_extra
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+
+from bwn.kernels.target.targets import Target
+
+ARGUMENTS = (types.intp,) * 4
+WHOLE = "bwn"
+"""Name of the library that everything is linked into."""
+
+
+class _Library(codegen.AOTCodeLibrary):
+    # Helpers are inlined into entries: passes over each alone would be for nothing, and take most of the time.
+    def _optimize_functions(self, ll_module: Any) -> None:
+        pass
+
+    def _optimize_final_module(self) -> None:
+        if self.name == WHOLE:
+            super()._optimize_final_module()
+
+    def get_pointer_to_function(self, name: str) -> int:
+        return 1  # this machine never calls it
+
+
+class _Codegen(codegen.AOTCPUCodegen):
+    """Makes LLVM modules and machine code of a target."""
+
+    _library_class = _Library
+
+    def __init__(self, target: Target) -> None:
+        self._for = target
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+        super().__init__("ahead")
+
+    def _create_empty_module(self, name: str) -> Any:
+        module = ir.Module(cgutils.normalize_ir_text(name))
+        module.triple = self._for.triple
+        if self._data_layout:
+            module.data_layout = self._data_layout
+        return module
+
+    def _init(self, llvm_module: Any) -> None:
+        machine = llvm.Target.from_triple(self._for.triple).create_target_machine(
+            cpu=self._for.cpu, features=self._for.features, opt=3, reloc="pic", codemodel="default"
+        )
+        self._tm, self._tm_features, self._target_data = (
+            machine,
+            self._for.features,
+            machine.target_data,
+        )
+        self._data_layout = str(machine.target_data)
+        self._loopvect, self._opt_level = True, 3
+        self._engine = None  # type: ignore[assignment]  # nothing runs here
+
+    @property
+    def target_data(self) -> Any:
+        return self._target_data
+
+    def magic_tuple(self) -> tuple[str, str, str]:
+        return self._for.triple, self._for.cpu, self._for.features
+
+    def set_env(self, name: str, env: Any) -> None:
+        pass
+
+    def _scan_and_fix_unresolved_refs(self, module: Any) -> None:
+        pass
+
+    def _get_host_cpu_name(self) -> str:
+        return self._for.cpu
+
+    def _get_host_cpu_features(self) -> str:
+        return self._for.features
+
+
+def _flags() -> Any:
+    flags: Any = Flags()
+    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    flags.nrt = flags.boundscheck = False  # an array would be a compile error
+    flags.error_model = "numpy"
+    flags.release_gil = True
+    return flags
+
+
+@global_compiler_lock
+def compile_object(
+    target: Target, entries: Mapping[str, Callable[..., None]], digest: tuple[str, str]
+) -> Any:
+    """Compile entries for a target.
+
+    entries: by the name that each has in the library, C functions of four int64. digest: name and content of a string
+    in it. Returns numba's finished code library.
+    """
+    context = cpu_target.target_context
+    context._internal_codegen = _Codegen(target)
+    library = context.codegen().create_library(WHOLE)
+    wrappers = library.create_ir_module("entries")
+    for name, function in entries.items():
+        made = compile_extra(
+            cpu_target.typing_context,
+            context,
+            function,
+            ARGUMENTS,
+            types.void,
+            _flags(),
+            locals={},
+            library=library,
+        )
+        kind = context.call_conv.get_function_type(made.fndesc.restype, made.fndesc.argtypes)
+        callee = ir.Function(wrappers, kind, made.fndesc.llvm_func_name)
+        entry = ir.Function(
+            wrappers, ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * len(ARGUMENTS)), name
+        )
+        builder = ir.IRBuilder(entry.append_basic_block())
+        context.call_conv.call_function(
+            builder, callee, made.fndesc.restype, made.fndesc.argtypes, entry.args
+        )
+        builder.ret_void()
+    text = bytearray(digest[1].encode() + b"\0")
+    constant = ir.GlobalVariable(wrappers, ir.ArrayType(ir.IntType(8), len(text)), digest[0])
+    constant.initializer, constant.global_constant = ir.Constant(constant.value_type, text), True
+    library.add_ir_module(wrappers)
+    # Nothing but the entries is seen from outside, said before the passes: so what is inlined everywhere goes.
+    for function in library._final_module.functions:
+        if not function.is_declaration and function.name not in entries:
+            function.linkage = "internal"
+    library.finalize()
+    return library

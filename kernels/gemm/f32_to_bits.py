@@ -1,0 +1,152 @@
+"""Products of float32 weights and planes whose outputs are read as signs alone: written packed, never as numbers.
+
+The sum is taken as in `multiply.py`, input after input, and ends by the formula of `finish.py`, so every sign is the
+sign of the number that would have been written there. Words are those of `xnor.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from bwn.kernels.gemm.lut import no_sums
+from bwn.kernels.gemm.tiles import LANES, MULTIPLY_SIGNS, VECTOR_BYTES
+from bwn.kernels.gemm.xnor import clear_around, mixed
+from bwn.kernels.params import FloatSignsFields
+from bwn.kernels.simd.scalars import get_f32, get_i64, get_u64, put_u64, reader
+from bwn.kernels.simd.vectors import (
+    F32,
+    I32,
+    Codegen,
+    at,
+    fma_value,
+    llvm_type,
+    load_at,
+    splat_value,
+)
+from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.tensor.bitpacked import HALF, WORD_SIGNS, store_pairs
+
+CHANNELS, VECTORS = MULTIPLY_SIGNS
+TILE = CHANNELS * VECTORS
+"""A tile: output channels by vectors of positions. Channels divide HALF."""
+
+
+float_signs_fields = reader(FloatSignsFields)
+
+
+@intrinsic
+def multiply_rows(_: Any, sums: Any, x: Any, weights: Any, row_bytes: Any) -> tuple[Any, Codegen]:
+    """multiply_rows(sums, x, weights, row_bytes): sums plus VECTORS vectors from x on times the weight of each row."""
+    vec = sums.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        where, totals = args[2], []
+        xs = [load_at(builder, vec, builder.add(args[1], ir.Constant(ir.IntType(64), v * VECTOR_BYTES)))
+              for v in range(VECTORS)]  # fmt: skip
+        for row in range(sums.count // VECTORS):
+            weight = splat_value(
+                builder, vec, builder.load(at(builder, where, ir.FloatType()), align=4)
+            )
+            for v in range(VECTORS):
+                before = builder.extract_value(args[0], row * VECTORS + v)
+                totals.append(fma_value(builder, xs[v], weight, before))
+            where = builder.add(where, args[3])
+        return context.make_tuple(builder, sig.return_type, totals)
+
+    return sums(sums, types.intp, types.intp, types.intp), gen
+
+
+@intrinsic
+def add_signs(
+    _: Any, words: Any, sums: Any, scale: Any, bias: Any, low: Any, high: Any, bit: Any
+) -> tuple[Any, Codegen]:
+    """add_signs(words, sums, scale, bias, low, high, bit): words with the bits of a tile's outputs, from `bit` on.
+
+    words: VECTORS vectors of int32. scale, bias: addresses of the first row's. low, high: bounds.
+    """
+    vec, rows = sums.dtype, sums.count // VECTORS
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        found = [builder.extract_value(args[0], v) for v in range(VECTORS)]
+        none = ir.Constant(llvm_type(vec), None)
+        floor, roof = (splat_value(builder, vec, bound) for bound in args[4:6])
+        bit = builder.trunc(args[6], ir.IntType(32))
+        for row in range(rows):
+            a, b = (
+                splat_value(builder, vec, builder.load(at(builder, builder.add(start, ir.Constant(start.type, row * 4)),
+                                                          ir.FloatType()), align=4))
+                for start in args[2:4]
+            )  # fmt: skip
+            one = builder.shl(ir.Constant(ir.IntType(32), 1 << row), bit)
+            mark = splat_value(builder, words.dtype, one)
+            for v in range(VECTORS):
+                y = fma_value(builder, builder.extract_value(args[1], row * VECTORS + v), a, b)
+                y = builder.select(builder.fcmp_ordered(">", floor, y), floor, y)
+                y = builder.select(builder.fcmp_ordered("<", roof, y), roof, y)
+                there = builder.fcmp_ordered(">=", y, none)
+                found[v] = builder.select(there, builder.or_(found[v], mark), found[v])
+        return context.make_tuple(builder, sig.return_type, found)
+
+    return words(words, sums, types.intp, types.intp, types.float32, types.float32, types.intp), gen
+
+
+@helper
+def half_words(f: Any, x: int, first: int, count: int) -> Any:
+    """Bits of `count` channels from `first` on, at VECTORS vectors of positions from address x on."""
+    words = no_sums(I32, VECTORS)
+    low, high = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
+    row_bytes = f.row_words * 4
+    n = 0
+    while n < count:
+        weights, scale, bias = (
+            f.words + (first + n) * row_bytes,
+            f.scale + (first + n) * 4,
+            f.bias + (first + n) * 4,
+        )
+        if n + CHANNELS <= count:
+            sums = no_sums(F32, TILE)
+            for k in range(f.depth):
+                sums = multiply_rows(
+                    sums, x + get_i64(f.offsets, k) * 4, weights + k * 4, row_bytes
+                )
+            words = add_signs(words, sums, scale, bias, low, high, n)
+            n += CHANNELS
+        else:
+            one = no_sums(F32, VECTORS)
+            for k in range(f.depth):
+                one = multiply_rows(one, x + get_i64(f.offsets, k) * 4, weights + k * 4, row_bytes)
+            words = add_signs(words, one, scale, bias, low, high, n)
+            n += 1
+    return words
+
+
+def f32_f32_b1_signs_multiply(p: int, begin: int, end: int, part: int) -> None:
+    """float32 activations and weights to packed signs. A unit is one tile's positions of one image, all outputs."""
+    f = float_signs_fields(p)
+    lanes = VECTORS * LANES
+    blocks = (f.positions + lanes - 1) // lanes
+    tile = f.scratch + part * f.scratch_part
+    for unit in range(begin, end):
+        first, image = unit % blocks * lanes, unit // blocks
+        count = min(lanes, f.positions - first)
+        x = f.x + (image * f.x_image + first) * 4
+        for word in range((f.outputs + WORD_SIGNS - 1) // WORD_SIGNS):
+            channel = word * WORD_SIGNS
+            low = half_words(f, x, channel, min(HALF, f.outputs - channel))
+            high = half_words(f, x, channel + HALF, min(HALF, f.outputs - channel - HALF))
+            for v in range(VECTORS):
+                store_pairs(tile + v * LANES * 8, low[v], high[v])
+            corner = f.out + image * f.out_image + word * 8
+            y, column = first // f.plane_row, first % f.plane_row
+            for i in range(count):
+                if column == 0:
+                    clear_around(f, corner, y)
+                if column < f.width:
+                    out = corner + (f.top + y) * f.out_row + (f.left + column) * f.out_position
+                    put_u64(out, 0, mixed(get_u64(tile, i)))
+                column += 1
+                if column == f.plane_row:
+                    y, column = y + 1, 0

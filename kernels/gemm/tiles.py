@@ -1,0 +1,70 @@
+"""Sizes that the planner and the compiled code agree on: vectors, tiles, scratch. Nothing here needs a compiler.
+
+A 64-byte vector is one register of AVX-512 (of 32), two of AVX2 (of 16), four of NEON (of 32).
+"""
+
+from __future__ import annotations
+
+from bwn.kernels.target.cpu import features
+
+VECTOR_BYTES = 64
+LANES = 16
+"""float32 of a vector; writers of planes store this many elements at a time."""
+NARROW = 4
+"""Lanes of the vector for rows that are shorter."""
+
+CHANNELS = 8 if "avx512f" in features() else 4
+"""Output channels at a time: as many as leave room for one loaded entry."""
+
+GROUP = 4
+"""Inputs of a table of `lookup.py`."""
+ENTRIES = 1 << GROUP
+TABLE_BYTES = ENTRIES * VECTOR_BYTES
+WORD_GROUPS = 64 // GROUP
+WORD_BYTES = WORD_GROUPS * TABLE_BYTES
+MOST_WORDS = 2
+"""Most words whose tables stand at once: 32 KiB of tables."""
+
+# Registers for the sums: 16 of AVX-512's 32, 12 of AVX2's 16, 16 of NEON's 32. More channels gain nothing; with one
+# vector of AVX-512, loads bound the tile, not multiplications.
+MULTIPLY = (8, 2) if "avx512f" in features() else (6, 1) if "avx2" in features() else (4, 1)
+"""Channels and vectors of positions of a tile of `multiply.py`."""
+MULTIPLY_SIGNS = (8, 2) if "avx512f" in features() else (4, 1)
+"""Of `multiply_signs.py`; channels divide 32."""
+
+BLOCK = 64
+"""Output channels of a block of packed signs: they make one word."""
+BLOCK_VECTORS = BLOCK // LANES
+CARRIES = "neon" not in features()
+"""Whether products of packed signs count carries of pairs (`xnor.py`). NEON counts a register of bytes in one
+instruction, as many as a carry takes."""
+
+
+def lookup_scratch(outputs: int, depth: int) -> int:
+    """Scratch that one part of a lookup product needs: the tables of two words and up to 128 bytes of totals a row."""
+    return MOST_WORDS * WORD_BYTES + outputs * 2 * VECTOR_BYTES
+
+
+def multiply_scratch(outputs: int, depth: int) -> int:
+    """Scratch that one part needs: the totals of a tile's vectors of positions, for every row."""
+    return outputs * MULTIPLY[1] * VECTOR_BYTES
+
+
+def single_scratch(outputs: int, depth: int) -> int:
+    """Scratch that one part needs: the gathered inputs, or two rows of packed bits and their number."""
+    return (depth + 63) // 64 * 64 * 4
+
+
+def multiply_signs_scratch() -> int:
+    """Scratch that one part needs: the words of a tile's positions."""
+    return MULTIPLY_SIGNS[1] * LANES * 8
+
+
+def pairs_scratch() -> int:
+    """Scratch that one part needs to pack or unpack: the words of 16 positions."""
+    return LANES * 8
+
+
+def xnor_scratch() -> int:
+    """Scratch that one part needs to write planes: the sums of 16 positions of a block, twice."""
+    return 2 * LANES * BLOCK * 4

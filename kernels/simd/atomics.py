@@ -1,0 +1,126 @@
+"""What threads of compiled code agree by: int64 words read and changed at once, and how to wait for one.
+
+All operations are sequentially consistent: what a thread wrote before it changes a word is seen by whoever reads
+that change.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from bwn.kernels.simd.vectors import Codegen, at
+from bwn.kernels.target.jit import intrinsic
+
+I64 = ir.IntType(64)
+ORDER = "seq_cst"
+
+
+def _word(builder: Any, address: Any) -> Any:
+    return at(builder, address, I64)
+
+
+def _external(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+@intrinsic
+def read(_: Any, address: Any) -> tuple[Any, Codegen]:
+    """read(address): the word."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(_word(builder, args[0]), ORDER, 8)
+
+    return types.int64(types.intp), gen
+
+
+@intrinsic
+def write(_: Any, address: Any, value: Any) -> tuple[Any, Codegen]:
+    """write(address, value): set the word."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store_atomic(args[1], _word(builder, args[0]), ORDER, 8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.int64), gen
+
+
+@intrinsic
+def add(_: Any, address: Any, value: Any) -> tuple[Any, Codegen]:
+    """add(address, value): add to the word; what it was before."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.atomic_rmw("add", _word(builder, args[0]), args[1], ORDER)
+
+    return types.int64(types.intp, types.int64), gen
+
+
+@intrinsic
+def replace(_: Any, address: Any, old: Any, new: Any) -> tuple[Any, Codegen]:
+    """replace(address, old, new): set the word to `new` if it is `old`; whether it was."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        both = builder.cmpxchg(_word(builder, args[0]), args[1], args[2], ORDER, ORDER)
+        return builder.extract_value(both, 1)
+
+    return types.boolean(types.intp, types.int64, types.int64), gen
+
+
+@intrinsic
+def pause(_: Any) -> tuple[Any, Codegen]:
+    """pause(): tell the CPU that this thread waits in a loop, so that its sibling gets on."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        machine = builder.module.triple.partition("-")[0]
+        if machine in ("x86_64", "i686"):
+            builder.call(_external(builder, "llvm.x86.sse2.pause", ir.VoidType()), ())
+        elif machine in ("aarch64", "arm64"):
+            hint = ir.IntType(32)
+            builder.call(
+                _external(builder, "llvm.aarch64.hint", ir.VoidType(), hint), (hint(1),)
+            )  # 1 is `yield`
+        return context.get_dummy_value()
+
+    return types.void(), gen
+
+
+@intrinsic
+def give_way(_: Any) -> tuple[Any, Codegen]:
+    """give_way(): let another thread have this core, if one waits for it (POSIX sched_yield)."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.call(_external(builder, "sched_yield", ir.IntType(32)), ())
+        return context.get_dummy_value()
+
+    return types.void(), gen
+
+
+@intrinsic
+def now(_: Any) -> tuple[Any, Codegen]:
+    """now(): nanoseconds of a clock that only goes forward (POSIX clock_gettime)."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        clock, pair = ir.IntType(32), ir.ArrayType(I64, 2)
+        spec = cgutils.alloca_once(builder, pair)
+        function = _external(builder, "clock_gettime", ir.IntType(32), clock, pair.as_pointer())
+        builder.call(function, (clock(time.CLOCK_MONOTONIC), spec))
+        seconds, rest = (builder.extract_value(builder.load(spec), i) for i in (0, 1))
+        return builder.add(builder.mul(seconds, I64(1_000_000_000)), rest)
+
+    return types.int64(), gen
+
+
+@intrinsic
+def call(_: Any, address: Any, fields: Any, begin: Any, end: Any, part: Any) -> tuple[Any, Codegen]:
+    """call(address, fields, begin, end, part): the compiled entry at an address."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        entry = ir.FunctionType(ir.VoidType(), [I64] * 4)
+        builder.call(at(builder, args[0], entry), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 5), gen

@@ -1,0 +1,45 @@
+"""Vectors beside the packed words of `bits.py`: lanes that take the sign of a bit, lanes that count bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from bwn.kernels.simd.vectors import Codegen, Vec
+from bwn.kernels.target.cpu import features
+from bwn.kernels.target.jit import intrinsic
+
+
+def _lanes_of_bits(builder: Any, bits: Any, vec: Vec) -> Any:
+    """LLVM value: for each lane of `vec` an i1, bit i of the word for lane i."""
+    count, width = vec.lanes, vec.element.bitwidth
+    if "neon" not in features():
+        word = builder.trunc(bits, ir.IntType(count)) if count < 64 else bits
+        return builder.bitcast(word, ir.VectorType(ir.IntType(1), count))
+    # For NEON LLVM takes a word of i1 apart bit by bit. So each lane gets the piece of the word, as wide as an element,
+    # that its bit lies in, and tests the bit: a quarter of the instructions.
+    pieces = ir.VectorType(ir.IntType(width), 64 // width)
+    lanes = ir.VectorType(ir.IntType(width), count)
+    picks = ir.Constant(ir.VectorType(ir.IntType(32), count), [i // width for i in range(count)])
+    tests = ir.Constant(lanes, [1 << i % width for i in range(count)])
+    spread = builder.shuffle_vector(
+        builder.bitcast(bits, pieces), ir.Constant(pieces, ir.Undefined), picks
+    )
+    return builder.icmp_unsigned("!=", builder.and_(spread, tests), ir.Constant(lanes, None))
+
+
+@intrinsic
+def signed(_: Any, value: Any, bits: Any) -> tuple[Any, Codegen]:
+    """signed(v, bits): lane i of v where bit i of `bits` is 1, else its negative."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        negative = (
+            builder.fneg(args[0])
+            if isinstance(value.element, types.Float)
+            else builder.neg(args[0])
+        )
+        return builder.select(_lanes_of_bits(builder, args[1], value), args[0], negative)
+
+    return value(value, types.uint64), gen

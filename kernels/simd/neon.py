@@ -1,0 +1,72 @@
+"""Single registers of NEON, 128 bits, and values hidden from LLVM where its rearranging makes the code worse.
+
+Told to compute sums in an order, LLVM moves additions of integers and the loads before them, until 32 registers do not
+hold what waits; and it folds an address into offsets that loads of pairs cannot have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from bwn.kernels.target.cpu import features
+
+BITS = 128
+
+
+def by_register(builder: Any, value: Any, operation: Callable[[Any], Any]) -> Any:
+    """What `operation` makes of each register of a vector, one after another in a vector again."""
+    element = value.type.element
+    lanes = BITS // (32 if isinstance(element, ir.FloatType) else element.width)
+    empty = ir.Constant(value.type, ir.Undefined)
+    parts = [
+        operation(builder.shuffle_vector(value, empty, _lanes(range(start, start + lanes))))
+        for start in range(0, value.type.count, lanes)
+    ]
+    while len(parts) > 1:
+        parts = [
+            builder.shuffle_vector(low, high, _lanes(range(2 * low.type.count)))
+            for low, high in zip(parts[::2], parts[1::2], strict=True)
+        ]
+    return parts[0]
+
+
+def hidden(builder: Any, value: Any) -> Any:
+    """The same integer or vector, for NEON through an empty piece of assembly: no operation is moved across."""
+    if "neon" not in features():
+        return value
+    if isinstance(value.type, ir.IntType):
+        return _through(builder, value, "r")
+    return by_register(builder, value, lambda part: _through(builder, part, "w"))
+
+
+def add_neighbours(builder: Any, value: Any) -> Any:
+    """Sums of neighbouring unsigned lanes, in lanes twice as wide."""
+
+    def added(part: Any) -> Any:
+        wide = ir.VectorType(ir.IntType(2 * part.type.element.width), part.type.count // 2)
+        name = f"llvm.aarch64.neon.uaddlp.v{wide.count}i{wide.element.width}.v{part.type.count}i{part.type.element.width}"
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(wide, (part.type,)), name
+        )
+        return builder.call(function, (part,))
+
+    if "neon" in features():
+        return by_register(builder, value, added)
+    width = value.type.element.width
+    wide = ir.VectorType(ir.IntType(2 * width), value.type.count // 2)
+    pairs = builder.bitcast(value, wide)
+    low, by = (ir.Constant(wide, [number] * wide.count) for number in (2**width - 1, width))
+    return builder.add(builder.and_(pairs, low), builder.lshr(pairs, by))
+
+
+def _through(builder: Any, value: Any, register: str) -> Any:
+    kind = ir.FunctionType(value.type, [value.type])
+    return builder.call(ir.InlineAsm(kind, "", f"={register},0"), [value])
+
+
+def _lanes(numbers: range) -> Any:
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), list(numbers))

@@ -1,0 +1,89 @@
+"""Scalars at integer addresses, and the parameter block of a kernel.
+
+A kernel gets one address: that of its int64 fields, named by a NamedTuple. Addresses in the fields point into the
+caller's buffers. Nothing here checks a bound.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from bwn.kernels.simd.vectors import Codegen, at
+from bwn.kernels.target.jit import helper, intrinsic
+
+
+def _scalar(element: Any) -> tuple[Any, Any]:
+    size = element.bitwidth // 8
+
+    def pointer(context: Any, builder: Any, address: Any, index: Any) -> Any:
+        where = builder.add(address, builder.mul(index, ir.Constant(ir.IntType(64), size)))
+        return at(builder, where, context.get_value_type(element))
+
+    @intrinsic
+    def get(_: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+        def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.load(pointer(context, builder, *args), align=1)
+
+        return element(types.intp, types.intp), gen
+
+    @intrinsic
+    def put(_: Any, address: Any, index: Any, value: Any) -> tuple[Any, Codegen]:
+        def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            builder.store(args[2], pointer(context, builder, args[0], args[1]), align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp, element), gen
+
+    return get, put
+
+
+get_f32, put_f32 = _scalar(types.float32)
+get_i8, put_i8 = _scalar(types.int8)
+get_i16, _ = _scalar(types.int16)
+get_i32, put_i32 = _scalar(types.int32)
+get_i64, put_i64 = _scalar(types.int64)
+get_u64, put_u64 = _scalar(types.uint64)
+
+
+def reader(fields: Any) -> Any:
+    """An operation that reads a parameter block: reader(ProductFields)(address) is a ProductFields.
+
+    fields: a NamedTuple of integers; the block holds them as int64, in order.
+    """
+    kind = types.NamedUniTuple(types.int64, len(fields._fields), fields)
+
+    @intrinsic
+    def read(_: Any, address: Any) -> tuple[Any, Codegen]:
+        def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            base = at(builder, args[0], ir.IntType(64))
+            values = [
+                builder.load(cgutils.gep_inbounds(builder, base, i)) for i in range(kind.count)
+            ]
+            return context.make_tuple(builder, sig.return_type, values)
+
+        return kind(types.intp), gen
+
+    return read
+
+
+@intrinsic
+def popcount(_: Any, word: Any) -> tuple[Any, Codegen]:
+    """popcount(word): how many bits of a uint64 are 1."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), gen
+
+
+@helper
+def gather(get: Any, put: Any, x: int, offsets: int, depth: int, room: int, to: int) -> None:
+    """Copy the inputs of a position, x plus each of `depth` offsets, then zeros up to `room` elements."""
+    for k in range(depth):
+        put(to, k, get(x, get_i64(offsets, k)))
+    for k in range(depth, room):
+        put(to, k, 0)

@@ -1,0 +1,188 @@
+"""Operations that move lanes of vectors about: halves, every second element, tables in registers, transposing; and
+those that make one number of all lanes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from bwn.kernels.gemm.tiles import VECTOR_BYTES
+from bwn.kernels.simd.vectors import I32, Codegen, Vec, add, at, element_address, llvm_type, load_at
+from bwn.kernels.target.jit import intrinsic
+
+
+@intrinsic
+def halves(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """halves(v): the lower and the upper half of the lanes, as a tuple."""
+    half = Vec(value.element, value.lanes // 2)
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        empty = ir.Constant(args[0].type, ir.Undefined)
+        lanes = ir.VectorType(ir.IntType(32), half.lanes)
+        parts = [
+            builder.shuffle_vector(
+                args[0], empty, ir.Constant(lanes, list(range(start, start + half.lanes)))
+            )
+            for start in (0, half.lanes)
+        ]
+        return context.make_tuple(builder, sig.return_type, parts)
+
+    return types.UniTuple(half, 2)(value), gen
+
+
+@intrinsic
+def load_second(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+    """load_second(F32, address, index): every second element from `index` on; nothing past the last is read."""
+    vec = kind.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        # The second load ends with the last element wanted, so its odd lanes are the ones.
+        further = builder.add(args[2], ir.Constant(ir.IntType(64), vec.lanes - 1))
+        low, high = (
+            load_at(builder, vec, element_address(builder, vec.element, args[1], i))
+            for i in (args[2], further)
+        )
+        lanes = [*range(0, vec.lanes, 2), *range(vec.lanes + 1, 2 * vec.lanes, 2)]
+        return builder.shuffle_vector(
+            low, high, ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), lanes)
+        )
+
+    return vec(kind, types.intp, types.intp), gen
+
+
+_TAKES = {
+    (types.float32, 8, 1): "llvm.x86.avx2.permps",
+    (types.float32, 16, 1): "llvm.x86.avx512.permvar.sf.512",
+    (types.float32, 16, 2): "llvm.x86.avx512.vpermi2var.ps.512",
+    (types.int16, 32, 1): "llvm.x86.avx512.permvar.hi.512",
+    (types.int16, 32, 2): "llvm.x86.avx512.vpermi2var.hi.512",
+    (types.int8, 32, 1): "llvm.x86.avx2.pshuf.b",
+    (types.int8, 16, 1): "llvm.aarch64.neon.tbl1.v16i8",
+}
+
+
+@intrinsic
+def take(_: Any, table: Any, numbers: Any) -> tuple[Any, Codegen] | None:
+    """take(table, numbers): lane i is entry numbers[i] of the table; only the low bits of a number count.
+
+    table: a tuple of 1 or 2 vectors. One instruction: of AVX2 for 8 float32, of AVX-512 for 16, 2 * 16 float32 and 32
+    int16; of bytes, by numbers within the table, for 16 of NEON, and for 32 of AVX2, where each half of them has its
+    half of the table.
+    """
+    if (
+        not isinstance(table, types.UniTuple)
+        or (table.dtype.element, table.dtype.lanes, table.count) not in _TAKES
+    ):
+        return None
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        parts = [builder.extract_value(args[0], part) for part in range(table.count)]
+        return take_value(builder, table.dtype, parts, args[1])
+
+    return table.dtype(table, numbers), gen
+
+
+def take_value(builder: Any, vec: Vec, table: list[Any], numbers: Any) -> Any:
+    """LLVM value of `take`."""
+    operands = [*table, numbers] if len(table) == 1 else [table[0], numbers, table[1]]
+    signature = ir.FunctionType(llvm_type(vec), [operand.type for operand in operands])
+    name = _TAKES[vec.element, vec.lanes, len(table)]
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), operands)
+
+
+@intrinsic
+def load_apart(_: Any, kind: Any, address: Any, step: Any) -> tuple[Any, Codegen]:
+    """load_apart(F32, address, step): elements `step` bytes apart."""
+    vec = kind.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value, where = ir.Constant(llvm_type(vec), ir.Undefined), args[1]
+        for lane in range(vec.lanes):
+            one = builder.load(at(builder, where, value.type.element), align=1)
+            value = builder.insert_element(value, one, ir.Constant(ir.IntType(32), lane))
+            where = builder.add(where, args[2])
+        return value
+
+    return vec(kind, types.intp, types.intp), gen
+
+
+@intrinsic
+def store_apart(_: Any, kind: Any, address: Any, step: Any, value: Any) -> tuple[Any, Codegen]:
+    """store_apart(F32, address, step, v): write the lanes `step` bytes apart; I8_16: the low bytes of int32 lanes."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        small, where = llvm_type(kind.dtype), args[1]
+        lanes = args[3] if args[3].type == small else builder.trunc(args[3], small)
+        for lane in range(value.lanes):
+            one = builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane))
+            builder.store(one, at(builder, where, small.element), align=1)
+            where = builder.add(where, args[2])
+        return context.get_dummy_value()
+
+    return types.void(kind, types.intp, types.intp, value), gen
+
+
+@intrinsic
+def transpose(_: Any, target: Any, source: Any, row_bytes: Any) -> tuple[Any, Codegen]:
+    """transpose(target, source, row_bytes): 16 x 16 elements of 4 bytes, to rows of 64 bytes one after another."""
+    vec, lanes = I32.dtype, I32.dtype.lanes
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        where, rows = args[1], []
+        for _row in range(lanes):
+            rows.append(load_at(builder, vec, where))
+            where = builder.add(where, args[2])
+        picks = ir.VectorType(ir.IntType(32), lanes)
+        width = 1
+        while width < lanes:  # swap blocks of `width` across the diagonal
+            low = [i if not i & width else lanes + (i ^ width) for i in range(lanes)]
+            high = [i ^ width if not i & width else lanes + i for i in range(lanes)]
+            for i in range(lanes):
+                if not i & width:
+                    a, b = rows[i], rows[i | width]
+                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(picks, low))
+                    rows[i | width] = builder.shuffle_vector(a, b, ir.Constant(picks, high))
+            width *= 2
+        for i, row in enumerate(rows):
+            to = builder.add(args[0], ir.Constant(ir.IntType(64), i * VECTOR_BYTES))
+            builder.store(row, at(builder, to, llvm_type(vec)), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), gen
+
+
+@intrinsic
+def top_lane(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """top_lane(v): the largest float lane (NaN lanes lose)."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        best = builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
+        for lane in range(1, value.lanes):
+            other = builder.extract_element(args[0], ir.Constant(ir.IntType(32), lane))
+            best = builder.select(builder.fcmp_ordered(">", other, best), other, best)
+        return best
+
+    return value.element(value), gen
+
+
+@intrinsic
+def total(_: Any, value: Any) -> tuple[Any, Codegen]:
+    """total(v): sum of all lanes, halving (the order is fixed, so the result is the same on every machine)."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        part, lanes = args[0], value.lanes
+        while lanes > 1:
+            lanes //= 2
+            kind = ir.VectorType(ir.IntType(32), lanes)
+            empty = ir.Constant(part.type, ir.Undefined)
+            low = builder.shuffle_vector(part, empty, ir.Constant(kind, list(range(lanes))))
+            high = builder.shuffle_vector(
+                part, empty, ir.Constant(kind, list(range(lanes, 2 * lanes)))
+            )
+            part = add(builder, Vec(value.element, lanes), low, high)
+        return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
+
+    return value.element(value), gen

@@ -1,0 +1,1 @@
+"""What code is compiled for, how it is compiled or loaded, and where it is cached."""

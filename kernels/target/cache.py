@@ -1,0 +1,73 @@
+"""Where compiled code and measurements are kept, and what they hold for: the sources of this package."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+NOWHERE = Path(os.devnull) / "none"
+"""Where nothing can ever be, of this or another user."""
+
+
+@cache
+def sources_digest() -> str:
+    """Hash of all files of this package."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for path in sorted(
+        path for path in package.rglob("*.py") if "aot" not in path.relative_to(package).parts
+    ):
+        digest.update(path.relative_to(package).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_folder() -> Path:
+    """Folder of this version of the kernels: in BWN_CACHE_DIR, else the user's cache folder, else a temporary one.
+
+    NOWHERE on a system that only reads: compiled kernels that came with bwn need no folder.
+    """
+    for root in _roots():
+        folder = root / f"kernels-{sources_digest()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK) and _is_mine(folder):
+            return folder
+    import tempfile
+
+    try:
+        return Path(tempfile.mkdtemp(prefix="bwn-kernels-"))
+    except OSError:
+        return NOWHERE
+
+
+def _roots() -> Iterator[Path]:
+    named = os.environ.get("BWN_CACHE_DIR")
+    if named:
+        yield Path(named)
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    if os.path.isabs(home):  # a user whom nobody knows has no home, and `~` is left as it is
+        yield Path(home) / "bwn"
+    import tempfile  # costs each start 3 ms, and to ask for the folder writes a file
+
+    try:
+        root = (
+            Path(tempfile.gettempdir()) / f"bwn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+        )
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return
+    if _is_mine(root):  # whoever owns it could put another folder in the place of ours
+        yield root
+
+
+def _is_mine(folder: Path) -> bool:
+    # Cached code is executed: never take it from a folder that another user made.
+    return not hasattr(os, "getuid") or folder.stat().st_uid in (os.getuid(), 0)

@@ -1,0 +1,64 @@
+"""The CPU that kernels are compiled for."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bwn.kernels.target.loader import library
+
+ASKED: frozenset[str] | None = None
+"""Features of another CPU, set by a build before it imports a kernel."""
+
+
+@cache
+def features() -> frozenset[str]:
+    """Names of the features that kernels are compiled for, as LLVM knows them, e.g. `avx2`, `neon`."""
+    if ASKED is not None:
+        return ASKED
+    found = library()
+    if found is not None:
+        return found.target.offers
+    import llvmlite.binding as llvm
+    import numba
+
+    settings: Any = numba.config
+    if settings.CPU_FEATURES:  # another CPU's code was asked for
+        return frozenset(
+            part[1:] for part in settings.CPU_FEATURES.split(",") if part.startswith("+")
+        )
+    return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
+
+
+@cache
+def name() -> str:
+    """LLVM's name of the CPU that kernels are compiled for, e.g. `znver3`, `cortex-a76`."""
+    found = library()
+    if found is not None:
+        return found.target.cpu
+    import llvmlite.binding as llvm
+    import numba
+
+    settings: Any = numba.config
+    return str(settings.CPU_NAME or llvm.get_host_cpu_name())
+
+
+@cache
+def model() -> str:
+    """The CPU's name as it calls itself; on a system that does not say, what Python knows."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def family() -> str:
+    """The instructions that the kernels' speed depends on: `avx512`, `avx2` or `neon`; the nearest where none fits."""
+    if "neon" in features():
+        return "neon"
+    return "avx512" if "avx512f" in features() else "avx2"

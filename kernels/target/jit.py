@@ -1,0 +1,118 @@
+"""How numba compiles kernels, where no library has them (`code.py`), and keeps the compiled code.
+
+Entries compile when first asked for. Numba keys its on-disk cache by the bytes of the function's own file alone, so an
+edited helper would leave stale code running: here the cache folder is named after a hash of every file of this package.
+Numba adds its own version, Python's, and the CPU's name and features.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from typing import Any, TypeVar
+
+import numba
+import numba.extending
+from numba import types
+from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
+from numba.core.sigutils import normalize_signature
+
+from bwn.kernels.target.cache import cache_folder
+
+SIGNATURE = types.void(types.intp, types.intp, types.intp, types.intp)
+# `numpy` error model: a division by zero is a NaN, not an exception. Bounds and wrap-around never apply: kernels use
+# addresses. No fastmath: NaN and infinity keep their meaning and sums keep their order. No array is ever allocated, so
+# kernels do without numba's memory manager (`_nrt`), which `_Kept` would have to start.
+OPTIONS: dict[str, Any] = {
+    "error_model": "numpy",
+    "nogil": True,
+    "boundscheck": False,
+    "_nrt": False,
+}
+
+# What numba's decorators make is called from kernels only, with types that mypy does not know: Any.
+helper: Any = numba.njit(forceinline=True, **OPTIONS)
+"""Decorator for functions that entries call: compiled into their caller."""
+intrinsic: Any = numba.extending.intrinsic
+"""Decorator for operations that are written as LLVM instructions."""
+
+Made = TypeVar("Made")
+_lock = threading.Lock()
+
+
+class _Kept(FunctionCache):
+    """Numba's cache, without what it imports before it loads anything: all that compiling needs, 33 MB and 0.1 s."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
+class CompiledEntry:
+    """An entry that numba compiled. loaded: whether the cache had it."""
+
+    def __init__(self, function: Callable[..., None], *, cache: bool) -> None:
+        compiled: Any = CFunc(function, normalize_signature(SIGNATURE), {}, OPTIONS)
+        if cache:
+            compiled._cache = _Kept(function)
+        compiled.compile()
+        self._compiled = compiled
+        self.address: int = compiled.address
+        self.loaded = compiled.cache_hits > 0
+
+    def __call__(self, fields: int, begin: int, end: int, part: int) -> None:
+        """Do units begin..end-1 as `part`."""
+        self._compiled.ctypes(fields, begin, end, part)
+
+
+def _forget(function: Callable[..., None]) -> None:
+    """Remove what the cache holds of an entry; the next process compiles and keeps it again."""
+    name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}-*"
+    for path in cache_folder().glob(f"*/{name}"):
+        with suppress(OSError):
+            path.unlink()
+
+
+@cache
+def compile_entry(function: Callable[..., None]) -> CompiledEntry:
+    """Compile an entry, or load it from the cache; a damaged or full cache costs time only.
+
+    function: entry(fields, begin, end, part), plain Python.
+    """
+    return _kept(function, lambda cache: CompiledEntry(function, cache=cache))
+
+
+def compiled(*signatures: str) -> Callable[[Callable[..., None]], Any]:
+    """Decorator for a function of numpy arrays that Python calls: compiled at once, for these types, and kept alike.
+
+    Multiplications and additions may be contracted, nothing else reordered.
+    """
+
+    def decorate(function: Callable[..., None]) -> Any:
+        options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": {"contract"}}
+        return _kept(
+            function, lambda cache: numba.njit(list(signatures), cache=cache, **options)(function)
+        )
+
+    return decorate
+
+
+def _kept(function: Callable[..., None], make: Callable[[bool], Made]) -> Made:
+    """make(True), with our folder as its cache; make(False) where that fails."""
+    with _lock:
+        # Numba binds the cache folder of a function when it is decorated, from a setting of the whole process.
+        settings: Any = numba.config
+        before = settings.CACHE_DIR
+        settings.CACHE_DIR = str(cache_folder())
+        try:
+            return make(True)
+        except (
+            Exception
+        ):  # a cut file makes pickle raise anything; a full disk cannot keep a new one
+            _forget(function)
+            return make(False)
+        finally:
+            settings.CACHE_DIR = before

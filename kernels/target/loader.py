@@ -1,0 +1,161 @@
+"""Compiled kernels: from the library that came with bwn, else compiled here and now.
+
+An *entry* has one signature, `entry(fields, begin, end, part)`: the address of its int64 fields, the range of work to
+do, and which of the concurrent parts this is (each has its own scratch). It is named `folder.module.function`.
+
+Wheels bring a library for each target of their machine; the best that this machine can run is used, and neither numba
+nor llvmlite is imported. Elsewhere numba compiles the same sources for this very CPU. BWN_KERNELS says otherwise:
+`jit`, or a target's name. BWN_LIBRARIES names another folder of libraries.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.util
+import logging
+import os
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+from bwn.kernels.target.cache import sources_digest
+from bwn.kernels.target.targets import TARGETS, Target, runnable
+
+# Absolute: a name without a folder the loader looks for elsewhere, and a process may change its own.
+FOLDER = Path(os.environ.get("BWN_LIBRARIES") or Path(__file__).parents[1] / "libraries").absolute()
+PROTOTYPE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
+DIGEST = "bwn_sources"
+"""Symbol of the digest of the sources that a library was made of."""
+
+
+class KernelsError(Exception):
+    """No compiled kernels can be had on this machine."""
+
+
+class Entry(Protocol):
+    """A compiled entry. From Python it is called, and holds no GIL; compiled code calls its address.
+
+    address: of a C function of four int64. loaded: whether it was there, not compiled now.
+    """
+
+    address: int
+    loaded: bool
+
+    def __call__(self, fields: int, begin: int, end: int, part: int) -> None:
+        """Do units begin..end-1 as `part`."""
+
+
+class LibraryEntry:
+    """An entry of a library."""
+
+    loaded = True
+
+    def __init__(self, function: ctypes._NamedFuncPointer) -> None:
+        self.address = int(ctypes.cast(function, ctypes.c_void_p).value or 0)
+        self._call = PROTOTYPE(self.address)
+
+    def __call__(self, fields: int, begin: int, end: int, part: int) -> None:
+        """Do units begin..end-1 as `part`."""
+        self._call(fields, begin, end, part)
+
+
+class Library:
+    """A target's compiled kernels. Raises KernelsError where the file is of other sources, or is none."""
+
+    def __init__(self, target: Target) -> None:
+        self.target, self.path = target, FOLDER / f"{target.name}.so"
+        if not self.path.exists():
+            raise KernelsError(f"no library {target.name} came with bwn: {self.path} is not there")
+        try:
+            self._library = ctypes.CDLL(str(self.path))
+            made_of = ctypes.c_char.in_dll(self._library, DIGEST)
+        except (OSError, ValueError) as error:
+            # The loader's message starts with the path already.
+            raise KernelsError(
+                str(error) if str(self.path) in str(error) else f"{self.path}: {error}"
+            ) from error
+        digest = ctypes.string_at(ctypes.addressof(made_of)).decode()
+        if digest != sources_digest():
+            raise KernelsError(
+                f"{self.path} was made of other sources ({digest}) than these ({sources_digest()})"
+            )
+
+    def entry(self, name: str) -> LibraryEntry:
+        """The entry `module.function`."""
+        return LibraryEntry(getattr(self._library, symbol(name)))
+
+
+def symbol(name: str) -> str:
+    """The name of an entry in a library."""
+    return "bwn_" + name.replace(".", "_")
+
+
+def shipped() -> list[str]:
+    """Targets whose library is there, for this machine or another."""
+    return [target.name for target in TARGETS if (FOLDER / f"{target.name}.so").exists()]
+
+
+def can_compile() -> bool:
+    """Whether numba is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+@cache
+def library() -> Library | None:
+    """The library in use; None where code is compiled here.
+
+    Raises KernelsError where neither is possible, or BWN_KERNELS asks for what this machine cannot run.
+    """
+    wanted = os.environ.get("BWN_KERNELS", "")
+    if compiling_is_asked():
+        _need_numba("BWN_KERNELS or NUMBA_CPU_* asks to compile the kernels here")
+        return None
+    fit = runnable()
+    if wanted:
+        for target in fit:
+            if target.name == wanted:
+                return Library(target)
+        known = ", ".join(["jit", *(target.name for target in fit)])
+        raise KernelsError(f"BWN_KERNELS is '{wanted}'; this machine can run: {known}")
+    for target in fit:
+        if (FOLDER / f"{target.name}.so").exists():
+            try:
+                return Library(target)
+            except KernelsError as error:
+                if not can_compile():
+                    raise
+                # In a checkout, a library older than its sources; else an installation to mend.
+                logging.getLogger(__name__).warning("%s; numba compiles the kernels instead", error)
+                return None
+    _need_numba("no compiled kernels for this machine came with bwn")
+    return None
+
+
+def _need_numba(why: str) -> None:
+    if not can_compile():
+        raise KernelsError(f"{why}, and numba is not there to compile them: pip install 'bwn[jit]'")
+
+
+def origin() -> str:
+    """Where the kernels in use come from, in a few words: `library aarch64-dotprod`, `numba`."""
+    found = library()
+    return "numba" if found is None else f"library {found.target.name}"
+
+
+def compiling_is_asked() -> bool:
+    """Whether the environment asks numba to compile, for this CPU or for another."""
+    names = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+    return os.environ.get("BWN_KERNELS") == "jit" or any(os.environ.get(name) for name in names)
+
+
+@cache
+def entry(name: str) -> Entry:
+    """The entry `module.function`, compiled where there is no library."""
+    found = library()
+    if found is not None:
+        return found.entry(name)
+    from bwn.kernels.target.jit import compile_entry
+
+    module, _, function = name.rpartition(".")
+    return compile_entry(getattr(importlib.import_module(f"bwn.kernels.{module}"), function))

@@ -1,0 +1,99 @@
+"""The processors that kernels are compiled for ahead of time, and which of them this machine can run.
+
+A target says by LLVM's names what the code may use, and by the system's names what a machine must have. No compiler is
+needed here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Target(NamedTuple):
+    """One compiled library.
+
+    name: of its file. machine: as `platform.machine` says. cpu, features: LLVM's names, for the compiler. offers: the
+    features that kernels choose by. needs: what the machine must have, by the names of `machine_features`.
+    """
+
+    name: str
+    machine: str
+    cpu: str
+    features: str
+    offers: frozenset[str]
+    needs: frozenset[str]
+
+    @property
+    def triple(self) -> str:
+        """LLVM's name of the machine."""
+        return f"{self.machine}-unknown-linux-gnu"
+
+
+_AVX2 = frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "popcnt", "abm"})
+_AVX512 = _AVX2 | {
+    "avx512f",
+    "avx512bw",
+    "avx512cd",
+    "avx512dq",
+    "avx512vl",
+    "avx512_vpopcntdq",
+    "avx512_bitalg",
+}
+
+TARGETS = (
+    Target(
+        "x86-64-avx512", "x86_64", "x86-64-v4", "+avx512vpopcntdq,+avx512bitalg",
+        frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512vpopcntdq"}), _AVX512,
+    ),
+    Target("x86-64-avx2", "x86_64", "x86-64-v3", "", frozenset({"avx2", "fma"}), _AVX2),
+    Target("x86-64", "x86_64", "x86-64", "", frozenset(), frozenset()),
+    # No crypto: the cores of the Raspberry Pi 3 and 4 have none, though LLVM's have.
+    Target(
+        "aarch64-dotprod", "aarch64", "cortex-a76", "-aes,-sha2,-rcpc,-ssbs,-fullfp16",
+        frozenset({"neon", "dotprod"}), frozenset({"asimd", "crc32", "atomics", "asimdrdm", "asimddp"}),
+    ),
+    Target("aarch64", "aarch64", "cortex-a53", "-aes,-sha2,-crc", frozenset({"neon"}), frozenset({"asimd"})),
+)  # fmt: skip
+"""Those that are built; of one machine the fastest first."""
+
+_HWCAP = 16
+"""getauxval's number of the word of features; its bits for aarch64 are Linux's, asm/hwcap.h."""
+_HWCAP_BITS = {"asimd": 1, "crc32": 7, "atomics": 8, "asimdrdm": 12, "asimddp": 20}
+
+
+@cache
+def machine_features() -> frozenset[str]:
+    """What this machine's processor and system offer, by Linux's names; nothing on other systems."""
+    if not sys.platform.startswith("linux"):
+        return frozenset()
+    if platform.machine() == "aarch64":
+        # The kernel's word, not /proc/cpuinfo: an emulator shows the host's there.
+        getauxval = ctypes.CDLL(None).getauxval
+        getauxval.argtypes, getauxval.restype = [ctypes.c_ulong], ctypes.c_ulong
+        word = getauxval(_HWCAP)
+        return frozenset(name for name, bit in _HWCAP_BITS.items() if word >> bit & 1)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    # Processors of one machine may differ.
+    flags = [set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")]
+    return frozenset.intersection(*map(frozenset, flags)) if flags else frozenset()
+
+
+def runnable() -> list[Target]:
+    """The targets that this machine can run, the fastest first."""
+    # A 32-bit Python under a 64-bit kernel has that kernel's machine.
+    if not sys.platform.startswith("linux") or sys.maxsize < 2**32:
+        return []
+    there = machine_features()
+    return [
+        target
+        for target in TARGETS
+        if target.machine == platform.machine() and target.needs <= there
+    ]

@@ -1,0 +1,1 @@
+"""Kernels that are not products: elementwise, pooling, copies, bitpacked tensors."""

@@ -1,0 +1,200 @@
+"""Packed signs that stand position by position (see `xnor.py`): made of planes, made into planes, and their maximum.
+
+A maximum of signs is an or of bits. Where planes are wanted after all, a channel's bits become +-1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from bwn.kernels.gemm.epilogue import clear_bytes
+from bwn.kernels.gemm.tiles import LANES
+from bwn.kernels.gemm.xnor import clear_around, mixed
+from bwn.kernels.params import PairsFields
+from bwn.kernels.simd.scalars import get_u64, put_u64, reader
+from bwn.kernels.simd.vectors import (
+    F32,
+    I32,
+    Codegen,
+    at,
+    keep,
+    llvm_type,
+    load,
+    splat_value,
+    store,
+    store_bytes,
+    to_float,
+    zero,
+)
+from bwn.kernels.target.jit import helper, intrinsic
+
+WORD_SIGNS = 64
+HALF = WORD_SIGNS // 2
+
+
+pairs_fields = reader(PairsFields)
+
+
+@intrinsic
+def add_bit(_: Any, words: Any, values: Any, bit: Any) -> tuple[Any, Codegen]:
+    """add_bit(words, values, i): int32 lanes with bit i set where values >= 0."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        there = builder.fcmp_ordered(">=", args[1], ir.Constant(args[1].type, None))
+        one = builder.shl(ir.Constant(ir.IntType(32), 1), builder.trunc(args[2], ir.IntType(32)))
+        marked = builder.or_(args[0], splat_value(builder, words, one))
+        return builder.select(there, marked, args[0])
+
+    return words(words, values, types.intp), gen
+
+
+@intrinsic
+def store_pairs(_: Any, address: Any, low: Any, high: Any) -> tuple[Any, Codegen]:
+    """store_pairs(address, low, high): 16 uint64, each low | high << 32."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        wide = ir.VectorType(ir.IntType(64), low.lanes)
+        top = builder.zext(args[2], wide)
+        words = builder.or_(
+            builder.zext(args[1], wide), builder.shl(top, ir.Constant(wide, [32] * low.lanes))
+        )
+        builder.store(words, at(builder, args[0], wide), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, low, high), gen
+
+
+def f32_b1_sign(p: int, begin: int, end: int, part: int) -> None:
+    """Planes to packed signs: bit 1 where x >= 0. A unit is one row of one image, 64 channels."""
+    f = pairs_fields(p)
+    words = f.scratch + part * f.scratch_part
+    for unit in range(begin, end):
+        y, image, word = unit % f.height, unit // f.height % f.images, unit // (f.height * f.images)
+        first = word * WORD_SIGNS
+        count = min(WORD_SIGNS, f.channels - first)
+        corner = f.out + image * f.out_image + word * 8
+        out = corner + (f.top + y) * f.out_row + f.left * f.out_position
+        for column in range(0, f.width, LANES):
+            x = f.x + (image * f.x_image + first * f.x_plane + f.x_lead + y * f.x_row + column) * 4
+            low, high = zero(I32), zero(I32)
+            for c in range(min(HALF, count)):
+                low = add_bit(low, load(F32, x, c * f.x_plane), c)
+            for c in range(HALF, count):
+                high = add_bit(high, load(F32, x, c * f.x_plane), c - HALF)
+            store_pairs(words, low, high)
+            for i in range(min(LANES, f.width - column)):
+                put_u64(out + (column + i) * f.out_position, 0, mixed(get_u64(words, i)))
+        clear_around(f, corner, y)
+
+
+def b1_b1_max_pool(p: int, begin: int, end: int, part: int) -> None:
+    """Maximum of packed signs over windows; the zeros around an image win none. A unit is one row of the output of one
+    image, 64 channels. x: what the first window reads first; x_row, x_position: from one window to the next."""
+    f = pairs_fields(p)
+    for unit in range(begin, end):
+        y, image, word = unit % f.height, unit // f.height % f.images, unit // (f.height * f.images)
+        x = f.x + image * f.x_image + y * f.x_row + word * 8
+        corner = f.out + image * f.out_image + word * 8
+        out = corner + (f.top + y) * f.out_row + f.left * f.out_position
+        for tap in range(f.kernel_y * f.kernel_x):
+            here = x + tap // f.kernel_x * f.tap_row + tap % f.kernel_x * f.tap_position
+            for column in range(f.width):
+                top = mixed(get_u64(here + column * f.x_position, 0))
+                if tap > 0:
+                    top |= get_u64(out + column * f.out_position, 0)
+                put_u64(out + column * f.out_position, 0, top)
+        for column in range(f.width):
+            put_u64(
+                out + column * f.out_position, 0, mixed(get_u64(out + column * f.out_position, 0))
+            )
+        clear_around(f, corner, y)
+
+
+@intrinsic
+def half_of(_: Any, address: Any, half: Any) -> tuple[Any, Codegen]:
+    """half_of(address, half): the low (0) or high (1) halves of 16 uint64 as int32 lanes."""
+    vec = I32.dtype
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        i64, halves = ir.IntType(64), ir.VectorType(ir.IntType(32), 2 * vec.lanes)
+        both = builder.load(
+            at(builder, builder.add(args[0], builder.mul(args[1], ir.Constant(i64, 4))), halves),
+            align=4,
+        )
+        picks = ir.Constant(
+            ir.VectorType(ir.IntType(32), vec.lanes), list(range(0, 2 * vec.lanes, 2))
+        )
+        return builder.shuffle_vector(both, ir.Constant(halves, ir.Undefined), picks)
+
+    return vec(types.intp, types.intp), gen
+
+
+@intrinsic
+def sign_bits(_: Any, words: Any, bit: Any) -> tuple[Any, Codegen]:
+    """sign_bits(words, i): int32 lanes, +1 where bit i is 1, else -1."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = llvm_type(words)
+        one = builder.shl(ir.Constant(ir.IntType(32), 1), builder.trunc(args[1], ir.IntType(32)))
+        marked = builder.and_(args[0], splat_value(builder, words, one))
+        plus, minus = (ir.Constant(kind, [value] * words.lanes) for value in (1, -1))
+        return builder.select(
+            builder.icmp_unsigned("!=", marked, ir.Constant(kind, None)), plus, minus
+        )
+
+    return words(words, types.intp), gen
+
+
+@helper
+def gather_words(f: Any, x: int, first: int, to: int) -> None:
+    """The words at 16 positions of a plane from `first` on; in the slack, zeros."""
+    y, column = first // f.out_row, first % f.out_row
+    for i in range(LANES):
+        there = column < f.width and y < f.height
+        put_u64(
+            to,
+            i,
+            mixed(get_u64(x + y * f.x_row + column * f.x_position, 0)) if there else np.uint64(0),
+        )
+        column += 1
+        if column == f.out_row:
+            y, column = y + 1, 0
+
+
+@helper
+def unpack(floats: bool, p: int, begin: int, end: int, part: int) -> None:
+    """Planes of +-1, zeros around. A unit is 64 channels of one image."""
+    f = pairs_fields(p)
+    size = 4 if floats else 1
+    words, tile = (f.channels + WORD_SIGNS - 1) // WORD_SIGNS, f.scratch + part * f.scratch_part
+    for unit in range(begin, end):
+        image, word = unit // words, unit % words
+        count = min(WORD_SIGNS, f.channels - word * WORD_SIGNS)
+        planes = f.out + (image * f.out_image + word * WORD_SIGNS * f.out_plane) * size
+        x = f.x + image * f.x_image + f.x_top * f.x_row + f.x_left * f.x_position + word * 8
+        clear_bytes(planes, count * f.out_plane * size)
+        for first in range(0, f.height * f.out_row, LANES):
+            gather_words(f, x, first, tile)
+            mask = load(I32, f.mask, first)
+            for half in range(2):
+                bits = half_of(tile, half)
+                for c in range(half * HALF, min(count, half * HALF + HALF)):
+                    signs, plane = sign_bits(bits, c - half * HALF), planes + c * f.out_plane * size
+                    if floats:
+                        store(plane, f.out_lead + first, keep(to_float(signs), mask))
+                    else:
+                        store_bytes(plane, f.out_lead + first, signs, mask)
+
+
+def b1_f32_unpack(p: int, begin: int, end: int, part: int) -> None:
+    """Packed signs to float32 planes."""
+    unpack(True, p, begin, end, part)
+
+
+def b1_s1_unpack(p: int, begin: int, end: int, part: int) -> None:
+    """Packed signs to int8 planes."""
+    unpack(False, p, begin, end, part)

@@ -1,0 +1,84 @@
+"""Moving tensors between layouts: a four-axis strided copy, and clearing.
+
+Everything that is not arithmetic is one or more of these copies: the user's array into padded planes, the phases of
+a strided convolution, flattening, a batch into the lanes and back. Rows whose elements stand side by side in the
+target, and side by side or at every second place in the source, are moved as vectors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bwn.kernels.gemm.epilogue import fill_bytes
+from bwn.kernels.gemm.tiles import LANES, NARROW
+from bwn.kernels.params import ClearFields, CopyFields
+from bwn.kernels.simd.scalars import get_f32, get_i8, put_f32, put_i8, reader
+from bwn.kernels.simd.shuffles import load_second
+from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, load, store
+from bwn.kernels.target.jit import helper
+
+WIDE = LANES
+
+copy_fields = reader(CopyFields)
+clear_fields = reader(ClearFields)
+
+
+@helper
+def move(kind: Any, lanes: int, take: Any, source: int, step: int, target: int, count: int) -> None:
+    """Copy `count` elements, at least `lanes`. take: load for a source step of 1, load_second for 2."""
+    d = 0
+    while d < count:
+        d = min(d, count - lanes)  # the last vector may lie over the one before
+        store(target, d, take(kind, source, d * step))
+        d += lanes
+
+
+@helper
+def move_row(
+    wide: Any, narrow: Any, take: Any, source: int, step: int, target: int, count: int
+) -> None:
+    """The same, in the wider vectors that `count` elements fill."""
+    if count >= WIDE:
+        move(wide, WIDE, take, source, step, target, count)
+    else:
+        move(narrow, NARROW, take, source, step, target, count)
+
+
+@helper
+def copy(
+    get: Any, put: Any, size: int, wide: Any, narrow: Any, p: int, begin: int, end: int
+) -> None:
+    """Units begin..end-1 of a copy of elements of `size` bytes."""
+    f = copy_fields(p)
+    lanes = f.out3 == 1 and f.n3 >= NARROW
+    for unit in range(begin, end):
+        a, b = unit // f.n1, unit % f.n1
+        for c in range(f.n2):
+            source = f.x + (a * f.x0 + b * f.x1 + c * f.x2) * size
+            target = f.out + (a * f.out0 + b * f.out1 + c * f.out2) * size
+            if lanes and f.x3 == 1:
+                move_row(wide, narrow, load, source, 1, target, f.n3)
+            elif lanes and f.x3 == 2:
+                move_row(wide, narrow, load_second, source, 2, target, f.n3)
+            else:
+                for d in range(f.n3):
+                    put(target, d * f.out3, get(source, d * f.x3))
+
+
+def f32_f32_copy(p: int, begin: int, end: int, part: int) -> None:
+    """out[a, b, c, d] = x[a, b, c, d] of float32."""
+    copy(get_f32, put_f32, 4, F32, F32_4, p, begin, end)
+
+
+def i8_i8_copy(p: int, begin: int, end: int, part: int) -> None:
+    """out[a, b, c, d] = x[a, b, c, d] of int8."""
+    copy(get_i8, put_i8, 1, I8_16, I8_4, p, begin, end)
+
+
+def clear(p: int, begin: int, end: int, part: int) -> None:
+    """Write one value to all bytes."""
+    f = clear_fields(p)
+    for unit in range(begin, end):
+        fill_bytes(f.out + unit * f.chunk, min(f.chunk, f.size - unit * f.chunk), np.int8(f.value))

@@ -1,0 +1,196 @@
+"""Elementwise steps over planes: affine and clamp, addition, sign, quantization.
+
+Input and output share the row stride, so position p of one is position p of the other. Like every step, these write
+the whole plane of the output, with exact zeros where the mask is 0. A unit of work is one channel of one image.
+
+8-bit activations have a range of q, -127..127 or 0..254, and are stored less its middle m, so that every product reads
+-127..127. Padding, q = 0, is stored as -m then. What the product's sums lack is the same for all positions,
+
+    sum_k s[n, k] * q[k] = sum_k s[n, k] * (q[k] - m) + shift[n],    shift[n] = m * sum_k s[n, k]
+
+and the two on the right are integers within 2**24, exact in float32: their sum is rounded once, like any other integer.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from bwn.kernels.gemm.epilogue import (
+    clamp,
+    clear,
+    clear_bytes,
+    fill_bytes,
+    middle_of,
+    put_rounded,
+    scaled,
+    steps_at,
+)
+from bwn.kernels.gemm.tiles import LANES, NARROW
+from bwn.kernels.params import MapFields
+from bwn.kernels.simd.scalars import get_f32, put_f32, reader
+from bwn.kernels.simd.shuffles import top_lane, total
+from bwn.kernels.simd.vectors import (
+    F32,
+    F32_4,
+    I8_16,
+    I32,
+    I32_4,
+    fma,
+    keep,
+    load,
+    load_bytes,
+    magnitude,
+    maximum,
+    sign_of,
+    splat,
+    store,
+    store_bytes,
+    zero,
+)
+from bwn.kernels.target.jit import helper
+
+map_fields = reader(MapFields)
+
+
+@helper
+def clear_around(f: Any, plane: int) -> None:
+    """Zero what stands before the first position of a float32 plane, and what stands after its last vector."""
+    clear(plane, f.out_lead)
+    end = f.out_lead + (f.positions + LANES - 1) // LANES * LANES
+    clear(plane + end * 4, f.out_plane - end)
+
+
+def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
+    """y = clamp(scale[c] * x + bias[c], low, high)."""
+    f = map_fields(p)
+    one = splat(F32, np.float32(1.0))
+    for unit in range(begin, end):
+        image, channel = unit // f.channels, unit % f.channels
+        source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
+        plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
+        for i in range(0, f.positions, LANES):
+            y = scaled(f, load(F32, source, i), channel, one)
+            store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
+        clear_around(f, plane)
+
+
+def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
+    """y = min(max(x + other, low), high)."""
+    f = map_fields(p)
+    for unit in range(begin, end):
+        image, channel = unit // f.channels, unit % f.channels
+        source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
+        second = f.other + (image * f.other_image + channel * f.other_plane + f.other_lead) * 4
+        plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
+        for i in range(0, f.positions, LANES):
+            y = clamp(F32, f, load(F32, source, i) + load(F32, second, i), 0)
+            store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
+        clear_around(f, plane)
+
+
+def f32_s1_sign(p: int, begin: int, end: int, part: int) -> None:
+    """y = +1 where x >= 0, else -1, in int8; 0 in the padding."""
+    f = map_fields(p)
+    for unit in range(begin, end):
+        image, channel = unit // f.channels, unit % f.channels
+        source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
+        plane = f.out + image * f.out_image + channel * f.out_plane
+        clear_bytes(plane, f.out_plane)
+        for i in range(0, f.positions, LANES):
+            store_bytes(plane, f.out_lead + i, sign_of(load(F32, source, i)), load(I32, f.mask, i))
+
+
+def f32_f32_steps(p: int, begin: int, end: int, part: int) -> None:
+    """Quantization steps of whole images: max |x| / high, or 1 where that is 0. A unit is one image.
+
+    A NaN or an infinity makes the step a NaN, and with it all that the image becomes.
+    """
+    f = map_fields(p)
+    for image in range(begin, end):
+        top, odd = zero(F32), zero(F32)
+        for channel in range(f.channels):
+            source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
+            for i in range(0, f.positions, LANES):
+                values = load(F32, source, i)  # padding is 0
+                top, odd = maximum(top, magnitude(values)), fma(values, zero(F32), odd)
+        step = top_lane(top) / get_f32(f.bounds, 1) + total(odd)
+        put_f32(f.steps, image, np.float32(1.0) if step == 0 else step)
+
+
+def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
+    """Quantization steps of a batch that stands in the positions. A unit is one position."""
+    f = map_fields(p)
+    for position in range(begin, end):
+        top, odd = np.float32(0.0), np.float32(0.0)
+        for channel in range(f.channels):
+            value = abs(get_f32(f.x, channel * f.x_plane + f.x_lead + position))
+            top = value if value > top else top
+            odd += value * np.float32(0.0)
+        step = top / get_f32(f.bounds, 1) + odd
+        put_f32(f.steps, position, np.float32(1.0) if step == 0 else step)
+
+
+def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
+    """q - m, q = clip(rint(x / step), low, high), halves to even, m = (low + high) / 2; -m in the padding."""
+    f = map_fields(p)
+    if begin == end:
+        return  # there may be no step to read
+    least, most = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
+    nothing = np.int8(-middle_of(least, most))
+    narrow, blank = load(I32_4, f.mask, 0), splat(I8_16, nothing)
+    image, channel = begin // f.channels, begin % f.channels - 1
+    steps = steps_at(F32_4, f, image, 0)
+    for _unit in range(begin, end):
+        channel += 1  # a division a plane is a third of the time of a batch of vectors
+        if channel == f.channels:
+            image, channel = image + 1, 0
+            steps = steps_at(F32_4, f, image, 0)
+        source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
+        plane = f.out + image * f.out_image + channel * f.out_plane
+        if f.positions <= NARROW:  # a small batch of vectors: narrow divisions are faster
+            for i in range(0, f.out_plane, LANES):
+                store(plane, i, blank)
+            put_rounded(
+                F32_4, I32_4, plane, f.out_lead, load(F32_4, source, 0) / steps, least, most, narrow
+            )
+            continue
+        if f.out_lead > 0 or f.out_plane > (f.positions + LANES - 1) // LANES * LANES:
+            fill_bytes(plane, f.out_plane, nothing)
+        for i in range(0, f.positions, LANES):
+            quotients = load(F32, source, i) / steps_at(F32, f, image, i)
+            put_rounded(
+                F32, I32, plane, f.out_lead + i, quotients, least, most, load(I32, f.mask, i)
+            )
+
+
+def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:
+    """y = exp(x - max x) / sum exp(x - max x) over the channels.
+
+    A unit is one position of image 0; the others stay as they are, for nobody reads past a batch of vectors.
+    """
+    f = map_fields(p)
+    for position in range(begin, end):
+        top = -np.inf
+        for channel in range(f.channels):
+            top = max(top, np.float64(get_f32(f.x, channel * f.x_plane + f.x_lead + position)))
+        whole = 0.0
+        for channel in range(f.channels):
+            whole += math.exp(get_f32(f.x, channel * f.x_plane + f.x_lead + position) - top)
+        for channel in range(f.channels):
+            y = math.exp(get_f32(f.x, channel * f.x_plane + f.x_lead + position) - top) / whole
+            put_f32(f.out, channel * f.out_plane + f.out_lead + position, np.float32(y))
+
+
+def i8_f32_float(p: int, begin: int, end: int, part: int) -> None:
+    """y = x, from int8."""
+    f = map_fields(p)
+    for unit in range(begin, end):
+        image, channel = unit // f.channels, unit % f.channels
+        source = f.x + image * f.x_image + channel * f.x_plane + f.x_lead
+        plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
+        for i in range(0, f.positions, LANES):
+            store(plane, f.out_lead + i, keep(load_bytes(source, i), load(I32, f.mask, i)))
+        clear_around(f, plane)

@@ -1,0 +1,234 @@
+"""Data sets: what is read, and what is refused with which words."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bwn.data.datasets import CIFAR_CLASSES, load_dataset
+from bwn.errors import DataError
+
+
+def idx(array):
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
+
+
+def write_idx(folder, images, labels, part="train", suffix="", dash="-"):
+    folder.mkdir(exist_ok=True)
+    for kind, array in (("images", images), ("labels", labels)):
+        name = f"{part}-{kind}{dash}idx{array.ndim}-ubyte{suffix}"
+        content = idx(array)
+        (folder / name).write_bytes(gzip.compress(content, mtime=0) if suffix else content)
+    return folder
+
+
+def digits(count=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, 5, 4), np.uint8), (np.arange(count) % 3).astype(np.uint8)
+
+
+def refused(source, split="train", **more):
+    with pytest.raises(DataError) as caught:
+        load_dataset(source, split, **more)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_sample_ships():
+    train, test = load_dataset("mnist-sample"), load_dataset("mnist-sample", "test")
+    assert train.images.shape == (7000, 28, 28)
+    assert test.images.shape == (1000, 28, 28)
+    assert train.classes == test.classes == tuple("0123456789")
+    assert (train.color, train.size) == ("L", (28, 28))
+    assert np.bincount(train.labels).min() > 600
+    assert train.labels[:5].tolist() == [5, 1, 8, 2, 0]
+    assert 0.12 < train.images.mean() / 255 < 0.14
+
+
+@pytest.mark.parametrize(("suffix", "dash"), [("", "-"), (".gz", "-"), ("", ".")])
+def test_idx_folders_are_read(tmp_path, suffix, dash):
+    images, labels = digits()
+    write_idx(tmp_path, images, labels, suffix=suffix, dash=dash)
+    write_idx(tmp_path, images[:2], labels[:2], part="t10k", suffix=suffix, dash=dash)
+    train, test = load_dataset(tmp_path), load_dataset(str(tmp_path), "test")
+    np.testing.assert_array_equal(train.images, images)
+    np.testing.assert_array_equal(train.labels, labels)
+    np.testing.assert_array_equal(test.images, images[:2])
+    assert train.classes == test.classes == ("0", "1", "2"), "classes come from both splits"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: b"\x00\x00\x0d" + c[3:], "magic is 00000d03, expected 00000803"),
+        (lambda c: c[:10], "truncated inside its header"),
+        (lambda c: c[:-1], "truncated, 119 of 120 bytes"),
+        (lambda c: c + b"\x00", "goes on after the 120 bytes of data"),
+        (lambda c: b"", "magic is absent, expected 00000803"),
+        (
+            lambda c: c[:4] + struct.pack(">3I", 2**31, 2**31, 2**31),
+            "claims 9,903,520,314,283,042,199,192,993,792 bytes",
+        ),
+        (
+            lambda c: c[:4] + struct.pack(">3I", 2**20, 30, 30) + c[16:],
+            "truncated, 120 of 943,718,400 bytes",
+        ),
+        (lambda c: c[:4] + struct.pack(">3I", 0, 5, 4), "holds nothing"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_broken_idx_files_are_refused(tmp_path, change, words, suffix):
+    write_idx(tmp_path, *digits(), suffix=suffix)
+    path = tmp_path / f"train-images-idx3-ubyte{suffix}"
+    content = change(idx(digits()[0]))
+    path.write_bytes(gzip.compress(content) if suffix else content)
+    message = refused(tmp_path)
+    assert words in message
+    assert str(path) in message
+
+
+@pytest.mark.parametrize("cut", [0, 1, 9, 15, 40, -9, -1])
+def test_truncated_and_flipped_gzip_files_are_refused(tmp_path, cut):
+    write_idx(tmp_path, *digits(), suffix=".gz")
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    content = path.read_bytes()
+    path.write_bytes(content[:cut])
+    assert str(path) in refused(tmp_path)
+    position = cut % len(content)
+    path.write_bytes(
+        content[:position] + bytes([content[position] ^ 255]) + content[position + 1 :]
+    )
+    if position != 9:  # the byte of the operating system, which nobody reads
+        assert str(path) in refused(tmp_path)
+
+
+def test_idx_parts_must_agree_and_be_there(tmp_path):
+    images, labels = digits()
+    write_idx(tmp_path, images, labels[:4])
+    assert "6 train images but 4 train labels" in refused(tmp_path)
+    assert "no test images: t10k-images-idx3-ubyte (or .gz) is missing" in refused(tmp_path, "test")
+    (tmp_path / "train-labels-idx1-ubyte").unlink()
+    assert "no train labels: train-labels-idx1-ubyte (or .gz) is missing" in refused(tmp_path)
+
+
+def write_cifar(folder, name, labels, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (len(labels), 3, 32, 32), np.uint8)
+    records = np.concatenate(
+        [np.array(labels, np.uint8)[:, None], pixels.reshape(len(labels), -1)], axis=1
+    )
+    (folder / name).write_bytes(records.tobytes())
+    return pixels
+
+
+def test_cifar_folders_are_read_in_order(tmp_path):
+    second = write_cifar(tmp_path, "data_batch_2.bin", [9], seed=2)
+    first = write_cifar(tmp_path, "data_batch_1.bin", [3, 0], seed=1)
+    write_cifar(tmp_path, "test_batch.bin", [7])
+    data = load_dataset(tmp_path)
+    assert data.labels.tolist() == [3, 0, 9]
+    assert data.images.shape == (3, 32, 32, 3)
+    np.testing.assert_array_equal(data.images[0, :, :, 1], first[0, 1])
+    np.testing.assert_array_equal(data.images[2, :, :, 2], second[0, 2])
+    assert load_dataset(tmp_path, "test").labels.tolist() == [7]
+    assert data.classes == CIFAR_CLASSES
+    assert data.color == "RGB"
+
+
+def test_broken_cifar_files_are_refused(tmp_path):
+    write_cifar(tmp_path, "data_batch_1.bin", [1, 2])
+    assert "has no test_batch.bin" in refused(tmp_path, "test")
+    path = tmp_path / "data_batch_1.bin"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    assert "6,145 bytes, expected a multiple of 3073" in refused(tmp_path)
+    path.write_bytes(b"")
+    assert "0 bytes, expected a multiple of 3073" in refused(tmp_path)
+    write_cifar(tmp_path, "data_batch_1.bin", [1, 12])
+    assert "record 1 has label 12, expected 0 to 9" in refused(tmp_path)
+
+
+def picture(path, color, size=(6, 4)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB" if isinstance(color, tuple) else "L", size, color).save(path)
+
+
+def test_class_folders_under_train_and_test_are_read(tmp_path):
+    for split, held in (("train", 2), ("val", 1)):
+        for index in range(held):
+            picture(tmp_path / split / "cat" / f"{index}.png", (200, 10, index))
+            picture(tmp_path / split / "dog" / "deep" / f"{index}.jpg", (10, 200, 10), size=(12, 8))
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
+    train, test = load_dataset(tmp_path), load_dataset(tmp_path, "test")
+    assert train.classes == test.classes == ("cat", "dog")
+    assert train.labels.tolist() == [0, 0, 1, 1]
+    assert test.labels.tolist() == [0, 1]
+    assert train.images.shape == (4, 4, 6, 3), "the size is that of the first image"
+    assert train.images[1, 0, 0].tolist() == [200, 10, 1]
+    assert load_dataset(tmp_path, size=(8, 8), color="L").images.shape == (4, 8, 8)
+
+
+def test_grey_folders_stay_grey(tmp_path):
+    picture(tmp_path / "train" / "a" / "1.png", 7)
+    picture(tmp_path / "train" / "b" / "1.png", (9, 9, 9))
+    data = load_dataset(tmp_path)
+    assert data.color == "L"
+    assert data.images[:, 0, 0].tolist() == [7, 9]
+
+
+def test_a_flat_folder_holds_out_one_image_in_five_for_good(tmp_path):
+    for index in range(150):
+        picture(tmp_path / ("a" if index % 2 else "b") / f"{index}.png", index, size=(1, 1))
+    train, test = (load_dataset(tmp_path, split) for split in ("train", "test"))
+    assert sorted([*train.images.ravel(), *test.images.ravel()]) == list(range(150))
+    assert 15 <= len(test.images) <= 45
+    for index in range(150, 200):
+        picture(tmp_path / "a" / f"{index}.png", index, size=(1, 1))
+    assert set(test.images.ravel()) <= set(load_dataset(tmp_path, "test").images.ravel())
+
+
+def test_broken_image_folders_are_refused(tmp_path):
+    assert (
+        "has no train images; expected 'mnist-sample' (shipped), a folder of IDX files"
+        in refused(tmp_path)
+    )
+    picture(tmp_path / "loose.png", 1)
+    assert "has no train images" in refused(tmp_path)
+    picture(tmp_path / "train" / "a" / "1.png", 1)
+    assert "has train/ but neither test/ nor val/" in refused(tmp_path, "test")
+    (tmp_path / "train" / "b").mkdir()
+    assert "class folder 'b' has no images to train on" in refused(tmp_path)
+    (tmp_path / "train" / "b" / "broken.png").write_bytes(
+        (tmp_path / "loose.png").read_bytes()[:40]
+    )
+    assert "broken.png" in refused(tmp_path)
+    picture(tmp_path / "test" / "c" / "1.png", 1)
+    assert "class 'c' is not in" in refused(tmp_path, "test")
+
+
+def test_other_sizes_and_colours_on_demand(tmp_path):
+    images, labels = digits()
+    write_idx(tmp_path, images, labels)
+    data = load_dataset(tmp_path, size=(10, 8), color="RGB")
+    assert data.images.shape == (6, 10, 8, 3)
+    assert (data.images[..., 0] == data.images[..., 2]).all()
+    np.testing.assert_array_equal(load_dataset(tmp_path, size=(5, 4)).images, images)
+
+
+def test_unknown_sources_name_what_is_near_and_what_is_accepted(tmp_path):
+    assert (
+        "'mnist-sampel' not found (did you mean mnist-sample?); expected 'mnist-sample' (shipped)"
+        in refused("mnist-sampel")
+    )
+    (tmp_path / "photos").mkdir()
+    assert f"(did you mean {tmp_path / 'photos'}?)" in refused(tmp_path / "fotos")
+    (tmp_path / "file.zip").write_bytes(b"")
+    assert "is a file; expected" in refused(tmp_path / "file.zip")

@@ -1,0 +1,177 @@
+"""Kernels compiled ahead of time: one really is, and runs; the checks find what is wrong; wheels are whole."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from bwn.kernels.aot import build, wheels
+from bwn.kernels.aot.expected import EXPECTED
+from bwn.kernels.registry import KERNELS
+from bwn.kernels.target.targets import TARGETS
+
+BASELINE = {"x86_64": "x86-64", "aarch64": "aarch64"}.get(platform.machine(), "")
+SCRIPT = """
+import sys
+from pathlib import Path
+from bwn.kernels import cpu, targets
+(target,) = (t for t in targets.TARGETS if t.name == sys.argv[1])
+cpu.ASKED = target.offers
+from bwn.kernels import maps
+from bwn.kernels.aot.cross import compile_object
+from bwn.kernels.target.cache import sources_digest
+from bwn.kernels.target.loader import DIGEST, symbol
+made = compile_object(target, {symbol("tensor.elementwise.f32_f32_add"): maps.f32_f32_add}, (DIGEST, sources_digest()))
+Path(sys.argv[2], target.name + ".o").write_bytes(made.emit_native_object())
+"""
+USE = """
+import numpy as np
+from bwn.kernels import code, registry
+assert code.library() is not None
+a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
+bounds = np.array([-9, 9], np.float32)
+values = dict.fromkeys(registry.ADD.fields._fields, 0)
+values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data, mask=mask.ctypes.data)
+values |= dict(bounds=bounds.ctypes.data, channels=1, positions=16, out_plane=16, x_plane=16, other_plane=16)
+registry.ADD.entry()(registry.ADD.block(**values).ctypes.data, 0, 1, 0)
+print(out.tolist() == [2.0] * 16)
+"""
+
+
+def python(script: str, *arguments: object, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not BASELINE, reason="libraries are for Linux"
+)
+@pytest.mark.skipif(shutil.which("ld") is None or shutil.which("as") is None, reason="no binutils")
+def test_a_kernel_compiled_ahead_of_time_computes_the_same(tmp_path: Path) -> None:
+    (target,) = (target for target in TARGETS if target.name == BASELINE)
+    python(SCRIPT, target.name, tmp_path, BWN_KERNELS="jit")
+    made = build.link(target, tmp_path)
+    assert build.check(target, made) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{BASELINE}.o", f"{BASELINE}.so"]
+    assert python(USE, BWN_LIBRARIES=str(tmp_path), BWN_KERNELS=BASELINE) == "True"
+
+
+@pytest.mark.skipif(shutil.which("cc") is None or not BASELINE, reason="no C compiler")
+def test_a_library_that_asks_for_more_than_the_system_has_is_refused(tmp_path: Path) -> None:
+    (target,) = (target for target in TARGETS if target.name == BASELINE)
+    (tmp_path / "a.c").write_text("void NRT_Free(void*); void bwn_a(void) { NRT_Free(0); }")
+    library = tmp_path / "a.so"
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-Wl,-z,max-page-size=4096", "-o", library, tmp_path / "a.c"],
+        check=True,
+    )
+    problems = build.check(target, library)
+    assert "asks the system for NRT_Free" in problems
+    assert any(problem.startswith("segments are aligned to") for problem in problems)
+
+
+def test_a_lost_vectorization_is_found() -> None:
+    (target,) = (target for target in TARGETS if target.name == "aarch64")
+    good = "".join(
+        f"bwn_x_{kernel}:\n" + "".join(f"\t{example(pattern)} x\n" for pattern in patterns)
+        for kernel, patterns in EXPECTED["aarch64"].items()
+    )
+    assert build.missing_instructions(target, good) == []
+    scalar = good.replace("fadd v1.4s", "fadd s1")
+    assert build.missing_instructions(target, scalar) == [
+        r"f32_b1_f32_planes_lookup has no 'fadd\s+v\d+\.4s'"
+    ]
+
+
+def example(pattern: str) -> str:
+    """An instruction that a pattern finds."""
+    for sign, text in ((r"\b", ""), (r"\s+", " "), (r"\s", " "), (r"\d+", "1")):
+        pattern = pattern.replace(sign, text)
+    return pattern.replace("\\", "")
+
+
+def test_every_expectation_is_of_a_kernel() -> None:
+    assert set(EXPECTED) == {target.name for target in TARGETS}
+    others = {
+        f"{way}_b1_f32_planes_{kind}"
+        for way in ("f32", "i8")
+        for kind in ("permute", "inlane", "bytes", "split", "dots")
+    }
+    names = {*KERNELS, *others}  # with those of other CPUs than this one
+    assert not {kernel for kernels in EXPECTED.values() for kernel in kernels} - names
+
+
+def test_without_binutils_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    for target in TARGETS:
+        with pytest.raises(
+            SystemExit, match=r"apt-get install binutils-(x86-64|aarch64)-linux-gnu"
+        ):
+            build.tool(target, "ld")
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    wheel = tmp_path / "bwn-0.1.0-py3-none-any.whl"
+    files = {
+        "bwn/__init__.py": "",
+        "bwn-0.1.0.dist-info/METADATA": "Metadata-Version: 2.4\nName: bwn\nRequires-Dist: numba>=0.61\n"
+        'Requires-Dist: numpy\nRequires-Dist: numba>=0.61; extra == "jit"\n\nRequires-Dist: numba is text here\n',
+        "bwn-0.1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "bwn-0.1.0.dist-info/RECORD": "old",
+    }
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return wheel
+
+
+def test_a_machine_wheel_has_the_libraries_and_no_compiler(plain: Path, tmp_path: Path) -> None:
+    library = tmp_path / "aarch64.so"
+    library.write_bytes(b"code")
+    made = wheels.machine_wheel(plain, "aarch64", [library], tmp_path)
+    assert made.name == "bwn-0.1.0-py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.whl"
+    with zipfile.ZipFile(made) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    assert files["bwn/kernels/libraries/aarch64.so"] == b"code"
+    metadata = files["bwn-0.1.0.dist-info/METADATA"].decode()
+    assert metadata.count("numba") == 2  # the extra, and the text
+    assert 'Requires-Dist: numba>=0.61; extra == "jit"\n' in metadata
+    tags = files["bwn-0.1.0.dist-info/WHEEL"].decode().splitlines()
+    assert tags[1:] == [
+        "Root-Is-Purelib: false",
+        "Tag: py3-none-manylinux_2_17_aarch64",
+        "Tag: py3-none-manylinux2014_aarch64",
+    ]
+    *lines, last = files.pop("bwn-0.1.0.dist-info/RECORD").decode().splitlines()
+    assert last == "bwn-0.1.0.dist-info/RECORD,,"
+    for line, (name, content) in zip(lines, files.items(), strict=True):
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        assert line == f"{name},sha256={digest},{len(content)}"
+
+
+def test_the_same_wheel_is_the_same_bytes(plain: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+        wheels.machine_wheel(plain, "x86_64", [], folder)
+    (a,), (b,) = one.iterdir(), two.iterdir()
+    assert a.read_bytes() == b.read_bytes()
+
+
+def test_a_wheel_that_requires_no_compiler_is_not_taken_for_one_that_does() -> None:
+    with pytest.raises(ValueError, match="requires numba 0 times"):
+        wheels.without_compiler("Name: bwn\n\n")

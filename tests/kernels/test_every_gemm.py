@@ -1,0 +1,83 @@
+"""Every product of the registry against the plain reference, over sizes around every edge."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gemm_cases import Case, check, run
+
+from bwn.kernels.registry import SUMS, Permute, Product
+
+EDGES = [
+    *(
+        Case(depth, 5, 17)
+        for depth in (1, 2, 3, 4, 5, 15, 16, 17, 31, 63, 64, 65, 127, 128, 129, 191, 193, 257)
+    ),
+    *(Case(70, outputs, 16) for outputs in (1, 3, 4, 7, 8, 9, 12, 15, 16, 17)),
+    *(
+        Case(70, 4, positions)
+        for positions in (1, 2, 15, 16, 31, 32, 33, 47, 48, 63, 64, 65, 127, 128, 130)
+    ),
+    Case(65, 3, 33, images=3, groups=2, lead=19),
+    Case(130, 9, 70, images=2, lead=5, epilogue=True),
+    Case(130, 9, 70, lead=1, epilogue=True, per_lane=True),
+    Case(130, 37, 5, images=2, groups=2, lead=5, epilogue=True),
+    Case(65, 16, 3, lead=1, epilogue=True, per_lane=True),
+    Case(4608, 2, 20),
+    *(Case(depth, 2, 20, extreme=sign) for depth in (1983, 1984, 1985, 4608) for sign in (1, -1)),
+]
+
+
+@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
+@pytest.mark.parametrize("case", EDGES, ids=str)
+def test_product_equals_reference(row: Product | Permute, case: Case) -> None:
+    check(row, case)
+
+
+@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
+def test_parts_cover_all_work(row: Product | Permute) -> None:
+    for parts in (2, 3, 5):
+        check(row, Case(100, 7, 50, images=2, groups=3, lead=3), parts)
+
+
+@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
+def test_parts_write_nothing_of_each_other(row: Product | Permute) -> None:
+    case = Case(100, 7, 150, images=2, groups=2, lead=3)
+    written = sum((~np.isnan(run(row, case, 3, part)[0])).astype(int) for part in range(3))
+    assert (written == 1).all()
+
+
+@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
+def test_sizes_past_65536(row: Product | Permute) -> None:
+    check(row, Case(min(65_601, row.deepest), 2, 3))
+    check(row, Case(5, 65_601, 2))
+    check(row, Case(5, 2, 65_601))
+
+
+@pytest.mark.parametrize("row", [row for row in SUMS if row.exact], ids=lambda row: row.name)
+def test_largest_sums_do_not_overflow(row: Product | Permute) -> None:
+    # Past 2**24 / 127 the float32 output could round, so the depth stops there.
+    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=1))
+    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=-1))
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in SUMS if row.activations == "f32"], ids=lambda row: row.name
+)
+def test_nan_stays_in_its_position(row: Product | Permute) -> None:
+    out, _, mask = run(row, Case(9, 5, 20, poison=np.nan))
+    assert mask[1]
+    assert np.isnan(out[:, :, 1]).all()
+    assert np.isfinite(np.delete(out, 1, axis=2)).all()
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in SUMS if row.activations == "f32"], ids=lambda row: row.name
+)
+@pytest.mark.parametrize("size", [np.inf, 2e38])
+def test_infinity_and_what_is_near_it_stay_right(row: Product | Permute, size: float) -> None:
+    out, expected, mask = run(row, Case(9, 5, 20, poison=size))
+    assert mask[1]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(out[:, :, 1], expected[:, :, 1].astype(np.float32))
+    assert np.isfinite(np.delete(out, 1, axis=2)).all()

@@ -1,0 +1,118 @@
+"""Weights laid out for channels in the lanes."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bwn.kernels import bits
+from bwn.kernels.gemm.epilogue import finish_channels, finish_one, product_fields
+from bwn.kernels.gemm.gemv_xnor import count_bits
+from bwn.kernels.gemm.lut import no_sums
+from bwn.kernels.gemm.weight_packing import BYTE_SAFE_WORDS, dots_lay, lay_out
+from bwn.kernels.params import ProductFields
+from bwn.kernels.simd.scalars import get_f32
+from bwn.kernels.simd.vectors import F32, I8, I64, load
+
+FORMS = [
+    (16, 30, np.uint32),
+    (8, 30, np.uint32),
+    (32, 15, np.uint16),
+    (32, 8, np.uint8),
+    (8, 64, np.uint64),
+]
+
+
+@given(st.integers(1, 70), st.integers(1, 200), st.sampled_from(FORMS), st.integers(0, 2**32))
+def test_lanes_hold_the_rows_in_order(
+    count: int, depth: int, form: tuple[int, int, type], seed: int
+) -> None:
+    lanes, inputs, element = form
+    signs = np.random.default_rng(seed).integers(0, 2, (count, depth)) * 2 - 1
+    laid = lay_out(bits.pack(signs), lanes, inputs, element)
+    assert laid.dtype == element
+    assert laid.shape[2] == lanes
+    for row, block, lane in ((0, 0, 0), (count - 1, (count - 1) // lanes, (count - 1) % lanes)):
+        found = [int(laid[block, k // inputs, lane]) >> k % inputs & 1 for k in range(depth)]
+        assert found == [int(sign > 0) for sign in signs[row]]
+    assert sum(map(int.bit_count, map(int, laid.ravel()))) == (signs > 0).sum()
+
+
+@given(st.integers(1, 70), st.integers(1, 200), st.integers(0, 2**32))
+def test_dots_find_the_weights_of_32_rows_in_each_register(
+    count: int, depth: int, seed: int
+) -> None:
+    signs = np.random.default_rng(seed).integers(0, 2, (count, depth)) * 2 - 1
+    laid = dots_lay(bits.pack(signs))
+    assert laid.flags.c_contiguous
+    assert laid.shape[1:] == (-(-depth // 64) * 4, 4, 4, 4)
+    for row in (0, count // 2, count - 1):
+        block, (j, c) = row // 32, divmod(row % 32, 4)
+        found = [int(laid[block, k // 16, k // 4 % 4, c, k % 4]) >> j & 1 for k in range(depth)]
+        assert found == [int(sign > 0) for sign in signs[row]]
+    assert sum(map(int.bit_count, map(int, laid.ravel()))) == (signs > 0).sum()
+
+
+@numba.njit
+def finish_each(p: int, totals: int, n: int, step: float) -> None:
+    f = product_fields(p)
+    for channel in range(n, n + 16):
+        finish_one(f, get_f32(totals, channel), 1, channel, 2, step)
+
+
+@numba.njit
+def finish_all(p: int, totals: int, n: int, step: float) -> None:
+    finish_channels(product_fields(p), load(F32, totals, n), 1, n, 2, step)
+
+
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("rounded", [False, True])
+def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(added: bool, rounded: bool) -> None:
+    rng = np.random.default_rng(0)
+    totals, scale, bias = rng.normal(0, 9, (3, 20)).astype(np.float32)
+    totals[[3, 5, 7]] = np.nan, np.inf, -np.inf
+    totals[8], bias[8] = 0, 0  # rounds a half
+    bounds = np.array([-40, 50, -30, np.inf, 0, 254], np.float32)
+    others, out_step = rng.normal(0, 9, (2, 20, 7)).astype(np.float32), np.array([0.25], np.float32)
+    found = []
+    for finish in (finish_each, finish_all):
+        out = np.full((2, 20, 9), 7, np.int8 if rounded else np.float32)
+        values = dict.fromkeys(ProductFields._fields, 0) | {
+            "scale": scale.ctypes.data, "bias": bias.ctypes.data, "bounds": bounds.ctypes.data,
+            "out": out.ctypes.data, "out_image": 20 * 9, "out_plane": 9, "out_lead": 3,
+            "out_step": out_step.ctypes.data if rounded else 0,
+            "added": others.ctypes.data if added else 0, "added_image": 20 * 7, "added_plane": 7, "added_lead": 1,
+        }  # fmt: skip
+        block = np.array(ProductFields(**values), np.int64)
+        finish(block.ctypes.data, totals.ctypes.data, 2, np.float32(0.5))
+        found.append(out)
+    assert (found[0][1, 2:18, 5] != 7).all()
+    assert (found[0] == 7).sum() == found[0].size - 16
+    assert found[0].tobytes() == found[1].tobytes()
+
+
+counts_in_bytes = numba.njit(
+    lambda b, w, t, n: count_bits(no_sums(I8, 2), BYTE_SAFE_WORDS, n, b, w, t)
+)
+counts_in_words = numba.njit(lambda b, w, t, n: count_bits(no_sums(I64, 2), 2**31, n, b, w, t))
+
+
+@pytest.mark.parametrize("count", [counts_in_bytes, counts_in_words], ids=["bytes", "words"])
+@pytest.mark.parametrize("words", [1, 2, 30, 31, 32, 62, 63, 200])
+def test_differing_bits_are_counted_at_any_depth(count, words: int) -> None:
+    # Both ways of counting, whichever this CPU would take; row 0 differs everywhere.
+    rng = np.random.default_rng(words)
+    bits, mask = rng.integers(0, 2**64, (2, words), np.uint64)
+    mask[: words // 2] = 2**64 - 1
+    rows = rng.integers(0, 2**64, (16, words), np.uint64)
+    rows[0] = ~bits
+    block = np.concatenate([bits, mask])
+    laid = np.ascontiguousarray(rows.reshape(2, 8, words).transpose(0, 2, 1))
+    totals = np.full(16, 7, np.int32)
+    count(block.ctypes.data, laid.ctypes.data, totals.ctypes.data, words)
+    np.testing.assert_array_equal(
+        totals, 7 - 2 * np.bitwise_count((rows ^ bits) & mask).sum(1, dtype=np.int64)
+    )

@@ -1,0 +1,188 @@
+"""Compiled kernels are kept on disk, and never outlive the source that made them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bwn.kernels
+from bwn.kernels import costs, registry
+from bwn.kernels.target import jit
+
+SCRIPT = """
+import importlib.util, sys, pathlib
+folder = pathlib.Path(sys.argv[1])
+init, places = folder / "__init__.py", [str(folder)]
+spec = importlib.util.spec_from_file_location("bwn.kernels", init, submodule_search_locations=places)
+import bwn
+module = importlib.util.module_from_spec(spec)
+sys.modules["bwn.kernels"] = module
+spec.loader.exec_module(module)
+import numpy as np
+from bwn.kernels import maps, registry
+assert maps.__file__.startswith(str(folder))
+kernel = registry.ADD
+a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
+bounds = np.array([-9, 9], np.float32)
+values = dict.fromkeys(kernel.fields._fields, 0)
+values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data)
+values |= dict(mask=mask.ctypes.data, bounds=bounds.ctypes.data)
+values |= dict(channels=1, positions=16, out_plane=16, x_plane=16, other_plane=16)
+kernel.entry()(kernel.block(**values).ctypes.data, 0, 1, 0)
+print(out[0], int(kernel.entry().loaded))
+"""
+
+
+def answer(kernels: Path, cache: Path) -> tuple[float, int]:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(kernels)],
+        env={**os.environ, "BWN_CACHE_DIR": str(cache)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    value, hits = done.stdout.split()
+    return float(value), int(hits)
+
+
+def test_an_edited_helper_is_seen(tmp_path: Path) -> None:
+    kernels, cache = tmp_path / "kernels", tmp_path / "cache"
+    shutil.copytree(
+        Path(bwn.kernels.__file__).parent, kernels, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    assert answer(kernels, cache) == (2.0, 0)
+    assert answer(kernels, cache) == (2.0, 1)
+    vectors = kernels / "vectors.py"
+    # The helper lies in another file than the kernel: numba alone would not notice.
+    text = vectors.read_text()
+    changed = text.replace("builder.fadd(a, b)", "builder.fsub(a, b)")
+    assert changed != text
+    vectors.write_text(changed)
+    assert answer(kernels, cache) == (0.0, 0)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, kept: int) -> None:
+    kernels, cache = Path(bwn.kernels.__file__).parent, tmp_path / "cache"
+    assert answer(kernels, cache) == (2.0, 0)
+    for path in [path for path in cache.rglob("*") if path.is_file()]:
+        path.write_bytes(path.read_bytes()[:kept])
+    assert answer(kernels, cache) == (2.0, 0)  # compiled, not kept
+    assert answer(kernels, cache) == (2.0, 0)  # compiled and kept
+    assert answer(kernels, cache) == (2.0, 1)
+
+
+def test_an_unwritable_cache_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jit.cache_folder.cache_clear()
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("BWN_CACHE_DIR", str(blocked))
+    folder = jit.cache_folder()
+    assert folder.is_dir()
+    assert os.access(folder, os.W_OK)
+    jit.cache_folder.cache_clear()
+
+
+def test_a_user_without_a_home_gets_no_folder_named_like_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BWN_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(
+        os.path, "expanduser", lambda path: path
+    )  # as it answers where nobody knows the user
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path)
+    jit.cache_folder.cache_clear()
+    try:
+        assert jit.cache_folder().is_relative_to(tmp_path / "temporary")
+        assert not (tmp_path / "~").exists()
+    finally:
+        jit.cache_folder.cache_clear()
+
+
+def test_a_temporary_folder_that_another_user_made_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BWN_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    theirs = tmp_path / f"bwn-{os.getuid()}"
+    for mine in (True, False):
+        monkeypatch.setattr(
+            "bwn.kernels.target.cache._is_mine", lambda folder, mine=mine: mine or folder != theirs
+        )
+        jit.cache_folder.cache_clear()
+        assert (jit.cache_folder().parent == theirs) == mine
+    jit.cache_folder.cache_clear()
+
+
+def test_where_nothing_can_be_written_a_plan_is_made_and_nothing_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("BWN_CACHE_DIR", str(blocked))
+
+    def nowhere(*_: object, **__: object) -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.mkdtemp", nowhere)
+    jit.cache_folder.cache_clear()
+    try:
+        folder = jit.cache_folder()
+        assert not folder.exists()
+        table = costs.load(folder / "costs.json")
+        assert (table.origin, table.problem) == ("default", "")
+    finally:
+        jit.cache_folder.cache_clear()
+
+
+def test_every_kernel_loads_in_a_process_that_compiled_nothing() -> None:
+    for kernel in registry.KERNELS.values():
+        kernel.entry()
+    load = "from bwn.kernels.registry import KERNELS; print(all([k.entry().loaded for k in KERNELS.values()]))"
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+TWICE = """
+import numpy as np
+from bwn.kernels.target.jit import compiled
+@compiled("void(float32[::1])")
+def twice(x):
+    for i in range(x.size):
+        x[i] = x[i] + x[i]
+x = np.ones(3, np.float32)
+twice(x)
+print(x.sum(), sum(twice.stats.cache_hits.values()))
+"""
+
+
+def test_a_function_of_arrays_is_kept_alike_and_made_again_where_the_cache_is_damaged(
+    tmp_path: Path,
+) -> None:
+    cache = tmp_path / "cache"
+    (tmp_path / "doubling.py").write_text(TWICE)
+
+    def run() -> str:
+        environment = {**os.environ, "BWN_CACHE_DIR": str(cache), "PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, "-c", "import doubling"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    assert run() == "6.0 0"
+    assert run() == "6.0 1"
+    kept = [path for path in cache.rglob("*twice*") if path.is_file()]
+    assert kept
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:20])
+    assert [run(), run(), run()] == ["6.0 0", "6.0 0", "6.0 1"], "compiled, not kept; kept; loaded"

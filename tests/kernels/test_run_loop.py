@@ -1,0 +1,164 @@
+"""Steps shared among threads: each unit is done once, in its turn, by a thread that may."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bwn.kernels.simd.atomics import add, give_way, now, read
+from bwn.kernels.simd.scalars import get_i64
+from bwn.kernels.target.jit import OPTIONS, SIGNATURE
+from bwn.kernels.target.loader import entry
+from bwn.kernels.threads import shared_state as team
+from bwn.plan.buffers import arena
+
+MANY = 7
+
+
+@numba.cfunc(SIGNATURE, **OPTIONS)
+def note(p, begin, end, part):
+    # Fields: address and length of the marks of the step before, address of the errors; then this step's marks.
+    before, count, errors, marks = get_i64(p, 0), get_i64(p, 1), get_i64(p, 2), p + 32
+    for i in range(count):
+        if read(before + i * 8) == 0:
+            add(errors, 1)
+    for unit in range(begin, end):
+        if add(marks + unit * 8, part + 1) != 0:
+            add(errors, 1)
+
+
+@numba.cfunc(SIGNATURE, **OPTIONS)
+def count(p, begin, end, part):
+    add(p, end - begin)
+
+
+@numba.cfunc(SIGNATURE, **OPTIONS)
+def meet(p, begin, end, part):
+    # Nobody leaves before everybody has come; the clock only keeps a broken team from hanging.
+    add(p, 1)
+    start = now()
+    while read(p) < get_i64(p, 1) and now() - start < 20_000_000_000:
+        give_way()
+
+
+class Crew:
+    """A board and threads that work at it."""
+
+    def __init__(self, count: int) -> None:
+        self.board = arena(team.BOARD_BYTES).view(np.int64)
+        self.run, self.work = entry("threads.run_loop.run"), entry("threads.run_loop.work")
+        address = self.board.ctypes.data
+        self.threads = [
+            threading.Thread(target=self.work, args=(address, 0, 60_000_000_000, part))
+            for part in range(1, count)
+        ]
+
+    def __enter__(self) -> Crew:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.board[team.STOP // 8] = 1
+        for thread in self.threads:
+            thread.join()
+
+    def lead(self, steps: list[team.StepFields], threads: int, marks: int = 0) -> None:
+        table = np.array(steps, np.int64)
+        job = np.array(team.RunFields(self.board.ctypes.data, table.ctypes.data, marks), np.int64)
+        self.run(job.ctypes.data, 0, len(steps), threads)
+
+
+def noting(
+    sizes: list[tuple[int, int]],
+) -> tuple[list[team.StepFields], list[np.ndarray], np.ndarray]:
+    errors = np.zeros(1, np.int64)
+    blocks = [np.zeros(4 + units, np.int64) for units, _ in sizes]
+    for before, block in pairwise(blocks):
+        block[:2] = before.ctypes.data + 32, len(before) - 4
+    for block in blocks:
+        block[2] = errors.ctypes.data
+    steps = [
+        team.StepFields(note.address, block.ctypes.data, units, least)
+        for block, (units, least) in zip(blocks, sizes, strict=True)
+    ]
+    return steps, blocks, errors
+
+
+@pytest.fixture(scope="module")
+def crew():
+    with Crew(MANY) as made:
+        yield made
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(1, 300), st.integers(0, 40)), min_size=1, max_size=12),
+    st.integers(1, MANY + 2),
+)
+def test_every_unit_is_done_once_and_in_its_turn(
+    crew: Crew, sizes: list[tuple[int, int]], threads: int
+) -> None:
+    for _ in range(5):
+        steps, blocks, errors = noting(sizes)
+        crew.lead(steps, threads)
+        assert errors[0] == 0
+        for block, (units, least) in zip(blocks, sizes, strict=True):
+            parts = block[4:]
+            assert ((parts >= 1) & (parts <= (threads if least < units else 1))).all()
+    assert crew.board[team.BUSY // 8] == crew.board[team.UNDONE // 8] == 0
+
+
+@pytest.mark.parametrize("threads", [2, 3, MANY])
+def test_who_takes_units_at_once_takes_different_ones(crew: Crew, threads: int) -> None:
+    total, many = np.zeros(1, np.int64), 30_000
+    crew.lead([team.StepFields(count.address, total.ctypes.data, 2 * threads, 1)] * many, threads)
+    assert total[0] == many * 2 * threads
+
+
+@pytest.mark.parametrize("threads", [2, 3, MANY])
+def test_all_threads_come(crew: Crew, threads: int) -> None:
+    for _ in range(3):
+        meeting = np.array([0, threads])
+        crew.lead([team.StepFields(meet.address, meeting.ctypes.data, threads, 0)], threads)
+        assert meeting[0] == threads
+
+
+def test_a_run_beside_another_is_done_alone(crew: Crew) -> None:
+    crew.board[team.BUSY // 8] = 2
+    steps, blocks, errors = noting([(50, 1), (40, 1)])
+    crew.lead(steps, MANY)
+    assert crew.board[team.BUSY // 8] == 2
+    crew.board[team.BUSY // 8] = 0
+    assert errors[0] == 0
+    assert all((block[4:] == 1).all() for block in blocks)
+
+
+def test_nobody_needs_to_come() -> None:
+    steps, blocks, errors = noting([(500, 1), (40, 3), (1, 1)])
+    Crew(1).lead(steps, 4)
+    assert errors[0] == 0
+    assert all((block[4:] == 1).all() for block in blocks)
+
+
+def test_steps_are_timed_in_order(crew: Crew) -> None:
+    steps, _, _ = noting([(50, 1), (40, 40), (30, 1)])
+    marks = np.zeros(5, np.int64)
+    crew.lead(steps, 3, marks.ctypes.data)
+    assert marks[0] > 0
+    assert (np.diff(marks[:4]) >= 0).all()
+    assert marks[4] == 0
+
+
+def test_a_worker_leaves_where_there_is_no_run(crew: Crew) -> None:
+    board = arena(team.BOARD_BYTES).view(np.int64)
+    crew.work(board.ctypes.data, 0, 1, 1)  # returns at once
+    board[team.CLAIM // 8] = (2 << (team.UNIT_BITS + team.STEP_BITS)) | 5
+    crew.work(board.ctypes.data, 0, 1, 2)  # two threads are part 0 and 1
+    assert board[team.CLAIM // 8] & 7 == 5

@@ -1,0 +1,296 @@
+"""ONNX in: what is refused, and in which words."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from onnx_models import BN, FLAT, SIGN, f32, i64, model, op, rand
+
+from bwn.errors import FileError
+from bwn.onnx.importer import from_bytes, load_onnx
+
+REFUSED = {
+    "unknown op": (
+        model(op("Sigmoid", "x")),
+        "Sigmoid node 'Sigmoid of y': Sigmoid is not supported; supported: Add, Av",
+    ),
+    "another domain": (model(op("Conv", "x", domain="other")), "other::Conv is not supported"),
+    "control flow": (
+        model(
+            helper.make_node(
+                "If",
+                ["c"],
+                ["y"],
+                then_branch=helper.make_graph([], "t", [], []),
+                else_branch=helper.make_graph([], "e", [], []),
+            ),
+            c=np.asarray(True),
+        ),
+        "If node 'y': has a subgraph; control flow is not supported",
+    ),
+    "1-D convolution": (
+        model(op("Conv", "x w"), shape=(4, 7), w=rand(5, 4, 3)),
+        "3 axes, expected (N, channels, height, width) or (N, features); 1-D signals are not supported",
+    ),
+    "1-D weights": (model(op("Conv", "x w"), w=rand(5, 4, 3)), "1-D convolution"),
+    "3-D weights": (model(op("Conv", "x w"), w=rand(5, 4, 3, 3, 3)), "weights have 5 axes"),
+    "computed weights": (
+        model(op("Conv", "x x")),
+        "'x' is computed from the network's input, expected a constant",
+    ),
+    "constant input": (
+        model(op("Conv", "w w"), w=rand(4, 4, 3, 3)),
+        "is a constant, expected a tensor that depends",
+    ),
+    "kernel_shape differs": (
+        model(op("Conv", "x w", kernel_shape=[2, 2]), w=rand(5, 4, 3, 3)),
+        "its weights say (3, 3)",
+    ),
+    "float64 weights": (
+        model(op("Conv", "x w"), w=rand(5, 4, 3, 3).astype(np.float64)),
+        "float64, expected float32",
+    ),
+    "wrong channels": (
+        model(op("Conv", "x w"), w=rand(5, 3, 3, 3)),
+        "expected float32 (5, 4, 3, 3)",
+    ),
+    "wrong bias": (model(op("Conv", "x w b"), w=rand(5, 4, 3, 3), b=rand(4)), "expected (5,)"),
+    "pads larger than the window": (
+        model(op("Conv", "x w", pads=[1, 1, 1, 1]), w=rand(5, 4, 1, 1)),
+        "pads are",
+    ),
+    "gemm transposed input": (
+        model(op("Gemm", "x w", transA=1), shape=FLAT, w=rand(6, 3)),
+        "transA = 1",
+    ),
+    "gemm of images": (model(op("Gemm", "x w"), w=rand(6, 3)), "expected (features,)"),
+    "matmul of three axes": (
+        model(op("MatMul", "x w"), shape=FLAT, w=rand(2, 6, 3)),
+        "expected two axes",
+    ),
+    "training batch norm": (
+        model(
+            helper.make_node(
+                "BatchNormalization", ["x", *"gbmv"], ["y", "q", "r"], training_mode=1
+            ),
+            **BN,
+        ),
+        "training mode",
+    ),
+    "negative variance": (
+        model(op("BatchNormalization", "x g b m v"), **{**BN, "v": -BN["v"]}),
+        "not finite",
+    ),
+    "per pixel": (
+        model(op("Add", "x c"), c=rand(1, 7, 6)),
+        "expected one number, or one a channel",
+    ),
+    "per column": (model(op("Mul", "x c"), c=rand(6)), "expected one number, or one a channel"),
+    "per example": (
+        model(op("Mul", "x c"), c=rand(3, 1, 1, 1)),
+        "expected one number, or one a channel",
+    ),
+    "mul of activations": (
+        model(op("Relu", "x", "r"), op("Mul", "r x")),
+        "of two activations is not supported",
+    ),
+    "div by activations": (
+        model(op("Div", "c x"), c=f32(1.0)),
+        "divides a constant by an activation",
+    ),
+    "div by 0": (model(op("Div", "x c"), c=f32(0.0)), "divides by 0"),
+    "clip NaN": (model(op("Clip", "x l"), l=f32(np.nan)), "low is nan"),
+    "clip crossed": (
+        model(op("Clip", "x l h"), l=f32(1.0), h=f32(0.0)),
+        "low 1.0 is above high 0.0",
+    ),
+    "clip per channel": (model(op("Clip", "x l"), l=rand(4)), "expected one number"),
+    "plain sign": (
+        model(op("Sign", "x", "s"), op("Relu", "s")),
+        "ONNX Sign gives 0 at 0, which one bit cannot hold",
+    ),
+    "plain sign as output": (model(op("Sign", "x")), "output 'y': ONNX Sign gives 0 at 0"),
+    "sign plus 1": (
+        model(op("Sign", "x", "s"), op("Add", "s c", "a"), op("Sign", "a"), c=f32(1.0)),
+        "ONNX Sign gives 0",
+    ),
+    "sign raised alone": (
+        model(op("Sign", "x", "s"), op("Add", "s c"), c=f32(0.1)),
+        "read only by another Sign",
+    ),
+    "sign of strictly greater": (
+        model(op("Greater", "x z", "c"), op("Where", "c p n"), **SIGN),
+        "puts 0 on the side of -1; bwn has sign(0) = +1",
+    ),
+    "sign of less or equal": (
+        model(op("LessOrEqual", "x z", "c"), op("Where", "c n p"), **SIGN),
+        "the side of -1",
+    ),
+    "sign of not greater": (
+        model(op("Greater", "x z", "l"), op("Not", "l", "c"), op("Where", "c n p"), **SIGN),
+        "side of -1",
+    ),
+    "compared with 1": (
+        model(op("GreaterOrEqual", "x p", "c"), op("Where", "c p n"), **SIGN),
+        "other than 0",
+    ),
+    "where of other values": (
+        model(op("GreaterOrEqual", "x z", "c"), op("Where", "c p z"), **SIGN),
+        "only with the values 1 where x >= 0",
+    ),
+    "where the wrong way": (
+        model(op("Less", "x z", "c"), op("Where", "c p n"), **SIGN),
+        "only with the values 1",
+    ),
+    "comparison to a number": (
+        model(op("GreaterOrEqual", "x z", "c"), op("Cast", "c", to=TensorProto.FLOAT), **SIGN),
+        "a comparison is read only as the condition",
+    ),
+    "dilated pool": (model(op("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2])), "dilations"),
+    "average pool ceil": (
+        model(op("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)),
+        "ceil_mode = 1 is not supported",
+    ),
+    "1-D pool": (
+        model(op("MaxPool", "x", kernel_shape=[2]), shape=(4, 7)),
+        "3 axes, expected (N, channels, height, width) or (N, features); 1-D signals are not supported",
+    ),
+    "pool stride 0": (
+        model(op("MaxPool", "x", kernel_shape=[2, 2], strides=[0, 1], ceil_mode=1)),
+        "expected each at least",
+    ),
+    "mean of channels": (
+        model(op("ReduceMean", "x", axes=[1])),
+        "only the mean over height and width",
+    ),
+    "mean of all": (model(op("ReduceMean", "x")), "axes are None"),
+    "flatten of the batch": (model(op("Flatten", "x", axis=0)), "only axis 1"),
+    "reshape of the batch": (
+        model(op("Reshape", "x s"), s=i64(-1, 42)),
+        "only (N, all the rest) is supported",
+    ),
+    "reshape to one": (model(op("Reshape", "x s"), s=i64(1, -1)), "to [1, -1] of ('N', 4, 7, 6)"),
+    "reshape to images": (
+        model(op("Reshape", "x s"), shape=(6,), s=i64(-1, 3, 2, 1)),
+        "only (N, all the rest)",
+    ),
+    "squeeze of the batch": (model(op("Squeeze", "x a"), a=i64(0)), "only (N, C, 1, 1) to (N, C)"),
+    "softmax of channels": (model(op("Softmax", "x", axis=1)), "only the last axis"),
+    "cast to double": (model(op("Cast", "x", to=TensorProto.DOUBLE)), "to another type"),
+    "dropout that drops": (
+        model(op("Dropout", "x r t"), r=f32(0.5), t=np.asarray(True)),
+        "training mode",
+    ),
+    "fixed batch": (
+        model(op("Relu", "x"), batch=2),
+        "a fixed batch of 2; export with a dynamic first axis",
+    ),
+    "dynamic height": (model(op("Relu", "x"), shape=(3, "H", 8)), "only the batch may be dynamic"),
+    "size 0": (model(op("Relu", "x"), shape=(3, 0, 8)), "shape is (3, 0, 8)"),
+    "float16 input": (model(op("Relu", "x"), kind=TensorProto.FLOAT16), "is not float32"),
+    "old opset": (model(op("Relu", "x"), opset=9), "opset 9; opsets 11 to"),
+    "no activation": (model(op("Relu", "c"), c=f32(1.0)), "is a constant"),
+    "output is the input": (
+        model(op("Relu", "x", "a"), output="x"),
+        "no node makes the output 'x'",
+    ),
+    "huge gather": (
+        model(
+            op("Gather", "w i", "g"),
+            op("Add", "x g"),
+            w=np.zeros((1, 70_000), np.float32),
+            i=np.zeros(5000, np.int64),
+        ),
+        "makes a constant of 350000000 elements",
+    ),
+    "huge broadcast": (
+        model(
+            op("Add", "a b", "c"),
+            op("Add", "x c"),
+            a=np.zeros((20_000, 1), np.float32),
+            b=np.zeros(20_000, np.float32),
+        ),
+        "makes a constant of 400000000 elements",
+    ),
+    "constants that do not fit": (
+        model(op("Add", "a b", "c"), op("Add", "x c"), a=rand(3), b=rand(4)),
+        "cannot be computed",
+    ),
+    "preprocess that does not fit": (
+        model(
+            op("Relu", "x"),
+            notes={
+                "bwn.preprocess": json.dumps(
+                    {
+                        "size": [7, 6],
+                        "resize": "crop",
+                        "color": "RGB",
+                        "mean": [0, 0, 0],
+                        "std": [1, 1, 1],
+                    }
+                )
+            },
+        ),
+        "makes (3, 7, 6) of an image",
+    ),
+    "metadata of another kind": (
+        model(op("Relu", "x"), notes={"bwn.classes": "{}"}),
+        "metadata 'bwn.classes' cannot",
+    ),
+    "metadata that is no text": (
+        model(op("Relu", "x"), notes={"bwn.classes": '["flip"]'}).replace(
+            b"flip", b"\xff\xfe\xf2p"
+        ),
+        "metadata 'bwn.classes' cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_one_line(name, tmp_path):
+    data, message = REFUSED[name]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data)
+    with pytest.raises(FileError) as caught:
+        load_onnx(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_the_onnx_checker_is_asked_first():
+    data = model(op("Relu", "nothing"))
+    with pytest.raises(FileError, match="the ONNX checker refuses it"):
+        from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "looks"),
+    [
+        (b"", "an empty file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG image"),
+        (b"PK\x03\x04" + bytes(50), "a zip archive"),
+        (b"not a model at all\n", "a text file"),
+        (bytes(64), "no kind of file"),
+    ],
+)
+def test_what_is_no_onnx_file_is_named(data, looks):
+    with pytest.raises(FileError, match=f"not an ONNX model; it looks like {looks}"):
+        from_bytes(data)
+
+
+def test_a_damaged_onnx_file_is_not_called_foreign():
+    data = model(op("Relu", "x"))
+    for broken in (data[:-5], data[:20]):
+        with pytest.raises(
+            FileError, match=r"^truncated or damaged ONNX model; copy it again, or export it again$"
+        ):
+            from_bytes(broken)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileError, match=r"none.onnx: cannot be read: No such file"):
+        load_onnx(tmp_path / "none.onnx")

@@ -1,0 +1,80 @@
+"""fuse_clamp, case by case, and the function that stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bwn.ir.graph import Add, Affine, Clamp, Dense, Graph, Topology
+from bwn.passes.fuse_clamp import bounds, fuse_clamp
+
+
+def make(*nodes, output=None) -> Graph:
+    topology = Topology(input="x", input_shape=(3,), output=output or nodes[-1].output, nodes=nodes)
+    return Graph(
+        topology=topology, tensors={"w": np.eye(3, dtype=np.float32), "s": np.ones(3, np.float32)}
+    )
+
+
+def apply(clamp: Clamp, x: float) -> float:
+    low = -np.inf if clamp.low is None else clamp.low
+    high = np.inf if clamp.high is None else clamp.high
+    return float(np.minimum(np.maximum(x, low), high))
+
+
+DENSE = Dense(input="x", output="a", weight="w")
+
+
+def test_case_1_after_a_product():
+    (node,) = fuse_clamp(make(DENSE, Clamp(input="a", output="b", low=0.0, high=6.0))).nodes
+    assert node == Dense(input="x", output="b", weight="w", low=0.0, high=6.0)
+
+
+def test_case_2_clamps_compose():
+    nodes = (
+        DENSE,
+        Clamp(input="a", output="b", low=0.0),
+        Clamp(input="b", output="c", low=-1.0, high=1.0),
+    )
+    (node,) = fuse_clamp(make(*nodes)).nodes
+    assert node == Dense(input="x", output="c", weight="w", low=0.0, high=1.0)
+    (alone,) = fuse_clamp(
+        make(Clamp(input="x", output="b", low=0.0), Clamp(input="b", output="c", high=1.0))
+    ).nodes
+    assert alone == Clamp(input="x", output="c", low=0.0, high=1.0)
+
+
+bound = st.none() | st.integers(-3, 3).map(float)
+
+
+@st.composite
+def clamps(draw):
+    low, high = draw(bound), draw(bound)
+    if low is not None and high is not None and low > high:
+        low, high = high, low
+    return Clamp(input="x", output="y", low=low, high=high)
+
+
+@given(clamps(), clamps(), st.floats(-5, 5))
+def test_case_2_composed_bounds_do_what_both_do(first, second, x):
+    low, high = bounds(first, second)
+    both = Clamp(input="x", output="y", low=low, high=high)
+    assert apply(both, x) == apply(second, apply(first, x))
+    assert low is None or high is None or low <= high
+
+
+@pytest.mark.parametrize("output", ["a", "c"])
+def test_case_3_not_where_something_else_reads_the_product(output):
+    nodes = (DENSE, Clamp(input="a", output="b", low=0.0), Add(input="a", other="b", output="c"))
+    nodes = nodes[:2] if output == "a" else nodes
+    graph = make(*nodes, output=output)
+    assert fuse_clamp(graph).nodes == graph.nodes
+
+
+def test_not_after_other_nodes():
+    graph = make(
+        Affine(input="x", output="a", scale="s", bias="s"), Clamp(input="a", output="b", low=0.0)
+    )
+    assert fuse_clamp(graph).nodes == graph.nodes

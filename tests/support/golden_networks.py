@@ -1,0 +1,31 @@
+"""Whole networks whose answers are the same on every machine, and their inputs: for golden scores and counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from msgspec.structs import replace
+
+from bwn import Model
+from bwn.format import read
+from bwn.passes.set_activations import set_activations
+from bwn.tools.random_networks import NETWORKS
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+SHIPPED = ("mnist-mlp", "mnist-lenet", "cifar10-vgg-quarter")
+EVERY = (*SHIPPED, *(f"{name} int8" for name in SHIPPED), "vgg-sign")
+
+
+def network(name: str) -> Model:
+    """A shipped network, `int8` with its activations rounded to 8 bits, or a built-in one; on one thread."""
+    file, _, rounded = name.partition(" ")
+    packed = read(MODELS / f"{file}.bwn") if file in SHIPPED else NETWORKS[file](0)
+    if rounded:
+        packed = replace(packed, graph=set_activations(packed.graph, "int8"))
+    return Model(packed, threads=1)
+
+
+def inputs(model: Model, count: int) -> np.ndarray:
+    """Seeded inputs."""
+    return np.random.default_rng(0).standard_normal((count, *model.input_shape), np.float32)

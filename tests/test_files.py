@@ -1,0 +1,51 @@
+"""What is written lands where it was asked for, or is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bwn._files import same_file, write_beside
+from bwn.errors import FileError
+
+
+def test_a_pipe_or_device_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"  # stands for /dev/null, which root could rename over
+    os.mkfifo(pipe)
+    with pytest.raises(FileError, match="pipe: cannot be written: not a regular file"):
+        write_beside(pipe, b"model")
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    link = tmp_path / "latest.pt"
+    link.symlink_to("runs/1.pt")
+    for data in (b"first", b"second"):  # the target is missing at first
+        write_beside(link, data)
+        assert link.is_symlink()
+        assert (tmp_path / "runs" / "1.pt").read_bytes() == data
+
+
+def test_refusals_name_the_path_that_was_given(tmp_path: Path) -> None:
+    for path, reason in (
+        (tmp_path, "not a regular file"),
+        (tmp_path / "none" / "a", "No such file or directory"),
+        (tmp_path / "a\0b", "embedded null byte"),
+    ):
+        with pytest.raises(FileError) as caught:
+            write_beside(path, b"")
+        assert str(caught.value) == f"{path}: cannot be written: {reason}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_same_file(tmp_path: Path) -> None:
+    real, link = tmp_path / "a", tmp_path / "b"
+    real.touch()
+    link.symlink_to(real)
+    assert same_file(real, tmp_path / "." / "a")
+    assert same_file(link, real)
+    assert not same_file(real, tmp_path / "c")

@@ -1,0 +1,290 @@
+"""bwn.pack: what is stored, how inputs are read, what is assumed, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bwn import format
+from bwn.errors import BwnError, FileError, GraphError
+from bwn.format.writer import to_bytes
+from bwn.ir.graph import (
+    Clamp,
+    Conv,
+    Dense,
+    Flatten,
+    Graph,
+    Packed,
+    Pool,
+    Preprocess,
+    Sign,
+    Topology,
+)
+from bwn.ir.interpreter import evaluate
+from bwn.onnx.exporter import save_onnx, to_onnx_bytes
+from bwn.onnx.session import Session
+from bwn.tools.pack import pack
+
+
+def signs(*shape, seed=0, alpha=0.5):
+    return (np.where(np.random.default_rng(seed).random(shape) < 0.5, -1, 1) * alpha).astype(
+        np.float32
+    )
+
+
+RULE = Preprocess(
+    size=(6, 6), resize="crop", color="RGB", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)
+)
+
+
+def network(shape=(3, 6, 6), preprocess=RULE, classes=("a", "b", "c"), first=None) -> Packed:
+    """conv (1 bit) - relu - conv (1 bit) - sign - pool - flatten - dense (1 bit, fed by signs) - dense (float)."""
+    nodes = (
+        Conv(input="x", output="c1", weight="w1", kernel=(3, 3), pads=(1, 1, 1, 1), bias="t"),
+        Clamp(input="c1", output="r1", low=0.0),
+        Conv(input="r1", output="c2", weight="w2", kernel=(3, 3), pads=(1, 1, 1, 1)),
+        Sign(input="c2", output="s2"),
+        Pool(input="s2", output="p2", kind="max", kernel=(2, 2), stride=(2, 2)),
+        Flatten(input="p2", output="f"),
+        Dense(input="f", output="d", weight="w3"),
+        Dense(input="d", output="scores", weight="w4"),
+    )
+    tensors = {
+        "w1": signs(4, shape[0], 3, 3) if first is None else first,
+        "t": np.linspace(-1, 1, 4, dtype=np.float32),
+        "w2": signs(4, 4, 3, 3, seed=1, alpha=1.0),
+        "w3": signs(5, 36, seed=2),
+        "w4": np.random.default_rng(3).standard_normal((3, 5)).astype(np.float32),
+    }
+    topology = Topology(input="x", input_shape=shape, output="scores", nodes=nodes)
+    return Packed(
+        graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes
+    )
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "source.onnx"
+    save_onnx(network(), path)
+    return path
+
+
+def activations(path):
+    return [
+        node.activations
+        for node in format.read(path).graph.nodes
+        if isinstance(node, (Conv, Dense))
+    ]
+
+
+def test_the_report_and_the_file(source, tmp_path):
+    target = tmp_path / "a.bwn"
+    report = pack(source, target)
+    packed = format.read(target)
+    assert [
+        (row.name, row.op, row.stored, row.activations, row.before, row.after)
+        for row in report.layers
+    ] == [
+        ("r1", "conv", "1 bit", "float32", 4 * (108 + 4), 4 * 8 + 2 * 16),
+        ("c2", "conv", "1 bit", "float32", 4 * 144, 4 * 8),
+        ("d", "dense", "1 bit", "binary", 4 * 180, 5 * 8 + 20),
+        ("scores", "dense", "float32", "float32", 60, 60),
+    ]
+    assert report.file == target.stat().st_size
+    assert report.before == sum(row.before for row in report.layers)
+    assert report.after == sum(array.nbytes for array in packed.graph.tensors.values())
+    assert report.notes == ()
+    assert (packed.preprocess, packed.classes) == (RULE, ("a", "b", "c"))
+    assert packed.producer.startswith("bwn ")
+
+
+def test_it_computes_what_the_source_does(source, tmp_path):
+    pack(source, tmp_path / "a.bwn")
+    graph = format.read(tmp_path / "a.bwn").graph
+    x = np.random.default_rng(5).standard_normal((4, 3, 6, 6)).astype(np.float32)
+    wanted = Session(source).run(x)
+    np.testing.assert_allclose(evaluate(graph, x)["scores"], wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        Session(to_onnx_bytes(format.read(tmp_path / "a.bwn"))).run(x), wanted, atol=1e-5
+    )
+
+
+def test_the_same_source_gives_the_same_bytes(source, tmp_path):
+    for name in ("a", "b"):
+        pack(source, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("auto", ["float32", "float32", "binary", "float32"]),
+        ("float32", ["float32", "float32", "float32", "float32"]),
+        ("int8", ["int8", "uint8", "binary", "float32"]),
+    ],
+)
+def test_activations(source, tmp_path, mode, expected):
+    report = pack(source, tmp_path / "a.bwn", activations=mode)
+    assert [row.activations for row in report.layers] == expected
+    assert activations(tmp_path / "a.bwn") == expected
+
+
+def test_binary_is_refused_by_the_name_of_the_layer(source, tmp_path):
+    with pytest.raises(GraphError, match="conv 'c2': binary activations asked"):
+        pack(source, tmp_path / "a.bwn", activations="binary")
+    assert not (tmp_path / "a.bwn").exists()
+
+
+def test_calibration_fixes_the_steps_to_the_largest_input(source, tmp_path):
+    x = np.random.default_rng(5).standard_normal((40, 3, 6, 6)).astype(np.float32)
+    pack(source, tmp_path / "a.bwn", activations="int8", calibration=x)
+    inner = Session(source).tensors(x, ["r1"])["r1"]
+    nodes = {node.output: node for node in format.read(tmp_path / "a.bwn").graph.nodes}
+    assert nodes["r1"].step == float(np.abs(x).max() / np.float32(127))
+    np.testing.assert_allclose(nodes["c2"].step, inner.max() / 254, rtol=1e-6)
+    assert nodes["d"].step is None
+
+
+def test_calibration_prepares_images(source, tmp_path):
+    pixels = np.random.default_rng(6).integers(0, 256, (3, 6, 6, 3), np.uint8)
+    Image.fromarray(pixels[0]).save(tmp_path / "a.png")
+    pack(
+        source,
+        tmp_path / "a.bwn",
+        activations="int8",
+        calibration=[tmp_path / "a.png", *pixels[1:]],
+    )
+    x = (pixels.transpose(0, 3, 1, 2) / 255 - np.reshape(RULE.mean, (3, 1, 1))) / np.reshape(
+        RULE.std, (3, 1, 1)
+    )
+    node = format.read(tmp_path / "a.bwn").graph.nodes[0]
+    np.testing.assert_allclose(node.step, np.abs(x).max() / 127, rtol=1e-6)
+
+
+def test_calibration_of_zeros_has_step_1(source, tmp_path):
+    pack(
+        source,
+        tmp_path / "a.bwn",
+        activations="int8",
+        calibration=np.zeros((1, 3, 6, 6), np.float32),
+    )
+    assert format.read(tmp_path / "a.bwn").graph.nodes[0].step == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"calibration": []}, "calibration goes with --activations int8 only"),
+        ({"calibration": [], "activations": "int8"}, "calibration: no images given"),
+        (
+            {"calibration": np.zeros((1, 3, 5, 6), np.float32), "activations": "int8"},
+            r"inputs have shape \(3, 5, 6\), the network takes \(3, 6, 6\)",
+        ),
+        (
+            {"calibration": np.full((1, 3, 6, 6), np.inf, np.float32), "activations": "int8"},
+            "an activation of the float network is not finite",
+        ),
+        ({"classes": ["a"]}, r"1 names for an output of shape \(3,\)"),
+        ({"preprocess": {"size": (5, 6)}}, r"makes \(3, 5, 6\) of an image"),
+        ({"preprocess": {"mean": (0.5,)}}, "need 3 numbers each"),
+        ({"preprocess": {"std": "1"}}, "preprocess: Expected"),
+        ({"preprocess": {"colour": "RGB"}}, "preprocess: .*unknown field"),
+    ],
+)
+def test_options_that_do_not_fit(source, tmp_path, options, message):
+    with pytest.raises(BwnError, match=message):
+        pack(source, tmp_path / "a.bwn", **options)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["source.onnx"]
+
+
+def test_single_fields_of_preprocessing_are_replaced(source, tmp_path):
+    report = pack(
+        source,
+        tmp_path / "a.bwn",
+        preprocess={"resize": "stretch", "mean": None},
+        classes=["x", "y", "z"],
+    )
+    assert report.preprocess.resize == "stretch"
+    assert report.preprocess.mean == RULE.mean
+    assert report.classes == ("x", "y", "z")
+
+
+def test_a_source_that_says_nothing_gets_a_default_and_a_note(tmp_path):
+    save_onnx(network(preprocess=None, classes=None), tmp_path / "a.onnx")
+    report = pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
+    assert report.preprocess == Preprocess(
+        size=(6, 6), color="RGB", mean=(0.0,) * 3, std=(1.0,) * 3
+    )
+    assert [note[:40] for note in report.notes] == [
+        "the source does not say how images are p",
+        "class names are not known: infer prints ",
+    ]
+    both = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    assert pack(tmp_path / "a.onnx", tmp_path / "a.bwn", preprocess=both, classes="abc").notes == ()
+
+
+def test_an_input_of_features_needs_size_and_color(tmp_path):
+    node = Dense(input="x", output="y", weight="w")
+    topology = Topology(input="x", input_shape=(12,), output="y", nodes=(node,))
+    save_onnx(
+        Packed(graph=Graph(topology=topology, tensors={"w": signs(2, 12)})), tmp_path / "a.onnx"
+    )
+    assert pack(tmp_path / "a.onnx", tmp_path / "a.bwn").preprocess is None
+    rule = {"size": (2, 2), "color": "RGB"}
+    assert pack(tmp_path / "a.onnx", tmp_path / "a.bwn", preprocess=rule).preprocess.size == (2, 2)
+    with pytest.raises(GraphError, match="needs --size and --color"):
+        pack(tmp_path / "a.onnx", tmp_path / "a.bwn", preprocess={"color": "L"})
+
+
+def test_a_layer_that_is_almost_binary_is_explained(tmp_path):
+    first = signs(4, 3, 3, 3)
+    first[2, 1, 1, 1] = 0
+    save_onnx(network(first=first), tmp_path / "a.onnx")
+    (note,) = pack(tmp_path / "a.onnx", tmp_path / "a.bwn").notes
+    assert note == (
+        "r1: 1 of 4 output channels are not all +-alpha (the first: 2, with magnitudes 0 to 0.5), "
+        "so the layer stays float32"
+    )
+
+
+def test_a_network_without_binary_weights_is_packed_with_a_note(tmp_path):
+    nodes = (Flatten(input="x", output="f"), Dense(input="f", output="y", weight="w"))
+    topology = Topology(input="x", input_shape=(1, 2, 2), output="y", nodes=nodes)
+    weight = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    save_onnx(Packed(graph=Graph(topology=topology, tensors={"w": weight})), tmp_path / "a.onnx")
+    report = pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
+    assert any(note.startswith("no layer is binary by value") for note in report.notes)
+    assert report.layers[0].stored == "float32"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        (
+            "a.png",
+            b"\x89PNG\r\n\x1a\n",
+            "it looks like a PNG image; bwn pack takes a .pt checkpoint or an ONNX file",
+        ),
+        ("a.pt", b"hello", "it looks like a text file; bwn pack takes"),
+        ("a.onnx", b"hello", "not an ONNX model; it looks like a text file"),
+        ("a.bwn", None, "already packed"),
+        ("a", b"", "it looks like an empty file"),
+        ("a", bytes(99), "not an ONNX model; it looks like no kind of file"),
+        ("a.pt", b"PK\x03\x04" + bytes(99), "a.pt"),
+    ],
+)
+def test_what_is_no_network_is_refused(tmp_path, name, data, message):
+    path = tmp_path / name
+    path.write_bytes(to_bytes(network()) if data is None else data)
+    with pytest.raises(FileError, match=message) as caught:
+        pack(path, tmp_path / "target.bwn")
+    assert str(path) in str(caught.value)
+    assert not (tmp_path / "target.bwn").exists()
+
+
+def test_a_source_is_not_overwritten(source):
+    before = source.read_bytes()
+    with pytest.raises(BwnError, match="would overwrite the network that it is made from"):
+        pack(source, source)
+    assert source.read_bytes() == before
