@@ -59,10 +59,10 @@ def run_cells(network: str, threads: int, options: argparse.Namespace) -> None:
 
     report = results.Report(machine={}, results=[])  # the process that collects the cells knows it
     for batch in options.batch:
-        results, left_out = measure.measure(
+        cells, left_out = measure.measure(
             Case(network, BUILT_IN[network](0), batch, threads), options.seconds
         )
-        report.results.extend(results)
+        report.results.extend(cells)
         report.left_out.extend(one for one in left_out if one not in report.left_out)
     results.write(options.output, report)
 

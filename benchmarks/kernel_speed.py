@@ -21,7 +21,7 @@ from statistics import median
 
 import numpy as np
 
-from bwn.kernels.registry import SUMS, Permute
+from bwn.kernels.registry import GEMMS, LutPermuteGemm
 from bwn.tools.benchmark import machine, take_turns
 from bwn.tools.tune import Trial
 
@@ -61,11 +61,11 @@ def main() -> None:
     results = []
     for name in options.shapes:
         for depth, outputs, positions in read_shapes(name):
-            for row in SUMS:
-                if depth > row.deepest or (options.kernel and options.kernel not in row.name):
+            for row in GEMMS:
+                if depth > row.max_depth or (options.kernel and options.kernel not in row.name):
                     continue
                 window = (
-                    isinstance(row, Permute) and depth % 9 == 0
+                    isinstance(row, LutPermuteGemm) and depth % 9 == 0
                 )  # these share work between taps
                 call = Trial(row, depth, outputs, positions, 9 if window else 1)
                 call.check()

@@ -48,15 +48,15 @@ def make(name: str, folder: Path, work: Path, threads: int) -> dict[str, Any]:
     """Train, pack and measure one model."""
     data, options = RECIPES[name]
     work.mkdir(parents=True, exist_ok=True)
-    checkpoint, packed = work / f"{name}.pt", MODELS / f"{name}.bwn"
+    checkpoint, spec = work / f"{name}.pt", MODELS / f"{name}.bwn"
     given = (
         ["--resume", checkpoint]
         if checkpoint.exists()
         else ["--data", folder / data, *options.split()]
     )
     trained = bwn("train", *given, "-o", checkpoint, "--threads", threads)
-    bwn("pack", checkpoint, "-o", packed)
-    content = packed.read_bytes()
+    bwn("pack", checkpoint, "-o", spec)
+    content = spec.read_bytes()
     record = {
         "data": data,
         "command": f"bwn train --data {data} {options} -o {name}.pt",
@@ -65,25 +65,25 @@ def make(name: str, folder: Path, work: Path, threads: int) -> dict[str, Any]:
         },
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
-        "test": evaluated(packed, folder / data),
-        "sample": {"data": "mnist-sample", **evaluated(packed, "mnist-sample")}
+        "test": evaluated(spec, folder / data),
+        "sample": {"data": "mnist-sample", **evaluated(spec, "mnist-sample")}
         if data == "mnist"
         else None,
-        "latency": latency(packed),
+        "latency": latency(spec),
     }
     (MODELS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     return record
 
 
-def evaluated(packed: Path, data: object) -> dict[str, Any]:
+def evaluated(spec: Path, data: object) -> dict[str, Any]:
     """Right answers of a packed model on a test set."""
-    found = bwn("evaluate", packed, "--data", data)
+    found = bwn("evaluate", spec, "--data", data)
     return {key: found[key] for key in ("images", "right", "error")}
 
 
-def latency(packed: Path) -> dict[str, Any]:
+def latency(spec: Path) -> dict[str, Any]:
     """One image on one thread."""
-    found = bwn("bench", packed, "--threads", 1)
+    found = bwn("bench", spec, "--threads", 1)
     (one,) = (t for t in found["results"][0]["timings"] if (t["engine"], t["batch"]) == ("bwn", 1))
     return {
         "cpu": found["machine"]["llvm_cpu"],

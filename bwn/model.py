@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bwn.errors import BwnError
 from bwn.format import read
-from bwn.ir.graph import Packed, Shape
+from bwn.ir.graph import ModelSpec, Shape
 from bwn.ir.shapes import multiplications
 from bwn.plan.explain import layer_plans
 from bwn.plan.planner import images_a_pass, make_plan
@@ -59,10 +59,10 @@ def available_threads() -> int:
 class Model:
     """A packed network ready to run. Safe to use from several threads; runs of one model do not overlap."""
 
-    def __init__(self, packed: Packed, threads: int | None = None) -> None:
+    def __init__(self, spec: ModelSpec, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise BwnError(f"threads is {threads}, expected 1 or more")
-        self.packed = packed
+        self.spec = spec
         self.threads = threads or available_threads()
         self._runners: OrderedDict[int, Runner] = OrderedDict()
         self._sizes: dict[int, int] = {}
@@ -71,12 +71,12 @@ class Model:
     @property
     def input_shape(self) -> Shape:
         """Shape of one example, (C, H, W) or (K,)."""
-        return self.packed.graph.topology.input_shape
+        return self.spec.graph.topology.input_shape
 
     @property
     def classes(self) -> tuple[str, ...] | None:
         """Names of the classes, or None where the file has none."""
-        return self.packed.classes
+        return self.spec.classes
 
     def run(self, x: npt.ArrayLike) -> Floats:
         """Scores: the function of the exported ONNX graph, with no preprocessing and no softmax that the graph lacks.
@@ -100,7 +100,7 @@ class Model:
     def trace(self, x: npt.ArrayLike) -> dict[str, Floats]:
         """Every activation tensor of a run, by name, batch axis first. x: (N, *input_shape) float32."""
         batch = self._checked(x)
-        plan = make_plan(self.packed.graph, len(batch), self.threads, keep_all=True)
+        plan = make_plan(self.spec.graph, len(batch), self.threads, keep_all=True)
         Runner(plan).run(batch)
         return {name: plan.tensor(name) for name in plan.tensors}
 
@@ -138,7 +138,7 @@ class Model:
         size = self._sizes.get(len(batch))
         if size is None:
             size = self._sizes[len(batch)] = images_a_pass(
-                self.packed.graph, len(batch), self.threads
+                self.spec.graph, len(batch), self.threads
             )
         if size == len(batch):
             return [batch]
@@ -157,7 +157,7 @@ class Model:
         if batch in self._runners:
             self._runners.move_to_end(batch)
             return self._runners[batch]
-        runner = self._runners[batch] = Runner(make_plan(self.packed.graph, batch, self.threads))
+        runner = self._runners[batch] = Runner(make_plan(self.spec.graph, batch, self.threads))
         if len(self._runners) > KEPT_PLANS:
             self._runners.popitem(last=False)
         return runner

@@ -15,7 +15,7 @@ from PIL import Image
 
 from bwn.data.images import as_image, prepare
 from bwn.errors import BwnError, FileError
-from bwn.ir.graph import Packed, Softmax
+from bwn.ir.graph import ModelSpec, Softmax
 from bwn.ir.shapes import shapes
 from bwn.kernels import reference
 
@@ -27,7 +27,7 @@ class Runs(Protocol):
     """What is asked of a model: bwn.model.Model is one."""
 
     @property
-    def packed(self) -> Packed:
+    def spec(self) -> ModelSpec:
         """The graph, its preprocessing and its class names."""
 
     def run(self, x: Floats) -> Floats:
@@ -67,16 +67,16 @@ def predict(model: Runs, images: Iterable[ImageLike], batch_size: int = 16) -> l
         )
     waiting = iter(images)
     found: list[Prediction] = []
-    while batch := [to_input(model.packed, image) for image in islice(waiting, batch_size)]:
+    while batch := [to_input(model.spec, image) for image in islice(waiting, batch_size)]:
         found += [best[0] for best in classify(model, np.stack(batch))]
     return found
 
 
-def to_input(packed: Packed, image: ImageLike) -> Floats:
+def to_input(spec: ModelSpec, image: ImageLike) -> Floats:
     """One image as the network's input: input_shape float32. Raises as `predict`."""
-    if packed.preprocess is None:
+    if spec.preprocess is None:
         raise NotPreparedError
-    return prepare(as_image(image), packed.preprocess).reshape(packed.graph.topology.input_shape)
+    return prepare(as_image(image), spec.preprocess).reshape(spec.graph.topology.input_shape)
 
 
 def classify(model: Runs, x: Floats, top: int = 1) -> list[tuple[Prediction, ...]]:
@@ -85,31 +85,31 @@ def classify(model: Runs, x: Floats, top: int = 1) -> list[tuple[Prediction, ...
     x: (N, *input_shape) float32. Raises BwnError where a score is not finite.
     """
     scores = np.asarray(model.run(x))
-    chances = probabilities(model.packed, scores.reshape(len(scores), -1))
+    chances = probabilities(model.spec, scores.reshape(len(scores), -1))
     order = np.argsort(-chances, axis=1, kind="stable")[:, :top]
-    names = labels(model.packed)
+    names = labels(model.spec)
     return [
         tuple(Prediction(names[k], float(row[k]), int(k)) for k in best)
         for row, best in zip(chances, order, strict=True)
     ]
 
 
-def probabilities(packed: Packed, scores: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+def probabilities(spec: ModelSpec, scores: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
     """Softmax of scores (N, classes); a graph that ends in a softmax has made them already."""
     if not np.isfinite(scores).all():
         raise BwnError(
             "the network's scores are not finite numbers: its activations overflow on this input"
         )
     if any(
-        isinstance(node, Softmax) and node.output == packed.graph.topology.output
-        for node in packed.graph.nodes
+        isinstance(node, Softmax) and node.output == spec.graph.topology.output
+        for node in spec.graph.nodes
     ):
         return scores.astype(np.float64)
     return reference.softmax(scores)
 
 
-def labels(packed: Packed) -> Sequence[str]:
+def labels(spec: ModelSpec) -> Sequence[str]:
     """Names of the classes: from the file, else their indices."""
-    if packed.classes is not None:
-        return packed.classes
-    return [str(index) for index in range(prod(shapes(packed.graph)[packed.graph.topology.output]))]
+    if spec.classes is not None:
+        return spec.classes
+    return [str(index) for index in range(prod(shapes(spec.graph)[spec.graph.topology.output]))]

@@ -80,9 +80,9 @@ def command(
     results: list[dict[str, Any]] = []
     if not as_json:
         click.echo(header(benchmark.machine(count), beside))
-    for name, packed in chosen(model, networks or DEFAULT_NETWORKS):
+    for name, spec in chosen(model, networks or DEFAULT_NETWORKS):
         show_progress(f"{name}: preparing")
-        ready = benchmark.Bench(name, packed, count, compare=beside)
+        ready = benchmark.Bench(name, spec, count, compare=beside)
         found: dict[str, Any] = {
             "network": name,
             "comparison": ready.compare(batch),

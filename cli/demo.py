@@ -13,7 +13,7 @@ from bwn.tools.demo import Figures, measure, write_digits
 
 def steps(folder: Path) -> list[tuple[str, list[str]]]:
     """What each step does, and the arguments of the command that does it."""
-    checkpoint, exported, packed = (str(folder / f"model.{kind}") for kind in ("pt", "onnx", "bwn"))
+    checkpoint, exported, spec = (str(folder / f"model.{kind}") for kind in ("pt", "onnx", "bwn"))
     train = [
         "train",
         "--data",
@@ -31,16 +31,16 @@ def steps(folder: Path) -> list[tuple[str, list[str]]]:
             [*train, "-o", checkpoint],
         ),
         ("Write it as an ONNX file: the float32 network.", ["export", checkpoint, "-o", exported]),
-        ("Pack it: one bit per weight.", ["pack", checkpoint, "-o", packed]),
+        ("Pack it: one bit per weight.", ["pack", checkpoint, "-o", spec]),
         (
             "Does it still compute the same, layer by layer?",
-            ["verify", packed, checkpoint, "--images", "mnist-sample"],
+            ["verify", spec, checkpoint, "--images", "mnist-sample"],
         ),
         (
             "Classify a folder of images: PNG files of test digits.",
-            ["infer", packed, str(folder / "digits")],
+            ["infer", spec, str(folder / "digits")],
         ),
-        ("How fast is it, beside ONNX Runtime?", ["bench", packed]),
+        ("How fast is it, beside ONNX Runtime?", ["bench", spec]),
     ]
 
 

@@ -99,9 +99,9 @@ def command(
     from bwn.model import load
 
     loaded = load(model, threads)
-    if loaded.packed.preprocess is None:
+    if loaded.spec.preprocess is None:
         raise NotPreparedError
-    names = labels(loaded.packed)
+    names = labels(loaded.spec)
     show = Rows(as_json, as_csv, min(top, len(names)), max(map(len, ("class", *names))))
     seen = failed = 0
     images = arrivals(paths, recursive) if watch else find_images(expand(paths), recursive)
@@ -134,7 +134,7 @@ def results(
     size = 1
     for count, path in enumerate(paths, 1):
         try:
-            batch.append((path, to_input(model.packed, path)))
+            batch.append((path, to_input(model.spec, path)))
         except DataError as error:
             batch.append((path, error))
         if len(batch) == size or count == limit:

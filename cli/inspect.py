@@ -18,7 +18,7 @@ from bwn.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from bwn.ir.graph import Packed
+    from bwn.ir.graph import ModelSpec
     from bwn.tools.inspect import LayerRow
 
 SHOWN_CLASSES = 20
@@ -53,39 +53,39 @@ def command(model: str, plan: bool, batch: int, threads: int | None, as_json: bo
     from bwn.format.header import version_of
     from bwn.tools.inspect import layer_rows
 
-    packed = read(model)
-    rows = layer_rows(packed.graph)
+    spec = read(model)
+    rows = layer_rows(spec.graph)
     facts: dict[str, Any] = {
         "file": model,
         "bytes": os.path.getsize(model),
-        "version": version_of(packed.graph.topology),
-        "producer": packed.producer,
-        "input": list(packed.graph.topology.input_shape),
+        "version": version_of(spec.graph.topology),
+        "producer": spec.producer,
+        "input": list(spec.graph.topology.input_shape),
         "output": list(rows[-1].output_shape),
         "float32_bytes": sum(row.before for row in rows),
-        "stored_bytes": sum(array.nbytes for array in packed.graph.tensors.values()),
+        "stored_bytes": sum(array.nbytes for array in spec.graph.tensors.values()),
         "multiplications": sum(row.multiplications for row in rows),
-        "preprocess": packed.preprocess,
-        "classes": packed.classes,
+        "preprocess": spec.preprocess,
+        "classes": spec.classes,
     }
-    planned = planned_facts(packed, batch, threads) if plan else None
+    planned = planned_facts(spec, batch, threads) if plan else None
     if as_json:
         click.echo(
             json_text({**facts, "layers": rows} | ({"plan": planned} if planned else {}), indent=2)
         )
     else:
-        click.echo(text(facts, packed, rows) + (f"\n\n{plan_text(planned)}" if planned else ""))
+        click.echo(text(facts, spec, rows) + (f"\n\n{plan_text(planned)}" if planned else ""))
 
 
-def planned_facts(packed: Packed, batch: int, threads: int | None) -> dict[str, Any]:
+def planned_facts(spec: ModelSpec, batch: int, threads: int | None) -> dict[str, Any]:
     """The plan for a batch on this machine, as facts."""
     from bwn.model import available_threads
     from bwn.plan.explain import explain
     from bwn.plan.planner import images_a_pass, make_plan
 
     count = threads or available_threads()
-    size = images_a_pass(packed.graph, batch, count)
-    return explain(make_plan(packed.graph, size, count)) | {"batch": batch, "pass": size}
+    size = images_a_pass(spec.graph, batch, count)
+    return explain(make_plan(spec.graph, size, count)) | {"batch": batch, "pass": size}
 
 
 def plan_text(planned: dict[str, Any]) -> str:
@@ -118,18 +118,18 @@ def plan_text(planned: dict[str, Any]) -> str:
     )
 
 
-def text(facts: dict[str, Any], packed: Packed, rows: list[LayerRow]) -> str:
+def text(facts: dict[str, Any], spec: ModelSpec, rows: list[LayerRow]) -> str:
     """Facts, then the table of layers."""
     size = f"{byte_size(facts['bytes'])} ({byte_size(facts['float32_bytes'])} as float32 weights)"
     head = [
         ("file", f"{facts['file']}, {size}"),
         (
             "format",
-            f"bwn version {facts['version']}, written by {packed.producer or 'an unnamed program'}",
+            f"bwn version {facts['version']}, written by {spec.producer or 'an unnamed program'}",
         ),
         ("input", f"{shape(facts['input'])} float32 per image"),
-        ("images", preprocessing(packed)),
-        ("classes", class_line(packed)),
+        ("images", preprocessing(spec)),
+        ("classes", class_line(spec)),
         ("work", f"{facts['multiplications'] / 1e6:.1f} million multiply-adds per image"),
     ]
     cells = [
@@ -155,9 +155,9 @@ def shape(sizes: tuple[int, ...] | list[int]) -> str | None:
     return "x".join(map(str, sizes)) or None
 
 
-def preprocessing(packed: Packed) -> str:
+def preprocessing(spec: ModelSpec) -> str:
     """How an image becomes the input, on one line."""
-    rule = packed.preprocess
+    rule = spec.preprocess
     if rule is None:
         return "preparation not known"
     mean, std = (
@@ -166,9 +166,9 @@ def preprocessing(packed: Packed) -> str:
     return f"{rule.color}, {rule.resize} to {rule.size[0]}x{rule.size[1]}, (pixel / 255 - [{mean}]) / [{std}]"
 
 
-def class_line(packed: Packed) -> str:
+def class_line(spec: ModelSpec) -> str:
     """How many classes, and the first of them."""
-    if packed.classes is None:
+    if spec.classes is None:
         return "names not known"
-    more = ", ..." if len(packed.classes) > SHOWN_CLASSES else ""
-    return f"{len(packed.classes)}: {', '.join(packed.classes[:SHOWN_CLASSES])}{more}"
+    more = ", ..." if len(spec.classes) > SHOWN_CLASSES else ""
+    return f"{len(spec.classes)}: {', '.join(spec.classes[:SHOWN_CLASSES])}{more}"

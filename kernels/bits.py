@@ -36,7 +36,7 @@ def pack(signs: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
 
 
 def sums(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
-    """Sums of the signs of packed rows: 2 * (bits that are 1) - count.
+    """GemmSpec of the signs of packed rows: 2 * (bits that are 1) - count.
 
     words: (rows, ceil(count / 64)) uint64.
     Returns (rows,) int64.

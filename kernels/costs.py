@@ -143,7 +143,7 @@ def to_json(costs: Mapping[str, Cost]) -> str:
 
 def load(path: Path) -> Table:
     """The table at `path`; where there is none, or none that can be used, the default of this CPU's family."""
-    from bwn.kernels.registry import SUMS  # which imports this file
+    from bwn.kernels.registry import GEMMS  # which imports this file
 
     default, problem = DEFAULTS[cpu.family()], ""
     try:
@@ -153,7 +153,7 @@ def load(path: Path) -> Table:
         elif found["fingerprint"] != fingerprint():
             problem = "of another machine or other kernels"
         else:
-            return Table(_costs(found["costs"], [row.name for row in SUMS]), "measured", path)
+            return Table(_costs(found["costs"], [row.name for row in GEMMS]), "measured", path)
     except (FileNotFoundError, NotADirectoryError):
         return Table(default, "default", path)
     except OSError as error:

@@ -8,7 +8,7 @@ how kernels are compiled.
 from typing import NamedTuple
 
 
-class ProductFields(NamedTuple):
+class GemmParams(NamedTuple):
     """Fields of every product. Sizes count elements unless they say bytes."""
 
     x: int
@@ -58,7 +58,7 @@ class ProductFields(NamedTuple):
     """Bytes of scratch of each part."""
 
 
-class PermuteFields(NamedTuple):
+class LutPermuteParams(NamedTuple):
     """Fields of a permuted product. Sizes count elements unless they say bytes."""
 
     x: int
@@ -99,7 +99,7 @@ class PermuteFields(NamedTuple):
     out_plane: int
     out_lead: int
     mask: int
-    """As in ProductFields, likewise what follows; but scale, bias, shift of a group are padded to whole vectors."""
+    """As in GemmParams, likewise what follows; but scale, bias, shift of a group are padded to whole vectors."""
     scale: int
     bias: int
     shift: int
@@ -117,7 +117,7 @@ class PermuteFields(NamedTuple):
     scratch_part: int
 
 
-class XnorFields(NamedTuple):
+class XnorParams(NamedTuple):
     """Fields of a product of packed signs. Strides are bytes unless they say otherwise."""
 
     x: int
@@ -177,8 +177,8 @@ class XnorFields(NamedTuple):
     scratch_part: int
 
 
-class FloatSignsFields(NamedTuple):
-    """Fields of a product of floats to packed signs: those of ProductFields, and of packed signs as in XnorFields."""
+class F32ToBitsParams(NamedTuple):
+    """Fields of a product of floats to packed signs: those of GemmParams, and of packed signs as in XnorParams."""
 
     x: int
     x_image: int
@@ -208,7 +208,7 @@ class FloatSignsFields(NamedTuple):
     scratch_part: int
 
 
-class PairsFields(NamedTuple):
+class BitpackedParams(NamedTuple):
     """Fields of what moves between planes and packed signs. Strides of planes count elements, of signs bytes."""
 
     x: int
@@ -241,12 +241,12 @@ class PairsFields(NamedTuple):
     """From one position of a window to the next row's; likewise tap_position."""
     tap_position: int
     mask: int
-    """As in ProductFields, of planes that are written."""
+    """As in GemmParams, of planes that are written."""
     scratch: int
     scratch_part: int
 
 
-class MapFields(NamedTuple):
+class ElementwiseParams(NamedTuple):
     """Fields of every elementwise step. Sizes count elements."""
 
     x: int
@@ -266,7 +266,7 @@ class MapFields(NamedTuple):
     channels: int
     positions: int
     mask: int
-    """As in ProductFields; likewise scale and bias."""
+    """As in GemmParams; likewise scale and bias."""
     scale: int
     bias: int
     bounds: int
@@ -276,7 +276,7 @@ class MapFields(NamedTuple):
     steps_per_lane: int
 
 
-class PoolFields(NamedTuple):
+class PoolParams(NamedTuple):
     """Fields of pooling. Sizes count elements."""
 
     x: int
@@ -305,7 +305,7 @@ class PoolFields(NamedTuple):
     """What an average divides by; 0 for the number of positions inside the image."""
 
 
-class CopyFields(NamedTuple):
+class CopyParams(NamedTuple):
     """Fields of a copy: addresses of the first elements, strides of four axes in elements, lengths of axes 1 to 3.
 
     A unit of work is one index of axes 0 and 1. Source and target do not overlap, and nothing outside them is touched.
@@ -326,7 +326,7 @@ class CopyFields(NamedTuple):
     n3: int
 
 
-class ClearFields(NamedTuple):
+class ClearParams(NamedTuple):
     """Fields of clearing: address, bytes of one unit of work, bytes in all, and the int8 that they become."""
 
     out: int

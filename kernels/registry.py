@@ -1,6 +1,6 @@
 """The one list of kernels: planner, equality test and benchmark loop over it. What is not here is not shipped.
 
-A faster product joins as a row of PRODUCTS; `select` then has one more to choose from.
+A faster product joins as a row of INDIRECT_GEMMS; `select` then has one more to choose from.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def as_stored(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sums(Kernel, ABC):
+class GemmSpec(Kernel, ABC):
     """A kernel of sums of products.
 
     activations, weights: what it reads (`b1`: one bit each). deepest: largest K whose sums cannot overflow. lanes:
@@ -61,7 +61,7 @@ class Sums(Kernel, ABC):
 
     activations: Element
     weights: Weights
-    deepest: int
+    max_depth: int
     lanes: int
 
     @property
@@ -70,7 +70,7 @@ class Sums(Kernel, ABC):
         return self.activations != "f32"
 
     @property
-    def way(self) -> str:
+    def variant(self) -> str:
         """The last part of its name: what tells it from the others of its types."""
         return self.name.rpartition("_")[2]
 
@@ -84,8 +84,8 @@ class Sums(Kernel, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Product(Sums):
-    """Sums over planes at offsets; all have ProductFields.
+class IndirectGemm(GemmSpec):
+    """GemmSpec over planes at offsets; all have GemmParams.
 
     A unit of work is a block of positions of one group of one image; an output channel where there are no lanes.
     scratch: (outputs of a group, K) to bytes a part needs. prepare: (N, row_words) weights, laid out as it reads them.
@@ -105,8 +105,8 @@ class Product(Sums):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Permute(Sums):
-    """Sums by tables in registers, with PermuteFields.
+class LutPermuteGemm(GemmSpec):
+    """GemmSpec by tables in registers, with LutPermuteParams.
 
     layout: how weights are laid out.
     """
@@ -160,18 +160,18 @@ def _here(needs: tuple[str, ...]) -> bool:
     return not needs or not features().isdisjoint(needs)
 
 
-PRODUCTS: tuple[Product, ...] = tuple(
-    Product(
+INDIRECT_GEMMS: tuple[IndirectGemm, ...] = tuple(
+    IndirectGemm(
         name,
-        params.ProductFields,
+        params.GemmParams,
         activations=x,
         weights=w,
         lanes=wide,
-        deepest=deepest,
+        max_depth=max_depth,
         scratch=scratch,
         prepare=lay,
     )
-    for name, x, w, wide, deepest, scratch, lay, *needs in _PRODUCTS
+    for name, x, w, wide, max_depth, scratch, lay, *needs in _PRODUCTS
     if _here(tuple(needs))
 )
 
@@ -179,69 +179,69 @@ _PERMUTES: tuple[tuple[Any, ...], ...] = (
     ("gemm.lut_permute.f32_b1_f32_planes_permute", "f32", ANY, lut_permute_packing.F32_LAYOUT),
     ("gemm.lut_permute.i8_b1_f32_planes_permute", "i8", I8_DEEPEST, lut_permute_packing.I8_LAYOUT),
 )
-PERMUTES: tuple[Permute, ...] = tuple(
-    Permute(
+LUT_PERMUTE_GEMMS: tuple[LutPermuteGemm, ...] = tuple(
+    LutPermuteGemm(
         name,
-        params.PermuteFields,
+        params.LutPermuteParams,
         activations=x,
         weights="b1",
-        deepest=deepest,
+        max_depth=max_depth,
         lanes=lut_permute_packing.TILE,
         layout=laid,
     )
-    for name, x, deepest, laid in _PERMUTES
+    for name, x, max_depth, laid in _PERMUTES
     if "avx512bw" in features()
 )
 """Products whose tables stand in registers, where the CPU has the permutes."""
 
-SUMS: tuple[Sums, ...] = (*PRODUCTS, *PERMUTES)
+GEMMS: tuple[GemmSpec, ...] = (*INDIRECT_GEMMS, *LUT_PERMUTE_GEMMS)
 """Of those that fit, the one of least predicted cost is chosen; the first of equals."""
 
-AFFINE = Kernel("tensor.elementwise.f32_f32_affine", params.MapFields)
-ADD = Kernel("tensor.elementwise.f32_f32_add", params.MapFields)
-SIGN = Kernel("tensor.elementwise.f32_s1_sign", params.MapFields)
-FLOAT = Kernel("tensor.elementwise.i8_f32_float", params.MapFields)
-STEPS = Kernel("tensor.elementwise.f32_f32_steps", params.MapFields)
-STEPS_LANES = Kernel("tensor.elementwise.f32_f32_steps_lanes", params.MapFields)
-QUANTIZE = Kernel("tensor.elementwise.f32_i8_quantize", params.MapFields)
-SOFTMAX = Kernel("tensor.elementwise.f32_f32_softmax", params.MapFields)
-COPY_F32 = Kernel("tensor.copy.f32_f32_copy", params.CopyFields)
-COPY_I8 = Kernel("tensor.copy.i8_i8_copy", params.CopyFields)
-CLEAR = Kernel("tensor.copy.clear", params.ClearFields)
-MAX_F32 = Kernel("tensor.pooling.f32_f32_max_pool", params.PoolFields)
-MAX_I8 = Kernel("tensor.pooling.i8_i8_max_pool", params.PoolFields)
-AVERAGE = Kernel("tensor.pooling.f32_f32_average_pool", params.PoolFields)
-XNOR_SIGNS = Kernel("gemm.xnor.b1_b1_b1_signs_xnor", params.XnorFields)
-XNOR_PLANES = Kernel("gemm.xnor.b1_b1_f32_planes_xnor", params.XnorFields)
-PACK = Kernel("tensor.bitpacked.f32_b1_sign", params.PairsFields)
-FLOAT_SIGNS = Kernel("gemm.f32_to_bits.f32_f32_b1_signs_multiply", params.FloatSignsFields)
-MAX_B1 = Kernel("tensor.bitpacked.b1_b1_max_pool", params.PairsFields)
-UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", params.PairsFields)
-UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.PairsFields)
+AFFINE = Kernel("tensor.elementwise.f32_f32_affine", params.ElementwiseParams)
+ADD = Kernel("tensor.elementwise.f32_f32_add", params.ElementwiseParams)
+SIGN = Kernel("tensor.elementwise.f32_s1_sign", params.ElementwiseParams)
+FLOAT = Kernel("tensor.elementwise.i8_f32_float", params.ElementwiseParams)
+STEPS = Kernel("tensor.elementwise.f32_f32_steps", params.ElementwiseParams)
+STEPS_LANES = Kernel("tensor.elementwise.f32_f32_steps_lanes", params.ElementwiseParams)
+QUANTIZE = Kernel("tensor.elementwise.f32_i8_quantize", params.ElementwiseParams)
+SOFTMAX = Kernel("tensor.elementwise.f32_f32_softmax", params.ElementwiseParams)
+COPY_F32 = Kernel("tensor.copy.f32_f32_copy", params.CopyParams)
+COPY_I8 = Kernel("tensor.copy.i8_i8_copy", params.CopyParams)
+CLEAR = Kernel("tensor.copy.clear", params.ClearParams)
+MAX_F32 = Kernel("tensor.pooling.f32_f32_max_pool", params.PoolParams)
+MAX_I8 = Kernel("tensor.pooling.i8_i8_max_pool", params.PoolParams)
+AVERAGE = Kernel("tensor.pooling.f32_f32_average_pool", params.PoolParams)
+XNOR_SIGNS = Kernel("gemm.xnor.b1_b1_b1_signs_xnor", params.XnorParams)
+XNOR_PLANES = Kernel("gemm.xnor.b1_b1_f32_planes_xnor", params.XnorParams)
+PACK = Kernel("tensor.bitpacked.f32_b1_sign", params.BitpackedParams)
+FLOAT_SIGNS = Kernel("gemm.f32_to_bits.f32_f32_b1_signs_multiply", params.F32ToBitsParams)
+MAX_B1 = Kernel("tensor.bitpacked.b1_b1_max_pool", params.BitpackedParams)
+UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", params.BitpackedParams)
+UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.BitpackedParams)
 
 OTHERS: tuple[Kernel, ...] = (
     AFFINE, ADD, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE,
     XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1, UNPACK_F32, UNPACK_S1,
 )  # fmt: skip
 
-KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*SUMS, *OTHERS)}
+KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*GEMMS, *OTHERS)}
 
 
 class Choice(NamedTuple):
     """A product for some work, its predicted microseconds on one thread, and why it was chosen."""
 
-    kernel: Sums
+    kernel: GemmSpec
     microseconds: float
     why: str
 
 
-def fitting(activations: Element, weights: Weights, depth: int) -> list[Sums]:
+def fitting(activations: Element, weights: Weights, depth: int) -> list[GemmSpec]:
     """The products that read these types and hold sums of `depth` products, in the order of the list."""
-    return [row for row in _reading(activations, weights) if depth <= row.deepest]
+    return [row for row in _reading(activations, weights) if depth <= row.max_depth]
 
 
-def _reading(activations: Element, weights: Weights) -> list[Sums]:
-    return [row for row in SUMS if (row.activations, row.weights) == (activations, weights)]
+def _reading(activations: Element, weights: Weights) -> list[GemmSpec]:
+    return [row for row in GEMMS if (row.activations, row.weights) == (activations, weights)]
 
 
 def short(microseconds: float) -> str:
@@ -256,8 +256,8 @@ def select(activations: Element, weights: Weights, work: Work, table: Table) -> 
     }
     rows = fitting(activations, weights, work.depth)
     best = min(rows, key=every.__getitem__)
-    others = [f"{row.way} {short(every[row])}" for row in rows if row is not best]
-    others += [f"K = {work.depth} would overflow {row.way}" for row in every if row not in rows]
+    others = [f"{row.variant} {short(every[row])}" for row in rows if row is not best]
+    others += [f"K = {work.depth} would overflow {row.variant}" for row in every if row not in rows]
     why = "; ".join([f"predicted {short(every[best])} us", *others])
     slow = every[best] > min(every.values())  # a faster one exists that cannot hold the sums
     return Choice(best, every[best], f"slow: {why}" if slow else why)

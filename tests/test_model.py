@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bwn.errors import BwnError
-from bwn.ir.graph import Dense, Graph, Packed, Sign, Topology
+from bwn.ir.graph import Dense, Graph, ModelSpec, Sign, Topology
 from bwn.kernels import bits
 from bwn.model import Model
 from bwn.plan.planner import images_a_pass
@@ -18,12 +18,12 @@ from bwn.runtime.executor import Runner
 from bwn.tools.random_networks import NETWORKS
 
 
-def signs_of_sums() -> Packed:
+def signs_of_sums() -> ModelSpec:
     """Four sums of eight numbers, and their signs."""
     nodes = (Dense(input="x", output="y", weight="w"), Sign(input="y", output="s"))
     topology = Topology(input="x", input_shape=(8,), output="s", nodes=nodes)
     words = bits.pack(np.random.default_rng(0).standard_normal((4, 8)))
-    return Packed(graph=Graph(topology=topology, tensors={"w": words}))
+    return ModelSpec(graph=Graph(topology=topology, tensors={"w": words}))
 
 
 @pytest.mark.parametrize("shape", [(0, 8), (8,), (2, 7), (2, 8, 1), ()])
@@ -82,13 +82,13 @@ def test_a_profile_tells_the_median_and_whose_each_step_is(monkeypatch: pytest.M
 
 
 def test_a_large_batch_goes_in_passes_that_fit_the_caches() -> None:
-    packed = NETWORKS["vgg"](0)
-    assert [images_a_pass(packed.graph, batch, 1) for batch in (1, 2, 16)] == [1, 2, 2]
-    assert images_a_pass(packed.graph, 16, 4) == 4  # at least an image a thread
+    spec = NETWORKS["vgg"](0)
+    assert [images_a_pass(spec.graph, batch, 1) for batch in (1, 2, 16)] == [1, 2, 2]
+    assert images_a_pass(spec.graph, 16, 4) == 4  # at least an image a thread
     assert images_a_pass(NETWORKS["vgg-sign"](0).graph, 16, 1) == 16  # packed signs take little
     assert images_a_pass(NETWORKS["mlp"](0).graph, 1000, 1) % 16 == 0  # whole vectors of lanes
     x = np.random.default_rng(0).standard_normal((5, 3, 32, 32)).astype(np.float32)
-    model = Model(packed, 1)
+    model = Model(spec, 1)
     np.testing.assert_allclose(
         model.run(x), np.concatenate([model.run(one[None]) for one in x]), rtol=0, atol=1e-4
     )

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bwn.errors import BwnError, DataError, FileError
-from bwn.ir.graph import Dense, Graph, Packed, Preprocess, Topology
+from bwn.ir.graph import Dense, Graph, ModelSpec, Preprocess, Topology
 from bwn.predict import Prediction, classify, predict
 
 GREYS = Preprocess(size=(2, 2), color="L", mean=(0.0,), std=(1.0,))
@@ -22,7 +22,7 @@ class Fake:
         dense = Dense(input="x", output="y", weight="w")
         topology = Topology(input="x", input_shape=(4,), output="y", nodes=(dense,))
         graph = Graph(topology=topology, tensors={"w": np.eye(3, 4, dtype=np.float32)})
-        self.packed = Packed(graph=graph, preprocess=preprocess, classes=classes)
+        self.spec = ModelSpec(graph=graph, preprocess=preprocess, classes=classes)
         self.batches = []
 
     def run(self, x):

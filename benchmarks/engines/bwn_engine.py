@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bwn.ir.graph import Packed
+from bwn.ir.graph import ModelSpec
 from bwn.model import Model
 from bwn.passes.set_activations import Mode, set_activations
 from bwn.tools.calibrate import int8_steps
@@ -26,14 +26,14 @@ def binary(case: Case) -> Contender:
     return Contender("bwn", "binary", _model(case, "binary"))
 
 
-def packed(case: Case, kind: Kind) -> Packed:
+def spec(case: Case, kind: Kind) -> ModelSpec:
     """The network with the activations of `kind`, as it would be kept in a file."""
     modes: dict[Kind, Mode] = {"float32": "float32", "int8": "int8", "binary": "auto"}
-    graph = set_activations(case.packed.graph, modes[kind])
+    graph = set_activations(case.spec.graph, modes[kind])
     if kind == "int8":
         graph = set_activations(graph, "int8", int8_steps(graph, [case.calibration]))
-    return Packed(graph=graph)
+    return ModelSpec(graph=graph)
 
 
 def _model(case: Case, kind: Kind) -> Run:
-    return Model(packed(case, kind), case.threads).run
+    return Model(spec(case, kind), case.threads).run

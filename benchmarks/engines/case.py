@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bwn.ir.graph import Packed, Pool, Product, Shape
+from bwn.ir.graph import ModelSpec, Pool, Shape, Weighted
 from bwn.ir.shapes import shapes
 from bwn.kernels.target import cpu
 from bwn.onnx.exporter import to_onnx_bytes
@@ -44,33 +44,33 @@ class Contender(NamedTuple):
 class Case:
     """A network, batch and threads; its ONNX forms are made when first asked for."""
 
-    def __init__(self, name: str, packed: Packed, batch: int, threads: int) -> None:
-        self.name, self.packed, self.batch, self.threads = name, packed, batch, threads
+    def __init__(self, name: str, spec: ModelSpec, batch: int, threads: int) -> None:
+        self.name, self.spec, self.batch, self.threads = name, spec, batch, threads
 
     @property
     def shape(self) -> Shape:
         """Of one image."""
-        return self.packed.graph.topology.input_shape
+        return self.spec.graph.topology.input_shape
 
     @cached_property
     def x(self) -> Floats:
         """The input that is timed: (batch, *shape) float32."""
-        return example_input(self.packed, self.batch, TIMED_SEED)
+        return example_input(self.spec, self.batch, TIMED_SEED)
 
     @cached_property
     def calibration(self) -> Floats:
         """Images to measure ranges on, other than those that are timed: (64, *shape) float32."""
-        return example_input(self.packed, CALIBRATION_IMAGES, CALIBRATION_SEED)
+        return example_input(self.spec, CALIBRATION_IMAGES, CALIBRATION_SEED)
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
         """Of every tensor of an image."""
-        return shapes(self.packed.graph)
+        return shapes(self.spec.graph)
 
     @cached_property
     def float_onnx(self) -> bytes:
         """The float32 function as ONNX."""
-        return to_onnx_bytes(self.packed)
+        return to_onnx_bytes(self.spec)
 
     @cached_property
     def int8_onnx(self) -> bytes:
@@ -84,8 +84,8 @@ class Case:
     def signs(self) -> bool:
         """Whether some product reads signs."""
         return any(
-            isinstance(node, Product) and node.activations == "binary"
-            for node in self.packed.graph.nodes
+            isinstance(node, Weighted) and node.activations == "binary"
+            for node in self.spec.graph.nodes
         )
 
     def global_pool(self, node: Pool) -> bool:

@@ -40,10 +40,10 @@ def int8(case: Case) -> Contender:
 def int8_file(case: Case) -> bytes:
     """The int8 file, with ranges by minimum and maximum over the calibration images."""
     session = Session(case.float_onnx)
-    names = {node.output for node in case.packed.graph.nodes}
+    names = {node.output for node in case.spec.graph.nodes}
     seen = {
         **session.tensors(case.calibration, names),
-        case.packed.graph.topology.input: case.calibration,
+        case.spec.graph.topology.input: case.calibration,
     }
     ranges = {
         name: (min(0.0, float(array.min())), max(0.0, float(array.max())))
@@ -78,7 +78,7 @@ class Writer:
         self.buffers: list[Any] = [schema.BufferT()]
         self.operators: list[Any] = []
         self.steps: dict[str, tuple[float, int]] = {}
-        graph = case.packed.graph
+        graph = case.spec.graph
         self.planes = {
             node.output: case.shapes[node.input]
             for node in graph.nodes
@@ -87,7 +87,7 @@ class Writer:
 
     def written(self) -> bytes:
         """The file's bytes. Raises UnsuitedError where another layer stands in the network."""
-        graph = self.case.packed.graph
+        graph = self.case.spec.graph
         ends = graph.topology.input, graph.topology.output
         first = last = self.activation(ends[0], ranged=False)
         if self.ranges:
@@ -96,7 +96,7 @@ class Writer:
             last = self.add(node, last)
         if self.ranges:
             last = self.operate("DEQUANTIZE", [last], self.activation(ends[1], ranged=False))
-        return self.packed(first, last)
+        return self.is_packed(first, last)
 
     def shape(self, name: str) -> list[int]:
         """Of an activation, channels last."""
@@ -175,7 +175,7 @@ class Writer:
     def channels_last(self, node: Conv | Dense) -> Floats:
         """Weights (out, KH, KW, C), or (out, K) in the order of planes with channels last."""
         before = self.case.shapes[node.input]
-        weights = float_weights(self.case.packed.graph, node, before).astype(np.float32)
+        weights = float_weights(self.case.spec.graph, node, before).astype(np.float32)
         if isinstance(node, Conv):
             same = node.stride == (1, 1) and node.pads == tuple(d * (k - 1) // 2 for k, d in zip(
                 node.kernel * 2, node.dilation * 2, strict=True))  # fmt: skip
@@ -188,7 +188,7 @@ class Writer:
 
     def constants(self, node: Conv | Dense, weights: Floats) -> list[int]:
         """Weights and bias as tensors."""
-        stored = self.case.packed.graph.tensors
+        stored = self.case.spec.graph.tensors
         bias = np.zeros(len(weights)) if node.bias is None else stored[node.bias].astype(np.float64)
         names, shapes = (
             (f"{node.output}.weight", f"{node.output}.bias"),
@@ -222,7 +222,7 @@ class Writer:
         self.operators.append(found)
         return output
 
-    def packed(self, first: int, last: int) -> bytes:
+    def spec(self, first: int, last: int) -> bytes:
         """The model as a flatbuffer."""
         graph, model = schema.SubGraphT(), schema.ModelT()
         graph.tensors, graph.operators, graph.inputs, graph.outputs = (

@@ -49,7 +49,7 @@ def contenders(case: Case) -> Iterator[Contender | LeftOut]:
 
 def scores(contender: Contender, case: Case) -> Floats:
     """Scores of 16 images, a batch at a time: (16, classes) float32."""
-    x = example_input(case.packed, max(IMAGES, case.batch))
+    x = example_input(case.spec, max(IMAGES, case.batch))
     parts = [
         contender.run(x[start : start + case.batch]).copy()
         for start in range(0, len(x), case.batch)

@@ -34,7 +34,7 @@ def float32(case: Case) -> Contender:
         files[1].write_bytes(weights)
         if net.load_param(str(files[0])) or net.load_model(str(files[1])):
             raise UnsuitedError("ncnn refuses the network written for it")
-    ends = case.packed.graph.topology.input, case.packed.graph.topology.output
+    ends = case.spec.graph.topology.input, case.spec.graph.topology.output
 
     def one(image: Floats) -> Floats:
         extractor = net.create_extractor()
@@ -48,7 +48,7 @@ class Writer:
     """ncnn's two files of a network: layers as text, weights as bytes."""
 
     def __init__(self, case: Case) -> None:
-        self.case, self.graph = case, case.packed.graph
+        self.case, self.graph = case, case.spec.graph
         self.lines: list[str] = []
         self.weights: list[bytes] = []
         self.blobs = 0

@@ -25,7 +25,7 @@ def sign_network(case: Case) -> Any:
     built = SignNetwork(case)
     parameter = op.parameter([case.batch, *case.shape], np.float32)
     last = parameter
-    for node in case.packed.graph.nodes:
+    for node in case.spec.graph.nodes:
         last = built.add(node, last)
     return openvino.Model([op.reshape(last, [case.batch, -1], False)], [parameter])
 
@@ -34,7 +34,7 @@ class SignNetwork:
     """Adds a chain of nodes; every tensor has four axes."""
 
     def __init__(self, case: Case) -> None:
-        self.case, self.graph = case, case.packed.graph
+        self.case, self.graph = case, case.spec.graph
         self.threshold: Array | None = (
             None  # (out,) of the sums that the next Sign reads; None: they are real scores
         )
@@ -42,7 +42,7 @@ class SignNetwork:
     def add(self, node: AnyNode, x: Any) -> Any:
         """`node` after `x`."""
         if isinstance(node, (Conv, Dense)):
-            return self.binary(node, x) if self.graph.packed(node) else self.real(node, x)
+            return self.binary(node, x) if self.graph.is_packed(node) else self.real(node, x)
         if isinstance(node, Pool) and node.kind == "max":
             return op.max_pool(
                 x, node.stride, [1, 1], node.pads[:2], node.pads[2:], node.kernel
@@ -86,10 +86,10 @@ class SignNetwork:
         signs = bits.unpack(self.graph.tensors[node.weight].astype(np.uint64, copy=False), length)
         if isinstance(node, Conv):  # bwn's words run over the channels innermost
             signs = signs.reshape(shape[0], *shape[2:], shape[1]).transpose(0, 3, 1, 2)
-        packed = np.packbits(signs.reshape(-1) > 0, bitorder="little")
+        spec = np.packbits(signs.reshape(-1) > 0, bitorder="little")
         # Not shared: the array is gone by the time the model is compiled.
         words = openvino.op.Constant(
-            openvino.Tensor(packed, list(shape), openvino.Type.u1), shared_memory=False
+            openvino.Tensor(spec, list(shape), openvino.Type.u1), shared_memory=False
         )
         self.threshold = self.as_threshold(node)
         return op.binary_convolution(x, words, *rest, "xnor-popcount", 0.0, "explicit")

@@ -37,7 +37,7 @@ def measure_startups(networks: list[str], output: Path) -> None:
 
 def written(case: Case, folder: Path) -> list[tuple[str, Kind, list[Path]]]:
     """Engine, kind and the files that it loads."""
-    from engines.bwn_engine import packed
+    from engines.bwn_engine import spec
 
     plain, int8 = folder / "float32.onnx", folder / "int8.onnx"
     plain.write_bytes(case.float_onnx)
@@ -71,7 +71,7 @@ def written(case: Case, folder: Path) -> list[tuple[str, Kind, list[Path]]]:
     kinds: tuple[Kind, ...] = ("float32", "binary") if case.signs else ("float32", "int8")
     for kind in kinds:
         path = folder / f"{kind}.bwn"
-        write(path, packed(case, kind))
+        write(path, spec(case, kind))
         found.append(("bwn", kind, [path]))
     return found
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bwn.ir.graph import Array, Product, Shape, Topology
+from bwn.ir.graph import Array, Shape, Topology, Weighted
 
 FORMAT = "bwn"
 VERSIONS = ("1", "2")
@@ -55,7 +55,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 def version_of(topology: Topology) -> str:
     """The version of the file of a graph: 2 where a product reads its input as uint8, else 1."""
     return VERSIONS[
-        any(isinstance(node, Product) and node.activations == "uint8" for node in topology.nodes)
+        any(isinstance(node, Weighted) and node.activations == "uint8" for node in topology.nodes)
     ]
 
 

@@ -24,12 +24,12 @@ from bwn.format.header import (
 )
 from bwn.format.writer import to_bytes
 from bwn.ir.checker import check_packed
-from bwn.ir.graph import Array, Graph, Packed, Preprocess, Topology
+from bwn.ir.graph import Array, Graph, ModelSpec, Preprocess, Topology
 
 AGAIN = "copy it again, or make it again with bwn pack"
 
 
-def read(path: str | os.PathLike[str]) -> Packed:
+def read(path: str | os.PathLike[str]) -> ModelSpec:
     """What a .bwn file says, every rule of SPEC.md checked.
 
     Words are (out, ceil(K / 64)) uint64, C-contiguous, on 8 bytes, as they lie in the file.
@@ -42,7 +42,7 @@ def read(path: str | os.PathLike[str]) -> Packed:
         raise FormatError(f"{path}: {error}") from None
 
 
-def from_bytes(data: bytes) -> Packed:
+def from_bytes(data: bytes) -> ModelSpec:
     """As `read`, from the bytes of a file; messages do not name it."""
     recognize(data)
     try:
@@ -53,7 +53,7 @@ def from_bytes(data: bytes) -> Packed:
         raise FormatError(f"damaged: its contents do not match its digest; {AGAIN}")
     metadata = metadata_of(data)
     topology = decode(metadata.graph, "graph", Topology)
-    packed = Packed(
+    spec = ModelSpec(
         graph=Graph(
             topology=topology, tensors={name: to_array(name, entry) for name, entry in found}
         ),
@@ -62,14 +62,14 @@ def from_bytes(data: bytes) -> Packed:
         producer=metadata.producer,
     )
     try:
-        check_packed(packed)
+        check_packed(spec)
     except GraphError as error:
         raise FormatError(f"illegal model: {error}; make it again with bwn pack") from None
-    if to_bytes(packed) != data:
+    if to_bytes(spec) != data:
         raise FormatError(
             "not in canonical form (another tool wrote it); make it again with bwn pack"
         )
-    return packed
+    return spec
 
 
 def recognize(data: bytes) -> None:

@@ -24,19 +24,19 @@ from bwn.format.header import (
     version_of,
 )
 from bwn.ir.checker import check_packed
-from bwn.ir.graph import AnyNode, Packed, Preprocess, Topology
+from bwn.ir.graph import AnyNode, ModelSpec, Preprocess, Topology
 
 
-def write(path: str | os.PathLike[str], packed: Packed) -> None:
+def write(path: str | os.PathLike[str], spec: ModelSpec) -> None:
     """Write `packed` to `path`: beside it first, then renamed. Raises GraphError, FileError."""
-    data = to_bytes(packed)
+    data = to_bytes(spec)
     write_beside(path, data)
 
 
-def to_bytes(packed: Packed) -> bytes:
+def to_bytes(spec: ModelSpec) -> bytes:
     """The bytes of the .bwn file of `packed`; equal models give equal bytes. Raises GraphError, FileError."""
-    check_packed(packed)
-    data = laid_out(packed)
+    check_packed(spec)
+    data = laid_out(spec)
     if len(data) > MAX_FILE or int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise FileError(
             f"the model takes {len(data)} bytes; a .bwn file holds at most {MAX_FILE}, header {MAX_HEADER}"
@@ -44,18 +44,18 @@ def to_bytes(packed: Packed) -> bytes:
     return b"".join((data[: DIGEST_AT.start], digest(data), data[DIGEST_AT.stop :]))
 
 
-def laid_out(packed: Packed) -> bytes:
+def laid_out(spec: ModelSpec) -> bytes:
     """The file with zeros for a digest."""
     metadata = Metadata(
         format=FORMAT,
-        version=version_of(packed.graph.topology),
+        version=version_of(spec.graph.topology),
         digest=NO_DIGEST.decode(),
-        producer=packed.producer,
-        graph=text(packed.graph.topology, Topology),
-        preprocess=text(packed.preprocess, Preprocess | None),
-        classes=text(packed.classes, tuple[str, ...] | None),
+        producer=spec.producer,
+        graph=text(spec.graph.topology, Topology),
+        preprocess=text(spec.preprocess, Preprocess | None),
+        classes=text(spec.classes, tuple[str, ...] | None),
     )
-    tensors = in_order(dict(packed.graph.tensors))
+    tensors = in_order(dict(spec.graph.tensors))
     data = (array.astype(DTYPES[NAMES[array.dtype]], copy=False).tobytes() for _, array in tensors)
     return b"".join((header_bytes(metadata, tensors), *data))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bwn.ir.graph import Add, Affine, AnyNode, Clamp, Flatten, Graph, Pool, Product, Softmax
+from bwn.ir.graph import Add, Affine, AnyNode, Clamp, Flatten, Graph, Pool, Softmax, Weighted
 
 
 def nonnegative(graph: Graph) -> set[str]:
@@ -23,7 +23,7 @@ def makes_nonnegative(graph: Graph, node: AnyNode, known: set[str]) -> bool:
     4. A sum, a maximum, an average or a reordering of such tensors; padding is 0 in an average and never a maximum.
     5. An affine map of such a tensor with no negative scale or bias.
     """
-    if isinstance(node, (Clamp, Product)) and node.low is not None and node.low >= 0:
+    if isinstance(node, (Clamp, Weighted)) and node.low is not None and node.low >= 0:
         return True
     if isinstance(node, Softmax):
         return True

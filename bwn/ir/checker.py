@@ -19,11 +19,11 @@ from bwn.ir.graph import (
     Dense,
     Flatten,
     Graph,
-    Packed,
+    ModelSpec,
     Pool,
-    Product,
     Shape,
     Sign,
+    Weighted,
 )
 from bwn.ir.shapes import depth, multiplications, output_shape, shapes, where
 from bwn.kernels import bits
@@ -114,7 +114,7 @@ def check_node(graph: Graph, node: AnyNode, known: dict[str, Shape], signs: set[
     made = output_shape(graph, node, tuple(known[name] for name in node.inputs))
     if prod(made) > MAX_ELEMENTS:
         raise GraphError(f"{where(node)}: makes {made}, more than {MAX_ELEMENTS} elements")
-    if isinstance(node, Product):
+    if isinstance(node, Weighted):
         check_activations(graph, node, shape, signs)
     return made
 
@@ -136,7 +136,7 @@ def check_attributes(node: AnyNode) -> None:
             raise GraphError(
                 f"{where(node)}: pads are {node.pads}, expected 0 up to less than the window {tuple(reach)}"
             )
-    if isinstance(node, (Clamp, Product)):
+    if isinstance(node, (Clamp, Weighted)):
         check_bounds(node)
 
 
@@ -220,7 +220,7 @@ def check_finite(node: AnyNode, name: str, array: Array) -> None:
 def check_activations(graph: Graph, node: AnyNode, shape: Shape, signs: set[str]) -> None:
     """How a product reads its input, and the step of 8-bit ones. shape: of the input."""
     assert isinstance(node, (Conv, Dense))
-    if node.activations != "float32" and not graph.packed(node):
+    if node.activations != "float32" and not graph.is_packed(node):
         raise GraphError(
             f"{where(node)}: {node.activations} activations need one-bit weights, these are float32"
         )
@@ -233,7 +233,7 @@ def check_activations(graph: Graph, node: AnyNode, shape: Shape, signs: set[str]
             f"sums {depth(node, shape)} products, at most {UINT8_DEEPEST} go with uint8 activations"
         )
         raise GraphError(f"{where(node)}: {found}; use int8")
-    if node.step is not None and not node.rounds:
+    if node.step is not None and not node.is_quantized:
         raise GraphError(
             f"{where(node)}: a step goes with int8 or uint8 activations, these are {node.activations}"
         )
@@ -265,28 +265,26 @@ def work_of(node: AnyNode, known: dict[str, Shape]) -> int:
     return multiplications(node, known)
 
 
-def check_packed(packed: Packed) -> None:
+def check_packed(spec: ModelSpec) -> None:
     """Check the graph, and that preprocessing and class names fit it. Raises GraphError."""
-    check(packed.graph)
-    output = shapes(packed.graph)[packed.graph.topology.output]
-    if not (packed.producer.isprintable() and len(packed.producer) <= MAX_NAME):
+    check(spec.graph)
+    output = shapes(spec.graph)[spec.graph.topology.output]
+    if not (spec.producer.isprintable() and len(spec.producer) <= MAX_NAME):
         raise GraphError(f"producer: expected at most {MAX_NAME} printable characters")
-    if packed.classes is not None:
-        if output != (len(packed.classes),) or len(packed.classes) > MAX_CLASSES:
-            raise GraphError(
-                f"classes: {len(packed.classes)} names for an output of shape {output}"
-            )
-        for name in packed.classes:
+    if spec.classes is not None:
+        if output != (len(spec.classes),) or len(spec.classes) > MAX_CLASSES:
+            raise GraphError(f"classes: {len(spec.classes)} names for an output of shape {output}")
+        for name in spec.classes:
             check_name(name)
-    if packed.preprocess is not None:
-        check_preprocess(packed)
+    if spec.preprocess is not None:
+        check_preprocess(spec)
 
 
-def check_preprocess(packed: Packed) -> None:
+def check_preprocess(spec: ModelSpec) -> None:
     """Preprocessing makes what the graph's input takes, with finite numbers."""
-    preprocess = packed.preprocess
+    preprocess = spec.preprocess
     assert preprocess is not None
-    shape = tuple(packed.graph.topology.input_shape)
+    shape = tuple(spec.graph.topology.input_shape)
     channels = 1 if preprocess.color == "L" else 3
     made = (channels, *preprocess.size)
     if shape not in (made, (prod(made),)) or min(preprocess.size) < 1:

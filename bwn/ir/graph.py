@@ -29,11 +29,11 @@ Pads = tuple[int, int, int, int]
 Activations = Literal["float32", "int8", "uint8", "binary"]
 """How a product node reads its input: as it is; rounded to 8 bits of either sign; to 8 bits from 0 up; as signs +-1."""
 
-ROUNDED: dict[str, tuple[int, int]] = {"int8": (-127, 127), "uint8": (0, 254)}
+QUANT_RANGES: dict[str, tuple[int, int]] = {"int8": (-127, 127), "uint8": (0, 254)}
 """Least and most q of 8-bit activations x ~ step * q, step = max|x| / most: 255 values, of uint8 half as far apart."""
 
 
-class Rounding(NamedTuple):
+class Quantization(NamedTuple):
     """How a network's source says that a product reads its input as 8 bits.
 
     step: x ~ step * q. whole: whether the source has a 256th value (-128 or 255), which is read as its neighbour.
@@ -44,7 +44,7 @@ class Rounding(NamedTuple):
     whole: bool = False
 
 
-Roundings = Mapping[tuple[str, str], Rounding]
+Quantizations = Mapping[tuple[str, str], Quantization]
 """By the names of the tensor that the product reads and of its weights, which no pass changes."""
 
 
@@ -72,14 +72,14 @@ class Node(
         return ()
 
 
-class Product(Node, frozen=True, kw_only=True):
+class Weighted(Node, frozen=True, kw_only=True):
     """What Conv and Dense share: weights, epilogue, and how the input is read.
 
     weight: name of float32 weights or of packed uint64 words.
     scale, bias: names of (out,) float32 vectors, or None.
     low, high: clamp bounds, or None.
     activations: how the input is read; all but `float32` need packed weights.
-    step: with int8 and uint8, the fixed quantization step x ~ step * q; None: max|x| / most of each image (`ROUNDED`).
+    step: with int8 and uint8, the fixed quantization step x ~ step * q; None: max|x| / most of each image (`QUANT_RANGES`).
     """
 
     weight: str
@@ -91,9 +91,9 @@ class Product(Node, frozen=True, kw_only=True):
     step: float | None = None
 
     @property
-    def rounds(self) -> bool:
+    def is_quantized(self) -> bool:
         """Whether the input is rounded to 8 bits."""
-        return self.activations in ROUNDED
+        return self.activations in QUANT_RANGES
 
     @property
     def constants(self) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ class Product(Node, frozen=True, kw_only=True):
         return tuple(name for name in (self.weight, self.scale, self.bias) if name is not None)
 
 
-class Conv(Product, frozen=True, kw_only=True, tag="conv"):
+class Conv(Weighted, frozen=True, kw_only=True, tag="conv"):
     """2-D convolution of (N, C, H, W) with zero padding.
 
     weight: (out, C / groups, KH, KW) float32, or (out, ceil(K / 64)) uint64 with K = KH * KW * C / groups in the
@@ -115,7 +115,7 @@ class Conv(Product, frozen=True, kw_only=True, tag="conv"):
     groups: int = 1
 
 
-class Dense(Product, frozen=True, kw_only=True, tag="dense"):
+class Dense(Weighted, frozen=True, kw_only=True, tag="dense"):
     """Fully connected layer of (N, K). weight: (out, K) float32, or (out, ceil(K / 64)) uint64."""
 
 
@@ -200,9 +200,9 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
         """The nodes, in an order in which they can run."""
         return self.topology.nodes
 
-    def packed(self, node: AnyNode) -> bool:
+    def is_packed(self, node: AnyNode) -> bool:
         """Whether `node` is a product whose weights are one bit each."""
-        return isinstance(node, Product) and self.tensors[node.weight].dtype == np.uint64
+        return isinstance(node, Weighted) and self.tensors[node.weight].dtype == np.uint64
 
     def sole_reader(self, name: str) -> AnyNode | None:
         """The one node that reads tensor `name`, once; None where there are others, or it is the output."""
@@ -231,7 +231,7 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     std: tuple[float, ...]
 
 
-class Packed(msgspec.Struct, frozen=True, kw_only=True):
+class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """All that a .bwn file says: the graph, how images are prepared, and the names of the classes.
 
     preprocess: None where the producer did not say. classes: None likewise. producer: e.g. `bwn 0.1.0`.

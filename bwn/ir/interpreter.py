@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.ir.graph import (
-    ROUNDED,
+    QUANT_RANGES,
     Add,
     Affine,
     AnyNode,
@@ -83,8 +83,8 @@ def accumulate(graph: Graph, node: Conv | Dense, x: Reals) -> tuple[Reals, Reals
     scale: Reals | None = (
         None if node.scale is None else graph.tensors[node.scale].astype(np.float64)
     )
-    if node.rounds:
-        x, steps = plain.quantize(x.astype(np.float32), node.step, *ROUNDED[node.activations])
+    if node.is_quantized:
+        x, steps = plain.quantize(x.astype(np.float32), node.step, *QUANT_RANGES[node.activations])
         scale = steps.astype(np.float64)[:, None] * (
             np.ones(len(weights)) if scale is None else scale
         )  # (N, O)
@@ -100,7 +100,7 @@ def accumulate(graph: Graph, node: Conv | Dense, x: Reals) -> tuple[Reals, Reals
 def _weights(graph: Graph, node: Conv | Dense, channels: int) -> Reals:
     """Weights as stored, or the +-1 of packed words."""
     stored = graph.tensors[node.weight]
-    if not graph.packed(node):
+    if not graph.is_packed(node):
         return stored
     words = stored.astype(np.uint64, copy=False)
     if isinstance(node, Dense):

@@ -7,7 +7,7 @@ cancel (|scale * sum| and |bias|, not the small result). Why K: a sum is off by 
 of absolute products (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). Random signs keep the error near
 sqrt(K) / 10 * eps * magnitude, but equal inputs under equal weights, added in order, come to K / 12 (measured for K to
 25,088), so a bound that never blames a right kernel grows with K. A single wrong weight bit, an error of 2 * |x| *
-scale, still stands out at K = 8192. Sums of integers are exact, so with 8-bit and sign activations K counts 0, and an
+scale, still stands out at K = 8192. GemmSpec of integers are exact, so with 8-bit and sign activations K counts 0, and an
 accumulator that is off by one is found. Selecting and reordering are exact: tolerance 0.
 """
 
@@ -28,10 +28,10 @@ from bwn.ir.graph import (
     Flatten,
     Graph,
     Pool,
-    Product,
     Shape,
     Sign,
     Softmax,
+    Weighted,
 )
 from bwn.ir.interpreter import accumulate, evaluate_node
 from bwn.ir.shapes import depth
@@ -40,7 +40,7 @@ Reals = npt.NDArray[Any]
 
 EPSILON = float(np.finfo(np.float32).eps)
 ROUNDINGS = 8
-"""Roundings beside the sum: alpha, batch norm's division and root, scale, step, bias, and folding them together."""
+"""Quantizations beside the sum: alpha, batch norm's division and root, scale, step, bias, and folding them together."""
 
 
 def tolerance(
@@ -61,7 +61,7 @@ def tolerance(
 
 def rounds_activations(graph: Graph) -> bool:
     """Whether scores differ from the float function's: some layer's input is rounded to 8 bits."""
-    return any(isinstance(node, Product) and node.rounds for node in graph.nodes)
+    return any(isinstance(node, Weighted) and node.is_quantized for node in graph.nodes)
 
 
 def exact(node: AnyNode) -> bool:

@@ -1,6 +1,6 @@
 """Graph to ONNX: what a good float export of the same network would be.
 
-Packed words become +-scale weights of a Conv or Gemm, biases stay biases, bounds become Relu or Clip, int8 activations
+ModelSpec words become +-scale weights of a Conv or Gemm, biases stay biases, bounds become Relu or Clip, int8 activations
 the float function that they approximate. Tensors keep their names.
 """
 
@@ -25,7 +25,7 @@ from bwn.ir.graph import (
     Dense,
     Flatten,
     Graph,
-    Packed,
+    ModelSpec,
     Pool,
     Shape,
     Sign,
@@ -61,14 +61,14 @@ class Exporter:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
 
 
-def save_onnx(packed: Packed, path: str | os.PathLike[str]) -> None:
+def save_onnx(spec: ModelSpec, path: str | os.PathLike[str]) -> None:
     """Write `packed` as an ONNX file, beside `path` first and then renamed. Raises FileError."""
-    write_beside(path, to_onnx_bytes(packed))
+    write_beside(path, to_onnx_bytes(spec))
 
 
-def to_onnx_bytes(packed: Packed) -> bytes:
+def to_onnx_bytes(spec: ModelSpec) -> bytes:
     """`packed` as the bytes of an ONNX file: input (N, *input_shape) float32, opset 17."""
-    graph, state = packed.graph, Exporter(packed.graph)
+    graph, state = spec.graph, Exporter(spec.graph)
     for node in graph.nodes:
         export(state, node)
     ends = [
@@ -81,13 +81,13 @@ def to_onnx_bytes(packed: Packed) -> bytes:
         made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="bwn"
     )
     model.ir_version = IR_VERSION
-    helper.set_model_props(model, metadata(packed))
+    helper.set_model_props(model, metadata(spec))
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def metadata(packed: Packed) -> dict[str, str]:
+def metadata(spec: ModelSpec) -> dict[str, str]:
     """Preprocessing and class names as `load_onnx` reads them."""
-    found: dict[str, Any] = {"bwn.preprocess": packed.preprocess, "bwn.classes": packed.classes}
+    found: dict[str, Any] = {"bwn.preprocess": spec.preprocess, "bwn.classes": spec.classes}
     return {
         key: msgspec.json.encode(value).decode()
         for key, value in found.items()

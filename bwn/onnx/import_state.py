@@ -14,7 +14,7 @@ import onnx
 
 from bwn.errors import GraphError
 from bwn.ir.checker import check_node
-from bwn.ir.graph import AnyNode, Array, Conv, Dense, Graph, Rounding, Shape, Topology
+from bwn.ir.graph import AnyNode, Array, Conv, Dense, Graph, Quantization, Shape, Topology
 
 
 class Pending(NamedTuple):
@@ -27,7 +27,7 @@ class Pending(NamedTuple):
     kind: str
     source: str
     positive: bool = True
-    rounding: Rounding | None = None
+    rounding: Quantization | None = None
 
 
 EXPLAINED = {
@@ -54,8 +54,8 @@ class Importer:
         self.constants: dict[str, Array] = {}
         self.pending: dict[str, Pending] = {}
         self.aliases: dict[str, str] = {}
-        self.rounded: dict[str, Rounding] = {}
-        self.roundings: dict[tuple[str, str], Rounding | None] = {}
+        self.rounded: dict[str, Quantization] = {}
+        self.roundings: dict[tuple[str, str], Quantization | None] = {}
         self.shapes: dict[str, Shape] = {graph_input: shape}
         self.nodes: list[AnyNode] = []
         self.tensors: dict[str, Array] = {}

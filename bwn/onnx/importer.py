@@ -14,7 +14,7 @@ import onnx
 from bwn._file_types import HEAD, looks_like, read_limited
 from bwn.errors import BwnError, FileError, GraphError
 from bwn.ir.checker import check, check_packed
-from bwn.ir.graph import Graph, Packed, Preprocess, Roundings, Shape
+from bwn.ir.graph import Graph, ModelSpec, Preprocess, Quantizations, Shape
 from bwn.onnx.constant_folding import attributes, evaluate, to_array
 from bwn.onnx.import_state import EXPLAINED, ROUNDED_READERS, Importer, refuse
 from bwn.onnx.layers import LAYERS
@@ -35,12 +35,12 @@ class Loaded(NamedTuple):
     products read their input as 8 bits; the Graph, whose weights are still floats, cannot hold that.
     """
 
-    packed: Packed
+    spec: ModelSpec
     margins: dict[str, float]
-    roundings: Roundings
+    roundings: Quantizations
 
 
-def load_onnx(path: str | os.PathLike[str]) -> Packed:
+def load_onnx(path: str | os.PathLike[str]) -> ModelSpec:
     """The Graph of an ONNX classifier, with its weights as found, and preprocessing and classes if its metadata say.
 
     path: an .onnx file of one input (N, C, H, W) or (N, K), N dynamic, float32, and one output.
@@ -48,7 +48,7 @@ def load_onnx(path: str | os.PathLike[str]) -> Packed:
     """
     data = read_limited(path, MAX_BYTES)
     try:
-        return from_bytes(data).packed
+        return from_bytes(data).spec
     except BwnError as error:
         raise type(error)(f"{path}: {error}") from None
 
@@ -58,13 +58,13 @@ def from_bytes(data: bytes) -> Loaded:
     model = parse(data)
     notes = {item.key: item.value for item in model.metadata_props}
     graph, roundings = to_graph(model)
-    packed = Packed(
+    spec = ModelSpec(
         graph=graph,
         preprocess=note(notes, "bwn.preprocess", Preprocess),
         classes=note(notes, "bwn.classes", tuple[str, ...]),
     )
-    check_packed(packed)
-    return Loaded(packed, note(notes, "bwn.margins", dict[str, float]) or {}, roundings)
+    check_packed(spec)
+    return Loaded(spec, note(notes, "bwn.margins", dict[str, float]) or {}, roundings)
 
 
 def parse(data: bytes) -> onnx.ModelProto:
@@ -100,7 +100,7 @@ def note(notes: dict[str, str], key: str, kind: type[Value]) -> Value | None:
         raise GraphError(f"metadata '{key}' cannot be read: {error}") from None
 
 
-def to_graph(model: onnx.ModelProto) -> tuple[Graph, Roundings]:
+def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
     """The Graph of a parsed model, and how its products round. Raises GraphError."""
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     opset = versions[0] if versions else 0

@@ -1,6 +1,6 @@
 """Import of 8-bit rounding, written as QuantizeLinear, perhaps Clip, DequantizeLinear right before a product.
 
-Read are one scale a tensor, zero point 0, int8 or uint8. ONNX has 256 values, bwn 255 (`bwn.ir.graph.ROUNDED`): a Clip to
+Read are one scale a tensor, zero point 0, int8 or uint8. ONNX has 256 values, bwn 255 (`bwn.ir.graph.QUANT_RANGES`): a Clip to
 those makes the two equal, and is what `bwn export` writes.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import onnx
 
-from bwn.ir.graph import ROUNDED, Array, Rounding
+from bwn.ir.graph import QUANT_RANGES, Array, Quantization
 from bwn.onnx.import_state import Importer, Pending, refuse
 
 KINDS = {onnx.TensorProto.INT8: np.int8, onnx.TensorProto.UINT8: np.uint8}
@@ -22,9 +22,9 @@ def quantize(state: Importer, node: onnx.NodeProto, attrs: dict[str, Any]) -> No
     source, _ = state.activation(node)
     zero = zero_point(state, node, np.zeros((), KINDS.get(attrs.get("output_dtype", 0), np.uint8)))
     kind = zero.dtype.name
-    if kind not in ROUNDED:
+    if kind not in QUANT_RANGES:
         raise refuse(node, f"rounds to {kind}; only int8 and uint8 are supported")
-    rounding = Rounding(cast(Any, kind), scale_of(state, node), whole=True)
+    rounding = Quantization(cast(Any, kind), scale_of(state, node), whole=True)
     state.pending[node.output[0]] = Pending("quantized", source, rounding=rounding)
 
 
@@ -33,7 +33,7 @@ def narrow(state: Importer, node: onnx.NodeProto, half: Pending) -> None:
     assert half.rounding is not None
     limits = np.iinfo(half.rounding.activations)
     low, high = bound_of(state, node, 1, limits.min), bound_of(state, node, 2, limits.max)
-    ours = ROUNDED[half.rounding.activations]
+    ours = QUANT_RANGES[half.rounding.activations]
     if (low, high) not in (ours, (limits.min, limits.max)):
         raise refuse(
             node, f"leaves {low} to {high} of 8 bits; only {ours[0]} to {ours[1]} are supported"

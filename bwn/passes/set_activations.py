@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from bwn.errors import GraphError
 from bwn.ir.analysis import nonnegative
 from bwn.ir.checker import UINT8_DEEPEST, signs_of
-from bwn.ir.graph import ROUNDED, Activations, AnyNode, Conv, Dense, Graph, Roundings
+from bwn.ir.graph import QUANT_RANGES, Activations, AnyNode, Conv, Dense, Graph, Quantizations
 from bwn.ir.shapes import depth, shapes, where
 
 FLOAT_WEIGHTS = (
@@ -36,7 +36,7 @@ def set_activations(
     graph: Graph,
     mode: Mode,
     steps: Mapping[str, float] | None = None,
-    roundings: Roundings | None = None,
+    roundings: Quantizations | None = None,
 ) -> Graph:
     """`graph` with the activations of each packed product chosen by `mode`.
 
@@ -53,7 +53,7 @@ def set_activations(
     for node in graph.nodes:
         if isinstance(node, (Conv, Dense)):
             chosen: Activations = "float32"
-            if graph.packed(node):
+            if graph.is_packed(node):
                 chosen = choose(node, mode, node.input in signs, first)
                 first = False
             if (
@@ -64,7 +64,7 @@ def set_activations(
                 chosen = "uint8"
             step = step_of(chosen, steps.get(node.input))
             given = roundings.get((node.input, node.weight)) if mode != "float32" else None
-            if given is not None and not graph.packed(node):
+            if given is not None and not graph.is_packed(node):
                 raise GraphError(f"{where(node)}: {FLOAT_WEIGHTS}")
             if given is not None:
                 chosen, step = given.activations, given.step
@@ -77,8 +77,8 @@ def step_of(chosen: Activations, step: float | None) -> float | None:
     """The step of a product, given the int8 step of what it reads."""
     return (
         None
-        if step is None or chosen not in ROUNDED
-        else step * (ROUNDED["int8"][1] / ROUNDED[chosen][1])
+        if step is None or chosen not in QUANT_RANGES
+        else step * (QUANT_RANGES["int8"][1] / QUANT_RANGES[chosen][1])
     )
 
 

@@ -18,7 +18,7 @@ from bwn.ir.shapes import shapes
 from bwn.kernels import registry
 from bwn.kernels.costs import Table, Work
 from bwn.kernels.gemm.tiles import NARROW
-from bwn.kernels.registry import Kernel, Sums
+from bwn.kernels.registry import GemmSpec, Kernel
 from bwn.plan.buffers import Buffer, RowClass, Type, round_up
 
 Ends = tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]]
@@ -61,7 +61,7 @@ class Step:
         if self.parts == 1:
             return self.units
         if (
-            isinstance(self.kernel, Sums) and self.kernel.lanes == 0
+            isinstance(self.kernel, GemmSpec) and self.kernel.lanes == 0
         ):  # each call gathers the inputs first
             return round_up(-(-self.units // self.parts), 16)
         return max(1, self.units // (FINEST * self.parts))

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from bwn.kernels.registry import Sums
+from bwn.kernels.registry import GemmSpec
 from bwn.plan.builder import Step
 from bwn.plan.planner import Plan
 
@@ -74,7 +74,7 @@ def layer_plan(plan: Plan, name: str, places: list[int], made: int) -> LayerPlan
 
 def filled(step: Step) -> float | None:
     """Share of a product's lanes that make an output."""
-    if step.work is None or not isinstance(step.kernel, Sums) or not step.kernel.lanes:
+    if step.work is None or not isinstance(step.kernel, GemmSpec) or not step.kernel.lanes:
         return None
     lanes = step.kernel.lanes
     return step.work.values / (-(-step.work.positions // lanes) * lanes)

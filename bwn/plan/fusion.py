@@ -55,6 +55,6 @@ def ending(lower: Lowering, name: str) -> Ending:
         lower.absorbed.add(node.output)
         end = clamped(lower, node.output, Ending(node.output, (node.output,), other))
     then = reader(lower, end.output)
-    if isinstance(then, (Conv, Dense)) and then.rounds and then.step is not None:
+    if isinstance(then, (Conv, Dense)) and then.is_quantized and then.step is not None:
         end = end._replace(rounded=then)
     return end

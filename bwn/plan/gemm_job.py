@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from bwn.ir.graph import ROUNDED, Array, Conv, Dense
+from bwn.ir.graph import QUANT_RANGES, Array, Conv, Dense
 from bwn.ir.shapes import depth
 from bwn.kernels import bits
 from bwn.kernels.costs import Work
@@ -26,7 +26,7 @@ NOTHING = Ending("")
 
 def middle(node: Conv | Dense) -> int:
     """The middle of the range of a node's 8-bit activations, less which they are stored (`kernels/tensor/elementwise.py`)."""
-    return sum(ROUNDED[node.activations]) // 2 if node.rounds else 0
+    return sum(QUANT_RANGES[node.activations]) // 2 if node.is_quantized else 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Job:
     @property
     def reads(self) -> tuple[Element, Weights]:
         """Types of activations and weights."""
-        return ELEMENTS[self.node.activations], "b1" if self.lower.graph.packed(
+        return ELEMENTS[self.node.activations], "b1" if self.lower.graph.is_packed(
             self.node
         ) else "f32"
 
@@ -114,7 +114,7 @@ class Job:
         """The fields that say how sums end: bounds, and planes that are added."""
         lower, node, added = self.lower, self.node, self.added
         then = self.end.rounded
-        eight = ROUNDED[then.activations] if then is not None else (None, None)
+        eight = QUANT_RANGES[then.activations] if then is not None else (None, None)
         fields = {
             "bounds": lower.bounds(node.low, node.high, self.end.low, self.end.high, *eight),
             "out_step": 0 if then is None else steps_of(lower, then),

@@ -12,10 +12,10 @@ from math import prod
 import numpy as np
 
 from bwn.errors import GraphError
-from bwn.ir.graph import ROUNDED, Array, Conv, Dense
+from bwn.ir.graph import QUANT_RANGES, Array, Conv, Dense
 from bwn.ir.shapes import where
 from bwn.kernels import registry
-from bwn.kernels.registry import Permute, Product, Sums
+from bwn.kernels.registry import GemmSpec, IndirectGemm, LutPermuteGemm
 from bwn.plan import bit_steps, sign_steps, xnor_steps
 from bwn.plan.bit_buffers import Bits
 from bwn.plan.buffers import Buffer
@@ -31,7 +31,7 @@ def lower_product(lower: Lowering, node: Conv | Dense) -> None:
         xnor_steps.product(lower, node, bits)
         return
     source = lower.rounded[node.output] if node.output in lower.rounded else prepared(lower, node)
-    steps = steps_of(lower, node) if node.rounds else 0
+    steps = steps_of(lower, node) if node.is_quantized else 0
     if isinstance(node, Conv) and node.stride != (1, 1):
         source = phases(lower, node, source)
     elif isinstance(node, Conv):
@@ -55,7 +55,7 @@ def prepared(lower: Lowering, node: Conv | Dense) -> Buffer:
         assert source.type == "s1", "the checker lets only signs through"
         return source
     source = bit_steps.float_tensor(lower, node.input)
-    return quantize(lower, node, source) if node.rounds else source
+    return quantize(lower, node, source) if node.is_quantized else source
 
 
 def quantize(lower: Lowering, node: Conv | Dense, source: Buffer) -> Buffer:
@@ -63,7 +63,7 @@ def quantize(lower: Lowering, node: Conv | Dense, source: Buffer) -> Buffer:
     out, steps, (least, most) = (
         eight_bits(lower, node, source),
         steps_of(lower, node),
-        ROUNDED[node.activations],
+        QUANT_RANGES[node.activations],
     )
     if node.step is None:
         kernel = registry.STEPS_LANES if source.vectors else registry.STEPS
@@ -116,19 +116,19 @@ def copy_phase(
     lower.copy((source, out), (lower.batch, source.channels, rows, columns), ends)
 
 
-def offsets(node: Conv | Dense, source: Buffer, channels: int, packed: bool) -> Array:
+def offsets(node: Conv | Dense, source: Buffer, channels: int, one_bit: bool) -> Array:
     """Where input k of position 0 lies, from position 0 of the group's first channel: (K,) int64.
 
-    Packed rows go tap by tap, channels innermost; float32 rows as stored, channel by channel.
+    ModelSpec rows go tap by tap, channels innermost; float32 rows as stored, channel by channel.
     """
     phase, shift = taps(node, source)
     block = source.image // (int(phase.max()) + 1)  # the planes of one phase
     at = phase * block + shift
     planes = np.arange(channels, dtype=np.int64) * source.plane
-    return (at[:, None] + planes if packed else planes[:, None] + at).ravel()
+    return (at[:, None] + planes if one_bit else planes[:, None] + at).ravel()
 
 
-def splits(kernel: Product, units: int, outputs: int, threads: int) -> int:
+def splits(kernel: IndirectGemm, units: int, outputs: int, threads: int) -> int:
     """How many times to divide the output channels so that the threads get even shares of few blocks."""
     if kernel.lanes == 0 or units >= 8 * threads or units % threads == 0 or outputs % threads:
         return 1
@@ -152,7 +152,7 @@ def multiply(job: Job, way: str | None = None) -> None:
     def make() -> Step:
         kernel, microseconds, why = registry.select(*job.reads, job.work, lower.table)
         for row in rows:
-            if row.way == way:
+            if row.variant == way:
                 kernel, why = row, "the order of sums that signs are written from"
                 microseconds = row.microseconds(job.work, lower.table.costs[row.name])
         threads = lower.threads if lower.worth_splitting(microseconds) else 1
@@ -169,27 +169,27 @@ def multiply(job: Job, way: str | None = None) -> None:
     lower.task(job.buffers, make)
 
 
-def scratch_of(job: Job, kernel: Sums) -> int:
+def scratch_of(job: Job, kernel: GemmSpec) -> int:
     """Bytes of scratch that a part needs."""
-    if isinstance(kernel, Permute):
+    if isinstance(kernel, LutPermuteGemm):
         return permute_scratch(job, kernel)
-    assert isinstance(kernel, Product)
+    assert isinstance(kernel, IndirectGemm)
     return kernel.scratch(job.outputs, job.depth)
 
 
-def block_of(job: Job, kernel: Sums, threads: int) -> tuple[Array, int]:
+def block_of(job: Job, kernel: GemmSpec, threads: int) -> tuple[Array, int]:
     """Parameter block and units of work."""
-    if isinstance(kernel, Permute):
+    if isinstance(kernel, LutPermuteGemm):
         return permute_block(job, kernel, threads)
-    assert isinstance(kernel, Product)
+    assert isinstance(kernel, IndirectGemm)
     return product_block(job, kernel, threads)
 
 
-def product_block(job: Job, kernel: Product, threads: int) -> tuple[Array, int]:
+def product_block(job: Job, kernel: IndirectGemm, threads: int) -> tuple[Array, int]:
     """Parameter block and units of work of a product over offsets."""
     lower, node, source, out = job.lower, job.node, job.source, job.out
     weight = lower.graph.tensors[node.weight]
-    packed = lower.graph.packed(node)
+    one_bit = lower.graph.is_packed(node)
     blocks = -(-out.positions // kernel.lanes) if kernel.lanes else 0
     share = (
         splits(kernel, blocks * job.groups * out.images, job.outputs, threads)
@@ -202,7 +202,7 @@ def product_block(job: Job, kernel: Product, threads: int) -> tuple[Array, int]:
             (kernel.prepare, node.weight), lambda: kernel.prepare(weight.reshape(len(weight), -1))
         ),
         row_words=prod(weight.shape[1:]), depth=job.depth,
-        offsets=lower.constant(("offsets", job.index), lambda: offsets(node, source, job.channels, packed)),
+        offsets=lower.constant(("offsets", job.index), lambda: offsets(node, source, job.channels, one_bit)),
         groups=job.groups * share, outputs=job.outputs // share, positions=out.positions,
         scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
         shift=lower.constant(("shift", job.index), lambda: job.shift),

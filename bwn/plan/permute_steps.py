@@ -8,7 +8,7 @@ import numpy as np
 
 from bwn.ir.graph import Array
 from bwn.kernels.gemm.lut_permute_packing import TILE, prepare
-from bwn.kernels.registry import Permute
+from bwn.kernels.registry import LutPermuteGemm
 from bwn.plan.buffers import Buffer, round_up
 from bwn.plan.gemm_job import Job, taps
 
@@ -50,7 +50,7 @@ def geometry(job: Job, threads: int) -> Geometry:
     return Geometry(segments, shifts, first, band, longest + TILE + reach)
 
 
-def permute_scratch(job: Job, kernel: Permute) -> int:
+def permute_scratch(job: Job, kernel: LutPermuteGemm) -> int:
     """Bytes of scratch that a part needs, for one band as for many."""
     found = (geometry(job, threads) for threads in (1, job.lower.threads))
     return max(
@@ -58,7 +58,7 @@ def permute_scratch(job: Job, kernel: Permute) -> int:
     )
 
 
-def permute_block(job: Job, kernel: Permute, threads: int) -> tuple[Array, int]:
+def permute_block(job: Job, kernel: LutPermuteGemm, threads: int) -> tuple[Array, int]:
     """Parameter block and units of work."""
     lower, node, source, layout = job.lower, job.node, job.source, kernel.layout
     at = geometry(job, threads)

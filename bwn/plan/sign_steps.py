@@ -24,7 +24,7 @@ def becomes_signs(lower: Lowering, node: Conv) -> bool:
     No maximum may stand between as with integer sums: these can be NaN, which a maximum keeps and a sign does not.
     """
     shape = lower.shapes[node.output]
-    if lower.graph.packed(node) or node.groups > 1 or shape[1] * shape[2] < LEAST:
+    if lower.graph.is_packed(node) or node.groups > 1 or shape[1] * shape[2] < LEAST:
         return False
     reader = lower.graph.sole_reader(node.output)
     return isinstance(reader, Sign) and reader.output in lower.wanted

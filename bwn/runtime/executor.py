@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from bwn.ir.graph import Array
 from bwn.kernels.target.loader import entry
-from bwn.kernels.threads.shared_state import MOST_THREADS, RunFields, StepFields
+from bwn.kernels.threads.shared_state import MOST_THREADS, RunParams, StepParams
 from bwn.plan.builder import Step
 from bwn.plan.planner import Plan
-from bwn.runtime.thread_pool import TEAM
+from bwn.runtime.thread_pool import POOL
 
 
 def _external(plan: Plan, name: str) -> Array:
@@ -20,8 +20,8 @@ def _external(plan: Plan, name: str) -> Array:
     return step.block[index : index + 1]
 
 
-def _row(step: Step) -> StepFields:
-    return StepFields(step.kernel.entry().address, step.block.ctypes.data, step.units, step.least)
+def _row(step: Step) -> StepParams:
+    return StepParams(step.kernel.entry().address, step.block.ctypes.data, step.units, step.least)
 
 
 class Runner:
@@ -32,7 +32,7 @@ class Runner:
         split = any(step.least < step.units for step in plan.steps)
         self.threads = min(plan.threads, MOST_THREADS) if split else 1
         self.table = np.array([_row(step) for step in plan.steps], np.int64)
-        self.job = np.array(RunFields(TEAM.address, self.table.ctypes.data, 0), np.int64)
+        self.job = np.array(RunParams(POOL.address, self.table.ctypes.data, 0), np.int64)
         self.address = int(self.job.ctypes.data)
         self.fields = {name: _external(plan, name) for name in ("x", "out")}
         self.entry = entry("threads.run_loop.run")
@@ -56,6 +56,6 @@ class Runner:
         self.fields["x"][0] = x.ctypes.data
         self.job[-1] = marks
         if self.threads > 1:
-            TEAM.call(self.threads)
+            POOL.call(self.threads)
         self.entry(self.address, 0, len(self.table), self.threads)
         return self.out.copy()

@@ -20,7 +20,7 @@ SPIN = 100_000
 """Nanoseconds that a worker looks for the next run before it sleeps."""
 
 
-class Team:
+class ThreadPool:
     """Workers 1, 2, ... and the board they read; part 0 is whoever leads a run."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class Team:
                 queue.get()
 
 
-TEAM = Team()
-atexit.register(TEAM.stop)
+POOL = ThreadPool()
+atexit.register(POOL.stop)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=TEAM.reset)
+    os.register_at_fork(after_in_child=POOL.reset)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.errors import BwnError
-from bwn.ir.graph import Packed
+from bwn.ir.graph import ModelSpec
 from bwn.ir.shapes import shapes
 from bwn.ir.tolerance import chain_tolerance, rounds_activations
 from bwn.kernels.target import cpu, loader
@@ -93,9 +93,9 @@ def onnxruntime_installed() -> bool:
     return find_spec("onnxruntime") is not None and find_spec("onnx") is not None
 
 
-def example_input(packed: Packed, batch: int, seed: int = 0) -> Floats:
+def example_input(spec: ModelSpec, batch: int, seed: int = 0) -> Floats:
     """Seeded standard normal numbers: (batch, *input shape) float32."""
-    shape = (batch, *packed.graph.topology.input_shape)
+    shape = (batch, *spec.graph.topology.input_shape)
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
@@ -121,21 +121,21 @@ def take_turns(calls: Mapping[str, Callable[[], object]], seconds: float) -> dic
 class Bench:
     """One network, ready to be timed. compare: also in ONNX Runtime."""
 
-    def __init__(self, name: str, packed: Packed, threads: int, *, compare: bool) -> None:
-        self.name, self.packed, self.threads = name, packed, threads
-        self.model = Model(packed, threads)
+    def __init__(self, name: str, spec: ModelSpec, threads: int, *, compare: bool) -> None:
+        self.name, self.spec, self.threads = name, spec, threads
+        self.model = Model(spec, threads)
         self.session: Any = None
         if compare:
             from bwn.onnx.exporter import to_onnx_bytes
             from bwn.onnx.session import Session
 
-            self.session = Session(to_onnx_bytes(packed), threads)
+            self.session = Session(to_onnx_bytes(spec), threads)
 
     def compare(self, batch: int) -> Comparison | None:
         """Compare the scores of a seeded batch. Raises BwnError where they differ by more than rounding."""
         if self.session is None:
             return None
-        x = example_input(self.packed, batch)
+        x = example_input(self.spec, batch)
         ours, theirs = (
             scores.reshape(batch, -1) for scores in (self.model.run(x), self.session.run(x))
         )
@@ -143,8 +143,8 @@ class Bench:
         errors = np.abs(ours - theirs).max(axis=1) / largest  # (batch,)
         allowed = None
         tied = np.zeros(batch, bool)
-        if not rounds_activations(self.packed.graph):
-            allowed = chain_tolerance(self.packed.graph, shapes(self.packed.graph))
+        if not rounds_activations(self.spec.graph):
+            allowed = chain_tolerance(self.spec.graph, shapes(self.spec.graph))
             apart = ~(errors <= allowed)
             if apart.any():
                 tied[apart] = sign_ties(self.model, self.session, x[apart])
@@ -162,7 +162,7 @@ class Bench:
 
     def time(self, batch: int, seconds: float) -> list[Timing]:
         """Time each engine on one batch size."""
-        x = example_input(self.packed, batch)
+        x = example_input(self.spec, batch)
         calls: dict[str, Callable[[], object]] = {OURS: lambda: self.model.run(x)}
         if self.session is not None:
             calls[THEIRS] = lambda: self.session.run(x)
@@ -191,6 +191,6 @@ class Bench:
 
     def layers(self, batch: int, repeats: int = 30) -> list[LayerTime]:
         """Kernel and median time of every layer."""
-        x = example_input(self.packed, batch)
+        x = example_input(self.spec, batch)
         self.model.profile(x)
         return self.model.profile(x, repeats)

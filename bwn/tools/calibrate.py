@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bwn.data.images import as_image, prepare
 from bwn.errors import BwnError
-from bwn.ir.graph import Graph, Packed, Preprocess, Product
+from bwn.ir.graph import Graph, ModelSpec, Preprocess, Weighted
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,8 +27,8 @@ def int8_steps(graph: Graph, batches: Iterable[Floats]) -> dict[str, float]:
     from bwn.onnx.exporter import to_onnx_bytes
     from bwn.onnx.session import Session
 
-    names = {node.input for node in graph.nodes if isinstance(node, Product) and node.rounds}
-    session = Session(to_onnx_bytes(Packed(graph=graph)))
+    names = {node.input for node in graph.nodes if isinstance(node, Weighted) and node.is_quantized}
+    session = Session(to_onnx_bytes(ModelSpec(graph=graph)))
     largest: dict[str, float] = {}
     for x in batches:
         seen = {**session.tensors(x, names), graph.topology.input: x}

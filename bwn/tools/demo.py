@@ -52,7 +52,7 @@ def measure(packed: Path, exported: Path) -> Figures:
     from bwn.onnx.session import Session
 
     model, session = load(packed, threads=1), Session(str(exported), threads=1)
-    preprocess = model.packed.preprocess
+    preprocess = model.spec.preprocess
     assert preprocess is not None, "a network trained by bwn carries its preprocessing"
     data = load_dataset(SAMPLE, "test")
     x = np.stack(

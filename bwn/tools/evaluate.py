@@ -53,12 +53,12 @@ def evaluate(
     say how images are prepared, BwnError where a score is not finite.
     """
     loaded = model if isinstance(model, Model) else load(os.fspath(model), threads)
-    inputs = choose(loaded.packed, os.fspath(source), samples)
+    inputs = choose(loaded.spec, os.fspath(source), samples)
     if inputs.labels is None:
         raise DataError(
             f"data '{os.fspath(source)}' is images without classes: accuracy needs a labelled data set"
         )
-    names = class_names(loaded.packed)
+    names = class_names(loaded.spec)
     if int(inputs.labels.max()) >= len(names):
         raise DataError(
             f"data '{os.fspath(source)}' has a class {inputs.labels.max()}, the model {len(names)} classes"

@@ -56,7 +56,7 @@ def layer_row(
         op=type(node).__name__.lower(),
         weights=weights,
         output_shape=known[node.output],
-        stored="1 bit" if graph.packed(node) else "float32" if node.constants else "",
+        stored="1 bit" if graph.is_packed(node) else "float32" if node.constants else "",
         activations=node.activations if isinstance(node, (Conv, Dense)) else "",
         before=before,
         after=after,

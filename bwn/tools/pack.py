@@ -19,7 +19,7 @@ from bwn._files import same_file
 from bwn.errors import BwnError, FileError, GraphError
 from bwn.format import write
 from bwn.ir.checker import check
-from bwn.ir.graph import Conv, Dense, Graph, Packed, Preprocess, Roundings, Shape
+from bwn.ir.graph import Conv, Dense, Graph, ModelSpec, Preprocess, Quantizations, Shape
 from bwn.onnx.importer import MAX_BYTES, Loaded, from_bytes
 from bwn.tools.calibrate import int8_steps, prepared
 from bwn.tools.inspect import LayerRow, layer_rows
@@ -70,7 +70,9 @@ def pack(
     chosen, notes = choose_preprocess(loaded.preprocess, preprocess, shape)
     names = loaded.classes if classes is None else tuple(classes)
     graph = with_activations(passes.run(loaded.graph), activations, calibration, chosen, roundings)
-    made = Packed(graph=graph, preprocess=chosen, classes=names, producer=f"bwn {version('bwn')}")
+    made = ModelSpec(
+        graph=graph, preprocess=chosen, classes=names, producer=f"bwn {version('bwn')}"
+    )
     write(target, made)
     notes += rounding_notes(graph, roundings, os.fspath(source), os.fspath(target))
     if names is None:
@@ -110,7 +112,7 @@ def with_activations(
     mode: Mode,
     calibration: Iterable[Any] | None,
     preprocess: Preprocess | None,
-    roundings: Roundings,
+    roundings: Quantizations,
 ) -> Graph:
     """`graph` with activations chosen, and int8 steps fixed if there are images; what the source fixes stays."""
     made = passes.set_activations(graph, mode, roundings=roundings)
@@ -121,10 +123,12 @@ def with_activations(
     return made
 
 
-def rounding_notes(graph: Graph, roundings: Roundings, source: str, target: str) -> list[str]:
+def rounding_notes(graph: Graph, roundings: Quantizations, source: str, target: str) -> list[str]:
     """What a user should know of 8-bit activations."""
     notes = []
-    rounded = [node for node in graph.nodes if isinstance(node, (Conv, Dense)) and node.rounds]
+    rounded = [
+        node for node in graph.nodes if isinstance(node, (Conv, Dense)) and node.is_quantized
+    ]
     given = [roundings.get((node.input, node.weight)) for node in rounded]
     if whole := sum(rounding is not None and rounding.whole for rounding in given):
         notes.append(
@@ -171,7 +175,7 @@ def replaced(base: Preprocess, fields: Mapping[str, Any]) -> Preprocess:
 
 
 def report(
-    source: StrPath, target: StrPath, made: Packed, margins: dict[str, float], notes: list[str]
+    source: StrPath, target: StrPath, made: ModelSpec, margins: dict[str, float], notes: list[str]
 ) -> PackReport:
     """The report of a written file."""
     rows = tuple(row for row in layer_rows(made.graph, margins) if row.stored)
@@ -196,7 +200,7 @@ def report(
 def almost_binary(graph: Graph, row: LayerRow) -> str | None:
     """Why a layer most of whose channels are +-alpha stays float32; None for any other layer."""
     node = next(node for node in graph.nodes if node.output == row.name)
-    if not isinstance(node, (Conv, Dense)) or graph.packed(node) or prod(row.weights[1:]) <= 2:
+    if not isinstance(node, (Conv, Dense)) or graph.is_packed(node) or prod(row.weights[1:]) <= 2:
         return None
     weight = np.abs(
         graph.tensors[node.weight].astype(np.float32, copy=False).reshape(row.weights[0], -1)

@@ -19,7 +19,7 @@ from bwn.ir.graph import (
     Dense,
     Flatten,
     Graph,
-    Packed,
+    ModelSpec,
     Pair,
     Pool,
     Shape,
@@ -140,15 +140,17 @@ class Builder:
         self.nodes.append(Flatten(input=self.last, output=name))
         self.last = name
 
-    def done(self) -> Packed:
+    def done(self) -> ModelSpec:
         """The network."""
         topology = Topology(
             input="input", input_shape=self.shape, output=self.last, nodes=tuple(self.nodes)
         )
-        return Packed(graph=Graph(topology=topology, tensors=self.tensors), producer="bwn built-in")
+        return ModelSpec(
+            graph=Graph(topology=topology, tensors=self.tensors), producer="bwn built-in"
+        )
 
 
-def mlp(seed: int = 0) -> Packed:
+def mlp(seed: int = 0) -> ModelSpec:
     """784-1024-1024-1024-10 on 28 x 28 digits; every layer binary."""
     net = Builder((1, 28, 28), seed)
     net.flatten()
@@ -158,7 +160,7 @@ def mlp(seed: int = 0) -> Packed:
     return net.done()
 
 
-def _vgg(seed: int, signs: bool) -> Packed:
+def _vgg(seed: int, signs: bool) -> ModelSpec:
     net = Builder((3, 32, 32), seed)
     channels = 3
     for width in (128, 256, 512):
@@ -186,17 +188,17 @@ def _vgg(seed: int, signs: bool) -> Packed:
     return net.done()
 
 
-def vgg(seed: int = 0) -> Packed:
+def vgg(seed: int = 0) -> ModelSpec:
     """The BinaryConnect CIFAR-10 network, float32 activations; every layer binary (Courbariaux et al., 2015)."""
     return _vgg(seed, signs=False)
 
 
-def vgg_sign(seed: int = 0) -> Packed:
+def vgg_sign(seed: int = 0) -> ModelSpec:
     """The same with sign activations; first and last layers float32."""
     return _vgg(seed, signs=True)
 
 
-def resnet18(seed: int = 0) -> Packed:
+def resnet18(seed: int = 0) -> ModelSpec:
     """ResNet-18 at 224 x 224, float32 activations; all layers binary but the first and the last."""
     net = Builder((3, 224, 224), seed)
     net.conv(3, 64, 7, stride=2, binary=False)
@@ -218,7 +220,7 @@ def resnet18(seed: int = 0) -> Packed:
     return net.done()
 
 
-NETWORKS: dict[str, Callable[[int], Packed]] = {
+NETWORKS: dict[str, Callable[[int], ModelSpec]] = {
     "mlp": mlp,
     "vgg": vgg,
     "vgg-sign": vgg_sign,

@@ -21,7 +21,7 @@ from bwn.errors import BwnError
 from bwn.kernels import bits, costs
 from bwn.kernels.costs import Cost, Work
 from bwn.kernels.gemm import lut_permute_packing
-from bwn.kernels.registry import SUMS, Permute, Product, Sums
+from bwn.kernels.registry import GEMMS, GemmSpec, IndirectGemm, LutPermuteGemm
 
 SHAPES = (
     (27, 64, 16), (64, 8, 1), (64, 512, 2), (256, 64, 4), (576, 16, 8), (576, 128, 8), (1024, 1024, 1),
@@ -56,7 +56,9 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 class Trial:
     """A product on random planes and weights; keeps everything that its parameter block points to."""
 
-    def __init__(self, row: Sums, depth: int, outputs: int, positions: int, taps: int = 1) -> None:
+    def __init__(
+        self, row: GemmSpec, depth: int, outputs: int, positions: int, taps: int = 1
+    ) -> None:
         """taps: of a window in a row, for kernels that share work between them; depth counts the inputs of all."""
         rng = np.random.default_rng(0)
         plane = (
@@ -87,7 +89,7 @@ class Trial:
             "bounds": self._at(np.array([-np.inf, np.inf] * 3, np.float32)),
             "added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0, "out_step": 0,
         }  # fmt: skip
-        if isinstance(row, Product):
+        if isinstance(row, IndirectGemm):
             self.units, share = (
                 -(-positions // row.lanes) if row.lanes else outputs,
                 row.scratch(outputs, depth),
@@ -99,7 +101,7 @@ class Trial:
                 "depth": depth,
             }
             block |= {"offsets": offsets, "positions": positions}
-        elif isinstance(row, Permute):
+        elif isinstance(row, LutPermuteGemm):
             band = -(-min(positions, BAND) // lut_permute_packing.TILE)
             channels, span = depth // taps, band * lut_permute_packing.TILE + taps - 1
             more, kept = lut_permute_packing.in_a_row(
@@ -145,23 +147,25 @@ def tune(progress: Callable[[str], None]) -> list[Fit]:
             "no cache folder can be written, so a table would be lost: set BWN_CACHE_DIR to one that can"
         )
     fits = []
-    for number, row in enumerate(SUMS, 1):
-        progress(f"{number} of {len(SUMS)}: {row.name}")
+    for number, row in enumerate(GEMMS, 1):
+        progress(f"{number} of {len(GEMMS)}: {row.name}")
         fits.append(measure(row))
     write_beside(path, costs.to_json({fit.kernel: fit.cost for fit in fits}).encode())
     costs.table.cache_clear()
     return fits
 
 
-def measure(row: Sums) -> Fit:
+def measure(row: GemmSpec) -> Fit:
     """Time one kernel on all shapes, in rounds over them, and fit it; the least time of the rounds counts."""
-    blocks = WINDOW_PASSES if isinstance(row, Permute) else max(row.lanes, 1)
+    blocks = WINDOW_PASSES if isinstance(row, LutPermuteGemm) else max(row.lanes, 1)
     shapes = [
         (depth, outputs, passes * blocks)
         for depth, outputs, passes in SHAPES
-        if depth <= row.deepest
+        if depth <= row.max_depth
     ]
-    windows = [9 if isinstance(row, Permute) and shape[0] % 9 == 0 else 1 for shape in shapes]
+    windows = [
+        9 if isinstance(row, LutPermuteGemm) and shape[0] % 9 == 0 else 1 for shape in shapes
+    ]
     trials = [Trial(row, *shape, taps) for shape, taps in zip(shapes, windows, strict=True)]
     best = [seconds(trial, 1) for trial in trials]
     best = [seconds(trial, 1) for trial in trials]  # the first met cold code and data

@@ -17,7 +17,7 @@ import numpy as np
 
 from bwn._file_types import HEAD, looks_like, read_limited
 from bwn.errors import DataError, FileError
-from bwn.ir.graph import AnyNode, Graph, Product, Sign
+from bwn.ir.graph import AnyNode, Graph, Sign, Weighted
 from bwn.ir.interpreter import evaluate_node
 from bwn.ir.shapes import shapes
 from bwn.ir.tolerance import EPSILON, ROUNDINGS, in_tolerances, terms, tolerance
@@ -110,7 +110,7 @@ def verify(
 
     loaded = model if isinstance(model, Model) else load(os.fspath(model), threads)
     session = open_reference(reference, loaded.threads)
-    inputs = choose(loaded.packed, images, samples, seed)
+    inputs = choose(loaded.spec, images, samples, seed)
     if max_loss is not None and inputs.labels is None:
         raise DataError(
             f"the loss of accuracy cannot be told: the right classes of {inputs.name} are not known"
@@ -166,7 +166,7 @@ def open_reference(path: str | os.PathLike[str], threads: int) -> Session:
 
 def check_fit(model: Traces, session: Session, x: Floats, name: str) -> None:
     """Refuse a reference that takes or gives arrays of other shapes than the model. x: one input."""
-    topology = model.packed.graph.topology
+    topology = model.spec.graph.topology
     takes = session.session.get_inputs()[0].shape
     sizes = [size if isinstance(size, int) else None for size in takes[1:]]
     ours = list(topology.input_shape)
@@ -181,7 +181,7 @@ def check_fit(model: Traces, session: Session, x: Floats, name: str) -> None:
         made = reference_scores(session, x).shape[1:]
     except Exception as error:  # onnxruntime's errors have no common class
         raise FileError(f"{name}: does not run on an input of {tuple(ours)}: {error}") from None
-    expected = shapes(model.packed.graph)[topology.output]
+    expected = shapes(model.spec.graph)[topology.output]
     if made != expected:
         raise FileError(
             f"{name}: gives scores of shape {made}, the model {expected}: not the same network"
@@ -190,7 +190,7 @@ def check_fit(model: Traces, session: Session, x: Floats, name: str) -> None:
 
 def check_layers(model: Traces, session: Session, x: Floats, progress: Say) -> Iterator[LayerCheck]:
     """Every node beside the plain reference and ONNX Runtime, each fed the model's own tensors of x."""
-    graph = model.packed.graph
+    graph = model.spec.graph
     if one_at_a_time(session):
         x = x[:1]
     made = model.trace(x)
@@ -201,8 +201,8 @@ def check_layers(model: Traces, session: Session, x: Floats, progress: Say) -> I
         reference = in_tolerances(found, truth, tolerance(graph, node, inputs))
         runtime = compare_runtime(session, graph, node, inputs, found)
         rounds = (
-            isinstance(node, Product)
-            and node.rounds
+            isinstance(node, Weighted)
+            and node.is_quantized
             and not session.rounds(node.inputs, node.output)
         )
         yield LayerCheck(
@@ -243,9 +243,9 @@ def compare_runtime(
 
 def kind_of(graph: Graph, node: AnyNode) -> str:
     """How a product reads weights and activations; empty for the other nodes."""
-    if not isinstance(node, Product):
+    if not isinstance(node, Weighted):
         return ""
-    return f"{'1 bit' if graph.packed(node) else 'float32'} x {node.activations}"
+    return f"{'1 bit' if graph.is_packed(node) else 'float32'} x {node.activations}"
 
 
 def find_fault(

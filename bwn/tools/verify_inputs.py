@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bwn.data.datasets import load_dataset
 from bwn.data.images import SUFFIXES, find_images
 from bwn.errors import DataError
-from bwn.ir.graph import Packed
+from bwn.ir.graph import ModelSpec
 from bwn.predict import NotPreparedError, to_input
 
 Floats = npt.NDArray[np.float32]
@@ -42,9 +42,9 @@ class Samples:
         return (self.batch(start, start + size) for start in range(0, self.count, size))
 
 
-def noise(packed: Packed, count: int, seed: int) -> Samples:
+def noise(spec: ModelSpec, count: int, seed: int) -> Samples:
     """`count` inputs of normal noise; each depends on the seed and its own number only."""
-    shape = packed.graph.topology.input_shape
+    shape = spec.graph.topology.input_shape
 
     def make(index: int) -> Floats:
         return np.random.default_rng((seed, index)).standard_normal(shape, np.float32)
@@ -53,7 +53,7 @@ def noise(packed: Packed, count: int, seed: int) -> Samples:
 
 
 def choose(
-    packed: Packed, source: str | Path | None, count: int | None = None, seed: int = 0
+    spec: ModelSpec, source: str | Path | None, count: int | None = None, seed: int = 0
 ) -> Samples:
     """Inputs from `source`.
 
@@ -62,25 +62,27 @@ def choose(
     Raises NotPreparedError where the model cannot take images, DataError where there are none.
     """
     if source is None:
-        return noise(packed, count or NOISE, seed)
-    if packed.preprocess is None:
+        return noise(spec, count or NOISE, seed)
+    if spec.preprocess is None:
         raise NotPreparedError
     path = Path(source)
     if path.is_file() or (
         path.is_dir() and any(entry.suffix.lower() in SUFFIXES for entry in path.iterdir())
     ):
         paths = list(find_images([path]))[:count]
-        return Samples(str(source), len(paths), None, lambda index: to_input(packed, paths[index]))
-    rule = packed.preprocess
+        return Samples(str(source), len(paths), None, lambda index: to_input(spec, paths[index]))
+    rule = spec.preprocess
     data = load_dataset(source, "test", size=rule.size, resize=rule.resize, color=rule.color)
-    labels = _labels(packed, data.labels, data.classes, source)[:count]
+    labels = _labels(spec, data.labels, data.classes, source)[:count]
     name = f"{source} (test split)"
-    return Samples(name, len(labels), labels, lambda index: to_input(packed, data.images[index]))
+    return Samples(name, len(labels), labels, lambda index: to_input(spec, data.images[index]))
 
 
-def _labels(packed: Packed, labels: Labels, classes: tuple[str, ...], source: str | Path) -> Labels:
+def _labels(
+    spec: ModelSpec, labels: Labels, classes: tuple[str, ...], source: str | Path
+) -> Labels:
     """The data set's labels as the model numbers its classes."""
-    names = packed.classes
+    names = spec.classes
     if names is None:
         return labels
     unknown = [name for name in classes if name not in names]

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bwn.ir.graph import Packed, Sign
+from bwn.ir.graph import ModelSpec, Sign
 from bwn.ir.shapes import shapes
 from bwn.ir.tolerance import chain_tolerance, rounds_activations
 from bwn.tools.verify_inputs import Samples
@@ -28,7 +28,7 @@ class Traces(Protocol):
     """What is asked of a model: bwn.model.Model is one."""
 
     @property
-    def packed(self) -> Packed:
+    def spec(self) -> ModelSpec:
         """The graph and its class names."""
 
     def run(self, x: Any) -> Floats:
@@ -79,7 +79,7 @@ def compare_scores(
     progress: Callable[[str], None],
 ) -> Scores:
     """Run every input through both networks."""
-    graph = model.packed.graph
+    graph = model.spec.graph
     chain = chain_tolerance(graph, shapes(graph))
     rounded = rounds_activations(graph)
     columns: list[tuple[npt.NDArray[Any], ...]] = []
@@ -146,7 +146,7 @@ def sign_ties(model: Traces, session: Session, x: Floats) -> Flags:
     """
     made = {name for node in session.model.graph.node for name in node.output}
     signs = [
-        node for node in model.packed.graph.nodes if isinstance(node, Sign) and node.output in made
+        node for node in model.spec.graph.nodes if isinstance(node, Sign) and node.output in made
     ]
     if not signs:
         return np.zeros(len(x), bool)
@@ -156,7 +156,7 @@ def sign_ties(model: Traces, session: Session, x: Floats) -> Flags:
 
 
 def _sign_ties(model: Traces, session: Session, signs: list[Sign], x: Floats) -> Flags:
-    graph = model.packed.graph
+    graph = model.spec.graph
     known = shapes(graph)
     ours = model.trace(x)
     theirs = {

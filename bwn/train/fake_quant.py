@@ -2,7 +2,7 @@
 
     y = step * clip(rint(x / step), least, most)
 
-in float32, halves to even, with the ranges of `bwn.ir.graph.ROUNDED`: 0..254 where x cannot be negative, else -127..127.
+in float32, halves to even, with the ranges of `bwn.ir.graph.QUANT_RANGES`: 0..254 where x cannot be negative, else -127..127.
 The gradient passes straight through where least * step <= x <= most * step, and is 0 beyond. In an ONNX file this is
 QuantizeLinear, Clip, DequantizeLinear, which `bwn pack` reads back.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bwn.errors import BwnError
-from bwn.ir.graph import ROUNDED
+from bwn.ir.graph import QUANT_RANGES
 from bwn.train import distributed
 
 MOMENTUM = 0.1
@@ -65,7 +65,7 @@ class RoundActivation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: any shape. Returns float32. Raises BwnError in evaluation before any training batch."""
         x = x.float()  # also within autocast: the packed network rounds in float32
-        least, most = ROUNDED[self.kind]
+        least, most = QUANT_RANGES[self.kind]
         if self.training:
             self._measure(x, most)
         elif not bool(self.step > 0):
@@ -99,7 +99,7 @@ class PlainRound(nn.Module):
     def __init__(self, step: Tensor, kind: str) -> None:
         super().__init__()
         self.register_buffer("step", step)
-        self.least, self.most = ROUNDED[kind]
+        self.least, self.most = QUANT_RANGES[kind]
 
     def forward(self, x: Tensor) -> Tensor:
         """x: any shape, float32."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.gemm.epilogue import blank, finish_one, out_plane, product_fields, step_at
+from bwn.kernels.gemm.epilogue import blank, finish_one, gemm_params, out_plane, step_at
 from bwn.kernels.simd.bit_lanes import signed
 from bwn.kernels.simd.scalars import gather, get_f32, get_i8, get_i32, get_u64, put_f32, put_i8
 from bwn.kernels.simd.shuffles import halves, total
@@ -81,7 +81,7 @@ def product(
     part: int,
 ) -> None:
     """Output channels begin..end-1, over all images and positions. by_words: whether `dot` counts words or inputs."""
-    f = product_fields(p)
+    f = gemm_params(p)
     inputs = f.scratch + part * f.scratch_part
     length = f.row_words if by_words else f.depth
     for image in range(f.images):

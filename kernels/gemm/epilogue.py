@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bwn.kernels.gemm.tiles import LANES
-from bwn.kernels.params import ProductFields
+from bwn.kernels.params import GemmParams
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_apart, store_apart
 from bwn.kernels.simd.vectors import (
@@ -37,7 +37,7 @@ from bwn.kernels.simd.vectors import (
 )
 from bwn.kernels.target.jit import helper
 
-product_fields = reader(ProductFields)
+gemm_params = reader(GemmParams)
 
 
 @helper
@@ -88,7 +88,7 @@ def scaled(f: Any, sums: Any, n: int, step: Any) -> Any:
 
 @helper
 def finish(f: Any, sums: Any, image: int, n: int, position: int, step: Any) -> None:
-    """Write the 16 outputs of channel n from `position` on. f: ProductFields. sums, step: F32."""
+    """Write the 16 outputs of channel n from `position` on. f: GemmParams. sums, step: F32."""
     put(F32, I32, f, scaled(f, sums, n, step), image, n, position)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.epilogue import clear_margins, finish, out_plane, product_fields, steps_at
+from bwn.kernels.gemm.epilogue import clear_margins, finish, gemm_params, out_plane, steps_at
 from bwn.kernels.gemm.lut import no_sums
 from bwn.kernels.gemm.tiles import LANES, MULTIPLY, VECTOR_BYTES
 from bwn.kernels.simd.scalars import get_i64
@@ -129,7 +129,7 @@ def block(
 
 def f32_f32_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations and weights. A unit is one block of 16 positions of one group of one image."""
-    f = product_fields(p)
+    f = gemm_params(p)
     totals = f.scratch + part * f.scratch_part
     blocks = (f.positions + LANES - 1) // LANES
     unit = begin

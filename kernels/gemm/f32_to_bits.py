@@ -14,7 +14,7 @@ from numba import types
 from bwn.kernels.gemm.lut import no_sums
 from bwn.kernels.gemm.tiles import LANES, MULTIPLY_SIGNS, VECTOR_BYTES
 from bwn.kernels.gemm.xnor import clear_around, mixed
-from bwn.kernels.params import FloatSignsFields
+from bwn.kernels.params import F32ToBitsParams
 from bwn.kernels.simd.scalars import get_f32, get_i64, get_u64, put_u64, reader
 from bwn.kernels.simd.vectors import (
     F32,
@@ -34,7 +34,7 @@ TILE = CHANNELS * VECTORS
 """A tile: output channels by vectors of positions. Channels divide HALF."""
 
 
-float_signs_fields = reader(FloatSignsFields)
+float_signs_fields = reader(F32ToBitsParams)
 
 
 @intrinsic

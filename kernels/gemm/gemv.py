@@ -30,8 +30,8 @@ from bwn.kernels.gemm.epilogue import (
     clear,
     finish_channels,
     finish_one,
+    gemm_params,
     out_plane,
-    product_fields,
     step_at,
 )
 from bwn.kernels.gemm.lut import no_sums
@@ -256,7 +256,7 @@ def product(
     ready(kind, form, f, x, scratch): prepares the inputs of a position. add_up(kind, form, all, f, block, scratch,
     totals): sums blocks of channels. stored: what totals are, F32 or I32.
     """
-    f = product_fields(p)
+    f = gemm_params(p)
     totals = f.scratch + part * f.scratch_part
     scratch = totals + TOTALS_BYTES
     for image in range(f.images):

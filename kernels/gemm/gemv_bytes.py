@@ -45,7 +45,7 @@ LANES, GROUP, TABLES, TABLE_BYTES, INPUTS = (
     FORM.inputs,
 )
 BLOCKS = 2
-SUMS = 3
+GEMMS = 3
 """Of each block: low pairs, low odd bytes, high."""
 OCTETS = I8_16.dtype
 SHORTS = ir.VectorType(ir.IntType(16), 16)
@@ -99,8 +99,8 @@ def pick(_: Any, sums: Any, tables: Any, numbers: Any, block_bytes: Any) -> tupl
         kind = llvm_type(vec)
         eight = ir.Constant(SHORTS, [8] * 16)
         where, totals = args[2], []
-        for m in range(0, sums.count, SUMS):
-            pairs, odd, high = (builder.extract_value(args[0], m + i) for i in range(SUMS))
+        for m in range(0, sums.count, GEMMS):
+            pairs, odd, high = (builder.extract_value(args[0], m + i) for i in range(GEMMS))
             both = load_at(builder, vec, where)
             for table in range(TABLES):
                 number = builder.lshr(both, ir.Constant(kind, [GROUP * table] * LANES))
@@ -136,8 +136,8 @@ def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
         eight = ir.Constant(SHORTS, [8] * 16)
         wide = ir.VectorType(ir.IntType(32), LANES)
         order = ir.Constant(wide, [lane // 2 + 16 * (lane % 2) for lane in range(LANES)])
-        for m in range(0, sums.count, SUMS):
-            pairs, odd, high = (builder.extract_value(args[1], m + i) for i in range(SUMS))
+        for m in range(0, sums.count, GEMMS):
+            pairs, odd, high = (builder.extract_value(args[1], m + i) for i in range(GEMMS))
             odd = builder.bitcast(odd, SHORTS)
             even = builder.sub(builder.bitcast(pairs, SHORTS), builder.shl(odd, eight))
             low = builder.shuffle_vector(even, odd, order)
@@ -145,7 +145,7 @@ def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
             value = builder.sext(builder.add(low, above), wide)
             where = at(
                 builder,
-                builder.add(args[0], ir.Constant(ir.IntType(64), m // SUMS * LANES * 4)),
+                builder.add(args[0], ir.Constant(ir.IntType(64), m // GEMMS * LANES * 4)),
                 wide,
             )
             builder.store(builder.add(builder.load(where, align=4), value), where, align=4)
@@ -154,7 +154,7 @@ def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
     return types.void(types.intp, sums), gen
 
 
-READY, TOTALS = tables_by(build, get_i8, put_i8, 1), totals_by(pick, merge, BLOCKS, SUMS)
+READY, TOTALS = tables_by(build, get_i8, put_i8, 1), totals_by(pick, merge, BLOCKS, GEMMS)
 
 
 def i8_b1_f32_planes_bytes(p: int, begin: int, end: int, part: int) -> None:

@@ -26,7 +26,7 @@ from bwn.kernels.target.jit import intrinsic
 
 BLOCKS = 2
 BITS = 8
-SUMS = BITS + 1
+GEMMS = BITS + 1
 """Of each block: one for each bit, and the inputs alone."""
 OCTETS, FOUR = I8_16.dtype, I32_4.dtype
 
@@ -62,7 +62,7 @@ def pick(_: Any, sums: Any, tables: Any, numbers: Any, block_bytes: Any) -> tupl
         inputs = load_at(builder, OCTETS, args[1])
         words = builder.bitcast(inputs, fours)
         where, totals = args[2], [builder.extract_value(args[0], m) for m in range(sums.count)]
-        for m in range(0, sums.count, SUMS):
+        for m in range(0, sums.count, GEMMS):
             for quad in range(4):
                 address = builder.add(where, ir.Constant(ir.IntType(64), quad * 16))
                 weights = load_at(builder, OCTETS, address)
@@ -92,8 +92,8 @@ def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
             ir.FunctionType(ir.IntType(32), (fours,)),
             "llvm.vector.reduce.add.v4i32",
         )
-        for m in range(0, sums.count, SUMS):
-            *bits, inputs = (builder.extract_value(args[1], m + j) for j in range(SUMS))
+        for m in range(0, sums.count, GEMMS):
+            *bits, inputs = (builder.extract_value(args[1], m + j) for j in range(GEMMS))
             for other in bits[1:]:
                 bits[0] = builder.sub(bits[0], other)
             bits[7] = builder.neg(bits[7])
@@ -105,7 +105,7 @@ def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
                     if j
                     else builder.shl(value, one)
                 )
-                start = ir.Constant(ir.IntType(64), (m // SUMS * BITS + j) * 16)
+                start = ir.Constant(ir.IntType(64), (m // GEMMS * BITS + j) * 16)
                 where = at(builder, builder.add(args[0], start), fours)
                 total = builder.add(builder.load(where, align=4), builder.sub(twice, all_inputs))
                 builder.store(total, where, align=4)
@@ -114,7 +114,7 @@ def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
     return types.void(types.intp, sums), gen
 
 
-READY, TOTALS = tables_by(build, get_i8, put_i8, 1), totals_by(pick, merge, BLOCKS, SUMS)
+READY, TOTALS = tables_by(build, get_i8, put_i8, 1), totals_by(pick, merge, BLOCKS, GEMMS)
 
 
 def i8_b1_f32_planes_dots(p: int, begin: int, end: int, part: int) -> None:

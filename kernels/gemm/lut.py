@@ -24,7 +24,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.epilogue import clear_margins, finish, out_plane, product_fields, steps_at
+from bwn.kernels.gemm.epilogue import clear_margins, finish, gemm_params, out_plane, steps_at
 from bwn.kernels.gemm.tiles import (
     CHANNELS,
     GROUP,
@@ -265,7 +265,7 @@ def product(
     part: int,
 ) -> None:
     """Units begin..end-1 of a product; a unit is one block of positions of one group of one image."""
-    f = product_fields(p)
+    f = gemm_params(p)
     tables = f.scratch + part * f.scratch_part
     totals = tables + MOST_WORDS * WORD_BYTES
     blocks = (f.positions + lanes - 1) // lanes

@@ -26,7 +26,7 @@ from bwn.kernels.gemm.epilogue import blank, clamp, out_plane, put, step_at
 from bwn.kernels.gemm.lut import load_as, merge, no_sums, totals_as_float
 from bwn.kernels.gemm.lut_permute_packing import OUTPUT_BYTES, TABLE_BYTES, TILE
 from bwn.kernels.gemm.tiles import VECTOR_BYTES
-from bwn.kernels.params import PermuteFields
+from bwn.kernels.params import LutPermuteParams
 from bwn.kernels.simd.scalars import get_f32, get_i16, get_i64, reader
 from bwn.kernels.simd.shuffles import take_value, transpose
 from bwn.kernels.simd.vectors import (
@@ -52,7 +52,7 @@ from bwn.kernels.simd.vectors import (
 )
 from bwn.kernels.target.jit import helper, intrinsic
 
-permute_fields = reader(PermuteFields)
+permute_fields = reader(LutPermuteParams)
 
 I16_GROUPS = 255 // 6
 """Groups of 6 inputs within +-128 whose sum fits int16."""

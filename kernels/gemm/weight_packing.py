@@ -55,7 +55,7 @@ SIGNS_FORM = Form(8, WORD, 1, 2**31 if COUNTS_WORDS else BYTE_SAFE_WORDS, 64, 0)
 def lay_out(
     words: npt.NDArray[np.uint64], lanes: int, inputs: int, element: type[np.unsignedinteger[Any]]
 ) -> npt.NDArray[Any]:
-    """Packed rows as lanes of numbers.
+    """ModelSpec rows as lanes of numbers.
 
     words: (N, row_words) uint64. inputs: bits of a row that one lane takes, the lowest first.
     Returns (blocks of `lanes` rows, pieces of `inputs` bits, lanes) of `element`, zeros past the last row and bit.

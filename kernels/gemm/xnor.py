@@ -38,13 +38,13 @@ from bwn.kernels.gemm.xnor_tile import (
     store_sums,
     within,
 )
-from bwn.kernels.params import XnorFields
+from bwn.kernels.params import XnorParams
 from bwn.kernels.simd.scalars import get_i64, get_u64, put_u64, reader
 from bwn.kernels.simd.shuffles import transpose
 from bwn.kernels.simd.vectors import F32, I16, splat
 from bwn.kernels.target.jit import helper
 
-xnor_fields = reader(XnorFields)
+xnor_fields = reader(XnorParams)
 mixed = helper(xnor_packing.mixed)
 
 
@@ -94,7 +94,7 @@ def clear_around(f: Any, word: int, y: int) -> None:
 
 
 def b1_b1_b1_signs_xnor(p: int, begin: int, end: int, part: int) -> None:
-    """Packed signs to packed signs: bit = D <= limit, flipped where the scale is negative.
+    """ModelSpec signs to packed signs: bit = D <= limit, flipped where the scale is negative.
 
     A unit is one row of positions of one image, 64 output channels.
     """
@@ -137,7 +137,7 @@ def b1_b1_b1_signs_xnor(p: int, begin: int, end: int, part: int) -> None:
 
 @helper
 def sums_of(f: Any, x: int, words: int, block: int, first: int, sums: int) -> None:
-    """Sums of the block's channels at 16 positions of a plane from `first` on; in the slack they stay as they are."""
+    """GemmSpec of the block's channels at 16 positions of a plane from `first` on; in the slack they stay as they are."""
     i, end = 0, min(LANES, f.positions - first)
     while i < end:
         y, column = (first + i) // f.plane_row, (first + i) % f.plane_row
@@ -161,7 +161,7 @@ def sums_of(f: Any, x: int, words: int, block: int, first: int, sums: int) -> No
 
 
 def b1_b1_f32_planes_xnor(p: int, begin: int, end: int, part: int) -> None:
-    """Packed signs to float32 planes, by the same formula as every other product.
+    """ModelSpec signs to float32 planes, by the same formula as every other product.
 
     A unit is 16 positions of the planes of one image, 64 output channels.
     """

@@ -44,7 +44,7 @@ class Axis(NamedTuple):
 
 
 def mixed(words: Any) -> Any:
-    """Packed words as pairs of halves are stored where carries are counted (see `xnor.py`), or back: uint64."""
+    """ModelSpec words as pairs of halves are stored where carries are counted (see `xnor.py`), or back: uint64."""
     return words ^ (words << np.uint64(32)) if CARRIES else words
 
 

@@ -44,7 +44,7 @@ def hidden(builder: Any, value: Any) -> Any:
 
 
 def add_neighbours(builder: Any, value: Any) -> Any:
-    """Sums of neighbouring unsigned lanes, in lanes twice as wide."""
+    """GemmSpec of neighbouring unsigned lanes, in lanes twice as wide."""
 
     def added(part: Any) -> Any:
         wide = ir.VectorType(ir.IntType(2 * part.type.element.width), part.type.count // 2)

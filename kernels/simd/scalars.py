@@ -50,7 +50,7 @@ get_u64, put_u64 = _scalar(types.uint64)
 
 
 def reader(fields: Any) -> Any:
-    """An operation that reads a parameter block: reader(ProductFields)(address) is a ProductFields.
+    """An operation that reads a parameter block: reader(GemmParams)(address) is a GemmParams.
 
     fields: a NamedTuple of integers; the block holds them as int64, in order.
     """

@@ -1,4 +1,4 @@
-"""Packed signs that stand position by position (see `xnor.py`): made of planes, made into planes, and their maximum.
+"""ModelSpec signs that stand position by position (see `xnor.py`): made of planes, made into planes, and their maximum.
 
 A maximum of signs is an or of bits. Where planes are wanted after all, a channel's bits become +-1.
 """
@@ -14,7 +14,7 @@ from numba import types
 from bwn.kernels.gemm.epilogue import clear_bytes
 from bwn.kernels.gemm.tiles import LANES
 from bwn.kernels.gemm.xnor import clear_around, mixed
-from bwn.kernels.params import PairsFields
+from bwn.kernels.params import BitpackedParams
 from bwn.kernels.simd.scalars import get_u64, put_u64, reader
 from bwn.kernels.simd.vectors import (
     F32,
@@ -36,7 +36,7 @@ WORD_SIGNS = 64
 HALF = WORD_SIGNS // 2
 
 
-pairs_fields = reader(PairsFields)
+pairs_fields = reader(BitpackedParams)
 
 
 @intrinsic
@@ -191,10 +191,10 @@ def unpack(floats: bool, p: int, begin: int, end: int, part: int) -> None:
 
 
 def b1_f32_unpack(p: int, begin: int, end: int, part: int) -> None:
-    """Packed signs to float32 planes."""
+    """ModelSpec signs to float32 planes."""
     unpack(True, p, begin, end, part)
 
 
 def b1_s1_unpack(p: int, begin: int, end: int, part: int) -> None:
-    """Packed signs to int8 planes."""
+    """ModelSpec signs to int8 planes."""
     unpack(False, p, begin, end, part)

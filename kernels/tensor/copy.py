@@ -13,7 +13,7 @@ import numpy as np
 
 from bwn.kernels.gemm.epilogue import fill_bytes
 from bwn.kernels.gemm.tiles import LANES, NARROW
-from bwn.kernels.params import ClearFields, CopyFields
+from bwn.kernels.params import ClearParams, CopyParams
 from bwn.kernels.simd.scalars import get_f32, get_i8, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_second
 from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, load, store
@@ -21,8 +21,8 @@ from bwn.kernels.target.jit import helper
 
 WIDE = LANES
 
-copy_fields = reader(CopyFields)
-clear_fields = reader(ClearFields)
+copy_fields = reader(CopyParams)
+clear_fields = reader(ClearParams)
 
 
 @helper

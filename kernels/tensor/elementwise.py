@@ -29,7 +29,7 @@ from bwn.kernels.gemm.epilogue import (
     steps_at,
 )
 from bwn.kernels.gemm.tiles import LANES, NARROW
-from bwn.kernels.params import MapFields
+from bwn.kernels.params import ElementwiseParams
 from bwn.kernels.simd.scalars import get_f32, put_f32, reader
 from bwn.kernels.simd.shuffles import top_lane, total
 from bwn.kernels.simd.vectors import (
@@ -52,7 +52,7 @@ from bwn.kernels.simd.vectors import (
 )
 from bwn.kernels.target.jit import helper
 
-map_fields = reader(MapFields)
+elementwise_params = reader(ElementwiseParams)
 
 
 @helper
@@ -65,7 +65,7 @@ def clear_around(f: Any, plane: int) -> None:
 
 def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(scale[c] * x + bias[c], low, high)."""
-    f = map_fields(p)
+    f = elementwise_params(p)
     one = splat(F32, np.float32(1.0))
     for unit in range(begin, end):
         image, channel = unit // f.channels, unit % f.channels
@@ -79,7 +79,7 @@ def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
 
 def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
     """y = min(max(x + other, low), high)."""
-    f = map_fields(p)
+    f = elementwise_params(p)
     for unit in range(begin, end):
         image, channel = unit // f.channels, unit % f.channels
         source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
@@ -93,7 +93,7 @@ def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
 
 def f32_s1_sign(p: int, begin: int, end: int, part: int) -> None:
     """y = +1 where x >= 0, else -1, in int8; 0 in the padding."""
-    f = map_fields(p)
+    f = elementwise_params(p)
     for unit in range(begin, end):
         image, channel = unit // f.channels, unit % f.channels
         source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
@@ -108,7 +108,7 @@ def f32_f32_steps(p: int, begin: int, end: int, part: int) -> None:
 
     A NaN or an infinity makes the step a NaN, and with it all that the image becomes.
     """
-    f = map_fields(p)
+    f = elementwise_params(p)
     for image in range(begin, end):
         top, odd = zero(F32), zero(F32)
         for channel in range(f.channels):
@@ -122,7 +122,7 @@ def f32_f32_steps(p: int, begin: int, end: int, part: int) -> None:
 
 def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
     """Quantization steps of a batch that stands in the positions. A unit is one position."""
-    f = map_fields(p)
+    f = elementwise_params(p)
     for position in range(begin, end):
         top, odd = np.float32(0.0), np.float32(0.0)
         for channel in range(f.channels):
@@ -135,7 +135,7 @@ def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
 
 def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
     """q - m, q = clip(rint(x / step), low, high), halves to even, m = (low + high) / 2; -m in the padding."""
-    f = map_fields(p)
+    f = elementwise_params(p)
     if begin == end:
         return  # there may be no step to read
     least, most = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
@@ -171,7 +171,7 @@ def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:
 
     A unit is one position of image 0; the others stay as they are, for nobody reads past a batch of vectors.
     """
-    f = map_fields(p)
+    f = elementwise_params(p)
     for position in range(begin, end):
         top = -np.inf
         for channel in range(f.channels):
@@ -186,7 +186,7 @@ def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:
 
 def i8_f32_float(p: int, begin: int, end: int, part: int) -> None:
     """y = x, from int8."""
-    f = map_fields(p)
+    f = elementwise_params(p)
     for unit in range(begin, end):
         image, channel = unit // f.channels, unit % f.channels
         source = f.x + image * f.x_image + channel * f.x_plane + f.x_lead

@@ -13,7 +13,7 @@ import numpy as np
 
 from bwn.kernels.gemm.epilogue import clear_bytes
 from bwn.kernels.gemm.tiles import LANES, NARROW
-from bwn.kernels.params import PoolFields
+from bwn.kernels.params import PoolParams
 from bwn.kernels.simd.scalars import get_f32, get_i8, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_second
 from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, greatest, load, share, store
@@ -21,7 +21,7 @@ from bwn.kernels.target.jit import helper
 
 WIDE = LANES
 
-pool_fields = reader(PoolFields)
+pool_fields = reader(PoolParams)
 
 
 @helper

@@ -23,12 +23,12 @@ from bwn.kernels.threads.shared_state import (
     TABLE,
     UNDONE,
     UNIT_BITS,
-    RunFields,
-    StepFields,
+    RunParams,
+    StepParams,
 )
 
-step_fields = reader(StepFields)
-run_fields = reader(RunFields)
+step_fields = reader(StepParams)
+run_fields = reader(RunParams)
 
 
 @helper
@@ -60,7 +60,7 @@ def take(board: int, part: int) -> bool:
 
 
 @helper
-def lead(board: int, threads: int, index: int, f: StepFields) -> None:
+def lead(board: int, threads: int, index: int, f: StepParams) -> None:
     """Put a step on the board, work at it, wait for the units of others."""
     put_i64(board + LEAST, 0, f.least)
     write(board + UNDONE, f.units)
@@ -75,7 +75,7 @@ def lead(board: int, threads: int, index: int, f: StepFields) -> None:
 def run(p: int, begin: int, end: int, part: int) -> None:
     """Steps begin..end-1 of a table, on up to `part` threads; alone where another run has the team.
 
-    p: address of RunFields.
+    p: address of RunParams.
     """
     r = run_fields(p)
     team = part > 1 and replace(r.board + BUSY, 0, part)

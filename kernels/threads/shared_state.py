@@ -22,7 +22,7 @@ PATIENCE = 1024
 """Looks at a word, some 50 ns each, before the core is given to whoever else wants it."""
 
 
-class StepFields(NamedTuple):
+class StepParams(NamedTuple):
     """A row of the table. entry, block: addresses. least: fewest units to take at a time; as many: not split."""
 
     entry: int
@@ -31,7 +31,7 @@ class StepFields(NamedTuple):
     least: int
 
 
-class RunFields(NamedTuple):
+class RunParams(NamedTuple):
     """What `run` is given: addresses of the board, of the table, and of where to note when steps begin and the last
     ends, or 0."""
 
@@ -40,4 +40,4 @@ class RunFields(NamedTuple):
     marks: int
 
 
-STEP_BYTES = len(StepFields._fields) * 8
+STEP_BYTES = len(StepParams._fields) * 8

@@ -9,13 +9,13 @@ import pytest
 from engines.case import Case, Kind, installed
 from engines.measure import ENGINES, judge, measure, scores
 
-from bwn.ir.graph import Packed
+from bwn.ir.graph import ModelSpec
 from bwn.model import Model
 from bwn.tools.benchmark import example_input
 from bwn.tools.random_networks import Builder
 
 
-def residual() -> Packed:
+def residual() -> ModelSpec:
     """A stem with its pool, a residual block with stride, a global pool: what ResNet-18 is made of."""
     net = Builder((3, 24, 24), 0)
     net.conv(3, 16, 7, stride=2, binary=False)
@@ -32,7 +32,7 @@ def residual() -> Packed:
     return net.done()
 
 
-def chain() -> Packed:
+def chain() -> ModelSpec:
     """Convolutions at stride 1, pools, fully connected layers: what VGG is made of."""
     net = Builder((3, 8, 8), 0)
     net.conv(3, 16, 3)
@@ -44,7 +44,7 @@ def chain() -> Packed:
     return net.done()
 
 
-def signed() -> Packed:
+def signed() -> ModelSpec:
     """Float ends, sign activations between, a fully connected layer over a plane: what VGG with signs is made of."""
     net = Builder((3, 8, 8), 0)
     net.conv(3, 32, 3, relu=False, binary=False)
@@ -83,7 +83,7 @@ def test_every_engine_agrees_with_bwn(
         pytest.skip(f"{engine} is not installed")
     case = Case(network, NETWORKS[network](), batch, 1)
     found = scores(getattr(importlib.import_module(module), kind)(case), case)
-    expected = Model(case.packed, 1).run(example_input(case.packed, 16))
+    expected = Model(case.spec, 1).run(example_input(case.spec, 16))
     verdict, error, cosine, same = judge(kind, found, expected, signs=False)
     assert verdict == "ok", (error, cosine, same)
     if kind != "int8":

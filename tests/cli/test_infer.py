@@ -16,21 +16,21 @@ from bwn.cli.infer import results
 from bwn.cli.main import bwn
 from bwn.errors import DataError
 from bwn.format import write
-from bwn.ir.graph import Dense, Flatten, Graph, Packed, Preprocess, Softmax, Topology
+from bwn.ir.graph import Dense, Flatten, Graph, ModelSpec, Preprocess, Softmax, Topology
 from bwn.kernels import bits
 
 CLASSES = ("dark", "light")
 PREPROCESS = Preprocess(size=(4, 4), color="L", mean=(0.5,), std=(0.5,))
 
 
-def packed(classes=CLASSES, preprocess=PREPROCESS, softmax=False):
+def spec(classes=CLASSES, preprocess=PREPROCESS, softmax=False):
     """Scores are -sum and +sum of the 16 prepared pixels, divided by 16."""
     nodes = (Flatten(input="x", output="f"), Dense(input="f", output="y", weight="w", scale="s"))
     nodes += (Softmax(input="y", output="p"),) if softmax else ()
     weights = np.ones((2, 16)) * [[-1], [1]]
     tensors = {"w": bits.pack(weights), "s": np.full(2, 1 / 16, np.float32)}
     topology = Topology(input="x", input_shape=(1, 4, 4), output=nodes[-1].output, nodes=nodes)
-    return Packed(
+    return ModelSpec(
         graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes
     )
 
@@ -42,7 +42,7 @@ def folder(tmp_path):
         path = tmp_path / "images" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (9, 9), value).save(path)
-    write(str(tmp_path / "m.bwn"), packed())
+    write(str(tmp_path / "m.bwn"), spec())
     (tmp_path / "bad.png").write_text("no image")
     return tmp_path
 
@@ -137,14 +137,14 @@ def test_no_images_is_an_error(folder):
 
 
 def test_a_softmax_in_the_graph_is_not_repeated(folder):
-    write(str(folder / "soft.bwn"), packed(softmax=True, classes=None))
+    write(str(folder / "soft.bwn"), spec(softmax=True, classes=None))
     row = json.loads(infer(folder, "images/a.png", "--json", model="soft.bwn").stdout)
     assert row["probability"] == pytest.approx(CERTAIN)
     assert row["label"] == "1"
 
 
 def test_a_model_without_preprocessing_is_refused(folder):
-    write(str(folder / "bare.bwn"), packed(preprocess=None))
+    write(str(folder / "bare.bwn"), spec(preprocess=None))
     result = infer(folder, "images", model="bare.bwn")
     assert result.exit_code == 3
     assert "does not say how images are prepared" in result.stderr
@@ -165,7 +165,7 @@ def test_two_forms_at_once_are_wrong_usage(folder):
 
 def test_reading_stays_one_batch_ahead(folder):
     class Model:
-        packed = packed()
+        spec = spec()
 
         def run(self, x):
             sizes.append(len(x))

@@ -1,4 +1,4 @@
-"""`bwn inspect`: what it shows, its JSON, and what it refuses (more in tests/bwn/test_format_hostile.py)."""
+"""`bwn inspect`: what it shows, its JSON, and what it refuses (more in tests/format/test_hostile_files.py)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from bwn import format
 from bwn.cli.main import bwn
-from bwn.ir.graph import Dense, Graph, Packed, Topology
+from bwn.ir.graph import Dense, Graph, ModelSpec, Topology
 from bwn.kernels import costs
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
@@ -53,7 +53,7 @@ def test_a_model_that_says_little(tmp_path):
     topology = Topology(input="x", input_shape=(5,), output="y", nodes=(node,))
     format.write(
         tmp_path / "a.bwn",
-        Packed(graph=Graph(topology=topology, tensors={"w": np.ones((2, 5), np.float32)})),
+        ModelSpec(graph=Graph(topology=topology, tensors={"w": np.ones((2, 5), np.float32)})),
     )
     result = run(tmp_path / "a.bwn")
     assert result.exit_code == 0, result.output
@@ -66,7 +66,8 @@ def test_many_classes_are_cut(tmp_path):
     topology = Topology(input="x", input_shape=(5,), output="y", nodes=(node,))
     graph = Graph(topology=topology, tensors={"w": np.ones((50, 5), np.float32)})
     format.write(
-        tmp_path / "a.bwn", Packed(graph=graph, classes=tuple(f"c{index}" for index in range(50)))
+        tmp_path / "a.bwn",
+        ModelSpec(graph=graph, classes=tuple(f"c{index}" for index in range(50))),
     )
     result = run(tmp_path / "a.bwn")
     assert "classes  50: c0, c1, " in result.stdout

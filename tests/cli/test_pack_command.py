@@ -11,7 +11,7 @@ from PIL import Image
 
 from bwn import format
 from bwn.cli.main import bwn
-from bwn.ir.graph import Conv, Dense, Flatten, Graph, Packed, Pool, Preprocess, Topology
+from bwn.ir.graph import Conv, Dense, Flatten, Graph, ModelSpec, Pool, Preprocess, Topology
 from bwn.kernels import bits
 from bwn.onnx.exporter import save_onnx
 
@@ -38,7 +38,7 @@ def source(tmp_path):
     }
     topology = Topology(input="x", input_shape=(3, 8, 8), output="scores", nodes=nodes)
     path = tmp_path / "source.onnx"
-    save_onnx(Packed(graph=Graph(topology=topology, tensors=tensors)), path)
+    save_onnx(ModelSpec(graph=Graph(topology=topology, tensors=tensors)), path)
     return path
 
 
@@ -116,13 +116,13 @@ def test_options_reach_the_file(source, tmp_path):
     options = [*numbers, "--activations", "int8"]
     result = run(source, "-o", tmp_path / "a.bwn", *options, "--classes", tmp_path / "names.txt")
     assert result.exit_code == 0, result.output
-    packed = format.read(tmp_path / "a.bwn")
+    spec = format.read(tmp_path / "a.bwn")
     rule = Preprocess(
         size=(8, 8), resize="crop", color="RGB", mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0)
     )
-    assert packed.preprocess == rule
-    assert packed.classes == ("cat", "dog", "Käfer")
-    assert [node.activations for node in packed.graph.nodes if isinstance(node, (Conv, Dense))] == [
+    assert spec.preprocess == rule
+    assert spec.classes == ("cat", "dog", "Käfer")
+    assert [node.activations for node in spec.graph.nodes if isinstance(node, (Conv, Dense))] == [
         "int8",
         "float32",
     ]
@@ -154,7 +154,7 @@ def test_calibration_from_the_sample(tmp_path):
         input="x", input_shape=(1, 28, 28), output="y", nodes=(Flatten(input="x", output="f"), node)
     )
     words = bits.pack(np.random.default_rng(0).standard_normal((10, 784)))
-    save_onnx(Packed(graph=Graph(topology=topology, tensors={"w": words})), tmp_path / "a.onnx")
+    save_onnx(ModelSpec(graph=Graph(topology=topology, tensors={"w": words})), tmp_path / "a.onnx")
     result = run(tmp_path / "a.onnx", "--activations", "int8", "--calibration", "mnist-sample")
     assert result.exit_code == 0, result.output
     assert format.read(tmp_path / "a.bwn").graph.nodes[1].step == pytest.approx(1 / 127)
@@ -219,5 +219,5 @@ def test_a_checkpoint_packs_with_its_preprocessing_classes_and_margins(tmp_path)
     rows = json.loads(result.stdout)["layers"]
     assert [row["stored"] for row in rows] == ["1 bit"] * 4
     assert all(0.3 < row["margin"] < 0.7 for row in rows), "fresh weights are spread over -1 to 1"
-    packed = format.read(tmp_path / "a.bwn")
-    assert (packed.preprocess, packed.classes) == (rule, ("a", "b", "c"))
+    spec = format.read(tmp_path / "a.bwn")
+    assert (spec.preprocess, spec.classes) == (rule, ("a", "b", "c"))

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from bwn.cli.main import bwn
 from bwn.kernels import costs
-from bwn.kernels.registry import SUMS
+from bwn.kernels.registry import GEMMS
 from bwn.tools import tune
 
 
@@ -34,9 +34,9 @@ def test_it_measures_keeps_and_does_not_measure_again(path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert f"costs: measured on this machine, {path}" in done.output
     assert "Predictions are off by " in done.output
-    assert all(f"\n{row.name} " in done.output for row in SUMS)
+    assert all(f"\n{row.name} " in done.output for row in GEMMS)
     kept = path.read_bytes()
-    assert set(json.loads(kept)["costs"]) == {row.name for row in SUMS}
+    assert set(json.loads(kept)["costs"]) == {row.name for row in GEMMS}
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
     again = run()
@@ -53,14 +53,14 @@ def test_it_measures_keeps_and_does_not_measure_again(path: Path) -> None:
         for name, cost in json.loads(path.read_bytes())["costs"].items()
     }
     assert found["measured"]["worst_ratio"] >= found["measured"]["median_ratio"] >= 1
-    assert len(found["measured"]["kernels"]) == len(SUMS)
+    assert len(found["measured"]["kernels"]) == len(GEMMS)
 
 
 def test_an_idle_call_that_was_held_up_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "ROUNDS", 1)
     times = {True: 1e-6, False: 1e-3}
     monkeypatch.setattr(tune, "seconds", lambda call, count: times[isinstance(call, tune.Trial)])
-    found = tune.measure(SUMS[0])
+    found = tune.measure(GEMMS[0])
     assert min(found.measured) == pytest.approx(0.1)
     assert min(found.ratios) >= 1
 

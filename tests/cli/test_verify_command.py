@@ -15,7 +15,7 @@ from PIL import Image
 from bwn.cli.main import bwn
 from bwn.cli.verify import units
 from bwn.format import write
-from bwn.ir.graph import Clamp, Dense, Graph, Packed, Preprocess, Topology
+from bwn.ir.graph import Clamp, Dense, Graph, ModelSpec, Preprocess, Topology
 from bwn.kernels import bits
 from bwn.model import Model
 from bwn.onnx.exporter import save_onnx
@@ -34,7 +34,7 @@ def network(activations="float32"):
     }
     topology = Topology(input="x", input_shape=(16,), output="y", nodes=nodes)
     preprocess = Preprocess(size=(4, 4), color="L", mean=(0.5,), std=(0.5,))
-    return Packed(
+    return ModelSpec(
         graph=Graph(topology=topology, tensors=tensors),
         preprocess=preprocess,
         classes=("a", "b", "c"),
@@ -43,13 +43,13 @@ def network(activations="float32"):
 
 @pytest.fixture
 def folder(tmp_path):
-    packed = network()
-    write(str(tmp_path / "m.bwn"), packed)
+    spec = network()
+    write(str(tmp_path / "m.bwn"), spec)
     write(str(tmp_path / "int8.bwn"), network("int8"))
-    save_onnx(packed, tmp_path / "m.onnx")
-    words = packed.graph.tensors["w"] ^ np.uint64([[4]] + [[0]] * 19)
-    wrong = replace(packed.graph, tensors={**packed.graph.tensors, "w": words})
-    write(str(tmp_path / "wrong.bwn"), replace(packed, graph=wrong))
+    save_onnx(spec, tmp_path / "m.onnx")
+    words = spec.graph.tensors["w"] ^ np.uint64([[4]] + [[0]] * 19)
+    wrong = replace(spec.graph, tensors={**spec.graph.tensors, "w": words})
+    write(str(tmp_path / "wrong.bwn"), replace(spec, graph=wrong))
     for value in (0, 90, 255):
         Image.fromarray(
             np.arange(value, value + 16, dtype=np.uint16)
@@ -129,13 +129,11 @@ def labelled(folder):
         head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
         path = folder / "idx" / f"{name}-idx{array.ndim}-ubyte.gz"
         path.write_bytes(gzip.compress(head + array.astype(np.uint8).tobytes()))
-    packed = replace(network(), classes=tuple(map(str, range(3))))
-    write(str(folder / "m.bwn"), packed)
+    spec = replace(network(), classes=tuple(map(str, range(3))))
+    write(str(folder / "m.bwn"), spec)
     (first, *rest) = network("int8").graph.nodes
-    rough = packed.graph.replace(
-        nodes=(replace(first, step=100.0), *rest)
-    )  # everything rounds to 0
-    write(str(folder / "rough.bwn"), replace(packed, graph=rough))
+    rough = spec.graph.replace(nodes=(replace(first, step=100.0), *rest))  # everything rounds to 0
+    write(str(folder / "rough.bwn"), replace(spec, graph=rough))
     return folder
 
 

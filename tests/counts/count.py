@@ -37,9 +37,9 @@ def products(count: Callable[[], int] | None) -> dict[str, int]:
     import xnor_cases
     from gemm_cases import Case, check
 
-    from bwn.kernels.registry import SUMS, XNOR_PLANES, XNOR_SIGNS, Kernel
+    from bwn.kernels.registry import GEMMS, XNOR_PLANES, XNOR_SIGNS, Kernel
     from bwn.kernels.target import loader
-    from bwn.kernels.threads.shared_state import RunFields, StepFields
+    from bwn.kernels.threads.shared_state import RunParams, StepParams
 
     compiled = Kernel.entry
 
@@ -52,8 +52,8 @@ def products(count: Callable[[], int] | None) -> dict[str, int]:
             mark(address, 2)
 
         def called_by_run(fields: int, _begin: int, end: int, _part: int) -> None:
-            table = np.array(StepFields(entry.address, fields, end, end), np.int64)
-            job = np.array(RunFields(0, table.ctypes.data, 0), np.int64)
+            table = np.array(StepParams(entry.address, fields, end, end), np.int64)
+            job = np.array(RunParams(0, table.ctypes.data, 0), np.int64)
             loader.entry("threads.run_loop.run")(job.ctypes.data, 0, 1, 1)
 
         return call if count else called_by_run
@@ -69,7 +69,7 @@ def products(count: Callable[[], int] | None) -> dict[str, int]:
                 f"{name:30} K {depth}, {f'{outputs} x {positions}':8} {each:6.3f} a MAC, {1 / each:5.1f} MAC each"
             )
 
-    for row in SUMS:
+    for row in GEMMS:
         case = Case(1152, 64, 128) if row.lanes else Case(1024, 512, 1)
         check(row, case)
         note(row.name, case.depth, case.outputs, case.positions)
@@ -123,12 +123,12 @@ def inclusive(file: str) -> tuple[int, dict[str, int]]:
 
 def callgrind(once: str, first: str, report: Path) -> None:
     """Write the report of callgrind's two files."""
-    from bwn.kernels.registry import SUMS, XNOR_PLANES, XNOR_SIGNS
+    from bwn.kernels.registry import GEMMS, XNOR_PLANES, XNOR_SIGNS
 
     whole, parts = inclusive(first)
     of_each = inclusive(once)[1]
     found = {
-        row.name: of_each[row.code.replace(".", "_")] for row in (*SUMS, XNOR_PLANES, XNOR_SIGNS)
+        row.name: of_each[row.code.replace(".", "_")] for row in (*GEMMS, XNOR_PLANES, XNOR_SIGNS)
     }
     kernels = {name: number for name, number in parts.items() if not name.startswith("team_")}
     start = {"mnist-lenet": whole}

@@ -102,10 +102,10 @@ def bracket(mca: str, core: str, body: list[str], macs: int) -> str:
 def calls() -> dict[str, int]:
     """Multiply-accumulates of the calls whose instructions are on record (`count.py`), by product."""
     cpu.ASKED = frozenset().union(*(target.offers for target in TARGETS if target.name in COUNTED))
-    from bwn.kernels.registry import SUMS, XNOR_PLANES, XNOR_SIGNS
+    from bwn.kernels.registry import GEMMS, XNOR_PLANES, XNOR_SIGNS
 
     deep = 1152 * 64 * 128
-    products = {product.name: deep if product.lanes else 1024 * 512 for product in SUMS}
+    products = {product.name: deep if product.lanes else 1024 * 512 for product in GEMMS}
     return products | {XNOR_SIGNS.name: deep, XNOR_PLANES.name: deep}
 
 

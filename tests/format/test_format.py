@@ -28,7 +28,7 @@ from bwn.ir.graph import (
     Dense,
     Flatten,
     Graph,
-    Packed,
+    ModelSpec,
     Pool,
     Preprocess,
     Sign,
@@ -49,7 +49,7 @@ def ramp(*shape):
     return (np.arange(np.prod(shape), dtype=np.float32).reshape(shape) - 2) / 4
 
 
-def every_node() -> Packed:
+def every_node() -> ModelSpec:
     """A model with every node, every attribute and every kind of tensor."""
     nodes = (
         Conv(
@@ -94,7 +94,7 @@ def every_node() -> Packed:
         "dense é": signs(3, 24),
     }
     topology = Topology(input="x", input_shape=(3, 4, 4), output="scores", nodes=nodes)
-    return Packed(
+    return ModelSpec(
         graph=Graph(topology=topology, tensors=tensors),
         preprocess=Preprocess(
             size=(4, 4), resize="crop", color="RGB", mean=(0.5, 0.25, 0.1), std=(1.0, 2.0, 0.3)
@@ -104,7 +104,7 @@ def every_node() -> Packed:
     )
 
 
-def equal(one: Packed, other: Packed) -> None:
+def equal(one: ModelSpec, other: ModelSpec) -> None:
     assert one.graph.topology == other.graph.topology
     assert (one.preprocess, one.classes, one.producer) == (
         other.preprocess,
@@ -123,7 +123,7 @@ def test_golden_bytes():
     equal(format.read(GOLDEN), every_node())
 
 
-def unsigned() -> Packed:
+def unsigned() -> ModelSpec:
     """A model that needs version 2."""
     nodes = (
         Clamp(input="x", output="r", low=0.0),
@@ -132,7 +132,7 @@ def unsigned() -> Packed:
         Dense(input="b", output="y", weight="v", activations="int8"),
     )
     topology = Topology(input="x", input_shape=(70,), output="y", nodes=nodes)
-    return Packed(
+    return ModelSpec(
         graph=Graph(topology=topology, tensors={"w": signs(3, 70), "v": signs(3, 3)}),
         producer="golden 2",
     )
@@ -151,7 +151,7 @@ def test_the_version_is_the_first_that_can_say_the_model():
         for node in unsigned().graph.nodes
     )
     graph = unsigned().graph.replace(nodes=nodes)
-    assert to_bytes(Packed(graph=graph))[8:].startswith(start % b"1")
+    assert to_bytes(ModelSpec(graph=graph))[8:].startswith(start % b"1")
 
 
 @pytest.mark.parametrize("golden", [GOLDEN, UNSIGNED], ids=["1", "2"])
@@ -184,16 +184,16 @@ def test_any_safetensors_reader_opens_it():
 
 
 def test_same_model_same_bytes_whatever_the_order_and_the_process():
-    packed = every_node()
-    tensors = dict(reversed(packed.graph.tensors.items()))
+    spec = every_node()
+    tensors = dict(reversed(spec.graph.tensors.items()))
     assert to_bytes(
-        Packed(
-            graph=Graph(topology=packed.graph.topology, tensors=tensors),
-            preprocess=packed.preprocess,
-            classes=packed.classes,
-            producer=packed.producer,
+        ModelSpec(
+            graph=Graph(topology=spec.graph.topology, tensors=tensors),
+            preprocess=spec.preprocess,
+            classes=spec.classes,
+            producer=spec.producer,
         )
-    ) == to_bytes(packed)
+    ) == to_bytes(spec)
     code = (
         f"from bwn.format import read; from bwn.format.writer import to_bytes; import sys; "
         f"sys.stdout.buffer.write(to_bytes(read({str(GOLDEN)!r})))"
@@ -210,7 +210,7 @@ def test_a_default_written_out_gives_the_same_bytes():
     def data(**changes):
         node = Conv(input="x", output="y", weight="w", kernel=(2, 2), **changes)
         topology = Topology(input="x", input_shape=(1, 2, 2), output="y", nodes=(node,))
-        return to_bytes(Packed(graph=Graph(topology=topology, tensors={"w": ramp(1, 1, 2, 2)})))
+        return to_bytes(ModelSpec(graph=Graph(topology=topology, tensors={"w": ramp(1, 1, 2, 2)})))
 
     same = {
         "stride": tuple([1] * 2),
@@ -236,8 +236,8 @@ def test_numbers_of_another_python_type_are_written_as_the_schema_says():
         output="y",
         nodes=(Clamp(input="x", output="y", low=0, high=6),),
     )
-    packed = Packed(graph=Graph(topology=topology, tensors={}))
-    assert from_bytes(to_bytes(packed)).graph.nodes[0].low == 0.0
+    spec = ModelSpec(graph=Graph(topology=topology, tensors={}))
+    assert from_bytes(to_bytes(spec)).graph.nodes[0].low == 0.0
 
 
 def test_what_does_not_fit_the_schema_is_not_written(tmp_path):
@@ -245,7 +245,7 @@ def test_what_does_not_fit_the_schema_is_not_written(tmp_path):
         input="x", input_shape=(3,), output="y", nodes=(Clamp(input="x", output="y", low=True),)
     )
     with pytest.raises(GraphError, match="schema"):
-        format.write(tmp_path / "a.bwn", Packed(graph=Graph(topology=topology, tensors={})))
+        format.write(tmp_path / "a.bwn", ModelSpec(graph=Graph(topology=topology, tensors={})))
     assert not list(tmp_path.iterdir())
 
 
@@ -254,7 +254,7 @@ def test_an_illegal_model_is_not_written_and_the_old_file_stays(tmp_path):
     format.write(path, every_node())
     topology = Topology(input="x", input_shape=(3,), output="z", nodes=())
     with pytest.raises(GraphError):
-        format.write(path, Packed(graph=Graph(topology=topology, tensors={})))
+        format.write(path, ModelSpec(graph=Graph(topology=topology, tensors={})))
     assert path.read_bytes() == GOLDEN.read_bytes()
     assert list(tmp_path.iterdir()) == [path]
 
@@ -273,7 +273,7 @@ small = st.floats(-4, 4, width=32)
 
 
 @st.composite
-def models(draw) -> Packed:
+def models(draw) -> ModelSpec:
     """Chains of dense layers, clamps and signs of any width, with any names and numbers."""
     free = draw(st.lists(names, min_size=16, max_size=16, unique=True))
     width = draw(st.integers(1, 70))
@@ -313,16 +313,16 @@ def models(draw) -> Packed:
         source = output
     topology = Topology(input=topology_input, input_shape=shape, output=source, nodes=tuple(nodes))
     classes = draw(st.sampled_from([None, tuple(f"class {index}" for index in range(width))]))
-    return Packed(
+    return ModelSpec(
         graph=Graph(topology=topology, tensors=tensors), classes=classes, producer=draw(names)
     )
 
 
 @given(models())
-def test_round_trip(packed):
-    data = to_bytes(packed)
+def test_round_trip(spec):
+    data = to_bytes(spec)
     again = from_bytes(data)
-    equal(again, packed)
+    equal(again, spec)
     assert to_bytes(again) == data
 
 
@@ -330,7 +330,7 @@ def tiny() -> bytes:
     node = Dense(input="x", output="y", weight="w", bias="b")
     topology = Topology(input="x", input_shape=(60,), output="y", nodes=(node,))
     graph = Graph(topology=topology, tensors={"w": signs(2, 60), "b": ramp(2)})
-    return to_bytes(Packed(graph=graph, classes=("a", "b"), producer="p"))
+    return to_bytes(ModelSpec(graph=graph, classes=("a", "b"), producer="p"))
 
 
 def test_every_single_bit_flip_is_refused():

@@ -96,8 +96,8 @@ def swapped(old: bytes, new: bytes) -> bytes:
 
 
 def test_the_forged_file_is_good_when_nothing_is_wrong_with_it():
-    packed = from_bytes(forge())
-    np.testing.assert_array_equal(packed.graph.tensors["w"], WORDS)
+    spec = from_bytes(forge())
+    np.testing.assert_array_equal(spec.graph.tensors["w"], WORDS)
 
 
 HOSTILE = {
@@ -391,12 +391,12 @@ def mutated(value, random):
 
 def test_any_graph_is_read_or_refused_in_one_line():
     random = np.random.default_rng(0)
-    packed = format.read(GOLDEN)
+    spec = format.read(GOLDEN)
     tensors = [
         (name, "U64" if a.dtype == np.uint64 else "F32", a)
-        for name, a in in_order(dict(packed.graph.tensors))
+        for name, a in in_order(dict(spec.graph.tensors))
     ]
-    topology = json.loads(msgspec.json.encode(packed.graph.topology))
+    topology = json.loads(msgspec.json.encode(spec.graph.topology))
     read = 0
     for _ in range(3000):
         changed = topology

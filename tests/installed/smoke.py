@@ -24,7 +24,7 @@ import bwn
 import bwn.kernels
 from bwn import format
 from bwn.data import datasets
-from bwn.ir.graph import Array, Dense, Flatten, Graph, Packed, Preprocess, Topology
+from bwn.ir.graph import Array, Dense, Flatten, Graph, ModelSpec, Preprocess, Topology
 from bwn.kernels import bits
 
 PROBE = Path(__file__).resolve().parent / "probe.py"
@@ -60,13 +60,13 @@ def make_model(path: Path) -> None:
     }
     topology = Topology(input="x", input_shape=(1, 28, 28), output="scores", nodes=nodes)
     preprocess = Preprocess(size=(28, 28), color="L", mean=(0.1307,), std=(0.3081,))
-    packed = Packed(
+    spec = ModelSpec(
         graph=Graph(topology=topology, tensors=tensors),
         preprocess=preprocess,
         classes=tuple("0123456789"),
         producer="smoke test",
     )
-    format.write(path, packed)
+    format.write(path, spec)
 
 
 def make_images(folder: Path) -> None:

@@ -17,7 +17,7 @@ from bwn.ir.graph import (
     Dense,
     Flatten,
     Graph,
-    Packed,
+    ModelSpec,
     Pool,
     Preprocess,
     Sign,
@@ -267,7 +267,7 @@ def test_sizes_are_capped(monkeypatch):
                 check(graph)
 
 
-def packed(shape=(3, 6, 6), **changes) -> Packed:
+def spec(shape=(3, 6, 6), **changes) -> ModelSpec:
     graph = make(
         Flatten(input="x", output="y"),
         dense(input="y", output="z"),
@@ -276,18 +276,19 @@ def packed(shape=(3, 6, 6), **changes) -> Packed:
     )
     rule = Preprocess(size=(6, 6), color="RGB", mean=(0.0,) * 3, std=(1.0,) * 3)
     return replace(
-        Packed(graph=graph, preprocess=rule, classes=("a", "b", "c", "d"), producer="p"), **changes
+        ModelSpec(graph=graph, preprocess=rule, classes=("a", "b", "c", "d"), producer="p"),
+        **changes,
     )
 
 
 def rule(**changes) -> Preprocess:
-    return replace(packed().preprocess, **changes)
+    return replace(spec().preprocess, **changes)
 
 
 def test_a_packed_model_passes_with_and_without_what_may_be_missing():
-    check_packed(packed())
-    check_packed(packed(preprocess=None, classes=None, producer=""))
-    check_packed(packed(shape=(108,)))
+    check_packed(spec())
+    check_packed(spec(preprocess=None, classes=None, producer=""))
+    check_packed(spec(shape=(108,)))
 
 
 @pytest.mark.parametrize(
@@ -312,5 +313,5 @@ def test_a_packed_model_passes_with_and_without_what_may_be_missing():
 )
 def test_a_packed_model_is_refused(changes, message):
     with pytest.raises(GraphError) as caught:
-        check_packed(packed(**changes))
+        check_packed(spec(**changes))
     assert message in str(caught.value)

@@ -23,20 +23,21 @@ BASELINE = {"x86_64": "x86-64", "aarch64": "aarch64"}.get(platform.machine(), ""
 SCRIPT = """
 import sys
 from pathlib import Path
-from bwn.kernels import cpu, targets
+from bwn.kernels.target import cpu, targets
 (target,) = (t for t in targets.TARGETS if t.name == sys.argv[1])
 cpu.ASKED = target.offers
-from bwn.kernels import maps
+from bwn.kernels.tensor import elementwise
 from bwn.kernels.aot.cross import compile_object
 from bwn.kernels.target.cache import sources_digest
 from bwn.kernels.target.loader import DIGEST, symbol
-made = compile_object(target, {symbol("tensor.elementwise.f32_f32_add"): maps.f32_f32_add}, (DIGEST, sources_digest()))
+made = compile_object(target, {symbol("tensor.elementwise.f32_f32_add"): elementwise.f32_f32_add}, (DIGEST, sources_digest()))
 Path(sys.argv[2], target.name + ".o").write_bytes(made.emit_native_object())
 """
 USE = """
 import numpy as np
-from bwn.kernels import code, registry
-assert code.library() is not None
+from bwn.kernels import registry
+from bwn.kernels.target import loader
+assert loader.library() is not None
 a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
 bounds = np.array([-9, 9], np.float32)
 values = dict.fromkeys(registry.ADD.fields._fields, 0)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from bwn.kernels import costs
 from bwn.kernels.costs import DEFAULTS, Cost, Table, Work
-from bwn.kernels.registry import SUMS, fitting, select
+from bwn.kernels.registry import GEMMS, fitting, select
 
-ROWS = {row.name: row for row in SUMS}
+ROWS = {row.name: row for row in GEMMS}
 LOOKUP, SINGLE = ROWS["f32_b1_f32_planes_lookup"], ROWS["f32_b1_f32_planes_single"]
 SIZES = st.integers(1, 5000)
 FAMILIES = [family for family in DEFAULTS if set(ROWS) <= set(DEFAULTS[family])]
@@ -49,7 +49,7 @@ def test_a_block_costs_as_much_part_filled_and_a_position_is_a_pass() -> None:
     assert LOOKUP.microseconds(work, Cost(1000, 1, 0, 0)) == 1 + 2.56
 
 
-@given(st.sampled_from(SUMS), st.sampled_from(FAMILIES), SIZES, SIZES, SIZES, st.integers(0, 3))
+@given(st.sampled_from(GEMMS), st.sampled_from(FAMILIES), SIZES, SIZES, SIZES, st.integers(0, 3))
 def test_more_work_never_costs_less(row, family, depth, outputs, positions, axis) -> None:
     work = Work(depth, outputs, positions, positions)
     more = [
@@ -115,9 +115,9 @@ def test_a_faster_kernel_that_would_overflow_makes_the_choice_a_slow_one() -> No
     # A lookup's pass costs the more, and does 64 positions.
     table = only(s1_b1_f32_planes_lookup=Cost(0, 5, 0, 0), s1_b1_f32_planes_inlane=Cost(0, 1, 0, 0))
     most = Work(32_767, 64, 640, 640)
-    assert select("s1", "b1", most, table).kernel.way == "lookup"
+    assert select("s1", "b1", most, table).kernel.variant == "lookup"
     choice = select("s1", "b1", most._replace(depth=32_768), table)
-    assert choice.kernel.way == "inlane"
+    assert choice.kernel.variant == "inlane"
     assert choice.why.startswith("slow: predicted ")
     assert choice.why.endswith("; K = 32768 would overflow lookup")
     one = select("s1", "b1", Work(32_768, 64, 1, 1), table)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gemm_cases import Case, check, run
 
-from bwn.kernels.registry import SUMS, Permute, Product
+from bwn.kernels.registry import GEMMS, IndirectGemm, LutPermuteGemm
 
 EDGES = [
     *(
@@ -28,43 +28,43 @@ EDGES = [
 ]
 
 
-@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)
 @pytest.mark.parametrize("case", EDGES, ids=str)
-def test_product_equals_reference(row: Product | Permute, case: Case) -> None:
+def test_product_equals_reference(row: IndirectGemm | LutPermuteGemm, case: Case) -> None:
     check(row, case)
 
 
-@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
-def test_parts_cover_all_work(row: Product | Permute) -> None:
+@pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)
+def test_parts_cover_all_work(row: IndirectGemm | LutPermuteGemm) -> None:
     for parts in (2, 3, 5):
         check(row, Case(100, 7, 50, images=2, groups=3, lead=3), parts)
 
 
-@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
-def test_parts_write_nothing_of_each_other(row: Product | Permute) -> None:
+@pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)
+def test_parts_write_nothing_of_each_other(row: IndirectGemm | LutPermuteGemm) -> None:
     case = Case(100, 7, 150, images=2, groups=2, lead=3)
     written = sum((~np.isnan(run(row, case, 3, part)[0])).astype(int) for part in range(3))
     assert (written == 1).all()
 
 
-@pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)
-def test_sizes_past_65536(row: Product | Permute) -> None:
-    check(row, Case(min(65_601, row.deepest), 2, 3))
+@pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)
+def test_sizes_past_65536(row: IndirectGemm | LutPermuteGemm) -> None:
+    check(row, Case(min(65_601, row.max_depth), 2, 3))
     check(row, Case(5, 65_601, 2))
     check(row, Case(5, 2, 65_601))
 
 
-@pytest.mark.parametrize("row", [row for row in SUMS if row.exact], ids=lambda row: row.name)
-def test_largest_sums_do_not_overflow(row: Product | Permute) -> None:
+@pytest.mark.parametrize("row", [row for row in GEMMS if row.exact], ids=lambda row: row.name)
+def test_largest_sums_do_not_overflow(row: IndirectGemm | LutPermuteGemm) -> None:
     # Past 2**24 / 127 the float32 output could round, so the depth stops there.
-    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=1))
-    check(row, Case(min(row.deepest, 2**24 // 127), 9, 3, extreme=-1))
+    check(row, Case(min(row.max_depth, 2**24 // 127), 9, 3, extreme=1))
+    check(row, Case(min(row.max_depth, 2**24 // 127), 9, 3, extreme=-1))
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in SUMS if row.activations == "f32"], ids=lambda row: row.name
+    "row", [row for row in GEMMS if row.activations == "f32"], ids=lambda row: row.name
 )
-def test_nan_stays_in_its_position(row: Product | Permute) -> None:
+def test_nan_stays_in_its_position(row: IndirectGemm | LutPermuteGemm) -> None:
     out, _, mask = run(row, Case(9, 5, 20, poison=np.nan))
     assert mask[1]
     assert np.isnan(out[:, :, 1]).all()
@@ -72,10 +72,12 @@ def test_nan_stays_in_its_position(row: Product | Permute) -> None:
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in SUMS if row.activations == "f32"], ids=lambda row: row.name
+    "row", [row for row in GEMMS if row.activations == "f32"], ids=lambda row: row.name
 )
 @pytest.mark.parametrize("size", [np.inf, 2e38])
-def test_infinity_and_what_is_near_it_stay_right(row: Product | Permute, size: float) -> None:
+def test_infinity_and_what_is_near_it_stay_right(
+    row: IndirectGemm | LutPermuteGemm, size: float
+) -> None:
     out, expected, mask = run(row, Case(9, 5, 20, poison=size))
     assert mask[1]
     with np.errstate(over="ignore"):

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bwn.kernels import bits
-from bwn.kernels.gemm.epilogue import finish_channels, finish_one, product_fields
+from bwn.kernels.gemm.epilogue import finish_channels, finish_one, gemm_params
 from bwn.kernels.gemm.gemv_xnor import count_bits
 from bwn.kernels.gemm.lut import no_sums
 from bwn.kernels.gemm.weight_packing import BYTE_SAFE_WORDS, dots_lay, lay_out
-from bwn.kernels.params import ProductFields
+from bwn.kernels.params import GemmParams
 from bwn.kernels.simd.scalars import get_f32
 from bwn.kernels.simd.vectors import F32, I8, I64, load
 
@@ -58,14 +58,14 @@ def test_dots_find_the_weights_of_32_rows_in_each_register(
 
 @numba.njit
 def finish_each(p: int, totals: int, n: int, step: float) -> None:
-    f = product_fields(p)
+    f = gemm_params(p)
     for channel in range(n, n + 16):
         finish_one(f, get_f32(totals, channel), 1, channel, 2, step)
 
 
 @numba.njit
 def finish_all(p: int, totals: int, n: int, step: float) -> None:
-    finish_channels(product_fields(p), load(F32, totals, n), 1, n, 2, step)
+    finish_channels(gemm_params(p), load(F32, totals, n), 1, n, 2, step)
 
 
 @pytest.mark.parametrize("added", [False, True])
@@ -80,13 +80,13 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(added: bool, rou
     found = []
     for finish in (finish_each, finish_all):
         out = np.full((2, 20, 9), 7, np.int8 if rounded else np.float32)
-        values = dict.fromkeys(ProductFields._fields, 0) | {
+        values = dict.fromkeys(GemmParams._fields, 0) | {
             "scale": scale.ctypes.data, "bias": bias.ctypes.data, "bounds": bounds.ctypes.data,
             "out": out.ctypes.data, "out_image": 20 * 9, "out_plane": 9, "out_lead": 3,
             "out_step": out_step.ctypes.data if rounded else 0,
             "added": others.ctypes.data if added else 0, "added_image": 20 * 7, "added_plane": 7, "added_lead": 1,
         }  # fmt: skip
-        block = np.array(ProductFields(**values), np.int64)
+        block = np.array(GemmParams(**values), np.int64)
         finish(block.ctypes.data, totals.ctypes.data, 2, np.float32(0.5))
         found.append(out)
     assert (found[0][1, 2:18, 5] != 7).all()

@@ -172,7 +172,7 @@ def test_a_python_of_32_bits_loads_none(monkeypatch: pytest.MonkeyPatch) -> None
 def test_libraries_are_looked_for_where_the_process_began(tmp_path: Path) -> None:
     target = targets.runnable()[0]
     fake(tmp_path, target, cache.sources_digest())
-    script = "import os; from bwn.kernels import code; os.chdir('/'); print(code.library().path)"
+    script = "import os; from bwn.kernels.target import loader; os.chdir('/'); print(loader.library().path)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path,
         env={**os.environ, "BWN_LIBRARIES": ".", "BWN_KERNELS": target.name},
@@ -200,7 +200,7 @@ def test_planning_imports_no_compiler() -> None:
     """The planner knows sizes and layouts without numba; with a library nothing imports it."""
     script = (
         "import sys\n"
-        "from bwn.kernels import cpu\n"
+        "from bwn.kernels.target import cpu\n"
         "cpu.ASKED = frozenset({'neon'})\n"
         "import bwn.kernels.registry, bwn.plan.planner, bwn.model, bwn.runtime.executor, bwn.tools.tune\n"
         "print(sorted({'numba', 'llvmlite'} & set(sys.modules)))\n"

@@ -69,15 +69,15 @@ class Crew:
         for thread in self.threads:
             thread.join()
 
-    def lead(self, steps: list[team.StepFields], threads: int, marks: int = 0) -> None:
+    def lead(self, steps: list[team.StepParams], threads: int, marks: int = 0) -> None:
         table = np.array(steps, np.int64)
-        job = np.array(team.RunFields(self.board.ctypes.data, table.ctypes.data, marks), np.int64)
+        job = np.array(team.RunParams(self.board.ctypes.data, table.ctypes.data, marks), np.int64)
         self.run(job.ctypes.data, 0, len(steps), threads)
 
 
 def noting(
     sizes: list[tuple[int, int]],
-) -> tuple[list[team.StepFields], list[np.ndarray], np.ndarray]:
+) -> tuple[list[team.StepParams], list[np.ndarray], np.ndarray]:
     errors = np.zeros(1, np.int64)
     blocks = [np.zeros(4 + units, np.int64) for units, _ in sizes]
     for before, block in pairwise(blocks):
@@ -85,7 +85,7 @@ def noting(
     for block in blocks:
         block[2] = errors.ctypes.data
     steps = [
-        team.StepFields(note.address, block.ctypes.data, units, least)
+        team.StepParams(note.address, block.ctypes.data, units, least)
         for block, (units, least) in zip(blocks, sizes, strict=True)
     ]
     return steps, blocks, errors
@@ -118,7 +118,7 @@ def test_every_unit_is_done_once_and_in_its_turn(
 @pytest.mark.parametrize("threads", [2, 3, MANY])
 def test_who_takes_units_at_once_takes_different_ones(crew: Crew, threads: int) -> None:
     total, many = np.zeros(1, np.int64), 30_000
-    crew.lead([team.StepFields(count.address, total.ctypes.data, 2 * threads, 1)] * many, threads)
+    crew.lead([team.StepParams(count.address, total.ctypes.data, 2 * threads, 1)] * many, threads)
     assert total[0] == many * 2 * threads
 
 
@@ -126,7 +126,7 @@ def test_who_takes_units_at_once_takes_different_ones(crew: Crew, threads: int) 
 def test_all_threads_come(crew: Crew, threads: int) -> None:
     for _ in range(3):
         meeting = np.array([0, threads])
-        crew.lead([team.StepFields(meet.address, meeting.ctypes.data, threads, 0)], threads)
+        crew.lead([team.StepParams(meet.address, meeting.ctypes.data, threads, 0)], threads)
         assert meeting[0] == threads
 
 

@@ -19,7 +19,7 @@ from bwn.ir.graph import (
     Dense,
     Flatten,
     Graph,
-    Packed,
+    ModelSpec,
     Pool,
     Preprocess,
     Sign,
@@ -33,9 +33,9 @@ from bwn.onnx.importer import from_bytes, load_onnx
 from bwn.onnx.session import Session
 
 
-def make(*nodes, shape, **tensors) -> Packed:
+def make(*nodes, shape, **tensors) -> ModelSpec:
     topology = Topology(input="x", input_shape=shape, output=nodes[-1].output, nodes=nodes)
-    return Packed(graph=Graph(topology=topology, tensors=tensors))
+    return ModelSpec(graph=Graph(topology=topology, tensors=tensors))
 
 
 def rand(*shape, seed=0):
@@ -46,7 +46,7 @@ def words(rows, count, seed=0):
     return bits.pack(np.random.default_rng(seed).standard_normal((rows, count)))
 
 
-def every_node() -> Packed:
+def every_node() -> ModelSpec:
     """Every node; names that collide with what the exporter adds; scales of both signs."""
     nodes = (
         Conv(
@@ -98,21 +98,21 @@ def every_node() -> Packed:
     return make(*nodes, shape=(3, 6, 5), **tensors)
 
 
-def plain(packed: Packed, x):
+def plain(spec: ModelSpec, x):
     """The truth of the float function: int8 layers read float32."""
-    return evaluate(passes.set_activations(packed.graph, "float32"), x)
+    return evaluate(passes.set_activations(spec.graph, "float32"), x)
 
 
 def test_every_node_whole_and_layer_by_layer():
-    packed = every_node()
+    spec = every_node()
     x = rand(5, 3, 6, 5, seed=9)
-    wanted = plain(packed, x)
-    session = Session(to_onnx_bytes(packed))
+    wanted = plain(spec, x)
+    session = Session(to_onnx_bytes(spec))
     np.testing.assert_allclose(session.run(x), wanted["scores"], rtol=1e-5, atol=1e-5)
     inner = session.tensors(x, [*wanted, "no such tensor"])
-    assert set(inner) == {node.output for node in packed.graph.nodes}
+    assert set(inner) == {node.output for node in spec.graph.nodes}
     assert session.tensors(x, ["no such tensor"]) == {}
-    for node in packed.graph.nodes:
+    for node in spec.graph.nodes:
         np.testing.assert_allclose(
             inner[node.output], wanted[node.output], rtol=1e-4, atol=1e-4, err_msg=node.output
         )
@@ -123,15 +123,15 @@ def test_every_node_whole_and_layer_by_layer():
 
 
 def test_it_loads_again_and_packs_to_the_same_function():
-    packed = every_node()
+    spec = every_node()
     x = rand(5, 3, 6, 5, seed=9)
-    graph = passes.run(from_bytes(to_onnx_bytes(packed))[0].graph)
-    assert [node.output for node in graph.nodes] == [node.output for node in packed.graph.nodes]
-    assert [graph.packed(node) for node in graph.nodes] == [
-        packed.graph.packed(node) for node in packed.graph.nodes
+    graph = passes.run(from_bytes(to_onnx_bytes(spec))[0].graph)
+    assert [node.output for node in graph.nodes] == [node.output for node in spec.graph.nodes]
+    assert [graph.is_packed(node) for node in graph.nodes] == [
+        spec.graph.is_packed(node) for node in spec.graph.nodes
     ]
     np.testing.assert_allclose(
-        evaluate(graph, x)["scores"], plain(packed, x)["scores"], rtol=1e-5, atol=1e-5
+        evaluate(graph, x)["scores"], plain(spec, x)["scores"], rtol=1e-5, atol=1e-5
     )
 
 
@@ -159,10 +159,10 @@ def test_packed_convolutions_of_any_shape(groups, kernel, stride, dilation, pad,
         bias="s",
     )
     tensors = {"w": words(6, kernel[0] * kernel[1] * 6 // groups, seed), "s": rand(6, seed=seed)}
-    packed = make(node, shape=(6, 9, 8), **tensors)
+    spec = make(node, shape=(6, 9, 8), **tensors)
     x = rand(2, 6, 9, 8, seed=seed)
-    got = Session(to_onnx_bytes(packed)).run(x)
-    np.testing.assert_allclose(got, evaluate(packed.graph, x)["y"], rtol=1e-5, atol=1e-4)
+    got = Session(to_onnx_bytes(spec)).run(x)
+    np.testing.assert_allclose(got, evaluate(spec.graph, x)["y"], rtol=1e-5, atol=1e-4)
 
 
 def test_packed_weights_are_exactly_plus_and_minus_the_scale():
@@ -187,12 +187,12 @@ def test_packed_weights_are_exactly_plus_and_minus_the_scale():
     ],
 )
 def test_bounds_are_relu_or_clip(bounds, op):
-    packed = make(Clamp(input="x", output="y", **bounds), shape=(5,))
-    made = onnx.load_model_from_string(to_onnx_bytes(packed))
+    spec = make(Clamp(input="x", output="y", **bounds), shape=(5,))
+    made = onnx.load_model_from_string(to_onnx_bytes(spec))
     assert [node.op_type for node in made.graph.node] == [op]
     x = rand(3, 5) * 4
     np.testing.assert_array_equal(
-        Session(made.SerializeToString()).run(x), evaluate(packed.graph, x)["y"]
+        Session(made.SerializeToString()).run(x), evaluate(spec.graph, x)["y"]
     )
 
 
@@ -202,10 +202,10 @@ def test_shared_weights_with_other_scales_stay_two():
         Dense(input="a", output="b", weight="w", scale="t"),
         Dense(input="b", output="c", weight="w"),
     )
-    packed = make(*nodes, shape=(4,), w=words(4, 4), s=rand(4, seed=1), t=rand(4, seed=2))
+    spec = make(*nodes, shape=(4,), w=words(4, 4), s=rand(4, seed=1), t=rand(4, seed=2))
     x = rand(3, 4)
     np.testing.assert_allclose(
-        Session(to_onnx_bytes(packed)).run(x), evaluate(packed.graph, x)["c"], rtol=1e-5
+        Session(to_onnx_bytes(spec)).run(x), evaluate(spec.graph, x)["c"], rtol=1e-5
     )
 
 
@@ -220,7 +220,7 @@ def test_preprocessing_and_classes_come_back(tmp_path):
         w=words(2, 6),
     ).graph
     path = tmp_path / "a.onnx"
-    save_onnx(Packed(graph=graph, preprocess=rule, classes=("é", "b")), path)
+    save_onnx(ModelSpec(graph=graph, preprocess=rule, classes=("é", "b")), path)
     again = load_onnx(path)
     assert (again.preprocess, again.classes) == (rule, ("é", "b"))
 
@@ -230,8 +230,8 @@ def test_same_graph_same_bytes():
 
 
 def test_a_layer_that_depends_on_more_is_refused():
-    packed = every_node()
-    session = Session(to_onnx_bytes(packed))
+    spec = every_node()
+    session = Session(to_onnx_bytes(spec))
     with pytest.raises(FileError, match="'scores' also depends on 'x'"):
         session.layer({}, "scores")
 

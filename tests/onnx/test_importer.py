@@ -255,10 +255,10 @@ def test_metadata_are_read(tmp_path):
         op("Gemm", "f w", transB=1),
     )
     path.write_bytes(model(*nodes, shape=(3, 7, 6), notes=notes, w=rand(2, 3)))
-    packed, margins, _ = from_bytes(path.read_bytes())
-    assert packed.preprocess is not None
-    assert packed.preprocess.mean == (0.0, 0.5, 0.0)
-    assert packed.classes == ("a", "b")
+    spec, margins, _ = from_bytes(path.read_bytes())
+    assert spec.preprocess is not None
+    assert spec.preprocess.mean == (0.0, 0.5, 0.0)
+    assert spec.classes == ("a", "b")
     assert margins == {"w": 0.25}
     assert load_onnx(path).classes == ("a", "b")
 

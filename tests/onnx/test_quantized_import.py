@@ -9,7 +9,7 @@ from onnx_models import FLAT, f32, model, op, rand
 
 from bwn import format
 from bwn.errors import FileError, GraphError
-from bwn.ir.graph import Conv, Dense, Rounding
+from bwn.ir.graph import Conv, Dense, Quantization
 from bwn.onnx.exporter import save_onnx
 from bwn.onnx.importer import from_bytes
 from bwn.onnx.session import Session
@@ -41,24 +41,24 @@ def gemm(*before, shape=FLAT, weights=None, **stored):
 
 
 READ = {
-    "int8 as bwn writes it": (gemm(*rounding(), **INT8), Rounding("int8", 0.02)),
-    "uint8 as bwn writes it": (gemm(*rounding(), **UINT8), Rounding("uint8", 0.03)),
+    "int8 as bwn writes it": (gemm(*rounding(), **INT8), Quantization("int8", 0.02)),
+    "uint8 as bwn writes it": (gemm(*rounding(), **UINT8), Quantization("uint8", 0.03)),
     "256 values": (
         gemm(*rounding(clip=""), s=f32(0.5), z=np.int8(0)),
-        Rounding("int8", 0.5, whole=True),
+        Quantization("int8", 0.5, whole=True),
     ),
     "a clip to all of 256": (
         gemm(*rounding(), s=f32(0.5), z=np.uint8(0), low=np.uint8(0), high=np.uint8(255)),
-        Rounding("uint8", 0.5, whole=True),
+        Quantization("uint8", 0.5, whole=True),
     ),
-    "a clip from above": (gemm(*rounding(clip=" high"), **UINT8), Rounding("uint8", 0.03)),
+    "a clip from above": (gemm(*rounding(clip=" high"), **UINT8), Quantization("uint8", 0.03)),
     "no zero point": (
         gemm(*rounding(zero="", clip=""), s=f32(0.5)),
-        Rounding("uint8", 0.5, whole=True),
+        Quantization("uint8", 0.5, whole=True),
     ),
     "one scale in a vector": (
         gemm(*rounding(), **{**INT8, "s": f32([0.02])}),
-        Rounding("int8", 0.02),
+        Quantization("int8", 0.02),
     ),
 }
 
@@ -66,8 +66,8 @@ READ = {
 @pytest.mark.parametrize("name", READ)
 def test_rounding_is_read(name):
     data, expected = READ[name]
-    packed, _, roundings = from_bytes(data)
-    (node,) = packed.graph.nodes
+    spec, _, roundings = from_bytes(data)
+    (node,) = spec.graph.nodes
     assert isinstance(node, Dense)
     assert (node.input, node.activations) == ("x", "float32")
     assert roundings == {
@@ -109,10 +109,10 @@ def test_a_packed_network_rounds_as_its_source(stored, tmp_path):
 def test_a_wrong_step_departs_from_a_reference_that_rounds(tmp_path):
     (tmp_path / "m.onnx").write_bytes(gemm(*rounding(), **INT8))
     pack(tmp_path / "m.onnx", tmp_path / "m.bwn")
-    packed = format.read(tmp_path / "m.bwn")
-    (node,) = packed.graph.nodes
-    wrong = packed.graph.replace(nodes=(replace(node, step=0.021),))
-    format.write(tmp_path / "wrong.bwn", replace(packed, graph=wrong))
+    spec = format.read(tmp_path / "m.bwn")
+    (node,) = spec.graph.nodes
+    wrong = spec.graph.replace(nodes=(replace(node, step=0.021),))
+    format.write(tmp_path / "wrong.bwn", replace(spec, graph=wrong))
     report = verify(tmp_path / "wrong.bwn", tmp_path / "m.onnx", threads=1)
     assert report.verdict.startswith("layer 'y' departs from ONNX Runtime by")
 
@@ -153,12 +153,12 @@ def test_weights_may_be_quantized_constants(tmp_path):
         op("Conv", "x w b"),
         i=(w * 3 + 1).astype(np.int8), s=scale, z=np.ones(3, np.int8), j=np.int32([5, 6, 7]), t=f32(0.125),
     )  # fmt: skip
-    graph = from_bytes(data).packed.graph
+    graph = from_bytes(data).spec.graph
     (node,) = graph.nodes
     np.testing.assert_array_equal(graph.tensors[node.weight], w * 3 * scale.reshape(3, 1, 1, 1))
     np.testing.assert_array_equal(graph.tensors[node.bias], f32([0.625, 0.75, 0.875]))
     x = rand(2, 4, 7, 6)
-    save_onnx(from_bytes(data).packed, tmp_path / "m.onnx")
+    save_onnx(from_bytes(data).spec, tmp_path / "m.onnx")
     np.testing.assert_allclose(
         Session(data).run(x), Session(str(tmp_path / "m.onnx")).run(x), rtol=1e-5, atol=1e-5
     )

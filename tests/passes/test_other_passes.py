@@ -180,7 +180,7 @@ def test_all_passes_keep_a_residual_network():
         "flat",
         "scores",
     ]
-    assert [after.packed(node) for node in after.nodes if node.constants] == [
+    assert [after.is_packed(node) for node in after.nodes if node.constants] == [
         True,
         True,
         False,

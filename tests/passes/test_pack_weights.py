@@ -54,14 +54,14 @@ def agree(before: Graph, after: Graph) -> None:
 def test_case_1_alpha_goes_into_the_scale(scale):
     alpha = np.array([0.1, 3.0, 1e-20], np.float32)
     graph = dense(signs(3, 70) * alpha[:, None], scale=scale)
-    packed = pack_weights(graph)
-    (node,) = packed.nodes
-    assert packed.tensors["w"].dtype == np.uint64
-    assert packed.tensors["w"].shape == (3, 2)
-    assert set(packed.tensors) == {"w", "y.scale"}
+    spec = pack_weights(graph)
+    (node,) = spec.nodes
+    assert spec.tensors["w"].dtype == np.uint64
+    assert spec.tensors["w"].shape == (3, 2)
+    assert set(spec.tensors) == {"w", "y.scale"}
     if scale is None:
-        np.testing.assert_array_equal(packed.tensors[node.scale], alpha)
-    agree(graph, packed)
+        np.testing.assert_array_equal(spec.tensors[node.scale], alpha)
+    agree(graph, spec)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_case_3_convolution_weights_are_put_in_order(groups):
         shape=(6, 5, 5),
         w=weight,
     )
-    packed = pack_weights(graph)
-    found = bits.unpack(packed.tensors["w"], weight[0].size)
+    spec = pack_weights(graph)
+    found = bits.unpack(spec.tensors["w"], weight[0].size)
     channels = 6 // groups
     for ky in range(2):
         for kx in range(3):
@@ -106,23 +106,23 @@ def test_case_3_convolution_weights_are_put_in_order(groups):
                 np.testing.assert_array_equal(
                     found[:, (ky * 3 + kx) * channels + c], weight[:, c, ky, kx]
                 )
-    agree(graph, packed)
+    agree(graph, spec)
 
 
 @pytest.mark.parametrize("scale", [None, "s"])
 def test_case_4_alpha_1_leaves_the_scale(scale):
     graph = dense(signs(3, 70), scale=scale)
-    packed = pack_weights(graph)
-    assert packed.nodes == graph.nodes
-    assert packed.tensors["w"].dtype == np.uint64
+    spec = pack_weights(graph)
+    assert spec.nodes == graph.nodes
+    assert spec.tensors["w"].dtype == np.uint64
 
 
 def test_case_5_shared_weights_stay_one_tensor():
     nodes = (Dense(input="x", output="a", weight="w"), Dense(input="a", output="b", weight="w"))
     graph = make(*nodes, shape=(8,), w=signs(8, 8) * np.float32(0.3))
-    packed = pack_weights(graph)
-    assert set(packed.tensors) == {"w", "a.scale", "b.scale"}
-    agree(graph, packed)
+    spec = pack_weights(graph)
+    assert set(spec.tensors) == {"w", "a.scale", "b.scale"}
+    agree(graph, spec)
 
 
 @pytest.mark.parametrize(("count", "dtype"), [(1, np.float32), (2, np.float32), (3, np.uint64)])
@@ -141,7 +141,7 @@ def test_packing_twice_changes_nothing():
 @given(st.integers(1, 5), st.integers(3, 200), st.integers(0, 2**32 - 1))
 def test_words_hold_the_signs(rows, count, seed):
     weight = signs(rows, count, seed=seed)
-    packed = pack_weights(
+    spec = pack_weights(
         make(
             Flatten(input="x", output="f"),
             Dense(input="f", output="y", weight="w"),
@@ -149,5 +149,5 @@ def test_words_hold_the_signs(rows, count, seed):
             w=weight,
         )
     )
-    check(packed)
-    np.testing.assert_array_equal(bits.unpack(packed.tensors["w"], count), weight)
+    check(spec)
+    np.testing.assert_array_equal(bits.unpack(spec.tensors["w"], count), weight)

@@ -25,7 +25,7 @@ from bwn.kernels import bits
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 
-SUMS, SIGNS, PACK = "b1_b1_f32_planes_xnor", "b1_b1_b1_signs_xnor", "f32_b1_sign"
+GEMMS, SIGNS, PACK = "b1_b1_f32_planes_xnor", "b1_b1_b1_signs_xnor", "f32_b1_sign"
 SAME = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "activations": "binary"}
 
 
@@ -100,7 +100,7 @@ def test_a_chain_stays_packed(batch: int) -> None:
         u=(70, 576), v=(33, 630), w=(5, 33 * 5 * 4),
     )  # fmt: skip
     agree(graph, batch)
-    assert kernels(graph, batch) == [PACK, SIGNS, SIGNS, "b1_b1_max_pool", SUMS]
+    assert kernels(graph, batch) == [PACK, SIGNS, SIGNS, "b1_b1_max_pool", GEMMS]
     assert SIGNS not in kernels(graph, batch, keep_all=True)
 
 
@@ -123,7 +123,7 @@ def test_what_two_nodes_read_is_made_for_both() -> None:
     )  # fmt: skip
     agree(graph, 2)
     names = kernels(graph, 2)
-    assert names.count(SUMS) == 3
+    assert names.count(GEMMS) == 3
     assert names.count(PACK) == 3
     assert names.count("b1_f32_unpack") == 1
 
@@ -138,7 +138,7 @@ def test_sums_that_others_read_too_are_made(pooled: bool) -> None:
         u=(64, 576), v=(64, 576),
     )  # fmt: skip
     agree(graph, 2)
-    assert kernels(graph).count(SUMS) == 2
+    assert kernels(graph).count(GEMMS) == 2
 
 
 def test_an_output_of_signs_is_numbers() -> None:
@@ -173,7 +173,7 @@ def test_a_flattening_is_read_by_all_kinds() -> None:
 
 
 @pytest.mark.parametrize(("channels", "groups", "name"), [
-    (128, 2, SUMS), (96, 2, "s1_b1_f32_planes_lookup"), (20, 1, "s1_b1_f32_planes_lookup"), (26, 1, SUMS),
+    (128, 2, GEMMS), (96, 2, "s1_b1_f32_planes_lookup"), (20, 1, "s1_b1_f32_planes_lookup"), (26, 1, GEMMS),
 ])  # fmt: skip
 def test_signs_that_do_not_fill_words_stay_in_planes(channels: int, groups: int, name: str) -> None:
     graph = graph_of(
@@ -233,4 +233,4 @@ def test_a_float_convolution_writes_signs(
     )
     check(graph)
     agree(graph, 3, odd)
-    assert kernels(graph)[-2:] == ["f32_f32_b1_signs_multiply", SUMS]
+    assert kernels(graph)[-2:] == ["f32_f32_b1_signs_multiply", GEMMS]

@@ -11,7 +11,7 @@ from bwn.ir.checker import check
 from bwn.ir.graph import Conv, Dense, Flatten, Graph, Pool, Sign, Topology
 from bwn.kernels import bits
 from bwn.kernels.costs import Cost, Table
-from bwn.kernels.registry import SUMS
+from bwn.kernels.registry import GEMMS
 from bwn.model import Model
 from bwn.plan import builder
 from bwn.plan.builder import Lowering
@@ -23,7 +23,7 @@ from bwn.tools.random_networks import NETWORKS
 
 def only(*ways: str) -> Table:
     """A table by which kernels of these ways cost nothing, all others a second."""
-    costs = {row.name: Cost(0.0 if row.way in ways else 1e9, 0, 0, 0) for row in SUMS}
+    costs = {row.name: Cost(0.0 if row.variant in ways else 1e9, 0, 0, 0) for row in GEMMS}
     return Table(costs, "measured", Path("nowhere"))
 
 
@@ -132,9 +132,9 @@ def test_slow_paths_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_profile_and_a_plan_tell_the_same() -> None:
-    packed = NETWORKS["mlp"](0)
-    facts = explain(make_plan(packed.graph, 2, 1))
-    layers = Model(packed, 1).profile(np.zeros((2, *packed.graph.topology.input_shape)))
+    spec = NETWORKS["mlp"](0)
+    facts = explain(make_plan(spec.graph, 2, 1))
+    layers = Model(spec, 1).profile(np.zeros((2, *spec.graph.topology.input_shape)))
     assert [
         (layer.name, layer.kernel.split(), layer.why, layer.microseconds) for layer in layers
     ] == [(row.name, row.kernels, row.why, row.microseconds) for row in facts["layers"]]

@@ -31,7 +31,7 @@ from bwn.ir.shapes import shapes
 from bwn.ir.tolerance import in_tolerances, tolerance
 from bwn.kernels import bits, registry
 from bwn.kernels.gemm import f32_to_bits, xnor_tile
-from bwn.kernels.registry import Product as ProductKernel
+from bwn.kernels.registry import IndirectGemm as IndirectGemm
 from bwn.plan import bit_steps
 from bwn.plan.builder import Lowering
 from bwn.plan.planner import Plan, make_plan
@@ -79,14 +79,14 @@ class Maker:
     ) -> dict[str, object]:
         """Attributes that Conv and Dense share."""
         area = (kernel or (1, 1))[0] * (kernel or (1, 1))[1]
-        packed = self.random.random() < 0.8
+        spec = self.random.random() < 0.8
         weights = self.random.standard_normal((outputs, inputs * area)).astype(np.float32)
         name = f"w{len(self.tensors)}"
         shape = (outputs, inputs, *kernel) if kernel else (outputs, inputs)
-        self.tensors[name] = bits.pack(weights) if packed else weights.reshape(shape)
+        self.tensors[name] = bits.pack(weights) if spec else weights.reshape(shape)
         modes = (
             ["float32", "int8", "uint8", *(["binary"] * 3 if signs else [])]
-            if packed
+            if spec
             else ["float32"]
         )
         mode = modes[self.integer(0, len(modes) - 1)]
@@ -209,7 +209,7 @@ def reads_in_bounds(plan: Plan) -> None:
         return any(low <= address and address + size <= high for low, high in spans)
 
     for step in plan.steps:
-        if isinstance(step.kernel, ProductKernel):
+        if isinstance(step.kernel, IndirectGemm):
             f = step.kernel.fields(*(int(value) for value in step.block))
             offsets = np.array((ctypes.c_int64 * f.depth).from_address(f.offsets))
             size = 4 if step.kernel.activations == "f32" else 1
@@ -294,14 +294,14 @@ def test_random_graphs(monkeypatch: pytest.MonkeyPatch, least_full: float) -> No
     for seed in range(SEEDS):
         graph, batch = random_graph(seed)
         used |= agree(graph, batch, seed, (1 + seed % 4,))
-    packed = {
+    spec = {
         "f32_b1_sign",
         "b1_b1_b1_signs_xnor",
         "b1_b1_f32_planes_xnor",
         "b1_b1_max_pool",
         "b1_f32_unpack",
     }
-    assert least_full > 0 or used >= packed
+    assert least_full > 0 or used >= spec
 
 
 @pytest.mark.parametrize(

@@ -9,24 +9,26 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bwn.ir.checker import UINT8_DEEPEST, check
-from bwn.ir.graph import ROUNDED, AnyNode, Array, Conv, Dense, Graph, Topology
+from bwn.ir.graph import QUANT_RANGES, AnyNode, Array, Conv, Dense, Graph, Topology
 from bwn.ir.interpreter import accumulate
 from bwn.kernels import bits
 from bwn.kernels import reference as plain
 from bwn.kernels.costs import Cost, Table
-from bwn.kernels.registry import SUMS
+from bwn.kernels.registry import GEMMS
 from bwn.plan.buffers import Buffer
 from bwn.plan.planner import Plan, make_plan
 from bwn.runtime.executor import Runner
 
-WAYS = [row.way for row in SUMS if row.activations == "i8"]
-LEAST, MOST = ROUNDED["uint8"]
+WAYS = [row.variant for row in GEMMS if row.activations == "i8"]
+LEAST, MOST = QUANT_RANGES["uint8"]
 
 
 def only(way: str) -> Table:
     """A table by which kernels of one way cost nothing, all others a second."""
     return Table(
-        {row.name: Cost(0.0 if row.way == way else 1e9, 0, 0, 0) for row in SUMS}, "measured", None
+        {row.name: Cost(0.0 if row.variant == way else 1e9, 0, 0, 0) for row in GEMMS},
+        "measured",
+        None,
     )
 
 
@@ -89,7 +91,7 @@ def test_sums_of_a_convolution_are_the_integers(
     assert expected.dtype == np.int64
     for threads in (1, 2):
         plan = make_plan(graph, 2, threads, table=only(way))
-        assert [step.kernel.way for step in plan.steps if step.work] == [way]
+        assert [step.kernel.variant for step in plan.steps if step.work] == [way]
         np.testing.assert_array_equal(Runner(plan).run(x), expected)
 
 

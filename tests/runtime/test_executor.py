@@ -38,20 +38,20 @@ from bwn.kernels.threads.run_loop import BUSY
 from bwn.plan.builder import Lowering
 from bwn.model import Model
 from bwn.tools.random_networks import NETWORKS
-from bwn.runtime.thread_pool import TEAM
+from bwn.runtime.thread_pool import POOL
 Lowering.worth_splitting = lambda self, microseconds: True
 alone, model = (Model(NETWORKS["mlp"](0), threads=count) for count in (1, 3))
 x = np.random.default_rng(0).standard_normal((16, 1, 28, 28)).astype(np.float32)
 expected = alone.run(x)
 def asleep():
     deadline = time.monotonic() + 30
-    while len(TEAM._asleep) < 2 and time.monotonic() < deadline:
+    while len(POOL._asleep) < 2 and time.monotonic() < deadline:
         time.sleep(0.001)
-    return len(TEAM._asleep) == 2
+    return len(POOL._asleep) == 2
 """
 ALONE = """
 assert threading.active_count() == 1
-assert not TEAM._workers
+assert not POOL._workers
 """
 SLEEPS = """
 for _ in range(20):
@@ -80,7 +80,7 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 for _ in range(20):
     assert np.array_equal(model.run(x), expected)
 assert asleep()
-assert TEAM._board[BUSY // 8] == 0
+assert POOL._board[BUSY // 8] == 0
 """
 ENDS = {
     "spinning": "model.run(x)",
@@ -97,9 +97,9 @@ time.sleep(0.1)
 import atexit
 import bwn.runtime.thread_pool
 model.run(x)
-atexit.unregister(bwn.runtime.thread_pool.TEAM.stop)  # runs before, not after, what was registered later
+atexit.unregister(bwn.runtime.thread_pool.POOL.stop)  # runs before, not after, what was registered later
 atexit.register(lambda: print(np.array_equal(model.run(x), expected)))
-atexit.register(bwn.runtime.thread_pool.TEAM.stop)
+atexit.register(bwn.runtime.thread_pool.POOL.stop)
 """,
 }
 
@@ -153,10 +153,10 @@ def test_threads_and_models_do_not_disturb_each_other(monkeypatch: pytest.Monkey
 
 def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lowering, "worth_splitting", lambda self, microseconds: True)
-    packed = NETWORKS["vgg"](0)
+    spec = NETWORKS["vgg"](0)
     x = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
-    expected = Model(packed, threads=1).run(x)
-    crowd = Model(packed, threads=4 * (os.cpu_count() or 1) + 1)
+    expected = Model(spec, threads=1).run(x)
+    crowd = Model(spec, threads=4 * (os.cpu_count() or 1) + 1)
     for _ in range(10):
         assert np.array_equal(crowd.run(x), expected)
 
@@ -175,9 +175,9 @@ def test_any_layout_and_type_of_numbers_is_read() -> None:
     model = Model(NETWORKS["mlp"](0), threads=1)
     x = np.random.default_rng(0).standard_normal((2, 1, 28, 28)).astype(np.float32)
     right = model.run(x)
-    packed = np.zeros(x.nbytes + 1, np.uint8)[1:].view(np.uint8)
-    packed[:] = np.frombuffer(x.tobytes(), np.uint8)
-    unaligned = np.ndarray(x.shape, np.float32, packed.data)
+    spec = np.zeros(x.nbytes + 1, np.uint8)[1:].view(np.uint8)
+    spec[:] = np.frombuffer(x.tobytes(), np.uint8)
+    unaligned = np.ndarray(x.shape, np.float32, spec.data)
     assert not unaligned.flags.aligned
     for same in (
         x.astype(np.float64),

@@ -8,7 +8,7 @@ import numpy as np
 
 from bwn.kernels import bits
 from bwn.kernels.gemm import lut_permute_packing
-from bwn.kernels.registry import Permute, Product
+from bwn.kernels.registry import IndirectGemm, LutPermuteGemm
 
 EPSILON = np.finfo(np.float32).eps
 ADDED_LEAD = 2
@@ -32,7 +32,10 @@ class Case:
 
 
 def activations(
-    row: Product | Permute, rng: np.random.Generator, shape: tuple[int, ...], extreme: int
+    row: IndirectGemm | LutPermuteGemm,
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    extreme: int,
 ) -> np.ndarray:
     if row.activations == "f32":
         return rng.standard_normal(shape).astype(np.float32)
@@ -77,7 +80,7 @@ def scratch(share: int, parts: int) -> tuple[np.ndarray, dict[str, int]]:
 
 
 def planned(
-    row: Product | Permute, case: Case, given: Given, parts: int
+    row: IndirectGemm | LutPermuteGemm, case: Case, given: Given, parts: int
 ) -> tuple[np.ndarray, int, object]:
     """Parameter block, units of work, and what must stay alive, of a product over offsets."""
     room, ends = scratch(row.scratch(case.outputs, case.depth), parts)
@@ -94,7 +97,9 @@ def planned(
     return block, units, (room, offsets, words)
 
 
-def permuted(row: Permute, case: Case, given: Given, parts: int) -> tuple[np.ndarray, int, object]:
+def permuted(
+    row: LutPermuteGemm, case: Case, given: Given, parts: int
+) -> tuple[np.ndarray, int, object]:
     """The same of a product whose tables stand in registers: one tap, bands of three blocks."""
     layout, band = row.layout, 3
     end = given.out.shape[2] - case.lead
@@ -117,7 +122,7 @@ def permuted(row: Permute, case: Case, given: Given, parts: int) -> tuple[np.nda
 
 
 def run(
-    row: Product | Permute, case: Case, parts: int = 1, only: int | None = None
+    row: IndirectGemm | LutPermuteGemm, case: Case, parts: int = 1, only: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Planes written, NaN where nothing was, expected values, and the mask of positions that are values."""
     rng = np.random.default_rng([case.depth, case.outputs, case.positions])
@@ -130,7 +135,7 @@ def run(
     room = np.concatenate([np.zeros(3, x.dtype), x.ravel(), np.zeros(4096, x.dtype)])
     signs = rng.integers(0, 2, (case.groups * case.outputs, case.depth)) * 2 - 1
     signs = np.full_like(signs, case.extreme) if case.extreme else signs
-    if isinstance(row, Permute) or row.weights == "b1":
+    if isinstance(row, LutPermuteGemm) or row.weights == "b1":
         weights, stored = signs, bits.pack(signs)
     else:
         weights = stored = rng.standard_normal(signs.shape).astype(np.float32)
@@ -154,7 +159,7 @@ def run(
         np.float32
     )  # as with activations of 0..254
     given = Given(x, room, stored, out, mask, scale, bias, shift, bounds, steps, added)
-    block, units, kept = (permuted if isinstance(row, Permute) else planned)(
+    block, units, kept = (permuted if isinstance(row, LutPermuteGemm) else planned)(
         row, case, given, parts
     )
     for part in range(parts) if only is None else [only]:
@@ -179,7 +184,7 @@ def run(
     return out, expected, mask[: case.positions] != 0
 
 
-def check(row: Product | Permute, case: Case, parts: int = 1) -> None:
+def check(row: IndirectGemm | LutPermuteGemm, case: Case, parts: int = 1) -> None:
     out, expected, mask = run(row, case, parts)
     values = out[:, :, case.lead : case.lead + case.positions]
     margins = np.delete(out, np.s_[case.lead : case.lead + case.positions], axis=2)

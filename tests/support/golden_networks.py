@@ -20,10 +20,10 @@ EVERY = (*SHIPPED, *(f"{name} int8" for name in SHIPPED), "vgg-sign")
 def network(name: str) -> Model:
     """A shipped network, `int8` with its activations rounded to 8 bits, or a built-in one; on one thread."""
     file, _, rounded = name.partition(" ")
-    packed = read(MODELS / f"{file}.bwn") if file in SHIPPED else NETWORKS[file](0)
+    spec = read(MODELS / f"{file}.bwn") if file in SHIPPED else NETWORKS[file](0)
     if rounded:
-        packed = replace(packed, graph=set_activations(packed.graph, "int8"))
-    return Model(packed, threads=1)
+        spec = replace(spec, graph=set_activations(spec.graph, "int8"))
+    return Model(spec, threads=1)
 
 
 def inputs(model: Model, count: int) -> np.ndarray:

@@ -35,7 +35,7 @@ class Case:
 
 
 def stored(signs: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:
-    """Packed positions with zeros around, as kernels store them: (N, rows, columns, words)."""
+    """ModelSpec positions with zeros around, as kernels store them: (N, rows, columns, words)."""
     images, channels, height, width = signs.shape
     words = bits.pack(signs.transpose(0, 2, 3, 1).reshape(-1, channels)).reshape(
         images, height, width, -1
@@ -65,7 +65,7 @@ class Call:
 
     def block(self, compares: bool, scratch: np.ndarray) -> np.ndarray:
         case = self.case
-        self.packed = stored(self.x, case.pads)
+        self.spec = stored(self.x, case.pads)
         signs = np.ascontiguousarray(self.w.transpose(0, 2, 3, 1)).reshape(
             case.outputs, -1, self.w.shape[1]
         )
@@ -76,7 +76,7 @@ class Call:
         columns, class_x = Axis(
             case.size[1], width, kw, case.stride[1], case.pads[1], case.dilation[1]
         ).classes()
-        position, line = self.packed.shape[3] * 8, self.packed.shape[2] * self.packed.shape[3] * 8
+        position, line = self.spec.shape[3] * 8, self.spec.shape[2] * self.spec.shape[3] * 8
         # Taps beside each other are one run, as plans have them.
         taps = kw if case.dilation[1] == 1 and case.groups == 1 else 1
         self.runs = np.array([y * case.dilation[0] * line + x * case.dilation[1] * position
@@ -117,9 +117,9 @@ class Call:
         words, class_y, classes_x, flip, masks, ends = (array.ctypes.data for array in self.kept)
         kernel = registry.XNOR_SIGNS if compares else registry.XNOR_PLANES
         return kernel.block(
-            x=self.packed.ctypes.data, x_image=self.packed[0].nbytes, x_row=line * case.stride[0],
+            x=self.spec.ctypes.data, x_image=self.spec[0].nbytes, x_row=line * case.stride[0],
             x_position=position * case.stride[1], x_group=position // case.groups, words=words,
-            runs=self.runs.ctypes.data, run_count=len(self.runs), run_pairs=taps * self.packed.shape[3] // case.groups,
+            runs=self.runs.ctypes.data, run_count=len(self.runs), run_pairs=taps * self.spec.shape[3] // case.groups,
             images=case.images, groups=case.groups, blocks=-(-case.outputs // case.groups // 64), height=height,
             width=width, limits=self.limits.ctypes.data, limits_row=self.limits[0].nbytes, class_y=class_y,
             class_x=classes_x, flips=flip, out=self.out.ctypes.data, **places, top=top, left=left, rows=grid[0],

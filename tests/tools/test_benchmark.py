@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bwn.errors import BwnError
-from bwn.ir.graph import Affine, Dense, Graph, Packed, Sign, Topology
+from bwn.ir.graph import Affine, Dense, Graph, ModelSpec, Sign, Topology
 from bwn.kernels import bits
 from bwn.model import Model
 from bwn.tools import benchmark as bench_module
@@ -61,8 +61,8 @@ def test_rounded_activations_are_not_held_to_the_tolerance() -> None:
     graph = signs_after_bias(0).graph
     node = Dense(input="x", output="y", weight="w", activations="int8")
     topology = Topology(input="x", input_shape=(8,), output="y", nodes=(node,))
-    packed = Packed(graph=Graph(topology=topology, tensors={"w": graph.tensors["w"]}))
-    found = Bench("int8", packed, 1, compare=True).compare(8)
+    spec = ModelSpec(graph=Graph(topology=topology, tensors={"w": graph.tensors["w"]}))
+    found = Bench("int8", spec, 1, compare=True).compare(8)
     assert found is not None
     assert found.tolerance is None
     assert 1e-5 < found.error < 0.05
@@ -89,7 +89,7 @@ def test_a_wrong_result_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
         bench.compare(2)
 
 
-def signs_after_bias(bias: float) -> Packed:
+def signs_after_bias(bias: float) -> ModelSpec:
     """Scores of the signs of x + bias."""
     nodes = (
         Affine(input="x", output="a", scale="one", bias="b"),
@@ -99,12 +99,12 @@ def signs_after_bias(bias: float) -> Packed:
     words = bits.pack(np.random.default_rng(0).standard_normal((5, 8)))
     tensors = {"one": np.ones(8, np.float32), "b": np.full(8, bias, np.float32), "w": words}
     topology = Topology(input="x", input_shape=(8,), output="y", nodes=nodes)
-    return Packed(graph=Graph(topology=topology, tensors=tensors))
+    return ModelSpec(graph=Graph(topology=topology, tensors=tensors))
 
 
 def test_a_sign_of_nearly_zero_may_fall_on_either_side() -> None:
-    packed = signs_after_bias(0)
-    number = example_input(packed, 3)[1, 4]
+    spec = signs_after_bias(0)
+    number = example_input(spec, 3)[1, 4]
     bench = Bench("signs", signs_after_bias(-number), 1, compare=True)
     found = bench.compare(3)
     assert found is not None
@@ -119,11 +119,11 @@ def test_a_sign_of_nearly_zero_may_fall_on_either_side() -> None:
 
 
 def test_layers_cover_the_network() -> None:
-    packed = NETWORKS["mlp"](0)
-    layers = Bench("mlp", packed, 1, compare=False).layers(1, 2)
+    spec = NETWORKS["mlp"](0)
+    layers = Bench("mlp", spec, 1, compare=False).layers(1, 2)
     assert [layer.name for layer in layers] == [
         "input",
-        *(node.output for node in packed.graph.nodes),
+        *(node.output for node in spec.graph.nodes),
         "output",
     ]
     assert sum(layer.macs for layer in layers) == 784 * 1024 + 2 * 1024 * 1024 + 1024 * 10

@@ -12,7 +12,7 @@ from PIL import Image
 from bwn.cli.main import bwn
 from bwn.errors import BwnError, DataError
 from bwn.format import write
-from bwn.ir.graph import Dense, Flatten, Graph, Packed, Preprocess, Topology
+from bwn.ir.graph import Dense, Flatten, Graph, ModelSpec, Preprocess, Topology
 from bwn.kernels import bits
 from bwn.metrics import confused_text, confusion, most_confused, share_right
 from bwn.model import Model
@@ -23,14 +23,14 @@ CLASSES = ("dark", "light")
 PREPROCESS = Preprocess(size=(4, 4), color="L", mean=(0.5,), std=(0.5,))
 
 
-def packed(classes=CLASSES, preprocess=PREPROCESS, scale=1 / 16, outputs=2):
+def spec(classes=CLASSES, preprocess=PREPROCESS, scale=1 / 16, outputs=2):
     """Scores are -sum and +sum of the 16 prepared pixels (more outputs repeat the first), divided by 16."""
     nodes = (Flatten(input="x", output="f"), Dense(input="f", output="y", weight="w", scale="s"))
     weights = np.ones((outputs, 16)) * -1
     weights[1] = 1
     tensors = {"w": bits.pack(weights), "s": np.full(outputs, scale, np.float32)}
     topology = Topology(input="x", input_shape=(1, 4, 4), output="y", nodes=nodes)
-    return Packed(
+    return ModelSpec(
         graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes
     )
 
@@ -46,7 +46,7 @@ def photos(tmp_path):
                 Image.new("L", (4, 4), value).save(
                     tmp_path / "photos" / split / name / f"{index}.png"
                 )
-    write(str(tmp_path / "m.bwn"), packed())
+    write(str(tmp_path / "m.bwn"), spec())
     return tmp_path / "photos"
 
 
@@ -64,7 +64,7 @@ def test_confusions_are_counted():
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_the_counts_are_right(photos, batch_size):
     said = []
-    found = evaluate(Model(packed(), 1), photos, batch_size=batch_size, progress=said.append)
+    found = evaluate(Model(spec(), 1), photos, batch_size=batch_size, progress=said.append)
     assert found.confusion == ((4, 2), (1, 3))
     assert (found.images, found.right, found.accuracy) == (10, 7, 0.7)
     assert found.error == pytest.approx(0.3)
@@ -77,7 +77,7 @@ def test_the_counts_are_right(photos, batch_size):
 
 
 def test_classes_are_found_by_name_and_may_have_no_images(photos):
-    found = evaluate(Model(packed(("light", "dark", "absent"), outputs=3), 1), photos)
+    found = evaluate(Model(spec(("light", "dark", "absent"), outputs=3), 1), photos)
     assert found.confusion == ((1, 3, 0), (4, 2, 0), (0, 0, 0)), (
         "the model's light is what it calls dark"
     )
@@ -111,7 +111,7 @@ def test_of_many_classes_the_worst_are_listed(photos):
     from bwn.cli.evaluate import text
     from bwn.tools.evaluate import ClassResult
 
-    found = evaluate(Model(packed(), 1), photos)
+    found = evaluate(Model(spec(), 1), photos)
     many = tuple(ClassResult(f"c{index}", 10, index % 10, index % 10 / 10) for index in range(30))
     shown = text(
         type(found)(**{**vars_of(found), "classes": many, "confusion": ((10,) * 30,) * 30})
@@ -126,17 +126,17 @@ def vars_of(found):
 
 def test_what_cannot_be_measured_is_refused(photos, tmp_path):
     with pytest.raises(NotPreparedError):
-        evaluate(Model(packed(preprocess=None), 1), photos)
+        evaluate(Model(spec(preprocess=None), 1), photos)
     with pytest.raises(
         DataError, match="images without classes: accuracy needs a labelled data set"
     ):
-        evaluate(Model(packed(), 1), photos / "test" / "dark")
+        evaluate(Model(spec(), 1), photos / "test" / "dark")
     with pytest.raises(DataError, match="has the class 'dark', which the model does not know"):
-        evaluate(Model(packed(("a", "b")), 1), photos)
+        evaluate(Model(spec(("a", "b")), 1), photos)
     with pytest.raises(DataError, match="has a class 9, the model 2 classes"):
-        evaluate(Model(packed(None), 1), "mnist-sample")
+        evaluate(Model(spec(None), 1), "mnist-sample")
     with pytest.raises(BwnError, match="scores are not finite"):
-        evaluate(Model(packed(scale=3e38), 1), photos)
+        evaluate(Model(spec(scale=3e38), 1), photos)
     result = CliRunner().invoke(
         bwn, ["evaluate", str(tmp_path / "m.bwn"), "--data", str(tmp_path / "none")]
     )

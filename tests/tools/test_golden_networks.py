@@ -1,6 +1,6 @@
 """Networks answer on every machine, by every kernel, as golden/networks.json says: made once, on x86-64.
 
-    PYTHONPATH=tests/support python tests/bwn/test_same_answers.py     makes it anew, where an answer is meant to change
+    PYTHONPATH=tests/support python tests/tools/test_golden_networks.py     makes it anew, where an answer is meant to change
 
 Where activations are 8 bits or signs, sums are exact and scores the same bits; sums of float32 activations are taken in
 the order of whichever kernel is fastest on a machine, so those scores agree within the tolerance that `bwn verify` has.
@@ -24,7 +24,7 @@ FILE = Path(__file__).parents[1] / "golden" / "networks.json"
 @pytest.mark.parametrize("name", EVERY)
 def test_scores_are_those_of_every_other_machine(name: str) -> None:
     model = network(name)
-    graph = model.packed.graph
+    graph = model.spec.graph
     expected = np.array(json.loads(FILE.read_text())[name], np.float32)
     found = model.run(inputs(model, len(expected)))
     if name.endswith(("int8", "sign")):

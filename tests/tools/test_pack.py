@@ -15,7 +15,7 @@ from bwn.ir.graph import (
     Dense,
     Flatten,
     Graph,
-    Packed,
+    ModelSpec,
     Pool,
     Preprocess,
     Sign,
@@ -38,7 +38,7 @@ RULE = Preprocess(
 )
 
 
-def network(shape=(3, 6, 6), preprocess=RULE, classes=("a", "b", "c"), first=None) -> Packed:
+def network(shape=(3, 6, 6), preprocess=RULE, classes=("a", "b", "c"), first=None) -> ModelSpec:
     """conv (1 bit) - relu - conv (1 bit) - sign - pool - flatten - dense (1 bit, fed by signs) - dense (float)."""
     nodes = (
         Conv(input="x", output="c1", weight="w1", kernel=(3, 3), pads=(1, 1, 1, 1), bias="t"),
@@ -58,7 +58,7 @@ def network(shape=(3, 6, 6), preprocess=RULE, classes=("a", "b", "c"), first=Non
         "w4": np.random.default_rng(3).standard_normal((3, 5)).astype(np.float32),
     }
     topology = Topology(input="x", input_shape=shape, output="scores", nodes=nodes)
-    return Packed(
+    return ModelSpec(
         graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes
     )
 
@@ -81,7 +81,7 @@ def activations(path):
 def test_the_report_and_the_file(source, tmp_path):
     target = tmp_path / "a.bwn"
     report = pack(source, target)
-    packed = format.read(target)
+    spec = format.read(target)
     assert [
         (row.name, row.op, row.stored, row.activations, row.before, row.after)
         for row in report.layers
@@ -93,10 +93,10 @@ def test_the_report_and_the_file(source, tmp_path):
     ]
     assert report.file == target.stat().st_size
     assert report.before == sum(row.before for row in report.layers)
-    assert report.after == sum(array.nbytes for array in packed.graph.tensors.values())
+    assert report.after == sum(array.nbytes for array in spec.graph.tensors.values())
     assert report.notes == ()
-    assert (packed.preprocess, packed.classes) == (RULE, ("a", "b", "c"))
-    assert packed.producer.startswith("bwn ")
+    assert (spec.preprocess, spec.classes) == (RULE, ("a", "b", "c"))
+    assert spec.producer.startswith("bwn ")
 
 
 def test_it_computes_what_the_source_does(source, tmp_path):
@@ -228,7 +228,7 @@ def test_an_input_of_features_needs_size_and_color(tmp_path):
     node = Dense(input="x", output="y", weight="w")
     topology = Topology(input="x", input_shape=(12,), output="y", nodes=(node,))
     save_onnx(
-        Packed(graph=Graph(topology=topology, tensors={"w": signs(2, 12)})), tmp_path / "a.onnx"
+        ModelSpec(graph=Graph(topology=topology, tensors={"w": signs(2, 12)})), tmp_path / "a.onnx"
     )
     assert pack(tmp_path / "a.onnx", tmp_path / "a.bwn").preprocess is None
     rule = {"size": (2, 2), "color": "RGB"}
@@ -252,7 +252,7 @@ def test_a_network_without_binary_weights_is_packed_with_a_note(tmp_path):
     nodes = (Flatten(input="x", output="f"), Dense(input="f", output="y", weight="w"))
     topology = Topology(input="x", input_shape=(1, 2, 2), output="y", nodes=nodes)
     weight = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
-    save_onnx(Packed(graph=Graph(topology=topology, tensors={"w": weight})), tmp_path / "a.onnx")
+    save_onnx(ModelSpec(graph=Graph(topology=topology, tensors={"w": weight})), tmp_path / "a.onnx")
     report = pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
     assert any(note.startswith("no layer is binary by value") for note in report.notes)
     assert report.layers[0].stored == "float32"

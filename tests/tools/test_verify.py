@@ -19,7 +19,7 @@ from bwn.ir.graph import (
     Dense,
     Flatten,
     Graph,
-    Packed,
+    ModelSpec,
     Pool,
     Preprocess,
     Sign,
@@ -58,24 +58,24 @@ def network(activations="float32", signs=False, low=0.0):
     tensors.pop("b.b")
     tensors.pop("y.b")
     topology = Topology(input="x", input_shape=(2, 8, 8), output="y", nodes=nodes)
-    return Packed(graph=Graph(topology=topology, tensors=tensors))
+    return ModelSpec(graph=Graph(topology=topology, tensors=tensors))
 
 
-def changed(packed, **tensors):
-    return replace(packed, graph=replace(packed.graph, tensors={**packed.graph.tensors, **tensors}))
+def changed(spec, **tensors):
+    return replace(spec, graph=replace(spec.graph, tensors={**spec.graph.tensors, **tensors}))
 
 
-def one_bit_flipped(packed, name):
-    words = packed.graph.tensors[name].copy()
+def one_bit_flipped(spec, name):
+    words = spec.graph.tensors[name].copy()
     words[1, 0] ^= np.uint64(4)
-    return changed(packed, **{name: words})
+    return changed(spec, **{name: words})
 
 
 @pytest.fixture
 def compare(tmp_path):
-    def run(packed, reference=None, **options):
-        save_onnx(reference or packed, tmp_path / "r.onnx")
-        return verify(Model(packed, 1), tmp_path / "r.onnx", **options)
+    def run(spec, reference=None, **options):
+        save_onnx(reference or spec, tmp_path / "r.onnx")
+        return verify(Model(spec, 1), tmp_path / "r.onnx", **options)
 
     return run
 
@@ -94,8 +94,8 @@ def test_equal_networks_agree(compare, signs):
 
 @pytest.mark.parametrize("layer", ["a", "b", "d", "y"])
 def test_one_wrong_bit_is_found_where_it_is(compare, layer):
-    packed = network()
-    report = compare(one_bit_flipped(packed, f"{layer}.w"), packed)
+    spec = network()
+    report = compare(one_bit_flipped(spec, f"{layer}.w"), spec)
     assert not report.agrees
     assert report.first_departure == layer
     assert f"layer '{layer}' departs from ONNX Runtime" in report.verdict
@@ -158,16 +158,16 @@ def test_int8_is_exact_by_layer_and_judged_by_agreement(compare):
 
 
 def test_equal_scores_are_ties(compare, monkeypatch):
-    packed = network()
-    words = packed.graph.tensors["y.w"].copy()
+    spec = network()
+    words = spec.graph.tensors["y.w"].copy()
     words[:] = words[0]
     scale = np.full(5, 0.1, np.float32)
-    packed = changed(packed, **{"y.w": words, "y.s": scale})  # five equal scores
+    spec = changed(spec, **{"y.w": words, "y.s": scale})  # five equal scores
     run = Model.run
     monkeypatch.setattr(
         Model, "run", lambda self, x: run(self, x) * np.float32([1, 1 + 1e-6, 1 - 1e-6, 1, 1])
     )
-    report = compare(packed, samples=10)
+    report = compare(spec, samples=10)
     assert report.agrees, report.verdict
     assert len(report.scores.ties) > 0
     assert "ties aside" in report.verdict
@@ -182,34 +182,34 @@ def test_sign_ties_excuse_only_numbers_near_zero(tmp_path):
     )
     topology = Topology(input="x", input_shape=(2,), output="y", nodes=nodes)
     tensors = {"w": bits.pack(np.ones((2, 2)) * [[1, 1], [1, -1]]), "b": np.zeros(2, np.float32)}
-    packed = Packed(graph=Graph(topology=topology, tensors=tensors))
+    spec = ModelSpec(graph=Graph(topology=topology, tensors=tensors))
     x = np.float32([[1, 1], [2, 1]])  # sums (2, 0) and (3, 1)
     for shift, excused in ((-1e-7, [True, False]), (-1e-2, [False, False])):
-        save_onnx(changed(packed, b=np.full(2, shift, np.float32)), tmp_path / "r.onnx")
-        found = sign_ties(Model(packed, 1), Session(str(tmp_path / "r.onnx")), x)
+        save_onnx(changed(spec, b=np.full(2, shift, np.float32)), tmp_path / "r.onnx")
+        found = sign_ties(Model(spec, 1), Session(str(tmp_path / "r.onnx")), x)
         assert found.tolist() == excused
 
 
 def test_other_networks_are_refused(tmp_path):
-    packed = network()
+    spec = network()
     wide = Topology(
         input="x", input_shape=(7,), output="y", nodes=(Dense(input="x", output="y", weight="w"),)
     )
     save_onnx(
-        Packed(graph=Graph(topology=wide, tensors={"w": np.eye(3, 7, dtype=np.float32)})),
+        ModelSpec(graph=Graph(topology=wide, tensors={"w": np.eye(3, 7, dtype=np.float32)})),
         tmp_path / "w.onnx",
     )
     with pytest.raises(FileError, match=r"takes inputs of shape \(7,\), the model \(2, 8, 8\)"):
-        verify(Model(packed, 1), tmp_path / "w.onnx")
+        verify(Model(spec, 1), tmp_path / "w.onnx")
     fewer = changed(
-        packed, **{"y.w": packed.graph.tensors["y.w"][:4], "y.s": packed.graph.tensors["y.s"][:4]}
+        spec, **{"y.w": spec.graph.tensors["y.w"][:4], "y.s": spec.graph.tensors["y.s"][:4]}
     )
     save_onnx(fewer, tmp_path / "f.onnx")
     with pytest.raises(FileError, match=r"gives scores of shape \(4,\), the model \(5,\)"):
         check_fit(
-            Model(packed, 1),
+            Model(spec, 1),
             open_reference(tmp_path / "f.onnx", 1),
-            noise(packed, 1, 0).batch(0, 1),
+            noise(spec, 1, 0).batch(0, 1),
             "f.onnx",
         )
 
@@ -234,7 +234,7 @@ def grey(classes=("0", "1", "2"), preprocess=GREYS):
         input="x", input_shape=(4,), output="y", nodes=(Dense(input="x", output="y", weight="w"),)
     )
     graph = Graph(topology=topology, tensors={"w": np.eye(3, 4, dtype=np.float32)})
-    return Packed(graph=graph, preprocess=preprocess, classes=classes)
+    return ModelSpec(graph=graph, preprocess=preprocess, classes=classes)
 
 
 def idx(folder, pixels, labels):
@@ -282,7 +282,7 @@ def rough(step):
     kind = {} if step is None else {"activations": "int8", "step": step}
     nodes = (Dense(input="x", output="y", weight="w", **kind),)
     topology = Topology(input="x", input_shape=(4,), output="y", nodes=nodes)
-    return Packed(
+    return ModelSpec(
         graph=Graph(topology=topology, tensors={"w": words}),
         preprocess=GREYS,
         classes=("0", "1", "2"),

@@ -352,14 +352,14 @@ def test_a_file_that_may_not_grow_leaves_the_old_state(data, tmp_path, monkeypat
 KILLED = """
 import os, signal, sys
 from bwn.cli.main import main
-from bwn.train import keep
-keep.SAVE_SECONDS = keep.SAVE_SHARE = 0
-real = keep.write_checkpoint
+from bwn.train import checkpointing
+checkpointing.SAVE_SECONDS = checkpointing.SAVE_SHARE = 0
+real = checkpointing.write_checkpoint
 def write(path, description, module, training):
     if training and training["step"] == 3 * 63:  # between the content and the new name of the third epoch's
         os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     real(path, description, module, training)
-keep.write_checkpoint = write
+checkpointing.write_checkpoint = write
 main()
 """
 

@@ -13,7 +13,7 @@ from torch import nn
 from bwn import format
 from bwn.cli.main import bwn
 from bwn.errors import BwnError, CheckpointError
-from bwn.ir.graph import ROUNDED, Conv, Dense
+from bwn.ir.graph import QUANT_RANGES, Conv, Dense
 from bwn.ir.interpreter import evaluate
 from bwn.kernels.reference import quantize
 from bwn.onnx.session import Session
@@ -35,7 +35,7 @@ from bwn.train.architectures import build_seeded
 from bwn.train.checkpoint import read_checkpoint
 from bwn.train.fake_quant import rounded
 
-KINDS = sorted(ROUNDED)
+KINDS = sorted(QUANT_RANGES)
 
 
 def layer_of(kind, step):
@@ -57,7 +57,7 @@ def test_training_rounds_as_the_packed_network_bit_for_bit(kind, seed, step):
         [halves, np.nextafter(halves, np.float32(9e9)), np.nextafter(halves, np.float32(-9e9)),
          (rng.standard_normal(500) * 100 * step).astype(np.float32)]
     )  # fmt: skip
-    q, steps = quantize(x[None], float(step), *ROUNDED[kind])
+    q, steps = quantize(x[None], float(step), *QUANT_RANGES[kind])
     found = layer_of(kind, float(step))(torch.from_numpy(x)).numpy()
     np.testing.assert_array_equal(found, q[0].astype(np.float32) * steps[0])
 
@@ -132,8 +132,8 @@ def test_steps_and_function_are_those_of_the_packed_network(name, tmp_path):
         for layer in module.modules()
         if isinstance(layer, RoundActivation)
     }
-    assert {(node.activations, node.step) for node in products if node.rounds} == expected
-    assert all(node.rounds == graph.packed(node) for node in products)
+    assert {(node.activations, node.step) for node in products if node.is_quantized} == expected
+    assert all(node.is_quantized == graph.is_packed(node) for node in products)
     x = torch.randn(6, *SHAPES[name])
     with torch.no_grad():
         wanted = module(x).numpy()
