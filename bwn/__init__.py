@@ -9,10 +9,15 @@ Names are loaded when first used, so that `import bwn` is quick and brings in ne
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bwn.errors import BwnError
+
+if not os.path.isdir(os.path.join(__path__[0], "kernels")):
+    # In a checkout kernels/ and cli/ are beside bwn/; only an installed bwn has them inside.
+    __path__.append(os.path.dirname(__path__[0]))
 
 if TYPE_CHECKING:
     from bwn.model import Model, load
