@@ -1,19 +1,43 @@
-"""The one tree of errors meant for users. Each class has the exit code that the command line ends with.
+"""The errors meant for users, as one tree. Each class has the exit code that the command ends with.
 
-A message says what was found, where, what was expected and what to do next; it is one line.
+A message is one line: what is wrong, where, and what to do.
 """
 
 from __future__ import annotations
 
 
 class BwnError(Exception):
-    """Root of every error meant for users; the command line prints it as one line."""
+    """Base class of every error meant for users. The command line prints it as one line.
+
+    Attributes:
+        exit_code: Exit code of the `bwn` command that ends with this error.
+
+    Example:
+        >>> import bwn
+        >>> try:
+        ...     bwn.load("none.bwn")
+        ... except bwn.BwnError as error:
+        ...     print(error)
+        none.bwn: cannot be read: No such file or directory
+    """
 
     exit_code = 1
 
 
+class ArgumentError(BwnError, ValueError):
+    """Arguments are out of range, do not go together, or do not fit the network.
+
+    Example:
+        >>> bwn.load("model.bwn", threads=0)
+        Traceback (most recent call last):
+        bwn.errors.ArgumentError: threads is 0, expected 1 or more
+    """
+
+    exit_code = 2
+
+
 class FileError(BwnError):
-    """A file is missing, unreadable, truncated, foreign or illegal."""
+    """A file is missing, unreadable, truncated, of another kind, or illegal."""
 
     exit_code = 3
 
@@ -23,7 +47,7 @@ class FormatError(FileError):
 
 
 class GraphError(FileError):
-    """A graph is illegal, or asks for an operation that bwn does not have."""
+    """A graph is illegal, or has an operation that bwn does not support."""
 
 
 class CheckpointError(FileError):
@@ -34,12 +58,23 @@ class DataError(FileError):
     """A data set or an image cannot be read."""
 
 
+class NotPreparedError(FileError):
+    """The model has no preprocessing, so it cannot take images."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model does not say how images are prepared: pack it from a checkpoint of "
+            "bwn train or from an ONNX file with bwn.preprocess metadata, or pass prepared "
+            "arrays to Model.run"
+        )
+
+
 class DivergedError(BwnError):
-    """The loss or the weights of a training run are no longer finite numbers."""
+    """The loss or the weights of a training run became NaN or infinite."""
 
 
 class MissingPackageError(BwnError):
-    """A command needs an extra that is not installed."""
+    """A feature needs an extra that is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(

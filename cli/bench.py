@@ -7,16 +7,8 @@ from typing import Any
 
 import click
 
-from bwn.cli.common import (
-    FilePath,
-    Number,
-    json_option,
-    json_text,
-    show_progress,
-    table,
-    threads_option,
-    verbose_option,
-)
+from bwn.cli.output import json_text, show_progress, table
+from bwn.cli.params import FilePath, Number, json_option, threads_option, verbose_option
 
 DEFAULT_NETWORKS = ("mlp", "vgg", "resnet18")
 BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2])

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from bwn.cli.common import Number
+from bwn.cli.params import Number
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

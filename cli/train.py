@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bwn.cli.common import (
-    FilePath,
-    json_option,
-    json_text,
-    show_progress,
-    threads_option,
-    verbose_option,
-)
+from bwn.cli.output import json_text, show_progress
+from bwn.cli.params import FilePath, json_option, threads_option, verbose_option
 from bwn.cli.settings_options import MODELS, SCHEMES, settings_options
 from bwn.cli.train_text import heading, show_epoch, summary, text, warn
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bwn.cli.common import json_text, one_line, show_progress
+from bwn._text import one_line
+from bwn.cli.output import json_text, show_progress
 from bwn.metrics import confused_text
 
 if TYPE_CHECKING:

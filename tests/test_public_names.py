@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import subprocess
+import sys
+from importlib.metadata import version
 
 import pytest
 
 import bwn
+from bwn import errors
 from bwn.kernels.target.loader import KernelsError
 
 
@@ -27,6 +31,33 @@ def test_without_kernels_a_name_ends_in_an_error_of_bwn(monkeypatch: pytest.Monk
     monkeypatch.setattr(bwn, "import_module", none)
     with pytest.raises(bwn.BwnError, match="no kernels at all"):
         bwn.Model  # noqa: B018  # to ask for it is the test
+
+
+def test_every_error_can_be_caught_by_its_name_in_bwn() -> None:
+    for name, error in vars(errors).items():
+        if isinstance(error, type) and issubclass(error, bwn.BwnError):
+            assert getattr(bwn, name) is error
+            assert name in bwn.__all__
+    assert issubclass(bwn.ArgumentError, ValueError)
+
+
+def test_names_are_listed_and_train_is_found() -> None:
+    assert {*bwn.__all__, "__version__", "train"} <= set(dir(bwn))
+    assert bwn.train.Settings is importlib.import_module("bwn.train").Settings
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert bwn.__version__ == version("bwn")
+
+
+@pytest.mark.parametrize("module", ["bwn", "bwn.cli"])
+def test_the_command_is_a_module_too(module: str) -> None:
+    command = [sys.executable, "-m", module, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"bwn {bwn.__version__}\n"), done.stderr
+    wrong = subprocess.run([*command[:3], "fly"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("Usage: bwn ")
 
 
 def test_an_unknown_name_is_refused() -> None:

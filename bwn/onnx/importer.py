@@ -11,7 +11,8 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import onnx
 
-from bwn._file_types import HEAD, looks_like, read_limited
+from bwn._file_types import HEAD, looks_like
+from bwn._files import read_limited
 from bwn.errors import BwnError, FileError, GraphError
 from bwn.ir.checker import check, check_packed
 from bwn.ir.graph import Graph, ModelSpec, Preprocess, Quantizations, Shape

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
-from bwn._file_types import read_limited
+from bwn._files import read_limited
 from bwn.errors import FileError, MissingPackageError
 from bwn.onnx.importer import MAX_BYTES, parse, printable
 

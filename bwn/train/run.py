@@ -18,7 +18,7 @@ from torch import nn
 from bwn.data.datasets import Dataset, Resize, Split, load_dataset
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
 from bwn.ir.graph import Pair
-from bwn.metrics import Counts, confusion, share_right
+from bwn.metrics import Counts, accuracy_of, confusion
 from bwn.train import distributed
 from bwn.train.architectures import Architecture, build_seeded
 from bwn.train.checkpoint import Checkpoint, Description, read_checkpoint
@@ -137,13 +137,13 @@ class Run:
 
         self._tested = test(self.trainer.module)
         self.description = msgspec.structs.replace(
-            self.description, test_accuracy=share_right(self._tested)
+            self.description, test_accuracy=accuracy_of(self._tested)
         )
         best = self.keeper.best
         if best is not None:
             found = test(best.module)
             best.description = msgspec.structs.replace(
-                best.description, finished=True, test_accuracy=share_right(found)
+                best.description, finished=True, test_accuracy=accuracy_of(found)
             )
             best.saved = False
         return None

@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +28,16 @@ FOLDER = Path(os.environ.get("BWN_LIBRARIES") or Path(__file__).parents[1] / "li
 PROTOTYPE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 DIGEST = "bwn_sources"
 """Symbol of the digest of the sources that a library was made of."""
+
+compiling = threading.RLock()
+"""Held while kernels are imported and compiled. A fork waits for it: the child has no other thread
+that could release it."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=compiling.acquire,
+        after_in_child=compiling.release,
+        after_in_parent=compiling.release,
+    )
 
 
 class KernelsError(Exception):
@@ -155,7 +166,8 @@ def entry(name: str) -> Entry:
     found = library()
     if found is not None:
         return found.entry(name)
-    from bwn.kernels.target.jit import compile_entry
-
     module, _, function = name.rpartition(".")
-    return compile_entry(getattr(importlib.import_module(f"bwn.kernels.{module}"), function))
+    with compiling:
+        from bwn.kernels.target.jit import compile_entry
+
+        return compile_entry(getattr(importlib.import_module(f"bwn.kernels.{module}"), function))
