@@ -25,7 +25,7 @@ __all__ = ["PASSES", "Mode", "run", "set_activations"]
 def run(graph: Graph) -> Graph:
     """`graph` after all passes, checked before the first and after each. Raises GraphError."""
     check(graph)
-    for one in PASSES:
-        graph = one(graph)
+    for rewrite in PASSES:
+        graph = rewrite(graph)
         check(graph)
     return graph

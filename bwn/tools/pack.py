@@ -19,8 +19,12 @@ from bwn._files import same_file
 from bwn.errors import BwnError, FileError, GraphError
 from bwn.format import write
 from bwn.ir.checker import check
-from bwn.ir.graph import Conv, Dense, Graph, ModelSpec, Preprocess, Quantizations, Shape
+from bwn.ir.graph import Graph
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.ir.node import Shape
+from bwn.ir.quantization import Quantizations
 from bwn.onnx.importer import MAX_BYTES, Loaded, from_bytes
+from bwn.ops import Weighted
 from bwn.tools.calibrate import int8_steps, prepared
 from bwn.tools.inspect import LayerRow, layer_rows
 
@@ -115,7 +119,7 @@ def with_activations(
     roundings: Quantizations,
 ) -> Graph:
     """`graph` with activations chosen, and int8 steps fixed if there are images; what the source fixes stays."""
-    made = passes.set_activations(graph, mode, roundings=roundings)
+    made = passes.set_activations(graph, mode, quantizations=roundings)
     if calibration is not None:
         batches = prepared(calibration, preprocess, tuple(graph.topology.input_shape))
         made = passes.set_activations(graph, mode, int8_steps(made, batches), roundings)
@@ -126,10 +130,10 @@ def with_activations(
 def rounding_notes(graph: Graph, roundings: Quantizations, source: str, target: str) -> list[str]:
     """What a user should know of 8-bit activations."""
     notes = []
-    rounded = [
-        node for node in graph.nodes if isinstance(node, (Conv, Dense)) and node.is_quantized
+    rounded = [node for node in graph.nodes if node.is_quantized]
+    given = [
+        roundings.get((node.input, node.weight)) for node in rounded if isinstance(node, Weighted)
     ]
-    given = [roundings.get((node.input, node.weight)) for node in rounded]
     if whole := sum(rounding is not None and rounding.whole for rounding in given):
         notes.append(
             f"{whole} inputs have 256 values of 8 bits in the source, 255 here: -128 or 255 becomes its neighbour"
@@ -200,7 +204,11 @@ def report(
 def almost_binary(graph: Graph, row: LayerRow) -> str | None:
     """Why a layer most of whose channels are +-alpha stays float32; None for any other layer."""
     node = next(node for node in graph.nodes if node.output == row.name)
-    if not isinstance(node, (Conv, Dense)) or graph.is_packed(node) or prod(row.weights[1:]) <= 2:
+    if (
+        not isinstance(node, Weighted)
+        or node.is_packed(graph.tensors)
+        or prod(row.weights[1:]) <= 2
+    ):
         return None
     weight = np.abs(
         graph.tensors[node.weight].astype(np.float32, copy=False).reshape(row.weights[0], -1)

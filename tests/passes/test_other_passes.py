@@ -8,9 +8,10 @@ import pytest
 from bwn import passes
 from bwn.errors import GraphError
 from bwn.ir.checker import check
-from bwn.ir.graph import Add, Affine, Clamp, Conv, Dense, Flatten, Graph, Pool, Sign, Topology
+from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate
 from bwn.kernels import bits
+from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign
 from bwn.passes.remove_unused import remove_unused
 from bwn.passes.set_activations import set_activations
 
@@ -78,7 +79,7 @@ def test_activations_1_to_3(mode, expected):
 
 def test_activations_3_steps_are_of_the_tensor_that_is_read():
     graph = set_activations(network(), "int8", {"first": 0.5, "sign": 0.25})
-    assert {node.output: node.step for node in graph.nodes if isinstance(node, Dense)} == {
+    assert {node.output: node.input_scale for node in graph.nodes if isinstance(node, Dense)} == {
         "first": None,
         "second": 0.5,
         "third": None,
@@ -100,7 +101,9 @@ def test_activations_3_uint8_where_the_input_cannot_be_negative():
     made = set_activations(make(*nodes, p=bits.pack(signs(8, 8))), "int8", steps)
     check(made)
     assert {
-        node.output: (node.activations, node.step) for node in made.nodes if isinstance(node, Dense)
+        node.output: (node.activations, node.input_scale)
+        for node in made.nodes
+        if isinstance(node, Dense)
     } == {
         "first": ("int8", 0.3),
         "second": ("uint8", 0.15),
@@ -180,7 +183,7 @@ def test_all_passes_keep_a_residual_network():
         "flat",
         "scores",
     ]
-    assert [after.is_packed(node) for node in after.nodes if node.constants] == [
+    assert [node.is_packed(after.tensors) for node in after.nodes if node.constants] == [
         True,
         True,
         False,

@@ -9,31 +9,17 @@ import numpy as np
 import pytest
 
 from bwn.errors import GraphError
-from bwn.ir.checker import check, signs_of
-from bwn.ir.graph import (
-    Add,
-    Affine,
-    AnyNode,
-    Array,
-    Clamp,
-    Conv,
-    Dense,
-    Flatten,
-    Graph,
-    Pool,
-    Shape,
-    Sign,
-    Softmax,
-    Topology,
-)
+from bwn.ir.analysis import signs_of
+from bwn.ir.checker import check
+from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate_node
-from bwn.ir.shapes import shapes
+from bwn.ir.node import Array, Node, Shape
 from bwn.ir.tolerance import in_tolerances, tolerance
 from bwn.kernels import bits, registry
 from bwn.kernels.gemm import f32_to_bits, xnor_tile
 from bwn.kernels.registry import IndirectGemm as IndirectGemm
+from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
 from bwn.plan import bit_steps
-from bwn.plan.builder import Lowering
 from bwn.plan.planner import Plan, make_plan
 from bwn.runtime.executor import Runner
 
@@ -45,7 +31,7 @@ class Maker:
     """Grows a legal graph, a node at a time."""
 
     seed: int
-    nodes: list[AnyNode] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
     tensors: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -97,7 +83,7 @@ class Maker:
             "low": [None, 0.0, -2.5][self.integer(0, 2)],
             "high": [None, 1.0, 3.5][self.integer(0, 2)],
             "activations": mode,
-            "step": 0.02 if mode in ("int8", "uint8") and self.integer(0, 1) else None,
+            "input_scale": 0.02 if mode in ("int8", "uint8") and self.integer(0, 1) else None,
         }
 
     def windows(self) -> dict[str, object]:
@@ -111,7 +97,7 @@ class Maker:
         return {"kernel": kernel, "stride": self.pair(3) if self.integer(0, 1) else (1, 1), "pads": pads,
                 "dilation": dilation}  # fmt: skip
 
-    def on_planes(self, kind: int, source: str, channels: int, signs: bool) -> AnyNode:
+    def on_planes(self, kind: int, source: str, channels: int, signs: bool) -> Node:
         out = f"t{len(self.nodes)}"
         window = self.windows()
         if kind < 5:
@@ -132,7 +118,7 @@ class Maker:
             )
         return Flatten(input=source, output=out)
 
-    def chain(self, last: AnyNode, source: str, kind: int) -> tuple[str, int]:
+    def chain(self, last: Node, source: str, kind: int) -> tuple[str, int]:
         """What goes on with a chain of signs: a product of signs, perhaps a maximum, then signs again."""
         if isinstance(last, Sign):
             return last.output, 0
@@ -144,14 +130,14 @@ class Maker:
 
     def add(self) -> None:
         """One more node, or none where a window does not fit."""
-        known, signs = shapes(self.graph("x")), signs_of(self.graph("x"))
+        known, signs = self.graph("x").shapes, signs_of(self.graph("x"))
         names = list(known)
         source = names[self.integer(max(0, len(names) - 4), len(names) - 1)]
         out, kind = f"t{len(self.nodes)}", self.integer(0, 13)
         if self.nodes and self.integer(0, 1):
             source, kind = self.chain(self.nodes[-1], source, kind)
         shape = known[source]
-        node: AnyNode
+        node: Node
         if kind < 8 and len(shape) == 3:
             node = self.on_planes(kind, source, shape[0], source in signs)
         elif kind < 6:
@@ -176,7 +162,7 @@ class Maker:
         kept = dict(self.tensors), list(self.nodes)
         self.nodes.append(node)
         try:
-            shapes(self.graph())
+            assert self.graph().shapes
         except GraphError:
             used = {name for one in kept[1] for name in one.constants}
             self.tensors, self.nodes = (
@@ -286,7 +272,7 @@ def agree(graph: Graph, batch: int, seed: int, threads: tuple[int, ...]) -> set[
 
 @pytest.mark.parametrize("least_full", [0.0, bit_steps.LEAST_FULL])
 def test_random_graphs(monkeypatch: pytest.MonkeyPatch, least_full: float) -> None:
-    monkeypatch.setattr(Lowering, "worth_splitting", lambda self, microseconds: True)
+    monkeypatch.setattr("bwn.plan.state.WORTH_SPLITTING", -1)
     monkeypatch.setattr(
         bit_steps, "LEAST_FULL", least_full
     )  # at 0 signs are packed whatever the channels
