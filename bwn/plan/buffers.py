@@ -136,6 +136,15 @@ class Buffer:
         return self if self.parent is None else self.parent.root
 
     @property
+    def root_channel(self) -> int:
+        """The root's channel that is this buffer's first."""
+        return 0 if self.parent is None else self.parent.root_channel + self.channel
+
+    def lies_in(self, whole: Buffer, channel: int) -> bool:
+        """Whether this buffer is the part of another that begins with one of its channels."""
+        return self.root is whole.root and self.root_channel == whole.root_channel + channel
+
+    @property
     def itemsize(self) -> int:
         """Bytes of an element."""
         return 4 if self.type == "f32" else 1

@@ -13,6 +13,7 @@ from bwn.ir.node import Node
 from bwn.kernels import registry
 from bwn.kernels.costs import Table
 from bwn.kernels.registry import Kernel
+from bwn.ops.concat import Concat
 from bwn.ops.weighted import Weighted
 from bwn.plan import bit_steps, gemm_steps, sign_steps, tensor_steps, xnor_steps
 from bwn.plan.bit_buffers import BitBuffer, bit_buffer
@@ -23,7 +24,6 @@ from bwn.plan.state import PlanState, Split
 
 if TYPE_CHECKING:
     from bwn.ops.add import Add
-    from bwn.ops.concat import Concat
     from bwn.ops.flatten import Flatten
     from bwn.ops.mul import Mul
     from bwn.ops.pool import Pool
@@ -48,7 +48,7 @@ class PlanBuilder(PlanState):
         self._wanted_as_bits = bit_steps.wanted_as_bits(graph)
         self._flattened: dict[str, str] = {}
         self._quantized: dict[str, Buffer] = {}
-        self._homes: dict[str, tuple[str, int]] = {}
+        self._homes = homes(graph)
 
     def build(self) -> None:
         """Make all buffers and steps."""
@@ -185,14 +185,16 @@ class PlanBuilder(PlanState):
         if source.vectors or isinstance(source, BitBuffer):
             self._same(node, source)
         else:
-            tensor_steps.flatten(self, source, self.write(node.output, source.type))
+            # Not `write`: a flattening clears its buffer, which must not be a part of another.
+            out = self.buffer(node.output, source.type, self.shape(node.output))
+            tensor_steps.flatten(self, source, self.set_form(node.output, out))
 
     def join(self, node: Concat) -> None:
         """Channels one after another: parts that were made as views of the whole are in place."""
         whole, channel = self._whole(node), 0
         for name in node.inputs:
-            part, home = self.read(name, "f32"), self._homes.get(name)
-            if home != (node.output, channel) or part.parent is not whole:
+            part = self.read(name, "f32")
+            if not part.lies_in(whole, channel):
                 view = self._view_of(whole, name, channel)
                 view.share_rows(part)
                 tensor_steps.elementwise(self, registry.AFFINE, part, view, why="copied")
@@ -290,3 +292,30 @@ class PlanBuilder(PlanState):
     def __contains__(self, name: object) -> bool:
         """Whether a tensor exists already."""
         return isinstance(name, str) and self.exists(name)
+
+
+def homes(graph: Graph) -> dict[str, tuple[str, int]]:
+    """Where tensors can be made in place: the Concat that they are a part of, and their channel in it.
+
+    A tensor has one home, the last Concat that reads it. A Concat whose parts follow each other in a
+    later one lies there as a whole, as those of a dense block do.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    for node in reversed(graph.nodes):
+        if not isinstance(node, Concat):
+            continue
+        channel, channels = 0, dict[str, int]()
+        for name in node.inputs:
+            channels.setdefault(name, channel)
+            channel += graph.shapes[name][0]
+        placed = [found.get(name) for name in node.inputs]
+        first = placed[0]
+        together = first is not None and placed == [
+            (first[0], first[1] + offset) for offset in channels.values()
+        ]
+        if together and first is not None and len(channels) == len(node.inputs):
+            found.setdefault(node.output, first)
+        for name, offset in channels.items():
+            found.setdefault(name, (node.output, offset))
+    found.pop(graph.topology.input, None)
+    return found
