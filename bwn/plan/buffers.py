@@ -168,8 +168,11 @@ class Buffer:
     @property
     def plane(self) -> int:
         """Elements from one channel to the next: whole vectors, and the bottom padding."""
-        bottom = self.positions + self.root.pads[2] * self.row
-        return round_up(self.lead + max(round_up(self.positions, STORE), bottom), STORE)
+        root = self.root
+        row, (top, left, bottom, _) = root.rows.stride, root.pads
+        positions = self.height * row
+        values = max(round_up(positions, STORE), positions + bottom * row)
+        return round_up(top * row + left + values, STORE)
 
     @property
     def image(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -42,27 +43,27 @@ class Gemm:
     epilogue: Epilogue
     added: Buffer | None = None
 
-    @property
+    @cached_property
     def window(self) -> Window:
         """Its window."""
         return self.node.window(self.plan.shape(self.node.input))
 
-    @property
+    @cached_property
     def groups(self) -> int:
         """Groups of channels."""
         return self.window.groups
 
-    @property
+    @cached_property
     def channels(self) -> int:
         """Input channels of a group."""
         return self.plan.shape(self.node.input)[0] // self.groups
 
-    @property
+    @cached_property
     def outputs(self) -> int:
         """N: output channels of a group."""
         return self.out.channels // self.groups
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """K: inputs of one output."""
         return self.node.depth(self.plan.shape(self.node.input))
@@ -73,12 +74,12 @@ class Gemm:
         out = self.out
         return out.images * out.height * out.width * out.channels * self.depth
 
-    @property
+    @cached_property
     def packed(self) -> bool:
         """Whether its weights are one bit each."""
         return self.node.is_packed(self.plan.graph.tensors)
 
-    @property
+    @cached_property
     def reads(self) -> tuple[Element, Weights]:
         """Types of activations and weights."""
         return ELEMENTS[self.node.activations], "b1" if self.packed else "f32"
@@ -105,6 +106,7 @@ class Gemm:
         sums = bits.sums(weight.astype(np.uint64, copy=False), self.depth)
         return np.asarray(zero_point * sums, np.float32)
 
+    @cached_property
     def taps(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Of each tap, its phase of the stride and its shift from an output's position: (taps,)."""
         (kh, kw), (dy, dx), (sy, sx) = self.window.kernel, self.window.dilation, self.window.stride

@@ -98,7 +98,7 @@ def offsets(gemm: Gemm, *, packed: bool) -> Array:
 
     Packed rows go tap by tap, channels innermost; float32 rows as stored, channel by channel.
     """
-    phase, shift = gemm.taps()
+    phase, shift = gemm.taps
     phase_planes = gemm.source.image // (int(phase.max()) + 1)
     tap = phase * phase_planes + shift
     planes = np.arange(gemm.channels, dtype=np.int64) * gemm.source.plane

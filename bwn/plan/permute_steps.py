@@ -37,13 +37,14 @@ class Geometry(NamedTuple):
 def block_starts(out: Buffer) -> list[int]:
     """First positions of a plane's blocks: row by row where rows are whole blocks, without slack."""
     if out.width % TILE == 0:
-        return [y * out.row + x for y in range(out.height) for x in range(0, out.width, TILE)]
+        rows, columns = out.row * np.arange(out.height), np.arange(0, out.width, TILE)
+        return (rows[:, None] + columns).ravel().tolist()
     return list(range(0, out.positions, TILE))
 
 
 def geometry(gemm: Gemm, threads: int) -> Geometry:
     """Blocks and bands, at least one band for each thread where there are blocks enough."""
-    (phases, shifts), starts = gemm.taps(), block_starts(gemm.out)
+    (phases, shifts), starts = gemm.taps, block_starts(gemm.out)
     segments = [np.flatnonzero(phases == phase).tolist() for phase in range(int(phases.max()) + 1)]
     reach = int(shifts.max() - shifts.min())
     fewest = min(len(starts), -(-threads // (gemm.groups * gemm.out.images)))
@@ -59,7 +60,7 @@ def geometry(gemm: Gemm, threads: int) -> Geometry:
 
 def permute_scratch(gemm: Gemm, spec: LutPermuteGemm) -> int:
     """Bytes of scratch that a thread needs, for one band as for many."""
-    geometries = (geometry(gemm, threads) for threads in (1, gemm.plan.threads))
+    geometries = [geometry(gemm, threads) for threads in {1, gemm.plan.threads}]
     return max(
         spec.layout.scratch_bytes(gemm.outputs, gemm.channels, g.span, g.band) for g in geometries
     )

@@ -74,8 +74,9 @@ class PlanState:
         self._forms: dict[str, dict[Type, Buffer]] = {}
         self._buffers: list[Buffer] = []
         self._tasks: list[Task] = []
-        self._constants: dict[Hashable, Array] = {}
-        self._memory: npt.NDArray[np.uint8] | None = None
+        self._constants: dict[Hashable, tuple[Array, int]] = {}
+        self._planes: dict[int, tuple[int, int, int, int]] = {}
+        self._arena = 0
         self._node = -1
 
     # Buffers
@@ -153,8 +154,8 @@ class PlanState:
 
     def address(self, buffer: Buffer) -> int:
         """Address of the first element of a buffer, padding included."""
-        assert self._memory is not None, "buffers have no place yet"
-        return int(self._memory.ctypes.data) + buffer.start
+        assert self._arena, "buffers have no place yet"
+        return self._arena + buffer.start
 
     def position_0(self, buffer: Buffer) -> int:
         """Address of the first value of a buffer."""
@@ -162,22 +163,22 @@ class PlanState:
 
     def planes(self, prefix: str, buffer: Buffer) -> dict[str, int]:
         """The parameters that describe a buffer of planes."""
-        return {
-            prefix: self.address(buffer),
-            f"{prefix}_image": buffer.image,
-            f"{prefix}_plane": buffer.plane,
-            f"{prefix}_lead": buffer.lead,
-        }
+        if id(buffer) not in self._planes:
+            places = self.address(buffer), buffer.image, buffer.plane, buffer.lead
+            self._planes[id(buffer)] = places
+        names = (prefix, f"{prefix}_image", f"{prefix}_plane", f"{prefix}_lead")
+        return dict(zip(names, self._planes[id(buffer)], strict=True))
 
     def constant(self, key: Hashable, make: Callable[[], Array]) -> int:
         """Address of a constant that lives as long as the plan, made once for each key."""
         if key not in self._constants:
-            self._constants[key] = np.ascontiguousarray(make())
-        return int(self._constants[key].ctypes.data)
+            array = np.ascontiguousarray(make())
+            self._constants[key] = array, array.ctypes.data
+        return self._constants[key][1]
 
     def constant_bytes(self, key: Hashable) -> int:
         """Bytes of a constant."""
-        return self._constants[key].nbytes
+        return self._constants[key][0].nbytes
 
     def vector(self, name: str | None, length: int, fill: float) -> int:
         """Address of a stored float32 vector, or of one full of `fill`."""
@@ -233,11 +234,12 @@ class PlanState:
         size = place(self._buffers, reuse=self.fuse)
         # In the slack of the last row, where no output is, a window reads up to a row past the plane.
         widest = max(buffer.row * buffer.itemsize for buffer in self._buffers)
-        self._memory = arena(size, widest)
+        memory = arena(size, widest)
+        self._arena = memory.ctypes.data
         part = round_up(max((task.scratch() for task in self._tasks), default=0), 64)
         scratch = arena(part * self.threads)
         steps = tuple(self._finished(task, int(scratch.ctypes.data), part) for task in self._tasks)
-        return steps, self._memory, (scratch, *self._constants.values())
+        return steps, memory, (scratch, *(array for array, _ in self._constants.values()))
 
     def _finished(self, task: Task, scratch: int, part: int) -> Step:
         call = task.call()
