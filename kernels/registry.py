@@ -199,6 +199,7 @@ GEMMS: tuple[GemmSpec, ...] = (*INDIRECT_GEMMS, *LUT_PERMUTE_GEMMS)
 
 AFFINE = Kernel("tensor.elementwise.f32_f32_affine", params.ElementwiseParams)
 ADD = Kernel("tensor.elementwise.f32_f32_add", params.ElementwiseParams)
+MUL = Kernel("tensor.elementwise.f32_f32_mul", params.ElementwiseParams)
 SIGN = Kernel("tensor.elementwise.f32_s1_sign", params.ElementwiseParams)
 FLOAT = Kernel("tensor.elementwise.i8_f32_float", params.ElementwiseParams)
 STEPS = Kernel("tensor.elementwise.f32_f32_steps", params.ElementwiseParams)
@@ -220,7 +221,7 @@ UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", params.BitpackedParams)
 UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.BitpackedParams)
 
 OTHERS: tuple[Kernel, ...] = (
-    AFFINE, ADD, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE,
+    AFFINE, ADD, MUL, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE,
     XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1, UNPACK_F32, UNPACK_S1,
 )  # fmt: skip
 

@@ -118,6 +118,7 @@ class Job:
         fields = {
             "bounds": lower.bounds(node.low, node.high, self.end.low, self.end.high, *eight),
             "out_step": 0 if then is None else steps_of(lower, then),
+            "activation": 0,
         }
         if added is None:
             return fields | {"added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0}

@@ -87,7 +87,7 @@ class Trial:
             "scale": self._at(fill + 1), "bias": self._at(fill), "shift": self._at(fill),
             "steps": self._at(fill + 1), "steps_per_lane": 0,
             "bounds": self._at(np.array([-np.inf, np.inf] * 3, np.float32)),
-            "added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0, "out_step": 0,
+            "added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0, "out_step": 0, "activation": 0,
         }  # fmt: skip
         if isinstance(row, IndirectGemm):
             self.units, share = (

@@ -13,7 +13,7 @@ from bwn.kernels.gemm.epilogue import finish_channels, finish_one, gemm_params
 from bwn.kernels.gemm.gemv_xnor import count_bits
 from bwn.kernels.gemm.lut import no_sums
 from bwn.kernels.gemm.weight_packing import BYTE_SAFE_WORDS, dots_lay, lay_out
-from bwn.kernels.params import GemmParams
+from bwn.kernels.params import Activation, GemmParams
 from bwn.kernels.simd.scalars import get_f32
 from bwn.kernels.simd.vectors import F32, I8, I64, load
 
@@ -70,7 +70,10 @@ def finish_all(p: int, totals: int, n: int, step: float) -> None:
 
 @pytest.mark.parametrize("added", [False, True])
 @pytest.mark.parametrize("rounded", [False, True])
-def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(added: bool, rounded: bool) -> None:
+@pytest.mark.parametrize("activation", list(Activation))
+def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
+    added: bool, rounded: bool, activation: Activation
+) -> None:
     rng = np.random.default_rng(0)
     totals, scale, bias = rng.normal(0, 9, (3, 20)).astype(np.float32)
     totals[[3, 5, 7]] = np.nan, np.inf, -np.inf
@@ -83,7 +86,7 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(added: bool, rou
         values = dict.fromkeys(GemmParams._fields, 0) | {
             "scale": scale.ctypes.data, "bias": bias.ctypes.data, "bounds": bounds.ctypes.data,
             "out": out.ctypes.data, "out_image": 20 * 9, "out_plane": 9, "out_lead": 3,
-            "out_step": out_step.ctypes.data if rounded else 0,
+            "out_step": out_step.ctypes.data if rounded else 0, "activation": activation,
             "added": others.ctypes.data if added else 0, "added_image": 20 * 7, "added_plane": 7, "added_lead": 1,
         }  # fmt: skip
         block = np.array(GemmParams(**values), np.int64)
