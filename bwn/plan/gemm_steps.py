@@ -150,7 +150,7 @@ def multiply(job: Job, way: str | None = None) -> None:
         return max(scratch_of(job, row) for row in rows)
 
     def make() -> Step:
-        kernel, microseconds, why = registry.select(*job.reads, job.work, lower.table)
+        kernel, microseconds, why = registry.select(*job.reads, job.work, lower.table.costs)
         for row in rows:
             if row.variant == way:
                 kernel, why = row, "the order of sums that signs are written from"
@@ -199,7 +199,7 @@ def product_block(job: Job, kernel: IndirectGemm, threads: int) -> tuple[Array, 
     block = kernel.block(
         x_group=job.channels * source.plane if share == 1 else 0,
         words=lower.constant(
-            (kernel.prepare, node.weight), lambda: kernel.prepare(weight.reshape(len(weight), -1))
+            (kernel.pack, node.weight), lambda: kernel.pack(weight.reshape(len(weight), -1))
         ),
         row_words=prod(weight.shape[1:]), depth=job.depth,
         offsets=lower.constant(("offsets", job.index), lambda: offsets(node, source, job.channels, one_bit)),
