@@ -120,7 +120,7 @@ def multiply(gemm: Gemm, variant: str | None = None) -> None:
         raise gemm.node.refuse(f"sums {gemm.depth} products, too many for {kind} activations")
 
     def call() -> Call:
-        spec, microseconds, why = registry.select(*gemm.reads, gemm.work, plan.table)
+        spec, microseconds, why = registry.select(*gemm.reads, gemm.work, plan.table.costs)
         for other in specs:
             if other.variant == variant:
                 spec, why = other, "the order of sums that signs are written from"
@@ -166,7 +166,7 @@ def _indirect_params(gemm: Gemm, spec: IndirectGemm, threads: int) -> tuple[dict
     params = {
         "x_group": gemm.channels * source.plane if share == 1 else 0,
         "words": plan.constant(
-            (spec.name, node.weight), lambda: spec.prepare(weight.reshape(len(weight), -1))
+            (spec.name, node.weight), lambda: spec.pack(weight.reshape(len(weight), -1))
         ),
         "row_words": prod(weight.shape[1:]),
         "depth": gemm.depth,

@@ -96,7 +96,7 @@ class Trial:
             )
             offsets = self._at(np.arange(depth, dtype=np.int64) * plane)
             block |= {
-                "words": self._at(row.prepare(weights)),
+                "words": self._at(row.pack(weights)),
                 "row_words": weights.shape[1],
                 "depth": depth,
             }

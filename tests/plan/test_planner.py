@@ -16,7 +16,7 @@ from bwn.ir.node import Array, Node
 from bwn.ir.tolerance import in_tolerances, tolerance
 from bwn.kernels import bits
 from bwn.kernels.costs import Cost, Table
-from bwn.kernels.registry import GEMMS, LUT_PERMUTE_GEMMS
+from bwn.kernels.registry import GEMMS, LutPermuteGemm
 from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
@@ -137,12 +137,17 @@ WIDE = [
 ]
 
 
-@pytest.mark.skipif(not LUT_PERMUTE_GEMMS, reason="this CPU has no permutes of tables in registers")
+@pytest.mark.skipif(
+    not any(isinstance(row, LutPermuteGemm) for row in GEMMS),
+    reason="this CPU has no permutes of tables in registers",
+)
 @pytest.mark.parametrize(("shape", "outputs", "attributes"), [*SHAPES, *WIDE], ids=str)
 @pytest.mark.parametrize("mode", ["float32", "int8"])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_convolutions_by_tables_in_registers(shape, outputs, attributes, mode, batch) -> None:
-    costs = {row.name: Cost(0.0 if row in LUT_PERMUTE_GEMMS else 1e9, 0, 0, 0) for row in GEMMS}
+    costs = {
+        row.name: Cost(0.0 if isinstance(row, LutPermuteGemm) else 1e9, 0, 0, 0) for row in GEMMS
+    }
     graph = conv_graph(shape, outputs, binary=True, mode=mode, **attributes)
     agree(graph, batch, table=Table(costs, "measured", Path("nowhere")))
 

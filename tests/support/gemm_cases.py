@@ -93,7 +93,7 @@ def planned(
     """Parameter block, units of work, and what must stay alive, of a product over offsets."""
     room, ends = scratch(row.scratch(case.outputs, case.depth), parts)
     offsets = np.arange(case.depth, dtype=np.int64) * given.x.shape[3]
-    words = row.prepare(given.stored)
+    words = row.pack(given.stored)
     block = row.block(
         words=words.ctypes.data, row_words=given.stored.shape[1], depth=case.depth,
         offsets=offsets.ctypes.data, positions=case.positions,
