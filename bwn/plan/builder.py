@@ -19,7 +19,7 @@ from bwn.plan import bit_steps, gemm_steps, sign_steps, tensor_steps, xnor_steps
 from bwn.plan.bit_buffers import BitBuffer, bit_buffer
 from bwn.plan.buffers import Buffer, Type
 from bwn.plan.fusion import Epilogue
-from bwn.plan.gemm import Gemm, quantized_buffer
+from bwn.plan.gemm_layer import Gemm, quantized_buffer
 from bwn.plan.state import PlanState, Split
 
 if TYPE_CHECKING:

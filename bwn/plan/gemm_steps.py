@@ -20,7 +20,7 @@ from bwn.ops.weighted import Weighted
 from bwn.ops.window import Window
 from bwn.plan import tensor_steps
 from bwn.plan.buffers import Buffer
-from bwn.plan.gemm import Gemm, input_scales, quantized_buffer
+from bwn.plan.gemm_layer import Gemm, input_scales, quantized_buffer
 from bwn.plan.permute_steps import permute_call, permute_scratch
 from bwn.plan.state import PlanState
 from bwn.plan.step import Call

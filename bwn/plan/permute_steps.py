@@ -10,7 +10,7 @@ from bwn.ir.node import Array
 from bwn.kernels.gemm.lut_permute_packing import TILE, prepare
 from bwn.kernels.registry import LutPermuteGemm
 from bwn.plan.buffers import Buffer, round_up
-from bwn.plan.gemm import Gemm
+from bwn.plan.gemm_layer import Gemm
 
 BAND = 384
 """Positions of one unit of work, roughly: their tables and totals stay in L2."""

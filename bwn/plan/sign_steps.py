@@ -10,7 +10,7 @@ from bwn.ops.weighted import Weighted
 from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.bit_steps import written
 from bwn.plan.buffers import STORE, planes_buffer
-from bwn.plan.gemm import Gemm
+from bwn.plan.gemm_layer import Gemm
 from bwn.plan.gemm_steps import offsets
 from bwn.plan.step import Call
 

@@ -20,7 +20,7 @@ from bwn.ops.window import Pads
 from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.bit_steps import written
 from bwn.plan.buffers import STORE
-from bwn.plan.gemm import Gemm
+from bwn.plan.gemm_layer import Gemm
 from bwn.plan.step import Call
 
 SPEED = 2_000_000

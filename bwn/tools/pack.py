@@ -13,7 +13,6 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from bwn import passes
 from bwn._file_types import HEAD, UNKNOWN, looks_like, read_limited
 from bwn._files import same_file
 from bwn.errors import BwnError, FileError, GraphError
@@ -25,6 +24,8 @@ from bwn.ir.node import Shape
 from bwn.ir.quantization import Quantizations
 from bwn.onnx.importer import MAX_BYTES, Loaded, from_bytes
 from bwn.ops import Weighted
+from bwn.passes import pipeline
+from bwn.passes.set_activations import set_activations
 from bwn.tools.calibrate import int8_steps, prepared
 from bwn.tools.inspect import LayerRow, layer_rows
 
@@ -73,7 +74,9 @@ def pack(
     shape = tuple(loaded.graph.topology.input_shape)
     chosen, notes = choose_preprocess(loaded.preprocess, preprocess, shape)
     names = loaded.classes if classes is None else tuple(classes)
-    graph = with_activations(passes.run(loaded.graph), activations, calibration, chosen, roundings)
+    graph = with_activations(
+        pipeline.run(loaded.graph), activations, calibration, chosen, roundings
+    )
     made = ModelSpec(
         graph=graph, preprocess=chosen, classes=names, producer=f"bwn {version('bwn')}"
     )
@@ -119,10 +122,10 @@ def with_activations(
     roundings: Quantizations,
 ) -> Graph:
     """`graph` with activations chosen, and int8 steps fixed if there are images; what the source fixes stays."""
-    made = passes.set_activations(graph, mode, quantizations=roundings)
+    made = set_activations(graph, mode, quantizations=roundings)
     if calibration is not None:
         batches = prepared(calibration, preprocess, tuple(graph.topology.input_shape))
-        made = passes.set_activations(graph, mode, int8_steps(made, batches), roundings)
+        made = set_activations(graph, mode, int8_steps(made, batches), roundings)
     check(made)
     return made
 

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from bwn import passes
 from bwn.errors import FileError
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate
@@ -20,6 +19,8 @@ from bwn.onnx.exporter import to_onnx_bytes
 from bwn.onnx.importer import from_bytes
 from bwn.onnx.session import Session
 from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
+from bwn.passes import pipeline
+from bwn.passes.set_activations import set_activations
 
 
 def make(*nodes, shape, **tensors) -> ModelSpec:
@@ -89,7 +90,7 @@ def every_node() -> ModelSpec:
 
 def plain(spec: ModelSpec, x):
     """The truth of the float function: int8 layers read float32."""
-    return evaluate(passes.set_activations(spec.graph, "float32"), x)
+    return evaluate(set_activations(spec.graph, "float32"), x)
 
 
 def test_every_node_whole_and_layer_by_layer():
@@ -114,7 +115,7 @@ def test_every_node_whole_and_layer_by_layer():
 def test_it_loads_again_and_packs_to_the_same_function():
     spec = every_node()
     x = rand(5, 3, 6, 5, seed=9)
-    graph = passes.run(from_bytes(to_onnx_bytes(spec))[0].graph)
+    graph = pipeline.run(from_bytes(to_onnx_bytes(spec))[0].graph)
     assert [node.output for node in graph.nodes] == [node.output for node in spec.graph.nodes]
     assert [node.is_packed(graph.tensors) for node in graph.nodes] == [
         node.is_packed(spec.graph.tensors) for node in spec.graph.nodes

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bwn import passes
 from bwn.errors import GraphError
 from bwn.ir.checker import check
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate
 from bwn.kernels import bits
 from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign
+from bwn.passes import pipeline
 from bwn.passes.remove_unused import remove_unused
 from bwn.passes.set_activations import set_activations
 
@@ -60,7 +60,7 @@ def network() -> Graph:
         Dense(input="third", output="fourth", weight="p"),
     )
     float_weights = np.arange(64, dtype=np.float32).reshape(8, 8)
-    return passes.run(make(*nodes, f=float_weights, p=signs(8, 8)))
+    return pipeline.run(make(*nodes, f=float_weights, p=signs(8, 8)))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def residual() -> Graph:
 
 def test_all_passes_keep_a_residual_network():
     before = residual()
-    after = set_activations(passes.run(before), "auto")
+    after = set_activations(pipeline.run(before), "auto")
     assert [node.output for node in after.nodes] == [
         "r1",
         "b2",
@@ -199,12 +199,12 @@ def test_all_passes_keep_a_residual_network():
 
 
 def test_passes_are_idempotent():
-    once = passes.run(residual())
-    twice = passes.run(once)
+    once = pipeline.run(residual())
+    twice = pipeline.run(once)
     assert twice.nodes == once.nodes
     assert twice.tensors.keys() == once.tensors.keys()
 
 
 def test_an_illegal_graph_is_refused_before_any_pass():
     with pytest.raises(GraphError, match="low 2"):
-        passes.run(make(Clamp(input="x", output="y", low=2.0, high=1.0)))
+        pipeline.run(make(Clamp(input="x", output="y", low=2.0, high=1.0)))
