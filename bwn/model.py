@@ -17,10 +17,10 @@ from bwn._types import Floats
 from bwn.errors import ArgumentError
 from bwn.format import read
 from bwn.format.reader import Source
-from bwn.ir.graph import ModelSpec, Preprocess, Shape
-from bwn.ir.shapes import multiplications, shapes
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.ir.node import Shape
 from bwn.plan.explain import layer_plans
-from bwn.plan.planner import images_a_pass, make_plan
+from bwn.plan.planner import make_plan
 from bwn.predict import (
     BATCH_SIZE,
     ImageLike,
@@ -124,7 +124,7 @@ class Model:
     @property
     def output_shape(self) -> Shape:
         """Shape of one input's scores, usually (classes,)."""
-        return shapes(self.spec.graph)[self.spec.graph.topology.output]
+        return self.spec.graph.output_shape
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -297,8 +297,11 @@ class Model:
     def _profile_pass(self, batch: Floats, repeats: int) -> list[LayerTime]:
         runner = self._runner(len(batch))
         times = np.median([runner.times(batch) for _ in range(repeats)], axis=0)
-        plan, nodes = runner.plan, runner.plan.graph.nodes
-        macs = [multiplications(node, plan.shapes) * len(batch) for node in nodes]
+        plan, nodes, shapes = runner.plan, runner.plan.graph.nodes, runner.plan.graph.shapes
+        macs = [
+            node.macs([shapes[name] for name in node.inputs], shapes[node.output]) * len(batch)
+            for node in nodes
+        ]
         return [
             LayerTime(
                 name=row.name,
@@ -313,13 +316,7 @@ class Model:
 
     def _passes(self, batch: Floats) -> list[Floats]:
         """The batch in parts whose activations stay in the caches."""
-        size = self._sizes.get(len(batch))
-        if size is None:
-            size = self._sizes[len(batch)] = images_a_pass(
-                self.spec.graph, len(batch), self.threads
-            )
-        if size == len(batch):
-            return [batch]
+        size = self._runner(len(batch)).plan.batch
         return [batch[start : start + size] for start in range(0, len(batch), size)]
 
     def _checked(self, x: npt.ArrayLike, least: int = 0) -> Floats:
@@ -337,13 +334,17 @@ class Model:
         return np.ascontiguousarray(batch, np.float32)
 
     def _runner(self, batch: int) -> Runner:
-        if batch in self._runners:
-            self._runners.move_to_end(batch)
-            return self._runners[batch]
-        runner = self._runners[batch] = Runner(make_plan(self.spec.graph, batch, self.threads))
+        """The runner of one pass of a batch."""
+        size = self._sizes.get(batch, 0)
+        if size not in self._runners:
+            plan = make_plan(self.spec.graph, batch, self.threads, passes=True)
+            size = self._sizes[batch] = plan.batch
+            if size not in self._runners:
+                self._runners[size] = Runner(plan)
+        self._runners.move_to_end(size)
         if len(self._runners) > KEPT_PLANS:
             self._runners.popitem(last=False)
-        return runner
+        return self._runners[size]
 
 
 def _after_fork() -> None:

@@ -16,9 +16,9 @@ from PIL import Image
 from bwn._types import Floats, StrPath
 from bwn.data.images import as_image, prepare
 from bwn.errors import ArgumentError, BwnError, DataError, NotPreparedError
-from bwn.ir.graph import ModelSpec, Softmax
-from bwn.ir.shapes import shapes
+from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import reference
+from bwn.ops import Softmax
 
 ImageLike = Image.Image | npt.NDArray[np.uint8] | StrPath | bytes | BinaryIO
 """One image: PIL, uint8 pixels (H, W), (H, W, 1) or (H, W, 3), a path, or the bytes of a file."""
@@ -206,4 +206,4 @@ def class_names(spec: ModelSpec) -> Sequence[str]:
     """Names of the classes: those of the file, or else their indices."""
     if spec.classes is not None:
         return spec.classes
-    return [str(index) for index in range(prod(shapes(spec.graph)[spec.graph.topology.output]))]
+    return [str(index) for index in range(prod(spec.graph.output_shape))]

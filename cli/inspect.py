@@ -11,7 +11,7 @@ from bwn.cli.output import json_text, table
 from bwn.cli.params import FilePath, json_option, threads_option, verbose_option
 
 if TYPE_CHECKING:
-    from bwn.ir.graph import Preprocess
+    from bwn.ir.model_spec import Preprocess
 
 SHOWN_CLASSES = 20
 

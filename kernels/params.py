@@ -5,7 +5,15 @@ how kernels are compiled.
 """
 
 # Annotations are types here, not text: NamedTuple would compile each text, 30 ms at every start.
+from enum import IntEnum
 from typing import NamedTuple
+
+
+class Activation(IntEnum):
+    """Codes of the field `activation`; the formulas are in `simd/activations.py`, under these names."""
+
+    NONE = 0
+    HARD_SWISH = 1
 
 
 class GemmParams(NamedTuple):
@@ -43,6 +51,8 @@ class GemmParams(NamedTuple):
     """Likewise; what products of 8-bit activations add to their sums, see `maps.py`."""
     bounds: int
     """Address of six float32, low and high: of the sums, of those with the planes that are added, of 8 bits."""
+    activation: int
+    """An `Activation`: what is done to sums within their bounds, before planes are added."""
     added: int
     """Address of the first element of the planes that are added, padding included; 0 where there are none."""
     added_image: int
@@ -104,6 +114,7 @@ class LutPermuteParams(NamedTuple):
     bias: int
     shift: int
     bounds: int
+    activation: int
     added: int
     added_image: int
     added_plane: int
@@ -168,6 +179,7 @@ class XnorParams(NamedTuple):
     scale: int
     bias: int
     bounds: int
+    activation: int
     added: int
     added_image: int
     added_plane: int
@@ -255,10 +267,12 @@ class ElementwiseParams(NamedTuple):
     x_plane: int
     x_lead: int
     other: int
-    """The second addend."""
+    """The second operand."""
     other_image: int
     other_plane: int
     other_lead: int
+    other_broadcast: int
+    """1 where position 0 of each plane of `other` serves all positions, else 0."""
     out: int
     out_image: int
     out_plane: int
@@ -271,6 +285,8 @@ class ElementwiseParams(NamedTuple):
     bias: int
     bounds: int
     """Address of two float32: low and high."""
+    activation: int
+    """Of `f32_f32_affine`, as in GemmParams."""
     steps: int
     """Address of quantization steps, to read or to write."""
     steps_per_lane: int

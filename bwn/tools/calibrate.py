@@ -13,14 +13,16 @@ from bwn._types import Floats, StrPath
 from bwn.data.datasets import load_dataset
 from bwn.data.images import as_image, find_images, prepare
 from bwn.errors import ArgumentError, BwnError
-from bwn.ir.graph import Graph, ModelSpec, Preprocess, Weighted
+from bwn.ir.graph import Graph
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.ops import Weighted
 
 BATCH = 16
 MOST_IMAGES = 512
 """Images that are taken from a folder or a data set."""
 
 
-def int8_steps(graph: Graph, batches: Iterable[Floats]) -> dict[str, float]:
+def int8_scales(graph: Graph, batches: Iterable[Floats]) -> dict[str, float]:
     """Measure the int8 scale of each tensor that `graph` reads as 8 bits.
 
     scale = max |x| / 127 over all images, or 1 where that is 0. The float network runs in ONNX

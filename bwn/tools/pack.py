@@ -12,17 +12,23 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from bwn import __version__, passes
+from bwn import __version__
 from bwn._file_types import HEAD, UNKNOWN, looks_like
 from bwn._files import read_limited, same_file
 from bwn._text import reason
 from bwn._types import StrPath
 from bwn.errors import ArgumentError, DataError, FileError, GraphError
 from bwn.format import write
-from bwn.ir.checker import check, check_packed
-from bwn.ir.graph import Conv, Dense, Graph, ModelSpec, Preprocess, Quantizations, Shape
+from bwn.ir.checker import check, check_spec
+from bwn.ir.graph import Graph
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.ir.node import Shape
+from bwn.ir.quantization import Quantizations
 from bwn.onnx.importer import MAX_BYTES, Loaded, from_bytes
-from bwn.tools.calibrate import input_batches, int8_steps
+from bwn.ops import Weighted
+from bwn.passes import pipeline
+from bwn.passes.set_activations import set_activations
+from bwn.tools.calibrate import input_batches, int8_scales
 from bwn.tools.inspect import LayerRow, layer_rows
 
 Mode = Literal["auto", "float32", "int8", "binary"]
@@ -91,15 +97,15 @@ def pack(
     """
     if calibration is not None and activations != "int8":
         raise ArgumentError("calibration needs int8 activations")
-    data = read_source(source)
     if same_file(source, target):
+        read_source(source)  # says so if it is packed already
         raise ArgumentError(f"{os.fspath(target)}: is the source itself; write to another file")
-    loaded, margins, quantizations = load(source, data)
+    loaded, margins, quantizations = load(source)
     shape = tuple(loaded.graph.topology.input_shape)
     rule, notes = choose_preprocess(loaded.preprocess, preprocess, shape)
     names = loaded.classes if classes is None else tuple(classes)
     graph = with_activations(
-        passes.run(loaded.graph), activations, calibration, rule, quantizations
+        pipeline.run(loaded.graph), activations, calibration, rule, quantizations
     )
     spec = ModelSpec(graph=graph, preprocess=rule, classes=names, producer=f"bwn {__version__}")
     if (rule, names) != (loaded.preprocess, loaded.classes):
@@ -124,16 +130,13 @@ def read_source(source: StrPath) -> bytes:
     return data
 
 
-def load(source: StrPath, data: bytes) -> Loaded:
+def load(source: StrPath) -> Loaded:
     """What a checkpoint or an ONNX file holds.
-
-    Args:
-        source: Its path.
-        data: Its bytes.
 
     Raises:
         FileError: It is refused; the message names it.
     """
+    data = read_source(source)
     if "torch" in looks_like(data[:HEAD]):
         data = exported(source)
     try:
@@ -163,11 +166,11 @@ def with_activations(
 
     What the source says of a layer is kept.
     """
-    chosen = passes.set_activations(graph, mode, roundings=quantizations)
+    chosen = set_activations(graph, mode, quantizations=quantizations)
     if calibration is not None:
         batches = input_batches(calibration, preprocess, tuple(graph.topology.input_shape))
-        steps = int8_steps(chosen, batches)
-        chosen = passes.set_activations(graph, mode, steps, quantizations)
+        scales = int8_scales(chosen, batches)
+        chosen = set_activations(graph, mode, scales, quantizations)
     check(chosen)
     return chosen
 
@@ -175,7 +178,7 @@ def with_activations(
 def quantization_notes(graph: Graph, quantizations: Quantizations) -> list[str]:
     """What a user should know of 8-bit activations."""
     notes = []
-    layers = [node for node in graph.nodes if isinstance(node, (Conv, Dense)) and node.is_quantized]
+    layers = [node for node in graph.nodes if isinstance(node, Weighted) and node.is_quantized]
     fixed = [quantizations.get((node.input, node.weight)) for node in layers]
     if whole := sum(quantization is not None and quantization.whole for quantization in fixed):
         notes.append(
@@ -238,7 +241,7 @@ def replaced(base: Preprocess, fields: Mapping[str, Any]) -> Preprocess:
 def check_arguments(spec: ModelSpec) -> None:
     """Raise ArgumentError where preprocessing or class names do not fit the (legal) graph."""
     try:
-        check_packed(spec)
+        check_spec(spec)
     except GraphError as error:
         raise ArgumentError(str(error)) from None
 
@@ -282,7 +285,11 @@ def report(
 def almost_binary(graph: Graph, row: LayerRow) -> str | None:
     """Why a layer whose channels are mostly +-a stays float32; None for any other layer."""
     node = next(node for node in graph.nodes if node.output == row.name)
-    if not isinstance(node, (Conv, Dense)) or graph.is_packed(node) or prod(row.weights[1:]) <= 2:
+    if (
+        not isinstance(node, Weighted)
+        or node.is_packed(graph.tensors)
+        or prod(row.weights[1:]) <= 2
+    ):
         return None
     weight = np.abs(
         graph.tensors[node.weight].astype(np.float32, copy=False).reshape(row.weights[0], -1)

@@ -87,7 +87,7 @@ class Trial:
             "scale": self._at(fill + 1), "bias": self._at(fill), "shift": self._at(fill),
             "steps": self._at(fill + 1), "steps_per_lane": 0,
             "bounds": self._at(np.array([-np.inf, np.inf] * 3, np.float32)),
-            "added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0, "out_step": 0,
+            "added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0, "out_step": 0, "activation": 0,
         }  # fmt: skip
         if isinstance(row, IndirectGemm):
             self.units, share = (
@@ -96,7 +96,7 @@ class Trial:
             )
             offsets = self._at(np.arange(depth, dtype=np.int64) * plane)
             block |= {
-                "words": self._at(row.prepare(weights)),
+                "words": self._at(row.pack(weights)),
                 "row_words": weights.shape[1],
                 "depth": depth,
             }

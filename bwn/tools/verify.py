@@ -19,10 +19,11 @@ from bwn._file_types import HEAD, looks_like
 from bwn._files import read_limited
 from bwn._types import Floats, StrPath
 from bwn.errors import ArgumentError, FileError
-from bwn.ir.graph import AnyNode, Graph, Sign, Weighted
+from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate_node
-from bwn.ir.shapes import shapes
-from bwn.ir.tolerance import EPSILON, ROUNDINGS, in_tolerances, terms, tolerance
+from bwn.ir.node import Node
+from bwn.ir.tolerance import EPSILON, ROUNDINGS, in_tolerances, tolerance
+from bwn.ops import Sign, Weighted
 from bwn.tools.verify_inputs import choose
 from bwn.tools.verify_scores import (
     Scores,
@@ -230,7 +231,7 @@ def check_fit(model: SupportsTrace, session: Session, x: Floats, name: str) -> N
         shape = reference_scores(session, x).shape[1:]
     except Exception as error:  # onnxruntime's errors have no common class
         raise FileError(f"{name}: does not run on an input of {tuple(own)}: {error}") from None
-    expected = shapes(model.spec.graph)[topology.output]
+    expected = model.spec.graph.output_shape
     if shape != expected:
         raise FileError(
             f"{name}: gives scores of shape {shape}, the model {expected}: not the same network"
@@ -251,16 +252,12 @@ def check_layers(
         output, expected = tensors[node.output], evaluate_node(graph, node, inputs)
         reference = in_tolerances(output, expected, tolerance(graph, node, inputs))
         runtime = compare_runtime(session, graph, node, inputs, output)
-        quantized_here = (
-            isinstance(node, Weighted)
-            and node.is_quantized
-            and not session.rounds(node.inputs, node.output)
-        )
+        quantized_here = node.is_quantized and not session.rounds(node.inputs, node.output)
         yield LayerCheck(
             name=node.output,
-            op=type(node).__name__.lower(),
+            op=node.op,
             kind=kind_of(graph, node),
-            depth=terms(node, inputs[0].shape[1:], floats=True),
+            depth=node.float_terms(inputs[0].shape[1:], floats=True) or 0,
             reference=reference,
             runtime=runtime,
             judged=not quantized_here,
@@ -270,7 +267,7 @@ def check_layers(
 
 
 def compare_runtime(
-    session: Session, graph: Graph, node: AnyNode, inputs: list[Floats], output: Floats
+    session: Session, graph: Graph, node: Node, inputs: list[Floats], output: Floats
 ) -> float | None:
     """Largest difference of `output` from ONNX Runtime in tolerances; None where it has no such tensor.
 
@@ -290,11 +287,11 @@ def compare_runtime(
     return in_tolerances(output, theirs, tolerance(graph, node, inputs, floats=True))
 
 
-def kind_of(graph: Graph, node: AnyNode) -> str:
+def kind_of(graph: Graph, node: Node) -> str:
     """How a weighted node reads weights and activations; empty for other nodes."""
     if not isinstance(node, Weighted):
         return ""
-    return f"{'1 bit' if graph.is_packed(node) else 'float32'} x {node.activations}"
+    return f"{'1 bit' if node.is_packed(graph.tensors) else 'float32'} x {node.activations}"
 
 
 def find_fault(

@@ -13,7 +13,7 @@ from bwn._types import Floats, Labels, StrPath
 from bwn.data.datasets import Pixels, load_dataset
 from bwn.data.images import SUFFIXES, find_images
 from bwn.errors import DataError, NotPreparedError
-from bwn.ir.graph import ModelSpec
+from bwn.ir.model_spec import ModelSpec
 from bwn.predict import to_input
 
 NOISE = 64

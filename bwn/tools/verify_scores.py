@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn._types import Floats, Labels
-from bwn.ir.graph import ModelSpec, Sign
-from bwn.ir.shapes import shapes
-from bwn.ir.tolerance import chain_tolerance, rounds_activations
+from bwn.ir.model_spec import ModelSpec
+from bwn.ir.tolerance import chain_tolerance
+from bwn.ops import Sign
 from bwn.tools.verify_inputs import Samples
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def compare_scores(
     progress: Callable[[str], None],
 ) -> Scores:
     """Run every input through both networks."""
-    rounded = rounds_activations(model.spec.graph)
+    rounded = model.spec.graph.is_quantized
     parts: list[Comparisons] = []
     for start in range(0, samples.count, batch_size):
         progress(f"scores: {start} of {samples.count}")
@@ -128,7 +128,7 @@ def compare_batch(model: SupportsTrace, session: Session, x: Floats, rounded: bo
     with np.errstate(invalid="ignore", over="ignore"):  # scores that are not finite differ
         difference = np.nan_to_num(np.abs(ours - theirs).max(axis=1), nan=np.inf)
         largest = np.abs(theirs).max(axis=1)
-        allowed = chain_tolerance(graph, shapes(graph)) * largest
+        allowed = chain_tolerance(graph, graph.shapes) * largest
         allowed = np.nan_to_num(allowed, nan=0.0, posinf=0.0)
         over = ~(difference <= allowed)
         excused = np.zeros(len(x), bool)
@@ -201,7 +201,7 @@ def sign_ties(model: SupportsTrace, session: Session, x: Floats) -> Flags:
 
 def _sign_ties(model: SupportsTrace, session: Session, signs: list[Sign], x: Floats) -> Flags:
     graph = model.spec.graph
-    known = shapes(graph)
+    known = graph.shapes
     ours = model.trace(x)
     names = {name for node in signs for name in (node.input, node.output)}
     theirs = {**ours, **session.tensors(x, names)}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bwn._types import Labels
 from bwn.data.datasets import Dataset, Resize
 from bwn.errors import BwnError
-from bwn.ir.graph import Preprocess
+from bwn.ir.model_spec import Preprocess
 
 EVALUATION_BATCH = 500
 

@@ -1,6 +1,6 @@
 """The end of every product over planes: sums become outputs.
 
-    y = min(max(sum * (scale[n] * step) + bias[n], low), high)
+    y = activation(min(max(sum * (scale[n] * step) + bias[n], low), high))
     y = min(max(y + added, low'), high')        where planes are added
     y = clip(rint(y / out_step), least, most)   where the next layer reads 8 bits, as `maps.py` stores them
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from bwn.kernels.gemm.tiles import LANES
 from bwn.kernels.params import GemmParams
+from bwn.kernels.simd.activations import activate
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_apart, store_apart
 from bwn.kernels.simd.vectors import (
@@ -80,10 +81,9 @@ def clamp(kind: Any, f: Any, y: Any, low: int) -> Any:
 
 @helper
 def scaled(f: Any, sums: Any, n: int, step: Any) -> Any:
-    """min(max(sums * (scale[n] * step) + bias[n], low), high). sums, step: F32."""
-    return clamp(
-        F32, f, fma(sums, splat(F32, get_f32(f.scale, n)) * step, splat(F32, get_f32(f.bias, n))), 0
-    )
+    """activation(min(max(sums * (scale[n] * step) + bias[n], low), high)). sums, step: F32."""
+    y = fma(sums, splat(F32, get_f32(f.scale, n)) * step, splat(F32, get_f32(f.bias, n)))
+    return activate(f.activation, clamp(F32, f, y, 0))
 
 
 @helper
@@ -167,6 +167,7 @@ def added_plane(f: Any, image: int, n: int) -> int:
 def finish_one(f: Any, total: Any, image: int, n: int, position: int, step: Any) -> None:
     """Write one output of channel n from its total, as `finish` does."""
     y = clamp_one(f, fma(total, get_f32(f.scale, n) * step, get_f32(f.bias, n)), 0)
+    y = activate(f.activation, y)
     if f.added != 0:
         y = clamp_one(f, y + get_f32(added_plane(f, image, n), position), 2)
     plane = out_plane(f, image, n)
@@ -183,6 +184,7 @@ def finish_channels(f: Any, totals: Any, image: int, n: int, position: int, step
     """Write one output of each of 16 channels from n on, as `finish_one` does. totals: F32."""
     scale = load(F32, f.scale, n) * splat(F32, step)
     y = clamp(F32, f, fma(totals, scale, load(F32, f.bias, n)), 0)
+    y = activate(f.activation, y)
     if f.added != 0:
         added = added_plane(f, image, n) + position * 4
         y = clamp(F32, f, y + load_apart(F32, added, f.added_plane * 4), 2)

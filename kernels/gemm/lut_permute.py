@@ -27,6 +27,7 @@ from bwn.kernels.gemm.lut import load_as, merge, no_sums, totals_as_float
 from bwn.kernels.gemm.lut_permute_packing import OUTPUT_BYTES, TABLE_BYTES, TILE
 from bwn.kernels.gemm.tiles import VECTOR_BYTES
 from bwn.kernels.params import LutPermuteParams
+from bwn.kernels.simd.activations import activate
 from bwn.kernels.simd.scalars import get_f32, get_i16, get_i64, reader
 from bwn.kernels.simd.shuffles import take_value, transpose
 from bwn.kernels.simd.vectors import (
@@ -358,7 +359,7 @@ def outputs_at(kind: Any, f: Any, total: int, n: int, image: int, position: int)
     step = step_at(f, image, position)
     sums = totals_as_float(kind, total, 0) + load(F32, f.shift, n)
     y = fma(sums, load(F32, f.scale, n) * splat(F32, step), load(F32, f.bias, n))
-    return clamp(F32, f, y, 0)
+    return activate(f.activation, clamp(F32, f, y, 0))
 
 
 @helper

@@ -35,67 +35,61 @@ class Form(NamedTuple):
     bytes: int
     """Bytes of a register."""
     table_bytes: int
+    input_bytes: int
+    """Bytes of an input of the activations."""
 
     @property
     def inputs(self) -> int:
         """Inputs of a piece."""
         return self.group * self.tables
 
+    def pack(self, words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+        """Packed rows as lanes of numbers, the rows of a block of channels side by side.
 
-FLOAT_FORM = Form(16, 5, 6, 64, 64, 128) if "avx512f" in features() else Form(8, 3, 10, 64, 32, 32)
-SHORT_FORM = Form(32, 5, 3, 17, 64, 64)
-BYTES_FORM = Form(32, 4, 2, 32, 32, 2 * 16)
-SPLIT_FORM = Form(16, 4, 2, 2**31, 16, 4 * 16)
-DOTS_FORM = Form(32, 16, 1, 2**31, 64, 16)
+        Args:
+            words: (N, row_words) uint64.
+
+        Returns:
+            (blocks of `lanes` rows, pieces, lanes) unsigned integers that fill a register: the bits
+            of a piece, the first input lowest; zeros past the last row and bit.
+        """
+        element = np.dtype(f"u{self.bytes // self.lanes}")
+        pieces = self._pieces(words.shape[1])
+        packed = np.zeros((-(-len(words) // self.lanes), pieces, self.lanes), element)
+        for block, rows in enumerate(packed):
+            some = words[block * self.lanes : (block + 1) * self.lanes]
+            octets = np.ascontiguousarray(some).view(np.uint8)
+            bits = np.zeros((len(octets), pieces * self.inputs), np.uint8)
+            bits[:, : words.shape[1] * WORD] = np.unpackbits(octets, axis=1, bitorder="little")
+            numbers = np.zeros((len(octets), pieces, element.itemsize * 8), np.uint8)
+            numbers[:, :, : self.inputs] = bits.reshape(len(octets), pieces, self.inputs)
+            lanes = np.packbits(numbers, axis=2, bitorder="little").view(element)[..., 0]
+            rows[:, : len(octets)] = lanes.T
+        return packed
+
+    def scratch(self, outputs: int, depth: int) -> int:
+        """Scratch that a part needs, in bytes: totals, the tables, the gathered inputs."""
+        piece = self.tables * self.table_bytes + self.inputs * self.input_bytes
+        return TOTALS_BYTES + self._pieces(words_for(depth)) * piece
+
+    def _pieces(self, row_words: int) -> int:
+        """Pieces of a row of so many words."""
+        return -(-row_words * WORD // self.inputs)
+
+
+AVX512_FLOAT_FORM = Form(16, 5, 6, 64, 64, 128, 4)
+AVX2_FLOAT_FORM = Form(8, 3, 10, 64, 32, 32, 4)
+FLOAT_FORM = AVX512_FLOAT_FORM if "avx512f" in features() else AVX2_FLOAT_FORM
+SHORT_FORM = Form(32, 5, 3, 17, 64, 64, 1)
+BYTES_FORM = Form(32, 4, 2, 32, 32, 2 * 16, 1)
+SPLIT_FORM = Form(16, 4, 2, 2**31, 16, 4 * 16, 4)
+DOTS_FORM = Form(32, 16, 1, 2**31, 64, 16, 1)
 # Without an instruction that counts words, bytes are counted: their counts cost less to add up once than each time.
 COUNTS_WORDS = "avx512vpopcntdq" in features()
-SIGNS_FORM = Form(8, WORD, 1, 2**31 if COUNTS_WORDS else BYTE_SAFE_WORDS, 64, 0)
+SIGNS_FORM = Form(8, WORD, 1, 2**31 if COUNTS_WORDS else BYTE_SAFE_WORDS, 64, 0, 1)
 
 
-def lay_out(
-    words: npt.NDArray[np.uint64], lanes: int, inputs: int, element: type[np.unsignedinteger[Any]]
-) -> npt.NDArray[Any]:
-    """ModelSpec rows as lanes of numbers.
-
-    words: (N, row_words) uint64. inputs: bits of a row that one lane takes, the lowest first.
-    Returns (blocks of `lanes` rows, pieces of `inputs` bits, lanes) of `element`, zeros past the last row and bit.
-    """
-    count, width = len(words), np.dtype(element).itemsize * 8
-    pieces = -(-words.shape[1] * WORD // inputs)
-    out = np.zeros((-(-count // lanes), pieces, lanes), element)
-    for block, rows in enumerate(out):
-        octets = np.ascontiguousarray(words[block * lanes : (block + 1) * lanes]).view(np.uint8)
-        bits = np.zeros((len(octets), pieces * inputs), np.uint8)
-        bits[:, : words.shape[1] * WORD] = np.unpackbits(octets, axis=1, bitorder="little")
-        lane = np.zeros((len(octets), pieces, width), np.uint8)
-        lane[:, :, :inputs] = bits.reshape(len(octets), pieces, inputs)
-        rows[:, : len(octets)] = (
-            np.packbits(lane, axis=2, bitorder="little").view(element)[..., 0].T
-        )
-    return out
-
-
-def float_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-    """The weights as `f32_b1_f32_planes_inlane` reads them."""
-    return lay_out(words, FLOAT_FORM.lanes, FLOAT_FORM.inputs, np.uint32)
-
-
-def short_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-    """The weights as `i8_b1_f32_planes_inlane` reads them."""
-    return lay_out(words, SHORT_FORM.lanes, SHORT_FORM.inputs, np.uint16)
-
-
-def bytes_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-    """The weights as `i8_b1_f32_planes_bytes` reads them: bytes of 32 rows side by side."""
-    return lay_out(words, BYTES_FORM.lanes, BYTES_FORM.inputs, np.uint8)
-
-
-def split_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-    """The weights as `f32_b1_f32_planes_split` reads them: bytes of 16 rows side by side."""
-    return lay_out(words, SPLIT_FORM.lanes, SPLIT_FORM.inputs, np.uint8)
-
-
-def dots_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+def pack_dots(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
     """The weights as `i8_b1_f32_planes_dots` reads them.
 
     words: (N, row_words) uint64.
@@ -109,42 +103,6 @@ def dots_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
     return np.packbits(bits.transpose(0, 3, 4, 2, 5, 1), axis=5, bitorder="little")[..., 0]
 
 
-def signs_lay(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-    """The weights as `s1_b1_f32_planes_inlane` reads them: 8 rows side by side."""
-    return lay_out(words, SIGNS_FORM.lanes, SIGNS_FORM.inputs, np.uint64)
-
-
-def float_scratch(outputs: int, depth: int) -> int:
-    """Scratch that one part of `f32_b1_f32_planes_inlane` needs."""
-    return _scratch(FLOAT_FORM, depth, 4)
-
-
-def short_scratch(outputs: int, depth: int) -> int:
-    """Scratch that one part of `i8_b1_f32_planes_inlane` needs."""
-    return _scratch(SHORT_FORM, depth, 1)
-
-
-def bytes_scratch(outputs: int, depth: int) -> int:
-    """Scratch that one part of `i8_b1_f32_planes_bytes` needs."""
-    return _scratch(BYTES_FORM, depth, 1)
-
-
-def split_scratch(outputs: int, depth: int) -> int:
-    """Scratch that one part of `f32_b1_f32_planes_split` needs."""
-    return _scratch(SPLIT_FORM, depth, 4)
-
-
-def dots_scratch(outputs: int, depth: int) -> int:
-    """Scratch that one part of `i8_b1_f32_planes_dots` needs."""
-    return _scratch(DOTS_FORM, depth, 1)
-
-
 def signs_scratch(outputs: int, depth: int) -> int:
-    """Scratch that one part needs: totals, two rows of bits and their number, the gathered inputs."""
+    """Scratch that a part of `gemv_xnor.py` needs: totals, bits, mask and their number, the inputs."""
     return TOTALS_BYTES + words_for(depth) * (16 + WORD) + 8
-
-
-def _scratch(form: Form, depth: int, itemsize: int) -> int:
-    # Totals, the tables, the gathered inputs.
-    pieces = -(-words_for(depth) * WORD // form.inputs)
-    return TOTALS_BYTES + pieces * (form.tables * form.table_bytes + form.inputs * itemsize)

@@ -148,6 +148,16 @@ def splat(_: Any, kind: Any, value: Any) -> tuple[Any, Codegen]:
     return vec(kind, vec.element), gen
 
 
+@intrinsic
+def like(_: Any, example: Any, value: Any) -> tuple[Any, Codegen]:
+    """like(x, 3.0): the float32 3.0 where x is a number, in every lane where x is a vector of float32."""
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return splat_value(builder, example, args[1]) if isinstance(example, Vec) else args[1]
+
+    return example(example, types.float32), gen
+
+
 def splat_value(builder: Any, vec: Vec, value: Any) -> Any:
     """LLVM value with `value` in every lane."""
     kind = llvm_type(vec)

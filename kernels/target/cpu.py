@@ -57,8 +57,11 @@ def model() -> str:
     return platform.processor() or platform.machine()
 
 
+FAMILIES = ("avx512", "avx2", "neon")
+
+
 def family() -> str:
-    """The instructions that the kernels' speed depends on: `avx512`, `avx2` or `neon`; the nearest where none fits."""
+    """The one of FAMILIES whose instructions the kernels' speed depends on; the nearest where none fits."""
     if "neon" in features():
         return "neon"
     return "avx512" if "avx512f" in features() else "avx2"

@@ -1,6 +1,6 @@
-"""Elementwise steps over planes: affine and clamp, addition, sign, quantization.
+"""Elementwise steps over planes: affine and clamp, operations of two tensors, sign, quantization.
 
-Input and output share the row stride, so position p of one is position p of the other. Like every step, these write
+Inputs and output share the row stride, so position p of one is position p of the others. Like every step, these write
 the whole plane of the output, with exact zeros where the mask is 0. A unit of work is one channel of one image.
 
 8-bit activations have a range of q, -127..127 or 0..254, and are stored less its middle m, so that every product reads
@@ -64,7 +64,7 @@ def clear_around(f: Any, plane: int) -> None:
 
 
 def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
-    """y = clamp(scale[c] * x + bias[c], low, high)."""
+    """y = activation(clamp(scale[c] * x + bias[c], low, high))."""
     f = elementwise_params(p)
     one = splat(F32, np.float32(1.0))
     for unit in range(begin, end):
@@ -77,18 +77,56 @@ def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
         clear_around(f, plane)
 
 
-def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
-    """y = min(max(x + other, low), high)."""
+@helper
+def sum_of(a: Any, b: Any) -> Any:
+    """a + b."""
+    return a + b
+
+
+@helper
+def product_of(a: Any, b: Any) -> Any:
+    """a * b."""
+    return a * b
+
+
+@helper
+def first_everywhere(kind: Any, address: Any, index: int) -> Any:
+    """The first element in every lane, whatever the index."""
+    return splat(kind, get_f32(address, 0))
+
+
+@helper
+def binary_plane(formula: Any, take: Any, f: Any, source: int, other: int, plane: int) -> None:
+    """One plane of `binary`. take(F32, other, i): the second operand from position i on."""
+    for i in range(0, f.positions, LANES):
+        y = clamp(F32, f, formula(load(F32, source, i), take(F32, other, i)), 0)
+        store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
+
+
+@helper
+def binary(formula: Any, p: int, begin: int, end: int) -> None:
+    """y = clamp(formula(x, other), low, high), of planes begin..end-1, counted over all images."""
     f = elementwise_params(p)
     for unit in range(begin, end):
         image, channel = unit // f.channels, unit % f.channels
         source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
-        second = f.other + (image * f.other_image + channel * f.other_plane + f.other_lead) * 4
+        other = f.other + (image * f.other_image + channel * f.other_plane + f.other_lead) * 4
         plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
-        for i in range(0, f.positions, LANES):
-            y = clamp(F32, f, load(F32, source, i) + load(F32, second, i), 0)
-            store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
+        if f.other_broadcast != 0:
+            binary_plane(formula, first_everywhere, f, source, other, plane)
+        else:
+            binary_plane(formula, load, f, source, other, plane)
         clear_around(f, plane)
+
+
+def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
+    """y = clamp(x + other, low, high)."""
+    binary(sum_of, p, begin, end)
+
+
+def f32_f32_mul(p: int, begin: int, end: int, part: int) -> None:
+    """y = clamp(x * other, low, high)."""
+    binary(product_of, p, begin, end)
 
 
 def f32_s1_sign(p: int, begin: int, end: int, part: int) -> None:

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bwn.kernels import costs
-from bwn.kernels.costs import DEFAULTS, Cost, Table, Work
+from bwn.kernels.costs import DEFAULTS, Cost, Work
+from bwn.kernels.gemm.specs import SPECS
 from bwn.kernels.registry import GEMMS, fitting, select
+from bwn.kernels.target.targets import TARGETS, Target
 
 ROWS = {row.name: row for row in GEMMS}
 LOOKUP, SINGLE = ROWS["f32_b1_f32_planes_lookup"], ROWS["f32_b1_f32_planes_single"]
@@ -23,8 +25,19 @@ FAMILIES = [family for family in DEFAULTS if set(ROWS) <= set(DEFAULTS[family])]
 """Those whose tables know this machine's products: a row may need a feature."""
 
 
-def test_every_product_has_its_default_cost() -> None:
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_every_product_has_a_default_cost_wherever_it_runs(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs.cpu, "features", lambda: target.offers)
+    family = costs.cpu.family()
+    there = {row.name for row in SPECS if row.runs_on(target.offers)}
+    assert there <= set(DEFAULTS[family])
+
+
+def test_default_costs_are_of_known_families_and_not_negative() -> None:
     assert costs.cpu.family() in FAMILIES
+    assert all(row.costs and set(row.costs) <= set(costs.cpu.FAMILIES) for row in SPECS)
     assert all(
         number >= 0 for table in DEFAULTS.values() for cost in table.values() for number in cost
     )
@@ -62,15 +75,14 @@ def test_more_work_never_costs_less(row, family, depth, outputs, positions, axis
 
 @given(st.sampled_from(["f32", "i8", "s1"]), st.sampled_from(FAMILIES), SIZES, SIZES, SIZES)
 def test_the_choice_is_the_least_predicted(activations, family, depth, outputs, positions) -> None:
-    table, work = (
-        Table(DEFAULTS[family], "default", Path("nowhere")),
-        Work(depth, outputs, positions, positions),
-    )
-    choice = select(activations, "b1", work, table)
+    work = Work(depth, outputs, positions, positions)
+    choice = select(activations, "b1", work, DEFAULTS[family])
     rows = fitting(activations, "b1", depth)
     assert choice.kernel in rows
-    assert choice.microseconds == min(row.microseconds(work, table.costs[row.name]) for row in rows)
-    assert choice == select(activations, "b1", work, table)
+    assert choice.microseconds == min(
+        row.microseconds(work, DEFAULTS[family][row.name]) for row in rows
+    )
+    assert choice == select(activations, "b1", work, DEFAULTS[family])
 
 
 @pytest.mark.parametrize(
@@ -92,9 +104,9 @@ def test_on_arm_dot_products_are_for_few_channels(outputs: int, way: str) -> Non
         assert min(times, key=times.__getitem__) == way
 
 
-def only(**known: Cost) -> Table:
-    """By this table all other products take a second a call."""
-    return Table(dict.fromkeys(ROWS, Cost(1e9, 0, 0, 0)) | known, "default", Path("nowhere"))
+def only(**known: Cost) -> dict[str, Cost]:
+    """By these costs all other products take a second a call."""
+    return dict.fromkeys(ROWS, Cost(1e9, 0, 0, 0)) | known
 
 
 def test_equal_costs_take_the_first_of_the_list() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from gemm_cases import Case, check, run
 
+from bwn.kernels.params import Activation
 from bwn.kernels.registry import GEMMS, IndirectGemm, LutPermuteGemm
 
 EDGES = [
@@ -32,6 +35,18 @@ EDGES = [
 @pytest.mark.parametrize("case", EDGES, ids=str)
 def test_product_equals_reference(row: IndirectGemm | LutPermuteGemm, case: Case) -> None:
     check(row, case)
+
+
+@pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)
+@pytest.mark.parametrize("activation", list(Activation)[1:])
+def test_an_activation_comes_between_the_bounds_and_the_added_planes(
+    row: IndirectGemm | LutPermuteGemm, activation: Activation
+) -> None:
+    for outputs, positions in ((1, 1), (5, 16), (9, 70), (16, 3), (37, 5), (40, 33)):
+        case = Case(70, outputs, positions, images=2, lead=5, activation=activation)
+        check(row, case)
+        check(row, replace(case, epilogue=True))
+        check(row, replace(case, images=1, epilogue=True, per_lane=True))
 
 
 @pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)

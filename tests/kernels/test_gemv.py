@@ -12,27 +12,38 @@ from bwn.kernels import bits
 from bwn.kernels.gemm.epilogue import finish_channels, finish_one, gemm_params
 from bwn.kernels.gemm.gemv_xnor import count_bits
 from bwn.kernels.gemm.lut import no_sums
-from bwn.kernels.gemm.weight_packing import BYTE_SAFE_WORDS, dots_lay, lay_out
-from bwn.kernels.params import GemmParams
+from bwn.kernels.gemm.weight_packing import (
+    AVX2_FLOAT_FORM,
+    AVX512_FLOAT_FORM,
+    BYTE_SAFE_WORDS,
+    BYTES_FORM,
+    SHORT_FORM,
+    SIGNS_FORM,
+    SPLIT_FORM,
+    Form,
+    pack_dots,
+)
+from bwn.kernels.params import Activation, GemmParams
 from bwn.kernels.simd.scalars import get_f32
 from bwn.kernels.simd.vectors import F32, I8, I64, load
 
 FORMS = [
-    (16, 30, np.uint32),
-    (8, 30, np.uint32),
-    (32, 15, np.uint16),
-    (32, 8, np.uint8),
-    (8, 64, np.uint64),
+    (AVX512_FLOAT_FORM, 16, 30, np.uint32),
+    (AVX2_FLOAT_FORM, 8, 30, np.uint32),
+    (SHORT_FORM, 32, 15, np.uint16),
+    (BYTES_FORM, 32, 8, np.uint8),
+    (SPLIT_FORM, 16, 8, np.uint8),
+    (SIGNS_FORM, 8, 64, np.uint64),
 ]
 
 
 @given(st.integers(1, 70), st.integers(1, 200), st.sampled_from(FORMS), st.integers(0, 2**32))
 def test_lanes_hold_the_rows_in_order(
-    count: int, depth: int, form: tuple[int, int, type], seed: int
+    count: int, depth: int, form: tuple[Form, int, int, type], seed: int
 ) -> None:
-    lanes, inputs, element = form
+    form, lanes, inputs, element = form
     signs = np.random.default_rng(seed).integers(0, 2, (count, depth)) * 2 - 1
-    laid = lay_out(bits.pack(signs), lanes, inputs, element)
+    laid = form.pack(bits.pack(signs))
     assert laid.dtype == element
     assert laid.shape[2] == lanes
     for row, block, lane in ((0, 0, 0), (count - 1, (count - 1) // lanes, (count - 1) % lanes)):
@@ -46,7 +57,7 @@ def test_dots_find_the_weights_of_32_rows_in_each_register(
     count: int, depth: int, seed: int
 ) -> None:
     signs = np.random.default_rng(seed).integers(0, 2, (count, depth)) * 2 - 1
-    laid = dots_lay(bits.pack(signs))
+    laid = pack_dots(bits.pack(signs))
     assert laid.flags.c_contiguous
     assert laid.shape[1:] == (-(-depth // 64) * 4, 4, 4, 4)
     for row in (0, count // 2, count - 1):
@@ -70,7 +81,10 @@ def finish_all(p: int, totals: int, n: int, step: float) -> None:
 
 @pytest.mark.parametrize("added", [False, True])
 @pytest.mark.parametrize("rounded", [False, True])
-def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(added: bool, rounded: bool) -> None:
+@pytest.mark.parametrize("activation", list(Activation))
+def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
+    added: bool, rounded: bool, activation: Activation
+) -> None:
     rng = np.random.default_rng(0)
     totals, scale, bias = rng.normal(0, 9, (3, 20)).astype(np.float32)
     totals[[3, 5, 7]] = np.nan, np.inf, -np.inf
@@ -83,7 +97,7 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(added: bool, rou
         values = dict.fromkeys(GemmParams._fields, 0) | {
             "scale": scale.ctypes.data, "bias": bias.ctypes.data, "bounds": bounds.ctypes.data,
             "out": out.ctypes.data, "out_image": 20 * 9, "out_plane": 9, "out_lead": 3,
-            "out_step": out_step.ctypes.data if rounded else 0,
+            "out_step": out_step.ctypes.data if rounded else 0, "activation": activation,
             "added": others.ctypes.data if added else 0, "added_image": 20 * 7, "added_plane": 7, "added_lead": 1,
         }  # fmt: skip
         block = np.array(GemmParams(**values), np.int64)

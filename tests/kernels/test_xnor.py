@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from xnor_cases import Call, Case
 
 from bwn.kernels.gemm import xnor_packing
+from bwn.kernels.params import Activation
 
 CASES = [
     *(
@@ -45,6 +46,14 @@ def test_signs_equal_the_reference(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_planes_equal_the_reference(case: Case) -> None:
     Call(case).check_planes()
+
+
+@pytest.mark.parametrize("activation", list(Activation)[1:])
+def test_planes_with_an_activation_equal_the_reference(activation: Activation) -> None:
+    for case in CASES:
+        call = Call(case)
+        call.activation = activation
+        call.check_planes()
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from gemm_cases import ACTIVATIONS
 
 from bwn.kernels import bits, reference, registry
 from bwn.kernels.gemm import tiles, xnor_packing
 from bwn.kernels.gemm.xnor_packing import Axis
+from bwn.kernels.params import Activation
 
 Pair = tuple[int, int]
 
@@ -61,7 +63,7 @@ class Call:
         self.scale[rng.random(case.outputs) < 0.1] = 0
         # Halves of sums, so that some results are exactly zero.
         self.bias = (self.scale * rng.integers(-9, 10, case.outputs)).astype(np.float32)
-        self.low, self.high = low, high
+        self.low, self.high, self.activation = low, high, Activation.NONE
 
     def block(self, compares: bool, scratch: np.ndarray) -> np.ndarray:
         case = self.case
@@ -125,7 +127,7 @@ class Call:
             class_x=classes_x, flips=flip, out=self.out.ctypes.data, **places, top=top, left=left, rows=grid[0],
             columns=grid[1], out_plane=5 + padded + 16, out_lead=5, plane_row=self.row, positions=height * self.row,
             outputs=case.outputs, mask=masks, scale=self.scale.ctypes.data, bias=self.bias.ctypes.data, bounds=ends,
-            added=0, added_image=0, added_plane=0, added_lead=0, out_step=0, scratch=scratch.ctypes.data,
+            activation=self.activation, added=0, added_image=0, added_plane=0, added_lead=0, out_step=0, scratch=scratch.ctypes.data,
             scratch_part=tiles.xnor_scratch(),
         )  # fmt: skip
 
@@ -142,7 +144,7 @@ class Call:
     def expected(self) -> np.ndarray:
         """Outputs as float32 makes them: scale * sum + bias rounded once, then clamped."""
         once = self.sums * self.scale[:, None, None].astype(np.float64) + self.bias[:, None, None]
-        return np.clip(once.astype(np.float32), self.low, self.high)
+        return ACTIVATIONS[self.activation](np.clip(once.astype(np.float32), self.low, self.high))
 
     def check_signs(self, parts: int = 1) -> None:
         signs = np.where(self.expected() >= 0, 1, -1)

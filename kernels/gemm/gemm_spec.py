@@ -1,0 +1,159 @@
+"""What is known of a GEMM kernel without compiling it: what it reads, needs, packs and costs.
+
+The cost of a call on one thread is predicted from four coefficients a kernel and CPU family:
+
+    nanoseconds = call + passes * (K * gather + K * N * sums + N * end)
+
+passes: how often a kernel goes over the rows of a group: once a block of positions, a partly filled
+one like a whole one, or once a position where it has no lanes (`GemmSpec.terms`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from operator import mul
+from typing import Any, Literal, NamedTuple
+
+import numpy.typing as npt
+
+from bwn.kernels.gemm.lut_permute_packing import TILE, Layout
+from bwn.kernels.params import GemmParams, LutPermuteParams
+from bwn.kernels.target.kernel import Kernel
+
+Weights = Literal["b1", "f32"]
+Element = Literal["f32", "i8", "s1"]
+"""f32: float32. i8: integers within +-127, as `tensor/elementwise.py` stores 8-bit activations.
+s1: int8 that is +-1 or 0."""
+
+
+class Cost(NamedTuple):
+    """Coefficients of one kernel, nanoseconds.
+
+    Attributes:
+        call: Of a call.
+        gather: Of reading an input, and making what all rows share of it.
+        sums: Of what one row does with an input.
+        end: Of writing one row's outputs.
+    """
+
+    call: float
+    gather: float
+    sums: float
+    end: float
+
+
+class Work(NamedTuple):
+    """Size of a product.
+
+    Attributes:
+        depth: K, the inputs of one output.
+        outputs: N, the output channels of one group.
+        positions: Positions of an image, the slack of its rows included.
+        values: Positions of an image that are outputs.
+        images: Images of the batch.
+        groups: Groups of channels.
+        taps: Taps of the window.
+    """
+
+    depth: int
+    outputs: int
+    positions: int
+    values: int
+    images: int = 1
+    groups: int = 1
+    taps: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GemmSpec(Kernel, ABC):
+    """A kernel of sums of products.
+
+    Attributes:
+        activations: What it reads.
+        weights: What it reads; `b1` is one bit each.
+        needs: CPU features of which it needs one; none where it runs everywhere.
+        max_depth: Largest K whose sums cannot overflow.
+        lanes: Positions of a block, 0 where it goes position by position.
+        costs: Its cost by family of CPUs (`target.cpu.family`).
+    """
+
+    activations: Element
+    weights: Weights
+    max_depth: int
+    lanes: int
+    costs: Mapping[str, Cost] = field(compare=False)
+    needs: tuple[str, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether sums are integers: equal inputs give bit-equal sums in every row and on every machine."""
+        return self.activations != "f32"
+
+    @property
+    def variant(self) -> str:
+        """The last part of its name: what tells it from the others of its types."""
+        return self.name.rpartition("_")[2]
+
+    def runs_on(self, features: frozenset[str]) -> bool:
+        """Whether a CPU with these features has the instructions that the kernel is written in."""
+        return not self.needs or not features.isdisjoint(self.needs)
+
+    @abstractmethod
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """How often each coefficient of its `Cost` counts on one thread."""
+
+    def microseconds(self, work: Work, cost: Cost) -> float:
+        """Predicted time on one thread."""
+        return sum(map(mul, cost, self.terms(work))) / 1000
+
+
+def as_stored(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The weights as the model holds them."""
+    return weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndirectGemm(GemmSpec):
+    """GemmSpec over planes at offsets, with GemmParams.
+
+    A unit of work is a block of positions of one group of one image; an output channel where there
+    are no lanes.
+
+    Attributes:
+        scratch: (outputs of a group, K) to the bytes of scratch that a part needs.
+        pack: (N, row_words) weights, packed as it reads them.
+    """
+
+    fields: Any = GemmParams
+    scratch: Callable[[int, int], int]
+    pack: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = as_stored
+
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """A pass is a block of positions, or one position where there are no lanes."""
+        passes = -(-work.positions // self.lanes) if self.lanes else work.values
+        passes *= work.images * work.groups
+        one_bit = self.weights == "b1"
+        depth = -(-work.depth // 64) * 64 if one_bit else work.depth  # bits go by whole words
+        return 1.0, passes * depth, passes * depth * work.outputs, passes * work.outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class LutPermuteGemm(GemmSpec):
+    """GemmSpec by tables in registers, with LutPermuteParams.
+
+    Attributes:
+        layout: How its weights are packed.
+    """
+
+    fields: Any = LutPermuteParams
+    layout: Layout
+
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """A pass is a position; a table serves all taps, and outputs go by whole vectors."""
+        passes = -(-work.positions // TILE) * TILE * work.images * work.groups
+        channels = work.depth // work.taps
+        tables = -(-channels // self.layout.group) * self.layout.group
+        outputs = self.layout.vectors(work.outputs) * self.layout.lanes
+        return 1.0, passes * tables, passes * tables * work.taps * outputs, passes * work.outputs

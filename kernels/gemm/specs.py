@@ -1,0 +1,283 @@
+"""Every GEMM kernel, a row each: what it reads, needs, packs, costs, and must be compiled to.
+
+A new kernel is its file and its row here; the planner then has one more to choose from, and tests,
+benchmarks, `bwn tune` and the libraries take it up. `GemmSpec` describes the columns. Rows stand here
+for every machine; `registry.GEMMS` are those that this one can run.
+
+Costs: avx512, avx2: `bwn tune` on a Zen 5 server core, 2026-11-23, the second with code compiled for
+Zen 3. neon: not measured; instructions at a nominal one a nanosecond, of single, bytes, split, dots
+and inlane fitted to counts of 17 to 19 sizes each within 2 %, of the others those of docs/arm.md,
+split into coefficients by what the loops do. The sums of dots (0.13 instructions) are those of bytes
+times 1.27, as llvm-mca's cycles on a Neoverse N1 are.
+"""
+
+from __future__ import annotations
+
+from bwn.kernels.gemm.gemm_spec import Cost, GemmSpec, IndirectGemm, LutPermuteGemm
+from bwn.kernels.gemm.lut_permute_packing import F32_LAYOUT, I8_LAYOUT, TILE
+from bwn.kernels.gemm.tiles import lookup_scratch, multiply_scratch, single_scratch
+from bwn.kernels.gemm.weight_packing import (
+    BYTES_FORM,
+    DOTS_FORM,
+    FLOAT_FORM,
+    SHORT_FORM,
+    SIGNS_FORM,
+    SPLIT_FORM,
+    pack_dots,
+    signs_scratch,
+)
+
+ANY = 2**31
+I8_DEPTH = 2**24
+"""127 * K fits an int32."""
+S1_DEPTH = 2**15 - 1
+"""K fits an int16."""
+DOTS_DEPTH = 2**17
+"""127 * 2**7 * K fits an int32."""
+
+SPECS: tuple[GemmSpec, ...] = (
+    IndirectGemm(
+        "gemm.lut.f32_b1_f32_planes_lookup",
+        activations="f32",
+        weights="b1",
+        max_depth=ANY,
+        lanes=16,
+        scratch=lookup_scratch,
+        costs={
+            "avx512": Cost(189, 1.58, 0.0507, 3.57),
+            "avx2": Cost(201, 2.56, 0.0795, 3.73),
+            "neon": Cost(300, 35, 2.94, 100),
+        },
+        expected={
+            "x86-64": [r"addps\s.*xmm"],
+            "x86-64-avx2": [r"vaddps\s.*[yz]mm"],
+            "x86-64-avx512": [r"vaddps\s.*zmm"],
+            "aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+\]"],
+        },
+    ),
+    IndirectGemm(
+        "gemm.lut.i8_b1_f32_planes_lookup",
+        activations="i8",
+        weights="b1",
+        max_depth=I8_DEPTH,
+        lanes=32,
+        scratch=lookup_scratch,
+        costs={
+            "avx512": Cost(203, 1.35, 0.0547, 5.64),
+            "avx2": Cost(181, 2.34, 0.0831, 6.62),
+            "neon": Cost(300, 38, 2.94, 100),
+        },
+        expected={
+            "x86-64": [r"paddw\s.*xmm"],
+            "x86-64-avx2": [r"vpaddw\s.*[yz]mm"],
+            "aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+\]"],
+        },
+    ),
+    IndirectGemm(
+        "gemm.lut.s1_b1_f32_planes_lookup",
+        activations="s1",
+        weights="b1",
+        max_depth=S1_DEPTH,
+        lanes=64,
+        scratch=lookup_scratch,
+        costs={
+            "avx512": Cost(207, 1.34, 0.0578, 10.3),
+            "avx2": Cost(220, 2.23, 0.0871, 10.2),
+            "neon": Cost(300, 35, 3.4, 100),
+        },
+        expected={
+            "x86-64-avx2": [r"vpaddb\s.*[yz]mm"],
+            "aarch64": [r"\badd\s+v\d+\.16b"],
+        },
+    ),
+    IndirectGemm(
+        "gemm.f32.f32_f32_f32_planes_multiply",
+        activations="f32",
+        weights="f32",
+        max_depth=ANY,
+        lanes=16,
+        scratch=multiply_scratch,
+        costs={
+            "avx512": Cost(152, 0, 0.164, 1.45),
+            "avx2": Cost(160, 0.129, 0.287, 1.8),
+            "neon": Cost(300, 2, 6.1, 100),
+        },
+        expected={
+            "x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
+            "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"],
+            "aarch64": [r"fmla\s+v\d+\.4s"],
+        },
+    ),
+    IndirectGemm(
+        "gemm.gemv.f32_b1_f32_planes_inlane",
+        activations="f32",
+        weights="b1",
+        needs=("avx2",),
+        max_depth=ANY,
+        lanes=0,
+        scratch=FLOAT_FORM.scratch,
+        pack=FLOAT_FORM.pack,
+        costs={
+            "avx512": Cost(139, 0.706, 0.00426, 1.48),
+            "avx2": Cost(126, 0.767, 0.0142, 1.68),
+        },
+        expected={
+            "x86-64-avx2": [r"vpermp?s|vperm[it]2ps"],
+        },
+    ),
+    IndirectGemm(
+        "gemm.gemv.i8_b1_f32_planes_inlane",
+        activations="i8",
+        weights="b1",
+        needs=("avx512bw",),
+        max_depth=I8_DEPTH,
+        lanes=0,
+        scratch=SHORT_FORM.scratch,
+        pack=SHORT_FORM.pack,
+        costs={
+            "avx512": Cost(173, 0.549, 0.00151, 1.43),
+        },
+        expected={
+            "x86-64-avx512": [r"vpermw|vperm[it]2w"],
+        },
+    ),
+    IndirectGemm(
+        "gemm.gemv_split.f32_b1_f32_planes_split",
+        activations="f32",
+        weights="b1",
+        needs=("neon",),
+        max_depth=ANY,
+        lanes=0,
+        scratch=SPLIT_FORM.scratch,
+        pack=SPLIT_FORM.pack,
+        costs={
+            "neon": Cost(300, 11.4, 0.29, 15),
+        },
+        expected={
+            "aarch64": [r"ld4\s", r"tbl\s+v\d+\.16b", r"zip1\s"],
+        },
+    ),
+    IndirectGemm(
+        "gemm.gemv_bytes.i8_b1_f32_planes_bytes",
+        activations="i8",
+        weights="b1",
+        needs=("avx2", "neon"),
+        max_depth=I8_DEPTH,
+        lanes=0,
+        scratch=BYTES_FORM.scratch,
+        pack=BYTES_FORM.pack,
+        costs={
+            "avx512": Cost(159, 0.551, 0.00501, 1.15),
+            "avx2": Cost(130, 0.612, 0.00462, 1.46),
+            "neon": Cost(300, 10, 0.116, 15),
+        },
+        expected={
+            "x86-64-avx2": [r"vpshufb\s.*ymm"],
+            "aarch64": [r"tbl\s+v\d+\.16b"],
+        },
+    ),
+    IndirectGemm(
+        "gemm.gemv_sdot.i8_b1_f32_planes_dots",
+        activations="i8",
+        weights="b1",
+        needs=("dotprod",),
+        max_depth=DOTS_DEPTH,
+        lanes=0,
+        scratch=DOTS_FORM.scratch,
+        pack=pack_dots,
+        costs={
+            "neon": Cost(300, 4.7, 0.147, 16),
+        },
+        expected={
+            "aarch64-dotprod": [r"sdot\s+v\d+\.4s,\s*v\d+\.16b,\s*v\d+\.4b"],
+        },
+    ),
+    IndirectGemm(
+        "gemm.gemv_xnor.s1_b1_f32_planes_inlane",
+        activations="s1",
+        weights="b1",
+        max_depth=ANY,
+        lanes=0,
+        scratch=signs_scratch,
+        pack=SIGNS_FORM.pack,
+        costs={
+            "avx512": Cost(134, 0.27, 0.00123, 1.22),
+            "avx2": Cost(132, 0.268, 0.0027, 1.56),
+            "neon": Cost(300, 5.6, 0.041, 24),
+        },
+        expected={
+            "x86-64-avx512": [r"vpopcnt[qd]\s.*zmm"],
+            "aarch64": [r"cnt\s+v\d+\.16b"],
+        },
+    ),
+    IndirectGemm(
+        "gemm.dot.f32_b1_f32_planes_single",
+        activations="f32",
+        weights="b1",
+        max_depth=ANY,
+        lanes=0,
+        scratch=single_scratch,
+        costs={
+            "avx512": Cost(81, 0.479, 0.0226, 1.75),
+            "avx2": Cost(61, 0.423, 0.0477, 1.64),
+            "neon": Cost(300, 6, 1.56, 53),
+        },
+    ),
+    IndirectGemm(
+        "gemm.dot.i8_b1_f32_planes_single",
+        activations="i8",
+        weights="b1",
+        max_depth=I8_DEPTH,
+        lanes=0,
+        scratch=single_scratch,
+        costs={
+            "avx512": Cost(101, 0.225, 0.0105, 4.29),
+            "avx2": Cost(99, 0.211, 0.0233, 4.35),
+            "neon": Cost(300, 4.8, 0.53, 82),
+        },
+    ),
+    IndirectGemm(
+        "gemm.dot.f32_f32_f32_planes_single",
+        activations="f32",
+        weights="f32",
+        max_depth=ANY,
+        lanes=0,
+        scratch=single_scratch,
+        costs={
+            "avx512": Cost(92, 0.339, 0.0456, 3.02),
+            "avx2": Cost(84, 0.383, 0.045, 2.2),
+            "neon": Cost(300, 6, 0.63, 52),
+        },
+    ),
+    LutPermuteGemm(
+        "gemm.lut_permute.f32_b1_f32_planes_permute",
+        activations="f32",
+        weights="b1",
+        needs=("avx512bw",),
+        max_depth=ANY,
+        lanes=TILE,
+        layout=F32_LAYOUT,
+        costs={
+            "avx512": Cost(317, 0.468, 0.00278, 0.408),
+        },
+        expected={
+            "x86-64-avx512": [r"vperm[it]2ps\s.*zmm"],
+        },
+    ),
+    LutPermuteGemm(
+        "gemm.lut_permute.i8_b1_f32_planes_permute",
+        activations="i8",
+        weights="b1",
+        needs=("avx512bw",),
+        max_depth=I8_DEPTH,
+        lanes=TILE,
+        layout=I8_LAYOUT,
+        costs={
+            "avx512": Cost(40, 0.538, 0.00109, 0.404),
+        },
+        expected={
+            "x86-64-avx512": [r"vperm[it]2w\s.*zmm"],
+        },
+    ),
+)
+"""Of those that fit, the one of least predicted cost is chosen; the first of equals."""

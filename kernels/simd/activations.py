@@ -1,0 +1,42 @@
+"""Activations: one formula each, of vectors or of numbers, for the epilogue of products and elementwise kernels.
+
+A new activation is its name in `params.Activation` and the formula of the same name here. Clamps need none: every
+epilogue has bounds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bwn.kernels.params import Activation
+from bwn.kernels.simd.vectors import like, maximum, minimum
+from bwn.kernels.target.jit import helper
+
+
+@helper
+def hard_swish(x: Any) -> Any:
+    """x * min(max(x + 3, 0), 6) / 6."""
+    return x * minimum(maximum(x + like(x, 3.0), like(x, 0.0)), like(x, 6.0)) / like(x, 6.0)
+
+
+def _choice(activations: list[Activation]) -> Any:
+    """The helper that applies the one of these activations whose code it gets; another code changes nothing."""
+    if not activations:
+        return helper(lambda code, x: x)
+    first, formula = int(activations[0]), globals()[activations[0].name.lower()]
+    others = _choice(activations[1:])
+
+    @helper
+    def choose(code: int, x: Any) -> Any:
+        return formula(x) if code == first else others(code, x)
+
+    return choose
+
+
+_choose = _choice([activation for activation in Activation if activation is not Activation.NONE])
+
+
+@helper
+def activate(code: int, x: Any) -> Any:
+    """The activation of that code, of each lane or of a number. x: float32."""
+    return x if code == 0 else _choose(code, x)
