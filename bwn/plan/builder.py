@@ -222,7 +222,7 @@ class Lowering:
                 out=self.address(out), out_image=out.image, out_plane=out.plane, out_lead=out.lead,
                 channels=channels, positions=source.positions, mask=self.mask(source),
                 scale=self.vector(scale, channels, 1.0), bias=self.vector(bias, channels, 0.0),
-                bounds=self.bounds(low, high), activation=0, other_broadcast=0, steps=steps, steps_per_lane=int(source.vectors),
+                bounds=self.bounds(low, high), activation=0, other_broadcast=0, x_scales=steps, scale_per_position=int(source.vectors),
             )  # fmt: skip
             work = source.images * channels * source.positions
             return Step(kernel, block, count, self.parts(count, work), node, why)

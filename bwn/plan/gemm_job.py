@@ -117,7 +117,7 @@ class Job:
         eight = QUANT_RANGES[then.activations] if then is not None else (None, None)
         fields = {
             "bounds": lower.bounds(node.low, node.high, self.end.low, self.end.high, *eight),
-            "out_step": 0 if then is None else steps_of(lower, then),
+            "out_scale": 0 if then is None else steps_of(lower, then),
             "activation": 0,
         }
         if added is None:
@@ -136,8 +136,8 @@ class Job:
         return self.ends() | {
             "x": lower.start(self.source), "x_image": self.source.image, "images": out.images,
             "out": lower.address(out), "out_image": out.image, "out_plane": out.plane, "out_lead": out.lead,
-            "mask": lower.mask(out), "steps": self.steps or lower.vector(None, out.images, 1.0),
-            "steps_per_lane": int(out.vectors) if self.steps else 0,
+            "mask": lower.mask(out), "x_scales": self.steps or lower.vector(None, out.images, 1.0),
+            "scale_per_position": int(out.vectors) if self.steps else 0,
             "scratch": lower.scratch_address, "scratch_part": lower.scratch,
         }  # fmt: skip
 

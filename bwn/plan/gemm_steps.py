@@ -205,7 +205,7 @@ def product_block(job: Job, kernel: IndirectGemm, threads: int) -> tuple[Array, 
         offsets=lower.constant(("offsets", job.index), lambda: offsets(node, source, job.channels, one_bit)),
         groups=job.groups * share, outputs=job.outputs // share, positions=out.positions,
         scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
-        shift=lower.constant(("shift", job.index), lambda: job.shift),
+        correction=lower.constant(("shift", job.index), lambda: job.shift),
         **job.fields(),
     )  # fmt: skip
     return block, blocks * job.groups * share * out.images if kernel.lanes else out.channels

@@ -73,13 +73,13 @@ def permute_block(job: Job, kernel: LutPermuteGemm, threads: int) -> tuple[Array
         channels=job.channels, chunk=layout.chunk(job.channels), segments=len(at.segments),
         taps=lower.constant(("taps", job.index), lambda: np.cumsum([0, *map(len, at.segments)])),
         shifts=lower.constant(("shifts", job.index), lambda: at.shifts[order]),
-        least=int(at.shifts.min()), most=int(at.shifts.max()),
+        min_shift=int(at.shifts.min()), max_shift=int(at.shifts.max()),
         indices=indices, index_group=lower.constants[key].nbytes // job.groups,
         groups=job.groups, outputs=job.outputs,
         starts=lower.constant(("starts", job.index), lambda: np.array([*at.starts, job.out.plane - job.out.lead])),
-        blocks=len(at.starts), band=at.band, room=layout.room_bytes(job.channels, at.span),
+        blocks=len(at.starts), band=at.band, rows_bytes=layout.room_bytes(job.channels, at.span),
         scale=padded(job, node.scale, layout.lanes, 1.0), bias=padded(job, node.bias, layout.lanes, 0.0),
-        shift=lower.constant(("shift", job.index), lambda: spread(job, job.shift, layout.lanes)),
+        correction=lower.constant(("shift", job.index), lambda: spread(job, job.shift, layout.lanes)),
         **job.fields(),
     )  # fmt: skip
     return block, -(-len(at.starts) // at.band) * job.groups * job.out.images

@@ -147,9 +147,9 @@ def tables(
 
     return {
         "words": kept("pairs", xnor_packing.lay_out(signs)), "blocks": -(-out.channels // window.groups // BLOCK),
-        "limits": kept("limits", limits), "limits_row": limits.shape[1] * limits.itemsize,
+        "thresholds": kept("limits", limits), "thresholds_row": limits.shape[1] * limits.itemsize,
         "class_y": kept("class_y", class_y * len(columns)), "class_x": kept("class_x", class_x),
-        "flips": kept("flips", bits.pack(np.where(flips, 1, -1)[None])),
+        "inverted": kept("flips", bits.pack(np.where(flips, 1, -1)[None])),
     }  # fmt: skip
 
 

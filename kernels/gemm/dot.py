@@ -96,7 +96,7 @@ def product(
                 for n in range(max(begin, group * f.outputs), min(end, (group + 1) * f.outputs)):
                     total = np.float32(
                         dot(inputs, f.words + n * f.row_words * row_bytes, length)
-                    ) + get_f32(f.shift, n)
+                    ) + get_f32(f.correction, n)
                     finish_one(f, total, image, n, position, step)
 
 

@@ -101,8 +101,8 @@ def put(kind: Any, mask: Any, f: Any, y: Any, image: int, n: int, position: int)
     if f.added != 0:
         y = clamp(kind, f, y + load(kind, added_plane(f, image, n), position), 2)
     plane, where = out_plane(f, image, n), load(mask, f.mask, position)
-    if f.out_step != 0:
-        step = splat(kind, get_f32(f.out_step, 0))
+    if f.out_scale != 0:
+        step = splat(kind, get_f32(f.out_scale, 0))
         put_rounded(
             kind,
             mask,
@@ -143,13 +143,13 @@ def middle_of(least: Any, most: Any) -> Any:
 @helper
 def out_plane(f: Any, image: int, n: int) -> int:
     """Address of the first element of the plane of channel n."""
-    return f.out + (image * f.out_image + n * f.out_plane) * (1 if f.out_step != 0 else 4)
+    return f.out + (image * f.out_image + n * f.out_plane) * (1 if f.out_scale != 0 else 4)
 
 
 @helper
 def blank(f: Any, plane: int, start: int, count: int) -> None:
     """Write what stands for zero to `count` elements of an output plane from element `start` on."""
-    if f.out_step != 0:
+    if f.out_scale != 0:
         fill_bytes(
             plane + start, count, np.int8(-middle_of(get_f32(f.bounds, 4), get_f32(f.bounds, 5)))
         )
@@ -171,9 +171,9 @@ def finish_one(f: Any, total: Any, image: int, n: int, position: int, step: Any)
     if f.added != 0:
         y = clamp_one(f, y + get_f32(added_plane(f, image, n), position), 2)
     plane = out_plane(f, image, n)
-    if f.out_step != 0:
+    if f.out_scale != 0:
         least, most = get_f32(f.bounds, 4), get_f32(f.bounds, 5)
-        q = to_int(clamp_one(f, nearest(y / get_f32(f.out_step, 0)), 4))
+        q = to_int(clamp_one(f, nearest(y / get_f32(f.out_scale, 0)), 4))
         put_i8(plane, f.out_lead + position, np.int8(q - middle_of(least, most)))
     else:
         put_f32(plane, f.out_lead + position, y)
@@ -189,8 +189,8 @@ def finish_channels(f: Any, totals: Any, image: int, n: int, position: int, step
         added = added_plane(f, image, n) + position * 4
         y = clamp(F32, f, y + load_apart(F32, added, f.added_plane * 4), 2)
     plane, index = out_plane(f, image, n), f.out_lead + position
-    if f.out_step != 0:
-        q = to_int(clamp(F32, f, nearest(y / splat(F32, get_f32(f.out_step, 0))), 4))
+    if f.out_scale != 0:
+        q = to_int(clamp(F32, f, nearest(y / splat(F32, get_f32(f.out_scale, 0))), 4))
         q = q - splat(I32, middle_of(get_f32(f.bounds, 4), get_f32(f.bounds, 5)))
         store_apart(I8_16, plane + index, f.out_plane, q)
     else:
@@ -216,12 +216,12 @@ def clear_margins(f: Any, plane: int, first: bool, last: bool) -> None:
 @helper
 def step_at(f: Any, image: int, position: int) -> Any:
     """The quantization step of one position: its own where a batch stands in the positions, else the image's."""
-    return get_f32(f.steps, position if f.steps_per_lane else image)
+    return get_f32(f.x_scales, position if f.scale_per_position else image)
 
 
 @helper
 def steps_at(kind: Any, f: Any, image: int, position: int) -> Any:
     """The quantization steps of as many positions as `kind` has lanes."""
-    if f.steps_per_lane:
-        return load(kind, f.steps, position)
-    return splat(kind, get_f32(f.steps, image))
+    if f.scale_per_position:
+        return load(kind, f.x_scales, position)
+    return splat(kind, get_f32(f.x_scales, image))

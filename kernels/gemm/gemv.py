@@ -226,14 +226,14 @@ def put_channels(
     """Write the outputs first..last-1 of a position. totals: address of the first one's, of kind `stored`."""
     if last - first < LANES:
         for n in range(first, last):
-            total = np.float32(get(stored, totals, n - first)) + get_f32(f.shift, n)
+            total = np.float32(get(stored, totals, n - first)) + get_f32(f.correction, n)
             finish_one(f, total, image, n, position, step)
     else:
         for start in range(first, last, LANES):
             n = min(
                 start, last - LANES
             )  # the last ones overlap those before, and come out the same
-            sums = to_float(load(stored, totals, n - first)) + load(F32, f.shift, n)
+            sums = to_float(load(stored, totals, n - first)) + load(F32, f.correction, n)
             finish_channels(f, sums, image, n, position, step)
 
 

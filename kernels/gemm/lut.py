@@ -279,7 +279,7 @@ def product(
         for n in range(f.outputs):
             for lane in range(0, min(lanes, f.positions - first), LANES):
                 sums = totals_as_float(kind, totals + n * total_bytes, lane) + splat(
-                    F32, get_f32(f.shift, channel + n)
+                    F32, get_f32(f.correction, channel + n)
                 )
                 finish(
                     f, sums, image, channel + n, first + lane, steps_at(F32, f, image, first + lane)

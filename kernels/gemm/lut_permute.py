@@ -357,7 +357,7 @@ def tiles(
 def outputs_at(kind: Any, f: Any, total: int, n: int, image: int, position: int) -> Any:
     """16 outputs at one position. total: address of their totals. n: the first of them among the padded outputs."""
     step = step_at(f, image, position)
-    sums = totals_as_float(kind, total, 0) + load(F32, f.shift, n)
+    sums = totals_as_float(kind, total, 0) + load(F32, f.correction, n)
     y = fma(sums, load(F32, f.scale, n) * splat(F32, step), load(F32, f.bias, n))
     return activate(f.activation, clamp(F32, f, y, 0))
 
@@ -434,12 +434,12 @@ def product(
     vector_step = (f.chunk + held - 1) // held * VECTOR_BYTES
     stride = f.chunk * TABLE_BYTES
     room = totals + f.band * vectors * TILE * lanes * 4
-    tables = room + f.room
+    tables = room + f.rows_bytes
     for unit in range(begin, end):
         band, group, image = unit % bands, unit // bands % f.groups, unit // (bands * f.groups)
         first, last = band * f.band, min(f.blocks, (band + 1) * f.band)
-        origin = get_i64(f.starts, first) + f.least
-        span = get_i64(f.starts, last - 1) + TILE + f.most - origin
+        origin = get_i64(f.starts, first) + f.min_shift
+        span = get_i64(f.starts, last - 1) + TILE + f.max_shift - origin
         for i in range((last - first) * vectors * TILE * lanes // 16):
             store(totals, i * 16, zero(F32))
         indices = f.indices + group * f.index_group

@@ -107,16 +107,16 @@ def b1_b1_b1_signs_xnor(p: int, begin: int, end: int, part: int) -> None:
         )
         x = f.x + image * f.x_image + y * f.x_row + block // f.blocks * f.x_group
         words = f.words + block * f.run_count * f.run_pairs * PAIR_BYTES
-        limits = f.limits + get_i64(f.class_y, y) * f.limits_row + block * BLOCK * 4
+        limits = f.thresholds + get_i64(f.class_y, y) * f.thresholds_row + block * BLOCK * 4
         corner = f.out + image * f.out_image + block * 8
         out = corner + (f.top + y) * f.out_row + f.left * f.out_position
-        flip = get_u64(f.flips, block)
+        flip = get_u64(f.inverted, block)
         column = 0
         while column + 2 <= f.width:
             place = x + column * f.x_position
             places = (place, place + f.x_position)
-            here = limits + get_i64(f.class_x, column) * f.limits_row
-            both = (here, limits + get_i64(f.class_x, column + 1) * f.limits_row)
+            here = limits + get_i64(f.class_x, column) * f.thresholds_row
+            both = (here, limits + get_i64(f.class_x, column + 1) * f.thresholds_row)
             a, b = flip, flip
             for v in range(0, BLOCK_VECTORS, VECTORS):
                 found = within(differences(f, places, words + v * VECTOR_BYTES), both, v)
@@ -126,7 +126,7 @@ def b1_b1_b1_signs_xnor(p: int, begin: int, end: int, part: int) -> None:
             put_u64(out + (column + 1) * f.out_position, 0, mixed(b))
             column += 2
         if column < f.width:
-            one = (limits + get_i64(f.class_x, column) * f.limits_row,)
+            one = (limits + get_i64(f.class_x, column) * f.thresholds_row,)
             a = flip
             for v in range(0, BLOCK_VECTORS, VECTORS):
                 state = differences(f, (x + column * f.x_position,), words + v * VECTOR_BYTES)
@@ -145,10 +145,10 @@ def sums_of(f: Any, x: int, words: int, block: int, first: int, sums: int) -> No
             i += 1
             continue
         place = x + y * f.x_row + column * f.x_position
-        bases = f.limits + get_i64(f.class_y, y) * f.limits_row + block * BLOCK * 4
-        here = bases + get_i64(f.class_x, column) * f.limits_row
+        bases = f.thresholds + get_i64(f.class_y, y) * f.thresholds_row + block * BLOCK * 4
+        here = bases + get_i64(f.class_x, column) * f.thresholds_row
         if i + 2 <= end and column + 2 <= f.width:
-            both = (here, bases + get_i64(f.class_x, column + 1) * f.limits_row)
+            both = (here, bases + get_i64(f.class_x, column + 1) * f.thresholds_row)
             for v in range(0, BLOCK_VECTORS, VECTORS):
                 state = differences(f, (place, place + f.x_position), words + v * VECTOR_BYTES)
                 store_sums(sums + i * BLOCK * 4, state, both, v)

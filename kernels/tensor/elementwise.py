@@ -155,7 +155,7 @@ def f32_f32_steps(p: int, begin: int, end: int, part: int) -> None:
                 values = load(F32, source, i)  # padding is 0
                 top, odd = maximum(top, magnitude(values)), fma(values, zero(F32), odd)
         step = top_lane(top) / get_f32(f.bounds, 1) + total(odd)
-        put_f32(f.steps, image, np.float32(1.0) if step == 0 else step)
+        put_f32(f.x_scales, image, np.float32(1.0) if step == 0 else step)
 
 
 def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
@@ -168,7 +168,7 @@ def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
             top = value if value > top else top
             odd += value * np.float32(0.0)
         step = top / get_f32(f.bounds, 1) + odd
-        put_f32(f.steps, position, np.float32(1.0) if step == 0 else step)
+        put_f32(f.x_scales, position, np.float32(1.0) if step == 0 else step)
 
 
 def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:

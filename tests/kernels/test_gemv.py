@@ -97,7 +97,7 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
         values = dict.fromkeys(GemmParams._fields, 0) | {
             "scale": scale.ctypes.data, "bias": bias.ctypes.data, "bounds": bounds.ctypes.data,
             "out": out.ctypes.data, "out_image": 20 * 9, "out_plane": 9, "out_lead": 3,
-            "out_step": out_step.ctypes.data if rounded else 0, "activation": activation,
+            "out_scale": out_step.ctypes.data if rounded else 0, "activation": activation,
             "added": others.ctypes.data if added else 0, "added_image": 20 * 7, "added_plane": 7, "added_lead": 1,
         }  # fmt: skip
         block = np.array(GemmParams(**values), np.int64)

@@ -123,11 +123,11 @@ class Call:
             x_position=position * case.stride[1], x_group=position // case.groups, words=words,
             runs=self.runs.ctypes.data, run_count=len(self.runs), run_pairs=taps * self.spec.shape[3] // case.groups,
             images=case.images, groups=case.groups, blocks=-(-case.outputs // case.groups // 64), height=height,
-            width=width, limits=self.limits.ctypes.data, limits_row=self.limits[0].nbytes, class_y=class_y,
-            class_x=classes_x, flips=flip, out=self.out.ctypes.data, **places, top=top, left=left, rows=grid[0],
+            width=width, thresholds=self.limits.ctypes.data, thresholds_row=self.limits[0].nbytes, class_y=class_y,
+            class_x=classes_x, inverted=flip, out=self.out.ctypes.data, **places, top=top, left=left, rows=grid[0],
             columns=grid[1], out_plane=5 + padded + 16, out_lead=5, plane_row=self.row, positions=height * self.row,
             outputs=case.outputs, mask=masks, scale=self.scale.ctypes.data, bias=self.bias.ctypes.data, bounds=ends,
-            activation=self.activation, added=0, added_image=0, added_plane=0, added_lead=0, out_step=0, scratch=scratch.ctypes.data,
+            activation=self.activation, added=0, added_image=0, added_plane=0, added_lead=0, out_scale=0, scratch=scratch.ctypes.data,
             scratch_part=tiles.xnor_scratch(),
         )  # fmt: skip
 
