@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels import bits
-from bwn.kernels.gemm.xnor_packing import mixed
+from bwn.kernels.simd.widths import xor_halves
 from bwn.plan.buffers import Buffer
 
 WORD_BYTES = 8
@@ -68,7 +68,7 @@ class Bits(Buffer):
         words = words[
             :, self.pads[0] : self.pads[0] + self.height, self.pads[1] : self.pads[1] + self.width
         ]
-        signs = bits.unpack(mixed(words).reshape(-1, words.shape[-1]), self.channels)
+        signs = bits.unpack(xor_halves(words).reshape(-1, words.shape[-1]), self.channels)
         planes = signs.reshape(self.images, self.height, self.width, self.channels).transpose(
             0, 3, 1, 2
         )

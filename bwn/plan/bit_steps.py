@@ -13,8 +13,8 @@ from bwn.ir.graph import AnyNode, Array, Conv, Dense, Flatten, Graph, Pool, Shap
 from bwn.ir.shapes import depth, shapes
 from bwn.kernels import bits, registry
 from bwn.kernels.gemm import tiles, xnor_packing
-from bwn.kernels.gemm.tiles import BLOCK
 from bwn.kernels.registry import Kernel
+from bwn.kernels.simd.widths import BLOCK
 from bwn.plan.bit_buffers import Bits
 from bwn.plan.buffers import Buffer, Type
 from bwn.plan.builder import Ends, Lowering, Step, strides_of

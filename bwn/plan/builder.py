@@ -17,8 +17,8 @@ from bwn.ir.graph import Array, Graph, Shape
 from bwn.ir.shapes import shapes
 from bwn.kernels import registry
 from bwn.kernels.costs import Table, Work
-from bwn.kernels.gemm.tiles import NARROW
 from bwn.kernels.registry import GemmSpec, Kernel
+from bwn.kernels.simd.widths import NARROW
 from bwn.plan.buffers import Buffer, RowClass, Type, round_up
 
 Ends = tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]]

@@ -18,7 +18,7 @@ from bwn.ir.graph import (
     Softmax,
 )
 from bwn.kernels import registry
-from bwn.kernels.gemm.tiles import NARROW
+from bwn.kernels.simd.widths import NARROW
 from bwn.plan import bit_steps
 from bwn.plan.bit_buffers import Bits
 from bwn.plan.buffers import RowClass

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from bwn.ir.graph import Array, Conv, Dense, Graph, Pads, Pair
 from bwn.kernels import bits, registry
 from bwn.kernels.gemm import tiles, xnor_packing
-from bwn.kernels.gemm.tiles import BLOCK
 from bwn.kernels.gemm.xnor_packing import Axis
+from bwn.kernels.simd.widths import BLOCK
 from bwn.plan.bit_buffers import Bits
 from bwn.plan.bit_steps import bits_buffer, end_of_chain, written
 from bwn.plan.buffers import LANES, Buffer

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels.bits import unpack
-from bwn.kernels.gemm.tiles import VECTOR_BYTES
+from bwn.kernels.simd.widths import VECTOR_BYTES
 
 TILE = 4
 """Positions of a tile."""

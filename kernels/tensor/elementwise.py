@@ -18,7 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.gemm.epilogue import (
+from bwn.kernels.params import ElementwiseParams
+from bwn.kernels.simd.arithmetic import fma, keep, magnitude, maximum, sign_of
+from bwn.kernels.simd.scalars import get_f32, put_f32, reader
+from bwn.kernels.simd.shuffles import top_lane, total
+from bwn.kernels.simd.stores import (
     clamp,
     clear,
     clear_bytes,
@@ -28,35 +32,27 @@ from bwn.kernels.gemm.epilogue import (
     scaled,
     steps_at,
 )
-from bwn.kernels.gemm.tiles import LANES, NARROW
-from bwn.kernels.params import ElementwiseParams
-from bwn.kernels.simd.scalars import get_f32, put_f32, reader
-from bwn.kernels.simd.shuffles import top_lane, total
 from bwn.kernels.simd.vectors import (
     F32,
     F32_4,
     I8_16,
     I32,
     I32_4,
-    fma,
-    keep,
     load,
     load_bytes,
-    magnitude,
-    maximum,
-    sign_of,
     splat,
     store,
     store_bytes,
     zero,
 )
+from bwn.kernels.simd.widths import LANES, NARROW
 from bwn.kernels.target.jit import helper
 
 elementwise_params = reader(ElementwiseParams)
 
 
 @helper
-def clear_around(f: Any, plane: int) -> None:
+def clear_padding(f: Any, plane: int) -> None:
     """Zero what stands before the first position of a float32 plane, and what stands after its last vector."""
     clear(plane, f.out_lead)
     end = f.out_lead + (f.positions + LANES - 1) // LANES * LANES
@@ -74,7 +70,7 @@ def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
         for i in range(0, f.positions, LANES):
             y = scaled(f, load(F32, source, i), channel, one)
             store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
-        clear_around(f, plane)
+        clear_padding(f, plane)
 
 
 @helper
@@ -99,7 +95,7 @@ def first_everywhere(kind: Any, address: Any, index: int) -> Any:
 def binary_plane(formula: Any, take: Any, f: Any, source: int, other: int, plane: int) -> None:
     """One plane of `binary`. take(F32, other, i): the second operand from position i on."""
     for i in range(0, f.positions, LANES):
-        y = clamp(F32, f, formula(load(F32, source, i), take(F32, other, i)), 0)
+        y = clamp(f, formula(load(F32, source, i), take(F32, other, i)), 0)
         store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
 
 
@@ -116,7 +112,7 @@ def binary(formula: Any, p: int, begin: int, end: int) -> None:
             binary_plane(formula, first_everywhere, f, source, other, plane)
         else:
             binary_plane(formula, load, f, source, other, plane)
-        clear_around(f, plane)
+        clear_padding(f, plane)
 
 
 def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
@@ -231,4 +227,4 @@ def i8_f32_float(p: int, begin: int, end: int, part: int) -> None:
         plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
         for i in range(0, f.positions, LANES):
             store(plane, f.out_lead + i, keep(load_bytes(source, i), load(I32, f.mask, i)))
-        clear_around(f, plane)
+        clear_padding(f, plane)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from bwn.kernels import bits
 from bwn.kernels.gemm.epilogue import finish_channels, finish_one, gemm_params
 from bwn.kernels.gemm.gemv_xnor import count_bits
-from bwn.kernels.gemm.lut import no_sums
 from bwn.kernels.gemm.weight_packing import (
     AVX2_FLOAT_FORM,
     AVX512_FLOAT_FORM,
@@ -25,7 +24,7 @@ from bwn.kernels.gemm.weight_packing import (
 )
 from bwn.kernels.params import Activation, GemmParams
 from bwn.kernels.simd.scalars import get_f32
-from bwn.kernels.simd.vectors import F32, I8, I64, load
+from bwn.kernels.simd.vectors import F32, I8, I64, load, zeros
 
 FORMS = [
     (AVX512_FLOAT_FORM, 16, 30, np.uint32),
@@ -109,9 +108,9 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
 
 
 counts_in_bytes = numba.njit(
-    lambda b, w, t, n: count_bits(no_sums(I8, 2), BYTE_SAFE_WORDS, n, b, w, t)
+    lambda b, w, t, n: count_bits(zeros(I8, 2), BYTE_SAFE_WORDS, n, b, w, t)
 )
-counts_in_words = numba.njit(lambda b, w, t, n: count_bits(no_sums(I64, 2), 2**31, n, b, w, t))
+counts_in_words = numba.njit(lambda b, w, t, n: count_bits(zeros(I64, 2), 2**31, n, b, w, t))
 
 
 @pytest.mark.parametrize("count", [counts_in_bytes, counts_in_words], ids=["bytes", "words"])

@@ -11,6 +11,7 @@ from bwn.kernels import bits, reference, registry
 from bwn.kernels.gemm import tiles, xnor_packing
 from bwn.kernels.gemm.xnor_packing import Axis
 from bwn.kernels.params import Activation
+from bwn.kernels.simd.widths import xor_halves
 
 Pair = tuple[int, int]
 
@@ -42,9 +43,7 @@ def stored(signs: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:
     words = bits.pack(signs.transpose(0, 2, 3, 1).reshape(-1, channels)).reshape(
         images, height, width, -1
     )
-    return np.pad(
-        xnor_packing.mixed(words), ((0, 0), (pads[0], pads[2]), (pads[1], pads[3]), (0, 0))
-    )
+    return np.pad(xor_halves(words), ((0, 0), (pads[0], pads[2]), (pads[1], pads[3]), (0, 0)))
 
 
 class Call:
