@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from bwn.errors import BwnError
 from bwn.format import read
-from bwn.ir.graph import ModelSpec, Shape
-from bwn.ir.shapes import multiplications
+from bwn.ir.model_spec import ModelSpec
+from bwn.ir.node import Shape
 from bwn.plan.explain import layer_plans
-from bwn.plan.planner import images_a_pass, make_plan
+from bwn.plan.planner import make_plan
 from bwn.predict import ImageLike, Prediction, predict
 from bwn.runtime.executor import Runner
 
@@ -119,8 +119,11 @@ class Model:
     def _profile_pass(self, batch: Floats, repeats: int) -> list[LayerTime]:
         runner = self._runner(len(batch))
         times = np.median([runner.times(batch) for _ in range(repeats)], axis=0)
-        plan, nodes = runner.plan, runner.plan.graph.nodes
-        macs = [multiplications(node, plan.shapes) * len(batch) for node in nodes]
+        plan, nodes, shapes = runner.plan, runner.plan.graph.nodes, runner.plan.graph.shapes
+        macs = [
+            node.macs([shapes[n] for n in node.inputs], shapes[node.output]) * len(batch)
+            for node in nodes
+        ]
         return [
             LayerTime(
                 name=row.name,
@@ -135,13 +138,7 @@ class Model:
 
     def _passes(self, batch: Floats) -> list[Floats]:
         """The batch in passes that stay in the caches."""
-        size = self._sizes.get(len(batch))
-        if size is None:
-            size = self._sizes[len(batch)] = images_a_pass(
-                self.spec.graph, len(batch), self.threads
-            )
-        if size == len(batch):
-            return [batch]
+        size = self._runner(len(batch)).plan.batch
         return [batch[start : start + size] for start in range(0, len(batch), size)]
 
     def _checked(self, x: npt.ArrayLike) -> Floats:
@@ -154,13 +151,17 @@ class Model:
         return batch
 
     def _runner(self, batch: int) -> Runner:
-        if batch in self._runners:
-            self._runners.move_to_end(batch)
-            return self._runners[batch]
-        runner = self._runners[batch] = Runner(make_plan(self.spec.graph, batch, self.threads))
+        """The runner of one pass of a batch."""
+        size = self._sizes.get(batch, 0)
+        if size not in self._runners:
+            plan = make_plan(self.spec.graph, batch, self.threads, passes=True)
+            size = self._sizes[batch] = plan.batch
+            if size not in self._runners:
+                self._runners[size] = Runner(plan)
+        self._runners.move_to_end(size)
         if len(self._runners) > KEPT_PLANS:
             self._runners.popitem(last=False)
-        return runner
+        return self._runners[size]
 
 
 def load(path: str | Path, threads: int | None = None) -> Model:

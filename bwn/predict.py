@@ -15,9 +15,9 @@ from PIL import Image
 
 from bwn.data.images import as_image, prepare
 from bwn.errors import BwnError, FileError
-from bwn.ir.graph import ModelSpec, Softmax
-from bwn.ir.shapes import shapes
+from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import reference
+from bwn.ops import Softmax
 
 Floats = npt.NDArray[np.float32]
 ImageLike = Image.Image | npt.NDArray[np.uint8] | str | os.PathLike[str] | bytes
@@ -112,4 +112,4 @@ def labels(spec: ModelSpec) -> Sequence[str]:
     """Names of the classes: from the file, else their indices."""
     if spec.classes is not None:
         return spec.classes
-    return [str(index) for index in range(prod(shapes(spec.graph)[spec.graph.topology.output]))]
+    return [str(index) for index in range(prod(spec.graph.output_shape))]

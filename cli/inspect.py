@@ -18,7 +18,7 @@ from bwn.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from bwn.ir.graph import ModelSpec
+    from bwn.ir.model_spec import ModelSpec
     from bwn.tools.inspect import LayerRow
 
 SHOWN_CLASSES = 20
@@ -81,11 +81,10 @@ def planned_facts(spec: ModelSpec, batch: int, threads: int | None) -> dict[str,
     """The plan for a batch on this machine, as facts."""
     from bwn.model import available_threads
     from bwn.plan.explain import explain
-    from bwn.plan.planner import images_a_pass, make_plan
+    from bwn.plan.planner import make_plan
 
-    count = threads or available_threads()
-    size = images_a_pass(spec.graph, batch, count)
-    return explain(make_plan(spec.graph, size, count)) | {"batch": batch, "pass": size}
+    plan = make_plan(spec.graph, batch, threads or available_threads(), passes=True)
+    return explain(plan) | {"batch": batch, "pass": plan.batch}
 
 
 def plan_text(planned: dict[str, Any]) -> str:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from bwn.errors import BwnError
-from bwn.ir.graph import Dense, Graph, ModelSpec, Sign, Topology
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import bits
 from bwn.model import Model
-from bwn.plan.planner import images_a_pass
+from bwn.ops import Dense, Sign
+from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 from bwn.tools.random_networks import NETWORKS
 
@@ -83,10 +85,14 @@ def test_a_profile_tells_the_median_and_whose_each_step_is(monkeypatch: pytest.M
 
 def test_a_large_batch_goes_in_passes_that_fit_the_caches() -> None:
     spec = NETWORKS["vgg"](0)
-    assert [images_a_pass(spec.graph, batch, 1) for batch in (1, 2, 16)] == [1, 2, 2]
-    assert images_a_pass(spec.graph, 16, 4) == 4  # at least an image a thread
-    assert images_a_pass(NETWORKS["vgg-sign"](0).graph, 16, 1) == 16  # packed signs take little
-    assert images_a_pass(NETWORKS["mlp"](0).graph, 1000, 1) % 16 == 0  # whole vectors of lanes
+
+    def pass_size(name: str, batch: int, threads: int = 1) -> int:
+        return make_plan(NETWORKS[name](0).graph, batch, threads, passes=True).batch
+
+    assert [pass_size("vgg", batch) for batch in (1, 2, 16)] == [1, 2, 2]
+    assert pass_size("vgg", 16, threads=4) == 4  # at least an image a thread
+    assert pass_size("vgg-sign", 16) == 16  # packed signs take little
+    assert pass_size("mlp", 1000) % 16 == 0  # whole vectors of lanes
     x = np.random.default_rng(0).standard_normal((5, 3, 32, 32)).astype(np.float32)
     model = Model(spec, 1)
     np.testing.assert_allclose(

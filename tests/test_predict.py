@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from bwn.errors import BwnError, DataError, FileError
-from bwn.ir.graph import Dense, Graph, ModelSpec, Preprocess, Topology
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.ops import Dense
 from bwn.predict import Prediction, classify, predict
 
 GREYS = Preprocess(size=(2, 2), color="L", mean=(0.0,), std=(1.0,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bwn.ir.graph import ModelSpec
+from bwn.ir.model_spec import ModelSpec
 from bwn.model import Model
 from bwn.passes.set_activations import Mode, set_activations
 from bwn.tools.calibrate import int8_steps

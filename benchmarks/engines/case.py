@@ -11,10 +11,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bwn.ir.graph import ModelSpec, Pool, Shape, Weighted
-from bwn.ir.shapes import shapes
+from bwn.ir.model_spec import ModelSpec
+from bwn.ir.node import Shape
 from bwn.kernels.target import cpu
 from bwn.onnx.exporter import to_onnx_bytes
+from bwn.ops import Pool, Weighted
 from bwn.tools.benchmark import example_input
 
 Floats = npt.NDArray[np.float32]
@@ -65,7 +66,7 @@ class Case:
     @cached_property
     def shapes(self) -> dict[str, Shape]:
         """Of every tensor of an image."""
-        return shapes(self.spec.graph)
+        return self.spec.graph.shapes
 
     @cached_property
     def float_onnx(self) -> bytes:

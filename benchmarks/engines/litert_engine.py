@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bwn.ir.graph import AnyNode, Array, Conv, Dense, Flatten, Pool, Shape
-from bwn.onnx.exporter import float_weights
+from bwn.ir.node import Array, Node, Shape
 from bwn.onnx.session import Session
+from bwn.ops import Conv, Dense, Flatten, Pool
 from engines.case import Case, Contender, Floats, Run, UnsuitedError
 
 try:
@@ -103,7 +103,7 @@ class Writer:
         shape: Shape = self.case.shapes[name]
         return [self.case.batch, *shape[1:], shape[0]]
 
-    def add(self, node: AnyNode, source: int) -> int:
+    def add(self, node: Node, source: int) -> int:
         """The operator of one node."""
         if isinstance(node, (Conv, Dense)):
             return self.product(node, source)
@@ -175,7 +175,7 @@ class Writer:
     def channels_last(self, node: Conv | Dense) -> Floats:
         """Weights (out, KH, KW, C), or (out, K) in the order of planes with channels last."""
         before = self.case.shapes[node.input]
-        weights = float_weights(self.case.spec.graph, node, before).astype(np.float32)
+        weights = node.float_weights(self.case.spec.graph.tensors, before).astype(np.float32)
         if isinstance(node, Conv):
             same = node.stride == (1, 1) and node.pads == tuple(d * (k - 1) // 2 for k, d in zip(
                 node.kernel * 2, node.dilation * 2, strict=True))  # fmt: skip

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bwn.ir.graph import Add, AnyNode, Array, Clamp, Conv, Dense, Flatten, Pool, Sign
-from bwn.onnx.exporter import float_weights
+from bwn.ir.node import Array, Node
+from bwn.ops import Add, Clamp, Conv, Dense, Flatten, Pool, Sign
 from engines.case import Case, Contender, Floats, UnsuitedError
 
 try:
@@ -88,7 +88,7 @@ class Writer:
                                              *outputs, *settings])))  # fmt: skip
         self.blobs += len(outputs)
 
-    def add(self, node: AnyNode) -> None:
+    def add(self, node: Node) -> None:
         """The layers of one node."""
         if isinstance(node, (Conv, Dense)):
             self.product(node)
@@ -115,7 +115,7 @@ class Writer:
             isinstance(node, Conv) and node.groups != 1
         ):
             raise UnsuitedError("groups, or a clamp other than ReLU: not written for ncnn here")
-        weights = float_weights(self.graph, node, self.case.shapes[node.input])
+        weights = node.float_weights(self.graph.tensors, self.case.shapes[node.input])
         self.weights += [
             bytes(4),
             weights.astype("<f4").tobytes(),

@@ -13,10 +13,9 @@ import numpy as np
 import openvino
 from openvino import opset15 as op
 
-from bwn.ir.graph import AnyNode, Array, Conv, Dense, Flatten, Pool, Sign
-from bwn.ir.shapes import depth
+from bwn.ir.node import Array, Node
 from bwn.kernels import bits
-from bwn.onnx.exporter import float_weights
+from bwn.ops import Conv, Dense, Flatten, Pool, Sign
 from engines.case import Case, UnsuitedError
 
 
@@ -39,7 +38,7 @@ class SignNetwork:
             None  # (out,) of the sums that the next Sign reads; None: they are real scores
         )
 
-    def add(self, node: AnyNode, x: Any) -> Any:
+    def add(self, node: Node, x: Any) -> Any:
         """`node` after `x`."""
         if isinstance(node, (Conv, Dense)):
             return self.binary(node, x) if self.graph.is_packed(node) else self.real(node, x)
@@ -82,7 +81,7 @@ class SignNetwork:
     def binary(self, node: Conv | Dense, x: Any) -> Any:
         """BinaryConvolution; its scale and bias wait as a threshold."""
         shape, rest = self.window(node, x)
-        length = depth(node, self.case.shapes[node.input])
+        length = node.depth(self.case.shapes[node.input])
         signs = bits.unpack(self.graph.tensors[node.weight].astype(np.uint64, copy=False), length)
         if isinstance(node, Conv):  # bwn's words run over the channels innermost
             signs = signs.reshape(shape[0], *shape[2:], shape[1]).transpose(0, 3, 1, 2)
@@ -109,7 +108,9 @@ class SignNetwork:
     def real(self, node: Conv | Dense, x: Any) -> Any:
         """A float32 layer: real sums; signs that it reads become +-1 again."""
         shape, rest = self.window(node, x)
-        weights = float_weights(self.graph, node, self.case.shapes[node.input]).reshape(shape)
+        weights = node.float_weights(self.graph.tensors, self.case.shapes[node.input]).reshape(
+            shape
+        )
         bias = (
             np.zeros(shape[0], np.float32) if node.bias is None else self.graph.tensors[node.bias]
         )

@@ -23,7 +23,8 @@ from PIL import Image
 
 from bwn.data.images import find_images, prepare, read_image
 from bwn.errors import DataError
-from bwn.ir.graph import Pair, Preprocess
+from bwn.ir.model_spec import Preprocess
+from bwn.ir.node import Pair
 
 Split = Literal["train", "test"]
 Resize = Literal["stretch", "crop"]

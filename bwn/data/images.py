@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from bwn.errors import DataError
-from bwn.ir.graph import Preprocess
+from bwn.ir.model_spec import Preprocess
 
 MAX_PIXELS = 64 * 2**20
 """Largest image decoded, in pixels; a small file can claim a size that fills any memory."""

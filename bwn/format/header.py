@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bwn.ir.graph import Array, Shape, Topology, Weighted
+from bwn.ir.graph import Topology
+from bwn.ir.node import Array, Shape
+from bwn.ops import AnyNode
 
 FORMAT = "bwn"
-VERSIONS = ("1", "2")
+VERSIONS = ("1", "2", "3")
 """A model is written in the first version that can say it, so that what an older bwn can run it also reads."""
 MAX_FILE = 2**30
 MAX_HEADER = 2**24
@@ -52,11 +54,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     data_offsets: tuple[int, int]
 
 
+class FileTopology(Topology, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A topology as the file holds it: its nodes are of the operations in NODES."""
+
+    nodes: tuple[AnyNode, ...]
+
+
 def version_of(topology: Topology) -> str:
-    """The version of the file of a graph: 2 where a product reads its input as uint8, else 1."""
-    return VERSIONS[
-        any(isinstance(node, Weighted) and node.activations == "uint8" for node in topology.nodes)
-    ]
+    """The version of the file of a graph: the first that may hold all of its nodes."""
+    return VERSIONS[max((node.since for node in topology.nodes), default=1) - 1]
 
 
 def in_order(tensors: dict[str, Array]) -> list[tuple[str, Array]]:

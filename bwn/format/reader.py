@@ -19,12 +19,15 @@ from bwn.format.header import (
     MAX_HEADER,
     PREFIXES,
     VERSIONS,
+    FileTopology,
     Metadata,
     digest,
 )
 from bwn.format.writer import to_bytes
-from bwn.ir.checker import check_packed
-from bwn.ir.graph import Array, Graph, ModelSpec, Preprocess, Topology
+from bwn.ir.checker import check_spec
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.ir.node import Array
 
 AGAIN = "copy it again, or make it again with bwn pack"
 
@@ -52,7 +55,7 @@ def from_bytes(data: bytes) -> ModelSpec:
     if digest(data) != data[DIGEST_AT]:
         raise FormatError(f"damaged: its contents do not match its digest; {AGAIN}")
     metadata = metadata_of(data)
-    topology = decode(metadata.graph, "graph", Topology)
+    topology = Topology(**msgspec.structs.asdict(decode(metadata.graph, "graph", FileTopology)))
     spec = ModelSpec(
         graph=Graph(
             topology=topology, tensors={name: to_array(name, entry) for name, entry in found}
@@ -62,7 +65,7 @@ def from_bytes(data: bytes) -> ModelSpec:
         producer=metadata.producer,
     )
     try:
-        check_packed(spec)
+        check_spec(spec)
     except GraphError as error:
         raise FormatError(f"illegal model: {error}; make it again with bwn pack") from None
     if to_bytes(spec) != data:
@@ -84,7 +87,7 @@ def recognize(data: bytes) -> None:
     start = PREFIXES[0][: PREFIXES[0].index(b'"1"')]
     other = re.match(re.escape(start) + rb'"([0-9.]+)",', data[8:HEAD])
     if other and other[1].decode() not in VERSIONS:
-        known = " and ".join(f'"{one}"' for one in VERSIONS)
+        known = ", ".join(f'"{version}"' for version in VERSIONS)
         raise FormatError(
             f'format version "{other[1].decode()}"; this bwn reads versions {known}: install a newer bwn'
         )

@@ -17,14 +17,17 @@ from bwn.format.header import (
     MAX_HEADER,
     NAMES,
     NO_DIGEST,
+    FileTopology,
     Metadata,
     digest,
     header_bytes,
     in_order,
     version_of,
 )
-from bwn.ir.checker import check_packed
-from bwn.ir.graph import AnyNode, ModelSpec, Preprocess, Topology
+from bwn.ir.checker import check_spec
+from bwn.ir.graph import Topology
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.ir.node import Node
 
 
 def write(path: str | os.PathLike[str], spec: ModelSpec) -> None:
@@ -35,7 +38,7 @@ def write(path: str | os.PathLike[str], spec: ModelSpec) -> None:
 
 def to_bytes(spec: ModelSpec) -> bytes:
     """The bytes of the .bwn file of `packed`; equal models give equal bytes. Raises GraphError, FileError."""
-    check_packed(spec)
+    check_spec(spec)
     data = laid_out(spec)
     if len(data) > MAX_FILE or int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise FileError(
@@ -51,7 +54,7 @@ def laid_out(spec: ModelSpec) -> bytes:
         version=version_of(spec.graph.topology),
         digest=NO_DIGEST.decode(),
         producer=spec.producer,
-        graph=text(spec.graph.topology, Topology),
+        graph=text(spec.graph.topology, FileTopology),
         preprocess=text(spec.preprocess, Preprocess | None),
         classes=text(spec.classes, tuple[str, ...] | None),
     )
@@ -71,7 +74,7 @@ def text(value: object, kind: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def plain(node: AnyNode) -> AnyNode:
+def plain(node: Node) -> Node:
     """`node` with each value that equals its default replaced by it: msgspec leaves out what *is* the default."""
     fields = msgspec.structs.fields(node)
     values = {field.name: getattr(node, field.name) for field in fields}

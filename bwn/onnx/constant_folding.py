@@ -14,13 +14,10 @@ import onnx
 from onnx import numpy_helper
 
 from bwn.errors import GraphError
-from bwn.ir.graph import Array
-from bwn.onnx.import_state import refuse
+from bwn.ir.node import Array
+from bwn.onnx.import_state import OnnxNode
 
 MAX_ELEMENTS = 2**28
-
-BATCH = -(2**40)
-"""Stands for the unknown batch size in the result of Shape: no arithmetic on it can pass for a size."""
 
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Add": np.add,
@@ -42,14 +39,31 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
 }
 
 
-def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Attributes of a node by name; subgraphs are refused."""
-    found: dict[str, Any] = {}
-    for attribute in node.attribute:
+TYPES = ("to", "output_dtype", "dtype")
+"""Attributes that name a type."""
+
+
+def plain_node(proto: onnx.NodeProto) -> OnnxNode:
+    """A node with plain Python values. Raises GraphError where it has a subgraph."""
+    node = OnnxNode(proto.op_type, proto.name, tuple(proto.input), tuple(proto.output), {})
+    for attribute in proto.attribute:
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-            raise refuse(node, "has a subgraph; control flow is not supported")
-        found[attribute.name] = onnx.helper.get_attribute_value(attribute)
-    return found
+            raise node.refuse("has a subgraph; control flow is not supported")
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            value = value.decode("ascii", "replace")
+        elif attribute.name in TYPES:
+            value = plain_type(value)
+        node.attrs[attribute.name] = value
+    return node
+
+
+def plain_type(number: int) -> np.dtype[Any] | None:
+    """The numpy type of a number of ONNX; None for 0, unknown ones and those numpy lacks."""
+    try:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def to_array(tensor: onnx.TensorProto) -> Array:
@@ -67,39 +81,37 @@ def to_array(tensor: onnx.TensorProto) -> Array:
         ) from None
 
 
-def axes_of(node: onnx.NodeProto, inputs: list[Array], attrs: dict[str, Any]) -> list[int] | None:
-    """Axes of Squeeze, Unsqueeze and ReduceMean: an attribute in old opsets, the second input in new ones."""
-    if "axes" in attrs:
-        return [int(axis) for axis in attrs["axes"]]
-    if len(inputs) > 1:
-        return [int(axis) for axis in inputs[1].reshape(-1)]
-    return None
+def axes_of(node: OnnxNode, inputs: list[Array]) -> list[int] | None:
+    """Axes of Squeeze and Unsqueeze: an attribute in old opsets, the second input in new ones."""
+    if "axes" in node.attrs:
+        return [int(axis) for axis in node.attrs["axes"]]
+    return [int(axis) for axis in inputs[1].reshape(-1)] if len(inputs) > 1 else None
 
 
-def literal(node: onnx.NodeProto) -> Array:
+def literal(node: OnnxNode) -> Array:
     """Value of a Constant node."""
-    for name, value in attributes(node).items():
+    for name, value in node.attrs.items():
         if name == "value":
             return to_array(value)
         if name in ("value_float", "value_floats"):
             return np.asarray(value, np.float32)
         if name in ("value_int", "value_ints"):
             return np.asarray(value, np.int64)
-    raise refuse(node, "holds neither a tensor nor numbers")
+    raise node.refuse("holds neither a tensor nor numbers")
 
 
-def evaluate(node: onnx.NodeProto, inputs: list[Array]) -> Array | None:
+def evaluate(node: OnnxNode, inputs: list[Array]) -> Array | None:
     """Output of a node whose inputs are all constants, or None for an op that is not folded. Raises GraphError."""
     try:
         with np.errstate(all="ignore"):
-            return compute(node, inputs, attributes(node))
+            return compute(node, inputs)
     except (ValueError, IndexError, TypeError, MemoryError) as error:
-        raise refuse(node, f"cannot be computed: {' '.join(str(error).split())[:200]}") from None
+        raise node.refuse(f"cannot be computed: {' '.join(str(error).split())[:200]}") from None
 
 
-def compute(node: onnx.NodeProto, inputs: list[Array], attrs: dict[str, Any]) -> Array | None:
+def compute(node: OnnxNode, inputs: list[Array]) -> Array | None:
     """As `evaluate`; numpy's own errors pass through."""
-    op = node.op_type
+    op, attrs = node.op_type, node.attrs
     if op in ELEMENTWISE:
         bound(
             node,
@@ -111,7 +123,7 @@ def compute(node: onnx.NodeProto, inputs: list[Array], attrs: dict[str, Any]) ->
     if op == "Identity":
         return inputs[0]
     if op == "Cast":
-        return inputs[0].astype(onnx.helper.tensor_dtype_to_np_dtype(attrs["to"]))
+        return inputs[0].astype(attrs["to"]) if attrs["to"] is not None else None
     if op == "DequantizeLinear" and not attrs.get("block_size", 0):
         return dequantized(inputs, attrs.get("axis", 1))
     if op == "Transpose":
@@ -122,20 +134,18 @@ def compute(node: onnx.NodeProto, inputs: list[Array], attrs: dict[str, Any]) ->
         axis = attrs.get("axis", 0)
         bound(node, inputs[1].size * inputs[0].size // max(inputs[0].shape[axis], 1))
         return np.take(inputs[0], inputs[1].astype(np.int64), axis=axis)
-    return reshaped(op, node, inputs, attrs)
+    return reshaped(node, inputs)
 
 
-def reshaped(
-    op: str, node: onnx.NodeProto, inputs: list[Array], attrs: dict[str, Any]
-) -> Array | None:
+def reshaped(node: OnnxNode, inputs: list[Array]) -> Array | None:
     """Reshape, Squeeze and Unsqueeze of a constant."""
-    data = inputs[0]
+    op, data = node.op_type, inputs[0]
     if op == "Reshape":
         target = [int(size) for size in inputs[1].reshape(-1)]
-        if not attrs.get("allowzero", 0):
+        if not node.attrs.get("allowzero", 0):
             target = [data.shape[axis] if size == 0 else size for axis, size in enumerate(target)]
         return data.reshape(target)
-    axes = axes_of(node, inputs, attrs)
+    axes = axes_of(node, inputs)
     if op == "Squeeze":
         return np.squeeze(data, None if axes is None else tuple(axes))
     if op == "Unsqueeze" and axes is not None:
@@ -155,9 +165,9 @@ def dequantized(inputs: list[Any], axis: int) -> Array:
     return np.asarray(whole.astype(scale.dtype) * scale)
 
 
-def bound(node: onnx.NodeProto, size: int) -> None:
+def bound(node: OnnxNode, size: int) -> None:
     """Refuse a constant that would not fit in memory."""
     if size > MAX_ELEMENTS:
-        raise refuse(
-            node, f"makes a constant of {size} elements; at most {MAX_ELEMENTS} are allowed"
+        raise node.refuse(
+            f"makes a constant of {size} elements; at most {MAX_ELEMENTS} are allowed"
         )

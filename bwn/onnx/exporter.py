@@ -1,12 +1,12 @@
 """Graph to ONNX: what a good float export of the same network would be.
 
-ModelSpec words become +-scale weights of a Conv or Gemm, biases stay biases, bounds become Relu or Clip, int8 activations
-the float function that they approximate. Tensors keep their names.
+Packed words become +-scale weights of a Conv or Gemm, biases stay biases, bounds become Relu or Clip,
+and 8-bit activations the float function that they approximate. Tensors keep their names.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,36 +14,24 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from bwn._files import write_beside
-from bwn.ir.graph import (
-    Add,
-    Affine,
-    AnyNode,
-    Array,
-    Clamp,
-    Conv,
-    Dense,
-    Flatten,
-    Graph,
-    ModelSpec,
-    Pool,
-    Shape,
-    Sign,
-    Softmax,
-)
-from bwn.ir.shapes import depth, shapes
-from bwn.kernels import bits
+from bwn.ir.graph import Graph
+from bwn.ir.model_spec import ModelSpec
+from bwn.ir.node import Array
 
 OPSET = 17
 IR_VERSION = 8
 
 
-class Exporter:
-    """Collects the nodes and initializers of the ONNX graph being made."""
+class OnnxGraph:
+    """Collects the nodes and initializers of an ONNX graph.
+
+    Attributes:
+        tensors: The stored tensors of the bwn graph.
+        shapes: The shapes of its activations.
+    """
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.shapes = shapes(graph)
+        self.tensors, self.shapes = graph.tensors, graph.shapes
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, Array] = {}
 
@@ -56,29 +44,31 @@ class Exporter:
         self.constants[name] = array
         return name
 
-    def emit(self, op: str, inputs: list[str], output: str, **attributes: Any) -> None:
+    def number(self, value: float) -> str:
+        """Name of an initializer that holds one float32 number."""
+        return self.constant(f"{value:g}", np.asarray(value, np.float32))
+
+    def emit(self, op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> None:
         """Append a node, named after the tensor that it makes."""
-        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-
-
-def save_onnx(spec: ModelSpec, path: str | os.PathLike[str]) -> None:
-    """Write `packed` as an ONNX file, beside `path` first and then renamed. Raises FileError."""
-    write_beside(path, to_onnx_bytes(spec))
+        self.nodes.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
 
 
 def to_onnx_bytes(spec: ModelSpec) -> bytes:
-    """`packed` as the bytes of an ONNX file: input (N, *input_shape) float32, opset 17."""
-    graph, state = spec.graph, Exporter(spec.graph)
+    """The bytes of an ONNX file: input (N, *input_shape) float32, opset 17."""
+    graph, onnx_graph = spec.graph, OnnxGraph(spec.graph)
     for node in graph.nodes:
-        export(state, node)
+        node.to_onnx(onnx_graph)
     ends = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *state.shapes[name]])
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *graph.shapes[name]])
         for name in (graph.topology.input, graph.topology.output)
     ]
-    initializers = [numpy_helper.from_array(array, name) for name, array in state.constants.items()]
-    made = helper.make_graph(state.nodes, "bwn", ends[:1], ends[1:], initializers)
+    initializers = [
+        numpy_helper.from_array(array, name) for name, array in onnx_graph.constants.items()
+    ]
     model = helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="bwn"
+        helper.make_graph(onnx_graph.nodes, "bwn", ends[:1], ends[1:], initializers),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        producer_name="bwn",
     )
     model.ir_version = IR_VERSION
     helper.set_model_props(model, metadata(spec))
@@ -86,108 +76,10 @@ def to_onnx_bytes(spec: ModelSpec) -> bytes:
 
 
 def metadata(spec: ModelSpec) -> dict[str, str]:
-    """Preprocessing and class names as `load_onnx` reads them."""
-    found: dict[str, Any] = {"bwn.preprocess": spec.preprocess, "bwn.classes": spec.classes}
+    """Preprocessing and class names as the importer reads them."""
+    values: dict[str, Any] = {"bwn.preprocess": spec.preprocess, "bwn.classes": spec.classes}
     return {
         key: msgspec.json.encode(value).decode()
-        for key, value in found.items()
+        for key, value in values.items()
         if value is not None
     }
-
-
-def float_weights(graph: Graph, node: Conv | Dense, shape: Shape) -> Array:
-    """scale * w of a product, (out, C / groups, KH, KW) or (out, K) float32; `shape` is that of its input."""
-    weight = graph.tensors[node.weight]
-    if weight.dtype == np.uint64:
-        weight = bits.unpack(weight.astype(np.uint64, copy=False), depth(node, shape))
-        if isinstance(node, Conv):
-            rows, channels = weight.shape[0], shape[0] // node.groups
-            weight = weight.reshape(rows, *node.kernel, channels).transpose(
-                0, 3, 1, 2
-            )  # (out, C / groups, KH, KW)
-    floats = weight.astype(np.float32)
-    if node.scale is not None:
-        scale = graph.tensors[node.scale].astype(np.float32)
-        floats = floats * scale.reshape(-1, *[1] * (floats.ndim - 1))
-    return np.ascontiguousarray(floats)
-
-
-def export(state: Exporter, node: AnyNode) -> None:
-    """Append what one node of the Graph is in ONNX."""
-    if isinstance(node, (Conv, Dense)):
-        product(state, node)
-    elif isinstance(node, Affine):
-        affine(state, node)
-    elif isinstance(node, Clamp):
-        clamp(state, node.input, node)
-    elif isinstance(node, Sign):
-        zero, one, minus = (state.constant(f"{n:g}", np.asarray(n, np.float32)) for n in (0, 1, -1))
-        state.emit("GreaterOrEqual", [node.input, zero], f"{node.output}.positive")
-        state.emit("Where", [f"{node.output}.positive", one, minus], node.output)
-    elif isinstance(node, Add):
-        state.emit("Add", [node.input, node.other], node.output)
-    elif isinstance(node, Pool):
-        window = {"kernel_shape": node.kernel, "strides": node.stride, "pads": node.pads}
-        if node.kind == "max":
-            state.emit("MaxPool", [node.input], node.output, **window)
-        else:
-            state.emit(
-                "AveragePool",
-                [node.input],
-                node.output,
-                **window,
-                count_include_pad=int(node.count_pads),
-            )
-    elif isinstance(node, Flatten):
-        state.emit("Flatten", [node.input], node.output, axis=1)
-    elif isinstance(node, Softmax):
-        state.emit("Softmax", [node.input], node.output, axis=-1)
-
-
-def product(state: Exporter, node: Conv | Dense) -> None:
-    """Conv or Gemm with the scale in its weights, then its clamp."""
-    weights = float_weights(state.graph, node, state.shapes[node.input])
-    inputs = [node.input, state.constant(node.weight, weights)]
-    if node.bias is not None:
-        inputs.append(state.constant(node.bias, state.graph.tensors[node.bias]))
-    clamps = node.low is not None or node.high is not None
-    output = f"{node.output}.sum" if clamps else node.output
-    if isinstance(node, Conv):
-        window = {
-            "kernel_shape": node.kernel,
-            "strides": node.stride,
-            "pads": node.pads,
-            "dilations": node.dilation,
-        }
-        state.emit("Conv", inputs, output, **window, group=node.groups)
-    else:
-        state.emit("Gemm", inputs, output, transB=1)
-    if clamps:
-        clamp(state, output, node)
-
-
-def clamp(state: Exporter, source: str, node: Clamp | Conv | Dense) -> None:
-    """Relu where that says it, else Clip."""
-    if node.low == 0 and node.high is None:
-        state.emit("Relu", [source], node.output)
-        return
-    bounds = [
-        "" if bound is None else state.constant(f"{bound:g}", np.asarray(bound, np.float32))
-        for bound in (node.low, node.high)
-    ]
-    state.emit("Clip", [source, *bounds], node.output)
-
-
-def affine(state: Exporter, node: Affine) -> None:
-    """A batch norm of mean 0 and variance 1, which runtimes know how to fold."""
-    scale, bias = state.graph.tensors[node.scale], state.graph.tensors[node.bias]
-    zeros = state.constant(f"zeros.{scale.size}", np.zeros(scale.shape, np.float32))
-    ones = state.constant(f"ones.{scale.size}", np.ones(scale.shape, np.float32))
-    inputs = [
-        node.input,
-        state.constant(node.scale, scale),
-        state.constant(node.bias, bias),
-        zeros,
-        ones,
-    ]
-    state.emit("BatchNormalization", inputs, node.output, epsilon=0.0)

@@ -1,52 +1,80 @@
-"""The state of one import: what is known of each ONNX tensor while the nodes are walked in order.
+"""The state of one import: what is known of each ONNX tensor while the nodes are read in order.
 
-An ONNX tensor is a constant (an array), an activation (a tensor of the Graph being made, with its shape), or pending:
-half of a pattern, such as a comparison, that means something only to the node that reads it.
+An ONNX tensor is a constant (an array), an activation (a tensor of the graph, with its shape), or
+pending: half of a pattern, such as a comparison, that only the node completing it can read.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from bwn.errors import GraphError
 from bwn.ir.checker import check_node
-from bwn.ir.graph import AnyNode, Array, Conv, Dense, Graph, Quantization, Shape, Topology
-
-
-class Pending(NamedTuple):
-    """Half of a pattern on the activation `source`.
-
-    kind: `compare` (positive: true where source >= 0; negative: true where source < 0), `sign` (sign(source), with
-    sign(0) = 0), `raised` (sign(source) + c, 0 < c < 1) or `quantized` (integers q of `rounding`).
-    """
-
-    kind: str
-    source: str
-    positive: bool = True
-    rounding: Quantization | None = None
-
+from bwn.ir.graph import Topology
+from bwn.ir.node import Array, Node, Shape
+from bwn.ir.quantization import Quantization
+from bwn.ops.reading import Pending
+from bwn.ops.weighted import Weighted
 
 EXPLAINED = {
     "compare": "a comparison is read only as the condition of Where(x >= 0, 1, -1)",
     "sign": (
-        "ONNX Sign gives 0 at 0, which one bit cannot hold; export Where(x >= 0, 1, -1) instead, so that sign(0) = +1"
+        "ONNX Sign gives 0 at 0, which one bit cannot hold; export Where(x >= 0, 1, -1) instead, "
+        "so that sign(0) = +1"
     ),
     "raised": "Sign(x) + c is read only by another Sign",
     "quantized": "8-bit integers are read only by DequantizeLinear, or by a Clip before it",
 }
+QUANTIZED_READERS = (
+    "which is rounded to 8 bits; only Conv, Gemm and MatMul read that: "
+    "put QuantizeLinear right before them"
+)
 
 
-ROUNDED_READERS = "which is rounded to 8 bits; only Conv, Gemm and MatMul read that: put QuantizeLinear right before them"
+@dataclass(frozen=True)
+class OnnxNode:
+    """An ONNX node with plain Python values: text for bytes, numpy types for ONNX types."""
+
+    op_type: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: dict[str, Any]
+
+    @property
+    def output(self) -> str:
+        """Its first output."""
+        return self.outputs[0]
+
+    def has(self, index: int) -> bool:
+        """Whether the optional input `index` is given."""
+        return index < len(self.inputs) and bool(self.inputs[index])
+
+    def refuse(self, why: str) -> GraphError:
+        """An error that names the operation and the node, on one line."""
+        name = self.name or (self.outputs[0] if self.outputs else "")
+        line = f"{self.op_type} node '{name}': {why}"
+        return GraphError("".join(char if char.isprintable() else "?" for char in line))
 
 
-class Importer:
-    """Collects the nodes and tensors of the Graph being made.
+class ImportState:
+    """Collects the nodes and stored tensors of the graph.
 
-    single: whether the model was exported for a batch of 1, so that a size of 1 in front means the batch.
+    Attributes:
+        opset: Version of ONNX's operations in the file.
+        single: Whether the model was exported for a batch of 1, so that a leading 1 is the batch.
+        constants: Arrays that are known.
+        pending: Halves of patterns.
+        aliases: Other names of activations.
+        quantized: Activations that were rounded to 8 bits, which only layers with weights read.
+        quantizations: How each of those layers rounds its input.
+        shapes: Shapes of the activations.
+        nodes: The nodes so far.
+        tensors: The stored tensors so far.
     """
 
     def __init__(self, graph_input: str, shape: Shape, opset: int, *, single: bool = False) -> None:
@@ -54,95 +82,96 @@ class Importer:
         self.constants: dict[str, Array] = {}
         self.pending: dict[str, Pending] = {}
         self.aliases: dict[str, str] = {}
-        self.rounded: dict[str, Quantization] = {}
-        self.roundings: dict[tuple[str, str], Quantization | None] = {}
+        self.quantized: dict[str, Quantization] = {}
+        self.quantizations: dict[tuple[str, str], Quantization | None] = {}
         self.shapes: dict[str, Shape] = {graph_input: shape}
-        self.nodes: list[AnyNode] = []
+        self.nodes: list[Node] = []
         self.tensors: dict[str, Array] = {}
         self.topology = Topology(input=graph_input, input_shape=shape, output="", nodes=())
 
-    def known(self, name: str) -> bool:
-        """Whether `name` is an activation."""
-        return self.aliases.get(name, name) in self.shapes
+    def is_constant(self, node: OnnxNode, index: int) -> bool:
+        """Whether an input of a node is a constant."""
+        return node.has(index) and node.inputs[index] in self.constants
 
     def activation(
-        self, node: onnx.NodeProto, index: int = 0, *, rounded: bool = False
+        self, node: OnnxNode, index: int = 0, *, quantized: bool = False
     ) -> tuple[str, Shape]:
-        """Name and shape of an input that must be an activation; `rounded`: also a rounded one. Raises GraphError."""
-        name = self.input(node, index)
-        if name in self.rounded and not rounded:
-            raise refuse(node, f"reads '{name}', {ROUNDED_READERS}")
+        """Name and shape of an input that must be an activation.
+
+        Args:
+            node: The node that reads it.
+            index: Which input.
+            quantized: Whether it may be rounded to 8 bits.
+
+        Raises:
+            GraphError: It is something else.
+        """
+        name = self._input(node, index)
+        if name in self.quantized and not quantized:
+            raise node.refuse(f"reads '{name}', {QUANTIZED_READERS}")
         name = self.aliases.get(name, name)
         if name in self.pending:
-            raise refuse(node, f"reads '{name}': {EXPLAINED[self.pending[name].kind]}")
+            raise node.refuse(f"reads '{name}': {EXPLAINED[self.pending[name].kind]}")
         if name not in self.shapes:
-            raise refuse(
-                node,
-                f"input '{name}' is a constant, expected a tensor that depends on the network's input",
+            raise node.refuse(
+                f"input '{name}' is a constant, expected a tensor that depends on the network's "
+                "input"
             )
         return name, self.shapes[name]
 
-    def constant(self, node: onnx.NodeProto, index: int) -> Array:
-        """Value of an input that must be a constant. Raises GraphError."""
-        name = self.input(node, index)
+    def constant(self, node: OnnxNode, index: int) -> Array:
+        """Value of an input that must be a constant. Raises GraphError where it is not."""
+        name = self._input(node, index)
         if name not in self.constants:
-            raise refuse(
-                node, f"input '{name}' is computed from the network's input, expected a constant"
+            raise node.refuse(
+                f"input '{name}' is computed from the network's input, expected a constant"
             )
         return self.constants[name]
 
-    def weights(self, node: onnx.NodeProto, index: int) -> npt.NDArray[np.float32]:
-        """As `constant`, float32 numbers."""
+    def weights(self, node: OnnxNode, index: int) -> npt.NDArray[np.float32]:
+        """As `constant`, of float32 numbers."""
         array = self.constant(node, index)
         if array.dtype != np.float32:
-            raise refuse(
-                node,
-                f"'{node.input[index]}' is {array.dtype}, expected float32; export the model in float32",
+            raise node.refuse(
+                f"'{node.inputs[index]}' is {array.dtype}, expected float32; "
+                "export the model in float32"
             )
         return array.astype(np.float32, copy=False)
 
-    def input(self, node: onnx.NodeProto, index: int) -> str:
-        """Name of an input that must be there."""
-        if index >= len(node.input) or not node.input[index]:
-            raise refuse(node, f"has no input {index}")
-        return str(node.input[index])
-
     def store(self, name: str, array: Array) -> str:
-        """Keep `array` as a tensor of the Graph, under `name` where that is free or already means the same."""
+        """Keep a float32 tensor under `name` where that is free or already means the same."""
         array = np.ascontiguousarray(array, np.float32)
         while name in self.shapes or (name in self.tensors and not same(self.tensors[name], array)):
             name += "'"
         self.tensors[name] = array
         return name
 
-    def emit(self, node: AnyNode) -> None:
-        """Append a node of the Graph, checked. Raises GraphError."""
-        graph = Graph(topology=self.topology, tensors=self.tensors)
-        self.shapes[node.output] = check_node(graph, node, self.shapes, set())
+    def emit(self, node: Node) -> None:
+        """Append a node of the graph. Raises GraphError where it is not legal."""
+        self.shapes[node.output] = check_node(node, self.tensors, self.shapes, set())
         self.nodes.append(node)
 
-    def emit_product(self, node: onnx.NodeProto, made: Conv | Dense) -> None:
-        """As `emit`; the node's input may be rounded to 8 bits, which is kept beside the Graph."""
-        self.emit(made)
-        rounding = self.rounded.get(node.input[0])
-        if self.roundings.setdefault((made.input, made.weight), rounding) != rounding:
-            raise refuse(
-                node,
-                f"reads '{made.input}' rounded in another way than a layer of the same weights does",
+    def emit_weighted(self, node: OnnxNode, layer: Weighted) -> None:
+        """As `emit`; the layer's input may be rounded to 8 bits, which is kept apart."""
+        self.emit(layer)
+        quantization = self.quantized.get(node.inputs[0])
+        key = (layer.input, layer.weight)
+        if self.quantizations.setdefault(key, quantization) != quantization:
+            raise node.refuse(
+                f"reads '{layer.input}' rounded in another way than a layer of the same weights "
+                "does"
             )
 
-    def alias(self, node: onnx.NodeProto) -> None:
+    def alias(self, node: OnnxNode) -> None:
         """The node changes nothing: its output is another name of its input."""
-        self.aliases[node.output[0]] = self.activation(node)[0]
+        self.aliases[node.output] = self.activation(node)[0]
+
+    def _input(self, node: OnnxNode, index: int) -> str:
+        if not node.has(index):
+            raise node.refuse(f"has no input {index}")
+        return node.inputs[index]
 
 
-def same(one: Array, other: Array) -> bool:
-    """Equal in shape and in every bit that counts."""
-    return one.shape == other.shape and bool(np.array_equal(one, other))
-
-
-def refuse(node: onnx.NodeProto, why: str) -> GraphError:
-    """An error that names the operation and the node."""
-    name = node.name or (node.output[0] if node.output else "")
-    line = f"{node.op_type} node '{name}': {why}"
-    return GraphError("".join(char if char.isprintable() else "?" for char in line))
+def same(first: Array, second: Array) -> bool:
+    """Equal in shape and in every number."""
+    return first.shape == second.shape and bool(np.array_equal(first, second))

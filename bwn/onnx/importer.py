@@ -5,25 +5,26 @@ The names of ONNX tensors stay, so that `bwn verify` can compare a layer with th
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple, TypeVar
 
 import msgspec
 import onnx
 
-from bwn._file_types import HEAD, looks_like, read_limited
-from bwn.errors import BwnError, FileError, GraphError
-from bwn.ir.checker import check, check_packed
-from bwn.ir.graph import Graph, ModelSpec, Preprocess, Quantizations, Shape
-from bwn.onnx.constant_folding import attributes, evaluate, to_array
-from bwn.onnx.import_state import EXPLAINED, ROUNDED_READERS, Importer, refuse
-from bwn.onnx.layers import LAYERS
-from bwn.onnx.rounding import ROUNDING
-from bwn.onnx.shaping import SHAPING
+from bwn._file_types import HEAD, looks_like
+from bwn.errors import FileError, GraphError
+from bwn.ir.checker import check, check_spec
+from bwn.ir.graph import Graph
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.ir.node import Shape
+from bwn.ir.quantization import Quantizations
+from bwn.onnx.constant_folding import evaluate, plain_node, to_array
+from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState
+from bwn.ops import NODES
+from bwn.ops.reading import READERS
 
 MAX_BYTES = 2**30
 OLDEST_OPSET = 11
-OPS = {**LAYERS, **SHAPING, **ROUNDING}
+assert NODES  # importing them fills READERS
 
 Value = TypeVar("Value")
 
@@ -31,40 +32,27 @@ Value = TypeVar("Value")
 class Loaded(NamedTuple):
     """What an ONNX file says.
 
-    margins: mean | 1 - |w| | of the real-valued weights by tensor name, where the exporter said. roundings: which
+    margins: mean | 1 - |w| | of the real-valued weights by tensor name, where the exporter said. quantizations: which
     products read their input as 8 bits; the Graph, whose weights are still floats, cannot hold that.
     """
 
     spec: ModelSpec
     margins: dict[str, float]
-    roundings: Quantizations
-
-
-def load_onnx(path: str | os.PathLike[str]) -> ModelSpec:
-    """The Graph of an ONNX classifier, with its weights as found, and preprocessing and classes if its metadata say.
-
-    path: an .onnx file of one input (N, C, H, W) or (N, K), N dynamic, float32, and one output.
-    Raises FileError, GraphError: one line that starts with the path.
-    """
-    data = read_limited(path, MAX_BYTES)
-    try:
-        return from_bytes(data).spec
-    except BwnError as error:
-        raise type(error)(f"{path}: {error}") from None
+    quantizations: Quantizations
 
 
 def from_bytes(data: bytes) -> Loaded:
     """All that the bytes of an ONNX file say; messages do not name the file."""
     model = parse(data)
     notes = {item.key: item.value for item in model.metadata_props}
-    graph, roundings = to_graph(model)
+    graph, quantizations = to_graph(model)
     spec = ModelSpec(
         graph=graph,
         preprocess=note(notes, "bwn.preprocess", Preprocess),
         classes=note(notes, "bwn.classes", tuple[str, ...]),
     )
-    check_packed(spec)
-    return Loaded(spec, note(notes, "bwn.margins", dict[str, float]) or {}, roundings)
+    check_spec(spec)
+    return Loaded(spec, note(notes, "bwn.margins", dict[str, float]) or {}, quantizations)
 
 
 def parse(data: bytes) -> onnx.ModelProto:
@@ -110,13 +98,13 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
             f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are read: export with one of these"
         )
     name, shape, single = input_of(model)
-    state = Importer(name, shape, opset, single=single)
+    state = ImportState(name, shape, opset, single=single)
     if model.graph.sparse_initializer:
         raise GraphError("sparse initializers are not supported; save the weights as plain tensors")
     for tensor in model.graph.initializer:
         state.constants[tensor.name] = to_array(tensor)
     for node in model.graph.node:
-        step(state, node)
+        read_node(state, node)
     graph = Graph(
         topology=msgspec.structs.replace(
             state.topology, output=output_of(model, state), nodes=tuple(state.nodes)
@@ -125,23 +113,25 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
     )
     check(graph)
     return graph, {
-        names: rounding for names, rounding in state.roundings.items() if rounding is not None
+        names: quantization
+        for names, quantization in state.quantizations.items()
+        if quantization is not None
     }
 
 
-def step(state: Importer, node: onnx.NodeProto) -> None:
-    """Import one node: folded if its inputs are constants, else by its handler."""
-    plain = node.domain in ("", "ai.onnx")
-    names = [name for name in node.input if name]
-    if plain and all(name in state.constants for name in names):
+def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
+    """Import one node: folded if its inputs are constants, else by its reader."""
+    node, standard = plain_node(proto), proto.domain in ("", "ai.onnx")
+    names = [name for name in node.inputs if name]
+    if standard and all(name in state.constants for name in names):
         value = evaluate(node, [state.constants[name] for name in names])
         if value is not None:
-            state.constants[node.output[0]] = value
+            state.constants[node.output] = value
             return
-    if not plain or node.op_type not in OPS:
-        op = node.op_type if plain else f"{node.domain}::{node.op_type}"
-        raise refuse(node, f"{op} is not supported; supported: {', '.join(sorted(OPS))}")
-    OPS[node.op_type](state, node, attributes(node))
+    if not standard or node.op_type not in READERS:
+        op = node.op_type if standard else f"{proto.domain}::{node.op_type}"
+        raise node.refuse(f"{op} is not supported; supported: {', '.join(sorted(READERS))}")
+    READERS[node.op_type](state, node)
 
 
 def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
@@ -172,11 +162,11 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
     return value.name, fixed, sizes[0] == 1
 
 
-def output_of(model: onnx.ModelProto, state: Importer) -> str:
+def output_of(model: onnx.ModelProto, state: ImportState) -> str:
     """Name of the Graph's output."""
     name = model.graph.output[0].name
-    if name in state.rounded:
-        raise GraphError(f"output '{printable(name)}', {ROUNDED_READERS}")
+    if name in state.quantized:
+        raise GraphError(f"output '{printable(name)}', {QUANTIZED_READERS}")
     name = state.aliases.get(name, name)
     if name in state.pending:
         raise GraphError(f"output '{printable(name)}': {EXPLAINED[state.pending[name].kind]}")

@@ -4,37 +4,37 @@
 2. A Clamp after a Clamp, or after a product that clamps, composes: both old bounds go through the new clamp.
 3. Not if something else reads the product's output, or it is the graph's output.
 
-The fused product makes the tensor that the Clamp made.
+The fused product makes the tensor that the Clamp places.
 """
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from bwn.ir.graph import AnyNode, Clamp, Conv, Dense, Graph
-from bwn.passes.base import readers
+from bwn.ir.graph import Graph
+from bwn.ir.node import Node
+from bwn.ops import Clamp, Weighted
 
 
 def fuse_clamp(graph: Graph) -> Graph:
     """`graph` with every Clamp fused that can be."""
-    counts = readers(graph)
-    nodes: list[AnyNode] = []
-    made: dict[str, int] = {}
+    nodes: list[Node] = []
+    places: dict[str, int] = {}
     for node in graph.nodes:
-        place = made.get(node.input)
-        if isinstance(node, Clamp) and place is not None and counts[node.input] == 1:
+        place = places.get(node.input)
+        if isinstance(node, Clamp) and place is not None and graph.sole_consumer(node.input):
             before = nodes[place]
-            if isinstance(before, (Conv, Dense, Clamp)):
+            if isinstance(before, (Weighted, Clamp)):
                 low, high = bounds(before, node)
                 nodes[place] = replace(before, output=node.output, low=low, high=high)
-                made[node.output] = place
+                places[node.output] = place
                 continue
-        made[node.output] = len(nodes)
+        places[node.output] = len(nodes)
         nodes.append(node)
-    return graph.replace(nodes=tuple(nodes))
+    return graph.replace(nodes)
 
 
-def bounds(first: Clamp | Conv | Dense, second: Clamp) -> tuple[float | None, float | None]:
+def bounds(first: Clamp | Weighted, second: Clamp) -> tuple[float | None, float | None]:
     """Bounds of the clamp that does what `first` and then `second` do."""
     low = second.low if first.low is None else clamped(first.low, second)
     high = second.high if first.high is None else clamped(first.high, second)

@@ -15,25 +15,25 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from bwn.ir.graph import AnyNode, Array, Conv, Dense, Graph
+from bwn.ir.graph import Graph
+from bwn.ir.node import Array, Node
 from bwn.kernels import bits
-from bwn.passes.base import drop_unread, store
+from bwn.ops import Weighted
 
 
 def pack_weights(graph: Graph) -> Graph:
     """`graph` with every product packed whose weights are binary by value."""
     tensors = dict(graph.tensors)
-    nodes: list[AnyNode] = []
+    nodes: list[Node] = []
     for node in graph.nodes:
-        if isinstance(node, (Conv, Dense)):
+        if isinstance(node, Weighted):
             alpha = magnitudes(graph.tensors[node.weight])
             if alpha is not None:
                 weight = graph.tensors[node.weight]
                 tensors[node.weight] = words(weight)
                 node = replace(node, scale=scaled(graph, tensors, node, alpha))
         nodes.append(node)
-    left = graph.replace(nodes=tuple(nodes))
-    return left.replace(nodes=left.nodes, tensors=drop_unread(left, tensors))
+    return graph.replace(nodes, tensors)
 
 
 def magnitudes(weight: Array) -> npt.NDArray[np.float32] | None:
@@ -55,11 +55,13 @@ def words(weight: Array) -> npt.NDArray[np.uint64]:
 
 
 def scaled(
-    graph: Graph, tensors: dict[str, Array], node: Conv | Dense, alpha: npt.NDArray[np.float32]
+    graph: Graph, tensors: dict[str, Array], node: Weighted, alpha: npt.NDArray[np.float32]
 ) -> str | None:
     """Name of the scale of `node` once alpha is in it."""
     if (alpha == 1).all():
         return node.scale
     if node.scale is not None:
         alpha = (graph.tensors[node.scale].astype(np.float64) * alpha).astype(np.float32)
-    return store(graph, tensors, f"{node.output}.scale", alpha)
+    name = graph.free_name(f"{node.output}.scale", tensors)
+    tensors[name] = alpha
+    return name

@@ -6,17 +6,16 @@
 
 from __future__ import annotations
 
-from bwn.ir.graph import AnyNode, Graph
-from bwn.passes.base import drop_unread
+from bwn.ir.graph import Graph
+from bwn.ir.node import Node
 
 
 def remove_unused(graph: Graph) -> Graph:
     """`graph` without the nodes and stored tensors that its output does not depend on."""
     needed = {graph.topology.output}
-    kept: list[AnyNode] = []
+    kept: list[Node] = []
     for node in reversed(graph.nodes):
         if node.output in needed:
             needed.update(node.inputs)
             kept.append(node)
-    left = graph.replace(nodes=tuple(reversed(kept)))
-    return left.replace(nodes=left.nodes, tensors=drop_unread(left, left.tensors))
+    return graph.replace(reversed(kept))

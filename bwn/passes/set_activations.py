@@ -18,11 +18,11 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from bwn.errors import GraphError
-from bwn.ir.analysis import nonnegative
-from bwn.ir.checker import UINT8_DEEPEST, signs_of
-from bwn.ir.graph import QUANT_RANGES, Activations, AnyNode, Conv, Dense, Graph, Quantizations
-from bwn.ir.shapes import depth, shapes, where
+from bwn.ir.analysis import nonnegative, signs_of
+from bwn.ir.graph import Graph
+from bwn.ir.node import Node
+from bwn.ir.quantization import QUANT_RANGES, Activations, Quantizations
+from bwn.ops.weighted import UINT8_MAX_DEPTH, Weighted
 
 FLOAT_WEIGHTS = (
     "the source rounds its input to 8 bits, which needs one-bit weights, and these are not binary by value; "
@@ -35,62 +35,62 @@ Mode = Literal["auto", "float32", "int8", "binary"]
 def set_activations(
     graph: Graph,
     mode: Mode,
-    steps: Mapping[str, float] | None = None,
-    roundings: Quantizations | None = None,
+    scales: Mapping[str, float] | None = None,
+    quantizations: Quantizations | None = None,
 ) -> Graph:
-    """`graph` with the activations of each packed product chosen by `mode`.
+    """`graph` with the activations of each layer with one-bit weights chosen by `mode`.
 
-    steps: int8 step by the name of the tensor that is read, of which uint8 takes half; a tensor without one is measured
-        per image.
-    roundings: what the source says of products.
-    Raises GraphError where `binary` is asked and the input of a packed product is not signs, or float weights would
-    meet 8 bits.
+    Args:
+        graph: A legal graph.
+        mode: As above.
+        scales: int8 scale by the name of the tensor that is read, of which uint8 takes half. A
+            tensor without one is measured for each image.
+        quantizations: What the source says of layers.
+
+    Raises:
+        GraphError: `binary` is asked and the input of a packed layer is not signs, or float weights
+            would meet 8 bits.
     """
-    signs, positive, known = signs_of(graph), nonnegative(graph), shapes(graph)
-    steps, roundings = steps or {}, roundings or {}
-    nodes: list[AnyNode] = []
+    signs, positive = signs_of(graph), nonnegative(graph)
+    scales, quantizations = scales or {}, quantizations or {}
+    nodes: list[Node] = []
     first = True
     for node in graph.nodes:
-        if isinstance(node, (Conv, Dense)):
+        if isinstance(node, Weighted):
             chosen: Activations = "float32"
-            if graph.is_packed(node):
+            if node.is_packed(graph.tensors):
                 chosen = choose(node, mode, node.input in signs, first)
                 first = False
-            if (
-                chosen == "int8"
-                and node.input in positive
-                and depth(node, known[node.input]) <= UINT8_DEEPEST
-            ):
+            shallow = node.depth(graph.shapes[node.input]) <= UINT8_MAX_DEPTH
+            if chosen == "int8" and node.input in positive and shallow:
                 chosen = "uint8"
-            step = step_of(chosen, steps.get(node.input))
-            given = roundings.get((node.input, node.weight)) if mode != "float32" else None
-            if given is not None and not graph.is_packed(node):
-                raise GraphError(f"{where(node)}: {FLOAT_WEIGHTS}")
-            if given is not None:
-                chosen, step = given.activations, given.step
-            node = replace(node, activations=chosen, step=step)
+            scale = scale_of(chosen, scales.get(node.input))
+            source = quantizations.get((node.input, node.weight)) if mode != "float32" else None
+            if source is not None and not node.is_packed(graph.tensors):
+                raise node.refuse(FLOAT_WEIGHTS)
+            if source is not None:
+                chosen, scale = source.activations, source.scale
+            node = replace(node, activations=chosen, input_scale=scale)
         nodes.append(node)
-    return graph.replace(nodes=tuple(nodes))
+    return graph.replace(nodes)
 
 
-def step_of(chosen: Activations, step: float | None) -> float | None:
-    """The step of a product, given the int8 step of what it reads."""
-    return (
-        None
-        if step is None or chosen not in QUANT_RANGES
-        else step * (QUANT_RANGES["int8"][1] / QUANT_RANGES[chosen][1])
-    )
+def scale_of(chosen: Activations, scale: float | None) -> float | None:
+    """The input scale of a layer, given the int8 scale of what it reads."""
+    if scale is None or chosen not in QUANT_RANGES:
+        return None
+    return scale * (QUANT_RANGES["int8"][1] / QUANT_RANGES[chosen][1])
 
 
-def choose(node: Conv | Dense, mode: Mode, signed: bool, first: bool) -> Activations:
+def choose(node: Weighted, mode: Mode, signed: bool, first: bool) -> Activations:
     """How a packed `node` reads its input."""
     if mode == "float32":
         return "float32"
     if signed:
         return "binary"
     if mode == "binary" and not first:
-        raise GraphError(
-            f"{where(node)}: binary activations asked, but its input '{node.input}' is not signs; "
+        raise node.refuse(
+            f"binary activations asked, but its input '{node.input}' is not signs; "
             "use --activations auto, or train with sign activations"
         )
     return "int8" if mode == "int8" else "float32"

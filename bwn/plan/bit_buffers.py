@@ -1,7 +1,7 @@
-"""A tensor of packed signs in a plan: position by position, all channels of a position in words beside each other.
+"""A bitpacked tensor of signs in a plan: all channels of a position in consecutive words.
 
-Around every image stand positions of zero words, as many as the tensor's readers want; whoever writes the tensor writes
-them too. `kernels/gemm/xnor.py` says how a word is stored.
+Around every image lie positions of zero words, as many as the tensor's readers need; whoever writes
+the tensor writes them too. `kernels/gemm/xnor.py` says how a word is stored.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bwn.ir.node import Shape
 from bwn.kernels import bits
 from bwn.kernels.simd.widths import xor_halves
+from bwn.ops.window import Pads
 from bwn.plan.buffers import Buffer
 
 WORD_BYTES = 8
 
 
 @dataclass(eq=False)
-class Bits(Buffer):
+class BitBuffer(Buffer):
     """A buffer of type b1; strides are bytes. A batch of vectors is one row of positions."""
 
     @property
@@ -57,19 +59,23 @@ class Bits(Buffer):
         """Size of the whole buffer."""
         return self.images * self.image
 
-    def offset_of(self, pads: tuple[int, int, int, int]) -> int:
+    def offset_of(self, pads: Pads) -> int:
         """Bytes from the corner to the first position that a window with these pads reads."""
         return (self.pads[0] - pads[0]) * self.line + (self.pads[1] - pads[1]) * self.position
 
     def unpack(self, memory: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The tensor as (N, C, H, W) float32, out of the plan's memory."""
+        top, left = self.pads[:2]
         words = memory[self.offset : self.offset + self.bytes].view(np.uint64)
         words = words.reshape(self.images, *self.grid, -1)
-        words = words[
-            :, self.pads[0] : self.pads[0] + self.height, self.pads[1] : self.pads[1] + self.width
-        ]
+        words = words[:, top : top + self.height, left : left + self.width]
         signs = bits.unpack(xor_halves(words).reshape(-1, words.shape[-1]), self.channels)
-        planes = signs.reshape(self.images, self.height, self.width, self.channels).transpose(
-            0, 3, 1, 2
-        )
-        return planes.astype(np.float32)
+        planes = signs.reshape(self.images, self.height, self.width, self.channels)
+        return planes.transpose(0, 3, 1, 2).astype(np.float32)
+
+
+def bit_buffer(name: str, shape: Shape, batch: int) -> BitBuffer:
+    """A new bitpacked buffer for a tensor of one example's `shape`."""
+    if len(shape) == 3:
+        return BitBuffer(name, "b1", batch, *shape)
+    return BitBuffer(name, "b1", 1, shape[0], 1, batch, vectors=True)

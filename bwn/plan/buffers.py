@@ -1,30 +1,34 @@
 """Buffers, their geometry, and one arena for all of them.
 
-An activation tensor is stored as planes: for every image and channel, `lead` zeros, then `height` rows of `row`
-elements, of which the first `width` are values and the rest zeros, then zeros up to `plane` elements. The zeros are
-the padding of whoever reads the tensor: row y's slack is the right padding of row y and the left padding of row
-y + 1, so a tap of a convolution is a constant offset. A zero is stored as `fill`, not always 0 in 8-bit tensors.
+An activation tensor is stored as planes: for every image and channel, `lead` zeros, then `height`
+rows of `row` elements, of which the first `width` are values and the rest zeros, then zeros up to
+`plane` elements. The zeros are the padding of whoever reads the tensor: the slack of row y is the right
+padding of row y and the left padding of row y + 1, so a tap of a convolution is a constant offset. A
+zero is stored as `fill`, which is not 0 in every 8-bit tensor.
 
 A batch of vectors (N, K) is one image of K channels whose width is the batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from bwn.ir.node import Shape
+from bwn.ops.window import Pads
+
 Type = Literal["f32", "i8", "s1", "b1"]
-"""b1: packed signs, whose buffers are `bits_buffer.Bits`."""
+"""Of elements: float32; 8-bit integers; signs +-1 in bytes; bitpacked signs (`BitBuffer`)."""
 
 LINE = 64
 """Every buffer starts on a cache line."""
 GUARD = 4096
-"""Readable bytes before and after all buffers: a vector may start at the last element of a plane."""
-LANES = 16
+"""Readable bytes before and after all buffers: a vector may start at a plane's last element."""
+STORE = 16
 """Writers of planes store this many elements at a time."""
 
 
@@ -33,13 +37,57 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
+class SharedRows:
+    """Buffers whose row strides are one number, so that a position is the same offset in each."""
+
+    def __init__(self, member: Buffer) -> None:
+        self.members = [member]
+        self._stride = 0
+
+    @property
+    def stride(self) -> int:
+        """The row stride: each member's width and its padding fit."""
+        if not self._stride:
+            self._stride = max(
+                member.width + max(member.pads[1], member.pads[3]) for member in self.members
+            )
+        return self._stride
+
+    def forget(self) -> None:
+        """A member's width or padding has changed."""
+        self._stride = 0
+
+    def join(self, other: SharedRows) -> None:
+        """Make two classes one."""
+        if other is self:
+            return
+        kept, merged = (self, other) if len(self.members) >= len(other.members) else (other, self)
+        for member in merged.members:
+            member.rows = kept
+        kept.members += merged.members
+        kept.forget()
+
+
 @dataclass(eq=False)
 class Buffer:
-    """One tensor of the plan, or something in between.
+    """One tensor of the plan, or an intermediate form of one.
 
-    images, channels, height, width: sizes. type: element type. vectors: whether the columns are a batch of vectors.
-    pads: zeros that readers want on each side (top, left, bottom, right). rows: the class of buffers that share their
-    row stride with this one. fill: what padding is stored as. first, last: steps that use it.
+    Attributes:
+        name: Name of the tensor.
+        type: Type of the elements.
+        images: Images of the batch; 1 for vectors.
+        channels: Channels of an image.
+        height: Rows.
+        width: Columns; the batch for vectors.
+        vectors: Whether the columns are a batch of vectors.
+        pads: Zeros that readers need on each side.
+        fill: How padding is stored.
+        parent: The buffer that holds this one's planes among its own, or None.
+        channel: The parent's channel that is this one's first.
+        rows: The buffers that share a row stride with this one.
+        first: First step that uses it.
+        last: Last step that uses it.
+        offset: Its place in the arena, in bytes.
     """
 
     name: str
@@ -49,20 +97,52 @@ class Buffer:
     height: int
     width: int
     vectors: bool = False
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    rows: RowClass = field(default_factory=lambda: RowClass())
+    pads: Pads = (0, 0, 0, 0)
     fill: int = 0
+    parent: Buffer | None = None
+    channel: int = 0
     first: int = -1
     last: int = -1
     offset: int = -1
+    rows: SharedRows = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows.members.append(self)
+        self.rows = SharedRows(self)
 
-    def want_pads(self, pads: tuple[int, int, int, int]) -> None:
+    def reserve_padding(self, pads: Pads) -> None:
         """Make room for the padding of one more reader."""
+        if self.parent is not None:
+            self.parent.reserve_padding(pads)
+            return
         top, left, bottom, right = map(max, self.pads, pads)
         self.pads = (top, left, bottom, right)
+        self.rows.forget()
+
+    def share_rows(self, other: Buffer) -> None:
+        """Give this buffer and another the same row stride."""
+        self.root.rows.join(other.root.rows)
+
+    def resize(self, batch: int) -> None:
+        """Change the batch."""
+        if self.vectors:
+            self.width = batch
+            self.rows.forget()
+        else:
+            self.images = batch
+
+    @property
+    def root(self) -> Buffer:
+        """The buffer that has its own place in the arena: this one, or what it is a view of."""
+        return self if self.parent is None else self.parent.root
+
+    @property
+    def root_channel(self) -> int:
+        """The root's channel that is this buffer's first."""
+        return 0 if self.parent is None else self.parent.root_channel + self.channel
+
+    def lies_in(self, whole: Buffer, channel: int) -> bool:
+        """Whether this buffer is the part of another that begins with one of its channels."""
+        return self.root is whole.root and self.root_channel == whole.root_channel + channel
 
     @property
     def itemsize(self) -> int:
@@ -72,7 +152,7 @@ class Buffer:
     @property
     def row(self) -> int:
         """Elements from one row to the next."""
-        return self.rows.stride
+        return self.root.rows.stride
 
     @property
     def positions(self) -> int:
@@ -82,68 +162,88 @@ class Buffer:
     @property
     def lead(self) -> int:
         """Zeros before the first value of a plane."""
-        return self.pads[0] * self.row + self.pads[1]
+        pads = self.root.pads
+        return pads[0] * self.row + pads[1]
 
     @property
     def plane(self) -> int:
-        """Elements from one channel to the next: what is stored in whole vectors, and the bottom padding."""
-        tail = max(round_up(self.positions, LANES), self.positions + self.pads[2] * self.row)
-        return round_up(self.lead + tail, LANES)
+        """Elements from one channel to the next: whole vectors, and the bottom padding."""
+        root = self.root
+        row, (top, left, bottom, _) = root.rows.stride, root.pads
+        positions = self.height * row
+        values = max(round_up(positions, STORE), positions + bottom * row)
+        return round_up(top * row + left + values, STORE)
 
     @property
     def image(self) -> int:
         """Elements from one image to the next."""
-        return self.channels * self.plane
+        return self.root.channels * self.plane
+
+    @property
+    def strides(self) -> tuple[int, int, int, int]:
+        """Elements between images, channels, rows and columns."""
+        return self.image, self.plane, self.row, 1
+
+    @property
+    def start(self) -> int:
+        """Place in the arena of its first element, padding included, in bytes."""
+        if self.parent is None:
+            return self.offset
+        return self.parent.start + self.channel * self.plane * self.itemsize
 
     @property
     def bytes(self) -> int:
-        """Size of the whole buffer."""
-        return self.images * self.image * self.itemsize
+        """Size of the whole buffer; of a view, 0."""
+        return 0 if self.parent is not None else self.images * self.image * self.itemsize
 
 
-class RowClass:
-    """Buffers whose row strides are one number, so that a position is the same offset in each."""
-
-    def __init__(self) -> None:
-        self.members: list[Buffer] = []
-
-    @cached_property
-    def stride(self) -> int:
-        """The row stride: each member's width and its padding fit. Asked for only when all members are known."""
-        return max(member.width + max(member.pads[1], member.pads[3]) for member in self.members)
-
-    @staticmethod
-    def join(a: Buffer, b: Buffer) -> None:
-        """Make the classes of two buffers one."""
-        if a.rows is not b.rows:
-            gone = b.rows
-            for member in gone.members:
-                member.rows = a.rows
-            a.rows.members += gone.members
+def planes_buffer(name: str, type: Type, shape: Shape, batch: int) -> Buffer:
+    """A new buffer for a tensor of one example's `shape`."""
+    if len(shape) == 3:
+        return Buffer(name, type, batch, *shape)
+    return Buffer(name, type, 1, shape[0], 1, batch, vectors=True)
 
 
-def place(buffers: list[Buffer], *, reuse: bool) -> int:
-    """Give every buffer an offset so that no two that live at once overlap; returns the bytes of all.
+def place(buffers: Sequence[Buffer], *, reuse: bool) -> int:
+    """Give every buffer an offset so that no two that live at once overlap.
 
-    Greedy, largest first, each into the lowest gap. reuse: whether a dead buffer's place may be taken.
+    Greedy: largest first, each into the lowest gap.
+
+    Args:
+        buffers: All buffers; views have no place of their own.
+        reuse: Whether a dead buffer's place may be taken.
+
+    Returns:
+        Bytes of all.
     """
     sizes = {id(buffer): round_up(buffer.bytes, LINE) for buffer in buffers}
-    placed: list[Buffer] = []
-    for buffer in sorted(buffers, key=lambda b: -sizes[id(b)]):
-        alive = [
-            p for p in placed if not reuse or (p.first <= buffer.last and buffer.first <= p.last)
-        ]
+    roots = [buffer for buffer in buffers if buffer.parent is None]
+    alive_at: dict[int, list[Buffer]] = {}
+    end = 0
+    for buffer in sorted(roots, key=lambda b: -sizes[id(b)]):
+        if not reuse:
+            buffer.offset, end = end, end + sizes[id(buffer)]
+            continue
+        steps = range(buffer.first, buffer.last + 1)
+        neighbours = {id(other): other for step in steps for other in alive_at.get(step, ())}
         buffer.offset = 0
-        for other in sorted(alive, key=lambda b: b.offset):
+        for other in sorted(neighbours.values(), key=lambda b: b.offset):
             if other.offset - buffer.offset >= sizes[id(buffer)]:
                 break
             buffer.offset = max(buffer.offset, other.offset + sizes[id(other)])
-        placed.append(buffer)
-    return max(buffer.offset + sizes[id(buffer)] for buffer in buffers)
+        for step in steps:
+            alive_at.setdefault(step, []).append(buffer)
+        end = max(end, buffer.offset + sizes[id(buffer)])
+    return end
 
 
 def arena(size: int, beyond: int = 0) -> npt.NDArray[np.uint8]:
-    """`size` zero bytes that start on a cache line, with GUARD readable bytes on both sides and `beyond` more after."""
-    room = np.zeros(size + 2 * GUARD + LINE + beyond, np.uint8)
-    start = GUARD + (-(room.ctypes.data + GUARD) % LINE)
-    return room[start : start + size]
+    """Zero bytes that start on a cache line, with GUARD readable bytes on both sides.
+
+    Args:
+        size: Bytes.
+        beyond: Readable bytes after them besides the guard.
+    """
+    memory = np.zeros(size + 2 * GUARD + LINE + beyond, np.uint8)
+    start = GUARD + (-(memory.ctypes.data + GUARD) % LINE)
+    return memory[start : start + size]

@@ -1,274 +1,321 @@
-"""What lowering works with: buffers, tasks and constants of a plan in the making.
+"""The plan builder: the calls that operations lower themselves with.
 
-Lowering goes over the graph once: it makes the buffers, says which must share a row stride and how much padding
-their readers want, and notes for each step a function that will write its parameter block. When all is known the
-buffers get their places, and those functions are called.
+`read` and `write` give the buffers of tensors; the rest add steps. An operation never sees whether its
+neighbours keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import prod
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bwn.ir.graph import Array, Graph, Shape
-from bwn.ir.shapes import shapes
+from bwn.ir.graph import Graph
+from bwn.ir.node import Node
 from bwn.kernels import registry
-from bwn.kernels.costs import Table, Work
-from bwn.kernels.registry import GemmSpec, Kernel
-from bwn.kernels.simd.widths import NARROW
-from bwn.plan.buffers import Buffer, RowClass, Type, round_up
+from bwn.kernels.costs import Table
+from bwn.kernels.registry import Kernel
+from bwn.ops.concat import Concat
+from bwn.ops.weighted import Weighted
+from bwn.plan import bit_steps, gemm_steps, sign_steps, tensor_steps, xnor_steps
+from bwn.plan.bit_buffers import BitBuffer, bit_buffer
+from bwn.plan.buffers import Buffer, Type
+from bwn.plan.fusion import Epilogue
+from bwn.plan.gemm_layer import Gemm, quantized_buffer
+from bwn.plan.state import PlanState, Split
 
-Ends = tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]]
-"""Address and strides in elements of a copy's source, and of its target."""
-INFINITY = float("inf")
-WORTH_SPLITTING = 8
-"""Microseconds of work from which sharing it with another thread pays; see docs/decisions/2026-11-23-threads.md."""
-SPEED = 2000
-"""Elements a microsecond that an elementwise step or a copy does on one thread, roughly."""
-WORTH_SAYING = 4096
-"""Elements from which a step that goes one by one is said to be slow: some microseconds."""
-FINEST = 32
-"""A thread takes no less than an even share of a split step, divided by this."""
-CLEAR_CHUNK = 1 << 16
-
-
-@dataclass
-class Step:
-    """One call of a kernel.
-
-    block: its fields. units: work items. parts: among how many threads they are split. node: index of the node; -1
-    for moving the input, one past the last for the output. why: the reason for the kernel, or what makes it slow.
-    external: the field that holds the caller's array. work, microseconds: of a product, and its predicted time on one
-    thread.
-    """
-
-    kernel: Kernel
-    block: Array
-    units: int
-    parts: int
-    node: int
-    why: str = ""
-    external: str | None = None
-    work: Work | None = None
-    microseconds: float | None = None
-
-    @property
-    def least(self) -> int:
-        """Fewest units that a thread takes at a time; all where the step is not split."""
-        if self.parts == 1:
-            return self.units
-        if (
-            isinstance(self.kernel, GemmSpec) and self.kernel.lanes == 0
-        ):  # each call gathers the inputs first
-            return round_up(-(-self.units // self.parts), 16)
-        return max(1, self.units // (FINEST * self.parts))
+if TYPE_CHECKING:
+    from bwn.ops.add import Add
+    from bwn.ops.flatten import Flatten
+    from bwn.ops.mul import Mul
+    from bwn.ops.pool import Pool
+    from bwn.ops.sign import Sign
+    from bwn.ops.softmax import Softmax
 
 
-def slowly(work: int) -> str:
-    """Why a step of `work` elements, which has no vector form, is slow; nothing where that takes no time."""
-    return "slow: no vector form, one element at a time" if work >= WORTH_SAYING else ""
-
-
-class Lowering:
-    """Buffers and tasks of one (graph, batch, threads). After `lower_graph`, place the buffers and call the tasks.
-
-    A task makes its step once the buffers have places. fuse: whether a step may do the work of several nodes, whose
-    tensors are then not made. absorbed: outputs of nodes that an earlier step does. rounded: by its
-    output, what a product reads as 8 bits that an earlier step rounded. wanted: tensors of signs that are
-    kept as bits; flattened: of those that are the bits of another tensor, which; unpacked: planes that were made of
-    bits.
-    """
+class PlanBuilder(PlanState):
+    """A plan being built, as operations see it."""
 
     def __init__(
-        self, graph: Graph, batch: int, threads: int, table: Table, *, fuse: bool = True
-    ) -> None:
-        self.graph, self.batch, self.threads, self.table, self.fuse = (
-            graph,
-            batch,
-            threads,
-            table,
-            fuse,
-        )
-        self.absorbed: set[str] = set()
-        self.rounded: dict[str, Buffer] = {}
-        self.shapes = shapes(graph)
-        self.tensors: dict[str, Buffer] = {}
-        self.floats: dict[str, Buffer] = {}
-        self.wanted: frozenset[str] = frozenset()
-        self.flattened: dict[str, str] = {}
-        self.unpacked: dict[tuple[str, Type], Buffer] = {}
-        self.buffers: list[Buffer] = []
-        self.tasks: list[Callable[[], Step]] = []
-        self.constants: dict[object, Array] = {}
-        self.scratch = 0
-        self.needs: list[Callable[[], int]] = []
-        self.base = 0
-        self.scratch_address = 0
-        self.node = -1
-
-    def buffer(self, name: str, type: Type, shape: Shape, *, like: Buffer | None = None) -> Buffer:
-        """A new buffer for a tensor of one example's `shape`; `like`: a buffer to share the row stride with."""
-        if len(shape) == 3:
-            made = Buffer(name, type, self.batch, shape[0], shape[1], shape[2])
-        else:
-            made = Buffer(name, type, 1, shape[0], 1, self.batch, vectors=True)
-        if like is not None:
-            RowClass.join(like, made)
-        self.buffers.append(made)
-        return made
-
-    def output(self, name: str, type: Type, *, like: Buffer | None = None) -> Buffer:
-        """A new buffer for tensor `name`."""
-        made = self.tensors[name] = self.buffer(name, type, self.shapes[name], like=like)
-        return made
-
-    def task(self, buffers: tuple[Buffer, ...], make: Callable[[], Step]) -> None:
-        """Add a task whose step uses `buffers`."""
-        for buffer in buffers:
-            buffer.first = len(self.tasks) if buffer.first < 0 else buffer.first
-            buffer.last = len(self.tasks)
-        self.tasks.append(make)
-
-    def address(self, buffer: Buffer) -> int:
-        """Address of the first element of a placed buffer."""
-        return self.base + buffer.offset
-
-    def start(self, buffer: Buffer) -> int:
-        """Address of the first value of a placed buffer: position 0 of its first plane."""
-        return self.address(buffer) + buffer.lead * buffer.itemsize
-
-    def constant(self, key: object, make: Callable[[], Array]) -> int:
-        """Address of a constant that lives as long as the plan."""
-        if key not in self.constants:
-            self.constants[key] = np.ascontiguousarray(make())
-        return int(self.constants[key].ctypes.data)
-
-    def vector(self, name: str | None, length: int, fill: float) -> int:
-        """Address of a stored float32 vector, or of one full of `fill`."""
-        if name is not None:
-            return self.constant(name, lambda: self.graph.tensors[name])
-        return self.constant((length, fill), lambda: np.full(length, fill, np.float32))
-
-    def bounds(self, *bounds: float | None) -> int:
-        """Address of clamp bounds, low and high in turn; None is infinite."""
-        values = [
-            INFINITY * (index % 2 * 2 - 1) if bound is None else bound
-            for index, bound in enumerate(bounds)
-        ]
-        return self.constant(("bounds", *values), lambda: np.array(values, np.float32))
-
-    def mask(self, buffer: Buffer) -> int:
-        """Address of the mask that says which positions of a plane are values."""
-
-        def make() -> Array:
-            mask = np.zeros(round_up(buffer.positions, 16), np.int32)
-            mask[: buffer.positions].reshape(buffer.height, buffer.row)[:, : buffer.width] = -1
-            return mask
-
-        return self.constant(("mask", buffer.height, buffer.width, buffer.row), make)
-
-    def worth_splitting(self, microseconds: float) -> bool:
-        """Whether a step that takes so long on one thread gains from more."""
-        return microseconds > WORTH_SPLITTING
-
-    def parts(self, units: int, work: int) -> int:
-        """Among how many threads to split an elementwise step or a copy of `work` elements."""
-        return self.shares(units, work / SPEED)
-
-    def shares(self, units: int, microseconds: float) -> int:
-        """Among how many threads to split a step that takes so long on one."""
-        return max(1, min(self.threads, units)) if self.worth_splitting(microseconds) else 1
-
-    def float_tensor(self, name: str) -> Buffer:
-        """The buffer of a tensor as float32; signs are widened once."""
-        source = self.tensors[name]
-        if source.type == "f32":
-            return source
-        if name not in self.floats:
-            self.floats[name] = out = self.buffer(
-                f"{name}:f32", "f32", self.shapes[name], like=source
-            )
-            self.map(registry.FLOAT, source, out)
-        return self.floats[name]
-
-    def map(
         self,
-        kernel: Kernel,
-        source: Buffer,
-        out: Buffer,
+        graph: Graph,
+        batch: int,
+        threads: int,
+        table: Table,
         *,
-        other: Buffer | None = None,
-        units: int | None = None,
+        fuse: bool = True,
+        split: Split = "auto",
+    ) -> None:
+        super().__init__(graph, batch, threads, table, fuse=fuse, split=split)
+        self._wanted_as_bits = bit_steps.wanted_as_bits(graph)
+        self._flattened: dict[str, str] = {}
+        self._quantized: dict[str, Buffer] = {}
+        self._homes = homes(graph)
+
+    def build(self) -> None:
+        """Make all buffers and steps."""
+        tensor_steps.load_input(self)
+        for index, node in enumerate(self.graph.nodes):
+            self.at(index)
+            if node.output not in self.absorbed:
+                node.lower(self)
+        self.at(len(self.graph.nodes))
+        tensor_steps.store_output(self, self.read(self.graph.topology.output, "f32"))
+
+    # Tensors
+
+    def read(self, name: str, type: Type) -> Buffer:
+        """The buffer of a tensor in an element type; converted once where it was made in another."""
+        buffer = self.form(name, type)
+        return buffer if buffer is not None else self._convert(name, type)
+
+    def write(self, name: str, type: Type, *, like: Buffer | None = None) -> Buffer:
+        """A new buffer for a tensor that a step is about to make.
+
+        Args:
+            name: Name of the tensor.
+            type: Type of its elements.
+            like: A buffer to share the row stride with.
+        """
+        if type == "b1":
+            return self.set_form(name, self.keep(bit_buffer(name, self.shape(name), self.batch)))
+        if type == "f32" and name in self._homes:
+            buffer = self._view(name)
+            if like is not None:
+                buffer.share_rows(like)
+        else:
+            buffer = self.buffer(name, type, self.shape(name), like=like)
+        return self.set_form(name, buffer)
+
+    def bits(self, name: str) -> BitBuffer:
+        """As `read`, of bits."""
+        buffer = self.read(name, "b1")
+        assert isinstance(buffer, BitBuffer)
+        return buffer
+
+    def _convert(self, name: str, type: Type) -> Buffer:
+        source = self.form(name)
+        assert source is not None, f"'{name}' is read before it is made"
+        if type == "b1":
+            packed = bit_buffer(f"{name}:b1", self.shape(name), self.batch)
+            bit_steps.pack(self, self.read(name, "f32"), packed)
+            self.keep(packed)
+            return self.set_form(name, packed)
+        out = self.buffer(f"{name}:{type}", type, self.shape(name))
+        if name in self._flattened:
+            tensor_steps.flatten(self, self.read(self._flattened[name], type), out)
+        elif isinstance(source, BitBuffer):
+            bit_steps.unpack(self, source, out)
+        else:
+            out.share_rows(source)
+            kernel = registry.FLOAT if type == "f32" else registry.SIGN
+            tensor_steps.elementwise(self, kernel, source, out)
+        return self.set_form(name, out)
+
+    # Elementwise
+
+    def affine(
+        self,
+        node: Node,
+        *,
         scale: str | None = None,
         bias: str | None = None,
         low: float | None = None,
         high: float | None = None,
-        steps: int = 0,
-        why: str = "",
+        activation: str | None = None,
     ) -> None:
-        """Add an elementwise step. units: default one a channel of each image."""
-        node = self.node
-        channels = source.channels
-        count = source.images * channels if units is None else units
+        """y = activation(clamp(scale[c] * x + bias[c], low, high))."""
+        source = self.read(node.input, "f32")
+        out = self.write(node.output, "f32", like=source)
+        tensor_steps.elementwise(
+            self, registry.AFFINE, source, out,
+            scale=scale, bias=bias, bounds=(low, high), activation=activation,
+        )  # fmt: skip
 
-        def make() -> Step:
-            second = other or source
-            block = kernel.block(
-                x=self.address(source), x_image=source.image, x_plane=source.plane, x_lead=source.lead,
-                other=self.address(second), other_image=second.image, other_plane=second.plane, other_lead=second.lead,
-                out=self.address(out), out_image=out.image, out_plane=out.plane, out_lead=out.lead,
-                channels=channels, positions=source.positions, mask=self.mask(source),
-                scale=self.vector(scale, channels, 1.0), bias=self.vector(bias, channels, 0.0),
-                bounds=self.bounds(low, high), activation=0, other_broadcast=0, x_scales=steps, scale_per_position=int(source.vectors),
-            )  # fmt: skip
-            work = source.images * channels * source.positions
-            return Step(kernel, block, count, self.parts(count, work), node, why)
+    def binary(self, node: Add | Mul, kernel: Kernel) -> None:
+        """An operation of two tensors, with the bounds that follow it."""
+        epilogue = self._follow(Epilogue(node.output, gemm=False))
+        source, other = (self.read(name, "f32") for name in node.inputs)
+        if self.shape(node.input) == self.shape(node.other):
+            source.share_rows(other)
+        out = self.write(epilogue.output, "f32", like=source)
+        tensor_steps.elementwise(
+            self, kernel, source, out,
+            other=other, bounds=epilogue.bounds, why=epilogue.note,
+        )  # fmt: skip
 
-        self.task((source, out) if other is None else (source, other, out), make)
+    def softmax(self, node: Softmax) -> None:
+        """Softmax over the channels of a batch of vectors."""
+        source = self.read(node.input, "f32")
+        out = self.write(node.output, "f32", like=source)
+        tensor_steps.elementwise(self, registry.SOFTMAX, source, out, units=lambda: self.batch)
 
-    def copy(
-        self,
-        buffers: tuple[Buffer, ...],
-        lengths: tuple[int, ...],
-        ends: Callable[[], Ends],
-        *,
-        external: str | None = None,
-    ) -> None:
-        """Add a four-axis strided copy between buffers, or between one and the caller's array."""
-        node = self.node
-        kernel = registry.COPY_F32 if buffers[0].type == "f32" else registry.COPY_I8
-        units, work = lengths[0] * lengths[1], prod(lengths)
+    def sign(self, node: Sign) -> None:
+        """Signs: bits where a layer reads them, else bytes."""
+        source = self.form(node.input)
+        if isinstance(source, BitBuffer):  # signs already, or the layer before has compared
+            self._same(node, source)
+        elif node.output in self._wanted_as_bits:
+            out = self.write(node.output, "b1")
+            assert isinstance(out, BitBuffer)
+            bit_steps.pack(self, self.read(node.input, "f32"), out)
+        else:
+            planes = self.read(node.input, "f32")
+            out = self.write(node.output, "s1", like=planes)
+            tensor_steps.elementwise(self, registry.SIGN, planes, out)
 
-        def make() -> Step:
-            (x, theirs), (out, ours) = ends()
-            block = kernel.block(
-                x=x, x0=theirs[0], x1=theirs[1], x2=theirs[2], x3=theirs[3],
-                out=out, out0=ours[0], out1=ours[1], out2=ours[2], out3=ours[3],
-                n1=lengths[1], n2=lengths[2], n3=lengths[3],
-            )  # fmt: skip
-            why = slowly(work) if theirs[3] > 2 or ours[3] != 1 or lengths[3] < NARROW else ""
-            return Step(kernel, block, units, self.parts(units, work), node, why, external)
+    # Windows and shapes
 
-        self.task(buffers, make)
+    def pool(self, node: Pool) -> None:
+        """Maximum or average over windows; a maximum of signs stays signs."""
+        source = self.form(node.input)
+        if isinstance(source, BitBuffer) and node.moves_signs:
+            out = self.write(node.output, "b1")
+            assert isinstance(out, BitBuffer)
+            bit_steps.pool_bits(self, node, source, out)
+            return
+        if source is None or node.kind == "average":
+            source = self.read(node.input, "f32")
+        maximum = registry.MAX_F32 if source.type == "f32" else registry.MAX_I8
+        kernel = registry.AVERAGE if node.kind == "average" else maximum
+        tensor_steps.pool(self, node, kernel, source, self.write(node.output, source.type))
 
-    def clear(self, buffer: Buffer) -> None:
-        """Add a step that makes all of a buffer padding, for a copy that leaves that alone."""
-        node = self.node
+    def flatten(self, node: Flatten) -> None:
+        """Planes to vectors."""
+        source = self.form(node.input)
+        assert source is not None
+        if source.vectors or isinstance(source, BitBuffer):
+            self._same(node, source)
+        else:
+            # Not `write`: a flattening clears its buffer, which must not be a part of another.
+            out = self.buffer(node.output, source.type, self.shape(node.output))
+            tensor_steps.flatten(self, source, self.set_form(node.output, out))
 
-        def make() -> Step:
-            size = buffer.bytes
-            units = -(-size // CLEAR_CHUNK)
-            block = registry.CLEAR.block(
-                out=self.address(buffer), chunk=CLEAR_CHUNK, size=size, value=buffer.fill
-            )
-            return Step(registry.CLEAR, block, units, self.parts(units, size // 4), node)
+    def join(self, node: Concat) -> None:
+        """Channels one after another: parts that were made as views of the whole are in place."""
+        whole, channel = self._whole(node), 0
+        for name in node.inputs:
+            part = self.read(name, "f32")
+            if not part.lies_in(whole, channel):
+                view = self._view_of(whole, name, channel)
+                view.share_rows(part)
+                tensor_steps.elementwise(self, registry.AFFINE, part, view, why="copied")
+            channel += self.shape(name)[0]
 
-        self.task((buffer,), make)
+    def _same(self, node: Node, source: Buffer) -> None:
+        """The output is the input, in the buffer that it is in."""
+        self.set_form(node.output, source)
+        if len(self.shape(node.output)) == 1 and not source.vectors:
+            self._flattened[node.output] = self._flattened.get(node.input, node.input)
+
+    def _whole(self, node: Concat) -> Buffer:
+        whole = self.form(node.output)
+        return whole if whole is not None else self.write(node.output, "f32")
+
+    def _view(self, name: str) -> Buffer:
+        home, channel = self._homes[name]
+        concat = self.graph.producers[home]
+        return self._view_of(self._whole(concat), name, channel)  # type: ignore[arg-type]
+
+    def _view_of(self, whole: Buffer, name: str, channel: int) -> Buffer:
+        view = self.buffer(name, "f32", self.shape(name))
+        view.parent, view.channel = whole, channel
+        return view
+
+    # Layers with weights
+
+    def gemm(self, node: Weighted) -> None:
+        """The kernel that is predicted to be fastest, and its epilogue."""
+        if self._reads_bits(node):
+            self._gemm_of_bits(node)
+            return
+        source = self._quantized.get(node.output) or self._gemm_input(node)
+        window = node.window(self.shape(node.input))
+        if window.stride != (1, 1):
+            source = gemm_steps.phases(self, node.output, window, source)
+        else:
+            source.reserve_padding(window.pads)
+        becomes_signs = sign_steps.becomes_signs(self.graph, node, self._wanted_as_bits)
+        if becomes_signs and self.fuse:
+            out = self.write(node.output, "b1")
+            sign_steps.multiply_to_bits(Gemm(self, node, source, out, Epilogue(node.output)))
+        else:
+            gemm = self._with_epilogue(node, source, like=source)
+            gemm_steps.multiply(gemm, "multiply" if becomes_signs else None)
+
+    def _reads_bits(self, node: Weighted) -> bool:
+        return node.activations == "binary" and bit_steps.reads_bits(self.graph, node)
+
+    def _gemm_of_bits(self, node: Weighted) -> None:
+        source = self.bits(node.input)
+        if node.rank == 3:
+            source.reserve_padding(node.window(self.shape(node.input)).pads)
+        sign = bit_steps.sign_after(self.graph, node) if self.fuse else None
+        # Signs in planes that nobody reads as bits are made of sums faster than of bits.
+        if sign is not None and (sign in self._wanted_as_bits or node.rank == 1):
+            gemm = Gemm(self, node, source, self.write(node.output, "b1"), Epilogue(node.output))
+        else:
+            gemm = self._with_epilogue(node, source)
+        xnor_steps.multiply_bits(gemm)
+
+    def _gemm_input(self, node: Weighted) -> Buffer:
+        """The layer's input in the type that it is read in."""
+        if node.activations == "binary":
+            return self.read(node.input, "s1")
+        source = self.read(node.input, "f32")
+        return gemm_steps.quantize(self, node, source) if node.is_quantized else source
+
+    def _with_epilogue(self, node: Weighted, source: Buffer, like: Buffer | None = None) -> Gemm:
+        """The layer with what follows it, and the planes that it makes."""
+        epilogue = self._follow(Epilogue(node.output))
+        reader = self.consumer(epilogue.output)
+        if isinstance(reader, Weighted) and reader.is_quantized and reader.input_scale is not None:
+            epilogue = epilogue._replace(quantized=reader)
+        added = None if epilogue.added is None else self.read(epilogue.added, "f32")
+        if epilogue.quantized is None:
+            out = self.write(epilogue.output, "f32", like=like)
+        else:
+            out = quantized_buffer(self, epilogue.quantized, like)
+            self._quantized[epilogue.quantized.output] = out
+        if added is not None:
+            out.share_rows(added)
+        return Gemm(self, node, source, out, epilogue, added)
+
+    def _follow(self, epilogue: Epilogue) -> Epilogue:
+        """The epilogue with every node that can join it."""
+        while (node := self.consumer(epilogue.output)) is not None:
+            longer = node.fuse(epilogue, self)
+            if longer is None:
+                break
+            self.absorbed.add(node.output)
+            epilogue = longer
+        return epilogue
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a tensor exists already."""
+        return isinstance(name, str) and self.exists(name)
 
 
-def strides_of(buffer: Buffer) -> tuple[int, int, int, int]:
-    """Elements between images, channels, rows and columns of a placed buffer."""
-    return buffer.image, buffer.plane, buffer.row, 1
+def homes(graph: Graph) -> dict[str, tuple[str, int]]:
+    """Where tensors can be made in place: the Concat that they are a part of, and their channel in it.
+
+    A tensor has one home, the last Concat that reads it. A Concat whose parts follow each other in a
+    later one lies there as a whole, as those of a dense block do.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    for node in reversed(graph.nodes):
+        if not isinstance(node, Concat):
+            continue
+        channel, channels = 0, dict[str, int]()
+        for name in node.inputs:
+            channels.setdefault(name, channel)
+            channel += graph.shapes[name][0]
+        placed = [found.get(name) for name in node.inputs]
+        first = placed[0]
+        together = first is not None and placed == [
+            (first[0], first[1] + offset) for offset in channels.values()
+        ]
+        if together and first is not None and len(channels) == len(node.inputs):
+            found.setdefault(node.output, first)
+        for name, offset in channels.items():
+            found.setdefault(name, (node.output, offset))
+    found.pop(graph.topology.input, None)
+    return found

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from bwn.kernels.registry import GemmSpec
-from bwn.plan.builder import Step
 from bwn.plan.planner import Plan
+from bwn.plan.step import Step
 
 
 class LayerPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ def layer_plans(plan: Plan) -> list[LayerPlan]:
     names = ["input", *(node.output for node in plan.graph.nodes), "output"]
     made = [0] * len(names)
     for buffer in plan.buffers:
-        made[plan.steps[buffer.first].node + 1] += buffer.bytes
+        made[plan.steps[buffer.root.first].node + 1] += buffer.bytes
     places: list[list[int]] = [[] for _ in names]
     for index, step in enumerate(plan.steps):
         places[step.node + 1].append(index)

@@ -1,60 +1,69 @@
-"""What a step does on the way out: the addition and the clamp after it, when nobody else reads what stands between."""
+"""What a step does after its own computation: the epilogue, made of the nodes that follow it.
+
+A GEMM kernel ends with
+
+    y = clamp(scale * sum + bias)           its own node
+    y = activation(y)                       one activation function
+    y = clamp(y + added)                    a tensor that exists already, then bounds
+    q = round(y / input_scale)              the quantization of the layer that reads it
+
+and a step that adds or multiplies two tensors with bounds. A node joins the epilogue of the step that
+makes its input if no other node reads that tensor and the kernel can do it next.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from bwn.ir.graph import Add, AnyNode, Clamp, Conv, Dense
-from bwn.plan.builder import Lowering
+if TYPE_CHECKING:
+    from bwn.ops.weighted import Weighted
 
 
-class Ending(NamedTuple):
-    """How a step ends.
+class Epilogue(NamedTuple):
+    """What a step does besides its own node.
 
-    output: the tensor it makes. also: those of the nodes that it does as well. added: the tensor that is added. low,
-    high: bounds after that. rounded: the product that alone reads it, in 8 bits whose step is fixed.
+    Attributes:
+        output: The tensor that the step makes.
+        gemm: Whether a GEMM kernel does it; else a step of two tensors.
+        nodes: Outputs of the nodes that it does too, in order.
+        activation: Name of an activation function.
+        added: Name of the tensor that is added.
+        bounds: Lower and upper bound after that.
+        quantized: The layer that alone reads the output, rounded with its fixed scale.
     """
 
     output: str
-    also: tuple[str, ...] = ()
+    gemm: bool = True
+    nodes: tuple[str, ...] = ()
+    activation: str | None = None
     added: str | None = None
-    low: float | None = None
-    high: float | None = None
-    rounded: Conv | Dense | None = None
+    bounds: tuple[float | None, float | None] | None = None
+    quantized: Weighted | None = None
 
-    def reason(self, why: str = "") -> str:
-        """`why`, and what the step does besides."""
-        also = f"does {', '.join(self.also)} too" if self.also else ""
-        return "; ".join(filter(None, (why, also, "rounds to 8 bits" if self.rounded else "")))
+    def activate(self, output: str, name: str) -> Epilogue | None:
+        """With an activation function, which makes tensor `output`."""
+        if not self.gemm or self.activation or self.added or self.bounds:
+            return None
+        return self._then(output)._replace(activation=name)
 
+    def add(self, output: str, added: str) -> Epilogue | None:
+        """With the addition of tensor `added`, which makes tensor `output`."""
+        if not self.gemm or self.added or self.bounds:
+            return None
+        return self._then(output)._replace(added=added)
 
-def reader(lower: Lowering, name: str) -> AnyNode | None:
-    """The one node that reads tensor `name`; None where there are others, or a plan keeps all tensors."""
-    return lower.graph.sole_reader(name) if lower.fuse else None
+    def clamp(self, output: str, low: float | None, high: float | None) -> Epilogue | None:
+        """With bounds, which make tensor `output`."""
+        if self.bounds or (self.gemm and not self.added):
+            return None
+        return self._then(output)._replace(bounds=(low, high))
 
+    def _then(self, output: str) -> Epilogue:
+        return self._replace(output=output, nodes=(*self.nodes, output))
 
-def clamped(lower: Lowering, name: str, end: Ending | None = None) -> Ending:
-    """The ending of a step that makes `name`, or ends as `end` so far: with the clamp that alone reads it."""
-    end, node = end or Ending(name), reader(lower, name)
-    if not isinstance(node, Clamp):
-        return end
-    lower.absorbed.add(node.output)
-    return end._replace(
-        output=node.output, also=(*end.also, node.output), low=node.low, high=node.high
-    )
-
-
-def ending(lower: Lowering, name: str) -> Ending:
-    """The ending of a product that makes `name`.
-
-    With it: an addition whose other tensor is there, a clamp after it, and rounding for who reads that.
-    """
-    end, node = Ending(name), reader(lower, name)
-    other = (node.other if node.input == name else node.input) if isinstance(node, Add) else None
-    if node is not None and other in lower.tensors:
-        lower.absorbed.add(node.output)
-        end = clamped(lower, node.output, Ending(node.output, (node.output,), other))
-    then = reader(lower, end.output)
-    if isinstance(then, (Conv, Dense)) and then.is_quantized and then.step is not None:
-        end = end._replace(rounded=then)
-    return end
+    @property
+    def note(self) -> str:
+        """What the step does besides, in words; empty where nothing."""
+        parts = [f"does {', '.join(self.nodes)} too"] * bool(self.nodes)
+        parts += ["rounds to 8 bits"] * (self.quantized is not None)
+        return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""Lowering of products whose tables stand in registers (`kernels/gemm/lut_permute.py`): taps, blocks, bands."""
+"""GEMMs whose lookup tables fit in registers (`kernels/gemm/lut_permute.py`): taps, blocks, bands."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bwn.ir.graph import Array
+from bwn.ir.node import Array
 from bwn.kernels.gemm.lut_permute_packing import TILE, prepare
 from bwn.kernels.registry import LutPermuteGemm
 from bwn.plan.buffers import Buffer, round_up
-from bwn.plan.gemm_job import Job, taps
+from bwn.plan.gemm_layer import Gemm
 
 BAND = 384
 """Positions of one unit of work, roughly: their tables and totals stay in L2."""
 
 
 class Geometry(NamedTuple):
-    """Where a product's blocks stand and what they read.
+    """Where a product's blocks lie and what they read.
 
-    segments: the taps of each phase of the stride. shifts: (taps,) from an output's position to each tap's. starts:
-    first position of each block. band: blocks of a unit of work. span: positions that a band reads.
+    Attributes:
+        segments: The taps of each phase of the stride.
+        shifts: From an output's position to each tap's, (taps,).
+        starts: First position of each block.
+        band: Blocks of a unit of work.
+        span: Positions that a band reads.
     """
 
     segments: list[list[int]]
@@ -30,77 +34,86 @@ class Geometry(NamedTuple):
     span: int
 
 
-def starts(out: Buffer) -> list[int]:
-    """First positions of the blocks of a plane: row by row where rows are whole blocks, so that no slack is summed."""
+def block_starts(out: Buffer) -> list[int]:
+    """First positions of a plane's blocks: row by row where rows are whole blocks, without slack."""
     if out.width % TILE == 0:
-        return [y * out.row + x for y in range(out.height) for x in range(0, out.width, TILE)]
+        rows, columns = out.row * np.arange(out.height), np.arange(0, out.width, TILE)
+        return (rows[:, None] + columns).ravel().tolist()
     return list(range(0, out.positions, TILE))
 
 
-def geometry(job: Job, threads: int) -> Geometry:
-    """Blocks and bands, at least one band for each of `threads` where there are blocks enough."""
-    (phases, shifts), first = taps(job.node, job.source), starts(job.out)
+def geometry(gemm: Gemm, threads: int) -> Geometry:
+    """Blocks and bands, at least one band for each thread where there are blocks enough."""
+    (phases, shifts), starts = gemm.taps, block_starts(gemm.out)
     segments = [np.flatnonzero(phases == phase).tolist() for phase in range(int(phases.max()) + 1)]
     reach = int(shifts.max() - shifts.min())
-    fewest = min(len(first), -(-threads // (job.groups * job.out.images)))
-    band = -(-len(first) // max(1, round(job.out.positions / max(BAND, reach)), fewest))
+    fewest = min(len(starts), -(-threads // (gemm.groups * gemm.out.images)))
+    bands = max(1, round(gemm.out.positions / max(BAND, reach)), fewest)
+    band = -(-len(starts) // bands)
+    ends = (min(first + band, len(starts)) - 1 for first in range(0, len(starts), band))
     longest = max(
-        first[min(i + band, len(first)) - 1] - first[i] for i in range(0, len(first), band)
+        starts[end] - starts[first]
+        for first, end in zip(range(0, len(starts), band), ends, strict=True)
     )
-    return Geometry(segments, shifts, first, band, longest + TILE + reach)
+    return Geometry(segments, shifts, starts, band, longest + TILE + reach)
 
 
-def permute_scratch(job: Job, kernel: LutPermuteGemm) -> int:
-    """Bytes of scratch that a part needs, for one band as for many."""
-    found = (geometry(job, threads) for threads in (1, job.lower.threads))
+def permute_scratch(gemm: Gemm, spec: LutPermuteGemm) -> int:
+    """Bytes of scratch that a thread needs, for one band as for many."""
+    geometries = [geometry(gemm, threads) for threads in {1, gemm.plan.threads}]
     return max(
-        kernel.layout.scratch_bytes(job.outputs, job.channels, g.span, g.band) for g in found
+        spec.layout.scratch_bytes(gemm.outputs, gemm.channels, g.span, g.band) for g in geometries
     )
 
 
-def permute_block(job: Job, kernel: LutPermuteGemm, threads: int) -> tuple[Array, int]:
-    """Parameter block and units of work."""
-    lower, node, source, layout = job.lower, job.node, job.source, kernel.layout
-    at = geometry(job, threads)
-    words = lower.graph.tensors[node.weight].astype(np.uint64, copy=False)
-    key = ("indices", job.index)
-    indices = lower.constant(
-        key, lambda: prepare(layout, words, job.groups, job.channels, at.segments)
+def permute_call(gemm: Gemm, spec: LutPermuteGemm, threads: int) -> tuple[dict[str, int], int]:
+    """Parameters and units of work."""
+    plan, node, source, out, layout = gemm.plan, gemm.node, gemm.source, gemm.out, spec.layout
+    at, channels, groups = geometry(gemm, threads), gemm.channels, gemm.groups
+    words = plan.graph.tensors[node.weight].astype(np.uint64, copy=False)
+    order = [tap for segment in at.segments for tap in segment]
+
+    def kept(name: str, array: Array) -> int:
+        return plan.constant((name, node.output), lambda: array)
+
+    def padded(name: str | None, fill: float) -> int:
+        vector = np.full(out.channels, fill, np.float32)
+        key = ("padded", name or fill, groups, gemm.outputs, layout.lanes)
+        stored = vector if name is None else plan.graph.tensors[name]
+        return plan.constant(key, lambda: _spread(gemm, stored, layout.lanes))
+
+    indices = plan.constant(
+        ("indices", node.output), lambda: prepare(layout, words, groups, channels, at.segments)
     )
-    order = [tap for one in at.segments for tap in one]
-    block = kernel.block(
-        x_group=job.channels * source.plane, x_plane=source.plane, x_segment=job.groups * job.channels * source.plane,
-        channels=job.channels, chunk=layout.chunk(job.channels), segments=len(at.segments),
-        taps=lower.constant(("taps", job.index), lambda: np.cumsum([0, *map(len, at.segments)])),
-        shifts=lower.constant(("shifts", job.index), lambda: at.shifts[order]),
-        min_shift=int(at.shifts.min()), max_shift=int(at.shifts.max()),
-        indices=indices, index_group=lower.constants[key].nbytes // job.groups,
-        groups=job.groups, outputs=job.outputs,
-        starts=lower.constant(("starts", job.index), lambda: np.array([*at.starts, job.out.plane - job.out.lead])),
-        blocks=len(at.starts), band=at.band, rows_bytes=layout.room_bytes(job.channels, at.span),
-        scale=padded(job, node.scale, layout.lanes, 1.0), bias=padded(job, node.bias, layout.lanes, 0.0),
-        correction=lower.constant(("shift", job.index), lambda: spread(job, job.shift, layout.lanes)),
-        **job.fields(),
-    )  # fmt: skip
-    return block, -(-len(at.starts) // at.band) * job.groups * job.out.images
+    params = {
+        "x_group": channels * source.plane,
+        "x_plane": source.plane,
+        "x_segment": groups * channels * source.plane,
+        "channels": channels,
+        "chunk": layout.chunk(channels),
+        "segments": len(at.segments),
+        "taps": kept("taps", np.cumsum([0, *map(len, at.segments)])),
+        "shifts": kept("shifts", at.shifts[order]),
+        "min_shift": int(at.shifts.min()),
+        "max_shift": int(at.shifts.max()),
+        "indices": indices,
+        "index_group": plan.constant_bytes(("indices", node.output)) // groups,
+        "groups": groups,
+        "outputs": gemm.outputs,
+        "starts": kept("starts", np.array([*at.starts, out.plane - out.lead])),
+        "blocks": len(at.starts),
+        "band": at.band,
+        "rows_bytes": layout.room_bytes(channels, at.span),
+        "correction": kept("correction", _spread(gemm, gemm.correction(), layout.lanes)),
+        **gemm.plane_params(),
+        "scale": padded(node.scale, 1.0),
+        "bias": padded(node.bias, 0.0),
+    }
+    return params, -(-len(at.starts) // at.band) * groups * out.images
 
 
-def padded(job: Job, name: str | None, lanes: int, fill: float) -> int:
-    """Address of a stored float32 vector, or of one full of `fill`, with each group padded to whole vectors."""
-
-    def make() -> Array:
-        vector = (
-            np.full(job.out.channels, fill, np.float32)
-            if name is None
-            else job.lower.graph.tensors[name]
-        )
-        return spread(job, vector, lanes)
-
-    return job.lower.constant(("padded", name or fill, job.groups, job.outputs, lanes), make)
-
-
-def spread(job: Job, vector: Array, lanes: int) -> Array:
-    """(groups, outputs of one padded to whole vectors) float32 of a vector of all outputs."""
-    room = np.zeros((job.groups, round_up(job.outputs, lanes)), np.float32)
-    room[:, : job.outputs] = vector.reshape(job.groups, job.outputs)
-    return room
+def _spread(gemm: Gemm, vector: Array, lanes: int) -> Array:
+    """A vector of all outputs with each group padded to whole vectors: (groups, outputs) float32."""
+    rows = np.zeros((gemm.groups, round_up(gemm.outputs, lanes)), np.float32)
+    rows[:, : gemm.outputs] = vector.reshape(gemm.groups, gemm.outputs)
+    return rows

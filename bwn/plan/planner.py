@@ -1,7 +1,7 @@
-"""The Plan: for one (graph, batch, threads), the steps to run and the memory they run in.
+"""The planner: for one graph, batch and number of threads, the steps to run and their memory.
 
-All decisions are made here: kernels (through `registry.select`), layouts, places in the arena, split among threads. The
-executor decides nothing and allocates nothing.
+All decisions are made here: kernels (through `registry.select`), layouts, places in the arena, sharing
+among threads. The executor decides nothing and allocates nothing.
 """
 
 from __future__ import annotations
@@ -11,21 +11,34 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bwn.ir.graph import Array, Graph, Shape
+from bwn.ir.graph import Graph
+from bwn.ir.node import Array
 from bwn.kernels import costs
-from bwn.plan.bit_buffers import Bits
-from bwn.plan.buffers import LINE, Buffer, arena, place, round_up
-from bwn.plan.builder import Lowering, Step, strides_of
-from bwn.plan.lower import lower_graph
+from bwn.plan.bit_buffers import BitBuffer
+from bwn.plan.buffers import Buffer
+from bwn.plan.builder import PlanBuilder
+from bwn.plan.state import Split
+from bwn.plan.step import Step
+
+PASS_BYTES = 5 << 19
+"""Activations of a pass, roughly: past the L2 caches they would go to memory and back."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """Steps in order, and what they point into.
 
-    graph, batch, threads: what it was made for. memory: the arena. keep: everything else the blocks hold addresses of.
-    tensors: the buffer of each activation tensor (its content is its own only until the buffer's last step, unless
-    the plan was made to keep all). buffers: these and what stands between them. table: the costs it was made by.
+    Attributes:
+        graph: What it computes.
+        batch: Examples of a run.
+        threads: Threads of a run.
+        steps: The steps.
+        memory: The arena of all buffers.
+        keep: Everything else that parameter blocks hold addresses of.
+        tensors: The buffer of each activation tensor. Its content is its own only until the buffer's
+            last step, unless the plan was made to keep all.
+        buffers: These, and intermediate ones.
+        table: The costs that kernels were chosen by.
     """
 
     graph: Graph
@@ -35,7 +48,6 @@ class Plan:
     memory: npt.NDArray[np.uint8]
     keep: tuple[Array, ...]
     tensors: dict[str, Buffer]
-    shapes: dict[str, Shape]
     buffers: tuple[Buffer, ...]
     table: costs.Table
 
@@ -47,22 +59,24 @@ class Plan:
     def tensor(self, name: str) -> npt.NDArray[np.float32]:
         """A copy of an activation tensor, (N, C, H, W) or (N, K) float32, from a plan that keeps all."""
         buffer = self.tensors[name]
-        if isinstance(buffer, Bits):
-            return self._bits(name, buffer)
-        dtype = np.dtype(np.float32 if buffer.type == "f32" else np.int8)
-        flat = self.memory[buffer.offset : buffer.offset + buffer.bytes].view(dtype)[buffer.lead :]
-        strides = tuple(stride * dtype.itemsize for stride in strides_of(buffer))
-        sizes = (buffer.images, buffer.channels, buffer.height, buffer.width)
-        planes = np.lib.stride_tricks.as_strided(flat, sizes, strides, writeable=False)
-        if len(self.shapes[name]) == 1:
-            planes = planes[0, :, 0, :].T
-        return planes.astype(np.float32)
-
-    def _bits(self, name: str, buffer: Bits) -> npt.NDArray[np.float32]:
-        planes = buffer.unpack(self.memory)
+        if isinstance(buffer, BitBuffer):
+            planes = buffer.unpack(self.memory)
+            if not buffer.vectors:
+                return planes.reshape(self.batch, *self.graph.shapes[name])
+        else:
+            planes = self._planes(buffer)
         if buffer.vectors:
             return np.ascontiguousarray(planes[0, :, 0, :].T)
-        return planes.reshape(self.batch, *self.shapes[name])
+        return planes
+
+    def _planes(self, buffer: Buffer) -> npt.NDArray[np.float32]:
+        dtype = np.dtype(np.float32 if buffer.type == "f32" else np.int8)
+        end = buffer.root.start + buffer.root.bytes
+        values = self.memory[buffer.start : end].view(dtype)[buffer.lead :]
+        strides = tuple(stride * dtype.itemsize for stride in buffer.strides)
+        sizes = (buffer.images, buffer.channels, buffer.height, buffer.width)
+        view = np.lib.stride_tricks.as_strided(values, sizes, strides, writeable=False)
+        return view.astype(np.float32)
 
 
 def make_plan(
@@ -71,55 +85,53 @@ def make_plan(
     threads: int,
     *,
     keep_all: bool = False,
+    passes: bool = False,
     table: costs.Table | None = None,
+    split: Split = "auto",
 ) -> Plan:
     """Plan a graph that `bwn.ir.checker` has passed.
 
-    batch: examples a run. keep_all: no two buffers share memory and every node makes its tensor, so that all can be
-    read after a run. table: costs to choose by, default those in force on this machine.
+    Args:
+        graph: The graph.
+        batch: Examples of a run.
+        threads: Threads of a run.
+        keep_all: No two buffers share memory and every node makes its tensor, so that all can be
+            read after a run.
+        passes: Whether the plan may be for fewer examples, so that a pass stays in the caches; a
+            larger batch then takes several.
+        table: Costs to choose kernels by; default those in force on this machine.
+        split: Whether threads share a step: where it pays, always, or never.
+
+    Returns:
+        The plan; with `passes`, `plan.batch` says for how many examples.
     """
-    lower = Lowering(graph, batch, threads, table or costs.table(), fuse=not keep_all)
-    lower_graph(lower)
-    # In the slack of the last row, where no output is, a window reads up to a row past the plane.
-    widest = max(buffer.row * buffer.itemsize for buffer in lower.buffers)
-    memory = arena(place(lower.buffers, reuse=not keep_all), widest)
-    lower.scratch = round_up(max([lower.scratch, *(need() for need in lower.needs)]), LINE)
-    scratch = arena(lower.scratch * threads)
-    lower.base, lower.scratch_address = memory.ctypes.data, scratch.ctypes.data
-    steps = tuple(task() for task in lower.tasks)
-    keep = (scratch, *lower.constants.values())
+    builder = PlanBuilder(
+        graph, batch, threads, table or costs.table(), fuse=not keep_all, split=split
+    )
+    builder.build()
+    if passes and batch > threads:
+        builder.resize(_pass_size(builder, batch))
+    steps, memory, keep = builder.finish()
     return Plan(
         graph,
-        batch,
+        builder.batch,
         threads,
         steps,
         memory,
         keep,
-        lower.tensors,
-        lower.shapes,
-        tuple(lower.buffers),
-        lower.table,
+        builder.tensors,
+        builder.buffers,
+        builder.table,
     )
 
 
-PASS_BYTES = 5 << 19
-"""Activations of a pass, roughly: past the L2 caches they would go to memory and back between layers."""
-
-
-def images_a_pass(graph: Graph, batch: int, threads: int) -> int:
-    """How many images of a batch to take through the network at a time, at least one for each thread.
+def _pass_size(builder: PlanBuilder, batch: int) -> int:
+    """How many examples to take through the network at a time, at least one for each thread.
 
     See docs/decisions/2026-11-23-passes.md.
     """
-    if batch <= threads:
-        return batch
-    small, large = (_arena_bytes(graph, images, threads) for images in (16, 32))
+    small, large = (builder.arena_bytes(examples) for examples in (16, 32))
     most = PASS_BYTES * 16 // max(1, large - small)
-    most = most // 16 * 16 if most >= 16 else max(most, threads)  # vectors stand in lanes of 16
+    # Vectors are computed in lanes of 16.
+    most = most // 16 * 16 if most >= 16 else max(most, builder.threads)
     return min(batch, most)
-
-
-def _arena_bytes(graph: Graph, batch: int, threads: int) -> int:
-    lower = Lowering(graph, batch, threads, costs.table())
-    lower_graph(lower)
-    return place(lower.buffers, reuse=True)

@@ -1,63 +1,69 @@
-"""Lowering of float convolutions whose outputs are read as signs alone: written as bits."""
+"""Float convolutions whose outputs are read as signs alone: written as bits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from bwn.ir.graph import Array, Conv, Dense, Sign
+from bwn.ir.graph import Graph
 from bwn.kernels import registry
 from bwn.kernels.gemm import tiles
-from bwn.plan import bit_steps
-from bwn.plan.buffers import LANES, Buffer, RowClass
-from bwn.plan.builder import Lowering, Step
-from bwn.plan.gemm_job import Job
+from bwn.ops.sign import Sign
+from bwn.ops.weighted import Weighted
+from bwn.plan.bit_buffers import BitBuffer
+from bwn.plan.bit_steps import written
+from bwn.plan.buffers import STORE, planes_buffer
+from bwn.plan.gemm_layer import Gemm
+from bwn.plan.gemm_steps import offsets
+from bwn.plan.step import Call
 
 SPEED = 90_000
 """Multiply-accumulates a microsecond on one thread, roughly."""
-LEAST = LANES
-"""Positions of an image from which lanes of them are worth it."""
+LEAST = STORE
+"""Positions of an image from which vectors of them are worth it."""
 
 
-def becomes_signs(lower: Lowering, node: Conv) -> bool:
-    """Whether a Sign alone reads a float convolution, and a packed product that Sign.
+def becomes_signs(graph: Graph, node: Weighted, wanted: frozenset[str]) -> bool:
+    """Whether a Sign alone reads a float convolution, and a packed layer that Sign.
 
-    No maximum may stand between as with integer sums: these can be NaN, which a maximum keeps and a sign does not.
+    No maximum may come between, as it may with integer sums: floats can be NaN, which a maximum
+    keeps and a sign does not.
     """
-    shape = lower.shapes[node.output]
-    if lower.graph.is_packed(node) or node.groups > 1 or shape[1] * shape[2] < LEAST:
+    shape = graph.shapes[node.output]
+    if node.rank != 3 or node.is_packed(graph.tensors) or shape[1] * shape[2] < LEAST:
         return False
-    reader = lower.graph.sole_reader(node.output)
-    return isinstance(reader, Sign) and reader.output in lower.wanted
+    if node.window(graph.shapes[node.input]).groups > 1:
+        return False
+    consumer = graph.sole_consumer(node.output)
+    return isinstance(consumer, Sign) and consumer.output in wanted
 
 
-def product(
-    lower: Lowering,
-    node: Conv,
-    source: Buffer,
-    offsets: Callable[[Conv | Dense, Buffer, int, bool], Array],
-) -> None:
-    """A float convolution straight to bits. offsets: where inputs lie, as for products of planes."""
-    out, kernel = bit_steps.bits_buffer(lower, node.output), registry.FLOAT_SIGNS
-    RowClass.join(
-        source, Buffer("", "f32", 1, 1, out.height, out.width)
-    )  # outputs are counted in the input's rows
-    lower.scratch = max(lower.scratch, tiles.multiply_signs_scratch())
-    job, weight = Job(lower, node, source, out, 0, lower.node), lower.graph.tensors[node.weight]
+def multiply_to_bits(gemm: Gemm) -> None:
+    """Add a float convolution straight to bits."""
+    plan, node, source, out = gemm.plan, gemm.node, gemm.source, gemm.out
+    assert isinstance(out, BitBuffer)
+    # Outputs are counted in the input's rows, which must be as wide.
+    planes_buffer("", "f32", (1, out.height, out.width), 1).share_rows(source)
+    weight = plan.graph.tensors[node.weight]
 
-    def make() -> Step:
+    def call() -> Call:
         positions = (out.height - 1) * source.row + out.width
-        units = -(-positions // (tiles.MULTIPLY_SIGNS[1] * LANES)) * out.images
-        block = kernel.block(
-            x=lower.start(source), x_image=source.image, depth=job.depth, positions=positions, plane_row=source.row,
-            words=lower.constant(node.weight, lambda: weight.reshape(len(weight), -1)), row_words=job.depth,
-            offsets=lower.constant(("offsets", job.index), lambda: offsets(node, source, job.channels, False)),
-            images=out.images, outputs=out.channels, height=out.height, width=out.width,
-            scale=lower.vector(node.scale, out.channels, 1.0), bias=lower.vector(node.bias, out.channels, 0.0),
-            bounds=lower.bounds(node.low, node.high), **bit_steps.written(lower, out),
-            scratch=lower.scratch_address, scratch_part=lower.scratch,
-        )  # fmt: skip
-        parts = lower.shares(units, job.macs / SPEED)
+        units = -(-positions // (tiles.MULTIPLY_SIGNS[1] * STORE)) * out.images
+        params = {
+            "x": plan.position_0(source),
+            "x_image": source.image,
+            "depth": gemm.depth,
+            "positions": positions,
+            "plane_row": source.row,
+            "words": plan.constant(node.weight, lambda: weight.reshape(len(weight), -1)),
+            "row_words": gemm.depth,
+            "offsets": plan.constant(("offsets", node.output), lambda: offsets(gemm, packed=False)),
+            "images": out.images,
+            "outputs": out.channels,
+            "height": out.height,
+            "width": out.width,
+            "bounds": plan.bounds((node.low, node.high)),
+            **gemm.vectors(),
+            **written(plan, out),
+        }
         why = "float sums, written as signs"
-        return Step(kernel, block, units, parts, job.index, why, work=job.work)
+        return Call(registry.FLOAT_SIGNS, params, units, gemm.macs / SPEED, why, gemm.work)
 
-    lower.task((source, out), make)
+    plan.step(gemm.buffers, call, scratch=tiles.multiply_signs_scratch)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bwn.ir.graph import Array
+from bwn.ir.node import Array
 from bwn.kernels.target.loader import entry
 from bwn.kernels.threads.shared_state import MOST_THREADS, RunParams, StepParams
-from bwn.plan.builder import Step
 from bwn.plan.planner import Plan
+from bwn.plan.step import Step
 from bwn.runtime.thread_pool import POOL
 
 
@@ -36,7 +36,7 @@ class Runner:
         self.address = int(self.job.ctypes.data)
         self.fields = {name: _external(plan, name) for name in ("x", "out")}
         self.entry = entry("threads.run_loop.run")
-        shape = plan.shapes[plan.graph.topology.output]
+        shape = plan.graph.output_shape
         self.out = np.empty(
             (plan.batch, *shape), np.float32
         )  # to ask a new one's address costs more than to copy it

@@ -19,9 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.errors import BwnError
-from bwn.ir.graph import ModelSpec
-from bwn.ir.shapes import shapes
-from bwn.ir.tolerance import chain_tolerance, rounds_activations
+from bwn.ir.model_spec import ModelSpec
+from bwn.ir.tolerance import chain_tolerance
 from bwn.kernels.target import cpu, loader
 from bwn.model import LayerTime, Model, available_threads
 from bwn.tools.verify_scores import sign_ties
@@ -143,8 +142,8 @@ class Bench:
         errors = np.abs(ours - theirs).max(axis=1) / largest  # (batch,)
         allowed = None
         tied = np.zeros(batch, bool)
-        if not rounds_activations(self.spec.graph):
-            allowed = chain_tolerance(self.spec.graph, shapes(self.spec.graph))
+        if not self.spec.graph.is_quantized:
+            allowed = chain_tolerance(self.spec.graph, self.spec.graph.shapes)
             apart = ~(errors <= allowed)
             if apart.any():
                 tied[apart] = sign_ties(self.model, self.session, x[apart])

@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from bwn.data.images import as_image, prepare
 from bwn.errors import BwnError
-from bwn.ir.graph import Graph, ModelSpec, Preprocess, Weighted
+from bwn.ir.graph import Graph
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.ops import Weighted
 
 Floats = npt.NDArray[np.float32]
 

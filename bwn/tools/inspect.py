@@ -7,8 +7,9 @@ from math import prod
 
 import msgspec
 
-from bwn.ir.graph import AnyNode, Conv, Dense, Graph, Shape
-from bwn.ir.shapes import depth, multiplications, shapes
+from bwn.ir.graph import Graph
+from bwn.ir.node import Node, Shape
+from bwn.ops import Weighted
 
 
 class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,32 +35,28 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def layer_rows(graph: Graph, margins: Mapping[str, float] | None = None) -> list[LayerRow]:
     """A row for each node of a legal graph, in order."""
-    known = shapes(graph)
-    return [layer_row(graph, node, known, margins or {}) for node in graph.nodes]
+    return [layer_row(graph, node, margins or {}) for node in graph.nodes]
 
 
-def layer_row(
-    graph: Graph, node: AnyNode, known: dict[str, Shape], margins: Mapping[str, float]
-) -> LayerRow:
-    """The row of one node, given the shapes of all tensors."""
+def layer_row(graph: Graph, node: Node, margins: Mapping[str, float]) -> LayerRow:
+    """The row of one node."""
+    inputs = [graph.shapes[name] for name in node.inputs]
+    output, layer = graph.shapes[node.output], node if isinstance(node, Weighted) else None
     weights: Shape = ()
     after = sum(graph.tensors[name].nbytes for name in node.constants)
     before = after
-    if isinstance(node, (Conv, Dense)):
-        shape = known[node.input]
-        weights = (known[node.output][0], depth(node, shape))
-        if isinstance(node, Conv):
-            weights = (weights[0], shape[0] // node.groups, *node.kernel)
-        before = 4 * prod(weights) + (4 * weights[0] if node.bias is not None else 0)
+    if layer is not None:
+        weights = layer.weight_shape(output[0], inputs[0])
+        before = 4 * prod(weights) + (4 * weights[0] if layer.bias is not None else 0)
     return LayerRow(
         name=node.output,
-        op=type(node).__name__.lower(),
+        op=node.op,
         weights=weights,
-        output_shape=known[node.output],
-        stored="1 bit" if graph.is_packed(node) else "float32" if node.constants else "",
-        activations=node.activations if isinstance(node, (Conv, Dense)) else "",
+        output_shape=output,
+        stored="1 bit" if node.is_packed(graph.tensors) else "float32" if node.constants else "",
+        activations=layer.activations if layer else "",
         before=before,
         after=after,
-        multiplications=multiplications(node, known),
-        margin=margins.get(node.weight) if isinstance(node, (Conv, Dense)) else None,
+        multiplications=node.macs(inputs, output),
+        margin=margins.get(layer.weight) if layer else None,
     )

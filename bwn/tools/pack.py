@@ -13,14 +13,19 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from bwn import passes
 from bwn._file_types import HEAD, UNKNOWN, looks_like, read_limited
 from bwn._files import same_file
 from bwn.errors import BwnError, FileError, GraphError
 from bwn.format import write
 from bwn.ir.checker import check
-from bwn.ir.graph import Conv, Dense, Graph, ModelSpec, Preprocess, Quantizations, Shape
+from bwn.ir.graph import Graph
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.ir.node import Shape
+from bwn.ir.quantization import Quantizations
 from bwn.onnx.importer import MAX_BYTES, Loaded, from_bytes
+from bwn.ops import Weighted
+from bwn.passes import pipeline
+from bwn.passes.set_activations import set_activations
 from bwn.tools.calibrate import int8_steps, prepared
 from bwn.tools.inspect import LayerRow, layer_rows
 
@@ -69,7 +74,9 @@ def pack(
     shape = tuple(loaded.graph.topology.input_shape)
     chosen, notes = choose_preprocess(loaded.preprocess, preprocess, shape)
     names = loaded.classes if classes is None else tuple(classes)
-    graph = with_activations(passes.run(loaded.graph), activations, calibration, chosen, roundings)
+    graph = with_activations(
+        pipeline.run(loaded.graph), activations, calibration, chosen, roundings
+    )
     made = ModelSpec(
         graph=graph, preprocess=chosen, classes=names, producer=f"bwn {version('bwn')}"
     )
@@ -115,10 +122,10 @@ def with_activations(
     roundings: Quantizations,
 ) -> Graph:
     """`graph` with activations chosen, and int8 steps fixed if there are images; what the source fixes stays."""
-    made = passes.set_activations(graph, mode, roundings=roundings)
+    made = set_activations(graph, mode, quantizations=roundings)
     if calibration is not None:
         batches = prepared(calibration, preprocess, tuple(graph.topology.input_shape))
-        made = passes.set_activations(graph, mode, int8_steps(made, batches), roundings)
+        made = set_activations(graph, mode, int8_steps(made, batches), roundings)
     check(made)
     return made
 
@@ -126,10 +133,10 @@ def with_activations(
 def rounding_notes(graph: Graph, roundings: Quantizations, source: str, target: str) -> list[str]:
     """What a user should know of 8-bit activations."""
     notes = []
-    rounded = [
-        node for node in graph.nodes if isinstance(node, (Conv, Dense)) and node.is_quantized
+    rounded = [node for node in graph.nodes if node.is_quantized]
+    given = [
+        roundings.get((node.input, node.weight)) for node in rounded if isinstance(node, Weighted)
     ]
-    given = [roundings.get((node.input, node.weight)) for node in rounded]
     if whole := sum(rounding is not None and rounding.whole for rounding in given):
         notes.append(
             f"{whole} inputs have 256 values of 8 bits in the source, 255 here: -128 or 255 becomes its neighbour"
@@ -200,7 +207,11 @@ def report(
 def almost_binary(graph: Graph, row: LayerRow) -> str | None:
     """Why a layer most of whose channels are +-alpha stays float32; None for any other layer."""
     node = next(node for node in graph.nodes if node.output == row.name)
-    if not isinstance(node, (Conv, Dense)) or graph.is_packed(node) or prod(row.weights[1:]) <= 2:
+    if (
+        not isinstance(node, Weighted)
+        or node.is_packed(graph.tensors)
+        or prod(row.weights[1:]) <= 2
+    ):
         return None
     weight = np.abs(
         graph.tensors[node.weight].astype(np.float32, copy=False).reshape(row.weights[0], -1)

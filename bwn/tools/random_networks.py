@@ -10,23 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bwn.ir.graph import (
-    Add,
-    AnyNode,
-    Array,
-    Clamp,
-    Conv,
-    Dense,
-    Flatten,
-    Graph,
-    ModelSpec,
-    Pair,
-    Pool,
-    Shape,
-    Sign,
-    Topology,
-)
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec
+from bwn.ir.node import Array, Node, Pair, Shape
 from bwn.kernels import bits
+from bwn.ops import Add, Clamp, Conv, Dense, Flatten, Pool, Sign
 
 
 class Builder:
@@ -35,7 +23,7 @@ class Builder:
     def __init__(self, shape: Shape, seed: int) -> None:
         self.random = np.random.default_rng(seed)
         self.shape = shape
-        self.nodes: list[AnyNode] = []
+        self.nodes: list[Node] = []
         self.tensors: dict[str, Array] = {}
         self.last = "input"
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from bwn._file_types import HEAD, looks_like, read_limited
 from bwn.errors import DataError, FileError
-from bwn.ir.graph import AnyNode, Graph, Sign, Weighted
+from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate_node
-from bwn.ir.shapes import shapes
-from bwn.ir.tolerance import EPSILON, ROUNDINGS, in_tolerances, terms, tolerance
+from bwn.ir.node import Node
+from bwn.ir.tolerance import EPSILON, ROUNDINGS, in_tolerances, tolerance
+from bwn.ops import Sign, Weighted
 from bwn.tools.verify_inputs import choose
 from bwn.tools.verify_scores import (
     Floats,
@@ -181,7 +182,7 @@ def check_fit(model: Traces, session: Session, x: Floats, name: str) -> None:
         made = reference_scores(session, x).shape[1:]
     except Exception as error:  # onnxruntime's errors have no common class
         raise FileError(f"{name}: does not run on an input of {tuple(ours)}: {error}") from None
-    expected = shapes(model.spec.graph)[topology.output]
+    expected = model.spec.graph.output_shape
     if made != expected:
         raise FileError(
             f"{name}: gives scores of shape {made}, the model {expected}: not the same network"
@@ -200,16 +201,12 @@ def check_layers(model: Traces, session: Session, x: Floats, progress: Say) -> I
         found, truth = made[node.output], evaluate_node(graph, node, inputs)
         reference = in_tolerances(found, truth, tolerance(graph, node, inputs))
         runtime = compare_runtime(session, graph, node, inputs, found)
-        rounds = (
-            isinstance(node, Weighted)
-            and node.is_quantized
-            and not session.rounds(node.inputs, node.output)
-        )
+        rounds = node.is_quantized and not session.rounds(node.inputs, node.output)
         yield LayerCheck(
             name=node.output,
-            op=type(node).__name__.lower(),
+            op=node.op,
             kind=kind_of(graph, node),
-            depth=terms(node, inputs[0].shape[1:], floats=True),
+            depth=node.float_terms(inputs[0].shape[1:], floats=True) or 0,
             reference=reference,
             runtime=runtime,
             judged=not rounds,
@@ -219,7 +216,7 @@ def check_layers(model: Traces, session: Session, x: Floats, progress: Say) -> I
 
 
 def compare_runtime(
-    session: Session, graph: Graph, node: AnyNode, inputs: list[Floats], found: Floats
+    session: Session, graph: Graph, node: Node, inputs: list[Floats], found: Floats
 ) -> float | None:
     """Largest error of `found` in tolerances against ONNX Runtime on the same inputs; None if it cannot say.
 
@@ -241,11 +238,11 @@ def compare_runtime(
     return in_tolerances(found, theirs, tolerance(graph, node, inputs, floats=True))
 
 
-def kind_of(graph: Graph, node: AnyNode) -> str:
+def kind_of(graph: Graph, node: Node) -> str:
     """How a product reads weights and activations; empty for the other nodes."""
     if not isinstance(node, Weighted):
         return ""
-    return f"{'1 bit' if graph.is_packed(node) else 'float32'} x {node.activations}"
+    return f"{'1 bit' if node.is_packed(graph.tensors) else 'float32'} x {node.activations}"
 
 
 def find_fault(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bwn.data.datasets import load_dataset
 from bwn.data.images import SUFFIXES, find_images
 from bwn.errors import DataError
-from bwn.ir.graph import ModelSpec
+from bwn.ir.model_spec import ModelSpec
 from bwn.predict import NotPreparedError, to_input
 
 Floats = npt.NDArray[np.float32]

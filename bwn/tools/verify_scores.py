@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bwn.ir.graph import ModelSpec, Sign
-from bwn.ir.shapes import shapes
-from bwn.ir.tolerance import chain_tolerance, rounds_activations
+from bwn.ir.model_spec import ModelSpec
+from bwn.ir.tolerance import chain_tolerance
+from bwn.ops import Sign
 from bwn.tools.verify_inputs import Samples
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def compare_scores(
 ) -> Scores:
     """Run every input through both networks."""
     graph = model.spec.graph
-    chain = chain_tolerance(graph, shapes(graph))
-    rounded = rounds_activations(graph)
+    chain = chain_tolerance(graph, graph.shapes)
+    rounded = graph.is_quantized
     columns: list[tuple[npt.NDArray[Any], ...]] = []
     for start in range(0, samples.count, batch_size):
         progress(f"scores: {start} of {samples.count}")
@@ -157,7 +157,7 @@ def sign_ties(model: Traces, session: Session, x: Floats) -> Flags:
 
 def _sign_ties(model: Traces, session: Session, signs: list[Sign], x: Floats) -> Flags:
     graph = model.spec.graph
-    known = shapes(graph)
+    known = graph.shapes
     ours = model.trace(x)
     theirs = {
         **ours,

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from torch import Tensor, nn
 
 from bwn.errors import BwnError
-from bwn.ir.checker import UINT8_DEEPEST
+from bwn.ops.weighted import UINT8_MAX_DEPTH
 from bwn.train.fake_quant import RoundActivation
 from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation
 
@@ -84,7 +84,7 @@ class _Parts:
         """What rounds the input of a layer that sums `depth` products; only an image can be negative."""
         if not self.rounds or scheme == "float":
             return []
-        return [RoundActivation(signed=first or depth > UINT8_DEEPEST)]
+        return [RoundActivation(signed=first or depth > UINT8_MAX_DEPTH)]
 
     def conv(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, first: bool = False

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from bwn._files import write_beside
 from bwn.errors import BwnError, CheckpointError
-from bwn.ir.graph import Preprocess
+from bwn.ir.model_spec import Preprocess
 from bwn.train.architectures import Architecture, build
 from bwn.train.settings import Settings
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bwn._files import same_file, write_beside
 from bwn.errors import BwnError, MissingPackageError
-from bwn.ir.graph import Preprocess
+from bwn.ir.model_spec import Preprocess
 from bwn.train.checkpoint import read_checkpoint
 from bwn.train.fake_quant import RoundActivation, translations
 from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation, binary_layers

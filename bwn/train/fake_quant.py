@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bwn.errors import BwnError
-from bwn.ir.graph import QUANT_RANGES
+from bwn.ir.quantization import QUANT_RANGES
 from bwn.train import distributed
 
 MOMENTUM = 0.1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bwn.data.datasets import Dataset, Labels, Resize
 from bwn.errors import BwnError
-from bwn.ir.graph import Preprocess
+from bwn.ir.model_spec import Preprocess
 
 EVALUATION_BATCH = 500
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from bwn.data.datasets import Dataset, Resize, Split, load_dataset
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
-from bwn.ir.graph import Pair
+from bwn.ir.node import Pair
 from bwn.metrics import Counts, confusion, share_right
 from bwn.train import distributed
 from bwn.train.architectures import Architecture, build_seeded

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bwn.data.datasets import Dataset
 from bwn.errors import BwnError, CheckpointError, DivergedError
-from bwn.ir.graph import Preprocess
+from bwn.ir.model_spec import Preprocess
 from bwn.train import distributed
 from bwn.train.checkpoint import portable
 from bwn.train.device import seed_draws

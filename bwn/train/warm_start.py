@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bwn.errors import CheckpointError
-from bwn.ir.graph import Preprocess
+from bwn.ir.model_spec import Preprocess
 from bwn.train.architectures import WIDTHS, Architecture
 from bwn.train.checkpoint import Checkpoint
 from bwn.train.fake_quant import RoundActivation

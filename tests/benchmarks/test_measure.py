@@ -9,7 +9,7 @@ import pytest
 from engines.case import Case, Kind, installed
 from engines.measure import ENGINES, judge, measure, scores
 
-from bwn.ir.graph import ModelSpec
+from bwn.ir.model_spec import ModelSpec
 from bwn.model import Model
 from bwn.tools.benchmark import example_input
 from bwn.tools.random_networks import Builder

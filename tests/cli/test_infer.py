@@ -16,8 +16,10 @@ from bwn.cli.infer import results
 from bwn.cli.main import bwn
 from bwn.errors import DataError
 from bwn.format import write
-from bwn.ir.graph import Dense, Flatten, Graph, ModelSpec, Preprocess, Softmax, Topology
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
+from bwn.ops import Dense, Flatten, Softmax
 
 CLASSES = ("dark", "light")
 PREPROCESS = Preprocess(size=(4, 4), color="L", mean=(0.5,), std=(0.5,))

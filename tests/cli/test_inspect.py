@@ -10,8 +10,10 @@ from click.testing import CliRunner
 
 from bwn import format
 from bwn.cli.main import bwn
-from bwn.ir.graph import Dense, Graph, ModelSpec, Topology
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import costs
+from bwn.ops import Dense
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
 

@@ -7,13 +7,15 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from graphs import save_onnx
 from PIL import Image
 
 from bwn import format
 from bwn.cli.main import bwn
-from bwn.ir.graph import Conv, Dense, Flatten, Graph, ModelSpec, Pool, Preprocess, Topology
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
-from bwn.onnx.exporter import save_onnx
+from bwn.ops import Conv, Dense, Flatten, Pool
 
 
 def run(*arguments):
@@ -144,7 +146,7 @@ def test_calibration_from_a_folder_of_images(source, tmp_path):
         tmp_path / "photos",
     )
     assert result.exit_code == 0, result.output
-    step = format.read(tmp_path / "a.bwn").graph.nodes[0].step
+    step = format.read(tmp_path / "a.bwn").graph.nodes[0].input_scale
     np.testing.assert_allclose(step, 200 / 255 / 127, rtol=1e-6)
 
 
@@ -157,7 +159,7 @@ def test_calibration_from_the_sample(tmp_path):
     save_onnx(ModelSpec(graph=Graph(topology=topology, tensors={"w": words})), tmp_path / "a.onnx")
     result = run(tmp_path / "a.onnx", "--activations", "int8", "--calibration", "mnist-sample")
     assert result.exit_code == 0, result.output
-    assert format.read(tmp_path / "a.bwn").graph.nodes[1].step == pytest.approx(1 / 127)
+    assert format.read(tmp_path / "a.bwn").graph.nodes[1].input_scale == pytest.approx(1 / 127)
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,18 @@ import re
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from graphs import save_onnx
 from msgspec.structs import replace
 from PIL import Image
 
 from bwn.cli.main import bwn
 from bwn.cli.verify import units
 from bwn.format import write
-from bwn.ir.graph import Clamp, Dense, Graph, ModelSpec, Preprocess, Topology
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
-from bwn.onnx.exporter import save_onnx
+from bwn.ops import Clamp, Dense
 
 
 def network(activations="float32"):
@@ -132,7 +134,9 @@ def labelled(folder):
     spec = replace(network(), classes=tuple(map(str, range(3))))
     write(str(folder / "m.bwn"), spec)
     (first, *rest) = network("int8").graph.nodes
-    rough = spec.graph.replace(nodes=(replace(first, step=100.0), *rest))  # everything rounds to 0
+    rough = spec.graph.replace(
+        nodes=(replace(first, input_scale=100.0), *rest)
+    )  # everything rounds to 0
     write(str(folder / "rough.bwn"), replace(spec, graph=rough))
     return folder
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from bwn.data import images
 from bwn.errors import DataError
-from bwn.ir.graph import Preprocess
+from bwn.ir.model_spec import Preprocess
 
 RNG = np.random.default_rng(5)
 GREY = RNG.integers(0, 256, (28, 28), np.uint8)

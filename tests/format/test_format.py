@@ -20,22 +20,10 @@ from bwn.errors import FileError, FormatError, GraphError
 from bwn.format.header import DIGEST_AT, NO_DIGEST, digest
 from bwn.format.reader import from_bytes
 from bwn.format.writer import to_bytes
-from bwn.ir.graph import (
-    Add,
-    Affine,
-    Clamp,
-    Conv,
-    Dense,
-    Flatten,
-    Graph,
-    ModelSpec,
-    Pool,
-    Preprocess,
-    Sign,
-    Softmax,
-    Topology,
-)
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
+from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
 UNSIGNED = GOLDEN.with_name("unsigned.bwn")
@@ -83,7 +71,7 @@ def every_node() -> ModelSpec:
             input="g", output="h", kind="average", kernel=(2, 2), pads=(1, 1, 0, 0), count_pads=True
         ),
         Flatten(input="h", output="i"),
-        Dense(input="i", output="j", weight="dense é", activations="int8", step=0.1),
+        Dense(input="i", output="j", weight="dense é", activations="int8", input_scale=0.1),
         Softmax(input="j", output="scores"),
     )
     tensors = {
@@ -128,7 +116,7 @@ def unsigned() -> ModelSpec:
     nodes = (
         Clamp(input="x", output="r", low=0.0),
         Dense(input="r", output="a", weight="w", activations="uint8", low=0.0),
-        Dense(input="a", output="b", weight="v", activations="uint8", step=0.25),
+        Dense(input="a", output="b", weight="v", activations="uint8", input_scale=0.25),
         Dense(input="b", output="y", weight="v", activations="int8"),
     )
     topology = Topology(input="x", input_shape=(70,), output="y", nodes=nodes)
@@ -306,7 +294,7 @@ def models(draw) -> ModelSpec:
                 activations=draw(st.sampled_from(["int8", "uint8"]))
                 if kind == "words"
                 else "float32",
-                step=step if kind == "words" else None,
+                input_scale=step if kind == "words" else None,
             )
             width = rows
         nodes.append(node)

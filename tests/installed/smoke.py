@@ -24,8 +24,11 @@ import bwn
 import bwn.kernels
 from bwn import format
 from bwn.data import datasets
-from bwn.ir.graph import Array, Dense, Flatten, Graph, ModelSpec, Preprocess, Topology
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.ir.node import Array
 from bwn.kernels import bits
+from bwn.ops import Dense, Flatten
 
 PROBE = Path(__file__).resolve().parent / "probe.py"
 BOARD = (

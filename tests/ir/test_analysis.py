@@ -9,22 +9,11 @@ from hypothesis import strategies as st
 
 from bwn.ir.analysis import nonnegative
 from bwn.ir.checker import check
-from bwn.ir.graph import (
-    Add,
-    Affine,
-    AnyNode,
-    Array,
-    Clamp,
-    Conv,
-    Flatten,
-    Graph,
-    Pool,
-    Sign,
-    Softmax,
-    Topology,
-)
+from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate
+from bwn.ir.node import Array, Node
 from bwn.kernels import bits
+from bwn.ops import Add, Affine, Clamp, Conv, Flatten, Pool, Sign, Softmax
 
 RELU = Clamp(input="x", output="r", low=0.0)
 TENSORS: dict[str, Array] = {
@@ -34,7 +23,7 @@ TENSORS: dict[str, Array] = {
 }
 
 
-def graph_of(*nodes: AnyNode) -> Graph:
+def graph_of(*nodes: Node) -> Graph:
     used = {
         name: array
         for name, array in TENSORS.items()
@@ -46,7 +35,7 @@ def graph_of(*nodes: AnyNode) -> Graph:
     return graph
 
 
-CASES: dict[str, tuple[AnyNode, bool]] = {
+CASES: dict[str, tuple[Node, bool]] = {
     "1 clamp": (Clamp(input="x", output="y", low=0.0, high=6.0), True),
     "1 clamp from below": (Clamp(input="x", output="y", low=-0.5), False),
     "1 clamp without a low": (Clamp(input="x", output="y", high=6.0), False),

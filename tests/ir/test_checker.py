@@ -8,23 +8,12 @@ from msgspec.structs import replace
 
 from bwn.errors import GraphError
 from bwn.ir import checker as rules
-from bwn.ir.checker import check, check_packed, signs_of
-from bwn.ir.graph import (
-    Add,
-    Affine,
-    Clamp,
-    Conv,
-    Dense,
-    Flatten,
-    Graph,
-    ModelSpec,
-    Pool,
-    Preprocess,
-    Sign,
-    Softmax,
-    Topology,
-)
+from bwn.ir.analysis import signs_of
+from bwn.ir.checker import check, check_spec
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
+from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
 
 NAN, INF = float("nan"), float("inf")
 
@@ -62,7 +51,7 @@ def test_a_legal_graph_of_every_node_passes():
         Add(input="e", output="f", other="d"),
         Clamp(input="f", output="g", low=-1.0, high=1.0),
         Flatten(input="g", output="h"),
-        Dense(input="h", output="i", weight="u", activations="int8", step=0.5),
+        Dense(input="h", output="i", weight="u", activations="int8", input_scale=0.5),
         Softmax(input="i", output="j"),
     )
     check(make(*nodes, w=ones(4, 3, 3, 3), s=ones(4), v=words(4, 2), u=words(10, 64)))
@@ -216,7 +205,7 @@ ILLEGAL = {
         "binary activations need an input of signs, 'x' is not one",
     ),
     "step without int8": (
-        make(dense(step=0.1), shape=(9,), w=words(4, 9)),
+        make(dense(input_scale=0.1), shape=(9,), w=words(4, 9)),
         "a step goes with int8",
     ),
     "uint8 on floats": (
@@ -227,13 +216,16 @@ ILLEGAL = {
         make(dense(activations="uint8"), shape=(131_073,), w=words(1, 131_073)),
         "sums 131073 products, at most 131072 go with uint8 activations; use int8",
     ),
-    "step 0": (make(dense(step=0.0, activations="int8"), shape=(9,), w=words(4, 9)), "step is 0.0"),
+    "step 0": (
+        make(dense(input_scale=0.0, activations="int8"), shape=(9,), w=words(4, 9)),
+        "step is 0.0",
+    ),
     "step vanishes": (
-        make(dense(step=1e-60, activations="int8"), shape=(9,), w=words(4, 9)),
+        make(dense(input_scale=1e-60, activations="int8"), shape=(9,), w=words(4, 9)),
         "step is 1e-60",
     ),
     "step NaN": (
-        make(dense(step=NAN, activations="int8"), shape=(9,), w=words(4, 9)),
+        make(dense(input_scale=NAN, activations="int8"), shape=(9,), w=words(4, 9)),
         "step is nan",
     ),
     "tensor unused": (
@@ -286,9 +278,9 @@ def rule(**changes) -> Preprocess:
 
 
 def test_a_packed_model_passes_with_and_without_what_may_be_missing():
-    check_packed(spec())
-    check_packed(spec(preprocess=None, classes=None, producer=""))
-    check_packed(spec(shape=(108,)))
+    check_spec(spec())
+    check_spec(spec(preprocess=None, classes=None, producer=""))
+    check_spec(spec(shape=(108,)))
 
 
 @pytest.mark.parametrize(
@@ -313,5 +305,5 @@ def test_a_packed_model_passes_with_and_without_what_may_be_missing():
 )
 def test_a_packed_model_is_refused(changes, message):
     with pytest.raises(GraphError) as caught:
-        check_packed(spec(**changes))
+        check_spec(spec(**changes))
     assert message in str(caught.value)

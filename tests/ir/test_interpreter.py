@@ -7,22 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bwn.ir.graph import (
-    Add,
-    Affine,
-    Clamp,
-    Conv,
-    Dense,
-    Flatten,
-    Graph,
-    Pool,
-    Sign,
-    Softmax,
-    Topology,
-)
-from bwn.ir.interpreter import accumulate, evaluate, evaluate_node
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.interpreter import evaluate, evaluate_node
 from bwn.ir.tolerance import EPSILON, ROUNDINGS, chain_tolerance, in_tolerances, tolerance
 from bwn.kernels import bits
+from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
 
 RNG = np.random.default_rng(6)
 
@@ -101,14 +90,14 @@ def test_packed_products_read_words(activations):
     np.testing.assert_allclose(
         evaluate_node(made, conv, [x]), by_channel + bias.reshape(3, 1, 1), rtol=1e-12
     )
-    assert accumulate(made, conv, x)[0].dtype == (
+    assert conv.accumulate(x, made.tensors)[0].dtype == (
         np.float64 if activations == "float32" else np.int64
     )
 
 
 def test_a_fixed_step_and_packed_dense():
     rows = RNG.choice(np.int8([-1, 1]), (2, 70))
-    dense = Dense(input="x", output="y", weight="w", activations="int8", step=0.5)
+    dense = Dense(input="x", output="y", weight="w", activations="int8", input_scale=0.5)
     made = graph((dense,), {"w": bits.pack(rows)}, (70,))
     x = np.full((1, 70), 1.3, np.float32)  # 2.6 steps: 3
     assert evaluate_node(made, dense, [x]).tolist() == (1.5 * rows.sum(1, dtype=int)[None]).tolist()
@@ -134,7 +123,7 @@ def test_tolerance_lets_roundings_pass_and_stops_one_wrong_bit():
 
 def test_tolerance_of_integers_stops_an_error_of_one():
     rows = np.ones((1, 5000), np.int8)
-    dense = Dense(input="x", output="y", weight="w", activations="int8", step=1.0)
+    dense = Dense(input="x", output="y", weight="w", activations="int8", input_scale=1.0)
     made = graph((dense,), {"w": bits.pack(rows)}, (5000,))
     x = np.full((1, 5000), 127, np.float32)
     truth = evaluate_node(made, dense, [x])

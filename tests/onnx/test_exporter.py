@@ -5,32 +5,22 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from graphs import save_onnx
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from bwn import passes
 from bwn.errors import FileError
-from bwn.ir.graph import (
-    Add,
-    Affine,
-    Clamp,
-    Conv,
-    Dense,
-    Flatten,
-    Graph,
-    ModelSpec,
-    Pool,
-    Preprocess,
-    Sign,
-    Softmax,
-    Topology,
-)
+from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate
+from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
-from bwn.onnx.exporter import save_onnx, to_onnx_bytes
-from bwn.onnx.importer import from_bytes, load_onnx
+from bwn.onnx.exporter import to_onnx_bytes
+from bwn.onnx.importer import from_bytes
 from bwn.onnx.session import Session
+from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
+from bwn.passes import pipeline
+from bwn.passes.set_activations import set_activations
 
 
 def make(*nodes, shape, **tensors) -> ModelSpec:
@@ -100,7 +90,7 @@ def every_node() -> ModelSpec:
 
 def plain(spec: ModelSpec, x):
     """The truth of the float function: int8 layers read float32."""
-    return evaluate(passes.set_activations(spec.graph, "float32"), x)
+    return evaluate(set_activations(spec.graph, "float32"), x)
 
 
 def test_every_node_whole_and_layer_by_layer():
@@ -125,10 +115,10 @@ def test_every_node_whole_and_layer_by_layer():
 def test_it_loads_again_and_packs_to_the_same_function():
     spec = every_node()
     x = rand(5, 3, 6, 5, seed=9)
-    graph = passes.run(from_bytes(to_onnx_bytes(spec))[0].graph)
+    graph = pipeline.run(from_bytes(to_onnx_bytes(spec))[0].graph)
     assert [node.output for node in graph.nodes] == [node.output for node in spec.graph.nodes]
-    assert [graph.is_packed(node) for node in graph.nodes] == [
-        spec.graph.is_packed(node) for node in spec.graph.nodes
+    assert [node.is_packed(graph.tensors) for node in graph.nodes] == [
+        node.is_packed(spec.graph.tensors) for node in spec.graph.nodes
     ]
     np.testing.assert_allclose(
         evaluate(graph, x)["scores"], plain(spec, x)["scores"], rtol=1e-5, atol=1e-5
@@ -221,7 +211,7 @@ def test_preprocessing_and_classes_come_back(tmp_path):
     ).graph
     path = tmp_path / "a.onnx"
     save_onnx(ModelSpec(graph=graph, preprocess=rule, classes=("é", "b")), path)
-    again = load_onnx(path)
+    again = from_bytes(path.read_bytes()).spec
     assert (again.preprocess, again.classes) == (rule, ("é", "b"))
 
 

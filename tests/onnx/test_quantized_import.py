@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from graphs import save_onnx
 from msgspec.structs import replace
 from onnx_models import FLAT, f32, model, op, rand
 
 from bwn import format
 from bwn.errors import FileError, GraphError
-from bwn.ir.graph import Conv, Dense, Quantization
-from bwn.onnx.exporter import save_onnx
+from bwn.ir.quantization import Quantization
 from bwn.onnx.importer import from_bytes
 from bwn.onnx.session import Session
+from bwn.ops import Conv, Dense
 from bwn.tools.pack import pack
 from bwn.tools.verify import verify
 
@@ -71,7 +72,7 @@ def test_rounding_is_read(name):
     assert isinstance(node, Dense)
     assert (node.input, node.activations) == ("x", "float32")
     assert roundings == {
-        ("x", node.weight): expected._replace(step=float(np.float32(expected.step)))
+        ("x", node.weight): expected._replace(scale=float(np.float32(expected.scale)))
     }
 
 
@@ -97,7 +98,7 @@ def test_a_packed_network_rounds_as_its_source(stored, tmp_path):
             node for node in format.read(tmp_path / "m.bwn").graph.nodes if isinstance(node, Conv)
         ]
         kind = "int8" if stored is INT8 else "uint8"
-        assert [(node.activations, node.step) for node in products] == [
+        assert [(node.activations, node.input_scale) for node in products] == [
             (kind, float(np.float32(stored["s"]))),
             (kind, float(np.float32(0.11))),
         ]
@@ -111,7 +112,7 @@ def test_a_wrong_step_departs_from_a_reference_that_rounds(tmp_path):
     pack(tmp_path / "m.onnx", tmp_path / "m.bwn")
     spec = format.read(tmp_path / "m.bwn")
     (node,) = spec.graph.nodes
-    wrong = spec.graph.replace(nodes=(replace(node, step=0.021),))
+    wrong = spec.graph.replace(nodes=(replace(node, input_scale=0.021),))
     format.write(tmp_path / "wrong.bwn", replace(spec, graph=wrong))
     report = verify(tmp_path / "wrong.bwn", tmp_path / "m.onnx", threads=1)
     assert report.verdict.startswith("layer 'y' departs from ONNX Runtime by")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bwn.ir.checker import check
-from bwn.ir.graph import Add, Affine, Conv, Dense, Graph, Topology
+from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate
+from bwn.ops import Add, Affine, Conv, Dense
 from bwn.passes.fold_affine import fold_affine
 
 

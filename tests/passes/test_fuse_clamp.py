@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bwn.ir.graph import Add, Affine, Clamp, Dense, Graph, Topology
+from bwn.ir.graph import Graph, Topology
+from bwn.ops import Add, Affine, Clamp, Dense
 from bwn.passes.fuse_clamp import bounds, fuse_clamp
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bwn import passes
 from bwn.errors import GraphError
 from bwn.ir.checker import check
-from bwn.ir.graph import Add, Affine, Clamp, Conv, Dense, Flatten, Graph, Pool, Sign, Topology
+from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate
 from bwn.kernels import bits
+from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign
+from bwn.passes import pipeline
 from bwn.passes.remove_unused import remove_unused
 from bwn.passes.set_activations import set_activations
 
@@ -59,7 +60,7 @@ def network() -> Graph:
         Dense(input="third", output="fourth", weight="p"),
     )
     float_weights = np.arange(64, dtype=np.float32).reshape(8, 8)
-    return passes.run(make(*nodes, f=float_weights, p=signs(8, 8)))
+    return pipeline.run(make(*nodes, f=float_weights, p=signs(8, 8)))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_activations_1_to_3(mode, expected):
 
 def test_activations_3_steps_are_of_the_tensor_that_is_read():
     graph = set_activations(network(), "int8", {"first": 0.5, "sign": 0.25})
-    assert {node.output: node.step for node in graph.nodes if isinstance(node, Dense)} == {
+    assert {node.output: node.input_scale for node in graph.nodes if isinstance(node, Dense)} == {
         "first": None,
         "second": 0.5,
         "third": None,
@@ -100,7 +101,9 @@ def test_activations_3_uint8_where_the_input_cannot_be_negative():
     made = set_activations(make(*nodes, p=bits.pack(signs(8, 8))), "int8", steps)
     check(made)
     assert {
-        node.output: (node.activations, node.step) for node in made.nodes if isinstance(node, Dense)
+        node.output: (node.activations, node.input_scale)
+        for node in made.nodes
+        if isinstance(node, Dense)
     } == {
         "first": ("int8", 0.3),
         "second": ("uint8", 0.15),
@@ -168,7 +171,7 @@ def residual() -> Graph:
 
 def test_all_passes_keep_a_residual_network():
     before = residual()
-    after = set_activations(passes.run(before), "auto")
+    after = set_activations(pipeline.run(before), "auto")
     assert [node.output for node in after.nodes] == [
         "r1",
         "b2",
@@ -180,7 +183,7 @@ def test_all_passes_keep_a_residual_network():
         "flat",
         "scores",
     ]
-    assert [after.is_packed(node) for node in after.nodes if node.constants] == [
+    assert [node.is_packed(after.tensors) for node in after.nodes if node.constants] == [
         True,
         True,
         False,
@@ -196,12 +199,12 @@ def test_all_passes_keep_a_residual_network():
 
 
 def test_passes_are_idempotent():
-    once = passes.run(residual())
-    twice = passes.run(once)
+    once = pipeline.run(residual())
+    twice = pipeline.run(once)
     assert twice.nodes == once.nodes
     assert twice.tensors.keys() == once.tensors.keys()
 
 
 def test_an_illegal_graph_is_refused_before_any_pass():
     with pytest.raises(GraphError, match="low 2"):
-        passes.run(make(Clamp(input="x", output="y", low=2.0, high=1.0)))
+        pipeline.run(make(Clamp(input="x", output="y", low=2.0, high=1.0)))

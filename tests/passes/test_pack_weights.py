@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bwn.ir.checker import check
-from bwn.ir.graph import Conv, Dense, Flatten, Graph, Topology
+from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate
 from bwn.kernels import bits
+from bwn.ops import Conv, Dense, Flatten
 from bwn.passes.pack_weights import pack_weights
 
 

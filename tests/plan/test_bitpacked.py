@@ -6,22 +6,12 @@ import numpy as np
 import pytest
 
 from bwn.ir.checker import check
-from bwn.ir.graph import (
-    Add,
-    AnyNode,
-    Array,
-    Conv,
-    Dense,
-    Flatten,
-    Graph,
-    Pool,
-    Shape,
-    Sign,
-    Topology,
-)
+from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate_node
+from bwn.ir.node import Array, Node, Shape
 from bwn.ir.tolerance import in_tolerances, tolerance
 from bwn.kernels import bits
+from bwn.ops import Add, Conv, Dense, Flatten, Pool, Sign
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 
@@ -29,7 +19,7 @@ GEMMS, SIGNS, PACK = "b1_b1_f32_planes_xnor", "b1_b1_b1_signs_xnor", "f32_b1_sig
 SAME = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "activations": "binary"}
 
 
-def graph_of(shape: Shape, *nodes: AnyNode, seed: int = 0, **sizes: tuple[int, int]) -> Graph:
+def graph_of(shape: Shape, *nodes: Node, seed: int = 0, **sizes: tuple[int, int]) -> Graph:
     """sizes: (outputs, K) of the packed weights of that name; scales and biases that nodes read are made too."""
     rng = np.random.default_rng(seed)
     tensors: dict[str, Array] = {}

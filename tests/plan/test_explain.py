@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from bwn.ir.checker import check
-from bwn.ir.graph import Conv, Dense, Flatten, Graph, Pool, Sign, Topology
+from bwn.ir.graph import Graph, Topology
 from bwn.kernels import bits
 from bwn.kernels.costs import Cost, Table
 from bwn.kernels.registry import GEMMS
 from bwn.model import Model
-from bwn.plan import builder
-from bwn.plan.builder import Lowering
+from bwn.ops import Conv, Dense, Flatten, Pool, Sign
+from bwn.plan import state
 from bwn.plan.explain import explain, layer_plans
 from bwn.plan.planner import make_plan
+from bwn.plan.state import PlanState
 from bwn.runtime.executor import Runner
 from bwn.tools.random_networks import NETWORKS
 
@@ -84,11 +85,11 @@ def test_results_do_not_depend_on_the_table(mode: str, binary: bool, batch: int)
 def test_threads_share_what_is_predicted_to_be_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
 
-    def worth(self: Lowering, microseconds: float) -> bool:
+    def worth(self: PlanState, microseconds: float) -> bool:
         asked.append(microseconds)
         return microseconds >= 1e6
 
-    monkeypatch.setattr(Lowering, "worth_splitting", worth)
+    monkeypatch.setattr(PlanState, "worth_splitting", worth)
     graph = network("float32")
     slow = Table(dict.fromkeys(BLOCKS.costs, Cost(1e9, 0, 0, 0)), "measured", Path("nowhere"))
     for table, parts in ((slow, 2), (BLOCKS, 1)):
@@ -125,7 +126,7 @@ def test_slow_paths_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(
         "slow: " in row.why for row in layer_plans(make_plan(graph, 3, 1))
     )  # a few hundred elements
-    monkeypatch.setattr(builder, "WORTH_SAYING", 288)
+    monkeypatch.setattr(state, "WORTH_SAYING", 288)
     rows = {row.name: row for row in layer_plans(make_plan(graph, 3, 1))}
     assert "slow: " in rows["f"].why  # three images into the lanes: no neighbours stay neighbours
     assert not rows["output"].why

@@ -10,27 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bwn.ir.checker import check
-from bwn.ir.graph import (
-    Add,
-    Affine,
-    AnyNode,
-    Array,
-    Clamp,
-    Conv,
-    Dense,
-    Flatten,
-    Graph,
-    Pool,
-    Sign,
-    Softmax,
-    Topology,
-)
+from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate_node
+from bwn.ir.node import Array, Node
 from bwn.ir.tolerance import in_tolerances, tolerance
 from bwn.kernels import bits
 from bwn.kernels.costs import Cost, Table
 from bwn.kernels.registry import GEMMS, LutPermuteGemm
-from bwn.plan.builder import Lowering
+from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 from bwn.tools.random_networks import NETWORKS
@@ -39,10 +26,10 @@ from bwn.tools.random_networks import NETWORKS
 @pytest.fixture(autouse=True)
 def split_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small a step, its threads share it."""
-    monkeypatch.setattr(Lowering, "worth_splitting", lambda self, microseconds: True)
+    monkeypatch.setattr("bwn.plan.state.WORTH_SPLITTING", -1)
 
 
-def graph_of(shape: tuple[int, ...], *nodes: AnyNode, **tensors: Array) -> Graph:
+def graph_of(shape: tuple[int, ...], *nodes: Node, **tensors: Array) -> Graph:
     topology = Topology(input="x", input_shape=shape, output=nodes[-1].output, nodes=nodes)
     graph = Graph(topology=topology, tensors=tensors)
     check(graph)
@@ -91,7 +78,7 @@ def conv_graph(
     if binary:
         order = weights.transpose(0, 2, 3, 1).reshape(outputs, -1)
         weights = bits.pack(order)
-    nodes: list[AnyNode] = [Sign(input="x", output="s")] if mode == "binary" else []
+    nodes: list[Node] = [Sign(input="x", output="s")] if mode == "binary" else []
     nodes.append(
         Conv(input=nodes[-1].output if nodes else "x", output="y", weight="w", scale="a", bias="b", low=-3.0,
              activations=mode, **attributes)
@@ -176,7 +163,7 @@ def test_convolutions_by_tables_in_registers(shape, outputs, attributes, mode, b
 def test_fully_connected(depth, outputs, binary, mode, batch) -> None:
     rng = np.random.default_rng(depth)
     weights = rng.standard_normal((outputs, depth)).astype(np.float32)
-    nodes: list[AnyNode] = [Sign(input="x", output="s")] if mode == "binary" else []
+    nodes: list[Node] = [Sign(input="x", output="s")] if mode == "binary" else []
     last = nodes[-1].output if nodes else "x"
     nodes.append(Dense(input=last, output="y", weight="w", bias="b", high=4.0, activations=mode))
     agree(
@@ -192,7 +179,7 @@ def test_fully_connected(depth, outputs, binary, mode, batch) -> None:
 
 def test_fixed_quantization_step() -> None:
     words = bits.pack(np.random.default_rng(0).standard_normal((7, 90)))
-    node = Dense(input="x", output="y", weight="w", activations="int8", step=0.011)
+    node = Dense(input="x", output="y", weight="w", activations="int8", input_scale=0.011)
     agree(graph_of((90,), node, w=words), 5)
 
 
@@ -214,7 +201,7 @@ def test_an_image_with_no_number_in_it_has_no_8_bit_answer(odd: float, mode: str
 
 @pytest.mark.parametrize("mode", ["int8", "uint8"])
 def test_a_nan_read_in_a_fixed_step_counts_as_0(mode: str) -> None:
-    node = Dense(input="x", output="y", weight="w", activations=mode, step=1.0)
+    node = Dense(input="x", output="y", weight="w", activations=mode, input_scale=1.0)
     graph = graph_of((90,), node, w=bits.pack(np.ones((1, 90))))
     x = np.full((1, 90), np.nan, np.float32)
     x[0, 5] = 3
@@ -320,8 +307,8 @@ def test_signs_pass_through_pooling_and_flattening() -> None:
 def test_products_round_for_the_next_one(mode, batch, way) -> None:
     rng = np.random.default_rng(5)
     tensors: dict[str, Array] = {"b": rng.normal(0, 1, 20).astype(np.float32)}
-    window = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "activations": mode, "step": 0.07}
-    nodes: list[AnyNode] = [
+    window = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "activations": mode, "input_scale": 0.07}
+    nodes: list[Node] = [
         Conv(input="x", output="c", weight="first", kernel=(3, 3), low=0.0),  # float32
         Conv(input="c", output="d", weight="second", bias="b", **window),
         Add(input="d", output="e", other="d0"),
@@ -329,8 +316,8 @@ def test_products_round_for_the_next_one(mode, batch, way) -> None:
         Conv(input="f", output="g", weight="third", **(window | {"stride": (2, 1)})),
         Pool(input="g", output="p", kind="average", kernel=(3, 6)),
         Flatten(input="p", output="q"),
-        Dense(input="q", output="r", weight="fourth", low=0.0, activations=mode, step=0.2),
-        Dense(input="r", output="s", weight="fifth", activations=mode, step=0.1),
+        Dense(input="q", output="r", weight="fourth", low=0.0, activations=mode, input_scale=0.2),
+        Dense(input="r", output="s", weight="fifth", activations=mode, input_scale=0.1),
     ]
     nodes.insert(1, Conv(input="c", output="d0", weight="zeroth", kernel=(1, 1)))
     tensors["first"] = rng.standard_normal((18, 3, 3, 3)).astype(np.float32)
@@ -379,7 +366,7 @@ def test_residual_of_a_padded_strided_network() -> None:
 @settings(max_examples=25, deadline=None)
 def test_random_chains_of_convolutions(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    nodes: list[AnyNode] = []
+    nodes: list[Node] = []
     tensors: dict[str, Array] = {}
     channels, height, width = (int(size) for size in (rng.integers(1, 7), *rng.integers(7, 13, 2)))
     shape = (channels, height, width)

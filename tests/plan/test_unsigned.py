@@ -8,13 +8,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bwn.ir.checker import UINT8_DEEPEST, check
-from bwn.ir.graph import QUANT_RANGES, AnyNode, Array, Conv, Dense, Graph, Topology
-from bwn.ir.interpreter import accumulate
+from bwn.ir.checker import check
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.node import Array, Node
+from bwn.ir.quantization import QUANT_RANGES
 from bwn.kernels import bits
 from bwn.kernels import reference as plain
 from bwn.kernels.costs import Cost, Table
 from bwn.kernels.registry import GEMMS
+from bwn.ops import Conv, Dense
+from bwn.ops.weighted import UINT8_MAX_DEPTH
 from bwn.plan.buffers import Buffer
 from bwn.plan.planner import Plan, make_plan
 from bwn.runtime.executor import Runner
@@ -32,7 +35,7 @@ def only(way: str) -> Table:
     )
 
 
-def graph_of(shape: tuple[int, ...], node: AnyNode, **tensors: Array) -> Graph:
+def graph_of(shape: tuple[int, ...], node: Node, **tensors: Array) -> Graph:
     graph = Graph(
         topology=Topology(input="x", input_shape=shape, output="y", nodes=(node,)), tensors=tensors
     )
@@ -84,10 +87,12 @@ def test_sums_of_a_convolution_are_the_integers(
         if sign == 0
         else np.full((outputs, count), sign)
     )
-    node = Conv(input="x", output="y", weight="w", activations="uint8", step=1.0, **attributes)
+    node = Conv(
+        input="x", output="y", weight="w", activations="uint8", input_scale=1.0, **attributes
+    )
     graph = graph_of(shape, node, w=bits.pack(signs))
     x = inputs(kind, (2, *shape))
-    expected, _ = accumulate(graph, node, x)
+    expected, _ = node.accumulate(x, graph.tensors)
     assert expected.dtype == np.int64
     for threads in (1, 2):
         plan = make_plan(graph, 2, threads, table=only(way))
@@ -98,15 +103,15 @@ def test_sums_of_a_convolution_are_the_integers(
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["zeros", "top", "random"])
 @pytest.mark.parametrize(
-    ("depth", "batch"), [(1, 1), (65, 3), (2049, 1), (4608, 17), (65_601, 1), (UINT8_DEEPEST, 2)]
+    ("depth", "batch"), [(1, 1), (65, 3), (2049, 1), (4608, 17), (65_601, 1), (UINT8_MAX_DEPTH, 2)]
 )
 def test_sums_of_a_dense_layer_are_the_integers_rounded_once(way, kind, depth, batch) -> None:
-    node = Dense(input="x", output="y", weight="w", activations="uint8", step=1.0)
+    node = Dense(input="x", output="y", weight="w", activations="uint8", input_scale=1.0)
     signs = np.random.default_rng(0).standard_normal((3, depth))
     signs[1:] = [[1], [-1]]
     graph = graph_of((depth,), node, w=bits.pack(signs))
     x = inputs(kind, (batch, depth))
-    expected, _ = accumulate(graph, node, x)
+    expected, _ = node.accumulate(x, graph.tensors)
     found = Runner(make_plan(graph, batch, 1, table=only(way))).run(x)
     np.testing.assert_array_equal(found, expected.astype(np.float32))
 
@@ -143,7 +148,7 @@ def test_planes_hold_what_the_reference_says_and_the_number_of_zero_around(value
         kernel=(3, 3),
         pads=(1, 1, 1, 1),
         activations="uint8",
-        step=step,
+        input_scale=step,
     )
     graph = graph_of((2, 3, 5), node, w=bits.pack(np.ones((1, 18))))
     x = np.array(values, np.float32).reshape(1, 2, 3, 5)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from bwn.model import Model
-from bwn.plan.builder import Lowering
 from bwn.tools.random_networks import NETWORKS
 
 FORKED = """
@@ -35,11 +34,11 @@ SETTING = """
 import os, signal, sys, threading, time
 import numpy as np
 from bwn.kernels.threads.run_loop import BUSY
-from bwn.plan.builder import Lowering
+from bwn.plan import state
 from bwn.model import Model
 from bwn.tools.random_networks import NETWORKS
 from bwn.runtime.thread_pool import POOL
-Lowering.worth_splitting = lambda self, microseconds: True
+state.WORTH_SPLITTING = -1
 alone, model = (Model(NETWORKS["mlp"](0), threads=count) for count in (1, 3))
 x = np.random.default_rng(0).standard_normal((16, 1, 28, 28)).astype(np.float32)
 expected = alone.run(x)
@@ -139,7 +138,7 @@ def test_a_forked_child_runs_a_model_that_its_parent_has_run() -> None:
 
 
 def test_threads_and_models_do_not_disturb_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Lowering, "worth_splitting", lambda self, microseconds: True)
+    monkeypatch.setattr("bwn.plan.state.WORTH_SPLITTING", -1)
     models = [Model(NETWORKS["mlp"](seed), threads=2 + seed) for seed in range(3)]
     x = np.random.default_rng(0).standard_normal((4, 1, 28, 28)).astype(np.float32)
     calls = [(model, x[:size]) for model in models for size in (1, 2, 4)]
@@ -152,7 +151,7 @@ def test_threads_and_models_do_not_disturb_each_other(monkeypatch: pytest.Monkey
 
 
 def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Lowering, "worth_splitting", lambda self, microseconds: True)
+    monkeypatch.setattr("bwn.plan.state.WORTH_SPLITTING", -1)
     spec = NETWORKS["vgg"](0)
     x = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
     expected = Model(spec, threads=1).run(x)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from bwn.errors import BwnError
-from bwn.ir.graph import Affine, Dense, Graph, ModelSpec, Sign, Topology
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import bits
 from bwn.model import Model
+from bwn.ops import Affine, Dense, Sign
 from bwn.tools import benchmark as bench_module
 from bwn.tools.benchmark import Bench, example_input, machine, take_turns
 from bwn.tools.random_networks import NETWORKS

@@ -12,10 +12,12 @@ from PIL import Image
 from bwn.cli.main import bwn
 from bwn.errors import BwnError, DataError
 from bwn.format import write
-from bwn.ir.graph import Dense, Flatten, Graph, ModelSpec, Preprocess, Topology
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.metrics import confused_text, confusion, most_confused, share_right
 from bwn.model import Model
+from bwn.ops import Dense, Flatten
 from bwn.predict import NotPreparedError
 from bwn.tools.evaluate import evaluate
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from golden_networks import EVERY, inputs, network
 
-from bwn.ir.shapes import shapes
 from bwn.ir.tolerance import chain_tolerance
 
 FILE = Path(__file__).parents[1] / "golden" / "networks.json"
@@ -30,7 +29,7 @@ def test_scores_are_those_of_every_other_machine(name: str) -> None:
     if name.endswith(("int8", "sign")):
         assert np.array_equal(found, expected)
     else:
-        allowed = chain_tolerance(graph, shapes(graph)) * np.abs(expected).max()
+        allowed = chain_tolerance(graph, graph.shapes) * np.abs(expected).max()
         assert np.abs(found - expected).max() <= allowed
 
 

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from graphs import save_onnx
 from PIL import Image
 
 from bwn import format
 from bwn.errors import BwnError, FileError, GraphError
 from bwn.format.writer import to_bytes
-from bwn.ir.graph import (
-    Clamp,
-    Conv,
-    Dense,
-    Flatten,
-    Graph,
-    ModelSpec,
-    Pool,
-    Preprocess,
-    Sign,
-    Topology,
-)
+from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate
-from bwn.onnx.exporter import save_onnx, to_onnx_bytes
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.onnx.exporter import to_onnx_bytes
 from bwn.onnx.session import Session
+from bwn.ops import Clamp, Conv, Dense, Flatten, Pool, Sign
 from bwn.tools.pack import pack
 
 
@@ -141,9 +133,9 @@ def test_calibration_fixes_the_steps_to_the_largest_input(source, tmp_path):
     pack(source, tmp_path / "a.bwn", activations="int8", calibration=x)
     inner = Session(source).tensors(x, ["r1"])["r1"]
     nodes = {node.output: node for node in format.read(tmp_path / "a.bwn").graph.nodes}
-    assert nodes["r1"].step == float(np.abs(x).max() / np.float32(127))
-    np.testing.assert_allclose(nodes["c2"].step, inner.max() / 254, rtol=1e-6)
-    assert nodes["d"].step is None
+    assert nodes["r1"].input_scale == float(np.abs(x).max() / np.float32(127))
+    np.testing.assert_allclose(nodes["c2"].input_scale, inner.max() / 254, rtol=1e-6)
+    assert nodes["d"].input_scale is None
 
 
 def test_calibration_prepares_images(source, tmp_path):
@@ -159,7 +151,7 @@ def test_calibration_prepares_images(source, tmp_path):
         RULE.std, (3, 1, 1)
     )
     node = format.read(tmp_path / "a.bwn").graph.nodes[0]
-    np.testing.assert_allclose(node.step, np.abs(x).max() / 127, rtol=1e-6)
+    np.testing.assert_allclose(node.input_scale, np.abs(x).max() / 127, rtol=1e-6)
 
 
 def test_calibration_of_zeros_has_step_1(source, tmp_path):
@@ -169,7 +161,7 @@ def test_calibration_of_zeros_has_step_1(source, tmp_path):
         activations="int8",
         calibration=np.zeros((1, 3, 6, 6), np.float32),
     )
-    assert format.read(tmp_path / "a.bwn").graph.nodes[0].step == 1
+    assert format.read(tmp_path / "a.bwn").graph.nodes[0].input_scale == 1
 
 
 @pytest.mark.parametrize(

@@ -7,28 +7,18 @@ import json
 
 import numpy as np
 import pytest
+from graphs import save_onnx
 from msgspec.structs import replace
 from PIL import Image
 
 from bwn.errors import BwnError, DataError, FileError
 from bwn.format import write
-from bwn.ir.graph import (
-    Add,
-    Clamp,
-    Conv,
-    Dense,
-    Flatten,
-    Graph,
-    ModelSpec,
-    Pool,
-    Preprocess,
-    Sign,
-    Topology,
-)
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
-from bwn.onnx.exporter import save_onnx
 from bwn.onnx.session import Session
+from bwn.ops import Add, Clamp, Conv, Dense, Flatten, Pool, Sign
 from bwn.tools.verify import check_fit, open_reference, verify
 from bwn.tools.verify_inputs import choose, noise
 from bwn.tools.verify_scores import sign_ties
@@ -279,7 +269,7 @@ def test_labels_give_accuracy(tmp_path, compare):
 def rough(step):
     """A network that is right on each of `eight` below with float32 activations, and says 0 with a step too large."""
     words = bits.pack(np.where(np.eye(3, 4) > 0, 1, -1))
-    kind = {} if step is None else {"activations": "int8", "step": step}
+    kind = {} if step is None else {"activations": "int8", "input_scale": step}
     nodes = (Dense(input="x", output="y", weight="w", **kind),)
     topology = Topology(input="x", input_shape=(4,), output="y", nodes=nodes)
     return ModelSpec(

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bwn.errors import BwnError
-from bwn.ir.graph import Preprocess
+from bwn.ir.model_spec import Preprocess
 from bwn.train import (
     Architecture,
     BinaryLinear,

@@ -13,10 +13,11 @@ from torch import nn
 from bwn import format
 from bwn.cli.main import bwn
 from bwn.errors import BwnError, CheckpointError
-from bwn.ir.graph import QUANT_RANGES, Conv, Dense
 from bwn.ir.interpreter import evaluate
+from bwn.ir.quantization import QUANT_RANGES
 from bwn.kernels.reference import quantize
 from bwn.onnx.session import Session
+from bwn.ops import Conv, Dense
 from bwn.tools.pack import pack
 from bwn.tools.verify import verify
 from bwn.train import (
@@ -132,8 +133,10 @@ def test_steps_and_function_are_those_of_the_packed_network(name, tmp_path):
         for layer in module.modules()
         if isinstance(layer, RoundActivation)
     }
-    assert {(node.activations, node.step) for node in products if node.is_quantized} == expected
-    assert all(node.is_quantized == graph.is_packed(node) for node in products)
+    assert {
+        (node.activations, node.input_scale) for node in products if node.is_quantized
+    } == expected
+    assert all(node.is_quantized == node.is_packed(graph.tensors) for node in products)
     x = torch.randn(6, *SHAPES[name])
     with torch.no_grad():
         wanted = module(x).numpy()
@@ -228,7 +231,7 @@ def test_from_training_to_a_checked_file(sample, tmp_path):
     module = read_checkpoint(sample).module
     steps = [float(layer.step) for layer in module.modules() if isinstance(layer, RoundActivation)]
     products = [node for node in format.read(target).graph.nodes if isinstance(node, Dense)]
-    assert [node.step for node in products] == steps
+    assert [node.input_scale for node in products] == steps
     assert [node.activations for node in products] == ["int8", "uint8", "uint8", "uint8"]
     # Two of the 1,000 test images are 0.2 points.
     result = run(

@@ -12,7 +12,7 @@ from torch import nn
 
 from bwn.data.datasets import Dataset
 from bwn.errors import BwnError, CheckpointError
-from bwn.ir.graph import Preprocess
+from bwn.ir.model_spec import Preprocess
 from bwn.train import (
     Architecture,
     BinaryLinear,

@@ -1,0 +1,73 @@
+"""Sum of two activation tensors of equal shape."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bwn.ir.node import Node, Reals, Shape, Tensors, largest
+from bwn.kernels import registry
+from bwn.ops.affine import constant_operand, emit_affine
+from bwn.ops.reading import reads
+from bwn.ops.sign import read_raised_sign
+
+if TYPE_CHECKING:
+    from bwn.onnx.exporter import OnnxGraph
+    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.plan.builder import PlanBuilder
+    from bwn.plan.fusion import Epilogue
+
+
+class Add(Node, frozen=True, kw_only=True, tag="add"):
+    """y = x + other, of equal shapes."""
+
+    other: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Both addends."""
+        return (self.input, self.other)
+
+    def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
+        """That of both."""
+        if inputs[1] != inputs[0]:
+            raise self.refuse(f"adds {inputs[0]} and {inputs[1]}, expected equal shapes")
+        return inputs[0]
+
+    def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
+        """The formula."""
+        return np.asarray(inputs[0].astype(np.float64) + inputs[1])
+
+    def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
+        """Where neither addend is negative."""
+        return nonnegative.issuperset(self.inputs)
+
+    def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
+        """Both addends."""
+        return largest(*inputs)
+
+    def fuse(self, epilogue: Epilogue, ready: Container[str]) -> Epilogue | None:
+        """A layer with weights adds a tensor that exists already."""
+        other = self.other if self.input == epilogue.output else self.input
+        return epilogue.add(self.output, other) if other in ready else None
+
+    def lower(self, plan: PlanBuilder) -> None:
+        """One elementwise step of two inputs."""
+        plan.binary(self, registry.ADD)
+
+    def to_onnx(self, graph: OnnxGraph) -> None:
+        """Add."""
+        graph.emit("Add", list(self.inputs), self.output)
+
+
+@reads("Add")
+def read_add(state: ImportState, node: OnnxNode) -> None:
+    """Of two activations; a constant makes it an affine map, or a part of a sign."""
+    if not any(state.is_constant(node, index) for index in (0, 1)):
+        first, second = (state.activation(node, index)[0] for index in (0, 1))
+        state.emit(Add(input=first, other=second, output=node.output))
+    elif not read_raised_sign(state, node):
+        source, value, _ = constant_operand(state, node)
+        emit_affine(state, node, source, np.ones(len(value)), value)

@@ -1,0 +1,136 @@
+"""Affine map of each channel: batch normalization at inference, and arithmetic with constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from bwn.ir.node import Array, Elementwise, Floats, Reals, Shape, Tensors, check_vector, largest
+from bwn.kernels import reference as plain
+from bwn.ops.reading import reads
+
+if TYPE_CHECKING:
+    from bwn.onnx.exporter import OnnxGraph
+    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.plan.builder import PlanBuilder
+
+
+class Affine(Elementwise, frozen=True, kw_only=True, tag="affine"):
+    """y[c] = scale[c] * x[c] + bias[c]. scale, bias: names of (C,) float32 vectors."""
+
+    scale: str
+    bias: str
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Names of the stored tensors that it reads."""
+        return (self.scale, self.bias)
+
+    def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
+        """One number a channel."""
+        for name in self.constants:
+            check_vector(self, name, tensors[name], inputs[0][0])
+
+    def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
+        """The formula."""
+        return plain.affine(inputs[0], tensors[self.scale], tensors[self.bias])
+
+    def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
+        """Of such a tensor, with no negative scale or bias."""
+        vectors = (tensors[name].astype(np.float32) for name in self.constants)
+        return self.input in nonnegative and all(bool((vector >= 0).all()) for vector in vectors)
+
+    def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
+        """The scaled input and the bias."""
+        scale = tensors[self.scale].astype(np.float64)
+        scaled = inputs[0] * scale.reshape(-1, *[1] * (inputs[0].ndim - 2))
+        return largest(scaled, tensors[self.bias])
+
+    def lower(self, plan: PlanBuilder) -> None:
+        """One affine step."""
+        plan.affine(self, scale=self.scale, bias=self.bias)
+
+    def to_onnx(self, graph: OnnxGraph) -> None:
+        """A batch norm of mean 0 and variance 1, which runtimes know how to fold."""
+        scale, bias = graph.tensors[self.scale], graph.tensors[self.bias]
+        zeros = graph.constant(f"zeros.{scale.size}", np.zeros(scale.shape, np.float32))
+        ones = graph.constant(f"ones.{scale.size}", np.ones(scale.shape, np.float32))
+        vectors = [graph.constant(self.scale, scale), graph.constant(self.bias, bias)]
+        graph.emit(
+            "BatchNormalization", [self.input, *vectors, zeros, ones], self.output, epsilon=0.0
+        )
+
+
+@reads("BatchNormalization")
+def read_batch_norm(state: ImportState, node: OnnxNode) -> None:
+    """gamma * (x - mean) / sqrt(var + epsilon) + beta."""
+    if node.attrs.get("training_mode", 0) or any(node.outputs[1:]):
+        raise node.refuse("is in training mode; export the model for inference")
+    gamma, beta, mean, var = (state.weights(node, i).astype(np.float64) for i in range(1, 5))
+    with np.errstate(all="ignore"):
+        scale = gamma / np.sqrt(var + node.attrs.get("epsilon", 1e-5))
+        bias = beta - mean * scale
+    emit_affine(state, node, state.activation(node)[0], scale, bias)
+
+
+@reads("Sub")
+def read_sub(state: ImportState, node: OnnxNode) -> None:
+    """x - c or c - x."""
+    source, value, at = constant_operand(state, node)
+    sign = np.ones(len(value)) if at == 1 else -np.ones(len(value))
+    emit_affine(state, node, source, sign, -value if at == 1 else value)
+
+
+@reads("Div")
+def read_div(state: ImportState, node: OnnxNode) -> None:
+    """x / c."""
+    source, value, at = constant_operand(state, node)
+    if at == 0:
+        raise node.refuse("divides a constant by an activation, which is not supported")
+    if not value.all():
+        raise node.refuse("divides by 0")
+    emit_affine(state, node, source, 1 / value, np.zeros(len(value)))
+
+
+def constant_operand(state: ImportState, node: OnnxNode) -> tuple[str, Floats, int]:
+    """The activation of a binary operation, its constant as (C,) float64, and the latter's place.
+
+    Raises:
+        GraphError: Both operands are activations, or the constant is not one number a channel.
+    """
+    places = [index for index in (0, 1) if state.is_constant(node, index)]
+    if not places:
+        raise node.refuse("of two activations is not supported; only Add and Mul are")
+    source, shape = state.activation(node, 1 - places[0])
+    value = per_channel(node, state.weights(node, places[0]), shape)
+    return source, value, places[0]
+
+
+def per_channel(node: OnnxNode, value: Array, shape: Shape) -> Floats:
+    """A constant as (C,) float64, where it is one number or one a channel. shape: of x."""
+    axes = (1,) * (len(shape) + 1 - value.ndim) + value.shape
+    one_a_channel = axes[:1] == (1,) and all(size == 1 for size in axes[2:])
+    if len(axes) != len(shape) + 1 or not one_a_channel or axes[1] not in (1, shape[0]):
+        raise node.refuse(
+            f"a constant of shape {value.shape} on {shape}: expected one number, or one a channel"
+        )
+    return np.broadcast_to(value.astype(np.float64).reshape(-1), (shape[0],))
+
+
+def emit_affine(
+    state: ImportState,
+    node: OnnxNode,
+    source: str,
+    scale: npt.NDArray[np.float64],
+    bias: npt.NDArray[np.float64],
+) -> None:
+    """Emit scale * x + bias."""
+    with np.errstate(over="ignore"):
+        names = [
+            state.store(f"{node.output}.{kind}", array)
+            for kind, array in (("scale", scale), ("bias", bias))
+        ]
+    state.emit(Affine(input=source, output=node.output, scale=names[0], bias=names[1]))

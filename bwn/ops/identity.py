@@ -1,0 +1,46 @@
+"""ONNX operations that change nothing at inference; they make no node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bwn.ops.reading import BATCH, reads
+
+if TYPE_CHECKING:
+    from bwn.onnx.import_state import ImportState, OnnxNode
+
+
+@reads("Identity")
+def read_identity(state: ImportState, node: OnnxNode) -> None:
+    """Another name of its input."""
+    state.alias(node)
+
+
+@reads("Cast")
+def read_cast(state: ImportState, node: OnnxNode) -> None:
+    """Of float32 to float32."""
+    if node.attrs.get("to") != np.float32:
+        raise node.refuse(
+            "of activations to another type is not supported; export the model in float32"
+        )
+    state.alias(node)
+
+
+@reads("Dropout")
+def read_dropout(state: ImportState, node: OnnxNode) -> None:
+    """Nothing at inference."""
+    training = node.has(2) and state.constant(node, 2).any()
+    if training or any(node.outputs[1:]):
+        raise node.refuse("is in training mode; export the model for inference")
+    state.alias(node)
+
+
+@reads("Shape")
+def read_shape(state: ImportState, node: OnnxNode) -> None:
+    """Known but for the batch."""
+    full = np.asarray((BATCH, *state.activation(node)[1]), np.int64)
+    state.constants[node.output] = full[
+        node.attrs.get("start", 0) : node.attrs.get("end", len(full))
+    ]

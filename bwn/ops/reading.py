@@ -1,0 +1,134 @@
+"""How ONNX operations are read: the table of readers, and what several of them share.
+
+A reader is a function of the import's state and one ONNX node with plain Python values. It emits
+nodes, makes another name for a tensor, or leaves half of a pattern in `state.pending`. Nothing here
+imports onnx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bwn.ir.node import Pair
+from bwn.ir.quantization import Quantization
+from bwn.ops.window import Pads, Window
+
+if TYPE_CHECKING:
+    from bwn.onnx.import_state import ImportState, OnnxNode
+
+Reader = Callable[["ImportState", "OnnxNode"], None]
+
+READERS: dict[str, Reader] = {}
+"""The reader of each ONNX operation; `reads` fills it."""
+
+BATCH = -(2**40)
+"""The unknown batch size in the result of Shape: no arithmetic on it can pass for a size."""
+
+
+def reads(*op_types: str) -> Callable[[Reader], Reader]:
+    """Decorator for the function that reads these ONNX operations."""
+
+    def register(reader: Reader) -> Reader:
+        for op_type in op_types:
+            if op_type in READERS:
+                raise ValueError(f"{op_type} has two readers")
+            READERS[op_type] = reader
+        return reader
+
+    return register
+
+
+class Pending(NamedTuple):
+    """Half of a pattern on an activation, which only the node that completes it can read.
+
+    Attributes:
+        kind: `compare`, `sign` (sign(x), with sign(0) = 0), `raised` (sign(x) + c, 0 < c < 1) or
+            `quantized` (integers q).
+        source: Name of the activation x.
+        positive: Of a comparison, whether it is true where x >= 0; else where x < 0.
+        quantization: Of quantized integers.
+    """
+
+    kind: str
+    source: str
+    positive: bool = True
+    quantization: Quantization | None = None
+
+
+def vector(
+    state: ImportState, node: OnnxNode, index: int, count: int, factor: float = 1.0
+) -> str | None:
+    """Stored name of an input as a vector of `count` numbers times `factor`; None without one."""
+    if not node.has(index):
+        return None
+    array = state.weights(node, index)
+    if array.size not in (1, count) or array.shape[-1:] not in ((), (1,), (count,)):
+        raise node.refuse(f"'{node.inputs[index]}' has shape {array.shape}, expected ({count},)")
+    numbers = np.broadcast_to(array.reshape(-1), (count,))
+    if factor != 1:
+        numbers = numbers * np.float32(factor)
+    return state.store(node.inputs[index], numbers)
+
+
+def axes_of(state: ImportState, node: OnnxNode) -> list[int] | None:
+    """The axes of a node: an attribute in old opsets, the second input in new ones."""
+    if "axes" in node.attrs:
+        return [int(axis) for axis in node.attrs["axes"]]
+    return [int(axis) for axis in state.constant(node, 1).reshape(-1)] if node.has(1) else None
+
+
+def pair(node: OnnxNode, name: str) -> Pair:
+    """A two-number attribute; (1, 1) where it is not given."""
+    values = [int(value) for value in node.attrs.get(name, (1, 1))]
+    if len(values) != 2:
+        raise node.refuse(f"{name} is {values}, expected two numbers (2-D)")
+    return values[0], values[1]
+
+
+def window_pads(node: OnnxNode, size: Pair, window: Window) -> Pads:
+    """Padding of windows over an input of `size`, auto_pad resolved. window.pads: not read."""
+    auto = node.attrs.get("auto_pad", "NOTSET")
+    if auto == "NOTSET":
+        pads = [int(pad) for pad in node.attrs.get("pads", (0, 0, 0, 0))]
+        if len(pads) != 4:
+            raise node.refuse(f"pads are {pads}, expected four numbers (2-D)")
+        return pads[0], pads[1], pads[2], pads[3]
+    if auto == "VALID":
+        return 0, 0, 0, 0
+    if auto not in ("SAME_UPPER", "SAME_LOWER") or min(window.stride) < 1:
+        raise node.refuse(
+            f"auto_pad is {auto!r} with strides {window.stride}, which is not supported"
+        )
+    vertical, horizontal = (
+        same_pads(*axis, upper=auto == "SAME_UPPER")
+        for axis in zip(size, window.kernel, window.stride, window.dilation, strict=True)
+    )
+    return vertical[0], horizontal[0], vertical[1], horizontal[1]
+
+
+def same_pads(size: int, kernel: int, stride: int, dilation: int, upper: bool) -> Pair:
+    """Padding before and after, such that the output has ceil(size / stride) positions."""
+    windows = -(-size // stride)
+    total = max((windows - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+    less, more = total // 2, total - total // 2
+    return (less, more) if upper else (more, less)
+
+
+def ceil_pads(size: Pair, window: Window) -> Pads:
+    """`window.pads` with as much added below and right as makes the windows of ceil_mode fit.
+
+    A window that would start beyond the image and its first padding does not count.
+    """
+    kernel, stride, pads = window.kernel, window.stride, window.pads
+    after = list(pads[2:])
+    for axis in (0, 1):
+        padded = size[axis] + pads[axis] + pads[axis + 2]
+        windows = -(-(padded - kernel[axis]) // stride[axis]) + 1
+        if (windows - 1) * stride[axis] >= size[axis] + pads[axis]:
+            windows -= 1
+        end = (windows - 1) * stride[axis] + kernel[axis] - size[axis] - pads[axis]
+        after[axis] = max(pads[axis + 2], end)
+    return pads[0], pads[1], after[0], after[1]

@@ -1,0 +1,264 @@
+"""Operations with weights: what convolutions and fully connected layers share.
+
+For output channel n,
+
+    y[n] = clamp(scale[n] * sum_k w[n, k] * x[k] + bias[n], low, high)
+
+with float32 weights, or with one-bit weights w = +-1 in packed uint64 words (`kernels/bits.py` has the
+bit rule). A missing scale is 1, a missing bias 0, a missing bound infinite. Zero padding adds nothing
+to the sum. With 8-bit activations x ~ input_scale * q, the sum is over integers q.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from bwn.ir.node import (
+    Array,
+    Node,
+    Reals,
+    Shape,
+    Tensors,
+    check_bounds,
+    check_finite,
+    check_vector,
+    elements,
+    is_float32,
+    largest,
+)
+from bwn.ir.quantization import QUANT_RANGES, Activations
+from bwn.kernels import bits
+from bwn.kernels import reference as plain
+from bwn.ops.clamp import clamp_to_onnx
+from bwn.ops.window import Window
+
+if TYPE_CHECKING:
+    from bwn.onnx.exporter import OnnxGraph
+    from bwn.plan.builder import PlanBuilder
+
+UINT8_MAX_DEPTH = 2**17
+"""K of a sum of uint8 activations: kernels add two numbers, each exact in float32 up to here."""
+
+
+class Weighted(Node, frozen=True, kw_only=True):
+    """A layer with weights, an epilogue, and a choice of how it reads its input.
+
+    Attributes:
+        weight: Name of float32 weights or of packed uint64 words.
+        scale: Name of a (outputs,) float32 vector, or None for 1.
+        bias: Name of a (outputs,) float32 vector, or None for 0.
+        low: Lower clamp bound, or None.
+        high: Upper clamp bound, or None.
+        activations: How it reads its input; all but `float32` need one-bit weights.
+        input_scale: With 8-bit activations, the fixed scale in x ~ input_scale * q; None: max|x| /
+            qmax of each image. The file calls it `step`.
+    """
+
+    weight: str
+    scale: str | None = None
+    bias: str | None = None
+    low: float | None = None
+    high: float | None = None
+    activations: Activations = "float32"
+    input_scale: float | None = msgspec.field(default=None, name="step")
+
+    rank: ClassVar[int]
+    """Axes of an input example."""
+
+    def window(self, shape: Shape) -> Window:
+        """The window that each output sums over. shape: of the input."""
+        raise NotImplementedError
+
+    def sums(self, x: Reals, weights: Reals) -> Reals:
+        """The plain sums of products, from weights as `float_weights` shapes them."""
+        raise NotImplementedError
+
+    def unpack(self, words: npt.NDArray[np.uint64], shape: Shape) -> npt.NDArray[np.int8]:
+        """Packed weights as +-1, in the shape of float weights."""
+        raise NotImplementedError
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Names of the stored tensors that it reads."""
+        return tuple(name for name in (self.weight, self.scale, self.bias) if name is not None)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether it rounds its input to 8 bits."""
+        return self.activations in QUANT_RANGES
+
+    @property
+    def since(self) -> int:  # type: ignore[override]  # a class variable of operations without choice
+        """First version of the .bwn file that may hold it: uint8 came with version 2."""
+        return 2 if self.activations == "uint8" else 1
+
+    def is_packed(self, tensors: Tensors) -> bool:
+        """Whether its weights are one bit each."""
+        return tensors[self.weight].dtype == np.uint64
+
+    def depth(self, shape: Shape) -> int:
+        """K: how many products each output sums. shape: of the input."""
+        window = self.window(shape)
+        return window.taps * shape[0] // window.groups
+
+    # Checks
+
+    def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
+        """Weights, epilogue and activations are legal."""
+        check_bounds(self, self.low, self.high)
+        (shape,) = inputs
+        outputs = self._check_weight(shape, tensors[self.weight])
+        for name in (self.scale, self.bias):
+            if name is not None:
+                check_vector(self, name, tensors[name], outputs)
+        self._check_activations(shape, tensors, signs)
+
+    def _check_weight(self, shape: Shape, weight: Array) -> int:
+        """Check the stored weights. Returns the output channels."""
+        if len(shape) != self.rank:
+            expected = "(channels, height, width)" if self.rank == 3 else "(features,)"
+            raise self.refuse(f"input has shape {shape}, expected {expected}")
+        if weight.ndim < 2 or weight.shape[0] < 1:
+            raise self.refuse(f"weights have shape {weight.shape}, expected (outputs, ...)")
+        outputs, groups = weight.shape[0], self.window(shape).groups
+        if shape[0] % groups or outputs % groups:
+            raise self.refuse(
+                f"{groups} groups do not divide {shape[0]} inputs and {outputs} outputs"
+            )
+        packed = weight.dtype == np.uint64
+        depth = self.depth(shape)
+        expected_shape = (
+            (outputs, bits.words_for(depth)) if packed else self.weight_shape(outputs, shape)
+        )
+        if weight.dtype not in (np.uint64, np.float32) or weight.shape != expected_shape:
+            kind = "uint64" if packed else "float32"
+            raise self.refuse(
+                f"weights '{self.weight}' are {weight.dtype} {weight.shape}, "
+                f"expected {kind} {expected_shape}"
+            )
+        if packed and not bits.pads_are_zero(weight.astype(np.uint64, copy=False), depth):
+            raise self.refuse(
+                f"weights '{self.weight}' have bits set after the last of {depth} signs of a row"
+            )
+        check_finite(self, self.weight, weight)
+        return int(outputs)
+
+    def weight_shape(self, outputs: int, shape: Shape) -> Shape:
+        """Shape of float weights. shape: of the input."""
+        raise NotImplementedError
+
+    def _check_activations(self, shape: Shape, tensors: Tensors, signs: set[str]) -> None:
+        kind = self.activations
+        if kind != "float32" and not self.is_packed(tensors):
+            raise self.refuse(f"{kind} activations need one-bit weights, these are float32")
+        if kind == "binary" and self.input not in signs:
+            raise self.refuse(
+                f"binary activations need an input of signs, '{self.input}' is not one"
+            )
+        if kind == "uint8" and self.depth(shape) > UINT8_MAX_DEPTH:
+            raise self.refuse(
+                f"sums {self.depth(shape)} products, at most {UINT8_MAX_DEPTH} go with uint8 "
+                "activations; use int8"
+            )
+        if self.input_scale is not None and not self.is_quantized:
+            raise self.refuse(f"a step goes with int8 or uint8 activations, these are {kind}")
+        if self.input_scale is not None and not (
+            is_float32(self.input_scale) and np.float32(self.input_scale) > 0
+        ):
+            raise self.refuse(f"step is {self.input_scale}, expected a finite number above 0")
+
+    # Meaning
+
+    def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
+        """The sums, then scale, bias and bounds."""
+        sums, scale = self.accumulate(inputs[0], tensors)
+        bias = None if self.bias is None else tensors[self.bias]
+        return plain.epilogue(sums, scale, bias, self.low, self.high)
+
+    def accumulate(self, x: Reals, tensors: Tensors) -> tuple[Reals, Reals | None]:
+        """The sums before scale and bias, and the scale that they still need.
+
+        Returns:
+            sums: (N, outputs, ...) float64, or int64 with 8-bit or sign activations.
+            scale: (outputs,), or (N, outputs) with each image's input scale in it, or None for 1.
+        """
+        weights = self._weights(tensors, x.shape[1:])
+        scale: Reals | None = None
+        if self.scale is not None:
+            scale = tensors[self.scale].astype(np.float64)
+        if self.is_quantized:
+            x, input_scales = plain.quantize(
+                x.astype(np.float32), self.input_scale, *QUANT_RANGES[self.activations]
+            )
+            ones = np.ones(len(weights)) if scale is None else scale
+            scale = input_scales.astype(np.float64)[:, None] * ones  # (N, outputs)
+        elif self.activations == "binary":
+            x = plain.sign(x)
+        return self.sums(x, weights), scale
+
+    def _weights(self, tensors: Tensors, shape: Shape) -> Reals:
+        weight = tensors[self.weight]
+        if not self.is_packed(tensors):
+            return weight
+        return self.unpack(weight.astype(np.uint64, copy=False), shape)
+
+    def float_weights(self, tensors: Tensors, shape: Shape) -> npt.NDArray[np.float32]:
+        """scale * w as float32, in the shape of float weights. shape: of the input."""
+        weights = self._weights(tensors, shape).astype(np.float32)
+        if self.scale is not None:
+            scale = tensors[self.scale].astype(np.float32)
+            weights = weights * scale.reshape(-1, *[1] * (weights.ndim - 1))
+        return np.ascontiguousarray(weights)
+
+    # Conclusions
+
+    def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
+        """Where its lower bound is 0 or more."""
+        return self.low is not None and self.low >= 0
+
+    def float_terms(self, shape: Shape, *, floats: bool = False) -> int:
+        """K float products; integer sums are exact."""
+        return self.depth(shape) if floats or self.activations == "float32" else 0
+
+    def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
+        """The scaled sums and the bias, before the bounds."""
+        sums, scale = self.accumulate(inputs[0], tensors)
+        if scale is not None:
+            sums = sums * scale.reshape(*scale.shape, *[1] * (sums.ndim - 2))
+        return largest(sums, None if self.bias is None else tensors[self.bias])
+
+    def work(self, inputs: Sequence[Shape], output: Shape) -> int:
+        """Its multiply-accumulates."""
+        return self.macs(inputs, output)
+
+    def macs(self, inputs: Sequence[Shape], output: Shape) -> int:
+        """K for each element of the output."""
+        return elements(output) * self.depth(inputs[0])
+
+    # Where it goes
+
+    def lower(self, plan: PlanBuilder) -> None:
+        """A GEMM kernel, with what follows fused into its epilogue."""
+        plan.gemm(self)
+
+    def to_onnx(self, graph: OnnxGraph) -> None:
+        """Conv or Gemm with the scale in its weights, then its clamp."""
+        weights = self.float_weights(graph.tensors, graph.shapes[self.input])
+        inputs = [self.input, graph.constant(self.weight, weights)]
+        if self.bias is not None:
+            inputs.append(graph.constant(self.bias, graph.tensors[self.bias]))
+        clamps = self.low is not None or self.high is not None
+        output = f"{self.output}.sum" if clamps else self.output
+        op_type, attributes = self.onnx_form()
+        graph.emit(op_type, inputs, output, **attributes)
+        if clamps:
+            clamp_to_onnx(graph, output, self.output, self.low, self.high)
+
+    def onnx_form(self) -> tuple[str, dict[str, Any]]:
+        """ONNX operation and its attributes."""
+        raise NotImplementedError

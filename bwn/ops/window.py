@@ -1,0 +1,72 @@
+"""Sliding windows: what convolution and pooling share."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NamedTuple
+
+from bwn.ir.node import Node, Pair, Shape
+
+Pads = tuple[int, int, int, int]
+"""Top, left, bottom, right."""
+MAX_ATTRIBUTE = 2**20
+
+
+class Window(NamedTuple):
+    """The geometry of a sliding window; of a fully connected layer, one element."""
+
+    kernel: Pair = (1, 1)
+    stride: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    @property
+    def taps(self) -> int:
+        """Positions of the window."""
+        return prod(self.kernel)
+
+    def output_size(self, size: Pair) -> Pair:
+        """Height and width of the positions that fit.
+
+        (size + pads - dilation * (kernel - 1) - 1) // stride + 1, on each axis.
+        """
+        height, width = (
+            (
+                size[i]
+                + self.pads[i]
+                + self.pads[i + 2]
+                - self.dilation[i] * (self.kernel[i] - 1)
+                - 1
+            )
+            // self.stride[i]
+            + 1
+            for i in (0, 1)
+        )
+        return height, width
+
+
+def check_window(node: Node, window: Window) -> None:
+    """Raise GraphError where an attribute is out of range or a window would see only padding."""
+    numbers = {
+        "kernel": window.kernel,
+        "stride": window.stride,
+        "dilation": window.dilation,
+        "groups": (window.groups, window.groups),
+    }
+    for name, pair in numbers.items():
+        if not all(1 <= number <= MAX_ATTRIBUTE for number in pair):
+            raise node.refuse(f"{name} is {pair}, expected 1 to {MAX_ATTRIBUTE}")
+    reach = tuple(window.dilation[axis] * (window.kernel[axis] - 1) + 1 for axis in (0, 1))
+    if not all(0 <= pad < reach[axis % 2] for axis, pad in enumerate(window.pads)):
+        raise node.refuse(f"pads are {window.pads}, expected 0 up to less than the window {reach}")
+
+
+def window_shape(node: Node, window: Window, shape: Shape, channels: int) -> Shape:
+    """(channels, height, width) of a window's output. Raises GraphError where none fits."""
+    if len(shape) != 3:
+        raise node.refuse(f"input has shape {shape}, expected (channels, height, width)")
+    size = window.output_size((shape[1], shape[2]))
+    if min(size) < 1:
+        raise node.refuse(f"a window of {window.kernel} does not fit an input of {shape[1:]}")
+    return (channels, *size)

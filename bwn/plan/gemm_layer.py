@@ -1,0 +1,175 @@
+"""A layer with weights in a plan, whichever kernel sums it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from bwn.ir.node import Array
+from bwn.ir.quantization import QUANT_RANGES
+from bwn.kernels import bits
+from bwn.kernels.costs import Work
+from bwn.kernels.registry import Element, Weights
+from bwn.ops.weighted import Weighted
+from bwn.ops.window import Window
+from bwn.plan.buffers import Buffer, round_up
+from bwn.plan.fusion import Epilogue
+from bwn.plan.state import PlanState, activation_code
+
+ELEMENTS: dict[str, Element] = {"float32": "f32", "int8": "i8", "uint8": "i8", "binary": "s1"}
+"""The type that a layer's activations are read in, as kernels name it."""
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """A layer and its buffers.
+
+    Attributes:
+        plan: The plan being built.
+        node: The layer.
+        source: What it reads, phases of a stride included.
+        out: What it makes.
+        epilogue: What it does after its sums.
+        added: The planes that it adds.
+    """
+
+    plan: PlanState
+    node: Weighted
+    source: Buffer
+    out: Buffer
+    epilogue: Epilogue
+    added: Buffer | None = None
+
+    @cached_property
+    def window(self) -> Window:
+        """Its window."""
+        return self.node.window(self.plan.shape(self.node.input))
+
+    @cached_property
+    def groups(self) -> int:
+        """Groups of channels."""
+        return self.window.groups
+
+    @cached_property
+    def channels(self) -> int:
+        """Input channels of a group."""
+        return self.plan.shape(self.node.input)[0] // self.groups
+
+    @cached_property
+    def outputs(self) -> int:
+        """N: output channels of a group."""
+        return self.out.channels // self.groups
+
+    @cached_property
+    def depth(self) -> int:
+        """K: inputs of one output."""
+        return self.node.depth(self.plan.shape(self.node.input))
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of a run."""
+        out = self.out
+        return out.images * out.height * out.width * out.channels * self.depth
+
+    @cached_property
+    def packed(self) -> bool:
+        """Whether its weights are one bit each."""
+        return self.node.is_packed(self.plan.graph.tensors)
+
+    @cached_property
+    def reads(self) -> tuple[Element, Weights]:
+        """Types of activations and weights."""
+        return ELEMENTS[self.node.activations], "b1" if self.packed else "f32"
+
+    @property
+    def work(self) -> Work:
+        """Its size; asked for when the row strides are known."""
+        out = self.out
+        values = out.height * out.width
+        taps = self.window.taps
+        return Work(self.depth, self.outputs, out.positions, values, out.images, self.groups, taps)
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """The buffers that its step uses."""
+        return tuple(b for b in (self.source, self.out, self.added) if b is not None)
+
+    def correction(self) -> Array:
+        """What its sums lack where 8-bit activations are stored less their zero point: (N,)."""
+        weight = self.plan.graph.tensors[self.node.weight]
+        zero_point = zero_point_of(self.node)
+        if zero_point == 0:
+            return np.zeros(len(weight), np.float32)
+        sums = bits.sums(weight.astype(np.uint64, copy=False), self.depth)
+        return np.asarray(zero_point * sums, np.float32)
+
+    @cached_property
+    def taps(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Of each tap, its phase of the stride and its shift from an output's position: (taps,)."""
+        (kh, kw), (dy, dx), (sy, sx) = self.window.kernel, self.window.dilation, self.window.stride
+        y, x = np.arange(kh)[:, None] * dy, np.arange(kw)[None, :] * dx
+        if (sy, sx) == (1, 1):
+            top, left = self.window.pads[:2]
+            shifts = (y - top) * self.source.row + (x - left)
+            return np.zeros(kh * kw, np.int64), shifts.ravel().astype(np.int64)
+        _, phases = np.unique(((y % sy) * sx + x % sx).ravel(), return_inverse=True)
+        shifts = (y // sy) * self.source.row + x // sx
+        return phases.astype(np.int64), shifts.ravel().astype(np.int64)
+
+    def epilogue_params(self) -> dict[str, int]:
+        """The parameters of the epilogue."""
+        plan, node, epilogue, added = self.plan, self.node, self.epilogue, self.added
+        quantized = epilogue.quantized
+        qrange = None if quantized is None else QUANT_RANGES[quantized.activations]
+        params = {
+            "bounds": plan.bounds((node.low, node.high), epilogue.bounds, qrange),
+            "activation": activation_code(epilogue.activation),
+            "out_scale": 0 if quantized is None else input_scales(plan, quantized),
+        }
+        if added is not None:
+            return params | plan.planes("added", added)
+        return params | dict.fromkeys(("added", "added_image", "added_plane", "added_lead"), 0)
+
+    def vectors(self) -> dict[str, int]:
+        """Scale and bias of the output channels."""
+        plan, channels = self.plan, self.out.channels
+        return {
+            "scale": plan.vector(self.node.scale, channels, 1.0),
+            "bias": plan.vector(self.node.bias, channels, 0.0),
+        }
+
+    def plane_params(self) -> dict[str, int]:
+        """The parameters that all GEMMs over planes share."""
+        plan, out, node = self.plan, self.out, self.node
+        ones = plan.vector(None, out.images, 1.0)
+        return self.epilogue_params() | {
+            "x": plan.position_0(self.source),
+            "x_image": self.source.image,
+            "images": out.images,
+            **plan.planes("out", out),
+            "mask": plan.mask(out),
+            "x_scales": input_scales(plan, node) if node.is_quantized else ones,
+            "scale_per_position": int(out.vectors) if node.is_quantized else 0,
+        }
+
+
+def zero_point_of(node: Weighted) -> int:
+    """The middle of the range of q, less which 8-bit activations are stored."""
+    return sum(QUANT_RANGES[node.activations]) // 2 if node.is_quantized else 0
+
+
+def input_scales(plan: PlanState, node: Weighted) -> int:
+    """Address of the scales of a layer's 8-bit input, one a position or image; a run fills them."""
+    count = round_up(plan.batch, 16)
+    scale = node.input_scale or 1.0
+    return plan.constant(("scales", node.output), lambda: np.full(count, scale, np.float32))
+
+
+def quantized_buffer(plan: PlanState, node: Weighted, like: Buffer | None) -> Buffer:
+    """A new buffer for what a layer reads as 8 bits."""
+    buffer = plan.buffer(f"{node.output}:i8", "i8", plan.shape(node.input), like=like)
+    buffer.fill = -zero_point_of(node)
+    return buffer

@@ -1,0 +1,189 @@
+"""Random legal graphs with branches and every operation of NODES.
+
+An operation without fields of its own joins by itself; one with fields needs a method of `Maker`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from bwn.errors import GraphError
+from bwn.ir.analysis import signs_of
+from bwn.ir.checker import check, check_node
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.node import Array, Node, Shape
+from bwn.kernels import bits
+from bwn.ops import NODES, Add, Conv, Dense, Flatten, Pool, Sign
+
+OFTEN = {Conv: 5, Dense: 4, Pool: 2, Sign: 2, Add: 2}
+"""How often operations are drawn, where not once."""
+
+
+@dataclass
+class Maker:
+    """Grows a legal graph, a node at a time."""
+
+    seed: int
+    nodes: list[Node] = field(default_factory=list)
+    tensors: dict[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.seed)
+        planes = (self.integer(1, 6), self.integer(1, 12), self.integer(1, 20))
+        self.shape: Shape = planes if self.random.random() < 0.8 else (self.integer(1, 90),)
+
+    def integer(self, low: int, high: int) -> int:
+        """From low to high, both included."""
+        return int(self.random.integers(low, high + 1))
+
+    def pair(self, high: int) -> tuple[int, int]:
+        return self.integer(1, high), self.integer(1, high)
+
+    def one_of(self, choices):
+        return choices[self.integer(0, len(choices) - 1)]
+
+    def graph(self, output: str | None = None) -> Graph:
+        topology = Topology(
+            input="x",
+            input_shape=self.shape,
+            output=output or self.nodes[-1].output,
+            nodes=tuple(self.nodes),
+        )
+        return Graph(topology=topology, tensors=self.tensors)
+
+    def vector(self, size: int) -> str:
+        name = f"v{len(self.tensors)}"
+        self.tensors[name] = self.random.normal(0, 1, size).astype(np.float32)
+        return name
+
+    # One method an operation with fields: its fields, given the name and shape of its input.
+
+    def weighted(
+        self, inputs: int, outputs: int, kernel: tuple[int, int] | None, signs: bool
+    ) -> dict[str, object]:
+        area = (kernel or (1, 1))[0] * (kernel or (1, 1))[1]
+        packed = self.random.random() < 0.8
+        weights = self.random.standard_normal((outputs, inputs * area)).astype(np.float32)
+        name = f"w{len(self.tensors)}"
+        shape = (outputs, inputs, *kernel) if kernel else (outputs, inputs)
+        self.tensors[name] = bits.pack(weights) if packed else weights.reshape(shape)
+        binary = ["binary"] * 3 if signs else []
+        mode = self.one_of(["float32", "int8", "uint8", *binary] if packed else ["float32"])
+        return {
+            "weight": name,
+            "scale": self.vector(outputs) if self.integer(0, 1) else None,
+            "bias": self.vector(outputs) if self.integer(0, 1) else None,
+            "low": self.one_of([None, 0.0, -2.5]),
+            "high": self.one_of([None, 1.0, 3.5]),
+            "activations": mode,
+            "input_scale": 0.02 if mode in ("int8", "uint8") and self.integer(0, 1) else None,
+        }
+
+    def window(self) -> dict[str, object]:
+        kernel, dilation = self.pair(4), self.pair(2)
+        reach = [dilation[axis % 2] * (kernel[axis % 2] - 1) + 1 for axis in range(4)]
+        pads = tuple(self.integer(0, most - 1) for most in reach)
+        return {
+            "kernel": kernel,
+            "stride": self.pair(3) if self.integer(0, 1) else (1, 1),
+            "pads": pads if self.integer(0, 3) else (0, 0, 0, 0),
+            "dilation": dilation,
+        }
+
+    def conv(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        window, channels = self.window(), shape[0]
+        groups = channels if self.integer(0, 4) == 0 else 1
+        outputs = groups * self.integer(1, 2) if groups > 1 else self.integer(1, 9)
+        if channels % 2 == 0 and self.integer(0, 4) == 0:
+            groups, outputs = 2, 2 * self.integer(1, 4)
+        layer = self.weighted(channels // groups, outputs, window["kernel"], signs)
+        return {"groups": groups, **layer, **window}
+
+    def dense(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        return self.weighted(shape[0], self.integer(1, 40), None, signs)
+
+    def pool(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        window = self.window()
+        del window["dilation"]
+        window["pads"] = tuple(
+            min(pad, window["kernel"][axis % 2] - 1) for axis, pad in enumerate(window["pads"])
+        )
+        if self.integer(0, 4) == 0 and len(shape) == 3:
+            window = {"kernel": shape[1:]}
+        kind = "max" if signs or self.integer(0, 1) else "average"
+        return {"kind": kind, "count_pads": bool(self.integer(0, 1)), **window}
+
+    def affine(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        return {"scale": self.vector(shape[0]), "bias": self.vector(shape[0])}
+
+    def clamp(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        return {"low": self.one_of([None, 0.0]), "high": 1.5}
+
+    def add(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        return {"other": self.one_of(self.shaped(shape))}
+
+    def mul(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        gates = self.shaped((shape[0], 1, 1)) if len(shape) == 3 else []
+        return {"other": self.one_of([*self.shaped(shape), *gates, *gates])}
+
+    def concat(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        shapes = self.graph("x").shapes
+        fit = [n for n, s in shapes.items() if len(s) == len(shape) and s[1:] == shape[1:]]
+        return {"others": tuple(self.one_of(fit) for _ in range(self.integer(1, 3)))}
+
+    def shaped(self, shape: Shape) -> list[str]:
+        return [name for name, other in self.graph("x").shapes.items() if other == shape]
+
+    def draw(self, kind: type[Node], source: str) -> Node:
+        graph = self.graph("x")
+        fields = {}
+        if {f.name for f in msgspec.structs.fields(kind)} != {"input", "output"}:
+            method = getattr(self, kind.__struct_config__.tag)
+            fields = method(source, graph.shapes[source], source in signs_of(graph))
+        return kind(input=source, output=f"t{len(self.nodes)}", **fields)
+
+    def chain(self, last: Node) -> type[Node] | None:
+        """What goes on with a chain of signs: a binary layer, perhaps a maximum, then signs again."""
+        if isinstance(last, Sign):
+            planes = len(self.graph("x").shapes[last.output]) == 3
+            return self.one_of([Conv, Conv, Pool]) if planes else Dense
+        if isinstance(last, (Conv, Dense)) and last.activations == "binary":
+            return self.one_of([Pool, Sign]) if isinstance(last, Conv) else Sign
+        if isinstance(last, Pool) and last.kind == "max":
+            return self.one_of([Sign, Conv])
+        return None
+
+    def grow(self) -> None:
+        """One more node, or none where it would not be legal."""
+        names = list(self.graph("x").shapes)
+        source = self.one_of(names[-4:])
+        kind = self.one_of([kind for kind in NODES for _ in range(OFTEN.get(kind, 1))])
+        if self.nodes and self.integer(0, 1):
+            kind, source = self.chain(self.nodes[-1]) or kind, self.nodes[-1].output
+        if kind is Conv and len(self.graph("x").shapes[source]) == 1:
+            kind = Dense
+        elif kind is Dense and len(self.graph("x").shapes[source]) == 3:
+            kind = self.one_of([Conv, Flatten])
+        kept, graph = dict(self.tensors), self.graph("x")
+        try:
+            node = self.draw(kind, source)
+            check_node(node, self.tensors, graph.shapes, signs_of(graph))
+        except GraphError:
+            self.tensors = kept
+        else:
+            self.nodes.append(node)
+
+
+def random_graph(seed: int) -> tuple[Graph, int]:
+    """A graph and a batch size. The output is most often the last node's; unread nodes stay."""
+    maker = Maker(seed)
+    wanted = maker.integer(1, 9)
+    while len(maker.nodes) < wanted:
+        maker.grow()
+    last = -1 if maker.integer(0, 3) else maker.integer(0, wanted - 1)
+    graph = maker.graph(maker.nodes[last].output)
+    check(graph)
+    return graph, maker.one_of([1, 2, 3, 17])
