@@ -1,10 +1,11 @@
-"""Short trainings that compare ways to round activations, and orders of sign and maximum: one JSON line a run.
+"""Short trainings that compare ways to round activations, and orders of sign and pooling.
 
-    python benchmarks/activation_trials.py signs --data FOLDER-OF-MNIST --epochs 4 --width 8 --seeds 0 1
-    python benchmarks/activation_trials.py steps --data mnist-sample --epochs 10 --width 8 --seeds 0 1 2
+    python benchmarks/activation_trials.py signs --data MNIST --epochs 4 --width 8 --seeds 0 1
+    python benchmarks/activation_trials.py steps --data mnist-sample --epochs 10 --width 8 --seeds 0
 
-`signs`: LeNet, margin scheme. `steps`: how the 8-bit step is found; `far`: mean distance of test scores to those of the
-same weights without rounding, in parts of the scores' mean size. Accuracies are of the test images.
+Prints one JSON line per run. `signs`: LeNet, margin scheme. `steps`: how the 8-bit step is
+measured; `far`: mean distance of test scores to those of the same weights without rounding,
+relative to the scores' mean size. Accuracies are of the test images.
 """
 
 from __future__ import annotations
@@ -35,20 +36,18 @@ class OpenSign(nn.Module):
     """A sign whose gradient passes everywhere."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: any shape."""
+        """Any shape, float, to the same shape."""
         return x + (signs(x) - x).detach()
 
 
 def ordered(module: nn.Sequential, order: str) -> nn.Sequential:
-    """LeNet with its convolutions' parts in another order; the weights stay. order: see ORDERS."""
+    """LeNet with its layers after a convolution in another order of ORDERS; the weights stay."""
     layers = list(module)
-    for at, layer in enumerate(layers):
+    for index, layer in enumerate(layers):
         if isinstance(layer, nn.MaxPool2d):
-            norm, sign, pool = layers[at - 2 : at + 1]
-            sorts = {"bn sign pool": [norm, sign, pool], "bn pool sign": [norm, pool, sign]}
-            layers[at - 2 : at + 1] = {**sorts, "pool bn sign": [pool, norm, sign]}[
-                order.removesuffix(" open")
-            ]
+            parts = dict(zip(("bn", "sign", "pool"), layers[index - 2 : index + 1], strict=True))
+            names = order.removesuffix(" open").split()
+            layers[index - 2 : index + 1] = [parts[name] for name in names]
     if order.endswith("open"):
         layers = [OpenSign() if isinstance(layer, SignActivation) else layer for layer in layers]
     return nn.Sequential(*layers)
@@ -57,37 +56,37 @@ def ordered(module: nn.Sequential, order: str) -> nn.Sequential:
 ORDERS = ("bn sign pool", "bn pool sign", "pool bn sign", "bn pool sign open")
 
 
-def _largest(layer: RoundActivation, x: Tensor, most: int) -> Tensor:
-    return torch.maximum(layer.step, x.abs().amax() / most)
+def _largest(layer: RoundActivation, x: Tensor, qmax: int) -> Tensor:
+    return torch.maximum(layer.step, x.abs().amax() / qmax)
 
 
 def _mean(
-    found: Callable[[Tensor, int], Tensor],
+    step_of: Callable[[Tensor, int], Tensor],
 ) -> Callable[[RoundActivation, Tensor, int], Tensor]:
-    def move(layer: RoundActivation, x: Tensor, most: int) -> Tensor:
-        return layer.step.lerp(found(x, most), 0.1 if layer.step > 0 else 1.0)
+    def running_mean(layer: RoundActivation, x: Tensor, qmax: int) -> Tensor:
+        return layer.step.lerp(step_of(x, qmax), 0.1 if layer.step > 0 else 1.0)
 
-    return move
+    return running_mean
 
 
-def _percentile(x: Tensor, most: int) -> Tensor:
+def _percentile(x: Tensor, qmax: int) -> Tensor:
     flat = x.abs().flatten()
-    return flat.kthvalue(max(1, int(0.999 * len(flat)))).values / most
+    return flat.kthvalue(max(1, int(0.999 * len(flat)))).values / qmax
 
 
-def _least_squares(x: Tensor, most: int) -> Tensor:
-    """The best of 16 parts of the largest."""
-    top = x.abs().amax() / most
-    steps = [top * part / 16 for part in range(4, 17)]
-    low = -most if bool((x < 0).any()) else 0
+def _least_squares(x: Tensor, qmax: int) -> Tensor:
+    """The best of 4/16 to 16/16 of the largest."""
+    largest = x.abs().amax() / qmax
+    steps = [largest * part / 16 for part in range(4, 17)]
+    qmin = -qmax if bool((x < 0).any()) else 0
     errors = [
-        float(((x / step).round().clamp(low, most) * step - x).square().mean()) for step in steps
+        float(((x / step).round().clamp(qmin, qmax) * step - x).square().mean()) for step in steps
     ]
     return steps[errors.index(min(errors))]
 
 
 STEPS = {
-    "mean of maxima": _mean(lambda x, most: x.abs().amax() / most),
+    "mean of maxima": _mean(lambda x, qmax: x.abs().amax() / qmax),
     "largest ever": _largest,
     "mean of 99.9 percentiles": _mean(_percentile),
     "mean of least squares": _mean(_least_squares),
@@ -99,18 +98,18 @@ def with_steps(module: nn.Sequential, rule: str) -> nn.Sequential:
     for layer in module:
         if isinstance(layer, RoundActivation):
 
-            def move(x: Tensor, most: int, layer: RoundActivation = layer) -> None:
+            def measure_step(x: Tensor, qmax: int, layer: RoundActivation = layer) -> None:
                 with torch.no_grad():
-                    layer.step.copy_(STEPS[rule](layer, x, most))
+                    layer.step.copy_(STEPS[rule](layer, x, qmax))
 
-            layer._measure = move
+            layer._measure = measure_step
     return module
 
 
 def run(args: argparse.Namespace, variant: str, activations: str, seed: int) -> dict[str, object]:
     """Train and test one network."""
     data, test = (load_dataset(args.data, split) for split in ("train", "test"))
-    rule = measure(data)
+    preprocess = measure(data)
     network = Architecture(
         name="lenet",
         input_shape=(1, *data.size),
@@ -124,12 +123,12 @@ def run(args: argparse.Namespace, variant: str, activations: str, seed: int) -> 
     elif variant in STEPS:
         module = with_steps(module, variant)
     settings = Settings(epochs=args.epochs, penalty="margin", seed=seed)
-    Trainer(module, data, rule, settings).run()
+    Trainer(module, data, preprocess, settings).run()
     record = {"variant": variant, "activations": activations, "seed": seed, "data": args.data_name}
     record |= {"model": "lenet", "width": args.width, "epochs": args.epochs}
-    record["accuracy"] = accuracy(module, test, rule)
+    record["accuracy"] = accuracy(module, test, preprocess)
     if activations == "int8":
-        x = as_input(torch.from_numpy(test.images), rule)
+        x = as_input(torch.from_numpy(test.images), preprocess)
         with torch.no_grad():
             rounded = module(x)
             exact = nn.Sequential(
@@ -137,7 +136,7 @@ def run(args: argparse.Namespace, variant: str, activations: str, seed: int) -> 
             )
             scores = exact(x)
         record["far"] = round(float((rounded - scores).abs().mean() / scores.abs().mean()), 6)
-        record["accuracy_unrounded"] = accuracy(exact, test, rule)
+        record["accuracy_unrounded"] = accuracy(exact, test, preprocess)
     return record
 
 

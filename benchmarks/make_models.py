@@ -2,8 +2,8 @@
 
     python benchmarks/make_models.py mnist-mlp --data FOLDER
 
-FOLDER holds mnist/ (IDX files) and cifar10/ (binary files). An interrupted run goes on where it was. The card,
-models/README.md, is written by hand from the records.
+FOLDER holds mnist/ (IDX files) and cifar10/ (binary files). An interrupted run is resumed. The
+model card, models/README.md, is written by hand from the records.
 """
 
 from __future__ import annotations
@@ -27,36 +27,37 @@ RECIPES = {
 
 
 def bwn(*arguments: object) -> dict[str, Any]:
-    """What a command says, the last line of its JSON; its other lines go to the screen."""
+    """The JSON that a command prints; of training, the last line, and the others are shown."""
     with subprocess.Popen(
         [sys.executable, "-m", "bwn.cli", *map(str, arguments), "--json"],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stdout is not None
-        text = ""
+        lines = []
         for line in process.stdout:
-            text += line
+            lines.append(line)
             if arguments[0] == "train":
                 print(line, end="", flush=True)
     if process.returncode:
         sys.exit(process.returncode)
-    return json.loads(text.splitlines()[-1] if arguments[0] == "train" else text)
+    return json.loads(lines[-1] if arguments[0] == "train" else "".join(lines))
 
 
 def make(name: str, folder: Path, work: Path, threads: int) -> dict[str, Any]:
     """Train, pack and measure one model."""
     data, options = RECIPES[name]
     work.mkdir(parents=True, exist_ok=True)
-    checkpoint, spec = work / f"{name}.pt", MODELS / f"{name}.bwn"
-    given = (
-        ["--resume", checkpoint]
-        if checkpoint.exists()
-        else ["--data", folder / data, *options.split()]
+    checkpoint, model = work / f"{name}.pt", MODELS / f"{name}.bwn"
+    run = ["--data", folder / data, *options.split()]
+    if checkpoint.exists():
+        run = ["--resume", checkpoint]
+    trained = bwn("train", *run, "-o", checkpoint, "--threads", threads)
+    bwn("pack", checkpoint, "-o", model)
+    content = model.read_bytes()
+    sample = (
+        {"data": "mnist-sample", **evaluate(model, "mnist-sample")} if data == "mnist" else None
     )
-    trained = bwn("train", *given, "-o", checkpoint, "--threads", threads)
-    bwn("pack", checkpoint, "-o", spec)
-    content = spec.read_bytes()
     record = {
         "data": data,
         "command": f"bwn train --data {data} {options} -o {name}.pt",
@@ -65,31 +66,26 @@ def make(name: str, folder: Path, work: Path, threads: int) -> dict[str, Any]:
         },
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
-        "test": evaluated(spec, folder / data),
-        "sample": {"data": "mnist-sample", **evaluated(spec, "mnist-sample")}
-        if data == "mnist"
-        else None,
-        "latency": latency(spec),
+        "test": evaluate(model, folder / data),
+        "sample": sample,
+        "latency": latency(model),
     }
     (MODELS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     return record
 
 
-def evaluated(spec: Path, data: object) -> dict[str, Any]:
-    """Right answers of a packed model on a test set."""
-    found = bwn("evaluate", spec, "--data", data)
-    return {key: found[key] for key in ("images", "right", "error")}
+def evaluate(model: Path, data: object) -> dict[str, Any]:
+    """Accuracy of a packed model on a test set."""
+    result = bwn("evaluate", model, "--data", data)
+    return {key: result[key] for key in ("images", "right", "error")}
 
 
-def latency(spec: Path) -> dict[str, Any]:
-    """One image on one thread."""
-    found = bwn("bench", spec, "--threads", 1)
-    (one,) = (t for t in found["results"][0]["timings"] if (t["engine"], t["batch"]) == ("bwn", 1))
-    return {
-        "cpu": found["machine"]["llvm_cpu"],
-        "threads": 1,
-        **{key: one[key] for key in ("median_ms", "min_ms")},
-    }
+def latency(model: Path) -> dict[str, Any]:
+    """Of one image on one thread."""
+    report = bwn("bench", model, "--threads", 1)
+    timings = {(t["engine"], t["batch"]): t for t in report["results"][0]["timings"]}
+    times = {key: timings["bwn", 1][key] for key in ("median_ms", "min_ms")}
+    return {"cpu": report["machine"]["llvm_cpu"], "threads": 1, **times}
 
 
 if __name__ == "__main__":
@@ -100,6 +96,6 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, default=Path("runs/models"), help="for checkpoints")
-    chosen = parser.parse_args()
-    found = make(chosen.name, chosen.data, chosen.work, chosen.threads)
-    print(f"models/{chosen.name}.bwn: error {found['test']['error']:.2%}, {found['bytes']:,} bytes")
+    args = parser.parse_args()
+    record = make(args.name, args.data, args.work, args.threads)
+    print(f"models/{args.name}.bwn: error {record['test']['error']:.2%}, {record['bytes']:,} bytes")

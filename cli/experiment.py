@@ -12,9 +12,11 @@ import click
 
 from bwn.cli.output import json_text, show_progress, table
 from bwn.cli.params import FilePath, Number, json_option, threads_option, verbose_option
-from bwn.cli.settings_options import MODELS, OPTIONS, SCHEMES, settings_options
-from bwn.cli.train_text import clock
+from bwn.cli.settings_options import chosen, field_option, settings_options
+from bwn.cli.train_report import clock
 from bwn.errors import BwnError, FileError
+from bwn.train import require_torch
+from bwn.train.settings import SCHEME_NAMES, Architecture, Settings
 
 if TYPE_CHECKING:
     from bwn.experiment.jobs import Job
@@ -24,21 +26,16 @@ if TYPE_CHECKING:
     from bwn.train.trainer import Progress
 
 COMPARED = "float,deterministic,stochastic,margin"
-OWN = ("augment", "seed")
-"""Settings whose options here are others than those of `bwn train`."""
 
 
 def several(
     kind: click.ParamType[Any],
 ) -> Callable[[click.Context, click.Parameter, str | None], tuple[Any, ...]]:
-    """What reads an option of values with commas between them, each of this kind."""
+    """The callback of an option whose value is a list of these, with commas between them."""
 
     def convert(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[Any, ...]:
-        return (
-            tuple(kind.convert(part.strip(), param, ctx) for part in value.split(","))
-            if value
-            else ()
-        )
+        parts = value.split(",") if value else ()
+        return tuple(kind.convert(part.strip(), param, ctx) for part in parts)
 
     return convert
 
@@ -68,11 +65,11 @@ def command() -> None:
 )
 @click.option(
     "--schemes",
-    callback=several(click.Choice(SCHEMES)),
+    callback=several(click.Choice(SCHEME_NAMES)),
     default=COMPARED,
     show_default=True,
     metavar="LIST",
-    help="Schemes to compare, of float, deterministic, stochastic, scaled, margin.",
+    help=f"Schemes to compare, of {', '.join(SCHEME_NAMES)}.",
 )
 @click.option(
     "--seeds",
@@ -86,38 +83,33 @@ def command() -> None:
     type=click.IntRange(0, 2**31),
     default=0,
     show_default=True,
-    help="Seed of the first.",
+    help="Seed of the first run.",
 )
-@click.option(
-    "--model",
-    type=click.Choice(MODELS),
-    help="Network.  [default: mlp for grey images, vgg for coloured]",
+@field_option(
+    Architecture, "name", help="Network.  [default: mlp for grey images, vgg for coloured]"
 )
-@click.option(
-    "--width",
-    type=click.IntRange(1, 8192),
-    help="Width of the first layer.  [default: the network's]",
-)
+@field_option(Architecture, "width")
 @click.option(
     "--lambdas",
     callback=several(Number(0, 1e6)),
     metavar="LIST",
-    help="Also run margin with these values of lambda, for the plot of error against lambda: 30,3000.",
+    help="Also run margin with these values of lambda, for the plot of error against lambda: "
+    "30,3000.",
 )
 @click.option(
     "--weight-decays",
     callback=several(Number(0, 1e3)),
     metavar="LIST",
-    help="Also run float with these, to find its own best: 0.01,0.1,1.",
+    help="Also run float with these weight decays, to find its own best: 0.01,0.1,1.",
 )
-@click.option(
-    "--augment",
-    type=click.Choice(["none", "shift", "flip"]),
+@field_option(
+    Settings,
+    "augment",
     default="none",
-    show_default=True,
-    help="Move each image a little; the paper did not.",
+    help="Shift each image by a few pixels; `flip` also mirrors it. (The paper did neither.)  "
+    "[default: none]",
 )
-@settings_options(*OWN)
+@settings_options("augment", "seed")
 @click.option(
     "--jobs",
     type=click.IntRange(1, 1024),
@@ -133,50 +125,51 @@ def paper(
 ) -> None:
     """Train every scheme with several seeds, and compare them as the paper does.
 
-    The same command goes on where it was stopped (by Ctrl-C, a crash, or a reboot), and does no finished run again;
-    with more seeds, schemes or lambdas it adds their runs. Other settings need another DIR.
+    The same command continues where it was stopped (by Ctrl-C, a crash, or a reboot), and repeats
+    no finished run. With more seeds, schemes or lambdas it adds their runs. Other settings need
+    another DIR.
 
-    DIR/results.jsonl has one line a run: errors by the deployed one-bit weights on the test images (for `stochastic`
-    also by its real weights), on the held-out and on the training images, and of each epoch the loss and a
-    histogram of the weights. DIR/table.md compares: mean, deviation, and the difference to margin over the same
-    seeds with its 95 % confidence interval. Plots need the extra `plots`.
+    DIR/results.jsonl has one line per run: errors with the deployed one-bit weights on the test
+    images (for `stochastic` also with its real weights), on the held-out and on the training
+    images, and for each epoch the loss and a histogram of the weights. DIR/table.md compares:
+    mean, deviation, and the difference to margin over the same seeds with its 95 % confidence
+    interval. Plots need the extra `plots`.
 
-    Choose settings by the validation error, and look at the test error last. Runs at the same time share the threads.
+    Choose settings by the validation error, and look at the test error last. Runs at the same time
+    share the threads.
     """
+    # As in `bwn train`: read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from bwn.experiment.jobs import Wanted, held, plan, unfinished
-    from bwn.experiment.worker_pool import work
-    from bwn.model import available_threads
-    from bwn.train.device import fast_precision
+    require_torch()
+    from bwn.experiment.jobs import ExperimentRequest
+    from bwn.experiment.paper import run_paper
 
-    share = max(1, (threads or available_threads()) // jobs)
-    if options["precision"] == "auto":
-        options["precision"] = fast_precision()
-    wanted = Wanted(
+    first = options["first_seed"]
+    request = ExperimentRequest(
         source=data,
         schemes=options["schemes"],
-        seeds=range(options["first_seed"], options["first_seed"] + options["seeds"]),
+        seeds=range(first, first + options["seeds"]),
         lambdas=options["lambdas"],
         weight_decays=options["weight_decays"],
-        model=options["model"],
+        model=options["name"],
         width=options["width"],
-        chosen={name: options[name] for name in OPTIONS if name != "seed"},
+        chosen=chosen(Settings, options),
     )
-    basis, runs = plan(wanted, out, share)
-    with held(out, basis) as lock:
-        left = unfinished(runs, out)
-        screen = Screen(len(runs), len(runs) - len(left), as_json)
-        screen.begin(jobs, share)
-        work(left, jobs, lock, out, screen.tell)
-        show_progress("")
-        if screen.done + screen.failed < len(runs):
-            screen.stopped()
-            raise click.exceptions.Exit(130)
-        if screen.done:
-            show((out,), out, as_json)
+    screen = Screen(jobs, as_json)
+    run_paper(
+        request,
+        out,
+        at_once=jobs,
+        threads=threads,
+        begin=screen.begin,
+        on_event=screen.event,
+    )
+    screen.end()
+    if screen.done:
+        show((out,), out, as_json)
     if screen.failed:
         raise BwnError(
-            f"{screen.failed} of {len(runs)} runs failed; the same command tries them again"
+            f"{screen.failed} of {screen.runs} runs failed; run the command again to retry them"
         )
 
 
@@ -185,14 +178,14 @@ def paper(
 @click.option(
     "--out",
     type=FilePath(file_okay=False, path_type=Path),
-    help="Where table and plots go.  [default: the DIR, if it is one]",
+    help="Where table and plots go.  [default: the DIR, if there is only one]",
 )
 @json_option
 @verbose_option
 def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """Make table and plots of the runs that are finished.
 
-    With several DIRs they stand in one table, and are compared with margin of the first one that has it.
+    Several DIRs share one table, and are compared with margin of the first one that has it.
     """
     if out is None and len(folders) > 1:
         raise click.UsageError(
@@ -202,53 +195,65 @@ def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
 
 
 class Screen:
-    """What is told while runs go on: a line for each that ends, and one that shows where the others are."""
+    """What is shown while runs are in progress: a line for each that ends, and one for the rest."""
 
-    def __init__(self, runs: int, done: int, as_json: bool) -> None:
-        self.runs, self.done, self.failed, self.as_json = runs, done, 0, as_json
-        self._standing: dict[str, Progress] = {}
+    def __init__(self, at_once: int, as_json: bool) -> None:
+        self.at_once, self.as_json = at_once, as_json
+        self.runs = self.done = self.failed = 0
+        self._progress: dict[str, Progress] = {}
 
-    def begin(self, jobs: int, share: int) -> None:
+    def begin(self, runs: int, done: int, threads: int) -> None:
         """The first line."""
+        self.runs, self.done = runs, done
         if not self.as_json:
-            already = f", {self.done} of them done" if self.done else ""
-            runs, threads = plural(self.runs, "run"), plural(share, "thread")
-            click.echo(f"{runs}{already}; {jobs} at a time, {threads} each")
+            finished = f", {done} of them done" if done else ""
+            click.echo(
+                f"{plural(runs, 'run')}{finished}; {self.at_once} at a time, "
+                f"{plural(threads, 'thread')} each"
+            )
 
-    def tell(self, job: Job, event: Event) -> None:
+    def event(self, job: Job, event: Event) -> None:
         """An event of one run."""
         if event.progress is not None:
-            self._standing[job.name] = event.progress
+            self._progress[job.name] = event.progress
         else:
-            self._standing.pop(job.name, None)
+            self._progress.pop(job.name, None)
             show_progress("")
         if event.record is not None:
             self.done += 1
-            click.echo(
-                json_text(brief(event.record))
-                if self.as_json
-                else line(event.record, self.done, self.runs)
-            )
+            self._finished(event.record)
         if event.failed is not None:
             self.failed += 1
-            failure = {"event": "failed", "name": job.name, "reason": event.failed}
-            click.echo(
-                json_text(failure) if self.as_json else f"{job.name} failed: {event.failed}",
-                err=not self.as_json,
-            )
-        where = f"{self.done}/{self.runs}  " + "  ".join(
-            standing(*item) for item in self._standing.items()
-        )
-        show_progress(where[: get_terminal_size().columns - 1])
+            self._failed(job.name, event.failed)
+        runs = (position(*item) for item in self._progress.items())
+        line = "  ".join([f"{self.done}/{self.runs}", *runs])
+        show_progress(line[: get_terminal_size().columns - 1])
 
-    def stopped(self) -> None:
-        """The last line, where the end was not reached."""
+    def _finished(self, record: Record) -> None:
+        if self.as_json:
+            click.echo(json_text(brief(record)))
+        else:
+            click.echo(f"{self.done}/{self.runs}  {summary(record)}")
+
+    def _failed(self, name: str, reason: str) -> None:
+        if self.as_json:
+            click.echo(json_text({"event": "failed", "name": name, "reason": reason}))
+        else:
+            click.echo(f"{name} failed: {reason}", err=True)
+
+    def end(self) -> None:
+        """Clear the line of runs in progress. Where runs are left, say so and exit."""
+        show_progress("")
+        if self.done + self.failed == self.runs:
+            return
         if self.as_json:
             click.echo(json_text({"event": "stopped", "done": self.done, "runs": self.runs}))
         else:
             click.echo(
-                f"Stopped with {self.done} of {self.runs} runs done. The same command goes on from here."
+                f"Stopped with {self.done} of {self.runs} runs done. Run the command again to "
+                "continue."
             )
+        raise click.exceptions.Exit(130)
 
 
 def plural(count: int, word: str) -> str:
@@ -256,14 +261,14 @@ def plural(count: int, word: str) -> str:
     return f"{count} {word}" + "s" * (count != 1)
 
 
-def standing(name: str, progress: Progress) -> str:
-    """Where a run is, for the one line that shows all."""
+def position(name: str, progress: Progress) -> str:
+    """How far a run is, for the one line that shows all."""
     return f"{name}: epoch {progress.epoch}/{progress.epochs}, {clock(progress.left)} left"
 
 
-def line(record: Record, done: int, runs: int) -> str:
+def summary(record: Record) -> str:
     """A finished run."""
-    parts = [f"{done}/{runs}  {record.name}: test error {percent(record.test_error)}"]
+    parts = [f"{record.name}: test error {percent(record.test_error)}"]
     if record.test_error_real_weights is not None:
         parts.append(f"by its real weights {percent(record.test_error_real_weights)}")
     parts.append(f"validation {percent(record.validation_error)}")
@@ -288,7 +293,8 @@ def brief(record: Record) -> dict[str, Any]:
 
 def show(folders: Sequence[Path], out: Path, as_json: bool) -> None:
     """Write table and plots, and show the table."""
-    from bwn.experiment.report import HEADER, cells, notes, read_groups, rows, write_report
+    from bwn.experiment.groups import read_groups
+    from bwn.experiment.report import HEADER, cells, notes, rows, write_report
 
     groups = read_groups(folders)
     try:
@@ -297,8 +303,8 @@ def show(folders: Sequence[Path], out: Path, as_json: bool) -> None:
         raise FileError(f"'{out}' cannot be made: {error.strerror}") from error
     files, missing = write_report(groups, out)
     if as_json:
-        found = [values(row) for row in rows(groups)]
-        click.echo(json_text({"event": "table", "rows": found, "files": files, "note": missing}))
+        lines = [values(row) for row in rows(groups)]
+        click.echo(json_text({"event": "table", "rows": lines, "files": files, "note": missing}))
         return
     click.echo("\n" + table(HEADER, [cells(row) for row in rows(groups)]) + "\n")
     click.echo("\n".join(notes(groups)))

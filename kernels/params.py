@@ -1,12 +1,18 @@
-"""What kernels are given: the fields of each parameter block, int64 all of them, in this order.
+"""Parameters of kernels: the fields of each parameter block, int64 all of them, in the order given here.
 
-A kernel gets the address of such a block; addresses in it point into the caller's buffers. This file knows nothing of
-how kernels are compiled.
+A kernel gets the address of such a block; addresses in it point into the caller's buffers. Nothing
+here knows how kernels are compiled.
+
+A plane is one channel of one image: its positions row by row, padding before and after. Strides go from
+one image, channel, row, position to the next. Sizes and strides count elements unless they say bytes.
 """
 
-# Annotations are types here, not text: NamedTuple would compile each text, 30 ms at every start.
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any
 
 
 class Activation(IntEnum):
@@ -16,336 +22,243 @@ class Activation(IntEnum):
     HARD_SWISH = 1
 
 
-class GemmParams(NamedTuple):
-    """Fields of every product. Sizes count elements unless they say bytes."""
-
-    x: int
-    """Address of position 0 of channel 0 of image 0."""
-    x_image: int
-    x_group: int
-    words: int
-    """Address of the weights' rows: packed uint64 words, or float32."""
-    row_words: int
-    """Words, or float32 weights, from one row to the next."""
-    depth: int
-    """K: inputs of one output."""
-    offsets: int
-    """Address of (depth,) int64: where input k of position 0 lies, in elements from x."""
-    images: int
-    groups: int
-    outputs: int
-    """Output channels of one group."""
-    positions: int
-    out: int
-    """Address of the first element of the first plane, padding included."""
-    out_image: int
-    out_plane: int
-    out_lead: int
-    """Elements of a plane before position 0."""
-    mask: int
-    """Address of int32, as many as positions up to a multiple of 16: -1 where a position is an output, else 0."""
-    scale: int
-    """Address of float32, one an output channel."""
-    bias: int
-    shift: int
-    """Likewise; what products of 8-bit activations add to their sums, see `maps.py`."""
-    bounds: int
-    """Address of six float32, low and high: of the sums, of those with the planes that are added, of 8 bits."""
-    activation: int
-    """An `Activation`: what is done to sums within their bounds, before planes are added."""
-    added: int
-    """Address of the first element of the planes that are added, padding included; 0 where there are none."""
-    added_image: int
-    added_plane: int
-    added_lead: int
-    out_step: int
-    """Address of the quantization step of the outputs; 0 where they are float32."""
-    steps: int
-    """Address of float32 quantization steps, one an image, or one a position."""
-    steps_per_lane: int
-    scratch: int
-    scratch_part: int
-    """Bytes of scratch of each part."""
+def _struct(name: str, about: str, *parts: Mapping[str, str]) -> Any:
+    """A NamedTuple with the fields of all parts, whose docstring describes each."""
+    fields = {field: text for part in parts for field, text in part.items()}
+    make: Any = namedtuple  # whose names mypy would have as literals
+    struct = make(name, fields, module=__name__)
+    lines = [f"    {field}: {text}" for field, text in fields.items()]
+    struct.__doc__ = "\n".join([about, "", "Attributes:", *lines])
+    return struct
 
 
-class LutPermuteParams(NamedTuple):
-    """Fields of a permuted product. Sizes count elements unless they say bytes."""
+_SCRATCH = {
+    "scratch": "Address of memory to work in.",
+    "scratch_part": "Bytes of it that each part has.",
+}
+_PLANE_INPUT = {
+    "x": "Address of the first element of the first plane, padding included.",
+    "x_image": "Stride.",
+    "x_plane": "Stride.",
+    "x_lead": "Elements of a plane before position 0.",
+}
+_PLANE_OUTPUT = {
+    "out": "Address of the first element of the first plane, padding included.",
+    "out_image": "Stride.",
+    "out_plane": "Stride.",
+    "out_lead": "Elements of a plane before position 0.",
+}
+_BIT_OUTPUT = {
+    "out": "Address of the corner of the zeros around image 0 of the bitpacked output.",
+    "out_image": "Stride, bytes.",
+    "out_row": "Stride, bytes.",
+    "out_position": "Stride, bytes.",
+    "top": "Rows of zeros above the image.",
+    "left": "Columns of zeros before the image.",
+    "rows": "Rows of the output with the zeros around.",
+    "columns": "Columns of the output with the zeros around.",
+    "height": "Rows of the image.",
+    "width": "Columns of the image.",
+}
+_EPILOGUE = {
+    "mask": "Address of int32, whole vectors: -1 where a position is an output, else 0.",
+    "scale": "Address of float32, one an output channel.",
+    "bias": "Address of float32, one an output channel.",
+    "bounds": "Address of six float32, low and high: of sums, after `added`, of quantized outputs.",
+    "activation": "An `Activation`, applied to sums within their bounds, before `added`.",
+    "added": "Address of planes that are added, as `x` of elementwise kernels; 0 for none.",
+    "added_image": "Stride.",
+    "added_plane": "Stride.",
+    "added_lead": "Elements of a plane before position 0.",
+    "out_scale": "Address of the quantization scale of the outputs; 0 where they are float32.",
+}
+_QUANTIZED_INPUT = {
+    "correction": "Address of float32, one an output channel: zero-point corrections of the sums.",
+    "x_scales": "Address of float32 quantization scales, one an image or one a position.",
+    "scale_per_position": "1 where there is a scale a position, else 0.",
+}
+_OFFSET_INPUT = {
+    "x": "Address of position 0 of channel 0 of image 0.",
+    "x_image": "Stride.",
+    "words": "Address of the packed weights: rows of uint64 words, or of float32.",
+    "row_words": "Words, or float32, from one row of weights to the next.",
+    "depth": "K, the inputs of one output.",
+    "offsets": "Address of (K,) int64: where input k of position 0 lies, from x.",
+    "images": "Images of the batch.",
+    "outputs": "Output channels of one group.",
+    "positions": "Positions of a plane.",
+}
 
-    x: int
-    """Address of position 0 of channel 0 of image 0."""
-    x_image: int
-    x_group: int
-    x_plane: int
-    x_segment: int
-    """From the channels of one segment (a phase of a strided convolution) to those of the next."""
-    channels: int
-    """Input channels of one group."""
-    chunk: int
-    """Tables of one chunk of channels."""
-    segments: int
-    taps: int
-    """Address of (segments + 1,) int64: where each segment's taps begin in `shifts`."""
-    shifts: int
-    """Address of (taps,) int64: from an output's position to the tap's."""
-    least: int
-    most: int
-    """Smallest and largest shift."""
-    indices: int
-    """Address of what `prepare` made."""
-    index_group: int
-    """Bytes of one group of it."""
-    images: int
-    groups: int
-    outputs: int
-    """Output channels of one group."""
-    starts: int
-    """Address of (blocks + 1,) int64: first position of each block of 4, then the plane's end."""
-    blocks: int
-    band: int
-    """Blocks of one unit of work."""
-    out: int
-    """Address of the first element of the first plane, padding included."""
-    out_image: int
-    out_plane: int
-    out_lead: int
-    mask: int
-    """As in GemmParams, likewise what follows; but scale, bias, shift of a group are padded to whole vectors."""
-    scale: int
-    bias: int
-    shift: int
-    bounds: int
-    activation: int
-    added: int
-    added_image: int
-    added_plane: int
-    added_lead: int
-    out_step: int
-    steps: int
-    steps_per_lane: int
-    room: int
-    """Bytes of scratch for a chunk's activations around a band, as int16."""
-    scratch: int
-    scratch_part: int
+GemmParams = _struct(
+    "GemmParams",
+    "A GEMM over planes whose inputs lie at offsets from each position.",
+    _OFFSET_INPUT,
+    {
+        "x_group": "Stride from one group of channels to the next.",
+        "groups": "Groups of channels.",
+    },
+    _QUANTIZED_INPUT,
+    _PLANE_OUTPUT,
+    _EPILOGUE,
+    _SCRATCH,
+)
+LutPermuteParams = _struct(
+    "LutPermuteParams",
+    "A GEMM by tables in registers. scale, bias and correction of a group are whole vectors.",
+    {
+        "x": "Address of position 0 of channel 0 of image 0.",
+        "x_image": "Stride.",
+        "x_group": "Stride from one group of channels to the next.",
+        "x_plane": "Stride.",
+        "x_segment": "Stride from the channels of one segment, a phase of the stride, to the next.",
+        "channels": "Input channels of one group.",
+        "chunk": "Tables of one chunk of channels.",
+        "segments": "Segments.",
+        "taps": "Address of (segments + 1,) int64: where each segment's taps begin in `shifts`.",
+        "shifts": "Address of (taps,) int64: from an output's position to the tap's.",
+        "min_shift": "Smallest shift.",
+        "max_shift": "Largest shift.",
+        "indices": "Address of the packed weights.",
+        "index_group": "Bytes of one group of them.",
+        "images": "Images of the batch.",
+        "groups": "Groups of channels.",
+        "outputs": "Output channels of one group.",
+        "starts": "Address of (blocks + 1,) int64: first position of each block, then the plane's end.",
+        "blocks": "Blocks of positions of a plane.",
+        "band": "Blocks of one unit of work.",
+        "rows_bytes": "Bytes of scratch for a chunk's activations around a band, as int16.",
+    },
+    _QUANTIZED_INPUT,
+    _PLANE_OUTPUT,
+    _EPILOGUE,
+    _SCRATCH,
+)
+XnorParams = _struct(
+    "XnorParams",
+    "A GEMM of packed signs on both sides, to packed signs or to planes. Strides of inputs are bytes.",
+    {
+        "x": "Address of what tap 0 of output position 0 reads; it may lie in the zeros around.",
+        "x_image": "Stride.",
+        "x_row": "Stride from one output position to the next row's.",
+        "x_position": "Stride from one output position to the next.",
+        "x_group": "Stride from one group of channels to the next.",
+        "words": "Address of the packed weights.",
+        "runs": "Address of int64: where each run of pairs begins, from the first tap's first pair.",
+        "run_count": "Runs.",
+        "run_pairs": "Pairs of a run.",
+        "images": "Images of the batch.",
+        "groups": "Groups of channels.",
+        "blocks": "Blocks of output channels of a group.",
+        "thresholds": "Address of int32 rows, one a class of positions: a number for each channel.",
+        "thresholds_row": "Bytes from one row of them to the next.",
+        "class_y": "Address of int64: the row of `thresholds` of each output row.",
+        "class_x": "Address of int64, to be added: of each column.",
+        "inverted": "Address of uint64, one a block: bits of channels that are -1 up to the threshold.",
+        "plane_row": "Stride of rows of an output plane.",
+        "positions": "Positions of an output plane.",
+        "outputs": "Output channels of all groups.",
+    },
+    _BIT_OUTPUT,
+    _PLANE_OUTPUT,
+    _EPILOGUE,
+    _SCRATCH,
+)
+F32ToBitsParams = _struct(
+    "F32ToBitsParams",
+    "A GEMM of float32 whose outputs are written as packed signs.",
+    _OFFSET_INPUT,
+    {
+        "plane_row": "Positions from one row to the next; `width` of them are outputs.",
+        "scale": "Address of float32, one an output channel.",
+        "bias": "Address of float32, one an output channel.",
+        "bounds": "Address of two float32: low and high.",
+    },
+    _BIT_OUTPUT,
+    _SCRATCH,
+)
+BitpackedParams = _struct(
+    "BitpackedParams",
+    "What moves between planes and packed signs. height, width are the output's, or both.",
+    _PLANE_INPUT,  # of packed signs x is the corner of the zeros around, and x_image counts bytes
+    {
+        "x_row": "Stride; bytes of packed signs.",
+        "x_position": "Stride, bytes.",
+        "x_top": "Rows of zeros above the image.",
+        "x_left": "Columns of zeros before the image.",
+        "images": "Images of the batch.",
+        "channels": "Channels.",
+        "kernel_y": "Rows of a window.",
+        "kernel_x": "Columns of a window.",
+        "tap_row": "Bytes from one position of a window to the next row's.",
+        "tap_position": "Bytes from one position of a window to the next.",
+        "mask": "As of GemmParams, of planes that are written.",
+    },
+    _PLANE_OUTPUT,
+    _BIT_OUTPUT,
+    _SCRATCH,
+)
+ElementwiseParams = _struct(
+    "ElementwiseParams",
+    "Every elementwise kernel. Planes share the stride of rows.",
+    _PLANE_INPUT,
+    {
+        "other": "The second operand, as x.",
+        "other_image": "Stride.",
+        "other_plane": "Stride.",
+        "other_lead": "Elements of a plane before position 0.",
+        "other_broadcast": "1 where position 0 of each plane of `other` serves all positions, else 0.",
+        "channels": "Channels of an image.",
+        "positions": "Positions of a plane.",
+        "mask": "As of GemmParams.",
+        "scale": "Address of float32, one a channel.",
+        "bias": "Address of float32, one a channel.",
+        "bounds": "Address of two float32: low and high.",
+        "activation": "An `Activation`, of f32_f32_affine.",
+        "x_scales": "As of GemmParams, to read or to write.",
+        "scale_per_position": "As of GemmParams.",
+    },
+    _PLANE_OUTPUT,
+)
+PoolParams = _struct(
+    "PoolParams",
+    "Pooling.",
+    _PLANE_INPUT,
+    {
+        "x_row": "Stride.",
+        "height": "Rows of the input.",
+        "width": "Columns of the input.",
+        "out_row": "Stride.",
+        "out_height": "Rows of the output.",
+        "out_width": "Columns of the output.",
+        "channels": "Channels of an image.",
+        "kernel_y": "Rows of a window.",
+        "kernel_x": "Columns of a window.",
+        "stride_y": "Rows from one window to the next.",
+        "stride_x": "Columns from one window to the next.",
+        "top": "Rows of padding above the image.",
+        "left": "Columns of padding before the image.",
+        "window": "What an average divides by; 0 for the number of positions inside the image.",
+    },
+    _PLANE_OUTPUT,
+)
+CopyParams = _struct(
+    "CopyParams",
+    """A copy of four axes, whose unit of work is one index of axes 0 and 1.
 
-
-class XnorParams(NamedTuple):
-    """Fields of a product of packed signs. Strides are bytes unless they say otherwise."""
-
-    x: int
-    """Address of what tap 0 of output position 0 of image 0 reads; it may lie in the zeros around the image."""
-    x_image: int
-    x_row: int
-    """From one output position to the next row's."""
-    x_position: int
-    x_group: int
-    words: int
-    """Address of the weights as `prepare` lays them out."""
-    runs: int
-    """Address of int64: where each run of pairs begins, from the first tap's first pair."""
-    run_count: int
-    run_pairs: int
-    images: int
-    groups: int
-    blocks: int
-    """Blocks of a group."""
-    height: int
-    width: int
-    """Output positions."""
-    limits: int
-    """Address of int32 rows, one for each class of positions: `limits` or `base`, a number for each channel."""
-    limits_row: int
-    class_y: int
-    """Address of int64: row of `limits` of each output row; of each column in class_x, to be added."""
-    class_x: int
-    flips: int
-    """Address of uint64, one a block: bits of channels whose output is -1 up to the limit."""
-    out: int
-    """Address of the first element of the output: the corner of the zeros around, or of the first plane."""
-    out_image: int
-    out_row: int
-    out_position: int
-    top: int
-    left: int
-    rows: int
-    """Rows of the output with the zeros around; columns likewise."""
-    columns: int
-    out_plane: int
-    """Elements of float32; likewise out_lead, positions. The fields from here on serve float32 planes."""
-    out_lead: int
-    plane_row: int
-    positions: int
-    outputs: int
-    mask: int
-    scale: int
-    bias: int
-    bounds: int
-    activation: int
-    added: int
-    added_image: int
-    added_plane: int
-    added_lead: int
-    out_step: int
-    scratch: int
-    scratch_part: int
-
-
-class F32ToBitsParams(NamedTuple):
-    """Fields of a product of floats to packed signs: those of GemmParams, and of packed signs as in XnorParams."""
-
-    x: int
-    x_image: int
-    words: int
-    row_words: int
-    depth: int
-    offsets: int
-    images: int
-    outputs: int
-    positions: int
-    plane_row: int
-    """Positions from one row to the next; `width` of them are outputs."""
-    height: int
-    width: int
-    scale: int
-    bias: int
-    bounds: int
-    out: int
-    out_image: int
-    out_row: int
-    out_position: int
-    top: int
-    left: int
-    rows: int
-    columns: int
-    scratch: int
-    scratch_part: int
-
-
-class BitpackedParams(NamedTuple):
-    """Fields of what moves between planes and packed signs. Strides of planes count elements, of signs bytes."""
-
-    x: int
-    """Address of the first element of the first plane; where signs are read, the corner of the zeros around."""
-    x_image: int
-    x_plane: int
-    x_lead: int
-    x_row: int
-    x_position: int
-    x_top: int
-    x_left: int
-    out: int
-    out_image: int
-    out_plane: int
-    out_lead: int
-    out_row: int
-    out_position: int
-    top: int
-    left: int
-    rows: int
-    columns: int
-    images: int
-    channels: int
-    height: int
-    """Positions of the output, or of both; likewise width."""
-    width: int
-    kernel_y: int
-    kernel_x: int
-    tap_row: int
-    """From one position of a window to the next row's; likewise tap_position."""
-    tap_position: int
-    mask: int
-    """As in GemmParams, of planes that are written."""
-    scratch: int
-    scratch_part: int
-
-
-class ElementwiseParams(NamedTuple):
-    """Fields of every elementwise step. Sizes count elements."""
-
-    x: int
-    """Address of the first element of the first plane, padding included; likewise other and out."""
-    x_image: int
-    x_plane: int
-    x_lead: int
-    other: int
-    """The second operand."""
-    other_image: int
-    other_plane: int
-    other_lead: int
-    other_broadcast: int
-    """1 where position 0 of each plane of `other` serves all positions, else 0."""
-    out: int
-    out_image: int
-    out_plane: int
-    out_lead: int
-    channels: int
-    positions: int
-    mask: int
-    """As in GemmParams; likewise scale and bias."""
-    scale: int
-    bias: int
-    bounds: int
-    """Address of two float32: low and high."""
-    activation: int
-    """Of `f32_f32_affine`, as in GemmParams."""
-    steps: int
-    """Address of quantization steps, to read or to write."""
-    steps_per_lane: int
-
-
-class PoolParams(NamedTuple):
-    """Fields of pooling. Sizes count elements."""
-
-    x: int
-    """Address of the first element of the first plane, padding included; likewise out."""
-    x_image: int
-    x_plane: int
-    x_lead: int
-    x_row: int
-    height: int
-    width: int
-    out: int
-    out_image: int
-    out_plane: int
-    out_lead: int
-    out_row: int
-    out_height: int
-    out_width: int
-    channels: int
-    kernel_y: int
-    kernel_x: int
-    stride_y: int
-    stride_x: int
-    top: int
-    left: int
-    window: int
-    """What an average divides by; 0 for the number of positions inside the image."""
-
-
-class CopyParams(NamedTuple):
-    """Fields of a copy: addresses of the first elements, strides of four axes in elements, lengths of axes 1 to 3.
-
-    A unit of work is one index of axes 0 and 1. Source and target do not overlap, and nothing outside them is touched.
-    """
-
-    x: int
-    x0: int
-    x1: int
-    x2: int
-    x3: int
-    out: int
-    out0: int
-    out1: int
-    out2: int
-    out3: int
-    n1: int
-    n2: int
-    n3: int
-
-
-class ClearParams(NamedTuple):
-    """Fields of clearing: address, bytes of one unit of work, bytes in all, and the int8 that they become."""
-
-    out: int
-    chunk: int
-    size: int
-    value: int
+    Source and target do not overlap, and nothing outside them is touched.""",
+    {"x": "Address of the first element that is read."},
+    {f"x{axis}": f"Stride of axis {axis} of the source." for axis in range(4)},
+    {"out": "Address of the first element that is written."},
+    {f"out{axis}": f"Stride of axis {axis} of the target." for axis in range(4)},
+    {f"n{axis}": f"Length of axis {axis}." for axis in range(1, 4)},
+)
+ClearParams = _struct(
+    "ClearParams",
+    "Clearing.",
+    {
+        "out": "Address of the first byte.",
+        "chunk": "Bytes of one unit of work.",
+        "size": "Bytes in all.",
+        "value": "The int8 that they become.",
+    },
+)

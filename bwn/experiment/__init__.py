@@ -1,5 +1,5 @@
-"""`bwn experiment`: every scheme with several seeds on one data set; their records, table and plots.
+"""`bwn experiment`: every scheme with several seeds on one data set; records, table and plots.
 
-`plan` says which runs there are, `runs` has them done by `worker` processes, `record` keeps what came out. `report` and
-`plots` show it and need no torch.
+`paper` plans the runs (`jobs`), has worker processes do them (`worker_pool`, `worker`, `run_job`)
+and keeps the results (`record`). `groups`, `report` and `plots` show them and need no torch.
 """

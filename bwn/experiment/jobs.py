@@ -1,4 +1,4 @@
-"""Which runs an experiment has, and what they share. A folder keeps to what its first run was made with."""
+"""Which runs an experiment has, and what they share: a folder holds runs of one basis only."""
 
 from __future__ import annotations
 
@@ -18,19 +18,26 @@ from bwn._files import write_beside
 from bwn.data.datasets import Dataset, load_dataset
 from bwn.errors import FileError
 from bwn.experiment.record import read_records
-from bwn.train.architectures import Architecture, build_seeded
-from bwn.train.preprocessing import digest
+from bwn.train.architectures import build_seeded
+from bwn.train.options import options_of
+from bwn.train.preprocessing import digest, image_shape
 from bwn.train.schemes import find_scheme
-from bwn.train.settings import Settings, settings_for
+from bwn.train.settings import Architecture, NetworkName, SchemeName, Settings, settings_for
 
 BASIS, RUNS = "experiment.json", "runs"
+
+_ONLY_FOR = {"weight_decay": "float", "penalty": "margin"}
+"""Settings that are of one scheme alone."""
 
 
 class Basis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What all runs of an experiment share; kept in DIR/experiment.json.
 
-    digest: of the training images and labels. architecture, settings: of the margin scheme's run with seed 0.
-    weight_decay: of the float scheme.
+    Attributes:
+        digest: Of the training images and labels.
+        architecture: Of the margin scheme's run with seed 0.
+        settings: Of the same run.
+        weight_decay: Of the float scheme.
     """
 
     digest: str
@@ -40,7 +47,18 @@ class Basis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Job(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One run, as it is handed to a worker. checkpoint: its file, made or gone on with. The rest is in the record."""
+    """One run, as it is handed to a worker.
+
+    Attributes:
+        name: Of the run, its checkpoint and its record.
+        sweep: As in the record.
+        source: The data set.
+        digest: Of its training images and labels.
+        checkpoint: The run's file, to start or to resume.
+        architecture: The network.
+        settings: How it is trained.
+        threads: Threads of the run.
+    """
 
     name: str
     sweep: bool
@@ -53,44 +71,60 @@ class Job(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a user asks for.
+class ExperimentRequest:
+    """What is asked of an experiment.
 
-    lambdas: more values of lambda for margin, weight_decays: of weight decay for float; each with every seed.
-    model: None for what suits the images. chosen: settings that are not the defaults; weight_decay is for
-        float alone, penalty for margin.
+    Attributes:
+        source: The data set.
+        schemes: Names of the schemes to compare.
+        seeds: Seeds of each scheme.
+        lambdas: More values of lambda for margin, each with every seed.
+        weight_decays: More values of weight decay for float, each with every seed.
+        model: The network; None: `mlp` for grey images, `vgg` for coloured ones.
+        width: Of its first hidden layer; None: the network's own.
+        chosen: Fields of `Settings`; None: not chosen. `weight_decay` is for float alone,
+            `penalty` for margin.
     """
 
     source: str
-    schemes: Sequence[str]
+    schemes: Sequence[SchemeName]
     seeds: Sequence[int]
     lambdas: Sequence[float] = ()
     weight_decays: Sequence[float] = ()
-    model: str | None = None
+    model: NetworkName | None = None
     width: int | None = None
     chosen: Mapping[str, Any] = field(default_factory=dict)
 
 
-def plan(wanted: Wanted, folder: Path, threads: int) -> tuple[Basis, list[Job]]:
-    """The basis and the runs, those of a seed together, the sweeps at the end. threads: of each run.
+def plan(request: ExperimentRequest, folder: Path, threads: int) -> tuple[Basis, list[Job]]:
+    """The basis and the runs: those of a seed together, sweeps at the end.
 
-    Raises BwnError, one line, for data that cannot be read, and for settings out of their range.
+    Args:
+        request: What is asked for.
+        folder: Folder of the experiment.
+        threads: Threads of each run.
+
+    Returns:
+        What all runs share, and the runs.
+
+    Raises:
+        BwnError: The data cannot be read, or a setting is out of its range.
     """
-    data = load_dataset(wanted.source)
-    job = partial(_job, wanted, data, digest(data), folder, threads)
+    data = load_dataset(request.source)
+    job = partial(_job, request, data, digest(data), folder, threads)
     margin, plain = job("margin", 0), job("float", 0)
-    build_seeded(
-        margin.architecture, 0
-    )  # images that are too small for the network are refused here
-    jobs = [job(scheme, seed) for seed in wanted.seeds for scheme in dict.fromkeys(wanted.schemes)]
-    for of, key, values in (
-        (margin, "strength", wanted.lambdas),
-        (plain, "weight_decay", wanted.weight_decays),
+    build_seeded(margin.architecture, 0)  # refuses images that are too small for the network
+    jobs = [
+        job(scheme, seed) for seed in request.seeds for scheme in dict.fromkeys(request.schemes)
+    ]
+    for base, name, values in (
+        (margin, "strength", request.lambdas),
+        (plain, "weight_decay", request.weight_decays),
     ):
-        others = [value for value in dict.fromkeys(values) if value != getattr(of.settings, key)]
+        others = [value for value in dict.fromkeys(values) if value != getattr(base.settings, name)]
         jobs += [
-            job(of.architecture.scheme, seed, **{key: value})
-            for seed in wanted.seeds
+            job(base.architecture.scheme, seed, **{name: value})
+            for seed in request.seeds
             for value in others
         ]
     basis = Basis(
@@ -103,41 +137,35 @@ def plan(wanted: Wanted, folder: Path, threads: int) -> tuple[Basis, list[Job]]:
 
 
 def _job(
-    wanted: Wanted,
+    request: ExperimentRequest,
     data: Dataset,
-    found: str,
+    data_digest: str,
     folder: Path,
     threads: int,
-    scheme: Any,
+    scheme: SchemeName,
     seed: int,
     **swept: float,
 ) -> Job:
-    """One run. found: the data's digest. swept: a setting whose value is in the run's name."""
-    model: Any = wanted.model or ("mlp" if data.color == "L" else "vgg")
-    shape = (1 if data.color == "L" else 3, *data.size)
-    chosen = {**wanted.chosen, "seed": seed, **swept}
-    for key, only in _ONLY.items():
+    """One run. swept: a setting whose value is in the run's name."""
+    model: NetworkName = request.model or ("mlp" if data.color == "L" else "vgg")
+    chosen = {**request.chosen, "seed": seed, **swept}
+    for setting, only in _ONLY_FOR.items():
         if scheme != only:
-            chosen[key] = None
-    name = "-".join(
-        [
-            scheme,
-            *(f"{_NAMES.get(key, key)}{value!r}" for key, value in swept.items()),
-            f"seed{seed}",
-        ]
-    )
+            chosen[setting] = None
+    values = (f"{_flag(setting).removeprefix('--')}{value!r}" for setting, value in swept.items())
+    name = "-".join([scheme, *values, f"seed{seed}"])
     return Job(
         name=name,
         sweep=bool(swept),
-        source=wanted.source,
-        digest=found,
+        source=request.source,
+        digest=data_digest,
         checkpoint=str(folder / RUNS / f"{name}.pt"),
         architecture=Architecture(
             name=model,
-            input_shape=shape,
+            input_shape=image_shape(data),
             classes=len(data.classes),
             scheme=scheme,
-            width=wanted.width,
+            width=request.width,
         ),
         settings=settings_for(model, find_scheme(scheme), len(data.images), **chosen),
         threads=threads,
@@ -151,10 +179,11 @@ def unfinished(jobs: Sequence[Job], folder: Path) -> list[Job]:
 
 
 @contextmanager
-def held(folder: Path, basis: Basis) -> Iterator[int]:
-    """Make the folder, or enter it, alone: gives a lock that lasts until all who inherit it have ended.
+def locked(folder: Path, basis: Basis) -> Iterator[int]:
+    """Make the folder, or enter it, alone.
 
-    Raises FileError where somebody else holds it, or it was made on another basis.
+    Gives the descriptor of a lock that is held until all processes that inherit it have ended.
+    Raises FileError where another experiment holds it, or the folder has another basis.
     """
     try:
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
@@ -165,14 +194,15 @@ def held(folder: Path, basis: Basis) -> Iterator[int]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise FileError(f"'{folder}': another `bwn experiment` is at work there") from None
-        _claim(folder, basis)
+            raise FileError(f"'{folder}' is in use by another `bwn experiment`") from None
+        _check_basis(folder, basis)
         yield lock
     finally:
         os.close(lock)
 
 
-def _claim(folder: Path, basis: Basis) -> None:
+def _check_basis(folder: Path, basis: Basis) -> None:
+    """Write the basis of a new folder, or compare an older one's with it."""
     path = folder / BASIS
     if not path.exists():
         write_beside(path, msgspec.json.encode(basis) + b"\n")
@@ -181,33 +211,24 @@ def _claim(folder: Path, basis: Basis) -> None:
         before = msgspec.json.decode(path.read_bytes(), type=Basis)
     except (OSError, msgspec.MsgspecError) as error:
         raise FileError(f"'{path}' cannot be read as an experiment's basis: {error}") from error
-    if before == basis:
-        return
-    was, now = _options(before), _options(basis)
-    name = next(name for name in now if was[name] != now[name])
-    if name == "--data":
+    if before.digest != basis.digest:
         raise FileError(f"'{folder}' was made with other images: choose another --out")
-    raise FileError(
-        f"'{folder}' was made with {name} {was[name]}, not {now[name]}: choose another --out, or the same"
-    )
+    old, new = _values(before), _values(basis)
+    for name, value in new.items():
+        if old[name] != value:
+            raise FileError(
+                f"'{folder}' was made with {_flag(name)} {old[name]}, not {value}: choose another "
+                "--out, or the same value"
+            )
 
 
-_ONLY = {"weight_decay": "float", "penalty": "margin"}
-"""Settings that are of one scheme alone."""
-_NAMES = {
-    "name": "model",
-    "strength": "lambda",
-    "learning_rate": "lr",
-    "final_learning_rate": "final-lr",
-    "weight_decay": "weight-decay",
-}
+def _values(basis: Basis) -> dict[str, Any]:
+    """Value of each field of the network and the settings."""
+    fields = msgspec.structs.asdict(basis.architecture) | msgspec.structs.asdict(basis.settings)
+    return fields | {"weight_decay": basis.weight_decay}
 
 
-def _options(basis: Basis) -> dict[str, object]:
-    """Value of each option that the basis was made of."""
-    values: dict[str, object] = {"data": basis.digest}
-    values |= msgspec.structs.asdict(basis.architecture) | msgspec.structs.asdict(basis.settings)
-    values["weight_decay"] = basis.weight_decay
-    return {
-        f"--{_NAMES.get(name, name.replace('_', '-'))}": value for name, value in values.items()
-    }
+def _flag(name: str) -> str:
+    """The command-line option of a field."""
+    options = options_of(Architecture) | options_of(Settings)
+    return options[name].flag if name in options else name

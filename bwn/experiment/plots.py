@@ -1,4 +1,7 @@
-"""Pictures of an experiment, as SVG files whose bytes depend on the records alone. Needs the extra `plots`."""
+"""Plots of an experiment: SVG files whose bytes depend on the records alone.
+
+Needs the extra `plots`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from typing import cast
 
 from bwn._files import write_beside
 from bwn.errors import MissingPackageError
+from bwn.experiment.groups import REFERENCE, Group
 from bwn.experiment.record import BINS, Epoch
-from bwn.experiment.report import Group
 
 try:
     from matplotlib import colormaps, style
@@ -20,7 +23,7 @@ except ImportError:
     raise MissingPackageError("matplotlib", "plots", "drawing plots") from None
 
 STYLE = {
-    "svg.hashsalt": "bwn",  # or names inside the file would be drawn at random
+    "svg.hashsalt": "bwn",  # else names inside the file would be random
     "svg.fonttype": "none",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -29,11 +32,11 @@ STYLE = {
 }
 BLUE, ORANGE = "#0072b2", "#d55e00"
 MOMENTS = 5
-"""Histograms of so many epochs are drawn, the first and the last among them."""
+"""Number of epochs whose histograms are drawn, the first and the last among them."""
 
 
 def draw(groups: Sequence[Group], folder: Path) -> list[str]:
-    """Draw what the records allow: errors.svg, weights.svg, lambda.svg. Returns the names of the files written."""
+    """Draw what the records allow: errors.svg, weights.svg, lambda.svg. Returns the names."""
     pictures = {"errors.svg": _errors, "weights.svg": _weights, "lambda.svg": _lambda}
     written = []
     for name, picture in pictures.items():
@@ -51,14 +54,11 @@ def draw(groups: Sequence[Group], folder: Path) -> list[str]:
 def _errors(groups: Sequence[Group]) -> Figure | None:
     """Test error by scheme: a point for each seed, a bar for the mean."""
     columns = []
-    for group in [group for group in groups if not group.sweep]:
-        columns.append((group.name, group.by_seed(lambda record: record.test_error)))
-        columns.append(
-            (
-                f"{group.name},\nreal weights",
-                group.by_seed(lambda record: record.test_error_real_weights),
-            )
-        )
+    for group in groups:
+        if not group.sweep:
+            real = group.by_seed(lambda record: record.test_error_real_weights)
+            columns.append((group.name, group.by_seed(lambda record: record.test_error)))
+            columns.append((f"{group.name},\nreal weights", real))
     columns = [(name, values) for name, values in columns if values]
     if not columns:
         return None
@@ -66,8 +66,8 @@ def _errors(groups: Sequence[Group]) -> Figure | None:
     axes = figure.add_subplot(ylabel="test error, %")
     for place, (_, values) in enumerate(columns):
         _points(axes, place, values, BLUE)
-    every = [value for _, values in columns for value in values.values()]
-    if 0 < 3 * min(every) < max(every):  # one bad scheme must not hide how the others differ
+    errors = [value for _, values in columns for value in values.values()]
+    if 0 < 3 * min(errors) < max(errors):  # one bad scheme must not hide how the others differ
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}")
@@ -81,18 +81,18 @@ def _points(
     axes: Axes, place: float, values: dict[int, float], colour: str, label: str | None = None
 ) -> None:
     percent = [100 * value for value in values.values()]
-    offsets = [
-        0.04 * (index - (len(percent) - 1) / 2) for index in range(len(percent))
-    ]  # equal ones stay visible
-    axes.plot(
-        [place + offset for offset in offsets], percent, "o", color=colour, markersize=4, alpha=0.7
-    )
+    # Spread in x, so that equal values stay visible.
+    x = [place + 0.04 * (index - (len(percent) - 1) / 2) for index in range(len(percent))]
+    axes.plot(x, percent, "o", color=colour, markersize=4, alpha=0.7)
     mean = sum(percent) / len(percent)
     axes.plot([place - 0.14, place + 0.14], [mean, mean], color=colour, linewidth=2, label=label)
 
 
 def _weights(groups: Sequence[Group]) -> Figure | None:
-    """Histograms of the real weights of all binary layers at several epochs, all seeds together, a panel a scheme."""
+    """Histograms of all binary layers' real weights, over several epochs and all seeds.
+
+    A panel for each scheme.
+    """
     shown = [group for group in groups if not group.sweep and group.records[0].epochs[-1].histogram]
     if not shown:
         return None
@@ -115,22 +115,18 @@ def _weights(groups: Sequence[Group]) -> Figure | None:
 
 
 def _share(epochs: Sequence[Epoch]) -> list[float]:
-    """Histograms added up, in per cent of all weights."""
-    sums = [
-        sum(counts) for counts in zip(*(epoch.histogram or () for epoch in epochs), strict=True)
-    ]
+    """Sum of histograms, in per cent of all weights."""
+    histograms = (epoch.histogram or () for epoch in epochs)
+    sums = [sum(counts) for counts in zip(*histograms, strict=True)]
     return [100 * count / sum(sums) for count in sums]
 
 
 def _lambda(groups: Sequence[Group]) -> Figure | None:
-    """Error and share of arrived weights of the margin scheme against lambda; where it has two values or more.
+    """Error and arrived weights of the margin scheme against lambda, if it has several values.
 
     The deterministic scheme is margin with a lambda of 0.
     """
-    swept = sorted(
-        (g for g in groups if g.scheme == "margin"),
-        key=lambda group: group.records[0].strength or 0.0,
-    )
+    swept = sorted((group for group in groups if group.scheme == REFERENCE), key=_final_lambda)
     if len(swept) < 2:
         return None
     swept = [group for group in groups if group.scheme == "deterministic"] + swept
@@ -147,5 +143,9 @@ def _lambda(groups: Sequence[Group]) -> Figure | None:
     above.set_ylabel("error, %")
     above.legend()
     below.set(ylabel="weights within 0.05\nof -1 or +1, %", xlabel="lambda at the last step")
-    below.set_xticks(range(len(swept)), [f"{group.records[0].strength or 0:g}" for group in swept])
+    below.set_xticks(range(len(swept)), [f"{_final_lambda(group):g}" for group in swept])
     return figure
+
+
+def _final_lambda(group: Group) -> float:
+    return group.records[0].strength or 0.0

@@ -1,33 +1,38 @@
-"""What came out of each run: one JSON line in DIR/results.jsonl. Needs no torch."""
+"""The result of each run: one JSON line in DIR/results.jsonl. Needs no torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from bwn._files import write_beside
 from bwn.errors import FileError
+from bwn.train.settings import SchemeName
 
 RESULTS = "results.jsonl"
 BINS = 40
 """Bins of a histogram of weights, of equal width over -1 to +1."""
 NEAR = 0.05
-"""A weight so close to -1 or +1 counts as having arrived."""
+"""A weight this close to -1 or +1 counts as having arrived."""
 
 Line = TypeVar("Line", bound=Struct)
 
 
 class Epoch(Struct, frozen=True, kw_only=True):
-    """One epoch of a run. Errors are parts of the images, from 0 to 1.
+    """One epoch of a run. Errors are fractions of the images, in 0 to 1.
 
-    epoch: from 1; 0 is before the first step, where only the weights are known.
-    loss, running_error: means over the epoch's steps, with the weights as they were then.
-    validation_error: at the epoch's end on the held-out images, with the deployed weights.
-    distance: mean of |1 - |w||, near: part of the weights within 0.05 of -1 or +1, histogram: (40,) how many lie in
-        each of 40 equal parts of [-1, 1]; all over the real weights of the binary layers, None without such layers.
+    Attributes:
+        epoch: From 1; 0 is before the first step, where only the weights are known.
+        loss: Mean over the epoch's steps, with the weights of each.
+        running_error: Likewise, the error on the training images.
+        validation_error: At the epoch's end on the held-out images, with the deployed weights.
+        distance: Mean distance to +-1 of the binary layers' real weights; like the next two None
+            without such layers.
+        near: Fraction of these weights within NEAR of -1 or +1.
+        histogram: (BINS,) how many of them lie in each equal part of [-1, 1].
     """
 
     epoch: int
@@ -40,20 +45,40 @@ class Epoch(Struct, frozen=True, kw_only=True):
 
 
 class Record(Struct, frozen=True, kw_only=True, rename={"strength": "lambda"}):
-    """One finished run. Errors are parts of the images, from 0 to 1, at the end of the last epoch.
+    """One finished run. Errors are fractions of the images in 0 to 1, at the end of the last epoch.
 
-    name: of the run and its checkpoint.
-    sweep: made for a curve over lambda or weight decay, not for the comparison of schemes.
-    strength: lambda at the last step, ramp: its powers of ten; None without a penalty.
-    source: the data's name, digest: SHA-256 of its training images and labels.
-    test_error, validation_error, train_error: with the deployed weights; test_error_real_weights: with the real ones
-        instead, which is what BinaryConnect reports of its stochastic scheme (None for other schemes).
-    best_epoch: the one of least validation error, best_test_error: with its deployed weights.
-    seconds: of all sessions of the run.
+    Attributes:
+        name: Of the run and its checkpoint.
+        scheme: Name of the scheme.
+        seed: Seed of the run.
+        sweep: Whether it belongs to a sweep over lambda or weight decay, not to the comparison of
+            schemes.
+        strength: lambda at the last step; None without a penalty.
+        ramp: Powers of ten by which it grew; None without a penalty.
+        test_error: With the deployed weights.
+        test_error_real_weights: With the real weights, as BinaryConnect reports its stochastic
+            scheme; None for other schemes.
+        validation_error: With the deployed weights.
+        train_error: With the deployed weights.
+        distance: As in the last Epoch.
+        near: As in the last Epoch.
+        best_epoch: The epoch of the least validation error.
+        best_test_error: With its deployed weights.
+        source: Name of the data.
+        digest: SHA-256 of its training images and labels.
+        train_images: Number of images trained on.
+        validation_images: Number of images held out.
+        test_images: Number of test images.
+        architecture: Fields of the Architecture.
+        settings: Fields of the Settings.
+        versions: Of bwn, torch and numpy.
+        threads: Threads of the run.
+        seconds: Of all sessions of the run.
+        epochs: Epochs 0 to the last.
     """
 
     name: str
-    scheme: Literal["float", "deterministic", "stochastic", "scaled", "margin"]
+    scheme: SchemeName
     seed: int
     sweep: bool
     strength: float | None
@@ -80,9 +105,9 @@ class Record(Struct, frozen=True, kw_only=True, rename={"strength": "lambda"}):
 
 
 def read_records(folder: Path) -> list[Record]:
-    """The records of an experiment, in the order in which they were made; none where there is no file.
+    """The records of an experiment, in the order in which runs finished; none if there is no file.
 
-    Raises FileError, one line, where a line is not a record.
+    Raises FileError where a line is not a record.
     """
     return read_lines(folder / RESULTS, Record)
 
@@ -93,23 +118,23 @@ def add_record(folder: Path, record: Record) -> None:
 
 
 def add_line(path: Path, line: Struct) -> None:
-    """Add a JSON line; the file is replaced as a whole, so that a full disk or a kill leaves the lines before."""
+    """Add a JSON line. The file is replaced whole: a full disk or a kill leaves it readable."""
     lines = [*read_lines(path, type(line)), line]
     write_beside(path, b"".join(msgspec.json.encode(each) + b"\n" for each in lines))
 
 
 def read_lines(path: Path, kind: type[Line]) -> list[Line]:
-    """The JSON lines of a file; none where there is no file. A torn last line, one without its end, is left out."""
+    """The JSON lines of a file; none if there is no file. A torn last line is left out."""
     try:
         lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
     except OSError as error:
         raise FileError(f"'{path}' cannot be read: {error.strerror}") from error
-    found = []
+    structs = []
     for number, line in enumerate(lines[:-1], 1):
         try:
-            found.append(msgspec.json.decode(line, type=kind))
+            structs.append(msgspec.json.decode(line, type=kind))
         except msgspec.MsgspecError as error:
             raise FileError(
                 f"'{path}', line {number}: not a {kind.__name__.lower()}: {error}"
             ) from error
-    return found
+    return structs

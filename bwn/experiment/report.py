@@ -1,60 +1,41 @@
-"""The table of an experiment: schemes by their errors, and how surely the margin scheme differs from each."""
+"""The table of an experiment: schemes by their errors, and how surely margin differs from each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bwn._files import write_beside
-from bwn.errors import BwnError, FileError, MissingPackageError
-from bwn.experiment.record import NEAR, RESULTS, Record, read_records
-from bwn.experiment.statistics import Difference, Spread, paired_difference, spread
+from bwn.errors import MissingPackageError
+from bwn.experiment.groups import REFERENCE, Group, Value
+from bwn.experiment.record import NEAR, Record
+from bwn.experiment.statistics import Difference, Spread, paired_difference
 
-ORDER = ("float", "deterministic", "stochastic", "scaled", "margin")
-REFERENCE = "margin"
 TABLE = "table.md"
 HEADER = (
     "scheme",
     "runs",
     "test error %",
     "range",
-    "margin less it",
+    "margin minus it",
     "validation %",
     "train %",
     "arrived %",
 )
 
-Value = Callable[[Record], float | None]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs that differ in their seeds alone. name: as it is shown; scheme, sweep: as in their records."""
-
-    name: str
-    scheme: str
-    sweep: bool
-    records: tuple[Record, ...]
-
-    def by_seed(self, value: Value) -> dict[int, float]:
-        """A number of each run that has it."""
-        return {
-            record.seed: found for record in self.records if (found := value(record)) is not None
-        }
-
-    def spread(self, value: Value) -> Spread | None:
-        """The same numbers in short; None where there are none."""
-        found = self.by_seed(value)
-        return spread(list(found.values())) if found else None
-
 
 class Row(NamedTuple):
-    """One line of the table; errors are parts of the images.
+    """One line of the table; errors are fractions of the images.
 
-    less: the margin scheme's test error less this one's, over the seeds that both have; None for that scheme itself.
-    arrived: part of the weights within 0.05 of -1 or +1.
+    Attributes:
+        name: The group's name.
+        runs: How many runs it has.
+        test: Test error.
+        less: margin's test error minus this one's, over the seeds of both; None for margin.
+        validation: Validation error.
+        train: Training error.
+        arrived: Fraction of the weights within NEAR of -1 or +1.
     """
 
     name: str
@@ -66,62 +47,18 @@ class Row(NamedTuple):
     arrived: Spread | None
 
 
-def read_groups(folders: Sequence[Path]) -> list[Group]:
-    """The runs of one experiment or several, grouped, in the table's order; several are told apart by folder.
-
-    Raises BwnError where there is nothing to report, or two folders have one name.
-    """
-    if len({folder.resolve().name for folder in folders}) < len(folders):
-        raise BwnError(
-            "two folders have the same name: rename one, the table tells them apart by it"
-        )
-    groups: list[Group] = []
-    for folder in folders:
-        records = read_records(folder)
-        if not records:
-            raise FileError(f"'{folder}' has no finished run: no line in {RESULTS}")
-        prefix = f"{folder.resolve().name}: " if len(folders) > 1 else ""
-        groups += [
-            _group(prefix, key, records) for key in sorted({_key(record) for record in records})
-        ]
-    return groups
-
-
-def _key(record: Record) -> tuple[bool, int, float]:
-    """What makes a group; schemes come in their order, then the sweeps, by lambda or weight decay."""
-    return (
-        record.sweep,
-        ORDER.index(record.scheme),
-        record.strength or record.settings["weight_decay"],
-    )
-
-
-def _group(prefix: str, key: tuple[bool, int, float], records: Sequence[Record]) -> Group:
-    sweep, place, value = key
-    scheme = ORDER[place]
-    found = {record.name: record for record in records if _key(record) == key}
-    name = scheme
-    if sweep and scheme == REFERENCE:
-        name = f"{scheme}, lambda {value:g}"
-    elif scheme == "float" and value:
-        name = f"{scheme}, weight decay {value:g}"
-    return Group(
-        prefix + name, scheme, sweep, tuple(sorted(found.values(), key=lambda record: record.seed))
-    )
-
-
 def rows(groups: Sequence[Group]) -> list[Row]:
-    """The lines of the table; margin is that of the first folder that has it, sweeps aside."""
+    """The lines of the table. All are compared with the first group of margin, sweeps aside."""
     margin = next(
         (group for group in groups if group.scheme == REFERENCE and not group.sweep), None
     )
-    found = []
+    table = []
     for group in groups:
-        found.append(_row(group, group.name, lambda record: record.test_error, margin))
+        table.append(_row(group, group.name, lambda record: record.test_error, margin))
         if group.by_seed(lambda record: record.test_error_real_weights):
             name = f"{group.name}, by its real weights"
-            found.append(_row(group, name, lambda record: record.test_error_real_weights, margin))
-    return found
+            table.append(_row(group, name, lambda record: record.test_error_real_weights, margin))
+    return table
 
 
 def _row(group: Group, name: str, value: Value, margin: Group | None) -> Row:
@@ -174,13 +111,14 @@ def _difference(less: Difference) -> str:
 def notes(groups: Sequence[Group]) -> list[str]:
     """What the table's numbers are, one sentence a line."""
     records = [record for group in groups for record in group.records]
-    about = sorted({_about(record) for record in records})
     return [
-        *about,
-        "Errors are in %, at the end of the last epoch, with the weights that are deployed: one bit each, but `float`.",
+        *sorted({_about(record) for record in records}),
+        "Errors are in %, at the end of the last epoch, with the weights that are deployed: one "
+        "bit each, except for `float`.",
         "+-: sample standard deviation over the seeds.",
-        "margin less it: mean difference of the test errors of runs with the same seed, in points, with its 95 % "
-        "confidence interval (Student's t) and the number of pairs; below 0 the margin scheme is better.",
+        "margin minus it: mean difference of the test errors of runs with the same seed, in "
+        "percentage points, with its 95 % confidence interval (Student's t) and the number of "
+        "pairs; below 0 the margin scheme is better.",
         f"arrived: weights within {NEAR} of -1 or +1.",
     ]
 
@@ -189,9 +127,10 @@ def _about(record: Record) -> str:
     settings, network = record.settings, record.architecture
     width = f" of width {network['width']}" if network["width"] else ""
     return (
-        f"{record.source}: {network['name']}{width}, {settings['epochs']} epochs of {record.train_images:,} images, "
-        f"batches of {settings['batch_size']}, learning rate {settings['learning_rate']:g} to "
-        f"{settings['final_learning_rate']:g}, augmentation {settings['augment']}, {settings['precision']}; "
+        f"{record.source}: {network['name']}{width}, {settings['epochs']} epochs of "
+        f"{record.train_images:,} images, batches of {settings['batch_size']}, "
+        f"learning rate {settings['learning_rate']:g} to {settings['final_learning_rate']:g}, "
+        f"augmentation {settings['augment']}, {settings['precision']}; "
         f"{record.validation_images:,} images held out, {record.test_images:,} test images."
     )
 
@@ -207,7 +146,7 @@ def markdown(groups: Sequence[Group], plots: Sequence[str] = ()) -> str:
 
 
 def write_report(groups: Sequence[Group], folder: Path) -> tuple[list[str], str | None]:
-    """Write table.md and the plots into a folder: the files' names, and why there are no plots, if so."""
+    """Write table.md and the plots: the files' names, and why there are no plots, if so."""
     names: list[str] = []
     missing = None
     try:

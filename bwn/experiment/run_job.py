@@ -1,10 +1,9 @@
-"""One run of an experiment: trained, or gone on with, then measured."""
+"""One run of an experiment: started or resumed, trained, then measured."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from bwn.data.datasets import Dataset
+from bwn.data.datasets import Dataset, load_dataset
 from bwn.errors import CheckpointError, DataError
 from bwn.experiment.jobs import Job
 from bwn.experiment.record import BINS, NEAR, Epoch, Record, add_line, read_lines
@@ -24,20 +23,26 @@ from bwn.train.penalties import mean_distance
 from bwn.train.preprocessing import accuracy
 from bwn.train.run import Outcome, Run, images_of, resume, start
 from bwn.train.schemes import identity
-from bwn.train.trainer import Progress
+from bwn.train.trainer import Progress, Report
 
 
-class Logged(Struct, frozen=True):
-    """A line of a run's log. seconds: since the line before, or since the session began. epoch: the one that ended."""
+class LogLine(Struct, frozen=True):
+    """A line of a run's log.
+
+    Attributes:
+        seconds: Since the line before, or since the session began.
+        epoch: The epoch that ended, if one did.
+    """
 
     seconds: float
     epoch: Epoch | None = None
 
 
-class Log:
-    """What is known of each epoch, in a file beside the checkpoint.
+class EpochLog:
+    """What is known of each epoch, in a file next to the checkpoint.
 
-    The checkpoint is never ahead of it; after a crash it may be behind, and epochs that are done again count anew.
+    The checkpoint is never ahead of the log. After a crash it may be behind; then epochs are done
+    again, and their last lines count.
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -45,46 +50,53 @@ class Log:
         self._last = time.monotonic()
 
     def add(self, epoch: Epoch | None = None) -> None:
-        """Add a line; without an epoch, of the seconds alone."""
+        """Add a line; without an epoch, only its seconds."""
         now = time.monotonic()
-        add_line(self.path, Logged(round(now - self._last, 3), epoch))
+        add_line(self.path, LogLine(round(now - self._last, 3), epoch))
         self._last = now
 
     def epochs(self, last: int) -> tuple[Epoch, ...]:
         """Epochs 0 to `last`. Raises CheckpointError where one is missing."""
-        found = {
-            line.epoch.epoch: line.epoch for line in read_lines(self.path, Logged) if line.epoch
-        }
-        missing = [number for number in range(last + 1) if number not in found]
+        lines = read_lines(self.path, LogLine)
+        epochs = {line.epoch.epoch: line.epoch for line in lines if line.epoch}
+        missing = [number for number in range(last + 1) if number not in epochs]
         if missing:
             raise CheckpointError(
                 f"'{self.path}' lacks epoch {missing[0]}: remove its .pt file to do the run again"
             )
-        return tuple(found[number] for number in range(last + 1))
+        return tuple(epochs[number] for number in range(last + 1))
 
     def seconds(self) -> float:
         """Seconds of all sessions."""
-        return round(sum(line.seconds for line in read_lines(self.path, Logged)), 3)
+        return round(sum(line.seconds for line in read_lines(self.path, LogLine)), 3)
 
 
-def perform(job: Job, tell: Callable[[Progress], None]) -> Record | None:
-    """Do the run of a job, or what is left of it; None where Ctrl-C or SIGTERM stopped it.
+def perform(job: Job, report: Report) -> Record | None:
+    """Do the run of a job, or what is left of it.
 
-    tell: called about twice a second. Raises BwnError where the run cannot be done, and leaves its last checkpoint.
+    Args:
+        job: The run.
+        report: Called about twice a second.
+
+    Returns:
+        Its record; None where Ctrl-C or SIGTERM stopped it.
+
+    Raises:
+        BwnError: The run cannot be done; its last checkpoint stays.
     """
     prepare_process(job.threads)
-    log = Log(Path(job.checkpoint))
+    log = EpochLog(Path(job.checkpoint))
     run = _opened(job)
     if run.trainer.step == 0:
         log.add(Epoch(epoch=0, **_weights(run)))
 
-    def report(progress: Progress) -> None:
+    def log_and_report(progress: Progress) -> None:
         if progress.epoch_done:
             log.add(_epoch(progress, run))
-        tell(progress)
+        report(progress)
 
     try:
-        outcome = run.go(report)
+        outcome = run.go(log_and_report)
         return _record(job, run, outcome, log) if outcome.finished else None
     finally:
         log.add()
@@ -94,9 +106,10 @@ def _opened(job: Job) -> Run:
     if Path(job.checkpoint).exists():
         run = resume(job.checkpoint, source=job.source)
     else:
-        run = start(job.source, lambda *_: job.architecture, lambda _: job.settings, job.checkpoint)
-    found = run.description
-    if (found.digest, found.architecture, found.settings) != (
+        data = load_dataset(job.source)
+        run = start(data, job.architecture, job.settings, job.checkpoint, source=job.source)
+    description = run.description
+    if (description.digest, description.architecture, description.settings) != (
         job.digest,
         job.architecture,
         job.settings,
@@ -134,14 +147,13 @@ def _weights(run: Run) -> dict[str, Any]:
     }
 
 
-def _record(job: Job, run: Run, outcome: Outcome, log: Log) -> Record:
+def _record(job: Job, run: Run, outcome: Outcome, log: EpochLog) -> Record:
     trainer, settings = run.trainer, job.settings
     epochs, best = log.epochs(outcome.epochs), outcome.best
     test = _test_images(run)
     train_error = _error(accuracy(trainer.module, trainer.train_data, trainer.preprocess))
-    real_weights = (
-        _real_weights_error(run, test) if test and job.architecture.scheme == "stochastic" else None
-    )
+    stochastic = job.architecture.scheme == "stochastic"
+    real_weights_error = _real_weights_error(run, test) if test and stochastic else None
     log.add()
     return Record(
         name=job.name,
@@ -151,7 +163,7 @@ def _record(job: Job, run: Run, outcome: Outcome, log: Log) -> Record:
         strength=settings.strength if settings.penalty else None,
         ramp=settings.ramp if settings.penalty else None,
         test_error=_error(run.description.test_accuracy),
-        test_error_real_weights=real_weights,
+        test_error_real_weights=real_weights_error,
         validation_error=epochs[-1].validation_error,
         train_error=train_error,
         distance=epochs[-1].distance,
@@ -172,9 +184,9 @@ def _record(job: Job, run: Run, outcome: Outcome, log: Log) -> Record:
     )
 
 
-def _error(right: float | None) -> float | None:
-    """Part of the images that are wrong, free of the last digits that the subtraction leaves."""
-    return None if right is None else round(1 - right, 9)
+def _error(accuracy: float | None) -> float | None:
+    """1 - accuracy, without the last digits that the subtraction leaves."""
+    return None if accuracy is None else round(1 - accuracy, 9)
 
 
 def _test_images(run: Run) -> Dataset | None:
@@ -185,7 +197,7 @@ def _test_images(run: Run) -> Dataset | None:
 
 
 def _real_weights_error(run: Run, test: Dataset) -> float | None:
-    """Error on the test images with the real weights in the place of their signs."""
+    """Error on the test images with the real weights instead of their signs."""
     module = copy.deepcopy(run.trainer.module)
     for layer in binary_layers(module).values():
         layer.scheme = replace(layer.scheme, deploy=identity)

@@ -1,4 +1,4 @@
-"""Means, and how sure they are: few runs, so Student's t."""
+"""Means with their uncertainty: there are few runs, so Student's t."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 
 class Spread(NamedTuple):
-    """Some numbers in short. deviation: sample standard deviation (n - 1); None of a single number."""
+    """Some numbers in short.
+
+    Attributes:
+        number: How many there are.
+        mean: Their mean.
+        deviation: Sample standard deviation (n - 1); None of a single number.
+        low: The smallest.
+        high: The largest.
+    """
 
     number: int
     mean: float
@@ -19,7 +27,14 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Mean difference of pairs, and the bounds of its confidence interval; None from a single pair."""
+    """Mean difference of pairs, and its confidence interval.
+
+    Attributes:
+        pairs: How many pairs there are.
+        mean: The mean difference.
+        low: Lower bound of the interval; None from a single pair.
+        high: Upper bound; None from a single pair.
+    """
 
     pairs: int
     mean: float
@@ -36,7 +51,7 @@ def spread(values: Sequence[float]) -> Spread:
 def paired_difference(
     first: Mapping[int, float], second: Mapping[int, float], confidence: float = 0.95
 ) -> Difference | None:
-    """first - second over the keys (seeds) that both have, None if there are none: mean +- t s / sqrt(n)."""
+    """first - second over the keys (seeds) of both: mean +- t s / sqrt(n); None without any."""
     differences = [value - second[key] for key, value in first.items() if key in second]
     if not differences:
         return None
@@ -48,7 +63,7 @@ def paired_difference(
 
 
 def student_t(confidence: float, freedom: int) -> float:
-    """The t that |T| stays below with probability `confidence`, T of Student's distribution."""
+    """The t with P(|T| < t) = `confidence`, T of Student's distribution; by bisection."""
     low, high = 0.0, 1.0
     while within(high, freedom) < confidence:
         high *= 2
@@ -58,7 +73,10 @@ def student_t(confidence: float, freedom: int) -> float:
 
 
 def within(t: float, freedom: int) -> float:
-    """P(|T| < t), in closed form since `freedom` is whole: Abramowitz and Stegun, 26.7.3 (odd) and 26.7.4 (even)."""
+    """P(|T| < t) of Student's distribution, in closed form since `freedom` is whole.
+
+    Source: Abramowitz and Stegun, 26.7.3 (odd) and 26.7.4 (even).
+    """
     angle = math.atan(t / math.sqrt(freedom))
     odd = freedom % 2
     term = math.cos(angle) if odd else 1.0

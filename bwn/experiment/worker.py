@@ -1,7 +1,8 @@
 """One run of an experiment as a process of its own, which speaks JSON lines.
 
-`python -m bwn.experiment.worker` reads one Job from standard input and writes Events to standard output. When its input
-ends, because it was asked to stop or its parent is gone, it stops after the current step and leaves a checkpoint.
+`python -m bwn.experiment.worker` reads one Job from standard input and writes Events to standard
+output. When its input ends, because it was asked to stop or its parent has ended, it stops after
+the current step and leaves a checkpoint.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from bwn.train.trainer import Progress
 
 
 class Event(Struct, omit_defaults=True):
-    """How far a run is; or, at its end, its record, that it was stopped, or why it failed."""
+    """How far a run is; or, at its end, one of the other fields.
+
+    Attributes:
+        progress: How far it is.
+        record: Its result.
+        stopped: Whether it was stopped.
+        failed: Why it failed.
+    """
 
     progress: Progress | None = None
     record: Record | None = None
@@ -37,31 +45,28 @@ class Event(Struct, omit_defaults=True):
 
 def main() -> None:
     """Do one job."""
-    events, sys.stdout = sys.stdout.buffer, sys.stderr  # what a library might print is no event
+    # Events have the output to themselves: what a library prints goes to the errors.
+    events, sys.stdout = sys.stdout.buffer, sys.stderr
 
-    def tell(event: Event) -> None:
-        with suppress(
-            OSError
-        ):  # nobody listens any more: the input has ended as well, and that stops the run
+    def send(event: Event) -> None:
+        # Without a reader the input has ended as well, which stops the run.
+        with suppress(OSError):
             events.write(msgspec.json.encode(event) + b"\n")
             events.flush()
 
     line = sys.stdin.buffer.readline()
-    threading.Thread(target=_watch, daemon=True).start()
+    threading.Thread(target=_interrupt_at_end, daemon=True).start()
     try:
-        record = perform(
-            msgspec.json.decode(line, type=Job), lambda progress: tell(Event(progress=progress))
-        )
-        tell(Event(stopped=True) if record is None else Event(record=record))
-    except (
-        KeyboardInterrupt
-    ):  # while it was loading or testing; the training so far is in the checkpoint
-        tell(Event(stopped=True))
+        job = msgspec.json.decode(line, type=Job)
+        record = perform(job, lambda progress: send(Event(progress=progress)))
+        send(Event(stopped=True) if record is None else Event(record=record))
+    except KeyboardInterrupt:  # while loading or testing; the checkpoint has the training so far
+        send(Event(stopped=True))
     except BwnError as error:
-        tell(Event(failed=str(error)))
+        send(Event(failed=str(error)))
 
 
-def _watch() -> None:
+def _interrupt_at_end() -> None:
     """Act as Ctrl-C does once the input ends."""
     sys.stdin.buffer.read()
     _thread.interrupt_main()

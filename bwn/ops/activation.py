@@ -1,18 +1,20 @@
 """Activation functions: elementwise, and fused into the layer before them.
 
-A new one is a file with a subclass of `Activation`, its name in NODES, and its formula in
+A new one is a file with a subclass of `Activation`, its name in NODES, and its formula for vectors in
 `kernels/simd/activations.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from bwn.ir.node import Elementwise, Reals, Tensors, largest
+from bwn.ops.reading import reads
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
+    from bwn.onnx.import_state import ImportState, OnnxNode
     from bwn.plan.builder import PlanBuilder
     from bwn.plan.fusion import Epilogue
 
@@ -43,3 +45,16 @@ class Activation(Elementwise, frozen=True, kw_only=True):
     def to_onnx(self, graph: OnnxGraph) -> None:
         """The ONNX operation of the same formula."""
         graph.emit(self.onnx_op, [self.input], self.output)
+
+
+Kind = TypeVar("Kind", bound=type[Activation])
+
+
+def reads_onnx(kind: Kind) -> Kind:
+    """Class decorator: the ONNX operation `onnx_op`, which has no attributes, is read as this."""
+
+    @reads(kind.onnx_op)
+    def read(state: ImportState, node: OnnxNode) -> None:
+        state.emit(kind(input=state.activation(node)[0], output=node.output))
+
+    return kind

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bwn.ir.node import Reals, Tensors
-from bwn.ops.activation import Activation
-from bwn.ops.reading import reads
-
-if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+from bwn.ops.activation import Activation, reads_onnx
 
 
+@reads_onnx
 class HardSwish(Activation, frozen=True, kw_only=True, tag="hard_swish"):
     """y = x * min(max(x + 3, 0), 6) / 6."""
 
@@ -26,9 +22,3 @@ class HardSwish(Activation, frozen=True, kw_only=True, tag="hard_swish"):
         """The formula."""
         x = inputs[0].astype(np.float64)
         return np.asarray(x * np.clip(x + 3, 0, 6) / 6)
-
-
-@reads("HardSwish")
-def read_hard_swish(state: ImportState, node: OnnxNode) -> None:
-    """It has no attributes."""
-    state.emit(HardSwish(input=state.activation(node)[0], output=node.output))

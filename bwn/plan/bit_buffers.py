@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bwn.ir.node import Shape
 from bwn.kernels import bits
-from bwn.kernels.gemm.xnor_packing import mixed
+from bwn.kernels.simd.widths import xor_halves
 from bwn.ops.window import Pads
 from bwn.plan.buffers import Buffer
 
@@ -69,7 +69,7 @@ class BitBuffer(Buffer):
         words = memory[self.offset : self.offset + self.bytes].view(np.uint64)
         words = words.reshape(self.images, *self.grid, -1)
         words = words[:, top : top + self.height, left : left + self.width]
-        signs = bits.unpack(mixed(words).reshape(-1, words.shape[-1]), self.channels)
+        signs = bits.unpack(xor_halves(words).reshape(-1, words.shape[-1]), self.channels)
         planes = signs.reshape(self.images, self.height, self.width, self.channels)
         return planes.transpose(0, 3, 1, 2).astype(np.float32)
 

@@ -14,8 +14,8 @@ from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.kernels import bits, registry
 from bwn.kernels.gemm import tiles, xnor_packing
-from bwn.kernels.gemm.tiles import BLOCK
 from bwn.kernels.registry import Kernel
+from bwn.kernels.simd.widths import BLOCK
 from bwn.ops.flatten import Flatten
 from bwn.ops.sign import Sign
 from bwn.ops.weighted import Weighted

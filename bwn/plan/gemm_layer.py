@@ -127,7 +127,7 @@ class Gemm:
         params = {
             "bounds": plan.bounds((node.low, node.high), epilogue.bounds, qrange),
             "activation": activation_code(epilogue.activation),
-            "out_step": 0 if quantized is None else input_scales(plan, quantized),
+            "out_scale": 0 if quantized is None else input_scales(plan, quantized),
         }
         if added is not None:
             return params | plan.planes("added", added)
@@ -151,8 +151,8 @@ class Gemm:
             "images": out.images,
             **plan.planes("out", out),
             "mask": plan.mask(out),
-            "steps": input_scales(plan, node) if node.is_quantized else ones,
-            "steps_per_lane": int(out.vectors) if node.is_quantized else 0,
+            "x_scales": input_scales(plan, node) if node.is_quantized else ones,
+            "scale_per_position": int(out.vectors) if node.is_quantized else 0,
         }
 
 

@@ -174,7 +174,7 @@ def _indirect_params(gemm: Gemm, spec: IndirectGemm, threads: int) -> tuple[dict
         "groups": gemm.groups * share,
         "outputs": gemm.outputs // share,
         "positions": out.positions,
-        "shift": plan.constant(("correction", node.output), gemm.correction),
+        "correction": plan.constant(("correction", node.output), gemm.correction),
         **gemm.vectors(),
         **gemm.plane_params(),
     }

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from bwn.ir.node import Shape
 from bwn.kernels import registry
-from bwn.kernels.gemm.tiles import NARROW
 from bwn.kernels.registry import Kernel
+from bwn.kernels.simd.widths import NARROW
 from bwn.plan.buffers import Buffer
 from bwn.plan.state import PlanState, activation_code, elementwise_time, slow_note
 from bwn.plan.step import Call
@@ -70,8 +70,8 @@ def elementwise(
             "bias": plan.vector(bias, channels, 0.0),
             "bounds": plan.bounds(bounds),
             "activation": activation_code(activation),
-            "steps": scales(),
-            "steps_per_lane": int(source.vectors),
+            "x_scales": scales(),
+            "scale_per_position": int(source.vectors),
         }
         count = source.images * channels if units is None else units()
         work = source.images * channels * positions

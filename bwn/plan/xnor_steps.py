@@ -14,8 +14,8 @@ import numpy.typing as npt
 from bwn.ir.node import Array, Pair
 from bwn.kernels import bits, registry
 from bwn.kernels.gemm import tiles, xnor_packing
-from bwn.kernels.gemm.tiles import BLOCK
 from bwn.kernels.gemm.xnor_packing import Axis
+from bwn.kernels.simd.widths import BLOCK
 from bwn.ops.window import Pads
 from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.bit_steps import written
@@ -142,11 +142,11 @@ def _weight_params(gemm: Gemm, source: BitBuffer, window: BitWindow) -> dict[str
     return {
         "words": kept("words", xnor_packing.lay_out(signs)),
         "blocks": -(-out.channels // window.groups // BLOCK),
-        "limits": kept("limits", limits),
-        "limits_row": limits.shape[1] * limits.itemsize,
+        "thresholds": kept("limits", limits),
+        "thresholds_row": limits.shape[1] * limits.itemsize,
         "class_y": kept("class_y", class_y * len(columns)),
         "class_x": kept("class_x", class_x),
-        "flips": kept("flips", bits.pack(np.where(flips, 1, -1)[None])),
+        "inverted": kept("flips", bits.pack(np.where(flips, 1, -1)[None])),
     }
 
 

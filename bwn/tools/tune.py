@@ -84,10 +84,10 @@ class Trial:
             "images": 1, "groups": 1, "outputs": outputs,
             "out": self._at(out), "out_image": 0, "out_plane": plane, "out_lead": 0,
             "mask": self._at(np.where(np.arange(plane) < positions, -1, 0).astype(np.int32)),
-            "scale": self._at(fill + 1), "bias": self._at(fill), "shift": self._at(fill),
-            "steps": self._at(fill + 1), "steps_per_lane": 0,
+            "scale": self._at(fill + 1), "bias": self._at(fill), "correction": self._at(fill),
+            "x_scales": self._at(fill + 1), "scale_per_position": 0,
             "bounds": self._at(np.array([-np.inf, np.inf] * 3, np.float32)),
-            "added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0, "out_step": 0, "activation": 0,
+            "added": 0, "added_image": 0, "added_plane": 0, "added_lead": 0, "out_scale": 0, "activation": 0,
         }  # fmt: skip
         if isinstance(row, IndirectGemm):
             self.units, share = (

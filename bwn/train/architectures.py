@@ -1,78 +1,85 @@
-"""The built-in networks. A network is rebuilt from its Architecture, which a checkpoint stores as JSON."""
+"""The built-in networks, built from their Architecture."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
 from math import prod
-from typing import Annotated, Literal
 
 import torch
-from msgspec import Meta, Struct
 from torch import Tensor, nn
 
 from bwn.errors import BwnError
 from bwn.ops.weighted import UINT8_MAX_DEPTH
 from bwn.train.fake_quant import RoundActivation
 from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation
+from bwn.train.settings import Architecture, NetworkName
 
-Name = Literal["mlp", "lenet", "vgg", "resnet18", "resnet20"]
-Extent = Annotated[int, Meta(ge=1, le=4096)]
-
-WIDTHS: dict[Name, int] = {"mlp": 1024, "lenet": 32, "vgg": 128, "resnet18": 64, "resnet20": 16}
+WIDTHS: dict[NetworkName, int] = {
+    "mlp": 1024,
+    "lenet": 32,
+    "vgg": 128,
+    "resnet18": 64,
+    "resnet20": 16,
+}
 """Width of the first hidden layer, which the others follow."""
 
-_SMALLEST: dict[Name, int] = {"mlp": 1, "lenet": 4, "vgg": 8, "resnet18": 1, "resnet20": 1}
+_SMALLEST: dict[NetworkName, int] = {"mlp": 1, "lenet": 4, "vgg": 8, "resnet18": 1, "resnet20": 1}
 _EPSILON = 1e-4
 """Batch norm's epsilon, BinaryConnect's."""
 
 
-class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which network, and of which size.
-
-    input_shape: (C, H, W). width: of the first hidden layer; None: the network's own.
-    scheme: name of the scheme of all layers; float_ends: whether the first and the last one stay float; None: in
-        residual networks only, as is usual for them.
-    activations: `relu`; `int8`: likewise, and what layers with one-bit weights read is rounded to 8 bits; or `sign`:
-        the next layer then reads one bit per activation too.
-    """
-
-    name: Name
-    input_shape: tuple[Extent, Extent, Extent]
-    classes: Annotated[int, Meta(ge=2, le=65536)]
-    scheme: Literal["float", "deterministic", "stochastic", "scaled", "margin"] = "margin"
-    activations: Literal["relu", "int8", "sign"] = "relu"
-    width: Annotated[int, Meta(ge=1, le=8192)] | None = None
-    float_ends: bool | None = None
-
-
 def build(architecture: Architecture) -> nn.Sequential:
-    """The network with fresh weights, drawn from torch's global generator.
+    """Build a network with fresh weights, drawn from torch's global generator.
 
-    Raises BwnError if the images are too small for it, or 8-bit activations would meet float weights alone.
+    Args:
+        architecture: Which network, and of which size.
+
+    Returns:
+        The network in training mode: (N, C, H, W) float32 to scores (N, classes).
+
+    Raises:
+        BwnError: The images are too small for it, or no layer has one-bit weights that could read
+            its 8-bit activations.
+
+    Example:
+        >>> import torch
+        >>> from bwn.train import Architecture, build
+        >>> network = Architecture(name="mlp", input_shape=(1, 8, 8), classes=3, width=16)
+        >>> build(network)(torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 3])
     """
     if architecture.activations == "int8" and architecture.scheme == "float":
         raise BwnError(
-            "activations 'int8' are read by layers with one-bit weights; scheme 'float' has none"
+            "activations 'int8' need layers with one-bit weights; scheme 'float' has none"
         )
     smallest = _SMALLEST[architecture.name]
-    if min(architecture.input_shape[1:]) < smallest:
-        size = f"{architecture.input_shape[1]} x {architecture.input_shape[2]}"
+    height, width = architecture.input_shape[1:]
+    if min(height, width) < smallest:
         raise BwnError(
-            f"{architecture.name} needs images of at least {smallest} x {smallest} pixels, these are {size}"
+            f"{architecture.name} needs images of at least {smallest} x {smallest} pixels, "
+            f"these are {height} x {width}"
         )
     return _BUILDERS[architecture.name](_Parts(architecture))
 
 
+def build_seeded(architecture: Architecture, seed: int) -> nn.Sequential:
+    """`build` with weights drawn from a seed; torch's global generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(architecture)
+
+
 class _Parts:
-    """Makes the layers of one architecture; the first and the last product know that they are."""
+    """Makes the layers of a network; its first and last layer may have another scheme."""
 
     def __init__(self, architecture: Architecture) -> None:
         self.shape = architecture.input_shape
         self.width = architecture.width or WIDTHS[architecture.name]
         self.classes = architecture.classes
         self.scheme = architecture.scheme
-        self.sign, self.rounds = (architecture.activations == kind for kind in ("sign", "int8"))
+        self.sign = architecture.activations == "sign"
+        self.quantized = architecture.activations == "int8"
         residual = architecture.name.startswith("resnet")
         float_ends = residual if architecture.float_ends is None else architecture.float_ends
         self.end_scheme = "float" if float_ends else architecture.scheme
@@ -81,19 +88,19 @@ class _Parts:
         return SignActivation() if self.sign else nn.ReLU()
 
     def rounding(self, scheme: str, depth: int, first: bool) -> list[nn.Module]:
-        """What rounds the input of a layer that sums `depth` products; only an image can be negative."""
-        if not self.rounds or scheme == "float":
+        """What rounds the input of a layer of `depth` inputs; only an image can be negative."""
+        if not self.quantized or scheme == "float":
             return []
         return [RoundActivation(signed=first or depth > UINT8_MAX_DEPTH)]
 
     def conv(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, first: bool = False
     ) -> list[nn.Module]:
-        """Convolution that keeps the size (or halves it) and batch norm, after the rounding of its input."""
+        """Rounding of the input, convolution that keeps the size (or halves it), batch norm."""
         scheme = self.end_scheme if first else self.scheme
         layer = BinaryConv2d(inputs, outputs, kernel, stride, kernel // 2, scheme=scheme)
-        before = self.rounding(scheme, inputs * kernel * kernel, first)
-        return [*before, layer, nn.BatchNorm2d(outputs, eps=_EPSILON)]
+        rounding = self.rounding(scheme, inputs * kernel * kernel, first)
+        return [*rounding, layer, nn.BatchNorm2d(outputs, eps=_EPSILON)]
 
     def dense(self, inputs: int, outputs: int, *, first: bool = False) -> list[nn.Module]:
         scheme = self.end_scheme if first else self.scheme
@@ -106,14 +113,14 @@ class _Parts:
         ]
 
     def head(self, inputs: int) -> list[nn.Module]:
-        """Last layer; its batch norm gives the scores a range that the losses can use."""
+        """The last layer; its batch norm gives the scores a range that the losses can use."""
         layer = BinaryLinear(inputs, self.classes, scheme=self.end_scheme)
-        before = self.rounding(self.end_scheme, inputs, first=False)
-        return [*before, layer, nn.BatchNorm1d(self.classes, eps=_EPSILON)]
+        rounding = self.rounding(self.end_scheme, inputs, first=False)
+        return [*rounding, layer, nn.BatchNorm1d(self.classes, eps=_EPSILON)]
 
 
-def _in_turn(*layers: nn.Module) -> nn.Sequential:
-    """Layers one after the other, numbered as without rounding, so that weights keep their names where it is added."""
+def _sequential(*layers: nn.Module) -> nn.Sequential:
+    """Layers, numbered as if none rounded: int8 activations leave the names of weights alone."""
     named: dict[str, nn.Module] = {}
     for layer in layers:
         number = sum(name.isdigit() for name in named)
@@ -129,14 +136,14 @@ def _mlp(parts: _Parts) -> nn.Sequential:
         + parts.dense(width, width)
         + parts.dense(width, width)
     )
-    return _in_turn(nn.Flatten(), *hidden, *parts.head(width))
+    return _sequential(nn.Flatten(), *hidden, *parts.head(width))
 
 
 def _lenet(parts: _Parts) -> nn.Sequential:
     """32C5-MP2-64C5-MP2-512FC, after LeNet-5 (LeCun et al. 1998)."""
     channels, height, width = parts.shape
     first, second = parts.width, 2 * parts.width
-    return _in_turn(
+    return _sequential(
         *parts.conv(channels, first, 5, first=True),
         parts.activation(),
         nn.MaxPool2d(2),
@@ -160,39 +167,43 @@ def _vgg(parts: _Parts) -> nn.Sequential:
         layers.append(nn.MaxPool2d(2))
     wide = 8 * parts.width
     dense = parts.dense(channels * (height // 8) * (width // 8), wide) + parts.dense(wide, wide)
-    return _in_turn(*layers, nn.Flatten(), *dense, *parts.head(wide))
+    return _sequential(*layers, nn.Flatten(), *dense, *parts.head(wide))
 
 
 class ReluBlock(nn.Module):
-    """y = relu(bn(conv(relu(bn(conv(x))))) + shortcut(x)). He et al., arXiv:1512.03385, figure 2."""
+    """y = relu(bn(conv(relu(bn(conv(x))))) + shortcut(x)).
+
+    Source: He et al., arXiv:1512.03385, figure 2.
+    """
 
     def __init__(self, parts: _Parts, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         first, second = parts.conv(inputs, outputs, 3, stride), parts.conv(outputs, outputs, 3)
-        self.body = _in_turn(*first, nn.ReLU(), *second)
+        self.body = _sequential(*first, nn.ReLU(), *second)
         self.shortcut = _shortcut(parts, inputs, outputs, stride)
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, C, H, W)."""
+        """(N, C, H, W) to (N, out, H', W')."""
         y: Tensor = self.activation(self.body(x) + self.shortcut(x))
         return y
 
 
 class SignBlock(nn.Module):
-    """y = bn(conv(sign(x))) + shortcut(x), twice: real values pass by each sign.
+    """y = bn(conv(sign(x))) + shortcut(x), twice: real values bypass each sign.
 
-    Source: Liu et al., Bi-Real Net, arXiv:1808.00278, section 3.2 (there a mean precedes the shortcut's convolution).
+    Source: Liu et al., Bi-Real Net, arXiv:1808.00278, section 3.2 (where the shortcut's convolution
+    follows an average).
     """
 
     def __init__(self, parts: _Parts, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.first = _in_turn(SignActivation(), *parts.conv(inputs, outputs, 3, stride))
-        self.second = _in_turn(SignActivation(), *parts.conv(outputs, outputs, 3))
+        self.first = _sequential(SignActivation(), *parts.conv(inputs, outputs, 3, stride))
+        self.second = _sequential(SignActivation(), *parts.conv(outputs, outputs, 3))
         self.shortcut = _shortcut(parts, inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, C, H, W)."""
+        """(N, C, H, W) to (N, out, H', W')."""
         x = self.first(x) + self.shortcut(x)
         y: Tensor = self.second(x) + x
         return y
@@ -201,13 +212,13 @@ class SignBlock(nn.Module):
 def _shortcut(parts: _Parts, inputs: int, outputs: int, stride: int) -> nn.Module:
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return _in_turn(*parts.conv(inputs, outputs, 1, stride))
+    return _sequential(*parts.conv(inputs, outputs, 1, stride))
 
 
 def _residual(
     parts: _Parts, stem: list[nn.Module], size: tuple[int, int], blocks: tuple[int, ...]
 ) -> nn.Sequential:
-    """Stem, stages of blocks (each stage but the first halves the size and doubles the width), mean, head."""
+    """Stem, stages of blocks (all but the first halve the size, double the width), mean, head."""
     layers = stem
     inputs = parts.width
     for stage, count in enumerate(blocks):
@@ -217,7 +228,7 @@ def _residual(
             layers.append((SignBlock if parts.sign else ReluBlock)(parts, inputs, outputs, stride))
             inputs = outputs
     window = tuple(-(-extent // 2 ** (len(blocks) - 1)) for extent in size)
-    return _in_turn(
+    return _sequential(
         *layers, nn.AvgPool2d((window[0], window[1])), nn.Flatten(), *parts.head(inputs)
     )
 
@@ -235,17 +246,10 @@ def _resnet20(parts: _Parts) -> nn.Sequential:
     return _residual(parts, stem, parts.shape[1:], (3, 3, 3))
 
 
-_BUILDERS: dict[Name, Callable[[_Parts], nn.Sequential]] = {
+_BUILDERS: dict[NetworkName, Callable[[_Parts], nn.Sequential]] = {
     "mlp": _mlp,
     "lenet": _lenet,
     "vgg": _vgg,
     "resnet18": _resnet18,
     "resnet20": _resnet20,
 }
-
-
-def build_seeded(architecture: Architecture, seed: int) -> nn.Sequential:
-    """The network with fresh weights drawn from a seed; torch's global generator stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(architecture)

@@ -1,11 +1,12 @@
-"""Checkpoints: a network, how to rebuild it, and all that training needs to go on. Nothing in one is executed.
+"""Checkpoints: a network, how to rebuild it, and all that training needs to continue.
 
 A checkpoint is a torch file (a zip) of one dict:
 
     format "bwn-checkpoint", version 1, description: JSON of `Description`,
-    weights: the module's state_dict, training: `Trainer.state()`, or {} in the file of a best epoch
+    weights: the module's state_dict, training: `Trainer.state()`, or {} in a best epoch's file
 
-It is read with torch's weights_only, which builds tensors and plain values and refuses everything else.
+It is read with torch's weights_only, which builds tensors and plain values and refuses everything
+else: nothing in a checkpoint is executed.
 """
 
 from __future__ import annotations
@@ -27,15 +28,22 @@ from torch import Tensor, nn
 from bwn._files import write_beside
 from bwn.errors import BwnError, CheckpointError
 from bwn.ir.model_spec import Preprocess
-from bwn.train.architectures import Architecture, build
-from bwn.train.settings import Settings
+from bwn.train.architectures import build
+from bwn.train.settings import Architecture, Settings
 
 FORMAT = "bwn-checkpoint"
 VERSION = 1
 
+StrPath = str | os.PathLike[str]
+
 
 class BestEpoch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which epoch's weights the file of a best epoch holds. accuracy: on the held-out images."""
+    """Which epoch's weights a best epoch's file holds.
+
+    Attributes:
+        epoch: The epoch, from 1.
+        accuracy: On the held-out images, in 0 to 1.
+    """
 
     epoch: Annotated[int, Meta(ge=1)]
     accuracy: Annotated[float, Meta(ge=0, le=1)]
@@ -44,10 +52,18 @@ class BestEpoch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Description(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The part of a checkpoint that is not tensors.
 
-    source: the data set as it was named. digest: of its training images and labels, so that a resumed run goes on
-    with the same ones. begun_from: the checkpoint whose weights it started from, as it was named; None: random ones.
-    test_accuracy: once training has ended, and if there are test images. best: in the file of a best epoch, which has
-    no training state.
+    Attributes:
+        architecture: The network.
+        settings: How it is trained.
+        preprocess: How images are prepared.
+        classes: Names of the classes.
+        source: The data set, as the user named it.
+        digest: Of its training images and labels, so that a resumed run uses the same ones.
+        begun_from: The checkpoint whose weights the run started from, as the user named it; None:
+            it started from random weights.
+        finished: Whether training has ended.
+        test_accuracy: Once it has, if there are test images.
+        best: In a best epoch's file, which has no training state; else None.
     """
 
     architecture: Architecture
@@ -64,7 +80,14 @@ class Description(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds. module: in evaluation mode. training: for `Trainer.restore`."""
+    """What a checkpoint file holds.
+
+    Attributes:
+        path: The file, as the user named it.
+        description: All that is not tensors.
+        module: The network, in evaluation mode.
+        training: For `Trainer.restore`; {} in a best epoch's file.
+    """
 
     path: str
     description: Description
@@ -73,12 +96,12 @@ class Checkpoint:
 
 
 def write_checkpoint(
-    path: str | os.PathLike[str],
-    description: Description,
-    module: nn.Module,
-    training: Mapping[str, Any],
+    path: StrPath, description: Description, module: nn.Module, training: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint beside its target, then rename it: the target is always whole. Raises FileError."""
+    """Write a checkpoint to a temporary file, then rename it: the target is always whole.
+
+    Raises FileError.
+    """
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -92,20 +115,32 @@ def write_checkpoint(
 
 
 def portable(tensor: Tensor) -> Tensor:
-    """The tensor as a checkpoint holds it: in the processor's memory, its axes in order."""
+    """The tensor as a checkpoint holds it: on the CPU, its axes in order."""
     return tensor.detach().cpu().contiguous()
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def read_checkpoint(path: StrPath) -> Checkpoint:
     """Read and check a checkpoint, and rebuild its network.
 
-    Raises CheckpointError, one line, where the file is missing, truncated, foreign, holds code, or does not fit.
+    Args:
+        path: A file that `bwn train` wrote.
+
+    Returns:
+        The checkpoint; its network is on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, of another kind, holds code, or
+            contradicts itself.
+
+    Example:
+        >>> from bwn.train import read_checkpoint
+        >>> checkpoint = read_checkpoint("model.pt")  # doctest: +SKIP
+        >>> checkpoint.description.classes  # doctest: +SKIP
+        ('cat', 'dog')
     """
     content = _load(Path(path))
-    missing = [
-        key for key in ("version", "description", "weights", "training") if key not in content
-    ]
-    if content.get("format") != FORMAT or missing:
+    keys = {"version", "description", "weights", "training"}
+    if content.get("format") != FORMAT or not keys <= set(content):
         raise CheckpointError(
             f"'{path}' is a torch file, but not a checkpoint written by bwn train"
         )
@@ -116,28 +151,18 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     try:
         description = msgspec.json.decode(content["description"], type=Description)
     except (msgspec.MsgspecError, TypeError, UnicodeError) as error:
-        raise CheckpointError(f"'{path}': its description is not as expected: {error}") from error
+        raise CheckpointError(f"'{path}': its description is invalid: {error}") from error
     _check_description(path, description)
-    try:
-        with torch.device(
-            "meta"
-        ):  # shapes only: a hostile size is compared before anything of it is allocated
-            module = build(description.architecture)
-    except BwnError as error:
-        raise CheckpointError(f"'{path}': {error}") from error
-    _check_weights(path, module, content["weights"])
-    module.load_state_dict(content["weights"], assign=True)
-    for parameter in module.parameters():
-        parameter.requires_grad_(True)
+    module = _module(path, description.architecture, content["weights"])
     training = content["training"] if isinstance(content["training"], dict) else {}
-    return Checkpoint(str(path), description, module.eval(), training)
+    return Checkpoint(str(path), description, module, training)
 
 
 def _load(path: Path) -> dict[str, Any]:
+    """The dict that the file holds; {} where it holds something else."""
     if not path.is_file():
-        raise CheckpointError(
-            f"'{path}' not found" if not path.exists() else f"'{path}' is not a file"
-        )
+        reason = "not found" if not path.exists() else "is not a file"
+        raise CheckpointError(f"'{path}' {reason}")
     try:
         if not zipfile.is_zipfile(path):
             raise CheckpointError(
@@ -148,7 +173,7 @@ def _load(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except CheckpointError:
         raise
-    except Exception as error:  # torch raises errors of a dozen kinds for a broken file; none may pass as a traceback
+    except Exception as error:  # torch raises a dozen kinds of errors for a broken file
         reason = " ".join(str(error).split()).partition(". ")[0][:160]
         raise CheckpointError(
             f"'{path}' cannot be read safely as a checkpoint: {reason}"
@@ -156,19 +181,31 @@ def _load(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _check_description(path: str | os.PathLike[str], description: Description) -> None:
+def _module(path: StrPath, architecture: Architecture, weights: Any) -> nn.Module:
+    """The network with these weights, in evaluation mode."""
+    try:
+        # Shapes only: a hostile size is compared before anything of it is allocated.
+        with torch.device("meta"):
+            module = build(architecture)
+    except BwnError as error:
+        raise CheckpointError(f"'{path}': {error}") from error
+    _check_weights(path, module, weights)
+    module.load_state_dict(weights, assign=True)
+    for parameter in module.parameters():
+        parameter.requires_grad_(True)
+    return module.eval()
+
+
+def _check_description(path: StrPath, description: Description) -> None:
     architecture, preprocess = description.architecture, description.preprocess
     channels = 1 if preprocess.color == "L" else 3
     if architecture.input_shape != (channels, *preprocess.size):
-        found = f"{preprocess.color} {preprocess.size}"
         raise CheckpointError(
-            f"'{path}': images are prepared as {found}, its network reads {architecture.input_shape}"
+            f"'{path}': images are prepared as {preprocess.color} {preprocess.size}, its network "
+            f"reads {architecture.input_shape}"
         )
-    if (
-        len(preprocess.mean) != channels
-        or len(preprocess.std) != channels
-        or min(preprocess.std) <= 0
-    ):
+    lengths = len(preprocess.mean), len(preprocess.std)
+    if lengths != (channels, channels) or min(preprocess.std) <= 0:
         raise CheckpointError(
             f"'{path}': mean and std are not {channels} numbers each, std above 0"
         )
@@ -178,19 +215,20 @@ def _check_description(path: str | os.PathLike[str], description: Description) -
         )
 
 
-def _check_weights(path: str | os.PathLike[str], module: nn.Module, weights: object) -> None:
+def _check_weights(path: StrPath, module: nn.Module, weights: object) -> None:
     expected = module.state_dict()
     if not isinstance(weights, dict) or set(weights) != set(expected):
         raise CheckpointError(f"'{path}': its weights are not those of its network")
     for name, want in expected.items():
-        found = weights[name]
-        if not isinstance(found, Tensor) or found.shape != want.shape or found.dtype != want.dtype:
+        weight = weights[name]
+        known = isinstance(weight, Tensor)
+        if not known or weight.shape != want.shape or weight.dtype != want.dtype:
             raise CheckpointError(
                 f"'{path}': weight '{name}' is not {want.dtype} of shape {tuple(want.shape)}"
             )
-        if found.layout != torch.strided or not bool(torch.isfinite(found).all()):
-            raise CheckpointError(f"'{path}': weight '{name}' holds numbers that are not finite")
+        if weight.layout != torch.strided or not bool(torch.isfinite(weight).all()):
+            raise CheckpointError(f"'{path}': weight '{name}' holds NaN or infinite numbers")
     if any(bool((weights[name] < 0).any()) for name in expected if name.endswith("running_var")):
         raise CheckpointError(f"'{path}': a batch norm has a negative variance")
     if any(bool(weights[name] < 0) for name in expected if name.endswith(".step")):
-        raise CheckpointError(f"'{path}': 8-bit activations have a negative step")
+        raise CheckpointError(f"'{path}': 8-bit activations have a negative scale")

@@ -1,7 +1,8 @@
-"""The files of a run: the checkpoint of its last state, and beside it the weights of its best epoch.
+"""The two files of a run: the checkpoint of its last state, and the weights of its best epoch.
 
-A state that is not finite is never written, and a file is replaced whole or not at all. Where one cannot be written,
-on a full disk say, training goes on and tries again; at the end it waits for an hour before it gives the state up.
+A state that holds NaN or infinite numbers is never written, and a file is replaced whole or not at
+all. Where a file cannot be written, on a full disk for example, training continues and tries again;
+at its end it retries for an hour before it gives up.
 """
 
 from __future__ import annotations
@@ -18,82 +19,95 @@ from torch import nn
 
 from bwn._files import check_target, same_file
 from bwn.errors import CheckpointError, FileError
-from bwn.train.checkpoint import BestEpoch, Description, read_checkpoint, write_checkpoint
+from bwn.train.checkpoint import (
+    BestEpoch,
+    Description,
+    StrPath,
+    read_checkpoint,
+    write_checkpoint,
+)
 from bwn.train.trainer import Trainer
 
 SAVE_SECONDS = 15.0
 SAVE_SHARE = 20
-"""Between two saves lie SAVE_SECONDS, and SAVE_SHARE times what the last one took."""
+"""The next save is due after SAVE_SECONDS, or SAVE_SHARE times what the last one took."""
 RETRY_SECONDS = 15.0
 GIVE_UP_SECONDS = 3600.0
 
 Warn = Callable[[str], None]
 
 
-def best_path(path: str | os.PathLike[str]) -> Path:
-    """Where the best epoch of the run with this checkpoint is kept: model.best.pt beside model.pt."""
+def best_path(path: StrPath) -> Path:
+    """Where the best epoch of a run is saved: model.best.pt next to model.pt."""
     path = Path(path)
     return path.with_suffix(f".best{path.suffix}")
 
 
 @dataclass
 class Best:
-    """A best epoch's network. saved: whether it is in its file as it stands here."""
+    """A best epoch's network. saved: whether its file is up to date."""
 
     description: Description
     module: nn.Module
     saved: bool = False
 
 
-class Keeper:
+class Checkpointer:
     """Writes a run's two files.
 
-    origin: the checkpoint that the run goes on from, None for a fresh run. best: what was read beside it.
+    Args:
+        trainer: The run's trainer.
+        output: The checkpoint to write.
+        origin: The checkpoint that the run is resumed from; None for a new run.
+        best: The best epoch that was read next to it.
+
+    Raises:
+        FileError: `output` or its folder cannot be written.
     """
 
     def __init__(
         self,
         trainer: Trainer,
-        output: str | os.PathLike[str],
-        origin: str | os.PathLike[str] | None = None,
+        output: StrPath,
+        origin: StrPath | None = None,
         best: Best | None = None,
     ) -> None:
         self.trainer, self.output, self.best = trainer, output, best
         folder = Path(output).absolute().parent
-        if not folder.is_dir() or not os.access(
-            folder, os.W_OK
-        ):  # better now than after an hour of training
+        # Better now than after an hour of training.
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise FileError(f"'{output}' cannot be written: no folder '{folder}' to write to")
         self.best_output = best_path(output)
         check_target(output)
         check_target(self.best_output)
-        self._good = None if origin is None else self._words(origin)
-        self._stale = origin is None or not same_file(
-            origin, output
-        )  # what lies beside it is another run's
+        self._last_saved = None if origin is None else self._state_of(origin)
+        # A file next to the output of a new run is another run's best epoch.
+        self._stale_best = origin is None or not same_file(origin, output)
         self._due = time.monotonic() + SAVE_SECONDS
         self._failing = False
 
-    def note_best(self, description: Description, accuracy: float) -> None:
-        """Keep a copy of the network as it stands; it is written with the next save."""
+    def record_best(self, description: Description, accuracy: float) -> None:
+        """Copy the network as it is now; the next save writes it."""
         module = copy.deepcopy(self.trainer.module)
         module.zero_grad(set_to_none=True)
         best = BestEpoch(epoch=self.trainer.epoch, accuracy=accuracy)
         self.best = Best(msgspec.structs.replace(description, best=best), module.eval())
 
     def save(self, description: Description) -> None:
-        """Write what has changed. Raises FileError, and DivergedError where the state is not finite."""
-        began = time.monotonic()
-        state = self.trainer.state()  # first of all: it refuses a state that is not finite
+        """Write what has changed.
+
+        Raises FileError, and DivergedError where the state holds NaN or infinite numbers.
+        """
+        start = time.monotonic()
+        state = self.trainer.state()  # first of all, because it may raise DivergedError
         try:
-            self._remove_stale()
-            self.save_best()  # before the state that speaks of it
+            self._remove_stale_best()
+            self.save_best()  # before the state that refers to it
             write_checkpoint(self.output, description, self.trainer.module, state)
         finally:
-            self._due = time.monotonic() + max(
-                SAVE_SECONDS, SAVE_SHARE * (time.monotonic() - began)
-            )
-        self._good = self._words(self.output)
+            now = time.monotonic()
+            self._due = now + max(SAVE_SECONDS, SAVE_SHARE * (now - start))
+        self._last_saved = self._state_of(self.output)
 
     def save_best(self) -> None:
         """Write the best epoch's file, if it is not up to date. Raises FileError."""
@@ -101,82 +115,85 @@ class Keeper:
             write_checkpoint(self.best_output, self.best.description, self.best.module, {})
             self.best.saved = True
 
-    def _remove_stale(self) -> None:
-        """Remove what another run left where this run's best epoch will be."""
-        if self._stale and self.best is None:
+    def _remove_stale_best(self) -> None:
+        """Remove another run's file from where this run's best epoch will be."""
+        if self._stale_best and self.best is None:
             try:
                 self.best_output.unlink(missing_ok=True)
             except OSError as error:
                 raise FileError(
                     f"{self.best_output}: of another run, cannot be removed: {error.strerror}"
                 ) from None
-        self._stale = False
+        self._stale_best = False
 
     def save_if_due(self, description: Description, warn: Warn) -> None:
-        """Save if it is time to; a failure is told once, and tried again at the next call."""
+        """Save if it is time to. Warns of the first of several failures; each call tries again."""
         if time.monotonic() < self._due:
             return
         try:
             self.save(description)
         except FileError as error:
             if not self._failing:
-                warn(f"{error}; training goes on and tries again after each epoch")
+                warn(f"{error}; training continues and tries again after each epoch")
             self._failing = True
         else:
             if self._failing:
-                warn(f"{self.output} is saved again")
+                warn(f"{self.output} is being saved again")
             self._failing = False
 
     def save_or_wait(self, description: Description, warn: Warn) -> None:
-        """Save a state that would be lost otherwise: wait for an hour for a disk to have space again."""
+        """Save a state that would be lost otherwise: retry for an hour. Raises FileError then."""
         until = time.monotonic() + GIVE_UP_SECONDS
-        told = False
+        warned = False
         while True:
             try:
                 return self.save(description)
             except FileError as error:
                 if time.monotonic() > until:
                     raise
-                if not told:
-                    warn(
-                        f"{error}; trying again for {GIVE_UP_SECONDS / 60:.0f} minutes, Ctrl-C gives up"
-                    )
-                told = True
+                if not warned:
+                    minutes = f"{GIVE_UP_SECONDS / 60:.0f} minutes"
+                    warn(f"{error}; retrying for {minutes}, Ctrl-C gives up")
+                warned = True
             time.sleep(RETRY_SECONDS)
 
-    def last_good(self) -> str:
+    def saved_states(self) -> str:
         """In words, which files hold a good state."""
-        told = [self._good] if self._good else []
+        states = [self._last_saved] if self._last_saved else []
         if self.best is not None and self.best.saved and self.best.description.best is not None:
-            told.append(
-                f"{self.best_output} holds the best epoch, {self.best.description.best.epoch}"
-            )
-        return ", ".join(told) or "nothing was saved before"
+            epoch = self.best.description.best.epoch
+            states.append(f"{self.best_output} holds the best epoch, {epoch}")
+        return ", ".join(states) or "nothing was saved before"
 
-    def _words(self, path: str | os.PathLike[str]) -> str:
+    def _state_of(self, path: StrPath) -> str:
         return f"{path} holds the state of step {self.trainer.step:,}, epoch {self.trainer.epoch}"
 
 
-def find_best(
-    path: str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    description: Description,
-    accuracy: float,
+def read_best(
+    path: StrPath, output: StrPath, description: Description, accuracy: float
 ) -> Best | None:
-    """The best epoch's file beside the checkpoint `path`, None where it is not there or is not of that run.
+    """Read the best epoch's file next to a checkpoint.
 
-    accuracy: what the run knows as its best. A file may be a little ahead of it, if the run was killed between the two.
+    Args:
+        path: The checkpoint.
+        output: Where the run will save its own.
+        description: Of the checkpoint.
+        accuracy: The best accuracy that the run knows of. A file may be a little ahead of it, if
+            the run was killed between the two writes.
+
+    Returns:
+        The best epoch; None if there is no such file or it is another run's.
     """
     try:
-        found = read_checkpoint(best_path(path))
+        checkpoint = read_checkpoint(best_path(path))
     except CheckpointError:
         return None
-    theirs = found.description
-    same = (theirs.digest, theirs.architecture, theirs.settings) == (
+    other = checkpoint.description
+    same_run = (other.digest, other.architecture, other.settings) == (
         description.digest,
         description.architecture,
         description.settings,
     )
-    if not same or theirs.best is None or theirs.best.accuracy < accuracy:
+    if not same_run or other.best is None or other.best.accuracy < accuracy:
         return None
-    return Best(theirs, found.module, saved=same_file(path, output))
+    return Best(other, checkpoint.module, saved=same_file(path, output))

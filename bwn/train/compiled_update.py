@@ -1,7 +1,8 @@
 """What a training step does to each weight, compiled for the CPU.
 
-torch makes a pass through memory for every operation, and a step on 100 images has more weights than numbers in
-between: a step of the MLP spent three quarters of its time here. Each function below is one pass.
+torch passes through memory once for every operation, and a step on 100 images has more weights than
+activations: a step of the MLP spent three quarters of its time here. Each function below is one
+pass.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 from bwn.kernels.target.jit import compiled
 
 _NO_PENALTY, _MARGIN, _DOUBLE_WELL = 0, 1, 2
-PULLS = {None: _NO_PENALTY, "margin": _MARGIN, "double-well": _DOUBLE_WELL}
+PENALTY_CODES = {None: _NO_PENALTY, "margin": _MARGIN, "double-well": _DOUBLE_WELL}
 """Number of each penalty in `adam`."""
 
 _FLOATS = "float32[::1]"
@@ -24,15 +25,37 @@ _SIGNS = [f"{_FLOATS}, {kind}[::1], {kind}, {kind}" for kind in ("int16", "int32
 
 @compiled(f"void({', '.join([_FLOATS] * 4)}, int64, {', '.join(['float32'] * 6)})")
 def adam(
-    w: Any, g: Any, m: Any, v: Any, pull: int, drawn: float, rate: float, decay: float, scale1: float,
-    scale2: float, clip: float,
-) -> None:  # fmt: skip
-    """One step of Adam with the penalty's pull and weight decay, both decoupled, and the clip.
+    w: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    penalty: int,
+    pull: float,
+    rate: float,
+    decay: float,
+    scale1: float,
+    scale2: float,
+    clip: float,
+) -> None:
+    """One step of Adam with penalty and weight decay, both decoupled, and the clip.
 
     m = 0.9 m + 0.1 g; v = 0.999 v + 0.001 g^2;
-    w = clip(w - decay w - drawn/2 dP/dw - rate scale1 m / (scale2 sqrt(v) + 1e-8)).
-    w, g, m, v: (n,) float32; all numbers float32. Kingma and Ba, arXiv:1412.6980, algorithm 1; Loshchilov and Hutter,
-    arXiv:1711.05101, algorithm 2.
+    w = clip(w - decay w - pull/2 dP/dw - rate scale1 m / (scale2 sqrt(v) + 1e-8)).
+    Sources: Kingma and Ba, arXiv:1412.6980, algorithm 1; Loshchilov and Hutter, arXiv:1711.05101,
+    algorithm 2.
+
+    Args:
+        w: (n,) float32, the weights; updated in place.
+        g: (n,) float32, the gradient of the loss.
+        m: (n,) float32, its first moment; updated in place.
+        v: (n,) float32, its second moment; updated in place.
+        penalty: One of PENALTY_CODES: which P.
+        pull: Factor of the penalty in this step.
+        rate: Learning rate.
+        decay: Fraction of a weight that weight decay takes.
+        scale1: Bias correction of m: 1 / (1 - 0.9^steps).
+        scale2: Bias correction of sqrt(v): 1 / sqrt(1 - 0.999^steps).
+        clip: Largest |w|.
     """
     one, eps = np.float32(1), np.float32(1e-8)
     b1, b2, a1, a2 = np.float32(0.9), np.float32(0.999), np.float32(0.1), np.float32(0.001)
@@ -40,12 +63,12 @@ def adam(
         x, slope = w[i], g[i]
         m[i] = b1 * m[i] + a1 * slope
         v[i] = b2 * v[i] + a2 * (slope * slope)
-        moved = decay * x + rate * scale1 * m[i] / (scale2 * np.sqrt(v[i]) + eps)
-        if pull == _MARGIN:
-            moved += drawn * (x - (one if x >= 0 else -one))
-        elif pull == _DOUBLE_WELL:
-            moved -= drawn * np.float32(2) * x * (one - x * x)
-        x -= moved
+        step = decay * x + rate * scale1 * m[i] / (scale2 * np.sqrt(v[i]) + eps)
+        if penalty == _MARGIN:
+            step += pull * (x - (one if x >= 0 else -one))
+        elif penalty == _DOUBLE_WELL:
+            step -= pull * np.float32(2) * x * (one - x * x)
+        x -= step
         x = clip if x > clip else x
         w[i] = -clip if x < -clip else x
 
@@ -57,7 +80,7 @@ def _signs(x: Any, out: Any, plus: Any, minus: Any) -> None:
 
 
 @compiled(*(f"void({types}, uint64)" for types in _SIGNS))
-def _draws(x: Any, out: Any, plus: Any, minus: Any, seed: Any) -> None:
+def _random_signs(x: Any, out: Any, plus: Any, minus: Any, seed: Any) -> None:
     for i in range(x.size):
         z = seed + np.uint64(i) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -69,35 +92,52 @@ def _draws(x: Any, out: Any, plus: Any, minus: Any, seed: Any) -> None:
 _BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}
 
 
-def fits(x: Tensor) -> bool:
-    """Whether the functions here take this tensor; torch's own operations do for others."""
+def supported(x: Tensor) -> bool:
+    """Whether the functions here take this tensor; others need torch's own operations."""
     return x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous()
 
 
 def signs(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """+1 where x >= 0, else -1. x: any shape, such that it `fits`. Returns that shape, `dtype`."""
-    out, plus, minus = _filled_with(x, dtype)
+    """+1 where x >= 0, else -1.
+
+    Args:
+        x: `supported`, any shape.
+        dtype: float32 or bfloat16.
+
+    Returns:
+        The shape of x, `dtype`.
+    """
+    out, plus, minus = _empty_like(x, dtype)
     _signs(flat(x), flat(out.view(_BITS[dtype])), plus, minus)
     return out
 
 
-def draws(x: Tensor, dtype: torch.dtype, seed: int) -> Tensor:
-    """+1 with probability clip((x + 1) / 2, 0, 1), else -1, as `signs`.
+def random_signs(x: Tensor, dtype: torch.dtype, seed: int) -> Tensor:
+    """+1 with probability clip((x + 1) / 2, 0, 1), else -1.
 
-    The i-th number is +1 where x[i] > u[i], u in [-1, 1) a hash of seed and i: Steele et al., "Fast splittable
-    pseudorandom number generators", OOPSLA 2014, figure 17 (SplitMix64), its upper 24 bits.
+    The i-th sign is +1 where x[i] > u[i], u in [-1, 1) a hash of seed and i.
+    Source: Steele et al., "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 17
+    (SplitMix64), its upper 24 bits.
+
+    Args:
+        x: `supported`, any shape.
+        dtype: float32 or bfloat16.
+        seed: In 0 to 2^64 - 1.
+
+    Returns:
+        The shape of x, `dtype`.
     """
-    out, plus, minus = _filled_with(x, dtype)
-    _draws(flat(x), flat(out.view(_BITS[dtype])), plus, minus, np.uint64(seed))
+    out, plus, minus = _empty_like(x, dtype)
+    _random_signs(flat(x), flat(out.view(_BITS[dtype])), plus, minus, np.uint64(seed))
     return out
 
 
-def _filled_with(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Any, Any]:
+def _empty_like(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Any, Any]:
     """An empty tensor, and the bits of +1 and -1 in it: numpy has no bfloat16."""
     plus, minus = torch.tensor([1.0, -1.0], dtype=dtype).view(_BITS[dtype]).numpy()
     return torch.empty(x.shape, dtype=dtype), plus, minus
 
 
 def flat(x: Tensor) -> Any:
-    """The numbers of a contiguous tensor, as a numpy array of one axis that shares its memory."""
+    """The elements of a contiguous tensor, as a 1-D numpy array that shares its memory."""
     return x.detach().view(-1).numpy()

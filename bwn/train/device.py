@@ -4,78 +4,89 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
-from typing import Literal
+from typing import cast
 
 import torch
 from torch import nn
 
 from bwn.errors import BwnError
 from bwn.train import distributed
+from bwn.train.settings import Precision
 
-CPU = torch.device("cpu")
+Device = torch.device
+CPU = Device("cpu")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 
-def find_device(name: str) -> torch.device:
-    """The device of that name: `cpu`, `mps`, `cuda`, `cuda:N`, or `auto`, a CUDA device where there is one.
+def find_device(name: str) -> Device:
+    """The device of that name. One of several processes takes the CUDA device of its own number.
 
-    One of several processes takes the CUDA device of its own number. Raises BwnError where there is no such device.
+    Args:
+        name: `cpu`, `mps`, `cuda`, `cuda:N`, or `auto`, a CUDA device if there is one.
+
+    Returns:
+        The device; a CUDA device is made torch's current one.
+
+    Raises:
+        BwnError: There is no such device.
     """
     kind, _, number = name.partition(":")
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise BwnError(
-            f"device 'mps': torch {torch.__version__} finds none here; --device cpu is always there"
-        )
+        raise BwnError(f"device 'mps': torch {torch.__version__} finds none; use --device cpu")
     if kind != "cuda":
-        return torch.device(kind)
+        return Device(kind)
     if number and distributed.started():
         raise BwnError(
-            f"device '{name}': each of several processes takes a device of its own; use --device cuda"
+            f"device '{name}': each of several processes takes a device of its own; "
+            "use --device cuda"
         )
     index, count = int(number or distributed.local_rank()), torch.cuda.device_count()
     if index >= count:
-        found = f"finds {count} CUDA device{'s' * (count != 1)} here"
         raise BwnError(
-            f"device 'cuda:{index}': torch {torch.__version__} {found}; --device cpu is always there"
+            f"device 'cuda:{index}': torch {torch.__version__} finds {count} CUDA "
+            f"device{'s' * (count != 1)}; use --device cpu"
         )
     torch.cuda.set_device(index)
-    return torch.device("cuda", index)
+    return Device("cuda", index)
 
 
-def placed(module: nn.Module, device: torch.device) -> nn.Module:
-    """Move a module to a device, in the layout that it computes with fastest there."""
+def to_device(module: nn.Module, device: Device) -> nn.Module:
+    """Move a module to a device, in the memory layout that is fastest there."""
     module.to(device)
-    if device.type == "cuda":  # whose matrix units read convolutions' channels last
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    if device.type == "cuda":  # whose matrix units read convolutions channels last
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub lacks it
     return module
 
 
-def fast_precision(device: torch.device = CPU) -> Literal["float32", "bfloat16"]:
+def fast_precision(device: Device = CPU) -> Precision:
     """`bfloat16` where the device has instructions that multiply it, else `float32`."""
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return (
-        "bfloat16"
-        if any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-        else "float32"
-    )
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bfloat16" if native else "float32"
 
 
-def seed_draws(device: torch.device, seed: int) -> None:
-    """Begin torch's global generators anew, that of the processor and that of the device."""
+def find_precision(name: str | None, device: Device) -> Precision:
+    """`float32` or `bfloat16` as named; `auto` or None: `fast_precision`."""
+    return fast_precision(device) if name in (None, "auto") else cast(Precision, name)
+
+
+def seed_generators(device: Device, seed: int) -> None:
+    """Seed torch's global generators, the processor's and the device's."""
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         getattr(torch, device.type).manual_seed(seed)
 
 
 def prepare_process(threads: int | None) -> None:
-    """Let torch use so many threads (None: its own choice), and keep freed memory for the next step.
+    """Set torch's threads (None: its own choice), and keep freed memory for the next step.
 
-    glibc gives large arrays back to the system and takes them anew in each step; clearing their pages cost a fifth
-    of a step's time.
+    glibc returns large arrays to the system and requests them again in each step; clearing their
+    pages took a fifth of a step's time.
     """
     if threads is not None:
         torch.set_num_threads(threads)

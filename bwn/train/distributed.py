@@ -1,8 +1,9 @@
-"""One run on several processes: each takes its part of every batch, and all of them make the same step.
+"""One run on several processes: each takes its part of every batch, and all make the same step.
 
-`torchrun` starts the processes. The batch, the shuffle, the draws and the weights are those of a run on one process;
-gradients are averaged, batch norm measures the whole batch, and decisions are taken by all or by rank 0 for all. In a
-run on one process every function here does nothing.
+`torchrun` starts the processes. The batch, the shuffle, the draws and the weights are those of a
+run on one process. Gradients are averaged, batch norm measures the whole batch, and decisions are
+taken by all processes, or by rank 0 for all. In a run on one process every function here does
+nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import distributed as dist
 from bwn.errors import BwnError
 
 # The others wait while rank 0 measures and saves.
-_PATIENCE = timedelta(hours=1)
+_TIMEOUT = timedelta(hours=1)
 _VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -35,8 +36,11 @@ def local_rank() -> int:
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Meet the other processes, if there are any, for as long as the context lasts. Raises BwnError."""
+def process_group() -> Iterator[None]:
+    """Connect to the other processes, if there are any, while the context lasts.
+
+    Raises BwnError where the environment is incomplete or the others are lost.
+    """
     if not started():
         yield
         return
@@ -45,16 +49,15 @@ def joined() -> Iterator[None]:
         raise BwnError(
             f"WORLD_SIZE is set, but not {', '.join(missing)}: start the processes with torchrun"
         )
-    backend = (
-        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    )  # flags stay off the GPU
+    # Flags stay off the GPU.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        dist.init_process_group(backend, timeout=_TIMEOUT)
         yield
     except RuntimeError as error:  # of gloo and nccl alike
         if isinstance(error, dist.DistError) or "onnection" in str(error):
             raise BwnError(
-                f"rank {os.environ['RANK']} lost the other processes, whose own lines say why"
+                f"rank {os.environ['RANK']} lost the other processes; their own output says why"
             ) from error
         raise
     finally:
@@ -75,22 +78,24 @@ def rank() -> int:
 def prepare(module: nn.Module, batch: int) -> None:
     """Give all processes the weights of rank 0, and batch norms that measure the whole batch.
 
-    Raises BwnError where a batch of so many images cannot be shared out evenly.
+    Raises BwnError where `batch` images cannot be divided evenly among the processes.
     """
     if size() == 1:
         return
     if batch % size():
         raise BwnError(
-            f"a batch of {batch} images cannot be shared out evenly to {size()} processes (--batch-size)"
+            f"a batch of {batch} images cannot be divided evenly among {size()} processes "
+            "(--batch-size)"
         )
     for tensor in module.state_dict().values():
         dist.broadcast(tensor, 0)
     for norm in module.modules():
         if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
-            norm.__class__ = WholeBatchNorm  # so that names, parameters and hooks stay as they are
+            # A new class, not a new module: names, parameters and hooks stay as they are.
+            norm.__class__ = SynchronizedBatchNorm
 
 
-def own_part(x: Tensor) -> Tensor:
+def shard(x: Tensor) -> Tensor:
     """This process's part of a batch, along its first axis."""
     return x.chunk(size())[rank()]
 
@@ -99,24 +104,23 @@ def average(tensors: Sequence[Tensor]) -> None:
     """Set each tensor to its mean over the processes, in place: (1 / R) sum_r x_r."""
     if size() == 1:
         return
-    whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    dist.all_reduce(whole)
-    whole /= size()
-    for tensor, mean in zip(
-        tensors, torch.split(whole, [tensor.numel() for tensor in tensors]), strict=True
-    ):
+    joined = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(joined)
+    joined /= size()
+    means = torch.split(joined, [tensor.numel() for tensor in tensors])
+    for tensor, mean in zip(tensors, means, strict=True):
         tensor.copy_(mean.view_as(tensor))
 
 
-def largest(x: Tensor) -> Tensor:
+def maximum(x: Tensor) -> Tensor:
     """Set x to its maximum over the processes, in place. Returns it."""
     if size() > 1:
         dist.all_reduce(x, op=dist.ReduceOp.MAX)
     return x
 
 
-def on_any(*flags: bool) -> tuple[bool, ...]:
-    """Each flag, raised where any process raised it: the same on all of them."""
+def any_process(*flags: bool) -> tuple[bool, ...]:
+    """Each flag, true on all processes where it is true on any."""
     if size() == 1:
         return flags
     raised = torch.tensor(flags, dtype=torch.uint8)
@@ -124,7 +128,7 @@ def on_any(*flags: bool) -> tuple[bool, ...]:
     return tuple(bool(flag) for flag in raised.tolist())
 
 
-def from_first(compute: Callable[[], float]) -> float:
+def from_rank_0(compute: Callable[[], float]) -> float:
     """The number that rank 0 computes, on all processes."""
     if size() == 1:
         return compute()
@@ -134,7 +138,10 @@ def from_first(compute: Callable[[], float]) -> float:
 
 
 class _Gathered(torch.autograd.Function):
-    """Forward: each process's x, stacked: (R, ...). Backward: dx = sum over the processes of their gradients of it."""
+    """Forward: each process's x, stacked: (R, ...).
+
+    Backward: dx = sum over the processes of their gradients of it.
+    """
 
     @staticmethod
     def forward(_context: Any, x: Tensor) -> Tensor:
@@ -150,24 +157,26 @@ class _Gathered(torch.autograd.Function):
         return rows[rank()]
 
 
-class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm whose mean and variance are those of all processes' images. torch's own one is for GPUs only.
+class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm with mean and variance over the images of all processes.
 
-    mean = mean_r mean_r(x), var = mean_r var_r(x) + mean_r (mean_r(x) - mean)^2, both over parts of equal size.
+    mean = mean_r mean_r(x), var = mean_r var_r(x) + mean_r (mean_r(x) - mean)^2, over parts of
+    equal size. torch has its own (SyncBatchNorm) for GPUs only.
     """
 
     def _check_input_dim(self, _x: Tensor) -> None:
         """Any shape (N, C, ...)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, C, ...), this process's part of the batch."""
+        """(N, C, ...), this process's part of the batch, to the same shape."""
         if not self.training:
             y: Tensor = super().forward(x)
             return y
         values = x.float() if x.dtype == torch.bfloat16 else x
         axes = [axis for axis in range(x.ndim) if axis != 1]
-        var, mean = torch.var_mean(values, axes, correction=0)
-        rows: Tensor = _Gathered.apply(torch.stack([mean, var]))  # type: ignore[no-untyped-call]  # (R, 2, C)
+        own_var, own_mean = torch.var_mean(values, axes, correction=0)
+        own = torch.stack([own_mean, own_var])
+        rows: Tensor = _Gathered.apply(own)  # type: ignore[no-untyped-call]  # (R, 2, C)
         means, variances = rows.unbind(1)
         mean = means.mean(0)
         var = variances.mean(0) + (means - mean).square().mean(0)
@@ -181,14 +190,12 @@ class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
-        if (
-            self.running_mean is None
-            or self.running_var is None
-            or self.num_batches_tracked is None
-        ):
+        """Move the running statistics. count: elements per channel that `mean` is of."""
+        tracked, momentum = self.num_batches_tracked, self.momentum
+        if self.running_mean is None or self.running_var is None or tracked is None:
             return
-        self.num_batches_tracked += 1
-        known, momentum = self.num_batches_tracked.to(mean.dtype), self.momentum
-        part = known.reciprocal() if momentum is None else torch.full_like(known, momentum)
+        tracked += 1
+        batches = tracked.to(mean.dtype)
+        part = batches.reciprocal() if momentum is None else torch.full_like(batches, momentum)
         self.running_mean.lerp_(mean, part)
         self.running_var.lerp_(var * (count / (count - 1)), part)

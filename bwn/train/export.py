@@ -1,6 +1,6 @@
-"""From a trained module to an ONNX file whose weights are the deployed ones: the float reference of everything after.
+"""From a trained module to an ONNX file of its deployed weights: the float reference of all else.
 
-Only the exporter's own packages are used (torch.onnx); the file is one self-contained ONNX model.
+Only torch.onnx and the packages that it needs are used; the file is one self-contained ONNX model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bwn._files import same_file, write_beside
 from bwn.errors import BwnError, MissingPackageError
 from bwn.ir.model_spec import Preprocess
-from bwn.train.checkpoint import read_checkpoint
+from bwn.train.checkpoint import StrPath, read_checkpoint
 from bwn.train.fake_quant import RoundActivation, translations
 from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation, binary_layers
 from bwn.train.penalties import mean_distance
@@ -29,40 +29,69 @@ OPSET = 18
 
 
 def deploy(module: nn.Module) -> nn.Module:
-    """A copy in evaluation mode made of ordinary torch layers.
+    """Copy a module with ordinary torch layers in place of bwn's.
 
-    Binarized layers hold their deployed weights, +-1 or +-alpha per output channel (also after `stochastic`, whose
-    weights are rounded to their signs); sign activations become where(x >= 0, 1, -1); 8-bit ones keep their steps.
+    Binary layers hold their deployed weights, +-1 or +-alpha per output channel (the signs also
+    after the `stochastic` scheme). Sign activations become where(x >= 0, 1, -1). 8-bit activations
+    keep their steps.
+
+    Args:
+        module: Any module; it is left as it was.
+
+    Returns:
+        The copy, in evaluation mode.
+
+    Raises:
+        BwnError: 8-bit activations have seen no training batch yet.
+
+    Example:
+        >>> from bwn.train import BinaryLinear, deploy
+        >>> deploy(BinaryLinear(4, 2))
+        Linear(in_features=4, out_features=2, bias=False)
     """
-    return _plain(copy.deepcopy(module).eval(), {})
+    return _deployed(copy.deepcopy(module).eval(), {})
 
 
-def _plain(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
-    """Replace the layers below `module`; one that is used in two places stays one."""
-    if id(module) not in done:
+def _deployed(module: nn.Module, replaced: dict[int, nn.Module]) -> nn.Module:
+    """Replace bwn's layers in `module`; one that is used in two places stays shared."""
+    if id(module) not in replaced:
         if isinstance(module, (BinaryConv2d, BinaryLinear, SignActivation, RoundActivation)):
-            done[id(module)] = module.plain().eval()
+            replaced[id(module)] = module.deployed().eval()
         else:
-            done[id(module)] = module
+            replaced[id(module)] = module
             for name, child in list(module._modules.items()):
                 if child is not None:
-                    setattr(module, name, _plain(child, done))
-    return done[id(module)]
+                    setattr(module, name, _deployed(child, replaced))
+    return replaced[id(module)]
 
 
 def export_onnx(
     module: nn.Module,
-    path: str | os.PathLike[str],
+    path: StrPath,
     example: Tensor,
     *,
     preprocess: Preprocess | None = None,
     classes: Sequence[str] | None = None,
 ) -> None:
-    """Write the deployed module as an ONNX file; `bwn pack` reads it.
+    """Write a module as an ONNX file, with its deployed weights; `bwn pack` reads it.
 
-    example: (N, *input shape) float32, any values; the batch axis of the file is free.
-    preprocess, classes: kept in the file's metadata, for `bwn infer`.
-    Raises BwnError where torch cannot export the module, MissingPackageError without onnxscript.
+    Args:
+        module: Any module that torch can export; it is left as it was.
+        path: The file to write.
+        example: (N, *input shape) float32, any values; the file takes batches of any size.
+        preprocess: How images are prepared, for `bwn infer`; kept in the file's metadata.
+        classes: Names of the classes; likewise.
+
+    Raises:
+        BwnError: torch cannot export the module.
+        FileError: The file cannot be written.
+        MissingPackageError: onnxscript is not installed.
+
+    Example:
+        >>> import torch
+        >>> from bwn.train import Architecture, build, export_onnx
+        >>> net = build(Architecture(name="mlp", input_shape=(1, 8, 8), classes=3, width=16))
+        >>> export_onnx(net, "net.onnx", torch.zeros(2, 1, 8, 8))  # doctest: +SKIP
     """
     program = _exported(deploy(module), example)
     for node in program.model.graph:
@@ -71,24 +100,29 @@ def export_onnx(
     write_beside(path, program.model_proto.SerializeToString(deterministic=True))
 
 
-def export_checkpoint(
-    checkpoint_path: str | os.PathLike[str], onnx_path: str | os.PathLike[str]
-) -> None:
-    """Write the network of a checkpoint of `bwn train` as an ONNX file.
+def export_checkpoint(checkpoint_path: StrPath, onnx_path: StrPath) -> None:
+    """Write the network of a checkpoint as an ONNX file, with preprocessing and class names.
 
-    Raises CheckpointError where the checkpoint is refused; otherwise as `export_onnx`.
+    Args:
+        checkpoint_path: A file that `bwn train` wrote.
+        onnx_path: The file to write.
+
+    Raises:
+        BwnError: The two are the same file; otherwise as `export_onnx`.
+        CheckpointError: The checkpoint is refused, as by `read_checkpoint`.
+
+    Example:
+        >>> from bwn.train import export_checkpoint
+        >>> export_checkpoint("model.pt", "model.onnx")  # doctest: +SKIP
     """
     if same_file(checkpoint_path, onnx_path):
-        raise BwnError(
-            f"{os.fspath(onnx_path)}: would overwrite the checkpoint that it is made from"
-        )
+        raise BwnError(f"{os.fspath(onnx_path)}: would overwrite the checkpoint it is made from")
     checkpoint = read_checkpoint(checkpoint_path)
-    shape = checkpoint.description.architecture.input_shape
     description = checkpoint.description
     export_onnx(
         checkpoint.module,
         onnx_path,
-        torch.zeros(2, *shape),
+        torch.zeros(2, *description.architecture.input_shape),
         preprocess=description.preprocess,
         classes=description.classes,
     )
@@ -112,13 +146,12 @@ def _exported(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:
                 input_names=["input"],
                 output_names=["scores"],
                 dynamic_shapes=({0: batch},),
-                optimize=True,  # folds batch norm into the weights: still one magnitude per output channel
+                # Folds batch norm into the weights: still one magnitude per output channel.
+                optimize=True,
                 verbose=False,
                 custom_translation_table=translations(),
             )
-        except (
-            Exception
-        ) as error:  # torch.onnx raises errors of many kinds; all mean that it cannot
+        except Exception as error:  # torch.onnx raises many kinds; all mean that it cannot
             reason = " ".join(str(error).split())[:300]
             raise BwnError(f"torch cannot export this module to ONNX: {reason}") from error
     if program is None:
@@ -128,7 +161,7 @@ def _exported(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and advice out of the way; its errors still come through."""
+    """Hide the exporter's progress and advice; its errors still come through."""
     loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
@@ -145,14 +178,14 @@ def _quiet() -> Iterator[None]:
 def _metadata(
     module: nn.Module, preprocess: Preprocess | None, classes: Sequence[str] | None
 ) -> dict[str, str]:
-    """The metadata that bwn.onnx reads back."""
-    margins = {
+    """The metadata that bwn.onnx reads back. bwn.margins: mean distance of each layer to +-1."""
+    distances = {
         f"{name}.weight".lstrip("."): mean_distance([layer.weight])
         for name, layer in binary_layers(module).items()
     }
-    found = {"bwn.margins": json.dumps(margins)} if margins else {}
+    metadata = {"bwn.margins": json.dumps(distances)} if distances else {}
     if preprocess is not None:
-        found["bwn.preprocess"] = msgspec.json.encode(preprocess).decode()
+        metadata["bwn.preprocess"] = msgspec.json.encode(preprocess).decode()
     if classes is not None:
-        found["bwn.classes"] = json.dumps(list(classes))
-    return found
+        metadata["bwn.classes"] = json.dumps(list(classes))
+    return metadata

@@ -1,10 +1,11 @@
-"""Activations rounded to 8 bits in training, by the very function that a packed network computes.
+"""Quantization-aware training: activations rounded to 8 bits exactly as in the packed network.
 
-    y = step * clip(rint(x / step), least, most)
+    y = scale * clip(rint(x / scale), qmin, qmax)
 
-in float32, halves to even, with the ranges of `bwn.ir.graph.QUANT_RANGES`: 0..254 where x cannot be negative, else -127..127.
-The gradient passes straight through where least * step <= x <= most * step, and is 0 beyond. In an ONNX file this is
-QuantizeLinear, Clip, DequantizeLinear, which `bwn pack` reads back.
+in float32, halves to even, with the ranges of `bwn.ir.graph.QUANT_RANGES`: 0..254 where x cannot be
+negative, else -127..127. The gradient passes straight through where
+qmin * scale <= x <= qmax * scale, and is 0 beyond. In an ONNX file this is QuantizeLinear, Clip,
+DequantizeLinear, which `bwn pack` reads back.
 """
 
 from __future__ import annotations
@@ -24,20 +25,31 @@ MOMENTUM = 0.1
 
 
 @torch.library.custom_op("bwn::rounded", mutates_args=())
-def rounded(x: Tensor, step: Tensor, least: int, most: int) -> Tensor:
-    """step * clip(rint(x / step), least, most). x: any shape, float32. step: () float32."""
-    # Not torch's fake_quantize, which multiplies by 1 / step: some numbers near a half then round the other way.
-    return (x / step).round_().clamp_(least, most).mul_(step)
+def rounded(x: Tensor, scale: Tensor, qmin: int, qmax: int) -> Tensor:
+    """scale * clip(rint(x / scale), qmin, qmax).
+
+    Args:
+        x: Any shape, float32.
+        scale: () float32, above 0.
+        qmin: Smallest q.
+        qmax: Largest q.
+
+    Returns:
+        The shape of x, float32.
+    """
+    # Not torch's fake_quantize, which multiplies by 1 / scale and so rounds some numbers near a
+    # half the other way.
+    return (x / scale).round_().clamp_(qmin, qmax).mul_(scale)
 
 
 @rounded.register_fake
-def _(x: Tensor, step: Tensor, least: int, most: int) -> Tensor:
+def _(x: Tensor, scale: Tensor, qmin: int, qmax: int) -> Tensor:
     return torch.empty_like(x)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, step, least, most = inputs
-    ctx.save_for_backward((x >= least * step) & (x <= most * step))
+def _save_range(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, scale, qmin, qmax = inputs
+    ctx.save_for_backward((x >= qmin * scale) & (x <= qmax * scale))
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
@@ -45,14 +57,28 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
     return gradient * inside, None, None, None
 
 
-rounded.register_autograd(_backward, setup_context=_keep)
+rounded.register_autograd(_backward, setup_context=_save_range)
 
 
 class RoundActivation(nn.Module):
-    """Rounds what a layer with one-bit weights reads; stands right before that layer.
+    """Rounds the input of a layer with one-bit weights to 8 bits; put it right before that layer.
 
-    signed: whether activations may be negative; behind a ReLU they are not, and steps are half as long.
-    step: () float32: running mean over training batches of max|x| / most; 0 before the first batch.
+    y = step * clip(rint(x / step), qmin, qmax); the step is measured while training: the running
+    mean over batches of max|x| / qmax.
+
+    Args:
+        signed: Whether x may be negative. After a ReLU it may not, and the step is half as long.
+
+    Attributes:
+        kind: `int8` if signed, else `uint8`.
+        step: () float32, the scale of the rounding; 0 before the first training batch.
+
+    Example:
+        >>> import torch
+        >>> from bwn.train import RoundActivation
+        >>> layer = RoundActivation(signed=False)
+        >>> layer(torch.tensor([0.0, 100.2, 254.0])).tolist()
+        [0.0, 100.0, 254.0]
     """
 
     step: Tensor
@@ -63,35 +89,46 @@ class RoundActivation(nn.Module):
         self.register_buffer("step", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: any shape. Returns float32. Raises BwnError in evaluation before any training batch."""
+        """Round a tensor.
+
+        Args:
+            x: Any shape, float.
+
+        Returns:
+            The same shape, float32.
+
+        Raises:
+            BwnError: In evaluation, before any training batch.
+        """
         x = x.float()  # also within autocast: the packed network rounds in float32
-        least, most = QUANT_RANGES[self.kind]
+        qmin, qmax = QUANT_RANGES[self.kind]
         if self.training:
-            self._measure(x, most)
-        elif not bool(self.step > 0):
-            raise BwnError(
-                "8-bit activations have no step yet: pass a batch in training mode first"
-            )
-        y: Tensor = rounded(x, self.step, least, most)
+            self._measure(x, qmax)
+        else:
+            self._require_step()
+        y: Tensor = rounded(x, self.step, qmin, qmax)
         return y
 
-    def _measure(self, x: Tensor, most: int) -> None:
+    def _measure(self, x: Tensor, qmax: int) -> None:
         """Move the step towards this batch's. A batch of zeros has none."""
         with torch.no_grad():
-            found = distributed.largest(x.detach().abs().amax()) / most
-            found = torch.where(found > 0, found, torch.where(self.step > 0, self.step, 1.0))
-            self.step.copy_(torch.where(self.step > 0, self.step.lerp(found, MOMENTUM), found))
+            step = distributed.maximum(x.detach().abs().amax()) / qmax
+            step = torch.where(step > 0, step, torch.where(self.step > 0, self.step, 1.0))
+            self.step.copy_(torch.where(self.step > 0, self.step.lerp(step, MOMENTUM), step))
 
-    def plain(self) -> nn.Module:
-        """The same function with its step for good, in an operation that `export_onnx` writes."""
+    def _require_step(self) -> None:
         if not bool(self.step > 0):
             raise BwnError(
-                "8-bit activations have no step yet: pass a batch in training mode first"
+                "8-bit activations have no scale yet: pass a batch in training mode first"
             )
-        return PlainRound(self.step.detach().clone(), self.kind)
+
+    def deployed(self) -> nn.Module:
+        """The same function with its step fixed, in an operation that `export_onnx` writes."""
+        self._require_step()
+        return DeployedRound(self.step.detach().clone(), self.kind)
 
 
-class PlainRound(nn.Module):
+class DeployedRound(nn.Module):
     """Rounding with a fixed step. kind: `int8` or `uint8`."""
 
     step: Tensor
@@ -99,11 +136,11 @@ class PlainRound(nn.Module):
     def __init__(self, step: Tensor, kind: str) -> None:
         super().__init__()
         self.register_buffer("step", step)
-        self.least, self.most = QUANT_RANGES[kind]
+        self.qmin, self.qmax = QUANT_RANGES[kind]
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: any shape, float32."""
-        y: Tensor = rounded(x, self.step, self.least, self.most)
+        """Any shape, float32, to the same shape."""
+        y: Tensor = rounded(x, self.step, self.qmin, self.qmax)
         return y
 
 
@@ -115,13 +152,13 @@ def translations() -> dict[Any, Callable[..., Any]]:
 
     op: Any = onnxscript.opset18
 
-    def quantized(x: Any, step: Any, least: int, most: int) -> Any:
+    def quantized(x: Any, scale: Any, qmin: int, qmax: int) -> Any:
         # ONNX saturates at -128 or 255; Clip leaves the 255 values that bwn's kernels have.
-        kind = np.int8 if least < 0 else np.uint8
+        dtype = np.int8 if qmin < 0 else np.uint8
         zero, low, high = (
-            op.Constant(value=onnx_ir.tensor(np.array(n, kind))) for n in (0, least, most)
+            op.Constant(value=onnx_ir.tensor(np.array(q, dtype))) for q in (0, qmin, qmax)
         )
-        q = op.Clip(op.QuantizeLinear(x, step, zero), low, high)
-        return op.DequantizeLinear(q, step, zero)
+        q = op.Clip(op.QuantizeLinear(x, scale, zero), low, high)
+        return op.DequantizeLinear(q, scale, zero)
 
     return {torch.ops.bwn.rounded.default: quantized}

@@ -1,7 +1,8 @@
-"""Layers whose weights are binarized, for the built-in networks and for a user's own torch modules.
+"""Layers whose weights are binarized, for the built-in networks and for your own torch modules.
 
-They are torch's Conv2d and Linear with a scheme: `weight` holds the real weights that the optimizer moves,
-`binarized()` the ones that are used. After each optimizer step call `clip_weights(module)`; `bwn.train.fit` does.
+They are torch's Conv2d and Linear with a scheme: `weight` holds the real weights that the optimizer
+moves, `binarized()` the ones that are used. Call `clip_weights(module)` after each optimizer step;
+`bwn.train.fit` does.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bwn.ir.node import Pair
 from bwn.train.schemes import Scheme, deterministic, find_scheme
 
-_FIRST_LOOK = 64
-"""Training passes before the first look at whether weights are clipped; then at twice as many, and so on, for in a look
-the host waits for the device."""
+_FIRST_CHECK = 64
+"""Training passes before the first check that weights are clipped. The next checks come after
+twice as many each, because a check makes the host wait for the device."""
 
 
 class _Binary:
@@ -29,15 +31,15 @@ class _Binary:
     scheme: Scheme
     _passes: int
 
-    def _prepare(self, scheme: str | Scheme) -> None:
+    def _set_scheme(self, scheme: str | Scheme) -> None:
         self.scheme = find_scheme(scheme)
         self._passes = 0
         if self.scheme.clip:
-            # BinaryConnect starts uniform within the clip; the learning-rate scale makes up for the size.
+            # BinaryConnect starts uniform within the clip; the learning-rate scale makes up for it.
             nn.init.uniform_(self.weight, -1, 1)
 
     def binarized(self) -> Tensor:
-        """The weights in use: the training quantizer's in training mode, the deployed ones in evaluation mode."""
+        """The weights in use: (out, ...), of the training quantizer, or deployed in evaluation."""
         if self.training:
             self._warn_unclipped()
             return self.scheme.quantize(self.weight)
@@ -45,19 +47,20 @@ class _Binary:
 
     @property
     def learning_rate_scale(self) -> float:
-        """Factor on this layer's updates: 1 / sqrt(1.5 / (fan_in + fan_out)), or 1 where nothing is clipped.
+        """Factor of this layer's learning rate.
 
-        Real weights live in +-1 whatever the layer's size; this gives them the steps that weights of Glorot size
-        would have. Source: BinaryConnect's own code (W_LR_scale = "Glorot").
+        1 / sqrt(1.5 / (fan_in + fan_out)), or 1 where nothing is clipped. Real weights fill [-1, 1]
+        in a layer of any size; this gives them the steps that weights of Glorot size would have.
+        Source: BinaryConnect's own code (W_LR_scale = "Glorot").
         """
         if not self.scheme.clip:
             return 1.0
-        field = math.prod(self.weight.shape[2:])
-        return 1 / math.sqrt(1.5 / ((self.weight.shape[0] + self.weight.shape[1]) * field))
+        taps = math.prod(self.weight.shape[2:])
+        return 1 / math.sqrt(1.5 / ((self.weight.shape[0] + self.weight.shape[1]) * taps))
 
     def _warn_unclipped(self) -> None:
         self._passes += 1
-        due = self.scheme.clip and self._passes >= _FIRST_LOOK and self._passes.bit_count() == 1
+        due = self.scheme.clip and self._passes >= _FIRST_CHECK and self._passes.bit_count() == 1
         if due and bool((self.weight.detach().abs() > 1).any()):
             warnings.warn(
                 "real weights lie beyond +-1, where no gradient reaches them: "
@@ -69,17 +72,36 @@ class _Binary:
 class BinaryConv2d(_Binary, nn.Conv2d):
     """2-D convolution with binarized weights and zero padding.
 
-    Arguments are those of torch.nn.Conv2d, and `scheme`, a name or a Scheme. No bias by default: batch norm follows.
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Height and width of the kernel, or one number for both.
+        stride: Likewise, in pixels.
+        padding: Likewise, in pixels on each side.
+        dilation: Likewise, in pixels.
+        groups: Groups of channels that are convolved apart.
+        bias: Whether a bias is added; not by default, as batch norm follows.
+        scheme: A Scheme or its name.
+
+    Raises:
+        BwnError: There is no scheme of that name.
+
+    Example:
+        >>> import torch
+        >>> from bwn.train import BinaryConv2d
+        >>> layer = BinaryConv2d(1, 8, 3, padding=1, scheme="margin")
+        >>> layer(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 8, 28, 28])
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
         groups: int = 1,
         bias: bool = False,
         scheme: str | Scheme = "deterministic",
@@ -87,31 +109,26 @@ class BinaryConv2d(_Binary, nn.Conv2d):
         nn.Conv2d.__init__(
             self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
         )
-        self._prepare(scheme)
+        self._set_scheme(scheme)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, C, H, W) to (N, out, H', W')."""
+        """(N, C, H, W) to (N, out, H', W')."""
         return F.conv2d(
             x, self.binarized(), self.bias, self.stride, self.padding, self.dilation, self.groups
         )
 
-    def plain(self) -> nn.Conv2d:
+    def deployed(self) -> nn.Conv2d:
         """An ordinary convolution with the deployed weights."""
-        kernel, stride = cast(tuple[int, int], self.kernel_size), cast(tuple[int, int], self.stride)
-        padding, dilation = (
-            cast(tuple[int, int], self.padding),
-            cast(tuple[int, int], self.dilation),
-        )
-        bias = self.bias is not None
+        # torch widens its own attributes to tuples of any length, or to names of paddings.
         layer = nn.Conv2d(
             self.in_channels,
             self.out_channels,
-            kernel,
-            stride,
-            padding,
-            dilation,
+            cast(Pair, self.kernel_size),
+            cast(Pair, self.stride),
+            cast(Pair, self.padding),
+            cast(Pair, self.dilation),
             self.groups,
-            bias,
+            self.bias is not None,
             device="meta",
         )
         return _filled(layer, self.scheme.deploy(self.weight), self.bias)
@@ -120,7 +137,21 @@ class BinaryConv2d(_Binary, nn.Conv2d):
 class BinaryLinear(_Binary, nn.Linear):
     """Fully connected layer with binarized weights.
 
-    Arguments are those of torch.nn.Linear, and `scheme`, a name or a Scheme. No bias by default: batch norm follows.
+    Args:
+        in_features: Inputs per image.
+        out_features: Outputs per image.
+        bias: Whether a bias is added; not by default, as batch norm follows.
+        scheme: A Scheme or its name.
+
+    Raises:
+        BwnError: There is no scheme of that name.
+
+    Example:
+        >>> import torch
+        >>> from bwn.train import BinaryLinear
+        >>> layer = BinaryLinear(4, 3).eval()
+        >>> layer.binarized().abs().unique().tolist()
+        [1.0]
     """
 
     def __init__(
@@ -131,35 +162,45 @@ class BinaryLinear(_Binary, nn.Linear):
         scheme: str | Scheme = "deterministic",
     ) -> None:
         nn.Linear.__init__(self, in_features, out_features, bias)
-        self._prepare(scheme)
+        self._set_scheme(scheme)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, in) to (N, out)."""
+        """(N, in) to (N, out)."""
         return F.linear(x, self.binarized(), self.bias)
 
-    def plain(self) -> nn.Linear:
+    def deployed(self) -> nn.Linear:
         """An ordinary fully connected layer with the deployed weights."""
         layer = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
         return _filled(layer, self.scheme.deploy(self.weight), self.bias)
 
 
 class SignActivation(nn.Module):
-    """y = +1 where x >= 0, else -1; gradient 1 where |x| <= 1, else 0 (Hubara et al., arXiv:1602.02830, eq. 4)."""
+    """y = +1 where x >= 0, else -1; dy/dx = 1 where |x| <= 1, else 0.
+
+    The next binary layer then reads one bit per activation.
+    Source: Hubara et al., arXiv:1602.02830, equation 4.
+
+    Example:
+        >>> import torch
+        >>> from bwn.train import SignActivation
+        >>> SignActivation()(torch.tensor([-0.5, 0.0, 2.0])).tolist()
+        [-1.0, 1.0, 1.0]
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: any shape."""
+        """Any shape, float, to the same shape."""
         return deterministic(x.clamp(-1, 1))  # whose gradient is 0 beyond
 
-    def plain(self) -> nn.Module:
+    def deployed(self) -> nn.Module:
         """The same function without a gradient of its own."""
-        return PlainSign()
+        return DeployedSign()
 
 
-class PlainSign(nn.Module):
+class DeployedSign(nn.Module):
     """y = +1 where x >= 0, else -1, in operations that every exporter knows."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: any shape."""
+        """Any shape, float, to the same shape."""
         return torch.where(x >= 0, 1.0, -1.0)
 
 
@@ -175,19 +216,50 @@ def _filled(layer: Layer, weight: Tensor, bias: Tensor | None) -> Layer:
 
 
 def scheme_layers(module: nn.Module) -> dict[str, BinaryLayer]:
-    """The layers of `module` that have a scheme, also those that it leaves float, by name."""
+    """The layers of `module` that have a scheme, float ones included, by name."""
     return {
-        name: m for name, m in module.named_modules() if isinstance(m, (BinaryConv2d, BinaryLinear))
+        name: layer
+        for name, layer in module.named_modules()
+        if isinstance(layer, (BinaryConv2d, BinaryLinear))
     }
 
 
 def binary_layers(module: nn.Module) -> dict[str, BinaryLayer]:
-    """The layers of `module` whose deployed weights are one bit, by name."""
+    """The layers whose deployed weights are one bit.
+
+    Args:
+        module: Any module.
+
+    Returns:
+        The layers by their names in `module`, in its order.
+
+    Example:
+        >>> from torch import nn
+        >>> from bwn.train import BinaryLinear, binary_layers
+        >>> net = nn.Sequential(BinaryLinear(4, 4), nn.ReLU(), BinaryLinear(4, 2, scheme="float"))
+        >>> list(binary_layers(net))
+        ['0']
+    """
     return {name: layer for name, layer in scheme_layers(module).items() if layer.scheme.binary}
 
 
 def clip_weights(module: nn.Module) -> None:
-    """Clip the real weights of every layer whose scheme asks for it to +-1; call it after each optimizer step."""
+    """Clip real weights to +-1, in each layer whose scheme asks for it.
+
+    Call it after each optimizer step in a training loop of your own.
+
+    Args:
+        module: Any module; its weights are changed in place.
+
+    Example:
+        >>> import torch
+        >>> from bwn.train import BinaryLinear, clip_weights
+        >>> layer = BinaryLinear(2, 2)
+        >>> _ = torch.nn.init.constant_(layer.weight, 1.5)
+        >>> clip_weights(layer)
+        >>> layer.weight.max().item()
+        1.0
+    """
     with torch.no_grad():
         for layer in binary_layers(module).values():
             if layer.scheme.clip:

@@ -1,4 +1,4 @@
-"""What training minimizes, the penalty aside: two losses, and weights of classes that have few images."""
+"""What training minimizes, apart from the penalty: two losses, and class weights."""
 
 from __future__ import annotations
 
@@ -17,17 +17,27 @@ from bwn.errors import BwnError
 def image_weights(
     chosen: Literal["none", "balanced"] | tuple[float, ...], data: Dataset
 ) -> Tensor | None:
-    """The weight that each class's images have in the loss, (classes,) float32; None where all weigh 1.
+    """The weight that each class's images have in the loss.
 
-    chosen: a number above 0 for each class; or `balanced`: N / (classes count), so that all classes together weigh
-    alike. Either is scaled to a mean of 1 over the N images of `data`: the loss keeps its size, and with it the
-    learning rate and lambda their meaning. Raises BwnError where there are not as many numbers as classes.
+    Scaled to a mean of 1 over the N images: the loss keeps its size, and with it the learning rate
+    and lambda their meaning.
+
+    Args:
+        chosen: A number above 0 for each class; `balanced`: N / (classes count), so that all
+            classes together weigh the same; `none`.
+        data: The training images.
+
+    Returns:
+        (classes,) float32, or None where all weights are 1.
+
+    Raises:
+        BwnError: There are not as many numbers as classes.
     """
     if chosen == "none":
         return None
     count = np.bincount(data.labels, minlength=len(data.classes))
     if chosen == "balanced":
-        weights = 1 / np.maximum(count, 1)  # a class without images weighs nothing either way
+        weights = 1 / np.maximum(count, 1)  # the weight of a class without images has no effect
     else:
         weights = np.array(chosen, np.float64)
         if len(weights) != len(count):
@@ -38,17 +48,26 @@ def image_weights(
 
 
 def squared_hinge(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean over images and classes of max(0, 1 - t y)^2, t = +1 for the image's class and -1 for the others.
+    """Mean over images and classes of max(0, 1 - t y)^2.
 
-    weights: (classes,) float32, of the images of each class, or None: all 1. The mean divides by the count of images.
+    The target t is +1 for the image's class and -1 for the others.
+
+    Args:
+        scores: (N, classes) float, y.
+        labels: (N,) int64, the right classes.
+        weights: (classes,) float32, of the images of each class; None: all 1. The mean divides by
+            the number of images, not by the sum of their weights.
+
+    Returns:
+        () float.
     """
     targets = torch.full_like(scores, -1.0).scatter_(1, labels.unsqueeze(1), 1.0)
-    each = F.relu(1 - targets * scores).square()
-    return each.mean() if weights is None else (each * weights[labels].unsqueeze(1)).mean()
+    losses = F.relu(1 - targets * scores).square()
+    return losses.mean() if weights is None else (losses * weights[labels].unsqueeze(1)).mean()
 
 
 def cross_entropy(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean over images of -log softmax(y) at the image's class. weights: as in `squared_hinge`."""
+    """Mean over images of -log softmax(y) at the image's class. Arguments as in `squared_hinge`."""
     if weights is None:
         return F.cross_entropy(scores, labels)
     return (F.cross_entropy(scores, labels, reduction="none") * weights[labels]).mean()

@@ -15,15 +15,18 @@ from bwn.train.layers import scheme_layers
 from bwn.train.penalties import find_penalty
 from bwn.train.settings import Settings
 
-Four = tuple[Tensor, Tensor, Tensor, Tensor]
+ParameterState = tuple[Tensor, Tensor, Tensor, Tensor]
 """A parameter, its gradient, and the gradient's first and second moment."""
 
 
 class Kind(NamedTuple):
     """How a parameter is treated.
 
-    scale: factor on the learning rate. decays: whether weight decay applies. clipped: to +-1. binary: whether the
-    penalty applies.
+    Attributes:
+        scale: Factor of the learning rate.
+        decays: Whether weight decay applies.
+        clipped: Whether it is clipped to +-1.
+        binary: Whether the penalty applies.
     """
 
     scale: float = 1.0
@@ -32,12 +35,40 @@ class Kind(NamedTuple):
     binary: bool = False
 
 
-class Adam:
-    """Adam (Kingma and Ba, arXiv:1412.6980) with the penalty and weight decay decoupled from the loss's gradient.
+class Update(NamedTuple):
+    """The numbers of one step for one kind of parameter.
 
-    Neither goes through Adam, which would divide it by the gradient's size (Loshchilov and Hutter, arXiv:1711.05101):
-    the penalty moves w by -drawn/2 dP/dw a step, drawn = lambda / steps, whatever the loss does.
-    steps: of the whole run. parameters: all trainable ones of the module. first, second: their moments.
+    Attributes:
+        number: Of the step, from 1.
+        rate: Learning rate, the layer's scale included.
+        decay: Weight decay, 0 where none applies.
+        pull: lambda / steps, at most 1; 0 where no penalty applies.
+        clipped: Whether the parameters are clipped to +-1.
+    """
+
+    number: int
+    rate: float
+    decay: float
+    pull: float
+    clipped: bool
+
+
+class Adam:
+    """Adam with penalty and weight decay, both decoupled from the loss's gradient.
+
+    Neither goes through Adam, which would divide it by the gradient's size: each step moves w by
+    -(lambda / steps) / 2 dP/dw, whatever the loss does.
+    Sources: Kingma and Ba, arXiv:1412.6980; Loshchilov and Hutter, arXiv:1711.05101.
+
+    Args:
+        module: Module to train.
+        settings: Schedules, penalty and weight decay.
+        steps: Steps of the whole run.
+
+    Attributes:
+        parameters: All trainable parameters of the module.
+        first: Their first moments.
+        second: Their second moments.
     """
 
     def __init__(self, module: nn.Module, settings: Settings, steps: int) -> None:
@@ -47,7 +78,7 @@ class Adam:
         ]
         self.first = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.second = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self._groups = groups(module)
+        self._groups = parameter_groups(module)
         self._penalty = find_penalty(settings.penalty) if settings.penalty else None
 
     def zero_grad(self) -> None:
@@ -62,8 +93,7 @@ class Adam:
     @torch.no_grad()
     def step(self, done: int) -> None:
         """Move all parameters that have a gradient. done: steps before this one."""
-        part, count = done / self.steps, done + 1
-        tensors = {
+        states = {
             parameter: (parameter, parameter.grad, first, second)
             for parameter, first, second in zip(
                 self.parameters, self.first, self.second, strict=True
@@ -71,50 +101,57 @@ class Adam:
             if parameter.grad is not None
         }
         for kind, members in self._groups.items():
-            rate = self.settings.learning_rate_at(part) * kind.scale
-            decay = self.settings.weight_decay if kind.decays else 0.0
-            drawn = min(self.settings.strength_at(part) / self.steps, 1.0) if kind.binary else 0.0
-            group = [tensors[parameter] for parameter in members if parameter in tensors]
-            if all(compiled_update.fits(tensor) for four in group for tensor in four):
-                self._compiled(group, kind, count, rate, decay, drawn)
+            group = [states[parameter] for parameter in members if parameter in states]
+            if all(compiled_update.supported(tensor) for state in group for tensor in state):
+                self._compiled_step(group, self._update(kind, done))
             else:
-                self._plain(group, kind, count, rate, decay, drawn)
+                self._torch_step(group, self._update(kind, done))
 
-    def _compiled(
-        self, group: Sequence[Four], kind: Kind, count: int, rate: float, decay: float, drawn: float
-    ) -> None:
-        pull = compiled_update.PULLS[self.settings.penalty if drawn else None]
-        clip = 1.0 if kind.clipped else np.inf
-        numbers = drawn, rate, rate * decay, 1 / (1 - 0.9**count), (1 - 0.999**count) ** -0.5, clip
-        for four in group:
-            arrays = [compiled_update.flat(tensor) for tensor in four]
-            compiled_update.adam(*arrays, pull, *(np.float32(number) for number in numbers))
+    def _update(self, kind: Kind, done: int) -> Update:
+        progress, settings = done / self.steps, self.settings
+        return Update(
+            number=done + 1,
+            rate=settings.learning_rate_at(progress) * kind.scale,
+            decay=settings.weight_decay if kind.decays else 0.0,
+            pull=min(settings.lambda_at(progress) / self.steps, 1.0) if kind.binary else 0.0,
+            clipped=kind.clipped,
+        )
 
-    def _plain(
-        self, group: Sequence[Four], kind: Kind, count: int, rate: float, decay: float, drawn: float
-    ) -> None:
+    def _compiled_step(self, group: Sequence[ParameterState], update: Update) -> None:
+        number, rate, decay, pull, clipped = update
+        penalty = compiled_update.PENALTY_CODES[self.settings.penalty if pull else None]
+        corrections = 1 / (1 - 0.9**number), (1 - 0.999**number) ** -0.5
+        numbers = pull, rate, rate * decay, *corrections, 1.0 if clipped else np.inf
+        for state in group:
+            arrays = [compiled_update.flat(tensor) for tensor in state]
+            compiled_update.adam(*arrays, penalty, *(np.float32(value) for value in numbers))
+
+    def _torch_step(self, group: Sequence[ParameterState], update: Update) -> None:
         """The same in torch's operations, for other devices and types."""
+        number, rate, decay, pull, clipped = update
         weights, gradients, first, second = (list(column) for column in zip(*group, strict=True))
-        pulls = (
+        slopes = (
             [self._penalty.gradient(weight) for weight in weights]
-            if self._penalty is not None and drawn
+            if self._penalty is not None and pull
             else []
         )
-        counts = [
-            torch.full((), count - 1.0, device=weight.device) for weight in weights
-        ]  # adamw adds the 1
+        # adamw adds 1 to the counts.
+        counts = [torch.full((), number - 1.0, device=weight.device) for weight in weights]
         adamw(
-            weights, gradients, first, second, [], counts, fused=True, amsgrad=False, beta1=0.9, beta2=0.999,
-            lr=rate, weight_decay=decay, eps=1e-8, maximize=False,
+            weights, gradients, first, second, [], counts, fused=True, amsgrad=False,
+            beta1=0.9, beta2=0.999, lr=rate, weight_decay=decay, eps=1e-8, maximize=False,
         )  # fmt: skip
-        for weight, pull in zip(weights, pulls, strict=False):
-            weight.sub_(pull, alpha=drawn / 2)
-        if kind.clipped:
+        for weight, slope in zip(weights, slopes, strict=False):
+            weight.sub_(slope, alpha=pull / 2)
+        if clipped:
             for weight in weights:
                 weight.clamp_(-1, 1)
 
     def load(self, moments: Sequence[Sequence[Tensor]]) -> None:
-        """Go on with these (first, second), a pair for each parameter. Raises ValueError where they do not fit."""
+        """Continue with these moments: (first, second) of each parameter.
+
+        Raises ValueError where they do not fit.
+        """
         if len(moments) != len(self.parameters):
             raise ValueError(f"moments of {len(moments)} parameters for {len(self.parameters)}")
         for parameter, first, second, pair in zip(
@@ -129,15 +166,15 @@ class Adam:
             second.copy_(pair[1])
 
 
-def groups(module: nn.Module) -> dict[Kind, list[nn.Parameter]]:
-    """The trainable parameters by how they are treated; weight decay leaves biases and batch norm alone."""
-    special = {
+def parameter_groups(module: nn.Module) -> dict[Kind, list[nn.Parameter]]:
+    """The trainable parameters by kind; weight decay spares biases and batch norm."""
+    layer_kinds = {
         layer.weight: Kind(layer.learning_rate_scale, True, layer.scheme.clip, layer.scheme.binary)
         for layer in scheme_layers(module).values()
     }
-    found: dict[Kind, list[nn.Parameter]] = {}
+    groups: dict[Kind, list[nn.Parameter]] = {}
     for parameter in module.parameters():
         if parameter.requires_grad:
-            kind = special.get(parameter, Kind(decays=parameter.ndim > 1))
-            found.setdefault(kind, []).append(parameter)
-    return found
+            kind = layer_kinds.get(parameter, Kind(decays=parameter.ndim > 1))
+            groups.setdefault(kind, []).append(parameter)
+    return groups

@@ -1,8 +1,8 @@
-"""Penalties that draw real weights to -1 or +1, so that taking their signs changes little.
+"""Penalties that pull real weights to -1 or +1, so that taking their signs changes little.
 
-`margin` is our reading of the Binary-L2 regularization of Xu et al. (ICIG 2017), of which only the abstract was
-available: that it constrains the real weights to minimize their margins to the boundaries is theirs, the formula is an
-inference. `double-well` is the smooth alternative; it is ours as well.
+`margin` is our reading of the Binary-L2 regularization of Xu et al. (ICIG 2017). We had access only
+to its abstract, which says that it constrains the real weights to minimize their margins to the
+boundaries; the formula is our reconstruction. `double-well` is a smooth alternative of our own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,24 @@ from bwn.errors import BwnError
 
 @dataclass(frozen=True)
 class Penalty:
-    """A function of the real weights. value(w): its sum, a scalar. gradient(w): its derivative, of w's shape."""
+    """A function of the real weights.
+
+    Attributes:
+        name: Name of the penalty.
+        value: P(w), summed over all weights: any shape, float, to a scalar.
+        gradient: dP/dw, of w's shape.
+
+    Example:
+        >>> import torch
+        >>> from bwn.train import Penalty
+        >>> quartic = Penalty(
+        ...     "quartic",
+        ...     lambda w: (1 - w.abs()).pow(4).sum(),
+        ...     lambda w: -4 * w.sign() * (1 - w.abs()).pow(3),
+        ... )
+        >>> float(quartic.value(torch.tensor([0.0, 1.0])))
+        1.0
+    """
 
     name: str
     value: Callable[[Tensor], Tensor]
@@ -40,6 +57,14 @@ PENALTIES = {
         ),
     )
 }
+"""The built-in penalties by name: `margin` and `double-well`.
+
+Example:
+    >>> import torch
+    >>> from bwn.train import PENALTIES
+    >>> PENALTIES["margin"].gradient(torch.tensor([0.5, -1.0])).tolist()
+    [-1.0, 0.0]
+"""
 
 
 def find_penalty(name: str) -> Penalty:
@@ -50,7 +75,7 @@ def find_penalty(name: str) -> Penalty:
 
 
 def mean_distance(weights: Iterable[Tensor]) -> float:
-    """Mean of | 1 - |w| | over all weights of all tensors; 0 where there are none."""
+    """Mean distance of all weights to the nearer of -1 and +1, |1 - |w||; 0 if there are none."""
     total, count = 0.0, 0
     with torch.no_grad():
         for weight in weights:

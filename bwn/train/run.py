@@ -1,8 +1,7 @@
-"""`bwn train` without its command line: from a data set to a checkpoint, stoppable and resumable."""
+"""A training run tied to its checkpoint files: started or resumed, stoppable at any step."""
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -17,28 +16,35 @@ from torch import nn
 
 from bwn.data.datasets import Dataset, Resize, Split, load_dataset
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
-from bwn.ir.node import Pair
 from bwn.metrics import Counts, accuracy_of, confusion
 from bwn.train import distributed
-from bwn.train.architectures import Architecture, build_seeded
-from bwn.train.checkpoint import Checkpoint, Description, read_checkpoint
-from bwn.train.checkpointing import Keeper, Warn, best_path, find_best
-from bwn.train.device import CPU, placed
-from bwn.train.preprocessing import answers, digest, measure
-from bwn.train.settings import Settings
-from bwn.train.trainer import Progress, Trainer
-from bwn.train.warm_start import measure_statistics, take_weights
-
-Report = Callable[[Progress], None]
+from bwn.train.architectures import build_seeded
+from bwn.train.checkpoint import Checkpoint, Description, StrPath, read_checkpoint
+from bwn.train.checkpointing import Checkpointer, Warn, best_path, read_best
+from bwn.train.device import CPU, to_device
+from bwn.train.preprocessing import digest, measure, predictions
+from bwn.train.settings import Architecture, Settings
+from bwn.train.trainer import Progress, Report, Trainer
+from bwn.train.warm_start import load_weights, measure_statistics
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended.
 
-    finished: False where it was stopped. early: no better validation for `patience` epochs. best: of the best epoch's
-    file, None without held-out images. confusion: (classes, classes) int64 of the last state on the test images, rows
-    are the right classes; None where nothing was tested now. note: why there is no test accuracy, if so.
+    Attributes:
+        description: Of the last state's checkpoint.
+        best: Of the best epoch's file; None without held-out images.
+        finished: False where the run was stopped.
+        early: Whether `patience` ended it.
+        epochs: Epochs done.
+        images: Number of training images.
+        parameters: Number of parameters of the network.
+        seconds: Time of this session.
+        test_images: Number of test images; 0 where nothing was tested now.
+        confusion: (classes, classes) int64 of the last state on the test images, a row for each
+            right class; None where nothing was tested now.
+        note: Why there is no test accuracy, if there is none.
     """
 
     description: Description
@@ -55,75 +61,97 @@ class Outcome:
 
 
 class Run:
-    """A training run tied to its checkpoint files; `start` and `resume` make one."""
+    """A training run; `start` and `resume` make one.
 
-    def __init__(self, trainer: Trainer, description: Description, keeper: Keeper) -> None:
-        self.trainer, self.description, self.keeper = trainer, description, keeper
-        self.output = keeper.output
-        self._tested: Counts | None = None
+    Attributes:
+        trainer: Its trainer.
+        description: Of its checkpoint.
+        checkpointer: Writes its files.
+        origin: Of the checkpoint that gave a new run its first weights, or None.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        description: Description,
+        checkpointer: Checkpointer,
+        origin: Description | None = None,
+    ) -> None:
+        self.trainer, self.description, self.checkpointer = trainer, description, checkpointer
+        self.origin = origin
+        self._confusion: Counts | None = None
 
     def go(self, report: Report | None = None, warn: Warn = lambda text: None) -> Outcome:
-        """Train to the end, or until Ctrl-C or SIGTERM; either way a valid checkpoint is left.
+        """Train to the end, or until Ctrl-C or SIGTERM; either leaves a valid checkpoint.
 
-        Checkpoints are also written after an epoch, at most every 15 s, so that a crash costs little.
-        warn: told, in one line, when one cannot be written. Raises DivergedError and FileError, which say what is kept.
-        Of several processes only rank 0 reports, saves and tests; they all stop after the same step.
+        A checkpoint is also written after an epoch, at most every 15 s, so that a crash costs
+        little. Of several processes only rank 0 reports, saves and tests; all stop after the same
+        step.
+
+        Args:
+            report: Called about twice a second, and at the end of each epoch.
+            warn: Called with one line where a checkpoint cannot be written.
+
+        Returns:
+            How the run ended.
+
+        Raises:
+            DivergedError: The loss or the weights became NaN or infinite.
+            FileError: The last state could not be saved. Both messages say what was.
         """
+        start = time.monotonic()
         try:
-            return self._go(report, warn)
+            with stop_requested() as stop:
+                hook = None if distributed.rank() else self._reporting(report, warn)
+                finished = self.trainer.run(hook, stop)
+            note = None if distributed.rank() else self._save_and_test(finished, warn)
         except (DivergedError, FileError) as error:
             if distributed.rank():
                 raise
             with suppress(FileError):
-                self.keeper.save_best()  # found good when it was noted
-            raise type(error)(f"{error}; {self.keeper.last_good()}") from error
-
-    def _go(self, report: Report | None, warn: Warn) -> Outcome:
-        began = time.monotonic()
-
-        def tell(progress: Progress) -> None:
-            if (
-                progress.epoch_done
-                and progress.validation is not None
-                and progress.best == progress.epoch
-            ):
-                self.keeper.note_best(self.description, progress.validation)
-            if report is not None:
-                report(progress)
-            if progress.epoch_done:
-                self.keeper.save_if_due(self.description, warn)
-
-        with stop_requested() as stop:
-            finished = self.trainer.run(None if distributed.rank() else tell, stop)
-        note = None if distributed.rank() else self._save_and_test(finished, warn)
+                self.checkpointer.save_best()  # known to be good when it was recorded
+            raise type(error)(f"{error}; {self.checkpointer.saved_states()}") from error
+        best = self.checkpointer.best
         return Outcome(
             description=self.description,
-            best=None if self.keeper.best is None else self.keeper.best.description,
+            best=None if best is None else best.description,
             finished=finished,
             early=self.trainer.early,
             epochs=self.trainer.epoch,
             images=len(self.trainer.train_data.images),
             parameters=sum(parameter.numel() for parameter in self.trainer.module.parameters()),
-            seconds=time.monotonic() - began,
-            test_images=0 if self._tested is None else int(self._tested.sum()),
-            confusion=self._tested,
+            seconds=time.monotonic() - start,
+            test_images=0 if self._confusion is None else int(self._confusion.sum()),
+            confusion=self._confusion,
             note=note,
         )
+
+    def _reporting(self, report: Report | None, warn: Warn) -> Report:
+        """`report`, and before and after it what is saved at an epoch's end."""
+
+        def hook(progress: Progress) -> None:
+            if progress.validation is not None and progress.best == progress.epoch:
+                self.checkpointer.record_best(self.description, progress.validation)
+            if report is not None:
+                report(progress)
+            if progress.epoch_done:
+                self.checkpointer.save_if_due(self.description, warn)
+
+        return hook
 
     def _save_and_test(self, finished: bool, warn: Warn) -> str | None:
         """Save how training ended, and what the test gave. Returns why there was none."""
         note = None
         if finished and not self.description.finished:
-            self.keeper.save_or_wait(
-                self.description, warn
-            )  # Ctrl-C while testing must not cost the training
+            # Ctrl-C while testing must not cost the training.
+            self.checkpointer.save_or_wait(self.description, warn)
             note = self._test()
-        self.keeper.save_or_wait(self.description, warn)
+        self.checkpointer.save_or_wait(self.description, warn)
         return note
 
     def _test(self) -> str | None:
-        """Measure the last state and the best epoch on the test images. Returns why not, where there are none."""
-        prepared = self.description.preprocess
+        """Test the last state and the best epoch. Returns why not, where there are no images."""
+        preprocess = self.description.preprocess
         self.description = msgspec.structs.replace(self.description, finished=True)
         try:
             data = images_of(self.description, "test")
@@ -131,133 +159,159 @@ class Run:
             return f"not tested: {error}"
 
         def test(module: nn.Module) -> Counts:
-            return confusion(
-                data.labels, answers(module, data, prepared), len(self.description.classes)
-            )
+            classes = predictions(module, data, preprocess)
+            return confusion(data.labels, classes, len(self.description.classes))
 
-        self._tested = test(self.trainer.module)
+        self._confusion = test(self.trainer.module)
         self.description = msgspec.structs.replace(
-            self.description, test_accuracy=accuracy_of(self._tested)
+            self.description, test_accuracy=accuracy_of(self._confusion)
         )
-        best = self.keeper.best
+        best = self.checkpointer.best
         if best is not None:
-            found = test(best.module)
             best.description = msgspec.structs.replace(
-                best.description, finished=True, test_accuracy=accuracy_of(found)
+                best.description, finished=True, test_accuracy=accuracy_of(test(best.module))
             )
             best.saved = False
         return None
 
 
 def start(
-    source: str,
-    architecture: Callable[[tuple[int, int, int], int], Architecture],
-    settings: Callable[[int], Settings],
-    output: str | os.PathLike[str],
+    data: Dataset,
+    architecture: Architecture,
+    settings: Settings,
+    output: StrPath,
     *,
-    size: Pair | None = None,
+    source: str,
     resize: Resize = "stretch",
     device: torch.device = CPU,
-    begin: Checkpoint | None = None,
+    origin: Checkpoint | None = None,
 ) -> Run:
-    """A fresh run, from random weights or from those of the checkpoint `begin`.
+    """Start a new run, from random weights or from a checkpoint's.
 
-    architecture: from the images' shape (C, H, W) and the number of classes. settings: from the number of images.
+    Args:
+        data: The training images.
+        architecture: The network.
+        settings: How to train it.
+        output: The checkpoint to write.
+        source: Where the images come from, for `resume` and the test images.
+        resize: How they were brought to their size.
+        device: Where to train.
+        origin: The checkpoint whose weights to start from.
+
+    Returns:
+        The run, before its first step.
+
+    Raises:
+        BwnError: Data, network and settings do not fit together, or `output` cannot be written.
     """
-    color = begin.description.preprocess.color if begin else None
-    data = load_dataset(source, "train", size=size, resize=resize, color=color)
     if len(data.classes) < 2:
         raise DataError(
             f"data '{source}' has only the class '{data.classes[0]}'; expected two or more"
         )
     preprocess = measure(data, resize)
-    network = architecture((1 if data.color == "L" else 3, *data.size), len(data.classes))
-    chosen = settings(len(data.images))
     description = Description(
-        architecture=network,
-        settings=chosen,
+        architecture=architecture,
+        settings=settings,
         preprocess=preprocess,
         classes=data.classes,
         source=source,
         digest=digest(data),
-        begun_from=begin.path if begin else None,
+        begun_from=origin.path if origin else None,
     )
-    module = build_seeded(network, chosen.seed)
-    if begin is not None:
-        take_weights(module, network, data.classes, begin)
-        measure_statistics(module, torch.from_numpy(data.images), chosen.batch_size, preprocess)
-    trainer = Trainer(placed(module, device), data, preprocess, chosen)
-    return Run(trainer, description, Keeper(trainer, output))
+    module = build_seeded(architecture, settings.seed)
+    if origin is not None:
+        load_weights(module, architecture, data.classes, origin)
+        measure_statistics(module, torch.from_numpy(data.images), settings.batch_size, preprocess)
+    trainer = Trainer(to_device(module, device), data, preprocess, settings)
+    checkpointer = Checkpointer(trainer, output)
+    return Run(trainer, description, checkpointer, origin.description if origin else None)
 
 
 def resume(
-    checkpoint_path: str | os.PathLike[str],
-    output: str | os.PathLike[str] | None = None,
+    checkpoint_path: StrPath,
+    output: StrPath | None = None,
     source: str | None = None,
     warn: Warn = lambda text: None,
     device: torch.device = CPU,
 ) -> Run:
-    """Go on from a checkpoint, on any device, with its settings and its data (from another place, if `source` says so).
+    """Resume a run from its checkpoint, with its settings and its data, on any device.
 
-    warn: told where the file of the best epoch is no longer there.
-    Raises CheckpointError where the checkpoint is refused or the training images are not those it began with.
+    Args:
+        checkpoint_path: The checkpoint of the run's last state.
+        output: The checkpoint to write; None: the same.
+        source: Where its data is now; None: where it was.
+        warn: Called with one line where the best epoch's file is missing.
+        device: Where to train.
+
+    Returns:
+        The run, before its next step.
+
+    Raises:
+        CheckpointError: The checkpoint is refused, or the images are not those of the run.
     """
     checkpoint = read_checkpoint(checkpoint_path)
     description = checkpoint.description
     if description.best is not None:
         raise CheckpointError(
-            f"'{checkpoint_path}' holds the weights of the best epoch, not the state of the training: "
-            "it can be packed and exported; resume the checkpoint beside it"
+            f"'{checkpoint_path}' holds the weights of the best epoch, not the state of the "
+            "training: it can be packed and exported; resume the checkpoint next to it"
         )
-    prepared = description.preprocess
-    source = source or description.source
-    description = msgspec.structs.replace(description, source=source)
+    description = msgspec.structs.replace(description, source=source or description.source)
     data = images_of(description, "train")
     if digest(data) != description.digest:
         raise CheckpointError(
-            f"'{checkpoint_path}' was not trained on the images now in '{source}'"
+            f"'{checkpoint_path}' was not trained on the images now in '{description.source}'"
         )
-    trainer = Trainer(placed(checkpoint.module, device), data, prepared, description.settings)
+    module = to_device(checkpoint.module, device)
+    trainer = Trainer(module, data, description.preprocess, description.settings)
     trainer.restore(checkpoint.training)
     output = output or checkpoint_path
     accuracy, epoch = trainer.best or (0.0, 0)
-    best = find_best(checkpoint_path, output, description, accuracy)
+    best = read_best(checkpoint_path, output, description, accuracy)
     if epoch and best is None:
         warn(
-            f"{best_path(checkpoint_path)} does not hold this run's best epoch, {epoch}: one as good replaces it"
+            f"{best_path(checkpoint_path)} does not hold this run's best epoch, {epoch}: it will "
+            "be replaced by the next epoch that is at least as good"
         )
-    keeper = Keeper(trainer, output, checkpoint_path, best)
-    return Run(trainer, description, keeper)
+    return Run(trainer, description, Checkpointer(trainer, output, checkpoint_path, best))
 
 
 def images_of(description: Description, split: Split) -> Dataset:
-    """The images of a run's data set, in the size and colours that its network reads. Raises DataError."""
-    prepared = description.preprocess
+    """The images of a run's data set, as its network reads them. Raises DataError."""
+    preprocess = description.preprocess
     return load_dataset(
-        description.source, split, size=prepared.size, resize=prepared.resize, color=prepared.color
+        description.source,
+        split,
+        size=preprocess.size,
+        resize=preprocess.resize,
+        color=preprocess.color,
     )
 
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a flag; a second one acts as usual. Gives a function that reads it."""
-    asked: list[
-        int
-    ] = []  # an Event would wait for ever for its own lock if a second signal came within set()
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: bool(asked)  # signals belong to the main thread
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Turn the first Ctrl-C or SIGTERM into a flag; a second one acts as usual.
 
-    def ask(asked_by: int, _frame: FrameType | None) -> None:
-        asked.append(asked_by)
-        for number, handler in before.items():
+    Gives a function that reads the flag.
+    """
+    # A list: an Event would wait for ever for its own lock, if a second signal came within set().
+    signals: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: bool(signals)  # signals belong to the main thread
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in handlers.items():
             signal.signal(number, handler)
+
+    def on_signal(received: int, _frame: FrameType | None) -> None:
+        signals.append(received)
+        restore()
 
     try:
-        for number in before:
-            signal.signal(number, ask)
-        yield lambda: bool(asked)
+        for number in handlers:
+            signal.signal(number, on_signal)
+        yield lambda: bool(signals)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()

@@ -1,102 +1,277 @@
-"""How a network is trained: the settings, their defaults, and the two schedules."""
+"""What defines a training run: its network (`Architecture`) and its recipe (`Settings`).
+
+Both carry range, help text and default in their fields, of which the command line makes its
+options; a checkpoint stores both as JSON. This file is the one list of schemes and networks.
+It needs no torch.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from msgspec import Meta, Struct, ValidationError, convert
+import msgspec
+from msgspec import Meta, Struct
 
 from bwn.errors import BwnError
-from bwn.train.schemes import Scheme
 
+if TYPE_CHECKING:
+    from bwn.train.schemes import Scheme
+
+SchemeName = Literal["float", "deterministic", "stochastic", "scaled", "margin"]
+NetworkName = Literal["mlp", "lenet", "vgg", "resnet18", "resnet20"]
+Precision = Literal["float32", "bfloat16"]
+SCHEME_NAMES: tuple[SchemeName, ...] = get_args(SchemeName)
+NETWORK_NAMES: tuple[NetworkName, ...] = get_args(NetworkName)
+DEFAULT_NETWORK: NetworkName = "mlp"
+
+Extent = Annotated[int, Meta(ge=1, le=4096)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
 
 
-class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of one training run; a checkpoint stores them as JSON.
+def _about(description: str, **extra: Any) -> Meta:
+    """What the command line says of a field; extra: see bwn/train/options.py."""
+    return Meta(description=description, extra=extra)
 
-    learning_rate, final_learning_rate: of Adam at the first and the last step; each layer's is multiplied by its own
-        scale. schedule: between the two, half a period of a cosine, or `exponential`.
-    loss: `hinge`: mean of max(0, 1 - t y)^2 over targets t = +-1, or `cross-entropy`.
-    penalty: what draws the weights of binary layers to +-1, or None. strength: its factor lambda at the end of the run;
-        alone, and that strong all along, it would shrink the distances by e^-lambda. ramp: how many powers of ten
-        lambda grows by over the run.
-    weight_decay: of the layers' weights, decoupled from the gradient (AdamW); for full precision.
-    precision: of products and activations in training; weights, gradients' sums and evaluation stay float32.
-    augment: `shift`: each image moved by up to a sixteenth of its size; `flip`: also mirrored, half of the time.
-    validation: part of the training images held out (the last ones of a seeded shuffle) to measure accuracy on.
-    patience: the run ends when accuracy on them has not risen for so many epochs; None: it goes on to the end.
-    class_weights: of each class's images in the loss; see `bwn.train.losses.image_weights`.
+
+class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which network, and of which size; `build` makes it.
+
+    Attributes:
+        name: `mlp`, `lenet`, `vgg`, `resnet18` or `resnet20`.
+        input_shape: (C, H, W) of an image, in pixels.
+        classes: Number of classes.
+        scheme: Name of the scheme that all layers use.
+        activations: `relu`: layers read real values. `int8`: layers with one-bit weights read them
+            rounded to 8 bits. `sign`: layers read one bit per activation.
+        width: Channels or units of the first hidden layer, which the others follow; None: the
+            network's own.
+        float_ends: Whether the first and the last layer keep float weights; None: in residual
+            networks only, as is usual for them.
+
+    Example:
+        >>> from bwn.train import Architecture, build
+        >>> network = Architecture(name="lenet", input_shape=(1, 28, 28), classes=10)
+        >>> module = build(network)
     """
 
-    epochs: Count = 20
-    batch_size: Count = 100
-    learning_rate: Positive = 1e-3
-    final_learning_rate: Positive = 3e-6
-    schedule: Literal["cosine", "exponential"] = "cosine"
-    loss: Literal["hinge", "cross-entropy"] = "hinge"
-    penalty: Literal["margin", "double-well"] | None = None
-    strength: Annotated[float, Meta(ge=0, le=1e6)] = 300.0
-    ramp: Annotated[float, Meta(ge=0, le=20)] = 6.0
-    weight_decay: Annotated[float, Meta(ge=0, le=1e3)] = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    augment: Literal["none", "shift", "flip"] = "shift"
-    validation: Annotated[float, Meta(ge=0, le=0.5)] = 0.1
-    patience: Count | None = None
-    class_weights: Literal["none", "balanced"] | tuple[Positive, ...] = "none"
-    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    name: Annotated[NetworkName, _about("Network.", flag="--model", default=DEFAULT_NETWORK)]
+    input_shape: tuple[Extent, Extent, Extent]
+    classes: Annotated[int, Meta(ge=2, le=65536)]
+    scheme: Annotated[
+        SchemeName,
+        _about(
+            "How weights become one bit. `margin` also pulls them towards -1 and +1; `float` keeps "
+            "them real."
+        ),
+    ] = "margin"
+    activations: Annotated[
+        Literal["relu", "int8", "sign"],
+        _about("Layer inputs: relu = float, int8 = quantization-aware training, sign = binary."),
+    ] = "relu"
+    width: Annotated[
+        Annotated[int, Meta(ge=1, le=8192)] | None,
+        _about("Width of the first hidden layer.", default="the network's"),
+    ] = None
+    float_ends: Annotated[
+        bool | None,
+        _about(
+            "Keep float weights in the first and the last layer.",
+            flag="--float-ends/--binary-ends",
+            default="in residual networks",
+        ),
+    ] = None
 
-    def learning_rate_at(self, part: float) -> float:
-        """Learning rate when `part` (0 to 1) of the run is done.
 
-        cosine: last + (first - last) (1 + cos(pi part)) / 2; exponential: first * (last / first)^part.
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a network is trained.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images per step.
+        learning_rate: Of Adam at the first step; each layer's is multiplied by its own scale
+            (`BinaryLinear.learning_rate_scale`).
+        final_learning_rate: The same at the last step.
+        schedule: Between the two: `cosine`, half a period of it, or `exponential`.
+        loss: `hinge`: mean of max(0, 1 - t y)^2 over targets t = +-1; or `cross-entropy`.
+        penalty: Pulls the weights of binary layers to +-1; None: nothing does.
+        strength: lambda, the factor of the penalty, at the end of the run. At this value for the
+            whole run the penalty alone would shrink the distances to +-1 by e^-lambda.
+        ramp: Powers of ten by which lambda grows over the run.
+        weight_decay: Of the layers' weights, decoupled from the gradient (AdamW).
+        precision: Of products and activations in training. Weights, sums of gradients and every
+            evaluation stay float32.
+        augment: `shift`: each image is moved by up to a sixteenth of its size; `flip`: also
+            mirrored, with probability 1/2.
+        validation: Fraction of the training images held out to measure accuracy, in 0 to 0.5.
+        patience: Epochs without a better held-out accuracy after which the run ends; None: never.
+        class_weights: Weight of each class's images in the loss; see
+            `bwn.train.losses.image_weights`.
+        seed: Of the fresh weights, the held-out images, the shuffles and all draws.
+
+    Example:
+        >>> from bwn.train import Settings
+        >>> settings = Settings(epochs=5, penalty="margin")
+        >>> settings.learning_rate_at(0.0), settings.lambda_at(1.0)
+        (0.001, 300.0)
+    """
+
+    epochs: Annotated[
+        Count, _about("Passes over the training images.", note="more for few images")
+    ] = 20
+    batch_size: Annotated[Count, _about("Images per step.", note="fewer for few images")] = 100
+    learning_rate: Annotated[Positive, _about("Learning rate at the start.", flag="--lr")] = 1e-3
+    final_learning_rate: Annotated[
+        Positive, _about("Learning rate at the end.", flag="--final-lr")
+    ] = 3e-6
+    schedule: Annotated[
+        Literal["cosine", "exponential"],
+        _about("How the learning rate falls from --lr to --final-lr."),
+    ] = "cosine"
+    loss: Annotated[
+        Literal["hinge", "cross-entropy"], _about("Squared hinge or cross entropy.")
+    ] = "hinge"
+    penalty: Annotated[
+        Literal["margin", "double-well"] | None,
+        _about(
+            "Penalty that pulls weights to +-1.", default="margin with scheme `margin`, else none"
+        ),
+    ] = None
+    strength: Annotated[
+        float,
+        Meta(ge=0, le=1e6),
+        _about(
+            "Final strength of the penalty. (At this strength for a whole run it alone would "
+            "shrink the distance to +-1 by e^-lambda.)",
+            flag="--lambda",
+        ),
+    ] = 300.0
+    ramp: Annotated[
+        float,
+        Meta(ge=0, le=20),
+        _about("Powers of ten by which lambda grows over the run."),
+    ] = 6.0
+    weight_decay: Annotated[
+        float,
+        Meta(ge=0, le=1e3),
+        _about("Decoupled weight decay (AdamW), for scheme `float`."),
+    ] = 0.0
+    precision: Annotated[
+        Precision,
+        _about(
+            "Precision of products in training; auto = bfloat16 where the device has instructions "
+            "for it.",
+            choices=["auto"],
+            default="auto",
+        ),
+    ] = "float32"
+    augment: Annotated[
+        Literal["none", "shift", "flip"],
+        _about("Shift each image by a few pixels; `flip` also mirrors it."),
+    ] = "shift"
+    validation: Annotated[
+        float,
+        Meta(ge=0, le=0.5),
+        _about("Fraction of the training images held out to measure accuracy."),
+    ] = 0.1
+    patience: Annotated[
+        Count | None,
+        _about(
+            "Stop after this many epochs without a better held-out accuracy. Learning rate and "
+            "lambda follow schedules over all --epochs, so a run that stops early leaves weights "
+            "far from +-1.",
+            default="never",
+            metavar="EPOCHS",
+        ),
+    ] = None
+    class_weights: Annotated[
+        Literal["none", "balanced"] | tuple[Positive, ...],
+        _about(
+            "Weight of each class's images in the loss. `balanced` gives classes with few images "
+            "more weight; or give one number per class, in the order of the classes (1,2.5,1), or "
+            "a file of them.",
+            metavar="balanced|none|LIST|FILE",
+        ),
+    ] = "none"
+    seed: Annotated[
+        int, Meta(ge=0, le=2**32 - 1), _about("Random seed: same seed, same network.")
+    ] = 0
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Learning rate at a point of the run.
+
+        cosine: last + (first - last) (1 + cos(pi progress)) / 2.
+        exponential: first (last / first)^progress.
+
+        Args:
+            progress: Completed fraction of the run, in 0 to 1.
+
+        Returns:
+            The rate, before the layers' own scales.
         """
         first, last = self.learning_rate, self.final_learning_rate
         if self.schedule == "cosine":
-            return last + (first - last) * (1 + math.cos(math.pi * part)) / 2
-        return first * float((last / first) ** part)
+            return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
+        return first * float((last / first) ** progress)
 
-    def strength_at(self, part: float) -> float:
-        """Lambda when `part` of the run is done: strength * 10^(-ramp * (1 - part)); 0 without a penalty.
+    def lambda_at(self, progress: float) -> float:
+        """Lambda, the factor of the penalty, at a point of the run; 0 without a penalty.
 
-        Late and steep, because a strong early pull keeps signs from flipping while the loss still moves them.
+        lambda = strength 10^(-ramp (1 - progress)). Late and steep: a strong early pull keeps signs
+        from flipping while the loss still moves them.
+
+        Args:
+            progress: Completed fraction of the run, in 0 to 1.
+
+        Returns:
+            Lambda; see `bwn.train.optimizer.Adam` for what a step makes of it.
         """
-        return self.strength * float(10 ** (-self.ramp * (1 - part))) if self.penalty else 0.0
+        return self.strength * float(10 ** (-self.ramp * (1 - progress))) if self.penalty else 0.0
 
 
-DEFAULTS: dict[str, dict[str, Any]] = {
+DEFAULTS: dict[NetworkName, dict[str, Any]] = {
     "mlp": {"epochs": 30, "batch_size": 50},
     "lenet": {"epochs": 30, "batch_size": 50},
     "vgg": {"epochs": 60, "learning_rate": 3e-3},
     "resnet18": {"epochs": 60, "loss": "cross-entropy", "augment": "flip"},
     "resnet20": {"epochs": 60, "loss": "cross-entropy", "augment": "flip"},
 }
-"""What each network changes in the settings above, where the user says nothing."""
-
+"""What each network changes in the defaults of `Settings`, where the user chooses nothing."""
 
 ENOUGH_STEPS = 1000
 
 
-def settings_for(name: str, scheme: Scheme, images: int, **chosen: Any) -> Settings:
-    """Settings of a network and a scheme: what was chosen (None: not chosen), else the network's defaults.
+def settings_for(network: NetworkName, scheme: Scheme, images: int, **chosen: Any) -> Settings:
+    """Settings of a network and a scheme: the chosen values, else the network's defaults.
 
-    With fewer than 2,000 images batches are smaller, and there are as many epochs as make 1,000 steps.
-    images: how many there are to train on. Raises BwnError where a value is out of its range.
+    With fewer than 2,000 images batches are smaller, and there are enough epochs for 1,000 steps.
+
+    Args:
+        network: Name of the network.
+        scheme: Scheme of its layers, which decides about the penalty.
+        images: Number of images to train on.
+        chosen: Fields of `Settings`; None: not chosen. `penalty` may be `none`.
+
+    Returns:
+        The settings.
+
+    Raises:
+        BwnError: A value is out of its range, or the penalty does not go with the scheme.
     """
-    values = {"penalty": scheme.penalty, "batch_size": 100, **DEFAULTS[name]}
+    values = {**msgspec.structs.asdict(Settings()), "penalty": scheme.penalty, **DEFAULTS[network]}
     values["batch_size"] = min(values["batch_size"], max(10, images // 20))
     steps = max(1, images // (chosen.get("batch_size") or values["batch_size"]))
     values["epochs"] = max(values["epochs"], -(-ENOUGH_STEPS // steps))
-    values.update({key: value for key, value in chosen.items() if value is not None})
+    values.update({name: value for name, value in chosen.items() if value is not None})
     if values["penalty"] == "none":
         values["penalty"] = None
     if values["penalty"] and not scheme.binary:
         raise BwnError(
-            f"penalty '{values['penalty']}' draws weights to +-1, which scheme '{scheme.name}' does not use"
+            f"penalty '{values['penalty']}' pulls weights to +-1, which scheme '{scheme.name}' "
+            "does not use"
         )
     try:
-        return convert(values, Settings)
-    except ValidationError as error:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
         raise BwnError(f"training settings: {error}") from error

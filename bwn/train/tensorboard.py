@@ -1,16 +1,18 @@
-"""A log of a run for TensorBoard: numbers and weight histograms of every epoch."""
+"""A TensorBoard log of a run: scalars and weight histograms of every epoch."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from bwn.errors import FileError, MissingPackageError
+from bwn.train.checkpoint import StrPath
+from bwn.train.checkpointing import Warn
 from bwn.train.trainer import Progress, Trainer
 
-NUMBERS = {
+SCALARS = {
     "loss/training": "loss",
     "accuracy/training": "accuracy",
     "accuracy/held-out": "validation",
@@ -18,52 +20,53 @@ NUMBERS = {
     "schedule/learning rate": "learning_rate",
     "schedule/lambda": "strength",
 }
-"""What is drawn, and the field of Progress that it is."""
+"""Name of each curve, and the field of Progress that it shows."""
 
 
-class Board:
-    """Writes a trainer's epochs. A log that cannot be written is told once, and does not stop the training."""
+class TensorBoardLog:
+    """Writes a trainer's epochs. The first failure warns and ends the log, not the training."""
 
-    def __init__(self, writer: Any, trainer: Trainer, warn: Callable[[str], None]) -> None:
+    def __init__(self, writer: Any, trainer: Trainer, warn: Warn) -> None:
         self._writer, self._trainer, self._warn = writer, trainer, warn
         self._failed = False
 
     def write(self, progress: Progress) -> None:
-        """Add an epoch that has ended: its numbers, and the real weights of every layer."""
+        """Add an epoch that has ended: its scalars, and the real weights of every layer."""
         if progress.epoch_done:
-            self._try(lambda: self._add(progress))
+            try:
+                self._add(progress)
+            except OSError as error:
+                self._fail(error)
 
     def close(self) -> None:
         """Finish the file."""
-        self._try(self._writer.close)
+        try:
+            self._writer.close()
+        except OSError as error:
+            self._fail(error)
 
     def _add(self, progress: Progress) -> None:
-        for name, field in NUMBERS.items():
+        if self._failed:
+            return
+        for name, field in SCALARS.items():
             value = getattr(progress, field)
             if value is not None:
                 self._writer.add_scalar(name, value, progress.epoch)
         for name, parameter in self._trainer.module.named_parameters():
             if parameter.ndim > 1:
-                self._writer.add_histogram(
-                    f"weights/{name}", parameter.detach().float().cpu(), progress.epoch
-                )
+                weights = parameter.detach().float().cpu()
+                self._writer.add_histogram(f"weights/{name}", weights, progress.epoch)
         self._writer.flush()
 
-    def _try(self, write: Callable[[], None]) -> None:
-        if self._failed:
-            return
-        try:
-            write()
-        except OSError as error:
-            self._failed = True
+    def _fail(self, error: OSError) -> None:
+        if not self._failed:
             self._warn(f"the log is no longer written: {error.strerror or error}")
+        self._failed = True
 
 
 @contextmanager
-def open_board(
-    folder: str | os.PathLike[str], trainer: Trainer, warn: Callable[[str], None]
-) -> Iterator[Board]:
-    """A log in `folder`; epochs that the trainer has yet to do are dropped from an earlier log there.
+def open_log(folder: StrPath, trainer: Trainer, warn: Warn) -> Iterator[TensorBoardLog]:
+    """A log in `folder`, without the epochs of an earlier log that the trainer will do again.
 
     Raises MissingPackageError without tensorboard, FileError where the folder cannot be written.
     """
@@ -71,15 +74,14 @@ def open_board(
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MissingPackageError("tensorboard", "tensorboard", "--log") from None
-    done = trainer.step // trainer.steps_per_epoch
+    epochs = trainer.step // trainer.steps_per_epoch
     try:
-        writer = SummaryWriter(os.fspath(folder), purge_step=done + 1)
+        writer = SummaryWriter(os.fspath(folder), purge_step=epochs + 1)
     except OSError as error:
-        raise FileError(
-            f"{folder}: cannot be written as a log: {error.strerror or error}"
-        ) from None
-    board = Board(writer, trainer, warn)
+        reason = error.strerror or error
+        raise FileError(f"{folder}: cannot be written as a log: {reason}") from None
+    log = TensorBoardLog(writer, trainer, warn)
     try:
-        yield board
+        yield log
     finally:
-        board.close()
+        log.close()

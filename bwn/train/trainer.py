@@ -15,13 +15,14 @@ from bwn.data.datasets import Dataset
 from bwn.errors import BwnError, CheckpointError, DivergedError
 from bwn.ir.model_spec import Preprocess
 from bwn.train import distributed
+from bwn.train.augment import augmented
 from bwn.train.checkpoint import portable
-from bwn.train.device import seed_draws
+from bwn.train.device import seed_generators
 from bwn.train.layers import binary_layers
 from bwn.train.losses import LOSSES, image_weights
 from bwn.train.optimizer import Adam
 from bwn.train.penalties import mean_distance
-from bwn.train.preprocessing import accuracy, as_input, augmented, device_of, measure, split
+from bwn.train.preprocessing import accuracy, as_input, device_of, measure, split
 from bwn.train.settings import Settings
 
 REPORT_SECONDS = 0.5
@@ -29,13 +30,30 @@ REPORT_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands. Reported about twice a second, and at the end of each epoch (`epoch_done`).
+    """How far a run is. Reported about twice a second, and at the end of each epoch.
 
-    loss, accuracy: mean over the epoch's training images so far, penalty left out. validation: accuracy on the
-    held-out images with the deployed weights; None before the epoch's end or without such images.
-    distance: mean of |1 - |w|| over the binary layers' real weights, None without such layers.
-    seconds: of this session. left: estimate of the seconds to the end.
-    best: the epoch of the best validation so far (of equal ones the last), None before there is one.
+    Attributes:
+        epoch: The epoch of the last step, from 1.
+        epochs: Epochs of the whole run.
+        step: Steps done.
+        steps: Steps of the whole run.
+        epoch_done: Whether this is the epoch's end.
+        loss: Mean over the epoch's training images so far, without the penalty.
+        accuracy: Fraction of them that were classified correctly, in 0 to 1.
+        validation: Accuracy on the held-out images with the deployed weights; None before the
+            epoch's end, or without such images.
+        distance: Mean distance of the binary layers' real weights to +-1; None without such layers.
+        learning_rate: Of the next step.
+        strength: lambda of the next step.
+        seconds: Time since this session began.
+        left: Estimate of the seconds to the end.
+        best: The epoch of the best validation so far (of equal ones the last); None before one.
+
+    Example:
+        >>> from bwn.train import Progress
+        >>> def report(progress: Progress) -> None:
+        ...     if progress.epoch_done:
+        ...         print(f"epoch {progress.epoch}: loss {progress.loss:.3f}")
     """
 
     epoch: int
@@ -54,13 +72,36 @@ class Progress:
     best: int | None = None
 
 
+Report = Callable[[Progress], None]
+
+
 class Trainer:
     """One training run of a module on a data set.
 
-    It computes where the module's parameters are. Steps depend on nothing but the settings, the data and the state, so
-    a run that is interrupted and resumed from `state()` ends with the same bits (on one machine, its processor, with
-    one number of threads and processes). All draws of a step come from a seed of its own, so no state of a generator
-    is kept, and the state is that of any device. Within a step the host never waits for the device.
+    It computes on the device of the module's parameters. Steps depend on nothing but the settings,
+    the data and the state: a run that is interrupted and resumed from `state()` ends with the same
+    bits (on one machine, with one number of threads and processes). All draws of a step come from
+    a seed of its own, so a state holds no generator and suits any device. Within a step the host
+    never waits for the device.
+
+    Args:
+        module: (N, C, H, W) float32 to scores (N, classes); trained in place.
+        data: The training images; some are held out as `settings.validation` says.
+        preprocess: How the images are prepared.
+        settings: How to train.
+
+    Raises:
+        BwnError: There are too few images; patience needs held-out images, and there are none; or
+            the class weights do not fit the classes.
+
+    Example:
+        >>> from bwn.data.datasets import load_dataset
+        >>> from bwn.train import Architecture, Settings, Trainer, build, measure
+        >>> data = load_dataset("mnist-sample")
+        >>> net = build(Architecture(name="mlp", input_shape=(1, 28, 28), classes=10, width=16))
+        >>> trainer = Trainer(net, data, measure(data), Settings(epochs=2))
+        >>> trainer.run(stop=lambda: trainer.step == 3)  # stopped before the end
+        False
     """
 
     def __init__(
@@ -70,64 +111,68 @@ class Trainer:
         self.device = device_of(module)
         self.step = 0
         self.best: tuple[float, int] | None = None  # validation accuracy and epoch
-        self.waited = 0  # epochs since validation last rose
+        self.stalled_epochs = 0  # since validation last rose
         self.train_data, self.held_out = split(data, settings.validation, settings.seed)
         if settings.patience is not None and not len(self.held_out.images):
             raise BwnError(
-                "patience counts epochs without a better accuracy on held-out images, and there are none"
+                "patience counts epochs without a better accuracy on held-out images, and there "
+                "are none; set validation above 0"
             )
         self._images = torch.from_numpy(self.train_data.images).to(self.device)
         self._labels = torch.from_numpy(self.train_data.labels).to(self.device)
         self.batch = min(settings.batch_size, len(self._images))
         distributed.prepare(module, self.batch)
-        self.steps_per_epoch = (
-            len(self._images) // self.batch
-        )  # the shuffle's few last images wait for the next epoch
+        # The last few images of a shuffle, too few for a batch, are left out of that epoch.
+        self.steps_per_epoch = len(self._images) // self.batch
         self.steps = self.steps_per_epoch * settings.epochs
         self.optimizer = Adam(module, settings, self.steps)
         self._binary = list(binary_layers(module).values())
         weights = image_weights(settings.class_weights, self.train_data)
         self._class_weights = None if weights is None else weights.to(self.device)
         # Sum of the batches' losses and number of right answers in this epoch; MPS has no float64.
-        kind = torch.float32 if self.device.type == "mps" else torch.float64
-        self._running = torch.zeros(2, dtype=kind, device=self.device)
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        self._totals = torch.zeros(2, dtype=dtype, device=self.device)
 
-    def run(
-        self,
-        report: Callable[[Progress], None] | None = None,
-        stop: Callable[[], bool] | None = None,
-    ) -> bool:
-        """Train to the end, or until `stop()` holds between two steps. Returns whether the end was reached.
+    def run(self, report: Report | None = None, stop: Callable[[], bool] | None = None) -> bool:
+        """Train to the end, or until `stop()` is true between two steps.
 
-        Raises DivergedError, at the next report, where the loss or the weights are no longer finite.
+        Args:
+            report: Called about twice a second, and at the end of each epoch.
+            stop: Called before each step.
+
+        Returns:
+            Whether the end was reached.
+
+        Raises:
+            DivergedError: At the next report, where the loss or the weights became NaN or infinite.
         """
-        began, first, told = time.monotonic(), self.step, 0.0
+        start, first, last_report = time.monotonic(), self.step, 0.0
         self.module.train()
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             order = self._order()
             while not self.finished:
-                due = time.monotonic() - told > REPORT_SECONDS
-                stopped, due = distributed.on_any(stop is not None and stop(), due)
+                due = time.monotonic() - last_report > REPORT_SECONDS
+                stopped, due = distributed.any_process(stop is not None and stop(), due)
                 if stopped:
                     break
                 if self.step % self.steps_per_epoch == 0:
-                    self._running.zero_()
+                    self._totals.zero_()
                     order = self._order()
                 position = self.step % self.steps_per_epoch * self.batch
                 self._train_on(order[position : position + self.batch])
                 self.step += 1
                 done = self.step % self.steps_per_epoch == 0
                 if done or due:
-                    told = time.monotonic()
-                    self._report(done, told - began, first, report)
+                    last_report = time.monotonic()
+                    self._report(done, last_report - start, first, report)
         self.module.eval()
         return self.finished
 
     @property
     def early(self) -> bool:
-        """Whether the run ends before its last step, as validation has not risen for `patience` epochs."""
+        """Whether `patience` ends the run before its last step."""
         patience = self.settings.patience
-        return self.step < self.steps and patience is not None and self.waited >= patience
+        return self.step < self.steps and patience is not None and self.stalled_epochs >= patience
 
     @property
     def finished(self) -> bool:
@@ -142,42 +187,37 @@ class Trainer:
     def _order(self) -> Tensor:
         """The epoch's shuffle, a function of the seed and the epoch alone."""
         seed = self._seed(self.step // self.steps_per_epoch)
-        return torch.randperm(len(self._images), generator=torch.Generator().manual_seed(seed)).to(
-            self.device
-        )
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randperm(len(self._images), generator=generator).to(self.device)
 
     def _seed(self, *numbers: int) -> int:
-        return int(
-            np.random.SeedSequence((self.settings.seed, *numbers)).generate_state(1, np.uint64)[0]
-            >> 1
-        )
+        sequence = np.random.SeedSequence((self.settings.seed, *numbers))
+        return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
     def _train_on(self, index: Tensor) -> None:
-        seed_draws(self.device, self._seed(self.step, 1))
-        images = distributed.own_part(augmented(self._images[index], self.settings.augment))
-        labels = distributed.own_part(self._labels[index])
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"
-        ):
+        """One step, on the images of these indices."""
+        seed_generators(self.device, self._seed(self.step, 1))
+        images = distributed.shard(augmented(self._images[index], self.settings.augment))
+        labels = distributed.shard(self._labels[index])
+        mixed = self.settings.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             scores = self.module(as_input(images, self.preprocess))
         loss = LOSSES[self.settings.loss](scores.float(), labels, self._class_weights)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        seen = torch.stack(
-            [loss.detach(), (scores.argmax(1) == labels).sum().to(loss.dtype) * distributed.size()]
-        )
-        distributed.average([*self.optimizer.gradients(), seen])
+        right = (scores.argmax(1) == labels).sum().to(loss.dtype) * distributed.size()
+        totals = torch.stack([loss.detach(), right])
+        distributed.average([*self.optimizer.gradients(), totals])
         self.optimizer.step(self.step)
-        self._running += seen
+        self._totals += totals
 
-    def _report(
-        self, done: bool, seconds: float, first: int, report: Callable[[Progress], None] | None
-    ) -> None:
+    def _report(self, done: bool, seconds: float, first: int, report: Report | None) -> None:
+        """Check and report. done: the epoch is. first: the step at which this session began."""
         batches = (self.step - 1) % self.steps_per_epoch + 1
-        loss, right = self._running.tolist()
+        loss, right = self._totals.tolist()
         loss /= batches
         if not np.isfinite(loss):
-            raise DivergedError(self._diverged("loss is"))
+            raise DivergedError(self._diverged("loss"))
         validation = None
         if done:
             self._check_finite()
@@ -196,7 +236,7 @@ class Trainer:
             if self._binary
             else None,
             learning_rate=self.settings.learning_rate_at(part),
-            strength=self.settings.strength_at(part),
+            strength=self.settings.lambda_at(part),
             seconds=seconds,
             left=seconds / (self.step - first) * (self.steps - self.step),
             best=self.best and self.best[1],
@@ -208,45 +248,60 @@ class Trainer:
         """Accuracy on the held-out images, if there are any; notes whether it is the best one."""
         if not len(self.held_out.images):
             return None
-        found = distributed.from_first(
+        value = distributed.from_rank_0(
             lambda: accuracy(self.module, self.held_out, self.preprocess)
         )
-        self.waited = 0 if self.best is None or found > self.best[0] else self.waited + 1
-        if self.best is None or found >= self.best[0]:
-            self.best = found, self.epoch
-        return found
+        rose = self.best is None or value > self.best[0]
+        self.stalled_epochs = 0 if rose else self.stalled_epochs + 1
+        if self.best is None or value >= self.best[0]:
+            self.best = value, self.epoch
+        return value
 
     def _check_finite(self) -> None:
-        """Raise DivergedError for weights or moments that are not finite: signs of NaN are finite, and hide them."""
-        for tensor in (
-            *self.module.state_dict().values(),
-            *self.optimizer.first,
-            *self.optimizer.second,
-        ):
+        """Raise DivergedError for NaN or infinite weights or moments.
+
+        The sign of a NaN weight is finite, so a finite loss does not prove that the weights are.
+        """
+        moments = self.optimizer.first, self.optimizer.second
+        for tensor in (*self.module.state_dict().values(), *moments[0], *moments[1]):
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise DivergedError(self._diverged("weights are"))
+                raise DivergedError(self._diverged("weights"))
 
     def _diverged(self, what: str) -> str:
-        return f"the {what} no longer finite in epoch {self.epoch}: begin anew with a lower learning rate (--lr)"
+        return (
+            f"the {what} became NaN or infinite in epoch {self.epoch}; "
+            "restart with a lower learning rate (--lr)"
+        )
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on besides module, data and settings: tensors and plain values.
+        """All that the next step depends on besides module, data and settings.
 
-        Raises DivergedError where weights are not finite: such a state is not worth keeping.
+        Returns:
+            Tensors and plain values, for `restore`.
+
+        Raises:
+            DivergedError: Weights are NaN or infinite: such a state is not worth keeping.
         """
         self._check_finite()
-        loss, right = self._running.tolist()
+        loss, right = self._totals.tolist()
         pairs = zip(self.optimizer.first, self.optimizer.second, strict=True)
         return {
             "step": self.step,
             "running": [loss, round(right)],
             "best": self.best and list(self.best),
-            "waited": self.waited,
+            "waited": self.stalled_epochs,
             "moments": [[portable(moment) for moment in pair] for pair in pairs],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state()`. Raises CheckpointError where it does not fit."""
+        """Continue from a `state()`.
+
+        Args:
+            state: The state, of a run with the same module, data and settings.
+
+        Raises:
+            CheckpointError: It does not fit.
+        """
         try:
             step, (loss, right) = int(state["step"]), state["running"]
             if not 0 <= step <= self.steps:
@@ -254,13 +309,13 @@ class Trainer:
             self.optimizer.load(state["moments"])
             best = state.get("best")
             self.best = None if best is None else (float(best[0]), int(best[1]))
-            self.waited = int(state.get("waited", 0))
-            running = torch.tensor([float(loss), int(right)], dtype=self._running.dtype)
+            self.stalled_epochs = int(state.get("waited", 0))
+            totals = torch.tensor([float(loss), int(right)], dtype=self._totals.dtype)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"the checkpoint's training state does not fit its network: {error}"
             ) from error
-        self._running.copy_(running)
+        self._totals.copy_(totals)
         self.step = step
 
 
@@ -269,13 +324,40 @@ def fit(
     data: Dataset,
     settings: Settings | None = None,
     *,
-    report: Callable[[Progress], None] | None = None,
+    report: Report | None = None,
 ) -> Preprocess:
-    """Train any module of one's own on a data set, to the end.
+    """Train a module of your own on a data set, to the end.
 
-    module: (N, C, H, W) float32 to scores (N, classes), on any device. report: called about twice a second.
-    In a process group of torch.distributed all its processes make one run of it (see `bwn.train.distributed`).
-    Returns the preparation of images that was used; give it to `export_onnx`.
+    The module is trained in place, on the device of its parameters, and left in evaluation mode.
+    `settings.validation` of the images are held out to measure accuracy; nothing is saved, and
+    weights are those of the last step, not of the best epoch. In a process group of
+    torch.distributed all its processes make one run (see `bwn.train.distributed`).
+
+    Args:
+        module: (N, C, H, W) float32 to scores (N, classes).
+        data: A `bwn.data.datasets.Dataset`, held in memory whole: images (N, H, W) or (N, H, W, 3)
+            uint8, labels (N,) int64. torch's Datasets and DataLoaders are not taken: shuffles and
+            augmentation are bwn's own, so that a run is reproducible.
+        settings: How to train; None: `Settings()`, which has no penalty.
+        report: Called about twice a second, and at the end of each epoch.
+
+    Returns:
+        The preprocessing that turned pixels into the module's input, measured on all images of
+        `data`. Give it to `accuracy`, and to `export_onnx`, so that `bwn infer` prepares images
+        the same way.
+
+    Raises:
+        BwnError: The images are too few or all of one colour, or settings do not fit them.
+        DivergedError: The loss or the weights became NaN or infinite.
+
+    Example:
+        >>> from torch import nn
+        >>> from bwn.data.datasets import load_dataset
+        >>> from bwn.train import BinaryLinear, Settings, accuracy, fit
+        >>> net = nn.Sequential(nn.Flatten(), BinaryLinear(28 * 28, 10), nn.BatchNorm1d(10))
+        >>> preprocess = fit(net, load_dataset("mnist-sample"), Settings(epochs=2))
+        >>> accuracy(net, load_dataset("mnist-sample", "test"), preprocess) > 0.5
+        True
     """
     preprocess = measure(data)
     Trainer(module, data, preprocess, settings or Settings()).run(report)

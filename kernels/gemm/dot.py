@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from bwn.kernels.gemm.epilogue import blank, finish_one, gemm_params, out_plane, step_at
+from bwn.kernels.simd.arithmetic import fma, widen
 from bwn.kernels.simd.bit_lanes import signed
 from bwn.kernels.simd.scalars import gather, get_f32, get_i8, get_i32, get_u64, put_f32, put_i8
 from bwn.kernels.simd.shuffles import halves, total
-from bwn.kernels.simd.vectors import F32, I8, I16, I32, fma, load, widen, zero
+from bwn.kernels.simd.vectors import F32, I8, I16, I32, load, zero
 from bwn.kernels.target.jit import helper
 
 I16_SAFE_WORDS = 128
@@ -96,7 +97,7 @@ def product(
                 for n in range(max(begin, group * f.outputs), min(end, (group + 1) * f.outputs)):
                     total = np.float32(
                         dot(inputs, f.words + n * f.row_words * row_bytes, length)
-                    ) + get_f32(f.shift, n)
+                    ) + get_f32(f.correction, n)
                     finish_one(f, total, image, n, position, step)
 
 

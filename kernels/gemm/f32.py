@@ -13,20 +13,13 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.epilogue import clear_margins, finish, gemm_params, out_plane, steps_at
-from bwn.kernels.gemm.lut import no_sums
-from bwn.kernels.gemm.tiles import LANES, MULTIPLY, VECTOR_BYTES
+from bwn.kernels.gemm.epilogue import clear_margins, finish, gemm_params, out_plane
+from bwn.kernels.gemm.tiles import MULTIPLY
+from bwn.kernels.simd.arithmetic import fma_value
 from bwn.kernels.simd.scalars import get_i64
-from bwn.kernels.simd.vectors import (
-    F32,
-    Codegen,
-    at,
-    fma_value,
-    llvm_type,
-    load,
-    load_at,
-    splat_value,
-)
+from bwn.kernels.simd.stores import steps_at
+from bwn.kernels.simd.vectors import F32, Codegen, at, llvm_type, load, load_at, splat_value, zeros
+from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
 from bwn.kernels.target.jit import helper, intrinsic
 
 CHANNELS, VECTORS = MULTIPLY
@@ -139,15 +132,15 @@ def f32_f32_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None
         stop = min(blocks, end - unit)  # as far as this group of this image goes
         unit += stop
         while number + VECTORS <= stop:
-            most, one = no_sums(F32, TILE), no_sums(F32, VECTORS)
-            block(f, most, one, no_sums(F32, VECTORS), image, group, number * LANES, totals)
+            most, one = zeros(F32, TILE), zeros(F32, VECTORS)
+            block(f, most, one, zeros(F32, VECTORS), image, group, number * LANES, totals)
             number += VECTORS
         while number < stop:
             block(
                 f,
-                no_sums(F32, CHANNELS),
-                no_sums(F32, 1),
-                no_sums(F32, 1),
+                zeros(F32, CHANNELS),
+                zeros(F32, 1),
+                zeros(F32, 1),
                 image,
                 group,
                 number * LANES,

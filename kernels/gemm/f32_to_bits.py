@@ -11,23 +11,14 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.lut import no_sums
-from bwn.kernels.gemm.tiles import LANES, MULTIPLY_SIGNS, VECTOR_BYTES
-from bwn.kernels.gemm.xnor import clear_around, mixed
+from bwn.kernels.gemm.tiles import MULTIPLY_SIGNS
 from bwn.kernels.params import F32ToBitsParams
+from bwn.kernels.simd.arithmetic import fma_value
+from bwn.kernels.simd.bit_words import HALF, WORD_SIGNS, clear_border, store_pairs, xor_halves
 from bwn.kernels.simd.scalars import get_f32, get_i64, get_u64, put_u64, reader
-from bwn.kernels.simd.vectors import (
-    F32,
-    I32,
-    Codegen,
-    at,
-    fma_value,
-    llvm_type,
-    load_at,
-    splat_value,
-)
+from bwn.kernels.simd.vectors import F32, I32, Codegen, at, llvm_type, load_at, splat_value, zeros
+from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
 from bwn.kernels.target.jit import helper, intrinsic
-from bwn.kernels.tensor.bitpacked import HALF, WORD_SIGNS, store_pairs
 
 CHANNELS, VECTORS = MULTIPLY_SIGNS
 TILE = CHANNELS * VECTORS
@@ -96,7 +87,7 @@ def add_signs(
 @helper
 def half_words(f: Any, x: int, first: int, count: int) -> Any:
     """Bits of `count` channels from `first` on, at VECTORS vectors of positions from address x on."""
-    words = no_sums(I32, VECTORS)
+    words = zeros(I32, VECTORS)
     low, high = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
     row_bytes = f.row_words * 4
     n = 0
@@ -107,7 +98,7 @@ def half_words(f: Any, x: int, first: int, count: int) -> Any:
             f.bias + (first + n) * 4,
         )
         if n + CHANNELS <= count:
-            sums = no_sums(F32, TILE)
+            sums = zeros(F32, TILE)
             for k in range(f.depth):
                 sums = multiply_rows(
                     sums, x + get_i64(f.offsets, k) * 4, weights + k * 4, row_bytes
@@ -115,7 +106,7 @@ def half_words(f: Any, x: int, first: int, count: int) -> Any:
             words = add_signs(words, sums, scale, bias, low, high, n)
             n += CHANNELS
         else:
-            one = no_sums(F32, VECTORS)
+            one = zeros(F32, VECTORS)
             for k in range(f.depth):
                 one = multiply_rows(one, x + get_i64(f.offsets, k) * 4, weights + k * 4, row_bytes)
             words = add_signs(words, one, scale, bias, low, high, n)
@@ -143,10 +134,10 @@ def f32_f32_b1_signs_multiply(p: int, begin: int, end: int, part: int) -> None:
             y, column = first // f.plane_row, first % f.plane_row
             for i in range(count):
                 if column == 0:
-                    clear_around(f, corner, y)
+                    clear_border(f, corner, y)
                 if column < f.width:
                     out = corner + (f.top + y) * f.out_row + (f.left + column) * f.out_position
-                    put_u64(out, 0, mixed(get_u64(tile, i)))
+                    put_u64(out, 0, xor_halves(get_u64(tile, i)))
                 column += 1
                 if column == f.plane_row:
                     y, column = y + 1, 0

@@ -27,18 +27,17 @@ from numba import types
 
 from bwn.kernels.gemm.epilogue import (
     blank,
-    clear,
     finish_channels,
     finish_one,
     gemm_params,
     out_plane,
     step_at,
 )
-from bwn.kernels.gemm.lut import no_sums
-from bwn.kernels.gemm.tiles import LANES
 from bwn.kernels.gemm.weight_packing import FLOAT_FORM, SHORT_FORM, TOTALS_BYTES, Form
+from bwn.kernels.simd.arithmetic import fma_value, to_float
 from bwn.kernels.simd.scalars import gather, get_f32, get_i8, get_i32, put_f32, put_i8
 from bwn.kernels.simd.shuffles import take_value
+from bwn.kernels.simd.stores import clear
 from bwn.kernels.simd.vectors import (
     F32,
     F32_HALF,
@@ -48,14 +47,14 @@ from bwn.kernels.simd.vectors import (
     Vec,
     add,
     at,
-    fma_value,
     get,
     llvm_type,
     load,
     load_at,
     splat_value,
-    to_float,
+    zeros,
 )
+from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import helper, intrinsic
 
@@ -212,9 +211,9 @@ def totals_by(pick: Any, merge: Any, blocks: int, registers: int = 1) -> Any:
         numbers = f.words + block * pieces * form.bytes
         clear(totals, blocks * form.lanes)
         if many:
-            sum_tables(no_sums(kind, most), form, scratch, numbers, pieces, totals)
+            sum_tables(zeros(kind, most), form, scratch, numbers, pieces, totals)
         else:
-            sum_tables(no_sums(kind, registers), form, scratch, numbers, pieces, totals)
+            sum_tables(zeros(kind, registers), form, scratch, numbers, pieces, totals)
 
     return add_up
 
@@ -226,14 +225,14 @@ def put_channels(
     """Write the outputs first..last-1 of a position. totals: address of the first one's, of kind `stored`."""
     if last - first < LANES:
         for n in range(first, last):
-            total = np.float32(get(stored, totals, n - first)) + get_f32(f.shift, n)
+            total = np.float32(get(stored, totals, n - first)) + get_f32(f.correction, n)
             finish_one(f, total, image, n, position, step)
     else:
         for start in range(first, last, LANES):
             n = min(
                 start, last - LANES
             )  # the last ones overlap those before, and come out the same
-            sums = to_float(load(stored, totals, n - first)) + load(F32, f.shift, n)
+            sums = to_float(load(stored, totals, n - first)) + load(F32, f.correction, n)
             finish_channels(f, sums, image, n, position, step)
 
 

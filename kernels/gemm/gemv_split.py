@@ -17,20 +17,11 @@ from numba import types
 
 from bwn.kernels.gemm.gemv import merge, product, tables_by, totals_by
 from bwn.kernels.gemm.weight_packing import SPLIT_FORM
+from bwn.kernels.simd.arithmetic import fma_value
 from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.scalars import get_f32, put_f32
 from bwn.kernels.simd.shuffles import take_value
-from bwn.kernels.simd.vectors import (
-    F32,
-    I8_16,
-    Codegen,
-    Vec,
-    at,
-    fma_value,
-    llvm_type,
-    load_at,
-    splat_value,
-)
+from bwn.kernels.simd.vectors import F32, I8_16, Codegen, Vec, at, llvm_type, load_at, splat_value
 from bwn.kernels.target.jit import intrinsic
 
 FORM = SPLIT_FORM

@@ -17,7 +17,6 @@ from numba import types
 from numba.core import cgutils
 
 from bwn.kernels.gemm.gemv import product
-from bwn.kernels.gemm.lut import no_sums
 from bwn.kernels.gemm.tiles import CHANNELS
 from bwn.kernels.gemm.weight_packing import COUNTS_WORDS, SIGNS_FORM
 from bwn.kernels.simd.neon import hidden
@@ -43,6 +42,7 @@ from bwn.kernels.simd.vectors import (
     load_at,
     splat_value,
     zero,
+    zeros,
 )
 from bwn.kernels.target.jit import helper, intrinsic
 
@@ -168,9 +168,9 @@ def add_up(kind: Any, form: Any, many: bool, f: Any, block: int, scratch: int, t
     for n in range(CHANNELS * LANES):
         put_i32(totals, n, get_i32(scratch, 4 * f.row_words))
     if many:
-        count_bits(no_sums(kind, CHANNELS), form.safe, f.row_words, scratch, words, totals)
+        count_bits(zeros(kind, CHANNELS), form.safe, f.row_words, scratch, words, totals)
     else:
-        count_bits(no_sums(kind, 1), form.safe, f.row_words, scratch, words, totals)
+        count_bits(zeros(kind, 1), form.safe, f.row_words, scratch, words, totals)
 
 
 def s1_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:

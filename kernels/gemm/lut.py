@@ -24,19 +24,11 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.epilogue import clear_margins, finish, gemm_params, out_plane, steps_at
-from bwn.kernels.gemm.tiles import (
-    CHANNELS,
-    GROUP,
-    LANES,
-    MOST_WORDS,
-    TABLE_BYTES,
-    VECTOR_BYTES,
-    WORD_BYTES,
-    WORD_GROUPS,
-)
+from bwn.kernels.gemm.epilogue import clear_margins, finish, gemm_params, out_plane
+from bwn.kernels.gemm.tiles import CHANNELS, GROUP, MOST_WORDS, TABLE_BYTES, WORD_BYTES, WORD_GROUPS
 from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.scalars import get_f32, get_i64
+from bwn.kernels.simd.stores import steps_at
 from bwn.kernels.simd.vectors import (
     F32,
     I8,
@@ -51,7 +43,9 @@ from bwn.kernels.simd.vectors import (
     store,
     sub,
     zero,
+    zeros,
 )
+from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
 from bwn.kernels.target.jit import helper, intrinsic
 
 WIDER: dict[Any, Any] = {
@@ -109,18 +103,6 @@ def lookup(_: Any, sums: Any, tables: Any, words: Any) -> tuple[Any, Codegen]:
         return context.make_tuple(builder, sig.return_type, totals)
 
     return sums(sums, types.intp, words), gen
-
-
-@intrinsic
-def no_sums(_: Any, kind: Any, count: Any) -> tuple[Any, Codegen] | None:
-    """no_sums(F32, 4): a tuple of 4 zero vectors."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return ir.Constant(context.get_value_type(sig.return_type), None)
-
-    return types.UniTuple(kind.dtype, count.literal_value)(kind, count), gen
 
 
 @intrinsic
@@ -239,13 +221,13 @@ def block_totals(
             build(kind, tables + w * WORD_BYTES, x, f.offsets, (first + w) * 64, f.depth)
         n, rows = 0, words + first * 8
         while n + CHANNELS <= f.outputs:
-            none = no_sums(kind, CHANNELS)
+            none = zeros(kind, CHANNELS)
             accumulate(
                 none, tables, count, rows + n * row_bytes, row_bytes, totals + n * total_bytes
             )
             n += CHANNELS
         while n < f.outputs:
-            none = no_sums(kind, 1)
+            none = zeros(kind, 1)
             accumulate(
                 none, tables, count, rows + n * row_bytes, row_bytes, totals + n * total_bytes
             )
@@ -279,7 +261,7 @@ def product(
         for n in range(f.outputs):
             for lane in range(0, min(lanes, f.positions - first), LANES):
                 sums = totals_as_float(kind, totals + n * total_bytes, lane) + splat(
-                    F32, get_f32(f.shift, channel + n)
+                    F32, get_f32(f.correction, channel + n)
                 )
                 finish(
                     f, sums, image, channel + n, first + lane, steps_at(F32, f, image, first + lane)

@@ -22,14 +22,15 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.epilogue import blank, clamp, out_plane, put, step_at
-from bwn.kernels.gemm.lut import load_as, merge, no_sums, totals_as_float
+from bwn.kernels.gemm.epilogue import blank, out_plane, put, step_at
+from bwn.kernels.gemm.lut import load_as, merge, totals_as_float
 from bwn.kernels.gemm.lut_permute_packing import OUTPUT_BYTES, TABLE_BYTES, TILE
-from bwn.kernels.gemm.tiles import VECTOR_BYTES
 from bwn.kernels.params import LutPermuteParams
 from bwn.kernels.simd.activations import activate
+from bwn.kernels.simd.arithmetic import fma, fma_value
 from bwn.kernels.simd.scalars import get_f32, get_i16, get_i64, reader
 from bwn.kernels.simd.shuffles import take_value, transpose
+from bwn.kernels.simd.stores import clamp
 from bwn.kernels.simd.vectors import (
     F32,
     F32_4,
@@ -40,8 +41,6 @@ from bwn.kernels.simd.vectors import (
     Vec,
     add,
     at,
-    fma,
-    fma_value,
     llvm_type,
     load,
     load_at,
@@ -50,7 +49,9 @@ from bwn.kernels.simd.vectors import (
     store,
     sub,
     zero,
+    zeros,
 )
+from bwn.kernels.simd.widths import VECTOR_BYTES
 from bwn.kernels.target.jit import helper, intrinsic
 
 permute_fields = reader(LutPermuteParams)
@@ -278,7 +279,7 @@ def chunk_totals(
         total = totals + (block - first) * vectors * total_bytes
         v = 0
         v = tiles(
-            no_sums(kind, 16),
+            zeros(kind, 16),
             v,
             vectors,
             lanes,
@@ -294,7 +295,7 @@ def chunk_totals(
             total,
         )
         v = tiles(
-            no_sums(kind, 8),
+            zeros(kind, 8),
             v,
             vectors,
             lanes,
@@ -310,7 +311,7 @@ def chunk_totals(
             total,
         )
         v = tiles(
-            no_sums(kind, 4),
+            zeros(kind, 4),
             v,
             vectors,
             lanes,
@@ -357,9 +358,9 @@ def tiles(
 def outputs_at(kind: Any, f: Any, total: int, n: int, image: int, position: int) -> Any:
     """16 outputs at one position. total: address of their totals. n: the first of them among the padded outputs."""
     step = step_at(f, image, position)
-    sums = totals_as_float(kind, total, 0) + load(F32, f.shift, n)
+    sums = totals_as_float(kind, total, 0) + load(F32, f.correction, n)
     y = fma(sums, load(F32, f.scale, n) * splat(F32, step), load(F32, f.bias, n))
-    return activate(f.activation, clamp(F32, f, y, 0))
+    return activate(f.activation, clamp(f, y, 0))
 
 
 @helper
@@ -434,12 +435,12 @@ def product(
     vector_step = (f.chunk + held - 1) // held * VECTOR_BYTES
     stride = f.chunk * TABLE_BYTES
     room = totals + f.band * vectors * TILE * lanes * 4
-    tables = room + f.room
+    tables = room + f.rows_bytes
     for unit in range(begin, end):
         band, group, image = unit % bands, unit // bands % f.groups, unit // (bands * f.groups)
         first, last = band * f.band, min(f.blocks, (band + 1) * f.band)
-        origin = get_i64(f.starts, first) + f.least
-        span = get_i64(f.starts, last - 1) + TILE + f.most - origin
+        origin = get_i64(f.starts, first) + f.min_shift
+        span = get_i64(f.starts, last - 1) + TILE + f.max_shift - origin
         for i in range((last - first) * vectors * TILE * lanes // 16):
             store(totals, i * 16, zero(F32))
         indices = f.indices + group * f.index_group

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels.bits import unpack
-from bwn.kernels.gemm.tiles import VECTOR_BYTES
+from bwn.kernels.simd.widths import VECTOR_BYTES
 
 TILE = 4
 """Positions of a tile."""
@@ -107,8 +107,8 @@ def in_a_row(
     ends, shifts = np.array([0, taps]), np.arange(taps, dtype=np.int64)
     fields = {
         "x_segment": 0, "channels": channels, "chunk": layout.chunk(channels), "segments": 1, "taps": ends.ctypes.data,
-        "shifts": shifts.ctypes.data, "least": 0, "most": taps - 1, "indices": indices.ctypes.data,
+        "shifts": shifts.ctypes.data, "min_shift": 0, "max_shift": taps - 1, "indices": indices.ctypes.data,
         "index_group": indices[0].nbytes, "starts": starts.ctypes.data, "blocks": len(starts) - 1, "band": band,
-        "room": layout.room_bytes(channels, band * TILE + taps - 1),
+        "rows_bytes": layout.room_bytes(channels, band * TILE + taps - 1),
     }  # fmt: skip
     return fields, (indices, starts, ends, shifts)

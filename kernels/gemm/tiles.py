@@ -1,17 +1,9 @@
-"""Sizes that the planner and the compiled code agree on: vectors, tiles, scratch. Nothing here needs a compiler.
-
-A 64-byte vector is one register of AVX-512 (of 32), two of AVX2 (of 16), four of NEON (of 32).
-"""
+"""Tiles of GEMM kernels and the scratch that they need. Nothing here needs a compiler."""
 
 from __future__ import annotations
 
+from bwn.kernels.simd.widths import BLOCK, LANES, VECTOR_BYTES
 from bwn.kernels.target.cpu import features
-
-VECTOR_BYTES = 64
-LANES = 16
-"""float32 of a vector; writers of planes store this many elements at a time."""
-NARROW = 4
-"""Lanes of the vector for rows that are shorter."""
 
 CHANNELS = 8 if "avx512f" in features() else 4
 """Output channels at a time: as many as leave room for one loaded entry."""
@@ -31,13 +23,6 @@ MULTIPLY = (8, 2) if "avx512f" in features() else (6, 1) if "avx2" in features()
 """Channels and vectors of positions of a tile of `multiply.py`."""
 MULTIPLY_SIGNS = (8, 2) if "avx512f" in features() else (4, 1)
 """Of `multiply_signs.py`; channels divide 32."""
-
-BLOCK = 64
-"""Output channels of a block of packed signs: they make one word."""
-BLOCK_VECTORS = BLOCK // LANES
-CARRIES = "neon" not in features()
-"""Whether products of packed signs count carries of pairs (`xnor.py`). NEON counts a register of bytes in one
-instruction, as many as a carry takes."""
 
 
 def lookup_scratch(outputs: int, depth: int) -> int:

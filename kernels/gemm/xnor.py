@@ -23,10 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.gemm import xnor_packing
 from bwn.kernels.gemm.epilogue import clear_margins, finish, out_plane
 from bwn.kernels.gemm.lut import totals_as_float
-from bwn.kernels.gemm.tiles import BLOCK, BLOCK_VECTORS, LANES, VECTOR_BYTES
 from bwn.kernels.gemm.xnor_tile import (
     MOST_PAIRS,
     PAIR_BYTES,
@@ -39,13 +37,14 @@ from bwn.kernels.gemm.xnor_tile import (
     within,
 )
 from bwn.kernels.params import XnorParams
+from bwn.kernels.simd.bit_words import clear_border, xor_halves
 from bwn.kernels.simd.scalars import get_i64, get_u64, put_u64, reader
 from bwn.kernels.simd.shuffles import transpose
 from bwn.kernels.simd.vectors import F32, I16, splat
+from bwn.kernels.simd.widths import BLOCK, BLOCK_VECTORS, LANES, VECTOR_BYTES
 from bwn.kernels.target.jit import helper
 
 xnor_fields = reader(XnorParams)
-mixed = helper(xnor_packing.mixed)
 
 
 @helper
@@ -76,23 +75,6 @@ def differences(f: Any, places: Any, words: int) -> Any:
     return fold(state)
 
 
-@helper
-def clear_around(f: Any, word: int, y: int) -> None:
-    """Zero one word of the positions around row y of an image, and above the first or below the last row.
-
-    f: fields with out_row, out_position, top, left, rows, columns, height and width. word: its address in the corner.
-    """
-    first = 0 if y == 0 else y + f.top
-    last = f.rows if y == f.height - 1 else y + f.top + 1
-    for row in range(first, last):
-        inside = f.top <= row < f.top + f.height
-        start = word + row * f.out_row
-        for column in range(f.left if inside else f.columns):
-            put_u64(start + column * f.out_position, 0, np.uint64(0))
-        for column in range(f.left + f.width, f.columns if inside else 0):
-            put_u64(start + column * f.out_position, 0, np.uint64(0))
-
-
 def b1_b1_b1_signs_xnor(p: int, begin: int, end: int, part: int) -> None:
     """ModelSpec signs to packed signs: bit = D <= limit, flipped where the scale is negative.
 
@@ -107,32 +89,32 @@ def b1_b1_b1_signs_xnor(p: int, begin: int, end: int, part: int) -> None:
         )
         x = f.x + image * f.x_image + y * f.x_row + block // f.blocks * f.x_group
         words = f.words + block * f.run_count * f.run_pairs * PAIR_BYTES
-        limits = f.limits + get_i64(f.class_y, y) * f.limits_row + block * BLOCK * 4
+        limits = f.thresholds + get_i64(f.class_y, y) * f.thresholds_row + block * BLOCK * 4
         corner = f.out + image * f.out_image + block * 8
         out = corner + (f.top + y) * f.out_row + f.left * f.out_position
-        flip = get_u64(f.flips, block)
+        flip = get_u64(f.inverted, block)
         column = 0
         while column + 2 <= f.width:
             place = x + column * f.x_position
             places = (place, place + f.x_position)
-            here = limits + get_i64(f.class_x, column) * f.limits_row
-            both = (here, limits + get_i64(f.class_x, column + 1) * f.limits_row)
+            here = limits + get_i64(f.class_x, column) * f.thresholds_row
+            both = (here, limits + get_i64(f.class_x, column + 1) * f.thresholds_row)
             a, b = flip, flip
             for v in range(0, BLOCK_VECTORS, VECTORS):
                 found = within(differences(f, places, words + v * VECTOR_BYTES), both, v)
                 a ^= found[0]
                 b ^= found[1]
-            put_u64(out + column * f.out_position, 0, mixed(a))
-            put_u64(out + (column + 1) * f.out_position, 0, mixed(b))
+            put_u64(out + column * f.out_position, 0, xor_halves(a))
+            put_u64(out + (column + 1) * f.out_position, 0, xor_halves(b))
             column += 2
         if column < f.width:
-            one = (limits + get_i64(f.class_x, column) * f.limits_row,)
+            one = (limits + get_i64(f.class_x, column) * f.thresholds_row,)
             a = flip
             for v in range(0, BLOCK_VECTORS, VECTORS):
                 state = differences(f, (x + column * f.x_position,), words + v * VECTOR_BYTES)
                 a ^= within(state, one, v)[0]
-            put_u64(out + column * f.out_position, 0, mixed(a))
-        clear_around(f, corner, y)
+            put_u64(out + column * f.out_position, 0, xor_halves(a))
+        clear_border(f, corner, y)
 
 
 @helper
@@ -145,10 +127,10 @@ def sums_of(f: Any, x: int, words: int, block: int, first: int, sums: int) -> No
             i += 1
             continue
         place = x + y * f.x_row + column * f.x_position
-        bases = f.limits + get_i64(f.class_y, y) * f.limits_row + block * BLOCK * 4
-        here = bases + get_i64(f.class_x, column) * f.limits_row
+        bases = f.thresholds + get_i64(f.class_y, y) * f.thresholds_row + block * BLOCK * 4
+        here = bases + get_i64(f.class_x, column) * f.thresholds_row
         if i + 2 <= end and column + 2 <= f.width:
-            both = (here, bases + get_i64(f.class_x, column + 1) * f.limits_row)
+            both = (here, bases + get_i64(f.class_x, column + 1) * f.thresholds_row)
             for v in range(0, BLOCK_VECTORS, VECTORS):
                 state = differences(f, (place, place + f.x_position), words + v * VECTOR_BYTES)
                 store_sums(sums + i * BLOCK * 4, state, both, v)

@@ -6,13 +6,13 @@ A class is a set of taps that lie inside the image. Its sums are base - 2 * D (s
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels import bits
-from bwn.kernels.gemm.tiles import BLOCK, BLOCK_VECTORS, CARRIES, LANES, VECTOR_BYTES
+from bwn.kernels.simd.widths import BLOCK, BLOCK_VECTORS, LANES, VECTOR_BYTES, xor_halves
 
 DEEPEST = 2**24
 """Below this, float32 holds every sum."""
@@ -43,13 +43,8 @@ class Axis(NamedTuple):
         return sets, which.reshape(-1).astype(np.int64)
 
 
-def mixed(words: Any) -> Any:
-    """ModelSpec words as pairs of halves are stored where carries are counted (see `xnor.py`), or back: uint64."""
-    return words ^ (words << np.uint64(32)) if CARRIES else words
-
-
 def lay_out(signs: npt.NDArray[np.int8]) -> npt.NDArray[np.uint32]:
-    """Weights for the lanes of a product: pairs of words, first and second half (mixed where carries are counted), the
+    """Weights for the lanes of a product: pairs of words, first and second half (as `xor_halves` stores them), the
     channels of a block side by side.
 
     signs: (outputs, taps, channels) int8, +-1, taps in the order in which the runs meet them.
@@ -62,7 +57,7 @@ def lay_out(signs: npt.NDArray[np.int8]) -> npt.NDArray[np.uint32]:
         0, outputs, BLOCK
     ):  # of all at once, more than one copy would stand in memory
         some = signs[first : first + BLOCK]
-        words[first : first + len(some)] = mixed(
+        words[first : first + len(some)] = xor_halves(
             bits.pack(some.reshape(-1, channels)).reshape(-1, taps, pairs)
         )
     halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=-1).astype(

@@ -12,9 +12,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.gemm.tiles import BLOCK, BLOCK_VECTORS, CARRIES, LANES, VECTOR_BYTES
 from bwn.kernels.simd.neon import add_neighbours, hidden
 from bwn.kernels.simd.vectors import I32, Codegen, at, llvm_type, load_at, splat_value
+from bwn.kernels.simd.widths import BLOCK, BLOCK_VECTORS, CARRIES, LANES, VECTOR_BYTES
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import intrinsic
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from bwn.kernels.params import Activation
-from bwn.kernels.simd.vectors import like, maximum, minimum
+from bwn.kernels.simd.arithmetic import maximum, minimum
+from bwn.kernels.simd.vectors import like
 from bwn.kernels.target.jit import helper
 
 

@@ -9,8 +9,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.gemm.tiles import VECTOR_BYTES
 from bwn.kernels.simd.vectors import I32, Codegen, Vec, add, at, element_address, llvm_type, load_at
+from bwn.kernels.simd.widths import VECTOR_BYTES
 from bwn.kernels.target.jit import intrinsic
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import models, register_model
@@ -138,6 +137,18 @@ def zero(_: Any, kind: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
+def zeros(_: Any, kind: Any, count: Any) -> tuple[Any, Codegen] | None:
+    """zeros(F32, 4): a tuple of 4 zero vectors."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+
+    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(context.get_value_type(sig.return_type), None)
+
+    return types.UniTuple(kind.dtype, count.literal_value)(kind, count), gen
+
+
+@intrinsic
 def splat(_: Any, kind: Any, value: Any) -> tuple[Any, Codegen]:
     """splat(F32, x): x in every lane."""
     vec = kind.dtype
@@ -202,125 +213,6 @@ _operator(operator.mul, _mul)
 _operator(operator.truediv, lambda builder, vec, a, b: builder.fdiv(a, b))
 
 
-def fma_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """LLVM value a * b + c, rounded once; vectors or numbers."""
-    kind = a.type
-    name = f"llvm.fma.v{kind.count}f32" if isinstance(kind, ir.VectorType) else "llvm.fma.f32"
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, (kind, kind, kind)), name
-    )
-    return builder.call(function, (a, b, c))
-
-
-@intrinsic
-def fma(_: Any, a: Any, b: Any, c: Any) -> tuple[Any, Codegen]:
-    """fma(a, b, c): a * b + c of float vectors or numbers, rounded once."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return fma_value(builder, *args)
-
-    return a(a, b, c), gen
-
-
-@intrinsic
-def minimum(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
-    """minimum(a, b): b where b < a, else a (a NaN in `a` stays); float vectors or numbers."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.select(builder.fcmp_ordered("<", args[1], args[0]), args[1], args[0])
-
-    return a(a, b), gen
-
-
-@intrinsic
-def maximum(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
-    """maximum(a, b): b where b > a, else a (a NaN in `a` stays); float vectors or numbers."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.select(builder.fcmp_ordered(">", args[1], args[0]), args[1], args[0])
-
-    return a(a, b), gen
-
-
-@intrinsic
-def keep(_: Any, value: Any, mask: Any) -> tuple[Any, Codegen]:
-    """keep(value, mask): the float lanes where the int32 mask is -1, exact zero where it is 0."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bits = builder.bitcast(args[0], args[1].type)
-        return builder.bitcast(builder.and_(bits, args[1]), args[0].type)
-
-    return value(value, mask), gen
-
-
-def _call_unary(builder: Any, name: str, value: Any) -> Any:
-    kind = value.type
-    lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, (kind,)), f"llvm.{name}.{lanes}f32"
-    )
-    return builder.call(function, (value,))
-
-
-@intrinsic
-def magnitude(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """magnitude(v): |v| of each float lane."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call_unary(builder, "fabs", args[0])
-
-    return value(value), gen
-
-
-@intrinsic
-def nearest(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """nearest(v): each float lane, or a number, rounded to a whole number, halves to even."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call_unary(builder, "nearbyint", args[0])
-
-    return value(value), gen
-
-
-@intrinsic
-def to_int(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """to_int(v): float lanes, or a number, as int32, toward zero; a NaN becomes 0."""
-    vec = Vec(types.int32, value.lanes) if isinstance(value, Vec) else types.int32
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        known = builder.fcmp_ordered("==", args[0], args[0])
-        # A NaN is poison to fptosi: replace it before, not after.
-        safe = builder.select(known, args[0], ir.Constant(args[0].type, None))
-        return builder.fptosi(safe, llvm_type(vec) if isinstance(vec, Vec) else ir.IntType(32))
-
-    return vec(value), gen
-
-
-@intrinsic
-def to_float(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """to_float(v): int32 lanes as float32; float32 as they are."""
-    vec = Vec(types.float32, value.lanes)
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return args[0] if value == vec else builder.sitofp(args[0], llvm_type(vec))
-
-    return vec(value), gen
-
-
-@intrinsic
-def sign_of(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """sign_of(v): int32 lanes, +1 where v >= 0, else -1 (a NaN is -1)."""
-    vec = Vec(types.int32, value.lanes)
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind = llvm_type(vec)
-        positive = builder.fcmp_ordered(">=", args[0], ir.Constant(args[0].type, None))
-        plus, minus = ir.Constant(kind, [1] * vec.lanes), ir.Constant(kind, [-1] * vec.lanes)
-        return builder.select(positive, plus, minus)
-
-    return vec(value), gen
-
-
 @intrinsic
 def store_bytes(_: Any, address: Any, index: Any, value: Any, mask: Any) -> tuple[Any, Codegen]:
     """store_bytes(address, index, v, mask): int32 lanes as int8 from element `index` on, 0 where the mask is 0."""
@@ -344,42 +236,3 @@ def load_bytes(_: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
         return builder.sitofp(octets, llvm_type(vec))
 
     return vec(types.intp, types.intp), gen
-
-
-@intrinsic
-def widen(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """widen(v): the same lanes as integers of twice the width."""
-    wide = Vec({types.int8: types.int16, types.int16: types.int32}[value.element], value.lanes)
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.sext(args[0], llvm_type(wide))
-
-    return wide(value), gen
-
-
-@intrinsic
-def greatest(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
-    """greatest(a, b): the larger, or a NaN where either is one; vectors or numbers, floats or integers."""
-    element = a.element if isinstance(a, Vec) else a
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if not isinstance(element, types.Float):
-            return builder.select(builder.icmp_signed(">", args[1], args[0]), args[1], args[0])
-        kind, lanes = args[0].type, f"v{a.lanes}" if isinstance(a, Vec) else ""
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(kind, (kind, kind)), f"llvm.maximum.{lanes}f32"
-        )
-        return builder.call(function, args, fastmath=("nsz",))  # which zero is greater is left open
-
-    return a(a, a), gen
-
-
-@intrinsic
-def share(_: Any, value: Any, count: Any) -> tuple[Any, Codegen]:
-    """share(v, n): v / n, a float vector or number by a number."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        by = splat_value(builder, value, args[1]) if isinstance(value, Vec) else args[1]
-        return builder.fdiv(args[0], by)
-
-    return value(value, types.float32), gen

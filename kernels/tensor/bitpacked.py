@@ -11,30 +11,25 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.epilogue import clear_bytes
-from bwn.kernels.gemm.tiles import LANES
-from bwn.kernels.gemm.xnor import clear_around, mixed
 from bwn.kernels.params import BitpackedParams
+from bwn.kernels.simd.arithmetic import keep, to_float
+from bwn.kernels.simd.bit_words import HALF, WORD_SIGNS, clear_border, store_pairs, xor_halves
 from bwn.kernels.simd.scalars import get_u64, put_u64, reader
+from bwn.kernels.simd.stores import clear_bytes
 from bwn.kernels.simd.vectors import (
     F32,
     I32,
     Codegen,
     at,
-    keep,
     llvm_type,
     load,
     splat_value,
     store,
     store_bytes,
-    to_float,
     zero,
 )
+from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper, intrinsic
-
-WORD_SIGNS = 64
-HALF = WORD_SIGNS // 2
-
 
 pairs_fields = reader(BitpackedParams)
 
@@ -50,22 +45,6 @@ def add_bit(_: Any, words: Any, values: Any, bit: Any) -> tuple[Any, Codegen]:
         return builder.select(there, marked, args[0])
 
     return words(words, values, types.intp), gen
-
-
-@intrinsic
-def store_pairs(_: Any, address: Any, low: Any, high: Any) -> tuple[Any, Codegen]:
-    """store_pairs(address, low, high): 16 uint64, each low | high << 32."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        wide = ir.VectorType(ir.IntType(64), low.lanes)
-        top = builder.zext(args[2], wide)
-        words = builder.or_(
-            builder.zext(args[1], wide), builder.shl(top, ir.Constant(wide, [32] * low.lanes))
-        )
-        builder.store(words, at(builder, args[0], wide), align=8)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, low, high), gen
 
 
 def f32_b1_sign(p: int, begin: int, end: int, part: int) -> None:
@@ -87,8 +66,8 @@ def f32_b1_sign(p: int, begin: int, end: int, part: int) -> None:
                 high = add_bit(high, load(F32, x, c * f.x_plane), c - HALF)
             store_pairs(words, low, high)
             for i in range(min(LANES, f.width - column)):
-                put_u64(out + (column + i) * f.out_position, 0, mixed(get_u64(words, i)))
-        clear_around(f, corner, y)
+                put_u64(out + (column + i) * f.out_position, 0, xor_halves(get_u64(words, i)))
+        clear_border(f, corner, y)
 
 
 def b1_b1_max_pool(p: int, begin: int, end: int, part: int) -> None:
@@ -103,15 +82,17 @@ def b1_b1_max_pool(p: int, begin: int, end: int, part: int) -> None:
         for tap in range(f.kernel_y * f.kernel_x):
             here = x + tap // f.kernel_x * f.tap_row + tap % f.kernel_x * f.tap_position
             for column in range(f.width):
-                top = mixed(get_u64(here + column * f.x_position, 0))
+                top = xor_halves(get_u64(here + column * f.x_position, 0))
                 if tap > 0:
                     top |= get_u64(out + column * f.out_position, 0)
                 put_u64(out + column * f.out_position, 0, top)
         for column in range(f.width):
             put_u64(
-                out + column * f.out_position, 0, mixed(get_u64(out + column * f.out_position, 0))
+                out + column * f.out_position,
+                0,
+                xor_halves(get_u64(out + column * f.out_position, 0)),
             )
-        clear_around(f, corner, y)
+        clear_border(f, corner, y)
 
 
 @intrinsic
@@ -158,7 +139,9 @@ def gather_words(f: Any, x: int, first: int, to: int) -> None:
         put_u64(
             to,
             i,
-            mixed(get_u64(x + y * f.x_row + column * f.x_position, 0)) if there else np.uint64(0),
+            xor_halves(get_u64(x + y * f.x_row + column * f.x_position, 0))
+            if there
+            else np.uint64(0),
         )
         column += 1
         if column == f.out_row:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.gemm.epilogue import fill_bytes
-from bwn.kernels.gemm.tiles import LANES, NARROW
 from bwn.kernels.params import ClearParams, CopyParams
 from bwn.kernels.simd.scalars import get_f32, get_i8, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_second
+from bwn.kernels.simd.stores import fill_bytes
 from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, load, store
+from bwn.kernels.simd.widths import LANES, NARROW
 from bwn.kernels.target.jit import helper
 
 WIDE = LANES

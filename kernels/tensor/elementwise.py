@@ -18,7 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.gemm.epilogue import (
+from bwn.kernels.params import ElementwiseParams
+from bwn.kernels.simd.arithmetic import fma, keep, magnitude, maximum, sign_of
+from bwn.kernels.simd.scalars import get_f32, put_f32, reader
+from bwn.kernels.simd.shuffles import top_lane, total
+from bwn.kernels.simd.stores import (
     clamp,
     clear,
     clear_bytes,
@@ -28,105 +32,116 @@ from bwn.kernels.gemm.epilogue import (
     scaled,
     steps_at,
 )
-from bwn.kernels.gemm.tiles import LANES, NARROW
-from bwn.kernels.params import ElementwiseParams
-from bwn.kernels.simd.scalars import get_f32, put_f32, reader
-from bwn.kernels.simd.shuffles import top_lane, total
 from bwn.kernels.simd.vectors import (
     F32,
     F32_4,
     I8_16,
     I32,
     I32_4,
-    fma,
-    keep,
     load,
     load_bytes,
-    magnitude,
-    maximum,
-    sign_of,
     splat,
     store,
     store_bytes,
     zero,
 )
+from bwn.kernels.simd.widths import LANES, NARROW
 from bwn.kernels.target.jit import helper
 
 elementwise_params = reader(ElementwiseParams)
 
 
 @helper
-def clear_around(f: Any, plane: int) -> None:
+def clear_padding(f: Any, plane: int) -> None:
     """Zero what stands before the first position of a float32 plane, and what stands after its last vector."""
     clear(plane, f.out_lead)
     end = f.out_lead + (f.positions + LANES - 1) // LANES * LANES
     clear(plane + end * 4, f.out_plane - end)
 
 
-def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
-    """y = activation(clamp(scale[c] * x + bias[c], low, high))."""
+@helper
+def map_planes(formula: Any, x_bytes: int, p: int, begin: int, end: int) -> None:
+    """y = formula(x), float32, of planes begin..end-1, counted over all images.
+
+    formula(f, source, image, channel, i): 16 outputs of a channel from position i on; source is the
+    address of position 0 of its input. x_bytes: of an element of x.
+    """
     f = elementwise_params(p)
-    one = splat(F32, np.float32(1.0))
     for unit in range(begin, end):
         image, channel = unit // f.channels, unit % f.channels
-        source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
+        source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * x_bytes
         plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
         for i in range(0, f.positions, LANES):
-            y = scaled(f, load(F32, source, i), channel, one)
+            y = formula(f, source, image, channel, i)
             store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
-        clear_around(f, plane)
+        clear_padding(f, plane)
 
 
 @helper
-def sum_of(a: Any, b: Any) -> Any:
-    """a + b."""
-    return a + b
+def affine(f: Any, source: int, image: int, channel: int, i: int) -> Any:
+    """activation(clamp(scale[c] * x + bias[c], low, high))."""
+    return scaled(f, load(F32, source, i), channel, splat(F32, np.float32(1.0)))
+
+
+def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
+    """y = activation(clamp(scale[c] * x + bias[c], low, high))."""
+    map_planes(affine, 4, p, begin, end)
 
 
 @helper
-def product_of(a: Any, b: Any) -> Any:
-    """a * b."""
-    return a * b
+def widened(f: Any, source: int, image: int, channel: int, i: int) -> Any:
+    """x, from int8."""
+    return load_bytes(source, i)
+
+
+def i8_f32_float(p: int, begin: int, end: int, part: int) -> None:
+    """y = x, from int8."""
+    map_planes(widened, 1, p, begin, end)
 
 
 @helper
-def first_everywhere(kind: Any, address: Any, index: int) -> Any:
-    """The first element in every lane, whatever the index."""
-    return splat(kind, get_f32(address, 0))
+def other_plane(f: Any, image: int, channel: int) -> int:
+    """Address of position 0 of the second operand of a channel."""
+    return f.other + (image * f.other_image + channel * f.other_plane + f.other_lead) * 4
+
+
+def of_two(operation: Any) -> tuple[Any, Any]:
+    """Formulas clamp(operation(x, other), low, high): other has each position, or one number for all."""
+
+    @helper
+    def each(f: Any, source: int, image: int, channel: int, i: int) -> Any:
+        other = load(F32, other_plane(f, image, channel), i)
+        return clamp(f, operation(load(F32, source, i), other), 0)
+
+    @helper
+    def broadcast(f: Any, source: int, image: int, channel: int, i: int) -> Any:
+        other = splat(F32, get_f32(other_plane(f, image, channel), 0))
+        return clamp(f, operation(load(F32, source, i), other), 0)
+
+    return each, broadcast
 
 
 @helper
-def binary_plane(formula: Any, take: Any, f: Any, source: int, other: int, plane: int) -> None:
-    """One plane of `binary`. take(F32, other, i): the second operand from position i on."""
-    for i in range(0, f.positions, LANES):
-        y = clamp(F32, f, formula(load(F32, source, i), take(F32, other, i)), 0)
-        store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
+def map_two(each: Any, broadcast: Any, p: int, begin: int, end: int) -> None:
+    """The one of two formulas that `other_broadcast` asks for."""
+    if elementwise_params(p).other_broadcast != 0:
+        map_planes(broadcast, 4, p, begin, end)
+    else:
+        map_planes(each, 4, p, begin, end)
 
 
-@helper
-def binary(formula: Any, p: int, begin: int, end: int) -> None:
-    """y = clamp(formula(x, other), low, high), of planes begin..end-1, counted over all images."""
-    f = elementwise_params(p)
-    for unit in range(begin, end):
-        image, channel = unit // f.channels, unit % f.channels
-        source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
-        other = f.other + (image * f.other_image + channel * f.other_plane + f.other_lead) * 4
-        plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
-        if f.other_broadcast != 0:
-            binary_plane(formula, first_everywhere, f, source, other, plane)
-        else:
-            binary_plane(formula, load, f, source, other, plane)
-        clear_around(f, plane)
+SUMS, SUMS_BROADCAST = of_two(helper(lambda a, b: a + b))
+PRODUCTS, PRODUCTS_BROADCAST = of_two(helper(lambda a, b: a * b))
 
 
 def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(x + other, low, high)."""
-    binary(sum_of, p, begin, end)
+    map_two(SUMS, SUMS_BROADCAST, p, begin, end)
 
 
 def f32_f32_mul(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(x * other, low, high)."""
-    binary(product_of, p, begin, end)
+    map_two(PRODUCTS, PRODUCTS_BROADCAST, p, begin, end)
 
 
 def f32_s1_sign(p: int, begin: int, end: int, part: int) -> None:
@@ -155,7 +170,7 @@ def f32_f32_steps(p: int, begin: int, end: int, part: int) -> None:
                 values = load(F32, source, i)  # padding is 0
                 top, odd = maximum(top, magnitude(values)), fma(values, zero(F32), odd)
         step = top_lane(top) / get_f32(f.bounds, 1) + total(odd)
-        put_f32(f.steps, image, np.float32(1.0) if step == 0 else step)
+        put_f32(f.x_scales, image, np.float32(1.0) if step == 0 else step)
 
 
 def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
@@ -168,7 +183,7 @@ def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
             top = value if value > top else top
             odd += value * np.float32(0.0)
         step = top / get_f32(f.bounds, 1) + odd
-        put_f32(f.steps, position, np.float32(1.0) if step == 0 else step)
+        put_f32(f.x_scales, position, np.float32(1.0) if step == 0 else step)
 
 
 def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
@@ -220,15 +235,3 @@ def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:
         for channel in range(f.channels):
             y = math.exp(get_f32(f.x, channel * f.x_plane + f.x_lead + position) - top) / whole
             put_f32(f.out, channel * f.out_plane + f.out_lead + position, np.float32(y))
-
-
-def i8_f32_float(p: int, begin: int, end: int, part: int) -> None:
-    """y = x, from int8."""
-    f = elementwise_params(p)
-    for unit in range(begin, end):
-        image, channel = unit // f.channels, unit % f.channels
-        source = f.x + image * f.x_image + channel * f.x_plane + f.x_lead
-        plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
-        for i in range(0, f.positions, LANES):
-            store(plane, f.out_lead + i, keep(load_bytes(source, i), load(I32, f.mask, i)))
-        clear_around(f, plane)

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.gemm.epilogue import clear_bytes
-from bwn.kernels.gemm.tiles import LANES, NARROW
 from bwn.kernels.params import PoolParams
+from bwn.kernels.simd.arithmetic import greatest, share
 from bwn.kernels.simd.scalars import get_f32, get_i8, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_second
-from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, greatest, load, share, store
+from bwn.kernels.simd.stores import clear_bytes
+from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, load, store
+from bwn.kernels.simd.widths import LANES, NARROW
 from bwn.kernels.target.jit import helper
 
 WIDE = LANES

@@ -1,4 +1,4 @@
-"""A small data set on disk, jobs on it, and records made up by hand."""
+"""A small data set on disk, jobs on it, and invented records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bwn.experiment.jobs import Wanted, plan
+from bwn.experiment.jobs import ExperimentRequest, plan
 from bwn.experiment.record import BINS, Epoch, Record
 
 
@@ -53,7 +53,7 @@ def planned(shapes, tmp_path):
             "augment": "none",
             **chosen,
         }
-        wanted = Wanted(
+        wanted = ExperimentRequest(
             str(shapes), schemes, seeds, lambdas, weight_decays, width=8, chosen=settings
         )
         folder = tmp_path / name
@@ -65,7 +65,7 @@ def planned(shapes, tmp_path):
 
 @pytest.fixture
 def made_up():
-    """A record that looks like one of a run; the weights of `margin` go outwards from epoch to epoch."""
+    """A record as of a run; the weights of `margin` move outwards from epoch to epoch."""
 
     def make(scheme, seed, test_error, **more):
         def epoch(number):

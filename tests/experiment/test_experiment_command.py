@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from bwn.cli.main import bwn
 from bwn.experiment import worker_pool
-from bwn.experiment.jobs import Wanted, plan
+from bwn.experiment.jobs import ExperimentRequest, plan
 from bwn.experiment.record import add_record, read_records
 from bwn.experiment.run_job import perform
 from bwn.train import read_checkpoint
@@ -67,14 +67,14 @@ def test_ctrl_c_stops_all_jobs_and_the_same_command_ends_as_one_that_was_not_sto
     lines = result.stdout.splitlines()
     assert lines[0] == "2 runs, 1 of them done; 1 at a time, 1 thread each"
     assert lines[1].startswith("2/2  margin-seed3: test error ")
-    assert "margin less it" in lines[3]
+    assert "margin minus it" in lines[3]
     assert result.stdout.endswith(f"Wrote table.md, errors.svg, weights.svg in {out}.\n")
 
     (tmp_path / "whole" / "runs").mkdir(parents=True)
     chosen = {"epochs": epochs, "batch_size": 10, "learning_rate": 0.01, "augment": "none"}
     chosen["precision"] = fast_precision()
     _, jobs = plan(
-        Wanted(str(shapes), ("float", "margin"), (3,), width=8, chosen=chosen),
+        ExperimentRequest(str(shapes), ("float", "margin"), (3,), width=8, chosen=chosen),
         tmp_path / "whole",
         1,
     )
@@ -89,7 +89,7 @@ def by_name(records):
     }
 
 
-def test_a_run_that_fails_is_told_and_the_others_are_done(shapes, tmp_path):
+def test_a_run_that_fails_is_reported_and_the_others_are_done(shapes, tmp_path):
     out = tmp_path / "out"
     (out / "runs").mkdir(parents=True)
     (out / "runs" / "margin-seed3.pt").write_bytes(b"not a checkpoint")
@@ -113,7 +113,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_done(shapes, tmp_path):
     assert failed.endswith(
         "margin-seed3.pt' is not a checkpoint, or is truncated; expected a file by bwn train"
     )
-    assert last == "Error: 1 of 2 runs failed; the same command tries them again"
+    assert last == "Error: 1 of 2 runs failed; run the command again to retry them"
     assert [record.scheme for record in read_records(out)] == ["float"]
     assert (out / "table.md").exists()
 
@@ -121,29 +121,27 @@ def test_a_run_that_fails_is_told_and_the_others_are_done(shapes, tmp_path):
 def test_a_worker_that_is_killed_is_a_failed_run(planned, tmp_path, monkeypatch):
     _, jobs = planned(epochs=100_000)
     monkeypatch.setattr(worker_pool, "POLL_SECONDS", 0.01)
-    told = []
+    events = []
 
-    def tell(job, event):
-        told.append((job.name, event.failed))
+    def on_event(job, event):
+        events.append((job.name, event.failed))
         if event.progress is not None:
             (child,) = children()
             os.kill(child, signal.SIGKILL)
 
-    worker_pool.work(jobs, 1, os.open(tmp_path, os.O_RDONLY), tmp_path / "out", tell)
-    assert told[-1] == ("stochastic-seed0", "its process ended with -9")
+    worker_pool.run_jobs(jobs, 1, os.open(tmp_path, os.O_RDONLY), tmp_path / "out", on_event)
+    assert events[-1] == ("stochastic-seed0", "its process ended with exit code -9")
 
 
 def children():
     """Processes that this one has started and that run the worker."""
-    found = []
+    pids = []
     for task in os.listdir("/proc/self/task"):
-        found += [
+        pids += [
             int(number) for number in Path(f"/proc/self/task/{task}/children").read_text().split()
         ]
     return [
-        pid
-        for pid in found
-        if b"bwn.experiment.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        pid for pid in pids if b"bwn.experiment.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
 
 
@@ -159,10 +157,10 @@ def test_report_makes_the_table_again(tmp_path, made_up):
         "experiment", "report", tmp_path / "a", tmp_path / "b", "--out", tmp_path, "--json"
     )
     (line,) = result.stdout.splitlines()
-    found = json.loads(line)
-    assert [row["name"] for row in found["rows"]] == ["a: margin", "b: margin"]
-    assert found["rows"][1]["less"]["mean"] == 0
-    assert found["rows"][0]["test"]["mean"] == 0.25
+    event = json.loads(line)
+    assert [row["name"] for row in event["rows"]] == ["a: margin", "b: margin"]
+    assert event["rows"][1]["less"]["mean"] == 0
+    assert event["rows"][0]["test"]["mean"] == 0.25
 
 
 @pytest.mark.parametrize(
@@ -223,7 +221,7 @@ def test_other_settings_are_refused_before_anything_runs(shapes, tmp_path):
     before = (out / "results.jsonl").read_bytes()
     result = run(*command, 2)
     assert result.exit_code == 3
-    words = "was made with --epochs 1, not 2: choose another --out, or the same"
+    words = "was made with --epochs 1, not 2: choose another --out, or the same value"
     assert result.stderr == f"Error: '{out}' {words}\n"
     assert (out / "results.jsonl").read_bytes() == before
     result = run(*command, 1)

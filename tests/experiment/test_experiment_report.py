@@ -1,4 +1,4 @@
-"""Table and plots of records made up by hand."""
+"""Table and plots of invented records."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from bwn.errors import BwnError, FileError
+from bwn.experiment.groups import read_groups
 from bwn.experiment.record import add_record
-from bwn.experiment.report import markdown, read_groups, rows, write_report
+from bwn.experiment.report import markdown, rows, write_report
 
 ERRORS = {
     "margin": (0.010, 0.012, 0.011),
@@ -41,25 +42,28 @@ def folder(tmp_path, made_up):
 
 def test_the_table(folder):
     lines = markdown(read_groups([folder]), ["errors.svg"]).splitlines()
-    assert (
-        lines[0]
-        == "| scheme | runs | test error % | range | margin less it | validation % | train % | arrived % |"
+    assert lines[0] == (
+        "| scheme | runs | test error % | range | margin minus it "
+        "| validation % | train % | arrived % |"
     )
     # margin - float: -0.3, -0.2, -0.4 points: mean -0.3, deviation 0.1, t / sqrt(3) = 2.4842.
     assert lines[2:9] == [
-        "| float | 3 | 1.40 +- 0.10 | 1.30 to 1.50 | -0.30 [-0.55, -0.05] (3) | 3.00 +- 0.00 | 1.00 +- 0.00 | - |",
-        "| stochastic | 3 | 1.30 +- 0.17 | 1.10 to 1.40 | -0.20 [-0.45, +0.05] (3) | 3.00 +- 0.00 | 1.00 +- 0.00 "
-        "| 96.0 +- 0.0 |",
-        "| stochastic, by its real weights | 3 | 2.00 +- 0.00 | 2.00 to 2.00 | -0.90 [-1.15, -0.65] (3) | - | - "
-        "| 96.0 +- 0.0 |",
-        "| margin | 3 | 1.10 +- 0.10 | 1.00 to 1.20 | - | 3.00 +- 0.00 | 1.00 +- 0.00 | 96.0 +- 0.0 |",
+        "| float | 3 | 1.40 +- 0.10 | 1.30 to 1.50 | -0.30 [-0.55, -0.05] (3) "
+        "| 3.00 +- 0.00 | 1.00 +- 0.00 | - |",
+        "| stochastic | 3 | 1.30 +- 0.17 | 1.10 to 1.40 | -0.20 [-0.45, +0.05] (3) "
+        "| 3.00 +- 0.00 | 1.00 +- 0.00 | 96.0 +- 0.0 |",
+        "| stochastic, by its real weights | 3 | 2.00 +- 0.00 | 2.00 to 2.00 "
+        "| -0.90 [-1.15, -0.65] (3) | - | - | 96.0 +- 0.0 |",
+        "| margin | 3 | 1.10 +- 0.10 | 1.00 to 1.20 | - "
+        "| 3.00 +- 0.00 | 1.00 +- 0.00 | 96.0 +- 0.0 |",
         "| float, weight decay 0.001 | 1 | 1.80 | 1.80 to 1.80 | -0.60 (1) | 3.00 | 1.00 | - |",
         "| margin, lambda 1e-06 | 1 | 1.70 | 1.70 to 1.70 | -0.50 (1) | 3.00 | 1.00 | 96.0 |",
         "| margin, lambda 0.01 | 1 | 1.70 | 1.70 to 1.70 | -0.50 (1) | 3.00 | 1.00 | 96.0 |",
     ]
     assert lines[10] == (
-        "- shapes: mlp of width 64, 2 epochs of 900 images, batches of 50, learning rate 0.001 to 3e-06, "
-        "augmentation none, float32; 100 images held out, 200 test images."
+        "- shapes: mlp of width 64, 2 epochs of 900 images, batches of 50, "
+        "learning rate 0.001 to 3e-06, augmentation none, float32; "
+        "100 images held out, 200 test images."
     )
     assert lines[-1] == "![errors](errors.svg)"
 
@@ -78,12 +82,12 @@ def test_a_sweep_alone_is_nothing_to_compare_with(tmp_path, made_up):
     assert [row.less for row in rows(read_groups([tmp_path]))] == [None, None]
 
 
-def test_several_folders_stand_beside_each_other(folder, tmp_path, made_up):
+def test_several_folders_share_one_table(folder, tmp_path, made_up):
     other = tmp_path / "two"
     other.mkdir()
     add_record(other, made_up("float", 1, 0.02))
-    found = {row.name: row for row in rows(read_groups([folder, other]))}
-    assert found["two: float"].less == (1, pytest.approx(0.012 - 0.02), None, None)
+    by_name = {row.name: row for row in rows(read_groups([folder, other]))}
+    assert by_name["two: float"].less == (1, pytest.approx(0.012 - 0.02), None, None)
     with pytest.raises(BwnError, match="two folders have the same name"):
         read_groups([folder, folder])
     with pytest.raises(FileError, match="has no finished run"):
@@ -122,7 +126,9 @@ def test_the_plots_show_the_numbers(folder):
     assert end[[0, 1, 39]] == pytest.approx([50, 0, 50])
 
 
-def test_without_matplotlib_the_table_is_written_and_the_way_to_plots_told(folder, monkeypatch):
+def test_without_matplotlib_the_table_is_written_and_a_line_says_how_to_get_plots(
+    folder, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "bwn.experiment.plots", raising=False)
     files, missing = write_report(read_groups([folder]), folder)

@@ -13,7 +13,7 @@ import torch
 
 from bwn.data.datasets import load_dataset
 from bwn.errors import CheckpointError, FileError
-from bwn.experiment.jobs import held
+from bwn.experiment.jobs import locked
 from bwn.experiment.run_job import perform
 from bwn.train import binary_layers, read_checkpoint
 from bwn.train.preprocessing import as_input
@@ -31,22 +31,22 @@ def plain(record):
 def test_a_record_says_what_the_checkpoint_does(planned, shapes):
     _, (job,) = planned()
     record = perform(job, quiet)
-    found = read_checkpoint(job.checkpoint)
+    checkpoint = read_checkpoint(job.checkpoint)
     test = load_dataset(shapes, "test")
     x, labels = (
-        as_input(torch.from_numpy(test.images), found.description.preprocess),
+        as_input(torch.from_numpy(test.images), checkpoint.description.preprocess),
         torch.from_numpy(test.labels),
     )
     with torch.no_grad():
         assert record.test_error == pytest.approx(
-            float((found.module(x).argmax(1) != labels).double().mean())
+            float((checkpoint.module(x).argmax(1) != labels).double().mean())
         )
-        for layer in binary_layers(found.module).values():
+        for layer in binary_layers(checkpoint.module).values():
             layer.binarized = lambda layer=layer: layer.weight
-        real = float((found.module(x).argmax(1) != labels).double().mean())
+        real = float((checkpoint.module(x).argmax(1) != labels).double().mean())
     assert record.test_error_real_weights == pytest.approx(real)
     weights = np.concatenate(
-        [w.weight.detach().numpy().ravel() for w in binary_layers(found.module).values()]
+        [w.weight.detach().numpy().ravel() for w in binary_layers(checkpoint.module).values()]
     )
     assert record.near == pytest.approx(np.mean(np.abs(weights) >= 0.95))
     assert record.distance == pytest.approx(np.mean(1 - np.abs(weights)), rel=1e-5)
@@ -187,29 +187,29 @@ def test_a_folder_of_other_settings_is_refused_and_one_of_more_runs_is_not(
     planned, tmp_path, change, words
 ):
     folder = tmp_path / "out"
-    with held(folder, planned()[0]):
+    with locked(folder, planned()[0]):
         pass
-    with held(folder, planned(schemes=("float", "margin"), seeds=(3, 4), lambdas=(0.1,))[0]):
+    with locked(folder, planned(schemes=("float", "margin"), seeds=(3, 4), lambdas=(0.1,))[0]):
         pass
-    with pytest.raises(FileError, match=words), held(folder, planned(**change)[0]):
+    with pytest.raises(FileError, match=words), locked(folder, planned(**change)[0]):
         pass
 
 
 def test_a_folder_of_other_images_and_one_in_use_are_refused(planned, shapes, tmp_path):
     folder = tmp_path / "out"
     with (
-        held(folder, planned()[0]),
-        pytest.raises(FileError, match="another `bwn experiment` is at work"),
-        held(folder, planned()[0]),
+        locked(folder, planned()[0]),
+        pytest.raises(FileError, match="in use by another `bwn experiment`"),
+        locked(folder, planned()[0]),
     ):
         pass
     images = shapes / "train-images-idx3-ubyte"
     images.write_bytes(images.read_bytes()[:-1] + b"\0")
-    with pytest.raises(FileError, match="was made with other images"), held(folder, planned()[0]):
+    with pytest.raises(FileError, match="was made with other images"), locked(folder, planned()[0]):
         pass
     (folder / "experiment.json").write_text("{")
     with (
         pytest.raises(FileError, match="cannot be read as an experiment's basis"),
-        held(folder, planned()[0]),
+        locked(folder, planned()[0]),
     ):
         pass

@@ -40,12 +40,13 @@ def test_one_and_two_degrees_of_freedom_have_their_plain_formulas(t):
 
 
 def test_a_paired_difference_by_hand():
-    # Seeds 0, 1, 2 have differences -1, -2, -3: mean -2, deviation 1, t of two degrees of freedom 4.3027.
+    # Seeds 0, 1, 2 have differences -1, -2, -3: mean -2, deviation 1; t of two degrees of
+    # freedom is 4.3027.
     first, second = {0: 1.0, 1: 2.0, 2: 4.0, 7: 9.0}, {0: 2.0, 1: 4.0, 2: 7.0, 8: 0.0}
-    found = paired_difference(first, second)
-    assert (found.pairs, found.mean) == (3, -2.0)
-    assert found.low == pytest.approx(-2 - 4.30265 / math.sqrt(3), abs=1e-4)
-    assert found.high == pytest.approx(-2 + 4.30265 / math.sqrt(3), abs=1e-4)
+    difference = paired_difference(first, second)
+    assert (difference.pairs, difference.mean) == (3, -2.0)
+    assert difference.low == pytest.approx(-2 - 4.30265 / math.sqrt(3), abs=1e-4)
+    assert difference.high == pytest.approx(-2 + 4.30265 / math.sqrt(3), abs=1e-4)
 
 
 def test_one_pair_has_no_interval_and_none_no_difference():

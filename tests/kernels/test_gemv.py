@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from bwn.kernels import bits
 from bwn.kernels.gemm.epilogue import finish_channels, finish_one, gemm_params
 from bwn.kernels.gemm.gemv_xnor import count_bits
-from bwn.kernels.gemm.lut import no_sums
 from bwn.kernels.gemm.weight_packing import (
     AVX2_FLOAT_FORM,
     AVX512_FLOAT_FORM,
@@ -25,7 +24,7 @@ from bwn.kernels.gemm.weight_packing import (
 )
 from bwn.kernels.params import Activation, GemmParams
 from bwn.kernels.simd.scalars import get_f32
-from bwn.kernels.simd.vectors import F32, I8, I64, load
+from bwn.kernels.simd.vectors import F32, I8, I64, load, zeros
 
 FORMS = [
     (AVX512_FLOAT_FORM, 16, 30, np.uint32),
@@ -97,7 +96,7 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
         values = dict.fromkeys(GemmParams._fields, 0) | {
             "scale": scale.ctypes.data, "bias": bias.ctypes.data, "bounds": bounds.ctypes.data,
             "out": out.ctypes.data, "out_image": 20 * 9, "out_plane": 9, "out_lead": 3,
-            "out_step": out_step.ctypes.data if rounded else 0, "activation": activation,
+            "out_scale": out_step.ctypes.data if rounded else 0, "activation": activation,
             "added": others.ctypes.data if added else 0, "added_image": 20 * 7, "added_plane": 7, "added_lead": 1,
         }  # fmt: skip
         block = np.array(GemmParams(**values), np.int64)
@@ -109,9 +108,9 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
 
 
 counts_in_bytes = numba.njit(
-    lambda b, w, t, n: count_bits(no_sums(I8, 2), BYTE_SAFE_WORDS, n, b, w, t)
+    lambda b, w, t, n: count_bits(zeros(I8, 2), BYTE_SAFE_WORDS, n, b, w, t)
 )
-counts_in_words = numba.njit(lambda b, w, t, n: count_bits(no_sums(I64, 2), 2**31, n, b, w, t))
+counts_in_words = numba.njit(lambda b, w, t, n: count_bits(zeros(I64, 2), 2**31, n, b, w, t))
 
 
 @pytest.mark.parametrize("count", [counts_in_bytes, counts_in_words], ids=["bytes", "words"])

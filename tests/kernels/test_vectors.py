@@ -8,6 +8,19 @@ import numba
 import numpy as np
 import pytest
 
+from bwn.kernels.simd.arithmetic import (
+    fma,
+    greatest,
+    keep,
+    magnitude,
+    maximum,
+    minimum,
+    nearest,
+    share,
+    sign_of,
+    to_int,
+    widen,
+)
 from bwn.kernels.simd.bit_lanes import signed
 from bwn.kernels.simd.scalars import get_f32, get_u64, popcount, put_f32
 from bwn.kernels.simd.shuffles import halves, load_second, take, top_lane, total, transpose
@@ -20,23 +33,12 @@ from bwn.kernels.simd.vectors import (
     I8_16,
     I16,
     I32,
-    fma,
-    greatest,
-    keep,
     load,
     load_bytes,
-    magnitude,
     marker,
-    maximum,
-    minimum,
-    nearest,
-    share,
-    sign_of,
     splat,
     store,
     store_bytes,
-    to_int,
-    widen,
     zero,
 )
 from bwn.kernels.target.cpu import features

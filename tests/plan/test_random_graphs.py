@@ -48,14 +48,14 @@ def reads_in_bounds(plan: Plan) -> None:
             first, last = int(offsets.min()), int(offsets.max()) + ends
             assert inside(f.x + first * size, (last - first) * size)
             assert inside(f.mask, 4 * padded)
-            assert inside(f.steps, 4 * (padded if f.steps_per_lane else f.images))
+            assert inside(f.x_scales, 4 * (padded if f.scale_per_position else f.images))
             assert inside(
                 f.words,
                 f.groups * f.outputs * f.row_words * (8 if step.kernel.weights == "b1" else 4),
             )
             assert inside(f.scale, 4 * f.groups * f.outputs)
             assert inside(f.bias, 4 * f.groups * f.outputs)
-            assert inside(f.shift, 4 * f.groups * f.outputs)
+            assert inside(f.correction, 4 * f.groups * f.outputs)
         elif step.kernel is registry.FLOAT_SIGNS:
             f = step.kernel.fields(*(int(value) for value in step.block))
             offsets = np.array((ctypes.c_int64 * f.depth).from_address(f.offsets))
@@ -75,7 +75,7 @@ def reads_in_bounds(plan: Plan) -> None:
             assert inside(
                 f.words, f.groups * f.blocks * f.run_count * f.run_pairs * xnor_tile.PAIR_BYTES
             )
-            assert inside(f.flips, f.groups * f.blocks * 8)
+            assert inside(f.inverted, f.groups * f.blocks * 8)
 
 
 def agree(graph: Graph, batch: int, seed: int, threads: tuple[int, ...]) -> set[str]:

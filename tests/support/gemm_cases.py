@@ -74,9 +74,9 @@ class Given:
             "out": self.out.ctypes.data, "out_image": self.out[0].size, "out_plane": self.out.shape[2],
             "out_lead": case.lead, "mask": self.mask.ctypes.data, "bounds": self.bounds.ctypes.data,
             "activation": case.activation,
-            "added": self.added.ctypes.data if self.added.size else 0, "added_lead": ADDED_LEAD, "out_step": 0,
+            "added": self.added.ctypes.data if self.added.size else 0, "added_lead": ADDED_LEAD, "out_scale": 0,
             "added_image": self.added[0].size if self.added.size else 0, "added_plane": self.added.shape[-1],
-            "steps": self.steps.ctypes.data, "steps_per_lane": int(case.per_lane),
+            "x_scales": self.steps.ctypes.data, "scale_per_position": int(case.per_lane),
         }  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def planned(
     block = row.block(
         words=words.ctypes.data, row_words=given.stored.shape[1], depth=case.depth,
         offsets=offsets.ctypes.data, positions=case.positions,
-        scale=given.scale.ctypes.data, bias=given.bias.ctypes.data, shift=given.shift.ctypes.data,
+        scale=given.scale.ctypes.data, bias=given.bias.ctypes.data, correction=given.shift.ctypes.data,
         **given.fields(case), **ends,
     )  # fmt: skip
     blocks = -(-case.positions // row.lanes) if row.lanes else 0
@@ -123,7 +123,7 @@ def permuted(
     )
     block = row.block(
         x_plane=given.x.shape[3], scale=vectors[0].ctypes.data, bias=vectors[1].ctypes.data,
-        shift=vectors[2].ctypes.data,
+        correction=vectors[2].ctypes.data,
         **tap, **given.fields(case), **ends,
     )  # fmt: skip
     return block, -(-tap["blocks"] // band) * case.groups * case.images, (room, vectors, kept)

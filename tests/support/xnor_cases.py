@@ -11,6 +11,7 @@ from bwn.kernels import bits, reference, registry
 from bwn.kernels.gemm import tiles, xnor_packing
 from bwn.kernels.gemm.xnor_packing import Axis
 from bwn.kernels.params import Activation
+from bwn.kernels.simd.widths import xor_halves
 
 Pair = tuple[int, int]
 
@@ -42,9 +43,7 @@ def stored(signs: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:
     words = bits.pack(signs.transpose(0, 2, 3, 1).reshape(-1, channels)).reshape(
         images, height, width, -1
     )
-    return np.pad(
-        xnor_packing.mixed(words), ((0, 0), (pads[0], pads[2]), (pads[1], pads[3]), (0, 0))
-    )
+    return np.pad(xor_halves(words), ((0, 0), (pads[0], pads[2]), (pads[1], pads[3]), (0, 0)))
 
 
 class Call:
@@ -123,11 +122,11 @@ class Call:
             x_position=position * case.stride[1], x_group=position // case.groups, words=words,
             runs=self.runs.ctypes.data, run_count=len(self.runs), run_pairs=taps * self.spec.shape[3] // case.groups,
             images=case.images, groups=case.groups, blocks=-(-case.outputs // case.groups // 64), height=height,
-            width=width, limits=self.limits.ctypes.data, limits_row=self.limits[0].nbytes, class_y=class_y,
-            class_x=classes_x, flips=flip, out=self.out.ctypes.data, **places, top=top, left=left, rows=grid[0],
+            width=width, thresholds=self.limits.ctypes.data, thresholds_row=self.limits[0].nbytes, class_y=class_y,
+            class_x=classes_x, inverted=flip, out=self.out.ctypes.data, **places, top=top, left=left, rows=grid[0],
             columns=grid[1], out_plane=5 + padded + 16, out_lead=5, plane_row=self.row, positions=height * self.row,
             outputs=case.outputs, mask=masks, scale=self.scale.ctypes.data, bias=self.bias.ctypes.data, bounds=ends,
-            activation=self.activation, added=0, added_image=0, added_plane=0, added_lead=0, out_step=0, scratch=scratch.ctypes.data,
+            activation=self.activation, added=0, added_image=0, added_plane=0, added_lead=0, out_scale=0, scratch=scratch.ctypes.data,
             scratch_part=tiles.xnor_scratch(),
         )  # fmt: skip
 

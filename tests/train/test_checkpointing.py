@@ -1,4 +1,4 @@
-"""What a run leaves behind: its last state, its best epoch; and that neither bad numbers nor a full disk spoil them."""
+"""What a run leaves behind: its last state and its best epoch, whatever numbers or disk do."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from click.testing import CliRunner
 
 from bwn.cli.main import bwn
 from bwn.errors import BwnError, DivergedError, FileError
-from bwn.train import Architecture, Settings, Trainer, measure, read_checkpoint
-from bwn.train import checkpointing as keep_module
+from bwn.train import Architecture, Settings, Trainer, checkpointing, measure, read_checkpoint
+from bwn.train import run as run_module
 from bwn.train.architectures import build_seeded
 from bwn.train.checkpoint import Description
-from bwn.train.checkpointing import Keeper, best_path
+from bwn.train.checkpointing import Checkpointer, best_path
 from bwn.train.preprocessing import accuracy, digest
 from bwn.train.run import Run, resume, start
 
@@ -31,19 +31,18 @@ NETWORK = Architecture(name="mlp", input_shape=(1, 8, 8), classes=3, width=4)
 
 @pytest.fixture(autouse=True)
 def _saved_at_every_chance(monkeypatch):
-    monkeypatch.setattr(keep_module, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(keep_module, "SAVE_SHARE", 0)
+    monkeypatch.setattr(checkpointing, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointing, "SAVE_SHARE", 0)
 
 
 @pytest.fixture
 def data(shapes_set, monkeypatch):
-    """Noisy images, so that held-out accuracy goes up and down; what every source names in here."""
-    found = shapes_set(120)
-    found.images[:] = (
-        np.random.default_rng(1).integers(0, 256, found.images.shape) // 2 + found.images // 2
-    )
-    monkeypatch.setattr("bwn.train.run.load_dataset", lambda *_args, **_more: found)
-    return found
+    """Noisy images, so that held-out accuracy goes up and down: what every source names here."""
+    noisy = shapes_set(120)
+    noise = np.random.default_rng(1).integers(0, 256, noisy.images.shape)
+    noisy.images[:] = noise // 2 + noisy.images // 2
+    monkeypatch.setattr("bwn.train.run.load_dataset", lambda *_args, **_more: noisy)
+    return noisy
 
 
 def fresh(output, **settings):
@@ -55,9 +54,8 @@ def fresh(output, **settings):
         "penalty": "margin",
         "seed": 3,
     }
-    return start(
-        "nowhere", lambda *_: NETWORK, lambda _: Settings(**{**chosen, **settings}), output
-    )
+    data = run_module.load_dataset("nowhere")
+    return start(data, NETWORK, Settings(**{**chosen, **settings}), output, source="nowhere")
 
 
 def weights(path):
@@ -78,17 +76,19 @@ def test_the_best_epoch_is_kept_beside_the_last_state(data, tmp_path):
     seen = []
     run = fresh(tmp_path / "m.pt")
     outcome = run.go(seen.append)
-    found = [progress.validation for progress in seen if progress.epoch_done]
-    assert len(set(found)) > 2, "else this shows nothing"
+    accuracies = [progress.validation for progress in seen if progress.epoch_done]
+    assert len(set(accuracies)) > 2, "else this shows nothing"
     epoch = max(
-        range(1, 9), key=lambda number: (found[number - 1], number)
+        range(1, 9), key=lambda number: (accuracies[number - 1], number)
     )  # of equal ones the last
     assert epoch < 8, "else this shows nothing"
     best = read_checkpoint(tmp_path / "m.best.pt")
-    assert (best.description.best.epoch, best.description.best.accuracy) == (epoch, max(found))
+    assert (best.description.best.epoch, best.description.best.accuracy) == (epoch, max(accuracies))
     assert best.description == outcome.best
     assert best.training == {}
-    assert accuracy(best.module, run.trainer.held_out, best.description.preprocess) == max(found)
+    assert accuracy(best.module, run.trainer.held_out, best.description.preprocess) == max(
+        accuracies
+    )
     assert best.description.test_accuracy == accuracy(
         best.module, data, best.description.preprocess
     )
@@ -116,13 +116,13 @@ def test_a_resumed_run_keeps_the_same_best(data, tmp_path, step):
     )
 
 
-def test_a_best_file_that_is_gone_is_told(data, tmp_path):
-    path, told = tmp_path / "m.pt", []
+def test_a_best_file_that_is_missing_is_warned_of(data, tmp_path):
+    path, warnings = tmp_path / "m.pt", []
     stopping_at(fresh(path), 3 * STEPS)
     os.remove(best_path(path))
-    resume(path, warn=told.append)
-    assert len(told) == 1
-    assert "m.best.pt does not hold this run's best epoch, " in told[0]
+    resume(path, warn=warnings.append)
+    assert len(warnings) == 1
+    assert "m.best.pt does not hold this run's best epoch, " in warnings[0]
 
 
 def test_a_best_file_ahead_of_the_state_is_taken(data, tmp_path):
@@ -132,10 +132,10 @@ def test_a_best_file_ahead_of_the_state_is_taken(data, tmp_path):
     before = path.read_bytes()
     resume(path).go()
     path.write_bytes(before)
-    told = []
-    run = resume(path, warn=told.append)
-    assert told == []
-    assert run.keeper.best.description.best.epoch > 1
+    warnings = []
+    run = resume(path, warn=warnings.append)
+    assert warnings == []
+    assert run.checkpointer.best.description.best.epoch > 1
 
 
 def test_another_runs_best_does_not_stay(data, tmp_path):
@@ -160,14 +160,16 @@ def test_a_run_that_ends_before_its_first_save_leaves_another_runs_files(data, t
 def test_patience_counts_epochs_without_a_rise(data, tmp_path):
     seen = []
     outcome = fresh(tmp_path / "m.pt", epochs=60, patience=3).go(seen.append)
-    found = [progress.validation for progress in seen if progress.epoch_done]
-    rises = [n for n, value in enumerate(found, 1) if value > max(found[: n - 1], default=-1)]
+    accuracies = [progress.validation for progress in seen if progress.epoch_done]
+    rises = [
+        n for n, value in enumerate(accuracies, 1) if value > max(accuracies[: n - 1], default=-1)
+    ]
     assert outcome.early
     assert outcome.finished
-    assert outcome.epochs == len(found) == rises[-1] + 3 < 60
+    assert outcome.epochs == len(accuracies) == rises[-1] + 3 < 60
     assert all(later - earlier <= 3 for earlier, later in pairwise(rises))
     again = resume(tmp_path / "m.pt").go()
-    assert (again.early, again.epochs) == (True, len(found))
+    assert (again.early, again.epochs) == (True, len(accuracies))
 
 
 def test_patience_needs_held_out_images(data, tmp_path):
@@ -191,12 +193,10 @@ def test_numbers_that_are_not_finite_end_the_run_and_leave_the_good_state(data, 
         run.go(report)
     message = str(caught.value)
     assert message.startswith(
-        "the weights are no longer finite in epoch 3: begin anew with a lower learning rate (--lr)"
+        "the weights became NaN or infinite in epoch 3; restart with a lower learning rate (--lr)"
     )
-    assert (
-        f"; {path} holds the state of step {2 * STEPS}, epoch 2, {best_path(path)} holds the best epoch, "
-        in message
-    )
+    assert f"; {path} holds the state of step {2 * STEPS}, epoch 2, " in message
+    assert f", {best_path(path)} holds the best epoch, " in message
     assert caught.value.exit_code == 1
     assert weights(path) == good
 
@@ -207,7 +207,7 @@ def test_signs_hide_a_weight_that_is_no_number_and_the_epochs_end_finds_it(data,
         run.trainer.module[1].weight[0, 0] = float("nan")
     with pytest.raises(
         DivergedError,
-        match=r"the weights are no longer finite in epoch 1: .*; nothing was saved before",
+        match=r"the weights became NaN or infinite in epoch 1; .*; nothing was saved before",
     ):
         run.go()
     assert not list(tmp_path.iterdir())
@@ -228,7 +228,7 @@ def test_a_stop_does_not_save_what_is_not_finite(data, tmp_path):
 def test_scores_that_overflow_end_the_run(data, tmp_path):
     run = fresh(tmp_path / "m.pt")
     run.trainer.module[-1].weight.data.fill_(1e38)
-    with pytest.raises(DivergedError, match="the loss is no longer finite in epoch 1"):
+    with pytest.raises(DivergedError, match="the loss became NaN or infinite in epoch 1"):
         run.go()
 
 
@@ -245,7 +245,7 @@ class FullDisk:
 
 
 def test_training_goes_on_while_the_disk_is_full(data, tmp_path, monkeypatch):
-    path, told, during = tmp_path / "m.pt", [], []
+    path, warnings, during = tmp_path / "m.pt", [], []
     run = fresh(path)
 
     def report(progress):
@@ -257,24 +257,27 @@ def test_training_goes_on_while_the_disk_is_full(data, tmp_path, monkeypatch):
             )
             during.append(read_checkpoint(path).training["step"] if progress.epoch > 1 else 0)
 
-    outcome = run.go(report, told.append)
+    outcome = run.go(report, warnings.append)
     assert outcome.finished
     assert [step // STEPS for step in during] == [0, 1, 2, 2, 2, 2, 6, 7], (
         "a whole checkpoint at every time"
     )
-    assert len(told) == 2
-    assert "No space left on device; training goes on and tries again after each epoch" in told[0]
-    assert told[1] == f"{path} is saved again"
+    assert len(warnings) == 2
+    assert (
+        "No space left on device; training continues and tries again after each epoch"
+        in warnings[0]
+    )
+    assert warnings[1] == f"{path} is being saved again"
     assert sorted(os.listdir(tmp_path)) == ["m.best.pt", "m.pt"], "no half-written file stays"
 
 
 def test_at_the_end_it_waits_for_space(data, tmp_path, monkeypatch):
-    path, told = tmp_path / "m.pt", []
-    monkeypatch.setattr(keep_module, "RETRY_SECONDS", 0.0)
+    path, warnings = tmp_path / "m.pt", []
+    monkeypatch.setattr(checkpointing, "RETRY_SECONDS", 0.0)
     run = fresh(path, epochs=1, validation=0)
     monkeypatch.setattr(os, "fsync", FullDisk({1, 2, 3, 4}))
-    assert run.go(warn=told.append).finished
-    assert [line.partition("; ")[2][:13] for line in told] == ["training goes", "trying again "]
+    assert run.go(warn=warnings.append).finished
+    assert [line.partition("; ")[2][:8] for line in warnings] == ["training", "retrying"]
     assert read_checkpoint(path).description.finished
 
 
@@ -282,8 +285,8 @@ def test_a_disk_that_stays_full_ends_in_one_line_with_the_old_state(data, tmp_pa
     path = tmp_path / "m.pt"
     stopping_at(fresh(path), 2 * STEPS)
     before = path.read_bytes()
-    monkeypatch.setattr(keep_module, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(keep_module, "GIVE_UP_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointing, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointing, "GIVE_UP_SECONDS", 0.0)
     monkeypatch.setattr(os, "fsync", FullDisk(range(1000)))
     with pytest.raises(FileError) as caught:
         resume(path).go()
@@ -296,16 +299,16 @@ def test_a_disk_that_stays_full_ends_in_one_line_with_the_old_state(data, tmp_pa
 
 def test_saves_take_a_small_part_of_the_time(data, tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(keep_module.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(keep_module, "SAVE_SECONDS", 15.0)
-    monkeypatch.setattr(keep_module, "SAVE_SHARE", 20)
+    monkeypatch.setattr(checkpointing.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpointing, "SAVE_SECONDS", 15.0)
+    monkeypatch.setattr(checkpointing, "SAVE_SHARE", 20)
     written = []
 
     def slow(path, *_more):
         now[0] += 2
         written.append((now[0], os.path.basename(path)))
 
-    monkeypatch.setattr(keep_module, "write_checkpoint", slow)
+    monkeypatch.setattr(checkpointing, "write_checkpoint", slow)
     trainer = Trainer(build_seeded(NETWORK, 0), data, measure(data), Settings(batch_size=10))
     description = Description(
         architecture=NETWORK,
@@ -315,14 +318,14 @@ def test_saves_take_a_small_part_of_the_time(data, tmp_path, monkeypatch):
         source="nowhere",
         digest=digest(data),
     )
-    keeper = Keeper(trainer, tmp_path / "m.pt")
-    Run(trainer, description, keeper)
+    checkpointer = Checkpointer(trainer, tmp_path / "m.pt")
+    Run(trainer, description, checkpointer)
     for epoch in range(1, 31):
         now[0] += 5
         trainer.step = epoch * trainer.steps_per_epoch
         if epoch < 4:
-            keeper.note_best(description, 0.5)
-        keeper.save_if_due(description, warn=lambda text: pytest.fail(text))
+            checkpointer.record_best(description, 0.5)
+        checkpointer.save_if_due(description, warn=lambda text: pytest.fail(text))
     assert [name for _, name in written] == ["m.best.pt", "m.pt", "m.pt", "m.pt"], (
         "the best one only when it changed"
     )
@@ -335,7 +338,7 @@ def test_a_file_that_may_not_grow_leaves_the_old_state(data, tmp_path, monkeypat
     path = tmp_path / "m.pt"
     stopping_at(fresh(path), STEPS)
     before = path.read_bytes()
-    monkeypatch.setattr(keep_module, "GIVE_UP_SECONDS", -1.0)
+    monkeypatch.setattr(checkpointing, "GIVE_UP_SECONDS", -1.0)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
@@ -353,10 +356,11 @@ KILLED = """
 import os, signal, sys
 from bwn.cli.main import main
 from bwn.train import checkpointing
+from bwn.train import run as run_module
 checkpointing.SAVE_SECONDS = checkpointing.SAVE_SHARE = 0
 real = checkpointing.write_checkpoint
 def write(path, description, module, training):
-    if training and training["step"] == 3 * 63:  # between the content and the new name of the third epoch's
+    if training and training["step"] == 3 * 63:  # the third epoch's: written, not yet renamed
         os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     real(path, description, module, training)
 checkpointing.write_checkpoint = write
@@ -377,6 +381,6 @@ def test_a_run_that_is_killed_while_it_saves_goes_on_from_a_readable_checkpoint(
     for more in (("--resume", cut), (*options.split(), "-o", whole)):
         result = CliRunner().invoke(bwn, ["train", *(str(arg) for arg in more)])
         assert result.exit_code == 0, result.output
-    for one, other in ((cut, whole), (best_path(cut), best_path(whole))):
-        assert weights(one) == weights(other)
-        assert read_checkpoint(one).description == read_checkpoint(other).description
+    for path, other in ((cut, whole), (best_path(cut), best_path(whole))):
+        assert weights(path) == weights(other)
+        assert read_checkpoint(path).description == read_checkpoint(other).description

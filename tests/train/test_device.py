@@ -1,6 +1,7 @@
-"""Devices: which one is found or refused, and that nothing in a step makes the host wait for one.
+"""Devices: which one is used or refused, and that nothing in a step makes the host wait for it.
 
-No GPU is needed: what a GPU computes in is run on the processor, torch's own operations instead of the compiled ones.
+No GPU is needed: what a GPU would run, torch's own operations instead of the compiled ones, runs on
+the CPU.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ WAITS = {
     "aten::equal",
     "aten::masked_select",
 }
-"""Operations whose result the host has to wait for, or that send it numbers first: item(), tensor([...]), x[mask]."""
+"""Operations that the host waits for, or that send data first: item(), tensor([...]), x[mask]."""
 
 
 class Watch(TorchDispatchMode):
@@ -48,7 +49,7 @@ class Watch(TorchDispatchMode):
 
 @pytest.fixture
 def as_on_a_device(monkeypatch):
-    monkeypatch.setattr(compiled_update, "fits", lambda _tensor: False)
+    monkeypatch.setattr(compiled_update, "supported", lambda _tensor: False)
 
 
 def trainer(name="lenet", scheme="stochastic", layout=torch.contiguous_format, **more):
@@ -76,15 +77,15 @@ def trainer(name="lenet", scheme="stochastic", layout=torch.contiguous_format, *
     "more", [{}, {"precision": "bfloat16", "loss": "cross-entropy", "class_weights": "balanced"}]
 )
 def test_no_step_waits_for_the_device(as_on_a_device, monkeypatch, scheme, more):
-    found = trainer(scheme=scheme, **more)[0]
-    found.run(stop=lambda: found.step == 1)  # constants are sent before the second step
+    run = trainer(scheme=scheme, **more)[0]
+    run.run(stop=lambda: run.step == 1)  # constants are sent before the second step
     monkeypatch.setattr(trainer_module, "REPORT_SECONDS", np.inf)
     with Watch() as watch:
-        assert not found.run(stop=lambda: found.step == 5)
+        assert not run.run(stop=lambda: run.step == 5)
     assert watch.count > 500
     assert watch.found == []
     with Watch() as watch:
-        found.run(stop=lambda: found.step == 6)  # the epoch ends, and is reported
+        run.run(stop=lambda: run.step == 6)  # the epoch ends, and is reported
     assert "aten::_local_scalar_dense" in watch.found
 
 
@@ -110,18 +111,18 @@ def test_channels_last_trains_alike_and_is_saved_with_its_axes_in_order(as_on_a_
     description = trainer("vgg", "deterministic")[1]
     kernel = last.module[3].weight
     assert not kernel.is_contiguous()
-    for one in (plain, last):
-        one.run(stop=lambda one=one: one.step == 1)
-        write_checkpoint(tmp_path / "m.pt", description, one.module, one.state())
-        found = read_checkpoint(tmp_path / "m.pt")
+    for run in (plain, last):
+        run.run(stop=lambda run=run: run.step == 1)
+        write_checkpoint(tmp_path / "m.pt", description, run.module, run.state())
+        checkpoint = read_checkpoint(tmp_path / "m.pt")
         saved = [
-            *found.module.state_dict().values(),
-            *(m for pair in found.training["moments"] for m in pair),
+            *checkpoint.module.state_dict().values(),
+            *(m for pair in checkpoint.training["moments"] for m in pair),
         ]
         assert all(tensor.is_contiguous() and tensor.device.type == "cpu" for tensor in saved)
     assert not last.optimizer.first[3].is_contiguous(), "else this shows nothing"
-    for one, other in zip(plain.optimizer.first, last.optimizer.first, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(one.abs().max()))
+    for moment, other in zip(plain.optimizer.first, last.optimizer.first, strict=True):
+        torch.testing.assert_close(moment, other, rtol=0, atol=1e-5 * float(moment.abs().max()))
     torch.testing.assert_close(
         read_checkpoint(tmp_path / "m.pt").module[3].weight.detach(), kernel.detach()
     )
@@ -147,7 +148,9 @@ def test_auto_is_a_cuda_device_where_there_is_one(monkeypatch):
     ):
         find_device("cuda:1")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(BwnError, match=r"'cuda:2': torch .* finds 2 CUDA devices here"):
+    with pytest.raises(
+        BwnError, match=r"'cuda:2': torch .* finds 2 CUDA devices; use --device cpu"
+    ):
         find_device("cuda")
 
 

@@ -1,4 +1,4 @@
-"""Two processes that share a run end where one process ends. Started as a script, this file is one of the two."""
+"""Two processes that share a run end where one process ends. As a script, this is one of them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from bwn.train import (
     read_checkpoint,
 )
 from bwn.train.architectures import build_seeded
-from bwn.train.distributed import joined, rank
+from bwn.train.distributed import process_group, rank
 
 CASES = ("mlp", "int8", "float", "double")
 
 
 class Own(nn.Module):
-    """A module of one's own: a norm of each kind, draws. No pooling, whose ties rounding would break."""
+    """A user's module: a norm of each kind, draws. No pooling, whose ties rounding would break."""
 
     def __init__(self, dtype=torch.float32) -> None:
         super().__init__()
@@ -77,29 +77,29 @@ def make(case):
 
 
 def outcome(trainer, stop=None):
-    """Train, and tell everything about it."""
+    """Train, and return all that can be compared."""
     reports = []
     trainer.run(reports.append, stop)
-    told = [dataclasses.asdict(report) for report in reports if report.epoch_done]
-    return {"reports": told, "weights": trainer.module.state_dict(), "state": trainer.state()}
+    epochs = [dataclasses.asdict(report) for report in reports if report.epoch_done]
+    return {"reports": epochs, "weights": trainer.module.state_dict(), "state": trainer.state()}
 
 
 def process(folder):
-    """What each of the two does: every case in turn; runs that rank 1 alone wants to stop; one that resumes."""
+    """What each of the two does: all cases, a run that rank 1 alone stops, one that resumes."""
     torch.set_num_threads(1)
-    with joined():
-        found = {case: outcome(make(case)) for case in CASES}
+    with process_group():
+        outcomes = {case: outcome(make(case)) for case in CASES}
         trainer = make("double")
-        found["stopped"] = outcome(trainer, lambda: rank() == 1 and trainer.step == 4)
+        outcomes["stopped"] = outcome(trainer, lambda: rank() == 1 and trainer.step == 4)
         trainer = make("double")
         trainer.module.load_state_dict(torch.load(folder / "one.pt")["weights"])
         trainer.restore(torch.load(folder / "one.pt")["state"])
-        found["resumed"] = outcome(trainer)
+        outcomes["resumed"] = outcome(trainer)
         try:
             Trainer(Own(), images(), measure(images()), Settings(batch_size=25))
         except Exception as error:  # whatever it is, the test shows it
-            found["odd batch"] = f"{type(error).__name__}: {error}"
-    torch.save(found, folder / f"rank{os.environ['RANK']}.pt")
+            outcomes["odd batch"] = f"{type(error).__name__}: {error}"
+    torch.save(outcomes, folder / f"rank{os.environ['RANK']}.pt")
 
 
 def two_processes(command, **options):
@@ -122,7 +122,7 @@ def two_processes(command, **options):
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def outcomes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     trainer = make("double")
     torch.save(outcome(trainer, lambda: trainer.step == 4), folder / "one.pt")
@@ -132,62 +132,64 @@ def found(tmp_path_factory):
     return [torch.load(folder / f"rank{number}.pt") for number in range(2)]
 
 
-def assert_near(found, expected):
-    """Nested numbers and tensors, the same to rounding: 64 eps times the tensor's largest number; times aside."""
+def assert_near(actual, expected):
+    """Nested numbers and tensors, equal within 64 eps of a tensor's largest number; times aside."""
     if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
+        assert actual.keys() == expected.keys()
         for key in expected.keys() - {"seconds", "left"}:
-            assert_near(found[key], expected[key])
+            assert_near(actual[key], expected[key])
     elif isinstance(expected, list):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_near(one, other)
+        assert len(actual) == len(expected)
+        for value, other in zip(actual, expected, strict=True):
+            assert_near(value, other)
     elif isinstance(expected, torch.Tensor) and expected.is_floating_point():
-        assert found.dtype == expected.dtype
+        assert actual.dtype == expected.dtype
         limit = 64 * torch.finfo(expected.dtype).eps * float(expected.abs().max())
-        assert float((found - expected).abs().max()) <= limit
+        assert float((actual - expected).abs().max()) <= limit
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, rel=64 * 2**-23)  # losses and distances are float32
+        assert actual == pytest.approx(
+            expected, rel=64 * 2**-23
+        )  # losses and distances are float32
     else:
         assert (
-            torch.equal(found, expected)
+            torch.equal(actual, expected)
             if isinstance(expected, torch.Tensor)
-            else found == expected
+            else actual == expected
         )
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_end_where_one_ends(found, case):
-    one = outcome(make(case))
-    assert len(one["reports"]) == 2
-    assert_near(found[0][case], one)
+def test_two_processes_end_where_one_ends(outcomes, case):
+    single = outcome(make(case))
+    assert len(single["reports"]) == 2
+    assert_near(outcomes[0][case], single)
 
 
 @pytest.mark.parametrize("case", [*CASES, "stopped", "resumed"])
-def test_all_processes_have_the_same_bits(found, case):
-    one, other = (rank[case]["weights"] for rank in found)
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    assert found[0][case]["state"]["running"] == found[1][case]["state"]["running"]
+def test_all_processes_have_the_same_bits(outcomes, case):
+    first, second = (rank[case]["weights"] for rank in outcomes)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert outcomes[0][case]["state"]["running"] == outcomes[1][case]["state"]["running"]
 
 
-def test_a_stop_of_one_process_stops_all_after_the_same_step(found):
-    assert [rank["stopped"]["state"]["step"] for rank in found] == [4, 4]
+def test_a_stop_of_one_process_stops_all_after_the_same_step(outcomes):
+    assert [rank["stopped"]["state"]["step"] for rank in outcomes] == [4, 4]
 
 
-def test_a_run_goes_on_with_another_number_of_processes(found):
+def test_a_run_continues_with_another_number_of_processes(outcomes):
     whole = outcome(make("double"))
-    assert_near(found[0]["resumed"], {**whole, "reports": whole["reports"][1:]})
+    assert_near(outcomes[0]["resumed"], {**whole, "reports": whole["reports"][1:]})
     trainer = make("double")
-    trainer.module.load_state_dict(found[0]["stopped"]["weights"])
-    trainer.restore(found[0]["stopped"]["state"])
+    trainer.module.load_state_dict(outcomes[0]["stopped"]["weights"])
+    trainer.restore(outcomes[0]["stopped"]["state"])
     assert_near(outcome(trainer), {**whole, "reports": whole["reports"][1:]})
 
 
-def test_a_batch_that_cannot_be_shared_out_is_refused(found):
+def test_a_batch_that_cannot_be_divided_evenly_is_refused(outcomes):
     expected = (
-        "BwnError: a batch of 25 images cannot be shared out evenly to 2 processes (--batch-size)"
+        "BwnError: a batch of 25 images cannot be divided evenly among 2 processes (--batch-size)"
     )
-    assert [rank["odd batch"] for rank in found] == [expected] * 2
+    assert [rank["odd batch"] for rank in outcomes] == [expected] * 2
 
 
 def long_run(path, **pipes):
@@ -230,7 +232,7 @@ def test_a_process_that_lost_the_others_says_so(tmp_path):
     error = first.communicate(timeout=120)[1]
     second.communicate()
     assert first.returncode == 1
-    assert "Error: rank 0 lost the other processes, whose own lines say why\n" in error
+    assert "Error: rank 0 lost the other processes; their own output says why\n" in error
     assert "Traceback" not in error
 
 

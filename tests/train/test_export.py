@@ -1,4 +1,4 @@
-"""Exported files: run by ONNX Runtime they are the deployed module; their weights are one magnitude per channel."""
+"""Exported files: ONNX Runtime computes the deployed module; weights have one size per channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""8-bit activations: training computes what the packed network does, and their steps travel all the way."""
+"""8-bit activations: training computes what the packed network does, with the same steps."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_training_rounds_as_the_packed_network_bit_for_bit(kind, seed, step):
     step = np.float32(step)
     halves = (np.arange(-300, 300) + 0.5).astype(
         np.float32
-    ) * step  # and the numbers beside each half
+    ) * step  # and the numbers next to each half
     x = np.concatenate(
         [halves, np.nextafter(halves, np.float32(9e9)), np.nextafter(halves, np.float32(-9e9)),
          (rng.standard_normal(500) * 100 * step).astype(np.float32)]
     )  # fmt: skip
     q, steps = quantize(x[None], float(step), *QUANT_RANGES[kind])
-    found = layer_of(kind, float(step))(torch.from_numpy(x)).numpy()
-    np.testing.assert_array_equal(found, q[0].astype(np.float32) * steps[0])
+    rounding = layer_of(kind, float(step))(torch.from_numpy(x)).numpy()
+    np.testing.assert_array_equal(rounding, q[0].astype(np.float32) * steps[0])
 
 
 def test_the_gradient_passes_inside_the_range():
@@ -74,9 +74,9 @@ def test_bfloat16_is_rounded_in_float32():
     x = torch.rand(1000) * 3
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(layer(x), layer_of("uint8", 0.013)(x))
-        found = layer(x.bfloat16())
-    assert found.dtype == torch.float32
-    assert torch.equal(found, layer(x.bfloat16().float()))
+        y = layer(x.bfloat16())
+    assert y.dtype == torch.float32
+    assert torch.equal(y, layer(x.bfloat16().float()))
 
 
 def test_the_step_is_the_running_mean_of_the_largest_and_stands_still_in_evaluation():
@@ -98,10 +98,10 @@ def test_the_step_is_the_running_mean_of_the_largest_and_stands_still_in_evaluat
 def test_without_a_step_nothing_is_evaluated_or_exported(tmp_path):
     net = nn.Sequential(nn.ReLU(), RoundActivation(signed=False), BinaryLinear(4, 3)).eval()
     with pytest.raises(
-        BwnError, match="8-bit activations have no step yet: pass a batch in training mode first"
+        BwnError, match="8-bit activations have no scale yet: pass a batch in training mode first"
     ):
         net(torch.zeros(2, 4))
-    with pytest.raises(BwnError, match="no step yet"):
+    with pytest.raises(BwnError, match="no scale yet"):
         export_onnx(net, tmp_path / "model.onnx", torch.zeros(2, 4))
 
 
@@ -150,7 +150,7 @@ def test_steps_and_function_are_those_of_the_packed_network(name, tmp_path):
     )
     report = verify(tmp_path / "m.bwn", tmp_path / "m.onnx", threads=1, samples=8)
     assert report.agrees, report.verdict
-    assert all(layer.judged for layer in report.layers), "the reference rounds alike"
+    assert all(layer.judged for layer in report.layers), "the reference rounds the same way"
 
 
 def test_only_images_and_very_deep_sums_are_rounded_with_a_sign():
@@ -202,10 +202,10 @@ def test_a_resumed_run_has_the_same_steps(shapes_set):
     second.module.load_state_dict(first.module.state_dict())
     second.restore(first.state())
     second.run()
-    expected, found = whole.module.state_dict(), second.module.state_dict()
-    steps = [name for name in found if name.endswith(".step")]
+    expected, state = whole.module.state_dict(), second.module.state_dict()
+    steps = [name for name in state if name.endswith(".step")]
     assert steps == ["rounding0.step", "rounding4.step", "rounding9.step", "rounding12.step"]
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
 
 
 def run(*arguments):
@@ -238,16 +238,16 @@ def test_from_training_to_a_checked_file(sample, tmp_path):
         "verify", target, sample, "--images", "mnist-sample", "--threads", 1, "--max-loss", 0.2
     )
     assert result.exit_code == 0, result.output
-    found = read_checkpoint(sample).description.test_accuracy
-    assert found > 0.8
-    assert f"reference {found:.2%}; lost " in result.stdout
+    accuracy = read_checkpoint(sample).description.test_accuracy
+    assert accuracy > 0.8
+    assert f"reference {accuracy:.2%}; lost " in result.stdout
 
 
 def test_a_negative_step_is_refused(sample, tmp_path):
     content = torch.load(sample, weights_only=True)
     content["weights"]["rounding1.step"].neg_()
     torch.save(content, tmp_path / "wrong.pt")
-    with pytest.raises(CheckpointError, match="8-bit activations have a negative step"):
+    with pytest.raises(CheckpointError, match="8-bit activations have a negative scale"):
         read_checkpoint(tmp_path / "wrong.pt")
 
 
@@ -266,7 +266,7 @@ def test_float_weights_are_refused_before_training(tmp_path):
     assert result.exit_code == 1
     assert (
         result.stderr
-        == "Error: activations 'int8' are read by layers with one-bit weights; scheme 'float' has none\n"
+        == "Error: activations 'int8' need layers with one-bit weights; scheme 'float' has none\n"
     )
 
 

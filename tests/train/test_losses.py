@@ -47,9 +47,9 @@ def test_weights_of_one_change_nothing(loss):
 
 
 def test_balanced_classes_weigh_alike_together():
-    found = image_weights("balanced", data(6, 3, 1))
-    np.testing.assert_allclose(found, [10 / (3 * 6), 10 / (3 * 3), 10 / 3], rtol=1e-6)
-    assert float(found @ torch.tensor([6.0, 3.0, 1.0])) == pytest.approx(10), (
+    weights = image_weights("balanced", data(6, 3, 1))
+    np.testing.assert_allclose(weights, [10 / (3 * 6), 10 / (3 * 3), 10 / 3], rtol=1e-6)
+    assert float(weights @ torch.tensor([6.0, 3.0, 1.0])) == pytest.approx(10), (
         "the mean over images is 1"
     )
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bwn.train import BinaryConv2d, BinaryLinear, Settings, compiled_update
-from bwn.train.optimizer import Adam, groups
+from bwn.train.optimizer import Adam, parameter_groups
 
 
 def network(scheme="margin"):
@@ -41,12 +41,12 @@ def test_the_compiled_step_equals_torchs(penalty, decay):
     settings = Settings(
         learning_rate=0.05, penalty=penalty, strength=2.0, ramp=1, weight_decay=decay
     )
-    found, expected = moved(torch.float32, settings), moved(torch.float64, settings)
+    weights, expected = moved(torch.float32, settings), moved(torch.float64, settings)
     start = dict(network().named_parameters())
-    for name, weight in found.items():
+    for name, weight in weights.items():
         torch.testing.assert_close(weight, expected[name], rtol=0, atol=2e-6)
         assert not torch.equal(weight, start[name].detach().double()), name
-    assert any(float(weight.abs().max()) == 1 for weight in found.values())
+    assert any(float(weight.abs().max()) == 1 for weight in weights.values())
 
 
 def test_the_first_step_is_the_rate_whatever_the_gradient_and_decay_is_apart():
@@ -76,16 +76,20 @@ def test_the_penalty_alone_shrinks_the_distance_by_lambda_over_steps(penalty, ex
 @pytest.mark.parametrize("scheme", ["float", "margin"])
 def test_each_parameter_is_treated_as_its_layer_asks(scheme):
     module = network(scheme)
-    found = {parameter: kind for kind, members in groups(module).items() for parameter in members}
+    kinds = {
+        parameter: kind
+        for kind, members in parameter_groups(module).items()
+        for parameter in members
+    }
     binary, plain = module[0], module[2]
-    assert found[binary.weight] == (
+    assert kinds[binary.weight] == (
         binary.learning_rate_scale,
         True,
         scheme == "margin",
         scheme == "margin",
     )
-    assert found[plain.weight] == (1.0, True, False, False)
-    assert {found[p] for p in (*module[1].parameters(), plain.bias)} == {(1.0, False, False, False)}
+    assert kinds[plain.weight] == (1.0, True, False, False)
+    assert {kinds[p] for p in (*module[1].parameters(), plain.bias)} == {(1.0, False, False, False)}
 
 
 def test_a_frozen_parameter_and_one_without_a_gradient_stay():
@@ -110,11 +114,11 @@ def test_a_weight_that_is_not_a_number_stays_one():
 @pytest.mark.parametrize("shape", [(0,), (1,), (3, 5), (2, 3, 3, 3), (1037,)])
 def test_compiled_signs_and_draws_equal_the_written_out_ones(dtype, shape):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(4)).clamp(-1, 1)
-    found = compiled_update.signs(x, dtype)
-    assert found.dtype == dtype
-    assert found.shape == x.shape
-    assert torch.equal(found.float(), torch.where(x >= 0, 1.0, -1.0))
-    drawn, seed = compiled_update.draws(x, dtype, 12345), np.uint64(12345)
+    y = compiled_update.signs(x, dtype)
+    assert y.dtype == dtype
+    assert y.shape == x.shape
+    assert torch.equal(y.float(), torch.where(x >= 0, 1.0, -1.0))
+    drawn, seed = compiled_update.random_signs(x, dtype, 12345), np.uint64(12345)
     with np.errstate(over="ignore"):
         z = seed + np.arange(x.numel(), dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -20,8 +20,8 @@ def gradient(function, x, upstream):
 
 
 def test_sign_of_zero_is_plus_one_and_of_nan_minus_one():
-    found = signs(torch.tensor([0.0, -0.0, 1e-30, -1e-30, float("nan")]))
-    assert found.tolist() == [1, 1, 1, -1, -1]
+    y = signs(torch.tensor([0.0, -0.0, 1e-30, -1e-30, float("nan")]))
+    assert y.tolist() == [1, 1, 1, -1, -1]
 
 
 def test_deterministic_takes_signs_and_passes_the_gradient():
@@ -39,10 +39,10 @@ def test_sign_activations_pass_the_gradient_where_they_could_flip_only():
 def test_under_autocast_signs_are_made_in_its_type_and_the_gradient_returns_in_the_weights():
     w = torch.tensor([[-0.5, 0.25]], requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
-        found = deterministic(w)
-    assert found.dtype == torch.bfloat16
-    assert found.tolist() == [[-1, 1]]
-    found.backward(torch.tensor([[2.0, 3.0]], dtype=torch.bfloat16))
+        y = deterministic(w)
+    assert y.dtype == torch.bfloat16
+    assert y.tolist() == [[-1, 1]]
+    y.backward(torch.tensor([[2.0, 3.0]], dtype=torch.bfloat16))
     assert torch.equal(w.grad, torch.tensor([[2.0, 3.0]]))
 
 

@@ -12,7 +12,7 @@ from bwn.cli.main import bwn
 from bwn.errors import FileError
 from bwn.train import Architecture, Settings, Trainer, measure
 from bwn.train.architectures import build_seeded
-from bwn.train.tensorboard import Board, open_board
+from bwn.train.tensorboard import TensorBoardLog, open_log
 
 needs_tensorboard = pytest.mark.skipif(
     find_spec("tensorboard") is None, reason="needs bwn[tensorboard]"
@@ -50,7 +50,7 @@ class Notes:
 
 def test_every_epoch_has_its_numbers_and_histograms(trainer):
     notes, seen = Notes(), []
-    board = Board(notes, trainer, warn=pytest.fail)
+    board = TensorBoardLog(notes, trainer, warn=pytest.fail)
 
     def report(progress):
         seen.append(progress)
@@ -58,13 +58,13 @@ def test_every_epoch_has_its_numbers_and_histograms(trainer):
 
     trainer.run(report)
     ends = [progress for progress in seen if progress.epoch_done]
-    found = {(name, epoch): value for name, epoch, value in notes.scalars}
-    assert len(found) == len(notes.scalars) == 3 * 6
+    scalars = {(name, epoch): value for name, epoch, value in notes.scalars}
+    assert len(scalars) == len(notes.scalars) == 3 * 6
     for progress in ends:
-        assert found["loss/training", progress.epoch] == progress.loss
-        assert found["accuracy/held-out", progress.epoch] == progress.validation
-        assert found["weights/distance", progress.epoch] == progress.distance
-        assert found["schedule/lambda", progress.epoch] == progress.strength
+        assert scalars["loss/training", progress.epoch] == progress.loss
+        assert scalars["accuracy/held-out", progress.epoch] == progress.validation
+        assert scalars["weights/distance", progress.epoch] == progress.distance
+        assert scalars["schedule/lambda", progress.epoch] == progress.strength
     shapes = {
         name: tuple(weight.shape)
         for name, weight in trainer.module.named_parameters()
@@ -74,12 +74,12 @@ def test_every_epoch_has_its_numbers_and_histograms(trainer):
     assert notes.histograms[:4] == [(f"weights/{name}", 1, shape) for name, shape in shapes.items()]
 
 
-def test_a_log_that_cannot_be_written_is_told_once_and_training_goes_on(trainer):
-    told, notes = [], Notes(fails_at=2)
-    board = Board(notes, trainer, told.append)
-    assert trainer.run(board.write)
-    board.close()
-    assert told == ["the log is no longer written: No space left on device"]
+def test_a_log_that_cannot_be_written_is_warned_of_once_and_training_continues(trainer):
+    warnings, notes = [], Notes(fails_at=2)
+    log = TensorBoardLog(notes, trainer, warnings.append)
+    assert trainer.run(log.write)
+    log.close()
+    assert warnings == ["the log is no longer written: No space left on device"]
     assert {epoch for _, epoch, _ in notes.scalars} == {1}
 
 
@@ -106,17 +106,17 @@ def test_without_tensorboard_one_line_says_what_to_install(tmp_path, monkeypatch
 def test_tensorboard_reads_the_log_and_a_run_that_goes_on_replaces_its_epochs(trainer, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with open_board(tmp_path / "log", trainer, warn=pytest.fail) as board:
+    with open_log(tmp_path / "log", trainer, warn=pytest.fail) as board:
         trainer.run(board.write)
     trainer.step = (
         2 * trainer.steps_per_epoch
     )  # as if the last state saved had been of the second epoch
-    with open_board(tmp_path / "log", trainer, warn=pytest.fail) as board:
+    with open_log(tmp_path / "log", trainer, warn=pytest.fail) as board:
         trainer.run(board.write)
-    found = EventAccumulator(str(tmp_path / "log"))
-    found.Reload()
-    assert [event.step for event in found.Scalars("accuracy/held-out")] == [1, 2, 3]
-    histogram = found.Histograms("weights/1.weight")[-1].histogram_value
+    events = EventAccumulator(str(tmp_path / "log"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("accuracy/held-out")] == [1, 2, 3]
+    histogram = events.Histograms("weights/1.weight")[-1].histogram_value
     assert histogram.num == 8 * 64
     assert -1 <= histogram.min < histogram.max <= 1
 
@@ -126,6 +126,6 @@ def test_a_log_folder_that_is_a_file_is_refused(trainer, tmp_path):
     (tmp_path / "log").write_text("here")
     with (
         pytest.raises(FileError, match="cannot be written as a log"),
-        open_board(tmp_path / "log", trainer, print),
+        open_log(tmp_path / "log", trainer, print),
     ):
         pass

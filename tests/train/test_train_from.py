@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bwn.cli.main import bwn
+from bwn.data.datasets import load_dataset
 from bwn.train import Settings, read_checkpoint
 from bwn.train.run import start
 
@@ -18,7 +19,7 @@ def run(*args):
 
 
 def pictures(folder, levels):
-    """A folder of class folders, one per name: noise around a grey level of its own, 12 x 10 pixels in colour."""
+    """A folder of class folders: 12 x 10 pixels in colour, noise around a class's grey level."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 24), ("test", 8)):
         for name, level in levels.items():
@@ -54,37 +55,37 @@ def test_network_and_size_are_the_checkpoints_and_the_first_epoch_is_good(old, p
     )
     assert result.exit_code == 0, result.output
     first, second = result.stdout.splitlines()[:2]
-    assert first == f"Starts from {old}, scheme float"
+    assert first == f"Starting from {old}, scheme float"
     assert second == "mlp, scheme margin, relu activations; 44 images of 3 x 8 x 6, 2 classes"
-    found = read_checkpoint(new).description
-    assert (found.architecture.width, found.architecture.scheme) == (24, "margin")
-    assert found.begun_from == str(old)
-    assert found.test_accuracy > 0.8
+    description = read_checkpoint(new).description
+    assert (description.architecture.width, description.architecture.scheme) == (24, "margin")
+    assert description.begun_from == str(old)
+    assert description.test_accuracy > 0.8
 
 
 def test_before_the_first_step_batch_norms_know_the_scale_of_the_signs(old, photos, tmp_path):
-    begin, settings = read_checkpoint(old), Settings(batch_size=10)
-    network = msgspec.structs.replace(begin.description.architecture, scheme="margin")
+    origin, settings = read_checkpoint(old), Settings(batch_size=10)
+    network = msgspec.structs.replace(origin.description.architecture, scheme="margin")
     new = start(
-        str(photos),
-        lambda *_: network,
-        lambda _: settings,
+        load_dataset(photos, size=(8, 6)),
+        network,
+        settings,
         tmp_path / "new.pt",
-        size=(8, 6),
-        begin=begin,
+        source=str(photos),
+        origin=origin,
     )
-    before, after = (module[2].running_var.mean() for module in (begin.module, new.trainer.module))
+    before, after = (module[2].running_var.mean() for module in (origin.module, new.trainer.module))
     assert float(after) > 50 * float(before), "weights of about 0.06 became 1"
 
 
-def test_other_classes_are_told_and_learnt(old, tmp_path):
+def test_other_classes_are_reported_and_learnt(old, tmp_path):
     data = pictures(tmp_path / "three", {"a": 0, "b": 90, "c": 190})
     new = tmp_path / "new.pt"
     result = run("train", "--data", data, "--from", old, "-o", new, *FAST, "--epochs", 4, "--json")
     assert result.exit_code == 0, result.output
     assert (
         result.stderr
-        == f"Starts from {old}, scheme float; the last layer starts fresh, for 3 other classes\n"
+        == f"Starting from {old}, scheme float; the last layer starts fresh, for 3 other classes\n"
     )
     assert read_checkpoint(new).description.classes == ("a", "b", "c")
     assert read_checkpoint(new).description.test_accuracy > 0.6

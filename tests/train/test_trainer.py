@@ -25,7 +25,8 @@ from bwn.train import (
     measure,
 )
 from bwn.train.architectures import build_seeded
-from bwn.train.preprocessing import as_input, augmented, digest, split
+from bwn.train.augment import augmented
+from bwn.train.preprocessing import as_input, digest, split
 from bwn.train.schemes import SCHEMES
 from bwn.train.settings import settings_for
 
@@ -40,8 +41,8 @@ def trainer(data, settings=SMALL, scheme="stochastic", **more):
     return Trainer(build_seeded(network, settings.seed), data, measure(data), settings)
 
 
-def bits(found):
-    return {name: tensor.numpy().tobytes() for name, tensor in found.module.state_dict().items()}
+def bits(run):
+    return {name: tensor.numpy().tobytes() for name, tensor in run.module.state_dict().items()}
 
 
 def test_one_step_moves_weights_by_adams_step_times_the_layers_scale():
@@ -53,8 +54,8 @@ def test_one_step_moves_weights_by_adams_step_times_the_layers_scale():
     rate = 1e-3
     settings = Settings(epochs=1, batch_size=2, learning_rate=rate, validation=0, augment="none")
     Trainer(nn.Sequential(nn.Flatten(), layer), data, PLAIN, settings).run()
-    # Scores are [[1, 1], [-1, 1]] for targets [[1, -1], [-1, 1]]: only the second row of weights has a gradient, at
-    # the first input; Adam's first step is the rate itself, whatever the gradient's size.
+    # Scores are [[1, 1], [-1, 1]] for targets [[1, -1], [-1, 1]]: only the second row of weights
+    # has a gradient, at the first input. Adam's first step is the rate, whatever the gradient is.
     moved = before - layer.weight.detach()
     expected = rate * layer.learning_rate_scale * torch.tensor([[0.0, 0.0], [1.0, 0.0]])
     torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-9)
@@ -62,9 +63,9 @@ def test_one_step_moves_weights_by_adams_step_times_the_layers_scale():
 
 def test_weights_stay_clipped(shapes_set):
     settings = Settings(epochs=2, batch_size=20, learning_rate=0.5)
-    found = trainer(shapes_set(), settings, "deterministic")
-    found.run()
-    weights = [layer.weight.detach() for layer in binary_layers(found.module).values()]
+    run = trainer(shapes_set(), settings, "deterministic")
+    run.run()
+    weights = [layer.weight.detach() for layer in binary_layers(run.module).values()]
     assert all(float(weight.abs().max()) <= 1 for weight in weights)
     assert any(bool((weight.abs() == 1).any()) for weight in weights)
 
@@ -74,9 +75,9 @@ def test_mixed_precision_trains_alike_and_keeps_weights_and_statistics_in_float3
     for precision in ("float32", "bfloat16"):
         seen = []
         settings = Settings(epochs=30, batch_size=20, learning_rate=0.01, precision=precision)
-        found = trainer(shapes_set(), settings, "deterministic")
-        found.run(seen.append)
-        assert {t.dtype for t in found.module.state_dict().values()} == {torch.float32, torch.int64}
+        run = trainer(shapes_set(), settings, "deterministic")
+        run.run(seen.append)
+        assert {t.dtype for t in run.module.state_dict().values()} == {torch.float32, torch.int64}
         last[precision] = seen[-1]
     assert min(progress.accuracy for progress in last.values()) > 0.9
     assert last["bfloat16"].loss != last["float32"].loss, "bfloat16 was not used"
@@ -101,10 +102,10 @@ def test_schedules_start_and_end_where_they_say():
     assert [settings.learning_rate_at(part) for part in (0, 0.5, 1)] == pytest.approx(
         [1e-2, 1e-3, 1e-4]
     )
-    found = [Settings(**rates).learning_rate_at(part) for part in (0, 1 / 3, 0.5, 1)]
-    assert found == pytest.approx([1e-2, 1e-4 + 0.75 * 9.9e-3, 5.05e-3, 1e-4])
-    assert [settings.strength_at(part) for part in (0, 0.5, 1)] == pytest.approx([5e-3, 5e-2, 0.5])
-    assert Settings(strength=0.5).strength_at(1) == 0, "no penalty, no strength"
+    rates_at = [Settings(**rates).learning_rate_at(part) for part in (0, 1 / 3, 0.5, 1)]
+    assert rates_at == pytest.approx([1e-2, 1e-4 + 0.75 * 9.9e-3, 5.05e-3, 1e-4])
+    assert [settings.lambda_at(part) for part in (0, 0.5, 1)] == pytest.approx([5e-3, 5e-2, 0.5])
+    assert Settings(strength=0.5).lambda_at(1) == 0, "no penalty, no strength"
 
 
 @pytest.mark.parametrize("stop_at", [1, 5, 9, 13])
@@ -136,13 +137,13 @@ def test_the_seed_decides_and_torchs_own_generator_is_left_alone(shapes_set):
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    found = []
+    states = []
     for seed in (0, 0, 1):
-        one = trainer(data, Settings(epochs=1, batch_size=20, seed=seed))
-        one.run()
-        found.append(bits(one))
+        run = trainer(data, Settings(epochs=1, batch_size=20, seed=seed))
+        run.run()
+        states.append(bits(run))
     assert torch.equal(torch.rand(1), expected)
-    assert found[0] == found[1] != found[2]
+    assert states[0] == states[1] != states[2]
 
 
 @pytest.mark.parametrize(
@@ -160,10 +161,10 @@ def test_the_seed_decides_and_torchs_own_generator_is_left_alone(shapes_set):
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(shapes_set, change):
-    found = trainer(shapes_set())
-    found.run(stop=lambda: found.step == 4)
+    run = trainer(shapes_set())
+    run.run(stop=lambda: run.step == 4)
     with pytest.raises(CheckpointError, match="training state does not fit its network"):
-        trainer(shapes_set()).restore({**found.state(), **change})
+        trainer(shapes_set()).restore({**run.state(), **change})
 
 
 def test_progress_counts_and_ends(shapes_set):
@@ -180,12 +181,13 @@ def test_a_loss_that_is_no_number_ends_in_one_line(shapes_set):
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     nn.init.constant_(net[1].weight, float("nan"))
     with pytest.raises(
-        BwnError, match="no longer finite in epoch 1: begin anew with a lower learning rate"
+        BwnError,
+        match="the loss became NaN or infinite in epoch 1; restart with a lower learning rate",
     ):
         fit(net, shapes_set())
 
 
-def test_fit_trains_a_module_of_ones_own(shapes_set, own_module):
+def test_fit_trains_a_users_module(shapes_set, own_module):
     net = own_module()
     preprocess = fit(
         net, shapes_set(), Settings(epochs=15, batch_size=20, learning_rate=0.01, penalty="margin")
@@ -235,13 +237,13 @@ def test_digest_sees_every_pixel_and_label(shapes_set):
     other, relabelled = data.images.copy(), data.labels.copy()
     other[4, 3, 2] ^= 1
     relabelled[0] = 2
-    found = {
+    digests = {
         digest(data),
         digest(Dataset(other, data.labels, data.classes)),
         digest(Dataset(data.images, relabelled, data.classes)),
         digest(Dataset(data.images, data.labels, ("x", "y", "z"))),
     }
-    assert len(found) == 4
+    assert len(digests) == 4
 
 
 def test_augmentation_moves_by_a_sixteenth_and_mirrors():
@@ -251,10 +253,10 @@ def test_augmentation_moves_by_a_sixteenth_and_mirrors():
     for augment, columns in (("shift", range(7, 14)), ("flip", [*range(7, 14), *range(34, 41)])):
         moved = augmented(image, augment)
         assert moved.shape == image.shape
-        found = (moved == 255).nonzero()
-        assert len(found) == 400
-        assert set(found[:, 1].tolist()) == set(range(14, 19))
-        assert set(found[:, 2].tolist()) == set(columns)
+        bright = (moved == 255).nonzero()
+        assert len(bright) == 400
+        assert set(bright[:, 1].tolist()) == set(range(14, 19))
+        assert set(bright[:, 2].tolist()) == set(columns)
     assert augmented(torch.zeros(2, 8, 8, 3, dtype=torch.uint8), "flip").shape == (2, 8, 8, 3)
 
 
@@ -268,7 +270,7 @@ def test_settings_follow_network_scheme_and_choice():
     assert (few.batch_size, few.epochs) == (10, 125)
     assert settings_for("mlp", SCHEMES["margin"], 80, batch_size=40, epochs=2).epochs == 2
     with pytest.raises(
-        BwnError, match=r"penalty 'margin' draws weights to .-1, which scheme 'float' does not use"
+        BwnError, match=r"penalty 'margin' pulls weights to .-1, which scheme 'float' does not use"
     ):
         settings_for("mlp", SCHEMES["float"], 9000, penalty="margin")
     with pytest.raises(BwnError, match=r"training settings: .*learning_rate"):
@@ -320,7 +322,7 @@ import signal, sys
 from bwn.train.run import stop_requested
 with stop_requested() as stop:
     handler = signal.getsignal(signal.SIGTERM)
-    def again(frame, event, argument):  # the second signal, before every line that the first one runs
+    def again(frame, event, argument):  # a second signal, before every line of the first
         handler(signal.SIGTERM, None)
         return again
     sys.settrace(again)

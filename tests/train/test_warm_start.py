@@ -12,7 +12,7 @@ from bwn.train import Architecture, Settings, Trainer, accuracy, measure
 from bwn.train.architectures import build_seeded
 from bwn.train.checkpoint import Checkpoint, Description
 from bwn.train.preprocessing import as_input
-from bwn.train.warm_start import measure_statistics, take_weights
+from bwn.train.warm_start import load_weights, measure_statistics
 
 CLASSES = ("left", "top", "corner")
 
@@ -54,7 +54,7 @@ def trained(shapes_set):
 
 def begun(architecture, checkpoint, classes=CLASSES):
     module = build_seeded(architecture, 7)
-    take_weights(module, architecture, classes, checkpoint)
+    load_weights(module, architecture, classes, checkpoint)
     return module
 
 
@@ -106,12 +106,12 @@ def test_statistics_are_those_of_the_images(trained, shapes_set):
     )  # more than there are: all of them
     first, norm = new[1], new[2]
     with torch.no_grad():
-        found = nn.functional.linear(
+        y = nn.functional.linear(
             as_input(images, old.description.preprocess).flatten(1), first.binarized()
         )
-    torch.testing.assert_close(norm.running_mean, found.mean(0), rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(norm.running_var, found.var(0), rtol=1e-4, atol=1e-3)
-    assert norm.momentum == 0.1, "as training goes on with"
+    torch.testing.assert_close(norm.running_mean, y.mean(0), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(norm.running_var, y.var(0), rtol=1e-4, atol=1e-3)
+    assert norm.momentum == 0.1, "which training continues with"
     assert torch.equal(norm.weight, old.module[2].weight)
     assert torch.equal(norm.bias, old.module[2].bias)
 

@@ -1,4 +1,4 @@
-"""What `bwn train` prints: a line an epoch, and how the run ended."""
+"""What `bwn train` prints: what is trained, a line per epoch, and how the run ended."""
 
 from __future__ import annotations
 
@@ -16,24 +16,20 @@ if TYPE_CHECKING:
     from bwn.train.trainer import Progress
 
 
-def heading(run: Run) -> str:
-    """What is trained on what."""
-    architecture = run.description.architecture
-    shape = " x ".join(str(extent) for extent in architecture.input_shape)
-    return (
-        f"{architecture.name}, scheme {architecture.scheme}, {architecture.activations} activations; "
-        f"{len(run.trainer.train_data.images):,} images of {shape}, {architecture.classes} classes"
-    )
+def show_start(run: Run, as_json: bool) -> None:
+    """What the weights start from, and what is trained on what. Of several processes one prints."""
+    from bwn.train.distributed import rank
 
-
-def warn(text: str) -> None:
-    """One line on standard error that is no reason to stop."""
-    show_progress("")
-    click.echo(f"Warning: {one_line(text)}", err=True)
+    if rank():
+        return
+    if run.origin is not None:
+        click.echo(origin(run), err=as_json)
+    if not as_json:
+        click.echo(heading(run))
 
 
 def show_epoch(progress: Progress, as_json: bool) -> None:
-    """A line for an epoch that has ended; before, for people, a line that is written over."""
+    """A line for an epoch that has ended; before, for people, a line that is overwritten."""
     if as_json:
         if progress.epoch_done:
             click.echo(json_text({"event": "epoch", **vars(progress)}))
@@ -44,8 +40,45 @@ def show_epoch(progress: Progress, as_json: bool) -> None:
         show_progress(line(progress))
 
 
+def show_end(run: Run, outcome: Outcome, as_json: bool) -> None:
+    """How the run ended. Of several processes one prints."""
+    from bwn.train.distributed import rank
+
+    if not rank():
+        click.echo(json_text(summary(outcome, run)) if as_json else text(outcome, run))
+
+
+def warn(text: str) -> None:
+    """One line on standard error that is no reason to stop."""
+    show_progress("")
+    click.echo(f"Warning: {one_line(text)}", err=True)
+
+
+def origin(run: Run) -> str:
+    """Where a warm start's weights come from."""
+    from bwn.train.warm_start import keeps_last_layer
+
+    assert run.origin is not None
+    description = run.description
+    text = f"Starting from {description.begun_from}, scheme {run.origin.architecture.scheme}"
+    if not keeps_last_layer(run.origin, description.classes):
+        text += f"; the last layer starts fresh, for {len(description.classes)} other classes"
+    return text
+
+
+def heading(run: Run) -> str:
+    """What is trained on what."""
+    architecture = run.description.architecture
+    shape = " x ".join(str(extent) for extent in architecture.input_shape)
+    return (
+        f"{architecture.name}, scheme {architecture.scheme}, {architecture.activations} "
+        f"activations; {len(run.trainer.train_data.images):,} images of {shape}, "
+        f"{architecture.classes} classes"
+    )
+
+
 def line(progress: Progress) -> str:
-    """Where the run stands."""
+    """How far the run is."""
     parts = [
         f"epoch {progress.epoch:>{len(str(progress.epochs))}}/{progress.epochs}",
         f"loss {progress.loss:.4f}",
@@ -63,7 +96,7 @@ def summary(outcome: Outcome, run: Run) -> dict[str, object]:
     best = None
     if outcome.best is not None and outcome.best.best is not None:
         best = {
-            "checkpoint": str(run.keeper.best_output),
+            "checkpoint": str(run.checkpointer.best_output),
             "epoch": outcome.best.best.epoch,
             "validation": outcome.best.best.accuracy,
             "test_accuracy": outcome.best.test_accuracy,
@@ -72,7 +105,7 @@ def summary(outcome: Outcome, run: Run) -> dict[str, object]:
         "event": "finished" if outcome.finished else "stopped",
         "early": outcome.early,
         "epochs": outcome.epochs,
-        "checkpoint": str(run.output),
+        "checkpoint": str(run.checkpointer.output),
         "test_accuracy": outcome.description.test_accuracy,
         "best": best,
         "test_images": outcome.test_images,
@@ -87,8 +120,9 @@ def summary(outcome: Outcome, run: Run) -> dict[str, object]:
 
 def text(outcome: Outcome, run: Run) -> str:
     """How the run ended, for people."""
+    output = Path(run.checkpointer.output)
     if not outcome.finished:
-        return f"Stopped; {run.output} is a checkpoint. Go on with: bwn train --resume {run.output}"
+        return f"Stopped; {output} is a checkpoint. To resume: bwn train --resume {output}"
     lines, description = [], outcome.description
     if outcome.early:
         lines.append(
@@ -98,37 +132,36 @@ def text(outcome: Outcome, run: Run) -> str:
     if description.test_accuracy is not None:
         images = f" on {outcome.test_images:,} test images" if outcome.test_images else ""
         lines.append(
-            f"Accuracy {share(description.test_accuracy)}{images}, weights as they will be packed."
+            f"Accuracy {share(description.test_accuracy)}{images}, with the weights to be packed."
         )
     if outcome.best is not None and outcome.best.best is not None:
-        best, tested = outcome.best.best, outcome.best.test_accuracy
-        found = "" if tested is None else f" {share(tested)},"
+        best, accuracy = outcome.best.best, outcome.best.test_accuracy
+        tested = "" if accuracy is None else f" {share(accuracy)},"
         lines.append(
-            f"Best epoch {best.epoch}:{found} held-out {best.accuracy:.2%}, in {run.keeper.best_output}"
+            f"Best epoch {best.epoch}:{tested} held-out {best.accuracy:.2%}, in "
+            f"{run.checkpointer.best_output}"
         )
     if outcome.confusion is not None and (
-        most := confused_text(outcome.confusion, description.classes)
+        mistakes := confused_text(outcome.confusion, description.classes)
     ):
-        lines.append(f"Most often mistaken: {most}")
+        lines.append(f"Most often mistaken: {mistakes}")
     if outcome.note:
         lines.append(f"Note: {outcome.note}")
-    name = Path(run.output)
     lines.append(
-        f"Wrote {name} after {clock(outcome.seconds)}. Next: bwn pack {name} -o {name.with_suffix('.bwn')}"
+        f"Wrote {output} after {clock(outcome.seconds)}. "
+        f"Next: bwn pack {output} -o {output.with_suffix('.bwn')}"
     )
     return "\n".join(lines)
 
 
-def share(found: float) -> str:
+def share(accuracy: float) -> str:
     """An accuracy with its error."""
-    return f"{found:.2%} (error {1 - found:.2%})"
+    return f"{accuracy:.2%} (error {1 - accuracy:.2%})"
 
 
 def clock(seconds: float) -> str:
     """Seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes}:{rest:02d}"
-        if minutes < 60
-        else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-    )
+    if minutes < 60:
+        return f"{minutes}:{rest:02d}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

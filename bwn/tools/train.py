@@ -1,0 +1,128 @@
+"""`bwn train` without its command line: from what was asked for to a run, and through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from bwn.data.datasets import Resize, load_dataset
+from bwn.ir.node import Pair
+from bwn.train.checkpoint import StrPath, read_checkpoint
+from bwn.train.checkpointing import Warn
+from bwn.train.device import Device, find_device, find_precision, prepare_process
+from bwn.train.distributed import process_group, rank
+from bwn.train.preprocessing import image_shape
+from bwn.train.run import Outcome, Run, resume, start
+from bwn.train.schemes import find_scheme
+from bwn.train.settings import DEFAULT_NETWORK, Architecture, settings_for
+from bwn.train.tensorboard import open_log
+from bwn.train.trainer import Progress, Report
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What is asked of a run. None, or a missing key: not chosen.
+
+    Attributes:
+        source: The data set; see `bwn.data.datasets.load_dataset`.
+        output: The checkpoint to write.
+        resume: The checkpoint of a run to resume. All below is for new runs only.
+        origin: The checkpoint to start from. Network, activations and image size are its own
+            where they are not chosen.
+        network: Fields of `Architecture`.
+        settings: Fields of `Settings`; `precision` may be `auto`, `penalty` `none`.
+        size: (H, W) that images are resized to.
+        resize: How images of other proportions are brought to that size.
+    """
+
+    source: str | None = None
+    output: StrPath | None = None
+    resume: StrPath | None = None
+    origin: StrPath | None = None
+    network: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    size: Pair | None = None
+    resize: Resize | None = None
+
+
+@contextmanager
+def open_run(
+    request: TrainRequest, *, device: str = "auto", threads: int | None = None, warn: Warn
+) -> Iterator[Run]:
+    """Start or resume a run, connected to the other processes of its group while it lasts.
+
+    Args:
+        request: What is asked for.
+        device: Name of a device; see `bwn.train.device.find_device`.
+        threads: Threads of torch; None: its own choice.
+        warn: Called with one line where the best epoch's file of a resumed run is missing.
+
+    Raises:
+        BwnError: The data, a checkpoint, the device or a setting is refused.
+    """
+    prepare_process(threads)
+    torch_device = find_device(device)
+    with process_group():
+        if request.resume is None:
+            yield _start(request, torch_device)
+        else:
+            yield resume(request.resume, request.output, request.source, warn, torch_device)
+
+
+def _start(request: TrainRequest, device: Device) -> Run:
+    origin = None if request.origin is None else read_checkpoint(request.origin)
+    network: dict[str, Any] = {"name": DEFAULT_NETWORK}
+    size, resize, color = request.size, request.resize, None
+    if origin is not None:
+        architecture, preprocess = origin.description.architecture, origin.description.preprocess
+        for name in ("name", "activations", "width", "float_ends"):
+            network[name] = getattr(architecture, name)
+        size, resize = size or preprocess.size, resize or preprocess.resize
+        color = preprocess.color
+    network.update({name: value for name, value in request.network.items() if value is not None})
+    assert request.source is not None
+    assert request.output is not None
+    resize = resize or "stretch"
+    data = load_dataset(request.source, "train", size=size, resize=resize, color=color)
+    architecture = Architecture(input_shape=image_shape(data), classes=len(data.classes), **network)
+    precision = find_precision(request.settings.get("precision"), device)
+    chosen = {**request.settings, "precision": precision}
+    scheme = find_scheme(architecture.scheme)
+    return start(
+        data,
+        architecture,
+        settings_for(architecture.name, scheme, len(data.images), **chosen),
+        request.output,
+        source=request.source,
+        resize=resize,
+        device=device,
+        origin=origin,
+    )
+
+
+def train(run: Run, report: Report, warn: Warn, log: StrPath | None = None) -> Outcome:
+    """Train to the end, or until Ctrl-C or SIGTERM.
+
+    Args:
+        run: An open run.
+        report: Called about twice a second, and at the end of each epoch.
+        warn: Called with one line where a checkpoint or the log cannot be written.
+        log: Folder of a TensorBoard log; rank 0 writes it.
+
+    Returns:
+        How the run ended.
+
+    Raises:
+        BwnError: As `Run.go` and `bwn.train.tensorboard.open_log`.
+    """
+    if log is None or rank():
+        return run.go(report, warn)
+    with open_log(log, run.trainer, warn) as curves:
+
+        def report_and_log(progress: Progress) -> None:
+            report(progress)
+            curves.write(progress)
+
+        return run.go(report_and_log, warn)
