@@ -13,6 +13,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from bwn._text import __version__
 from bwn.errors import (
     ArgumentError,
     BwnError,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from bwn.tools.verify import verify
     from bwn.train.export import export_onnx
 
-__version__ = "0.1.0"
-
 __all__ = [
     "ArgumentError",
     "BwnError",
@@ -49,6 +48,7 @@ __all__ = [
     "Model",
     "NotPreparedError",
     "Prediction",
+    "__version__",
     "evaluate",
     "export_onnx",
     "load",

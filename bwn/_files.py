@@ -37,7 +37,7 @@ def read_limited(path: StrPath, limit: int) -> bytes:
         raise FileError(f"{path}: cannot be read: {reason(error)}") from None
 
 
-def write_beside(path: StrPath, data: bytes | memoryview) -> None:
+def write_atomically(path: StrPath, data: bytes | memoryview) -> None:
     """Write `data` to `path`: a reader, or a power cut, sees the old file or the new one.
 
     The data go to a temporary file in the same folder, to the disk, and then to their name. A link

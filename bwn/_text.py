@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+__version__ = "0.1.0"
+
 
 def one_line(text: object, limit: int | None = None) -> str:
     """Return `text` on one line that any terminal shows as it is.

@@ -17,8 +17,7 @@ from typing import Any, NoReturn
 
 import click
 
-from bwn import __version__
-from bwn._text import one_line
+from bwn._text import __version__, one_line
 from bwn.errors import BwnError
 
 COMMANDS = {

@@ -67,7 +67,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
-        """Turn text such as `28` or `224x320` (height first) into (H, W)."""
+        """Turn text such as `32` or `224x320` (height first) into (H, W)."""
         if isinstance(value, tuple):
             return value
         parts = str(value).lower().split("x")
@@ -75,7 +75,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
             part.isascii() and part.isdigit() and 1 <= int(part) <= LARGEST_SIZE for part in parts
         ):
             self.fail(
-                f"{value!r} is not a size such as 28 or 224x320 (height x width).", param, ctx
+                f"{value!r} is not a size such as 32 or 224x320 (height x width).", param, ctx
             )
         return int(parts[0]), int(parts[-1])
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from bwn._files import write_beside
+from bwn._files import write_atomically
 from bwn._types import StrPath
 from bwn.errors import FileError, GraphError
 from bwn.format.header import (
@@ -37,7 +37,7 @@ def write(path: StrPath, spec: ModelSpec) -> None:
         GraphError: The model is illegal.
         FileError: It is too large, or the file cannot be written.
     """
-    write_beside(path, to_bytes(spec))
+    write_atomically(path, to_bytes(spec))
 
 
 def to_bytes(spec: ModelSpec) -> bytes:

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from bwn._types import Floats
 from bwn.errors import BwnError
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.tolerance import chain_tolerance
@@ -28,8 +28,6 @@ from bwn.tools.verify_scores import sign_ties
 WARM_UP_SECONDS, LEAST_ROUNDS, MOST_ROUNDS = 0.2, 5, 2000
 NOTABLE = ("neon", "dotprod", "sve", "avx2", "avx512f", "avx512vnni")
 OURS, THEIRS = "bwn", "onnxruntime"
-
-Floats = npt.NDArray[np.float32]
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,10 +12,9 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from bwn import __version__
 from bwn._file_types import HEAD, UNKNOWN, looks_like
 from bwn._files import read_limited, same_file
-from bwn._text import reason
+from bwn._text import __version__, reason
 from bwn._types import StrPath
 from bwn.errors import ArgumentError, DataError, FileError, GraphError
 from bwn.format import write

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bwn._files import write_beside
+from bwn._files import write_atomically
 from bwn.errors import BwnError
 from bwn.kernels import bits, costs
 from bwn.kernels.costs import Cost, Work
@@ -150,7 +150,7 @@ def tune(progress: Callable[[str], None]) -> list[Fit]:
     for number, row in enumerate(GEMMS, 1):
         progress(f"{number} of {len(GEMMS)}: {row.name}")
         fits.append(measure(row))
-    write_beside(path, costs.to_json({fit.kernel: fit.cost for fit in fits}).encode())
+    write_atomically(path, costs.to_json({fit.kernel: fit.cost for fit in fits}).encode())
     costs.table.cache_clear()
     return fits
 

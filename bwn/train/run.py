@@ -14,12 +14,13 @@ import msgspec
 import torch
 from torch import nn
 
+from bwn._types import StrPath
 from bwn.data.datasets import Dataset, Resize, Split, load_dataset
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
 from bwn.metrics import Counts, accuracy_of, confusion
 from bwn.train import distributed
 from bwn.train.architectures import build_seeded
-from bwn.train.checkpoint import Checkpoint, Description, StrPath, read_checkpoint
+from bwn.train.checkpoint import Checkpoint, Description, read_checkpoint
 from bwn.train.checkpointing import Checkpointer, Warn, best_path, read_best
 from bwn.train.device import CPU, to_device
 from bwn.train.preprocessing import digest, measure, predictions

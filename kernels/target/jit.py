@@ -19,8 +19,7 @@ from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.sigutils import normalize_signature
 
-from bwn.kernels.target.cache import cache_folder
-from bwn.kernels.target.loader import compiling
+from bwn.kernels.target.cache import cache_folder, compiling
 
 SIGNATURE = types.void(types.intp, types.intp, types.intp, types.intp)
 # `numpy` error model: a division by zero is a NaN, not an exception. Bounds and wrap-around never apply: kernels use

@@ -15,12 +15,11 @@ import importlib
 import importlib.util
 import logging
 import os
-import threading
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from bwn.kernels.target.cache import sources_digest
+from bwn.kernels.target.cache import compiling, sources_digest
 from bwn.kernels.target.targets import TARGETS, Target, runnable
 
 # Absolute: a name without a folder the loader looks for elsewhere, and a process may change its own.
@@ -28,16 +27,6 @@ FOLDER = Path(os.environ.get("BWN_LIBRARIES") or Path(__file__).parents[1] / "li
 PROTOTYPE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 DIGEST = "bwn_sources"
 """Symbol of the digest of the sources that a library was made of."""
-
-compiling = threading.RLock()
-"""Held while kernels are imported and compiled. A fork waits for it: the child has no other thread
-that could release it."""
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=compiling.acquire,
-        after_in_child=compiling.release,
-        after_in_parent=compiling.release,
-    )
 
 
 class KernelsError(Exception):

@@ -170,7 +170,7 @@ def test_calibration_from_the_sample(tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--size", "8by8"], 2, "'8by8' is not a size such as 28 or 224x320"),
+        (["--size", "8by8"], 2, "'8by8' is not a size such as 32 or 224x320"),
         (["--size", "0"], 2, "is not a size"),
         (["--mean", "a,b"], 2, "'a,b' is not a list of numbers such as"),
         (["--activations", "int4"], 2, "'int4' is not one of"),
