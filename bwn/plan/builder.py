@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.kernels import registry
@@ -268,7 +270,7 @@ class PlanBuilder(PlanState):
         epilogue = self._follow(Epilogue(node.output))
         reader = self.consumer(epilogue.output)
         if isinstance(reader, Weighted) and reader.is_quantized and reader.input_scale is not None:
-            epilogue = epilogue._replace(quantized=reader)
+            epilogue = replace(epilogue, quantized=reader)
         added = None if epilogue.added is None else self.read(epilogue.added, "f32")
         if epilogue.quantized is None:
             out = self.write(epilogue.output, "f32", like=like)
