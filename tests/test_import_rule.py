@@ -195,7 +195,11 @@ def test_what_runs_on_a_board_imports_no_compiler_and_no_framework() -> None:
 
 
 def test_no_two_modules_share_a_name() -> None:
-    names = [name.rpartition(".")[2] for name in MODULES if not name.startswith("bwn.cli.")]
+    names = [
+        path.stem
+        for name, path in MODULES.items()
+        if path.name != "__init__.py" and not name.startswith("bwn.cli.")
+    ]
     assert [name for name, count in Counter(names).items() if count > 1] == []
 
 

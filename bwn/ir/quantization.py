@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 Activations = Literal["float32", "int8", "uint8", "binary"]
 """How a weighted node reads its input: as it is; as signed or unsigned 8 bits; as signs +-1."""
@@ -12,7 +14,7 @@ QUANT_RANGES: dict[str, tuple[int, int]] = {"int8": (-127, 127), "uint8": (0, 25
 """qmin and qmax. Both have 255 values; uint8 values lie half as far apart."""
 
 
-class Quantization(NamedTuple):
+class Quantization(msgspec.Struct, frozen=True):
     """How a network's source says that a weighted node quantizes its input.
 
     Attributes:

@@ -18,6 +18,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Shape
 from bwn.ir.quantization import Quantizations
+from bwn.onnx import identity
 from bwn.onnx.constant_folding import evaluate, plain_node, to_array
 from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState
 from bwn.ops import NODES
@@ -25,7 +26,8 @@ from bwn.ops.reading import READERS
 
 MAX_BYTES = 2**30
 OLDEST_OPSET = 11
-assert NODES  # importing them fills READERS
+MODULES = (NODES, identity)
+"""Importing them fills READERS."""
 
 Value = TypeVar("Value")
 

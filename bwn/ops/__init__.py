@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
-from bwn.ops import identity, quantize  # noqa: F401  # they read ONNX operations that make no node
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
 from bwn.ops.clamp import Clamp

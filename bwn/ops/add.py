@@ -7,28 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bwn.ir.node import Node, Reals, Shape, Tensors, largest
+from bwn.ir.node import Reals, Shape, Tensors, largest
 from bwn.kernels import registry
 from bwn.ops.affine import constant_operand, emit_affine
+from bwn.ops.binary import Binary
 from bwn.ops.reading import reads
 from bwn.ops.sign import read_raised_sign
 
 if TYPE_CHECKING:
-    from bwn.onnx.exporter import OnnxGraph
     from bwn.onnx.import_state import ImportState, OnnxNode
-    from bwn.plan.builder import PlanBuilder
     from bwn.plan.fusion import Epilogue
 
 
-class Add(Node, frozen=True, kw_only=True, tag="add"):
+class Add(Binary, frozen=True, kw_only=True, tag="add"):
     """y = x + other, of equal shapes."""
 
-    other: str
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Both addends."""
-        return (self.input, self.other)
+    kernel = registry.ADD
+    onnx_op = "Add"
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
         """That of both."""
@@ -52,14 +47,6 @@ class Add(Node, frozen=True, kw_only=True, tag="add"):
         """A layer with weights adds a tensor that exists already."""
         other = self.other if self.input == epilogue.output else self.input
         return epilogue.add(self.output, other) if other in ready else None
-
-    def lower(self, plan: PlanBuilder) -> None:
-        """One elementwise step of two inputs."""
-        plan.binary(self, registry.ADD)
-
-    def to_onnx(self, graph: OnnxGraph) -> None:
-        """Add."""
-        graph.emit("Add", list(self.inputs), self.output)
 
 
 @reads("Add")

@@ -7,28 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bwn.ir.node import Node, Reals, Shape, Tensors
+from bwn.ir.node import Reals, Shape, Tensors
 from bwn.kernels import registry
 from bwn.ops.affine import constant_operand, emit_affine
+from bwn.ops.binary import Binary
 from bwn.ops.reading import reads
 
 if TYPE_CHECKING:
-    from bwn.onnx.exporter import OnnxGraph
     from bwn.onnx.import_state import ImportState, OnnxNode
-    from bwn.plan.builder import PlanBuilder
 
 
-class Mul(Node, frozen=True, kw_only=True, tag="mul"):
+class Mul(Binary, frozen=True, kw_only=True, tag="mul"):
     """y = x * other. `other` has the shape of x, or is one number a channel, (C, 1, 1)."""
 
     since = 3
-
-    other: str
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Both factors."""
-        return (self.input, self.other)
+    kernel = registry.MUL
+    onnx_op = "Mul"
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
         """That of x."""
@@ -46,14 +40,6 @@ class Mul(Node, frozen=True, kw_only=True, tag="mul"):
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
         """Where no factor is negative, and of every square."""
         return nonnegative.issuperset(self.inputs) or self.input == self.other
-
-    def lower(self, plan: PlanBuilder) -> None:
-        """One elementwise step of two inputs."""
-        plan.binary(self, registry.MUL)
-
-    def to_onnx(self, graph: OnnxGraph) -> None:
-        """Mul, which broadcasts alike."""
-        graph.emit("Mul", list(self.inputs), self.output)
 
 
 @reads("Mul")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from msgspec.structs import replace
+
 from bwn.ir.node import Node, Pair, Reals, Shape, Tensors, elements, largest
 from bwn.kernels import reference as plain
 from bwn.ops.flatten import Flatten
@@ -115,9 +117,9 @@ def read_pool(state: ImportState, node: OnnxNode) -> None:
             f"kernel {window.kernel}, strides {window.stride}: expected each at least 1"
         )
     size = (shape[1], shape[2])
-    window = window._replace(pads=window_pads(node, size, window))
+    window = replace(window, pads=window_pads(node, size, window))
     if node.attrs.get("ceil_mode", 0):
-        window = window._replace(pads=_resolve_ceil(node, kind, size, window))
+        window = replace(window, pads=_resolve_ceil(node, kind, size, window))
     state.emit(
         Pool(
             input=source,

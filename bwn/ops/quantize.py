@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from msgspec.structs import replace
 
 from bwn.ir.node import Array
 from bwn.ir.quantization import QUANT_RANGES, Quantization
@@ -48,8 +49,8 @@ def clip_quantized(state: ImportState, node: OnnxNode) -> bool:
         raise node.refuse(
             f"leaves {low} to {high} of 8 bits; only {ours[0]} to {ours[1]} are supported"
         )
-    quantization = quantization._replace(whole=(low, high) != ours)
-    state.pending[node.output] = half._replace(quantization=quantization)
+    quantization = replace(quantization, whole=(low, high) != ours)
+    state.pending[node.output] = replace(half, quantization=quantization)
     return True
 
 

@@ -8,8 +8,9 @@ imports onnx.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from bwn.ir.node import Pair
@@ -41,7 +42,7 @@ def reads(*op_types: str) -> Callable[[Reader], Reader]:
     return register
 
 
-class Pending(NamedTuple):
+class Pending(msgspec.Struct, frozen=True):
     """Half of a pattern on an activation, which only the node that completes it can read.
 
     Attributes:

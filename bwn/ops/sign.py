@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from bwn.ir.node import Elementwise, Reals, Shape, Tensors
 from bwn.kernels import reference as plain
 from bwn.ops.reading import Pending, reads
@@ -66,7 +68,7 @@ def read_not(state: ImportState, node: OnnxNode) -> None:
     half = state.pending.get(node.inputs[0])
     if half is None or half.kind != "compare":
         raise node.refuse("is supported only for a comparison with 0")
-    state.pending[node.output] = half._replace(positive=not half.positive)
+    state.pending[node.output] = replace(half, positive=not half.positive)
 
 
 @reads("Where")

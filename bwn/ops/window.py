@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from math import prod
-from typing import NamedTuple
+
+import msgspec
 
 from bwn.ir.node import Node, Pair, Shape
 
@@ -12,7 +13,7 @@ Pads = tuple[int, int, int, int]
 MAX_ATTRIBUTE = 2**20
 
 
-class Window(NamedTuple):
+class Window(msgspec.Struct, frozen=True):
     """The geometry of a sliding window; of a fully connected layer, one element."""
 
     kernel: Pair = (1, 1)

@@ -6,8 +6,6 @@ the tensor writes them too. `kernels/gemm/xnor.py` says how a word is stored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -20,8 +18,7 @@ from bwn.plan.buffers import Buffer
 WORD_BYTES = 8
 
 
-@dataclass(eq=False)
-class BitBuffer(Buffer):
+class BitBuffer(Buffer, eq=False):
     """A buffer of type b1; strides are bytes. A batch of vectors is one row of positions."""
 
     @property

@@ -12,9 +12,9 @@ A batch of vectors (N, K) is one image of K channels whose width is the batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -40,8 +40,8 @@ def round_up(value: int, multiple: int) -> int:
 class SharedRows:
     """Buffers whose row strides are one number, so that a position is the same offset in each."""
 
-    def __init__(self, member: Buffer) -> None:
-        self.members = [member]
+    def __init__(self) -> None:
+        self.members: list[Buffer] = []
         self._stride = 0
 
     @property
@@ -68,8 +68,7 @@ class SharedRows:
         kept.forget()
 
 
-@dataclass(eq=False)
-class Buffer:
+class Buffer(msgspec.Struct, eq=False):
     """One tensor of the plan, or an intermediate form of one.
 
     Attributes:
@@ -104,10 +103,10 @@ class Buffer:
     first: int = -1
     last: int = -1
     offset: int = -1
-    rows: SharedRows = field(init=False)
+    rows: SharedRows = msgspec.field(default_factory=SharedRows)
 
     def __post_init__(self) -> None:
-        self.rows = SharedRows(self)
+        self.rows.members.append(self)
 
     def reserve_padding(self, pads: Pads) -> None:
         """Make room for the padding of one more reader."""

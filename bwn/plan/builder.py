@@ -6,13 +6,14 @@ neighbours keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.kernels import registry
-from bwn.kernels.costs import Table
-from bwn.kernels.registry import Kernel
 from bwn.ops.concat import Concat
 from bwn.ops.weighted import Weighted
 from bwn.plan import bit_steps, gemm_steps, sign_steps, tensor_steps, xnor_steps
@@ -20,12 +21,11 @@ from bwn.plan.bit_buffers import BitBuffer, bit_buffer
 from bwn.plan.buffers import Buffer, Type
 from bwn.plan.fusion import Epilogue
 from bwn.plan.gemm_layer import Gemm, quantized_buffer
-from bwn.plan.state import PlanState, Split
+from bwn.plan.state import PlanState
 
 if TYPE_CHECKING:
-    from bwn.ops.add import Add
+    from bwn.ops.binary import Binary
     from bwn.ops.flatten import Flatten
-    from bwn.ops.mul import Mul
     from bwn.ops.pool import Pool
     from bwn.ops.sign import Sign
     from bwn.ops.softmax import Softmax
@@ -34,21 +34,15 @@ if TYPE_CHECKING:
 class PlanBuilder(PlanState):
     """A plan being built, as operations see it."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        batch: int,
-        threads: int,
-        table: Table,
-        *,
-        fuse: bool = True,
-        split: Split = "auto",
-    ) -> None:
-        super().__init__(graph, batch, threads, table, fuse=fuse, split=split)
-        self._wanted_as_bits = bit_steps.wanted_as_bits(graph)
-        self._flattened: dict[str, str] = {}
-        self._quantized: dict[str, Buffer] = {}
-        self._homes = homes(graph)
+    @cached_property
+    def wanted_as_bits(self) -> frozenset[str]:
+        """Names of the tensors of signs that some layer reads as bits, or that lead to one."""
+        return bit_steps.wanted_as_bits(self.graph)
+
+    @cached_property
+    def homes(self) -> dict[str, tuple[str, int]]:
+        """Where tensors are made in place: the Concat they are a part of, and their channel in it."""
+        return homes(self.graph)
 
     def build(self) -> None:
         """Make all buffers and steps."""
@@ -77,7 +71,7 @@ class PlanBuilder(PlanState):
         """
         if type == "b1":
             return self.set_form(name, self.keep(bit_buffer(name, self.shape(name), self.batch)))
-        if type == "f32" and name in self._homes:
+        if type == "f32" and name in self.homes:
             buffer = self._view(name)
             if like is not None:
                 buffer.share_rows(like)
@@ -130,7 +124,7 @@ class PlanBuilder(PlanState):
             scale=scale, bias=bias, bounds=(low, high), activation=activation,
         )  # fmt: skip
 
-    def binary(self, node: Add | Mul, kernel: Kernel) -> None:
+    def binary(self, node: Binary) -> None:
         """An operation of two tensors, with the bounds that follow it."""
         epilogue = self._follow(Epilogue(node.output, gemm=False))
         source, other = (self.read(name, "f32") for name in node.inputs)
@@ -138,7 +132,7 @@ class PlanBuilder(PlanState):
             source.share_rows(other)
         out = self.write(epilogue.output, "f32", like=source)
         tensor_steps.elementwise(
-            self, kernel, source, out,
+            self, node.kernel, source, out,
             other=other, bounds=epilogue.bounds, why=epilogue.note,
         )  # fmt: skip
 
@@ -153,7 +147,7 @@ class PlanBuilder(PlanState):
         source = self.form(node.input)
         if isinstance(source, BitBuffer):  # signs already, or the layer before has compared
             self._same(node, source)
-        elif node.output in self._wanted_as_bits:
+        elif node.output in self.wanted_as_bits:
             out = self.write(node.output, "b1")
             assert isinstance(out, BitBuffer)
             bit_steps.pack(self, self.read(node.input, "f32"), out)
@@ -211,7 +205,7 @@ class PlanBuilder(PlanState):
         return whole if whole is not None else self.write(node.output, "f32")
 
     def _view(self, name: str) -> Buffer:
-        home, channel = self._homes[name]
+        home, channel = self.homes[name]
         concat = self.graph.producers[home]
         return self._view_of(self._whole(concat), name, channel)  # type: ignore[arg-type]
 
@@ -233,7 +227,7 @@ class PlanBuilder(PlanState):
             source = gemm_steps.phases(self, node.output, window, source)
         else:
             source.reserve_padding(window.pads)
-        becomes_signs = sign_steps.becomes_signs(self.graph, node, self._wanted_as_bits)
+        becomes_signs = sign_steps.becomes_signs(self.graph, node, self.wanted_as_bits)
         if becomes_signs and self.fuse:
             out = self.write(node.output, "b1")
             sign_steps.multiply_to_bits(Gemm(self, node, source, out, Epilogue(node.output)))
@@ -250,7 +244,7 @@ class PlanBuilder(PlanState):
             source.reserve_padding(node.window(self.shape(node.input)).pads)
         sign = bit_steps.sign_after(self.graph, node) if self.fuse else None
         # Signs in planes that nobody reads as bits are made of sums faster than of bits.
-        if sign is not None and (sign in self._wanted_as_bits or node.rank == 1):
+        if sign is not None and (sign in self.wanted_as_bits or node.rank == 1):
             gemm = Gemm(self, node, source, self.write(node.output, "b1"), Epilogue(node.output))
         else:
             gemm = self._with_epilogue(node, source)
@@ -268,7 +262,7 @@ class PlanBuilder(PlanState):
         epilogue = self._follow(Epilogue(node.output))
         reader = self.consumer(epilogue.output)
         if isinstance(reader, Weighted) and reader.is_quantized and reader.input_scale is not None:
-            epilogue = epilogue._replace(quantized=reader)
+            epilogue = replace(epilogue, quantized=reader)
         added = None if epilogue.added is None else self.read(epilogue.added, "f32")
         if epilogue.quantized is None:
             out = self.write(epilogue.output, "f32", like=like)

@@ -13,13 +13,16 @@ makes its input if no other node reads that tensor and the kernel can do it next
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from bwn.ops.weighted import Weighted
 
 
-class Epilogue(NamedTuple):
+class Epilogue(msgspec.Struct, frozen=True):
     """What a step does besides its own node.
 
     Attributes:
@@ -44,22 +47,22 @@ class Epilogue(NamedTuple):
         """With an activation function, which makes tensor `output`."""
         if not self.gemm or self.activation or self.added or self.bounds:
             return None
-        return self._then(output)._replace(activation=name)
+        return self._then(output, activation=name)
 
     def add(self, output: str, added: str) -> Epilogue | None:
         """With the addition of tensor `added`, which makes tensor `output`."""
         if not self.gemm or self.added or self.bounds:
             return None
-        return self._then(output)._replace(added=added)
+        return self._then(output, added=added)
 
     def clamp(self, output: str, low: float | None, high: float | None) -> Epilogue | None:
         """With bounds, which make tensor `output`."""
         if self.bounds or (self.gemm and not self.added):
             return None
-        return self._then(output)._replace(bounds=(low, high))
+        return self._then(output, bounds=(low, high))
 
-    def _then(self, output: str) -> Epilogue:
-        return self._replace(output=output, nodes=(*self.nodes, output))
+    def _then(self, output: str, **change: object) -> Epilogue:
+        return replace(self, output=output, nodes=(*self.nodes, output), **change)
 
     @property
     def note(self) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -23,8 +23,7 @@ ELEMENTS: dict[str, Element] = {"float32": "f32", "int8": "i8", "uint8": "i8", "
 """The type that a layer's activations are read in, as kernels name it."""
 
 
-@dataclass(frozen=True)
-class Gemm:
+class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
     """A layer and its buffers.
 
     Attributes:

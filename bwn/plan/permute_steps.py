@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import msgspec
 import numpy as np
 
 from bwn.ir.node import Array
@@ -16,7 +15,7 @@ BAND = 384
 """Positions of one unit of work, roughly: their tables and totals stay in L2."""
 
 
-class Geometry(NamedTuple):
+class Geometry(msgspec.Struct, frozen=True, eq=False):
     """Where a product's blocks lie and what they read.
 
     Attributes:

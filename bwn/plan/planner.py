@@ -6,8 +6,7 @@ among threads. The executor decides nothing and allocates nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -24,8 +23,7 @@ PASS_BYTES = 5 << 19
 """Activations of a pass, roughly: past the L2 caches they would go to memory and back."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, eq=False):
     """Steps in order, and what they point into.
 
     Attributes:

@@ -77,6 +77,8 @@ class PlanState:
         self._constants: dict[Hashable, tuple[Array, int]] = {}
         self._planes: dict[int, tuple[int, int, int, int]] = {}
         self._arena = 0
+        self._flattened: dict[str, str] = {}
+        self._quantized: dict[str, Buffer] = {}
         self._node = -1
 
     # Buffers

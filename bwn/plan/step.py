@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+
+import msgspec
 
 from bwn.ir.node import Array
 from bwn.kernels.costs import Work
@@ -15,8 +15,7 @@ FINEST = 32
 """A thread takes no less than an even share of a split step, divided by this."""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, eq=False):
     """One call of a kernel.
 
     Attributes:
@@ -51,7 +50,7 @@ class Step:
         return max(1, self.units // (FINEST * self.parts))
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True, eq=False):
     """How a kernel is called, once every buffer has its place.
 
     Attributes:
@@ -71,7 +70,7 @@ class Call(NamedTuple):
     work: Work | None = None
 
 
-class Task(NamedTuple):
+class Task(msgspec.Struct, frozen=True, eq=False):
     """A step to be.
 
     Attributes:

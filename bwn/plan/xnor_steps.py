@@ -6,17 +6,16 @@ of signs) compares its integer sums with a threshold for each channel and writes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bwn.ir.node import Array, Pair
+from bwn.ir.node import Array
 from bwn.kernels import bits, registry
 from bwn.kernels.gemm import tiles, xnor_packing
 from bwn.kernels.gemm.xnor_packing import Axis
 from bwn.kernels.simd.widths import BLOCK
-from bwn.ops.window import Pads
+from bwn.ops.window import Window
 from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.bit_steps import written
 from bwn.plan.buffers import STORE
@@ -27,41 +26,28 @@ SPEED = 2_000_000
 """Multiply-accumulates a microsecond on one thread, roughly."""
 
 
-@dataclass(frozen=True)
-class BitWindow:
+class BitWindow(Window, frozen=True):
     """A layer over bits as a convolution; a fully connected one over planes has them as its window.
 
     Attributes:
-        kernel: Height and width.
-        stride: Rows and columns from one window to the next.
-        pads: Zeros around.
-        dilation: Rows and columns from one tap to the next.
-        groups: Groups of channels.
         images: Images of a run.
         steps: Bytes from one image, row and column of outputs to the next.
     """
 
-    kernel: Pair
-    stride: Pair
-    pads: Pads
-    dilation: Pair
-    groups: int
-    images: int
-    steps: tuple[int, int, int]
+    images: int = 1
+    steps: tuple[int, int, int] = (0, 0, 0)
 
     @staticmethod
     def of(gemm: Gemm, source: BitBuffer) -> BitWindow:
         """The window of a layer over `source`."""
         if gemm.node.rank == 3:
-            window = gemm.window
-            row, column = window.stride[0] * source.line, window.stride[1] * source.position
-            return BitWindow(*window, source.images, (source.image, row, column))
-        no_pads, ones = (0, 0, 0, 0), (1, 1)
+            window, (row, column) = gemm.window, gemm.window.stride
+            steps = (source.image, row * source.line, column * source.position)
+            return BitWindow(**msgspec.structs.asdict(window), images=source.images, steps=steps)
         if source.vectors:
-            steps = (0, 0, source.position)
-            return BitWindow(ones, (1, 0), no_pads, ones, 1, 1, steps)
+            return BitWindow(stride=(1, 0), steps=(0, 0, source.position))
         size = (source.height, source.width)
-        return BitWindow(size, (1, 0), no_pads, ones, 1, 1, (0, 0, source.image))
+        return BitWindow(kernel=size, stride=(1, 0), steps=(0, 0, source.image))
 
     def runs(self, source: BitBuffer) -> tuple[list[int], int]:
         """Where runs of word pairs begin, from tap (0, 0), and the pairs of each.

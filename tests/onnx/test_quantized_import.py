@@ -72,7 +72,7 @@ def test_rounding_is_read(name):
     assert isinstance(node, Dense)
     assert (node.input, node.activations) == ("x", "float32")
     assert roundings == {
-        ("x", node.weight): expected._replace(scale=float(np.float32(expected.scale)))
+        ("x", node.weight): replace(expected, scale=float(np.float32(expected.scale)))
     }
 
 

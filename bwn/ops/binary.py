@@ -1,0 +1,40 @@
+"""Operations of two activation tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from bwn.ir.node import Node
+from bwn.kernels.registry import Kernel
+
+if TYPE_CHECKING:
+    from bwn.onnx.exporter import OnnxGraph
+    from bwn.plan.builder import PlanBuilder
+
+
+class Binary(Node, frozen=True, kw_only=True):
+    """y = f(x, other).
+
+    Attributes:
+        other: Name of the second tensor.
+        kernel: The kernel that computes it.
+        onnx_op: The ONNX operation that computes it.
+    """
+
+    other: str
+
+    kernel: ClassVar[Kernel]
+    onnx_op: ClassVar[str]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Both operands."""
+        return (self.input, self.other)
+
+    def lower(self, plan: PlanBuilder) -> None:
+        """One elementwise step of two inputs."""
+        plan.binary(self)
+
+    def to_onnx(self, graph: OnnxGraph) -> None:
+        """The ONNX operation, which broadcasts alike."""
+        graph.emit(self.onnx_op, self.inputs, self.output)
