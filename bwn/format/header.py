@@ -1,6 +1,6 @@
-"""The header of a .bwn file: its constants, its metadata, and the order that makes equal models equal bytes.
+"""The header of a .bwn file: constants, metadata, and the order that makes files reproducible.
 
-SPEC.md beside this file is the page; the numbers and names below are the ones that it gives.
+SPEC.md in this folder specifies the format; the numbers and names below come from it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from bwn.ops import AnyNode
 
 FORMAT = "bwn"
 VERSIONS = ("1", "2", "3")
-"""A model is written in the first version that can say it, so that what an older bwn can run it also reads."""
+"""A model is written in the first version that can hold it, so that older programs can read it."""
 MAX_FILE = 2**30
 MAX_HEADER = 2**24
 ALIGN = 8
 PREFIXES = tuple(
-    b'{"__metadata__":{"format":"bwn","version":"%s","digest":"' % one.encode() for one in VERSIONS
+    b'{"__metadata__":{"format":"bwn","version":"%s","digest":"' % version.encode()
+    for version in VERSIONS
 )
-"""How a header of each version starts, after the eight bytes of its length; the digest follows. Equally long."""
+"""Start of the header of each version, after its length; the digest follows. Equally long."""
 
 DIGEST_DIGITS = 64
 DIGEST_AT = slice(8 + len(PREFIXES[0]), 8 + len(PREFIXES[0]) + DIGEST_DIGITS)
@@ -35,7 +36,7 @@ NAMES: dict[np.dtype[Any], str] = {np.dtype(np.uint64): "U64", np.dtype(np.float
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `__metadata__` of the header: strings, in this order. The last three hold JSON."""
+    """The `__metadata__` of the header: strings in this order, of which the last three hold JSON."""
 
     format: str
     version: str
@@ -47,7 +48,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One tensor of the header, as safetensors writes it."""
+    """The header's entry for one tensor, as safetensors writes it."""
 
     dtype: str
     shape: Shape
@@ -55,23 +56,23 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileTopology(Topology, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A topology as the file holds it: its nodes are of the operations in NODES."""
+    """The schema of a topology in the file: its nodes are operations of NODES."""
 
     nodes: tuple[AnyNode, ...]
 
 
 def version_of(topology: Topology) -> str:
-    """The version of the file of a graph: the first that may hold all of its nodes."""
+    """The first version of the file that can hold all nodes of a graph."""
     return VERSIONS[max((node.since for node in topology.nodes), default=1) - 1]
 
 
 def in_order(tensors: dict[str, Array]) -> list[tuple[str, Array]]:
-    """Tensors as they lie in the file: words first, so that they stay on 8 bytes, then floats; by name in each."""
+    """Tensors in the order of the file: words first, aligned to 8 bytes, then floats; by name."""
     return sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
 
 
 def header_bytes(metadata: Metadata, tensors: list[tuple[str, Array]]) -> bytes:
-    """Length and JSON of the header, padded with spaces to 8 bytes."""
+    """The length and the JSON of the header, padded with spaces to a multiple of 8 bytes."""
     fields: dict[str, Metadata | Entry] = {"__metadata__": metadata}
     start = 0
     for name, array in tensors:
@@ -84,7 +85,7 @@ def header_bytes(metadata: Metadata, tensors: list[tuple[str, Array]]) -> bytes:
 
 
 def digest(data: bytes) -> bytes:
-    """SHA-256 of a whole file, its own digest read as 64 zeros; 64 hexadecimal digits."""
+    """SHA-256 of a file with its own digest replaced by 64 zeros, as 64 hexadecimal digits."""
     state = hashlib.sha256(data[: DIGEST_AT.start])
     state.update(NO_DIGEST)
     state.update(memoryview(data)[DIGEST_AT.stop :])

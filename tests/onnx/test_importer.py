@@ -10,8 +10,8 @@ from onnx_models import BN, FLAT, SIGN, f32, i64, model, op, rand
 
 from bwn.errors import FileError, GraphError
 from bwn.ir.interpreter import evaluate
-from bwn.onnx import constant_folding
 from bwn.onnx.importer import from_bytes
+from bwn.onnx.protobuf import to_array
 from bwn.onnx.session import Session
 from bwn.passes import pipeline
 
@@ -207,7 +207,7 @@ def test_data_in_another_file_are_not_read_in_a_constant_node():
         from_bytes(changed(GOOD["weights of a constant node"], change))
     tensor = onnx.TensorProto(name="t", data_location=TensorProto.EXTERNAL)
     with pytest.raises(GraphError, match="in another file"):
-        constant_folding.to_array(tensor)
+        to_array(tensor)
 
 
 def test_two_inputs_and_two_outputs_are_refused():

@@ -125,7 +125,7 @@ def test_activations_float32_leave_rounding_out_and_float_weights_need_that(tmp_
     assert [node.activations for node in format.read(tmp_path / "m.bwn").graph.nodes] == ["float32"]
     (tmp_path / "f.onnx").write_bytes(gemm(*rounding(), weights=rand(6, 3), **INT8))
     with pytest.raises(
-        GraphError, match=r"^dense 'y': the source rounds its input to 8 bits, which needs one-bit"
+        GraphError, match=r"^dense 'y': the source quantizes its input to 8 bits, which needs one-bit"
     ):
         pack(tmp_path / "f.onnx", tmp_path / "f.bwn")
     pack(tmp_path / "f.onnx", tmp_path / "f.bwn", activations="float32")
@@ -195,13 +195,13 @@ REFUSED = {
     ),
     "rounding before a pool": (
         model(*rounding(), op("MaxPool", "d", kernel_shape=[2, 2]), **INT8),
-        "reads 'd', which is rounded to 8 bits; only Conv, Gemm and MatMul read that",
+        "reads 'd', which is quantized to 8 bits; only Conv, Gemm and MatMul can read that",
     ),
-    "a rounded output": (model(*rounding(output="y"), **INT8), "output 'y', which is rounded to 8 bits"),
+    "a rounded output": (model(*rounding(output="y"), **INT8), "output 'y', which is quantized to 8 bits"),
     "rounded in two ways": (
         model(*rounding(), *rounding(output="e", scale="t"), op("MatMul", "d w", "a"), op("MatMul", "e w", "b"),
               op("Add", "a b"), shape=FLAT, w=signs(6, 3), t=f32(0.5), **INT8),
-        "reads 'x' rounded in another way than a layer of the same weights does",
+        "quantizes 'x' differently from another layer with the same weights",
     ),
 }  # fmt: skip
 

@@ -18,6 +18,10 @@ REFUSED = {
         model(op("Sigmoid", "x")),
         "Sigmoid node 'Sigmoid of y': Sigmoid is not supported; supported: Add, Av",
     ),
+    "unknown op without inputs": (
+        model(helper.make_node("RandomNormal", [], ["r"], shape=[4, 1, 1]), op("Add", "x r")),
+        "RandomNormal is not supported; supported: Add, Av",
+    ),
     "another domain": (model(op("Conv", "x", domain="other")), "other::Conv is not supported"),
     "control flow": (
         model(
@@ -215,6 +219,14 @@ REFUSED = {
             b=np.zeros(20_000, np.float32),
         ),
         "makes a constant of 400000000 elements",
+    ),
+    "huge concat": (
+        model(
+            op("Concat", " ".join(["w"] * 300), "c", axis=0),
+            op("Add", "x c"),
+            w=np.zeros(2**20, np.uint8),
+        ),
+        "makes a constant of 314572800 elements",
     ),
     "constants that do not fit": (
         model(op("Add", "a b", "c"), op("Add", "x c"), a=rand(3), b=rand(4)),
