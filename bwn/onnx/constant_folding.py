@@ -83,8 +83,11 @@ def check_size(node: OnnxNode, elements: int) -> None:
 
 
 def divide(a: Any, b: Any) -> Any:
-    """The quotient; of integers, rounded down."""
-    return np.divide(a, b) if a.dtype.kind == "f" else np.floor_divide(a, b)
+    """The quotient; that of integers is rounded toward 0."""
+    if a.dtype.kind == "f":
+        return np.divide(a, b)
+    quotient, remainder = np.divmod(a, b)
+    return quotient + ((remainder != 0) & ((a < 0) != (b < 0))).astype(quotient.dtype)
 
 
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
@@ -170,7 +173,7 @@ def identity(node: OnnxNode, data: Array) -> Array:
 
 @folds("Reshape")
 def reshape(node: OnnxNode, data: Array, shape: Array) -> Array:
-    """The same elements in another shape, where 0 keeps a size and -1 stands for the rest."""
+    """The same elements in another shape, in which 0 keeps a size and -1 takes the rest."""
     sizes = integers(shape)
     if not node.attrs.get("allowzero", 0):
         sizes = [data.shape[axis] if size == 0 else size for axis, size in enumerate(sizes)]

@@ -39,7 +39,7 @@ def pack_weights(graph: Graph) -> Graph:
 
 
 def magnitudes(weight: Array) -> npt.NDArray[np.float32] | None:
-    """alpha, (outputs,) float32, of weights to pack by cases 1 and 6; None for all others."""
+    """alpha, (outputs,) float32, of weights to pack by rules 1 and 6; None for all others."""
     if weight.dtype != np.float32:
         return None
     rows = np.abs(weight.astype(np.float32, copy=False).reshape(weight.shape[0], -1))

@@ -3,8 +3,8 @@
 1. `auto`: binary where the input holds signs, else float32; both are exact.
 2. `float32`: float32 in every layer.
 3. `int8`: binary where the input holds signs, else 8 bits, with a fixed scale where there is one:
-   `uint8` where the input cannot be negative, as after a ReLU, and the sums are not too long for it;
-   else `int8`.
+   `uint8` where the input cannot be negative, as after a ReLU, and the sums are not too long for
+   it; else `int8`.
 4. `binary`: binary. The first packed layer reads float32 where its input does not hold signs; any
    other such layer is refused by name.
 5. A layer whose source says how it quantizes its input does exactly that, in every mode but
@@ -84,7 +84,7 @@ def scale_of(activations: Activations, scale: float | None) -> float | None:
 
 
 def choose(node: Weighted, mode: Mode, reads_signs: bool, first: bool) -> Activations:
-    """The activation type of a packed `node` by cases 1 to 4, without uint8."""
+    """The activation type of a packed `node` by rules 1 to 4, without uint8."""
     if mode == "float32":
         return "float32"
     if reads_signs:
