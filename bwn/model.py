@@ -1,4 +1,4 @@
-"""A loaded model: `run` on arrays, `predict` and `stream` on images, `trace` and `profile` inside."""
+"""A loaded model: `run` on arrays, `predict` and `stream` on images, `trace` and `profile`."""
 
 from __future__ import annotations
 
@@ -84,9 +84,10 @@ class Model:
         threads: How many threads share the work of a run.
 
     Example:
+        >>> import bwn
         >>> model = bwn.load("model.bwn", threads=1)
         >>> model
-        <bwn.Model (1, 28, 28) -> (10,), 387.0 KiB, 1 thread>
+        <bwn.Model (1, 28, 28) -> (10,), 385.3 KiB, 1 thread>
         >>> model.predict("digit.png").label
         '7'
     """
@@ -151,7 +152,8 @@ class Model:
             ArgumentError: The shape does not fit, or x is not floating point.
 
         Example:
-            >>> model.run(np.zeros((2, 1, 28, 28), np.float32)).shape
+            >>> import bwn, numpy as np
+            >>> bwn.load("model.bwn").run(np.zeros((2, 1, 28, 28), np.float32)).shape
             (2, 10)
         """
         batch = self._checked(x)
@@ -206,12 +208,14 @@ class Model:
             BwnError: A score is not finite.
 
         Example:
-            >>> model.predict("cat.png")
-            Prediction(label='cat', probability=0.93, index=3)
-            >>> [guess.label for guess in model.predict("cat.png", top=2)]
-            ['cat', 'dog']
-            >>> [best.label for best in model.predict(["cat.png", "car.png"])]
-            ['cat', 'car']
+            >>> import bwn
+            >>> model = bwn.load("model.bwn")
+            >>> model.predict("digit.png").label
+            '7'
+            >>> [guess.label for guess in model.predict("digit.png", top=3)]
+            ['7', '0', '2']
+            >>> [best.label for best in model.predict(["digit.png", "zero.png"])]
+            ['7', '0']
         """
         return predict(self, images, top, batch_size)
 
@@ -237,10 +241,12 @@ class Model:
             BwnError: A score is not finite (while iterating).
 
         Example:
-            >>> for image, predictions, error in model.stream(["cat.png", "broken.png"]):
-            ...     print(image, error or predictions[0].label)
-            cat.png cat
-            broken.png broken.png: empty file, expected an image
+            >>> import bwn
+            >>> model = bwn.load("model.bwn")
+            >>> for image, predictions, error in model.stream(["digit.png", "none.png"]):
+            ...     print(image, predictions[0].label if error is None else "failed")
+            digit.png 7
+            none.png failed
         """
         if is_one_image(images):
             raise ArgumentError(f"images is one {type(images).__name__}; pass a list of images")
@@ -259,8 +265,10 @@ class Model:
             ArgumentError: The shape does not fit, or x is not floating point.
 
         Example:
-            >>> {name: tensor.shape for name, tensor in model.trace(x[:1]).items()}
-            {'input': (1, 1, 28, 28), 'flat': (1, 784), 'scores': (1, 10)}
+            >>> import bwn, numpy as np
+            >>> tensors = bwn.load("model.bwn").trace(np.zeros((2, 1, 28, 28), np.float32))
+            >>> tensors["relu"].shape
+            (2, 1024)
         """
         batch = self._checked(x, least=1)
         plan = make_plan(self.spec.graph, len(batch), self.threads, keep_all=True)
@@ -281,8 +289,10 @@ class Model:
             ArgumentError: The shape does not fit, or x is not floating point.
 
         Example:
-            >>> max(model.profile(x, repeats=10), key=lambda layer: layer.seconds).name
-            'conv2'
+            >>> import bwn, numpy as np
+            >>> layers = bwn.load("model.bwn").profile(np.zeros((1, 1, 28, 28), np.float32))
+            >>> [layer.name for layer in layers if layer.macs]
+            ['relu', 'relu_1', 'relu_2', 'scores']
         """
         batch = self._checked(x, least=1)
         layers: dict[str, LayerTime] = {}
@@ -348,7 +358,7 @@ class Model:
 
 
 def _after_fork() -> None:
-    """In a forked child: no thread that was running a model is there, but what it held and half did."""
+    """In a forked child: a thread that was running a model is gone; its lock and buffers are not."""
     for model in list(_models):
         if model._lock.locked():
             model._forget_runs()
@@ -375,8 +385,10 @@ def load(source: Source, threads: int | None = None) -> Model:
         ArgumentError: `threads` is less than 1.
 
     Example:
-        >>> model = bwn.load("model.bwn")
-        >>> model.predict("photo.jpg").label
-        'cat'
+        >>> import bwn
+        >>> bwn.load("model.bwn").predict("digit.png").label
+        '7'
+        >>> with open("model.bwn", "rb") as file:
+        ...     model = bwn.load(file, threads=1)
     """
     return Model(read(source), threads)

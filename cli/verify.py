@@ -172,9 +172,9 @@ def score_lines(report: VerifyReport) -> list[str]:
             )
     if scores.accuracy is not None and scores.reference_accuracy is not None:
         limit = "" if report.max_loss is None else f" (at most {report.max_loss:g} allowed)"
-        lost = f"lost {report.loss:.2f} points{limit}"
         lines.append(
-            f"accuracy       {scores.accuracy:.2%}, reference {scores.reference_accuracy:.2%}, {lost}"
+            f"accuracy       {scores.accuracy:.2%}, reference {scores.reference_accuracy:.2%}, "
+            f"lost {report.loss:.2f} points{limit}"
         )
     return lines
 

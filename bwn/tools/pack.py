@@ -90,9 +90,10 @@ def pack(
         ArgumentError: Arguments do not go together, or do not fit the network.
 
     Example:
-        >>> report = bwn.pack("model.pt", "model.bwn")
-        >>> report.before / report.file
-        29.4
+        >>> import bwn
+        >>> report = bwn.pack("model.onnx", "small.bwn")
+        >>> f"{report.before / report.file:.1f} times smaller than float32"
+        '29.4 times smaller than float32'
     """
     if calibration is not None and activations != "int8":
         raise ArgumentError("calibration needs int8 activations")
@@ -117,7 +118,7 @@ def pack(
 
 
 def read_source(source: StrPath) -> bytes:
-    """The bytes of a checkpoint or an ONNX file; other kinds of file are refused by their contents."""
+    """The bytes of a checkpoint or an ONNX file; other kinds of file are refused."""
     data = read_limited(source, MAX_BYTES)
     kind = looks_like(data[:HEAD])
     takes = "bwn pack takes a .pt checkpoint or an ONNX file"
