@@ -91,6 +91,8 @@ def command(
     bwn verify model.bwn model.onnx --images mnist-sample
     bwn verify int8.bwn model.pt --images mnist-sample --max-loss 0.3
     """
+    if max_loss is not None and images is None:
+        raise click.UsageError("--max-loss needs a data set in --images.")
     from bwn.tools.verify import verify
 
     report = verify(
@@ -154,7 +156,7 @@ def score_lines(report: VerifyReport) -> list[str]:
     scores = report.scores
     share = "exact" if scores.error == 0 else f"{scores.error:.3g} times the tolerance"
     lines = [
-        f"inputs         {report.count} ({report.inputs})",
+        f"inputs         {report.count} of {report.inputs}",
         f"scores         largest difference {scores.difference:.3g}"
         + ("" if scores.rounded else f", {share}"),
         f"top-1          {scores.agreement:.2%} equal, without ties",

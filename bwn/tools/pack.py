@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -95,6 +95,10 @@ def pack(
         >>> f"{report.before / report.file:.1f} times smaller than float32"
         '29.4 times smaller than float32'
     """
+    if activations not in get_args(Mode):
+        raise ArgumentError(
+            f"activations is {activations!r}, expected one of {', '.join(get_args(Mode))}"
+        )
     if calibration is not None and activations != "int8":
         raise ArgumentError("calibration needs int8 activations")
     if same_file(source, target):

@@ -153,7 +153,7 @@ def verify(
     inputs = choose(loaded.spec, images, samples, seed)
     if max_loss is not None and inputs.labels is None:
         raise ArgumentError(
-            f"the loss of accuracy needs labelled images, and {inputs.name} has no labels"
+            f"a limit of the loss of accuracy needs labelled images; {inputs.name} has no labels"
         )
     check_fit(loaded, session, inputs.batch(0, 1), os.fspath(reference))
     layers = tuple(check_layers(loaded, session, inputs.batch(0, LAYER_IMAGES), progress))
