@@ -3,13 +3,13 @@
 python benchmarks/compare_networks.py [NETWORKS ...] [-o bench.json] [--batch 1 16] [--threads 1 2]
                                       [--isa native|avx2] [--seconds 10] [--startup]
 
-NETWORKS are built-in ones (bwn.tools.random_networks), by default all. Every engine computes the same
-function on the same input, with the same batch and threads, on the same CPUs. Scores are compared
-before anything is timed; engines are interleaved (bwn.tools.timing). comparison/results.py describes
-the file.
+NETWORKS are built-in ones (bwn.tools.random_networks), by default all. Every engine computes the
+same function on the same input, with the same batch and threads, on the same CPUs. Scores are
+compared before anything is timed; engines are interleaved (bwn.tools.timing). comparison/results.py
+describes the file.
 
---isa avx2: bwn compiles for a CPU with AVX2 only, and OpenVINO is restricted to AVX2. ONNX Runtime, ncnn
-and LiteRT cannot be restricted.
+--isa avx2: bwn compiles for a CPU with AVX2 only, and OpenVINO is restricted to AVX2. ONNX Runtime,
+ncnn and LiteRT cannot be restricted.
 --startup: only time and memory of a fresh process from its start to its first scores.
 """
 

@@ -1,10 +1,10 @@
-"""Every GEMM kernel on the shapes of a network: GMAC/s on one thread, interleaved with numpy's sgemm.
+"""Every GEMM kernel on the shapes of a network, on one thread, interleaved with numpy's sgemm.
 
 python benchmarks/kernel_speed.py [SHAPES ...] [--seconds 0.3] [--kernel NAME] [--json]
 
-SHAPES are names of files in benchmarks/shapes/. Results are compared with the reference before they are
-timed. Figures are medians, ratios to sgemm the median within rounds of turns (bwn.tools.timing).
-Activations and weights stay in the caches between calls.
+SHAPES are names of files in benchmarks/shapes/. Results are compared with the reference before they
+are timed. GMAC/s are medians, ratios to sgemm medians of those within a round of turns
+(bwn.tools.timing). Activations and weights stay in the caches between calls.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Results of compare_networks.py as Markdown and a plot.
 
-python benchmarks/render.py RESULTS.json ... [--document docs/benchmarks.md] [--plot docs/benchmarks.svg]
+python benchmarks/render.py RESULTS.json ... [--document docs/benchmarks.md]
+                                             [--plot docs/benchmarks.svg]
 
-Without --document the tables are printed. With it, they replace the text between the two marks in that
-file. The plot is of the first file.
+Without --document the tables are printed. With it, they replace the text between the two marks in
+that file. The plot is of the first file.
 """
 
 from __future__ import annotations

@@ -71,36 +71,33 @@ def command(
 ) -> list[NetworkResult]:
     """Measure the latency of one image and the throughput of a batch.
 
-    MODEL is a .bwn file. Without it, built-in networks are measured: an MNIST perceptron (mlp), the
-    BinaryConnect CIFAR-10 network (vgg; vgg-sign has sign activations) and ResNet-18 at 224 x 224.
+    MODEL is a .bwn file. By default built-in networks are measured: an MNIST perceptron, the VGG of
+    BinaryConnect for CIFAR-10 (vgg-sign has sign activations) and ResNet-18 at 224 x 224.
 
-    ONNX Runtime runs the same function with float32 weights and the same number of threads. Scores
-    are compared first; wrong results are not timed.
-
-    The engines are interleaved in turns of a few calls, and the first call of a turn is not
-    counted. Times are medians over the turns; the speedup is the median of the ratios of two
-    neighbouring turns.
+    ONNX Runtime runs the same function with float32 weights and as many threads. Scores are
+    compared first; wrong results are not timed. The engines are interleaved in turns of a few
+    calls, of which the first is not counted. A time is the median of the turns, the speedup the
+    median of the ratios of neighbouring turns.
     """
     if model is not None and networks:
         raise click.UsageError("Give MODEL or --network, not both.")
     from bwn.model import available_threads
     from bwn.tools.benchmark import Benchmark, machine, onnxruntime_installed
 
-    count = threads or available_threads()
+    facts = machine(threads or available_threads())
     compared = onnxruntime_installed() if compare is None else compare
     if not as_json:
-        click.echo(header(machine(count), compared))
+        click.echo(header(facts, compared))
     results = []
     for name, spec in chosen(model, networks or DEFAULT_NETWORKS):
         show_progress(f"{name}: preparing")
-        benchmark = Benchmark(name, spec, count, compare=compared)
-        result = benchmark.run(batch, seconds, layers=layers, progress=show_progress)
+        benchmark = Benchmark(name, spec, facts["threads"], compare=compared)
+        results.append(benchmark.run(batch, seconds, layers=layers, progress=show_progress))
         show_progress("")
-        results.append(result)
         if not as_json:
-            click.echo(report(result))
+            click.echo(report(results[-1]))
     if as_json:
-        click.echo(json_text({"machine": machine(count), "results": results}, indent=2))
+        click.echo(json_text({"machine": facts, "results": results}, indent=2))
     return results
 
 

@@ -2,10 +2,10 @@
 
 {"schema": 1, "machine": {...}, "results": [...], "left_out": [...], "startups": [...]}
 
-machine: cpu, llvm_cpu, kernels (numba, or which library), features, cores, system, python, versions (by
-package), commit (with `+` where files differ from it), date (UTC), load (1-minute average of waiting
-tasks at the start), isa (`native` or `avx2`), env (the variables that affect engines). The rest are
-lists of the structs below.
+machine: cpu, llvm_cpu, kernels (numba, or which library), features, cores, system, python, versions
+(by package), commit (with `+` where files differ from it), date (UTC), load (1-minute average of
+waiting tasks at the start), isa (`native` or `avx2`), env (the variables that affect engines). The
+rest are lists of the structs below.
 """
 
 from __future__ import annotations
@@ -92,8 +92,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     def line(self) -> str:
         """The result in one line."""
         return (
-            f"{self.network:9} batch {self.batch:3} threads {self.threads}  {self.engine:11} {self.kind:8} "
-            f"{self.median_ms:9.3f} ms (min {self.min_ms:.3f})  cosine {self.cosine:.4f}  {self.verdict}"
+            f"{self.network:9} batch {self.batch:3} threads {self.threads}  "
+            f"{self.engine:11} {self.kind:8} {self.median_ms:9.3f} ms (min {self.min_ms:.3f})  "
+            f"cosine {self.cosine:.4f}  {self.verdict}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What every engine is given: a network, a batch size and threads, and the forms that engines read."""
+"""What every engine is given: a network, a batch size and threads, and forms of the network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ Floats = npt.NDArray[np.float32]
 Run = Callable[[Floats], Floats]
 Form = TypeVar("Form")
 Kind = Literal["float32", "int8", "binary", "bfloat16"]
-"""How activations are read. `binary` is exact where they are signs; `bfloat16` is for information."""
+"""How activations are read.
+
+`binary` is exact where they are signs; `bfloat16` is for information.
+"""
 
 PACKAGES = {"litert": "ai-edge-litert"}
 """Packages of engines that are named differently."""

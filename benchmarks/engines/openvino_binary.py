@@ -1,9 +1,9 @@
 """A network with sign activations as OpenVINO's BinaryConvolution.
 
-Its fast kernel wants bits from a FakeQuantize of two levels, 0 and 1. A sign of scale * sum + bias with
-scale > 0 is a threshold on the sum, per channel, so scale and bias cost nothing. A fully connected
-layer is a convolution whose kernel covers the whole plane. Zero padding adds nothing to the sum, as in
-bwn (pad_value 0).
+Its fast kernel wants bits from a FakeQuantize of two levels, 0 and 1. A sign of scale * sum + bias
+with scale > 0 is a threshold on the sum, per channel, so scale and bias cost nothing. A fully
+connected layer is a convolution whose kernel covers the whole plane. Zero padding adds nothing to
+the sum, as in bwn (pad_value 0).
 """
 
 from __future__ import annotations

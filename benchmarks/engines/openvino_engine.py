@@ -1,7 +1,7 @@
 """OpenVINO on the CPU: float32, static int8, BinaryConvolution, and bfloat16 for information.
 
-Latency hint, one stream, the threads of the case, a static batch. float32 is asked for by name: on a
-CPU with bfloat16 instructions OpenVINO rounds to bfloat16 by default, which is another function.
+Latency hint, one stream, the threads of the case, a static batch. float32 is asked for by name: on
+a CPU with bfloat16 instructions OpenVINO rounds to bfloat16 by default, which is another function.
 """
 
 from __future__ import annotations

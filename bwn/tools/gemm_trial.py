@@ -23,7 +23,7 @@ ACTIVATIONS: dict[Element, Activations] = {"f32": "float32", "i8": "int8", "s1":
 class GemmTrial:
     """A convolution over a row of pixels, planned with one kernel; calling it runs the kernel.
 
-    Only the kernel runs: its input is made once, when the trial is.
+    Only the kernel runs then: the layer's input was converted when the trial was made.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ def one_layer(spec: GemmSpec, depth: int, outputs: int, positions: int, taps: in
 
 
 def example_input(spec: GemmSpec, graph: Graph) -> npt.NDArray[np.float32]:
-    """Seeded input of the layer, (1, C, 1, width): normal numbers, integers within +-127, or signs."""
+    """Seeded input (1, C, 1, width): normal numbers, integers within +-127, or signs."""
     rng, shape = np.random.default_rng(1), (1, *graph.topology.input_shape)
     if spec.activations == "i8":
         return rng.integers(-127, 128, shape).astype(np.float32)

@@ -1,10 +1,11 @@
 """How every speed in this project is measured: contenders interleaved in turns.
 
-A turn is a few calls of one contender. Its first call is not counted: threads of the contender before
-it may still spin, and its own data has left the caches. The time of a turn is the median of its
-counted calls, that of a contender the median of its turns, so that a short interruption of the machine
-does not show. Two contenders are compared within each round of turns, where they ran next to each
-other, and the ratio reported is the median over the rounds: a machine that slows down slows both.
+A turn is a few calls of one contender. Its first call is not counted: threads of the contender
+before it may still spin, and its own data has left the caches. The time of a turn is the median of
+its counted calls, that of a contender the median of its turns, so that a short interruption of the
+machine does not show. Two contenders are compared within each round of turns, where they ran next
+to each other, and the ratio reported is the median over the rounds: a machine that slows down slows
+both.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Measuring what GEMM kernels cost on this machine, and fitting the cost model to it.
 
-The model is in `kernels/gemm/gemm_spec.py`. Each kernel runs on shapes that separate its coefficients:
-shallow and deep, narrow and wide, one pass and many. The fit has the least relative squared error with
-no coefficient below 0.
+The model is in `kernels/gemm/gemm_spec.py`. Each kernel runs on shapes that separate its
+coefficients: shallow and deep, narrow and wide, one pass and many. The fit has the least relative
+squared error with no coefficient below 0.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from bwn.tools.gemm_trial import GemmTrial
 from bwn.tools.timing import interleave
 
 SHAPES = (
-    (27, 64, 16), (64, 8, 1), (64, 512, 2), (256, 64, 4), (576, 16, 8), (576, 128, 8), (1024, 1024, 1),
-    (1152, 256, 4), (2304, 256, 1), (2304, 32, 4), (4608, 512, 2),
+    (27, 64, 16), (64, 8, 1), (64, 512, 2), (256, 64, 4), (576, 16, 8), (576, 128, 8),
+    (1024, 1024, 1), (1152, 256, 4), (2304, 256, 1), (2304, 32, 4), (4608, 512, 2),
 )  # fmt: skip
 """K, N and passes that every kernel is measured on."""
 PERMUTE_PIXELS = 64

@@ -42,8 +42,9 @@ def result(
     """A result as the file has it."""
     middle = sorted(ms)[len(ms) // 2]
     return {
-        "network": "vgg", "batch": batch, "threads": 1, "engine": engine, "kind": kind, "verdict": verdict,
-        "error": 1e-6, "cosine": 0.5 if verdict == "wrong result" else 1.0, "same_class": 1.0,
+        "network": "vgg", "batch": batch, "threads": 1, "engine": engine, "kind": kind,
+        "verdict": verdict, "error": 1e-6, "cosine": 0.5 if verdict == "wrong result" else 1.0,
+        "same_class": 1.0,
         "median_ms": middle, "min_ms": min(ms), "calls": 30, "turns_ms": ms, "others": others,
     }  # fmt: skip
 
@@ -59,9 +60,14 @@ FILE: dict[str, Any] = {
         result("bwn", "float32", [32.0, 32.0, 32.0], batch=16),
         result("onnxruntime", "float32", [64.0, 64.0, 64.0], batch=16),
     ],
-    "left_out": [{"network": "vgg", "engine": "openvino", "kind": "int8", "reason": "openvino is not installed"}],
+    "left_out": [
+        {"network": "vgg", "engine": "openvino", "kind": "int8", "reason": "it is not installed"},
+    ],
     "startups": [
-        {"network": "vgg", "engine": "bwn", "kind": "float32", "seconds": 0.41, "peak_mb": 120.4, "runs": 5},
+        {
+            "network": "vgg", "engine": "bwn", "kind": "float32", "seconds": 0.41,
+            "peak_mb": 120.4, "runs": 5,
+        },
     ],
 }  # fmt: skip
 
@@ -111,9 +117,10 @@ def test_engines_that_cannot_be_restricted_are_not_ranked_on_avx2(path: Path) ->
 def test_tables_show_everything(path: Path) -> None:
     text = as_markdown(results.read(path))
     for words in (
-        "Some CPU", "0123456789ab", "bwn 0.1.0", "| 1 thread, batch 1 | 1 thread, batch 16 |", "**bwn** float32",
-        "| 7 ms |", "500 images/s", "2.00 x onnxruntime", "(1 ms)", "**wrong result**, cosine 0.50", "0.41 s", "120 MB",
-        "openvino int8 on vgg (openvino is not installed)",
+        "Some CPU", "0123456789ab", "bwn 0.1.0", "| 1 thread, batch 1 | 1 thread, batch 16 |",
+        "**bwn** float32", "| 7 ms |", "500 images/s", "2.00 x onnxruntime", "(1 ms)",
+        "**wrong result**, cosine 0.50", "0.41 s", "120 MB",
+        "openvino int8 on vgg (it is not installed)",
     ):  # fmt: skip
         assert words in text, words
 

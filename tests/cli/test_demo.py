@@ -1,4 +1,4 @@
-"""`bwn demo` runs the commands themselves, on the sample, and its summary repeats what they measured."""
+"""`bwn demo` runs the commands themselves, and its summary repeats what they measured."""
 
 from __future__ import annotations
 
