@@ -87,7 +87,7 @@ def command(
     facts = machine(threads or available_threads())
     compared = onnxruntime_installed() if compare is None else compare
     if not as_json:
-        click.echo(header(facts, compared))
+        click.echo(header(facts, missing=compare is None and not compared))
     results = []
     for name, spec in chosen(model, networks or DEFAULT_NETWORKS):
         show_progress(f"{name}: preparing")
@@ -111,16 +111,16 @@ def chosen(model: str | None, networks: tuple[str, ...]) -> list[tuple[str, Mode
     return [(name, NETWORKS[name](0)) for name in dict.fromkeys(networks)]
 
 
-def header(machine: dict[str, Any], compared: bool) -> str:
-    """The machine, and where its kernels come from."""
+def header(machine: dict[str, Any], *, missing: bool) -> str:
+    """The machine, where its kernels come from, and whether ONNX Runtime is missing."""
     versions = dict(machine["versions"])
     own = versions.pop("bwn")
     others = ", ".join(f"{name} {number}" for name, number in versions.items())
-    missing = "" if compared else "\nONNX Runtime: not compared (pip install 'bwn[onnx]')"
+    hint = "\nONNX Runtime is not installed: nothing is compared (pip install 'bwn[onnx]')"
     return (
         f"bwn {own}, {machine['threads']} of {machine['cores']} cores, {machine['cpu']} "
         f"({machine['kernels']}: {' '.join((machine['llvm_cpu'], *machine['features']))})\n"
-        f"{machine['system']}, Python {machine['python']}, {others}{missing}"
+        f"{machine['system']}, Python {machine['python']}, {others}{hint * missing}"
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from bwn.cli.main import bwn
 from bwn.format import write
 from bwn.kernels.target import loader
+from bwn.tools import benchmark
 from bwn.tools.random_networks import NETWORKS
 
 QUICK = ["--seconds", "0.01", "--threads", "1", "--batch", "2"]
@@ -28,6 +30,17 @@ def test_a_table_with_layers_compared_with_onnxruntime() -> None:
         "GMAC/s",
     ):
         assert expected in done.output
+
+
+@pytest.mark.parametrize(("options", "hint"), [([], True), (["--no-compare"], False)])
+def test_onnxruntime_is_missed_only_where_it_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], hint: bool
+) -> None:
+    monkeypatch.setattr(benchmark, "onnxruntime_installed", lambda: False)
+    done = CliRunner().invoke(bwn, ["bench", "--network", "mlp", *options, *QUICK])
+    assert done.exit_code == 0, done.output
+    assert ("ONNX Runtime is not installed" in done.output) == hint
+    assert "speedup" not in done.output
 
 
 def test_a_model_as_json(tmp_path: Path) -> None:
