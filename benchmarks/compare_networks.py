@@ -54,7 +54,7 @@ def run_cells(network: str, threads: int, options: argparse.Namespace) -> None:
     from comparison import measure, results
     from engines.case import Case
 
-    from bwn.cli.common import show_progress
+    from bwn.cli.output import show_progress
     from bwn.tools.random_networks import NETWORKS as BUILT_IN
 
     report = results.Report(machine={}, results=[])  # the process that starts this one fills it in

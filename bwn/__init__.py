@@ -2,41 +2,87 @@
 
     import bwn
     model = bwn.load("model.bwn")
-    scores = model.run(x)
+    print(model.predict("photo.jpg").label)
 
-Names are loaded when first used, so that `import bwn` is quick and brings in neither torch nor onnx.
+Names are loaded when first used, so that `import bwn` is quick and imports neither torch nor onnx.
 """
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bwn.errors import BwnError
+from bwn._text import __version__
+from bwn.errors import (
+    ArgumentError,
+    BwnError,
+    CheckpointError,
+    DataError,
+    DivergedError,
+    FileError,
+    FormatError,
+    GraphError,
+    MissingPackageError,
+    NotPreparedError,
+)
 
 if TYPE_CHECKING:
     from bwn.model import Model, load
+    from bwn.predict import Prediction
+    from bwn.tools.evaluate import evaluate
     from bwn.tools.pack import pack
     from bwn.tools.verify import verify
     from bwn.train.export import export_onnx
 
-__all__ = ["BwnError", "Model", "export_onnx", "load", "pack", "verify"]
+__all__ = [
+    "ArgumentError",
+    "BwnError",
+    "CheckpointError",
+    "DataError",
+    "DivergedError",
+    "FileError",
+    "FormatError",
+    "GraphError",
+    "MissingPackageError",
+    "Model",
+    "NotPreparedError",
+    "Prediction",
+    "__version__",
+    "evaluate",
+    "export_onnx",
+    "load",
+    "pack",
+    "verify",
+]
 
-_HOMES = {
+_MODULES = {
     "Model": "bwn.model",
+    "Prediction": "bwn.predict",
+    "evaluate": "bwn.tools.evaluate",
+    "export_onnx": "bwn.train",
     "load": "bwn.model",
     "pack": "bwn.tools.pack",
-    "export_onnx": "bwn.train",
     "verify": "bwn.tools.verify",
 }
 
+if not os.path.isdir(os.path.join(__path__[0], "kernels")):
+    # In a checkout kernels/ and cli/ are beside bwn/; only an installed bwn has them inside.
+    __path__.append(os.path.dirname(__path__[0]))
+
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name == "train":
+        return import_module("bwn.train")
+    if name not in _MODULES:
         raise AttributeError(f"module 'bwn' has no attribute '{name}'")
     from bwn.kernels.target.loader import KernelsError
 
     try:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_MODULES[name]), name)
     except KernelsError as error:
         raise BwnError(str(error)) from error
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "train"])

@@ -1,13 +1,9 @@
-"""What a file that is not what it should be looks like, told from its first bytes, to say in a message."""
+"""The kind of a file by its first bytes, to name it in a message when it is the wrong one."""
 
 from __future__ import annotations
 
-import os
-import stat
-
-from bwn.errors import FileError
-
 HEAD = 512
+"""How many of the first bytes of a file are enough."""
 UNKNOWN = "no kind of file that bwn knows"
 
 STARTS = (
@@ -29,7 +25,7 @@ STARTS = (
 
 
 def looks_like(head: bytes) -> str:
-    """What the first bytes of a file say that it is, as words for a message."""
+    """Return what kind of file starts with `head`, in words for a message."""
     if not head:
         return "an empty file"
     for start, name in STARTS:
@@ -39,7 +35,7 @@ def looks_like(head: bytes) -> str:
         return "a TFLite model"
     if head[8:9] == b"{":
         return "a .bwn model" if b'"format":"bwn"' in head else "a safetensors file"
-    # An ONNX file opens with field 1 (ir_version, a small number) and then field 2, 3 or 8 of its message.
+    # An ONNX file starts with field 1 (ir_version, a small number), then field 2, 3 or 8.
     if (
         head[0] == 0x08
         and head[1:2] < b"\x20"
@@ -49,21 +45,3 @@ def looks_like(head: bytes) -> str:
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return "a text file"
     return UNKNOWN
-
-
-def read_limited(path: str | os.PathLike[str], limit: int) -> bytes:
-    """All bytes of a regular file of at most `limit` bytes. Raises FileError, which names the file."""
-    try:
-        if not stat.S_ISREG(
-            os.stat(path).st_mode
-        ):  # before opening: opening a pipe would wait for its writer
-            raise FileError(f"{path}: not a regular file; expected a model file")
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limit:
-                raise FileError(f"{path}: {size} bytes; at most {limit} are read")
-            return file.read(limit)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise FileError(
-            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None

@@ -1,20 +1,52 @@
-"""Writing files: beside the target first, then renamed, so that a reader never sees half of one."""
+"""Reading and writing whole files."""
 
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
+from bwn._text import reason
 from bwn.errors import FileError
 
+if TYPE_CHECKING:
+    from bwn._types import StrPath
 
-def write_beside(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
-    """Write `data` to `path` through a temporary file in the same folder; a link stays, its target is written.
 
-    It is on the disk before it is renamed, and the new name before this returns: a power cut leaves the old file or
-    the new one. Raises FileError, which names the file.
+def read_limited(path: StrPath, limit: int) -> bytes:
+    """Return all bytes of a regular file.
+
+    Args:
+        path: The file.
+        limit: Largest size, in bytes.
+
+    Raises:
+        FileError: It is larger, not a regular file, or cannot be read; the message names it.
     """
-    import tempfile  # who only reads does without
+    try:
+        # Before opening: opening a pipe would wait for its writer.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise FileError(f"{path}: not a regular file; expected a model file")
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise FileError(f"{path}: {size} bytes; at most {limit} are read")
+            return file.read(limit)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise FileError(f"{path}: cannot be read: {reason(error)}") from None
+
+
+def write_atomically(path: StrPath, data: bytes | memoryview) -> None:
+    """Write `data` to `path`: a reader, or a power cut, sees the old file or the new one.
+
+    The data go to a temporary file in the same folder, to the disk, and then to their name. A link
+    stays a link: its target is written.
+
+    Raises:
+        FileError: The file cannot be written; the message names it.
+    """
+    import tempfile  # not needed by who only reads
 
     temporary = None
     try:
@@ -30,9 +62,7 @@ def write_beside(path: str | os.PathLike[str], data: bytes | memoryview) -> None
         os.replace(temporary, target)
         _sync_folder(folder)
     except (OSError, ValueError) as error:
-        raise FileError(
-            f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise FileError(f"{path}: cannot be written: {reason(error)}") from None
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
@@ -47,19 +77,19 @@ def _sync_folder(folder: str) -> None:
             os.close(handle)
 
 
-def check_target(path: str | os.PathLike[str]) -> None:
-    """Refuse a path that is a folder, pipe or device: renaming over /dev/null would destroy it. Raises FileError."""
+def check_target(path: StrPath) -> None:
+    """Raise FileError if `path` is a folder, pipe or device: renaming would destroy /dev/null."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise FileError(f"{path}: cannot be written: not a regular file")
 
 
-def same_file(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
-    """Whether two paths name one file, also through links."""
+def same_file(path: StrPath, other: StrPath) -> bool:
+    """Return whether two paths name one file, also through links."""
     return os.path.realpath(path) == os.path.realpath(other)
 
 
 def current_umask() -> int:
-    """The process's umask, which can only be read by setting it."""
+    """Return the process's umask, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

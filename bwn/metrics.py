@@ -1,4 +1,4 @@
-"""Which classes a classifier takes for which."""
+"""Confusion matrices: how often images of a class are classified as another."""
 
 from __future__ import annotations
 
@@ -7,39 +7,48 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Labels = npt.NDArray[np.int64]
+from bwn._types import Labels
+
 Counts = npt.NDArray[np.int64]
 
 
-def confusion(labels: Labels, answers: Labels, classes: int) -> Counts:
-    """How often images of a class were taken for another.
+def confusion(labels: Labels, predicted: Labels, classes: int) -> Counts:
+    """Count how often images of a class are classified as another.
 
-    labels, answers: (N,) int64, index of the right class and of the one found. classes: how many there are.
-    Returns (classes, classes) int64: a row for each right class, a column for each answer.
+    Args:
+        labels: (N,) int64, index of the true class.
+        predicted: (N,) int64, index of the predicted class.
+        classes: How many classes there are.
+
+    Returns:
+        (classes, classes) int64: a row for each true class, a column for each predicted one.
     """
-    return np.bincount(labels * classes + answers, minlength=classes * classes).reshape(
+    return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(
         classes, classes
     )
 
 
-def share_right(counts: Counts) -> float:
-    """Accuracy."""
+def accuracy_of(counts: Counts) -> float:
+    """Share of the images that are classified correctly."""
     return float(counts.trace()) / max(int(counts.sum()), 1)
 
 
 def most_confused(counts: Counts, limit: int = 3) -> list[tuple[int, int, int]]:
-    """The most frequent confusions: right class, answer, number of images; of equal ones the lower classes first."""
+    """The most frequent confusions; of equal ones the lower classes first.
+
+    Returns:
+        True class, predicted class, number of images, for each.
+    """
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
     pairs = [(int(index) // len(wrong), int(index) % len(wrong)) for index in order]
-    return [
-        (right, found, int(wrong[right, found])) for right, found in pairs if wrong[right, found]
-    ]
+    return [(true, guess, int(wrong[true, guess])) for true, guess in pairs if wrong[true, guess]]
 
 
 def confused_text(counts: Counts, classes: Sequence[str]) -> str:
     """The most frequent confusions in words; empty where there are none."""
     return ", ".join(
-        f"{classes[right]} as {classes[found]} {n}x" for right, found, n in most_confused(counts)
+        f"{classes[true]} as {classes[guess]} {count}x"
+        for true, guess, count in most_confused(counts)
     )

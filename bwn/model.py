@@ -1,37 +1,54 @@
-"""A loaded model: `run` on arrays, `predict` on images, `trace` and `profile` for those who look inside."""
+"""A loaded model: `run` on arrays, `predict` and `stream` on images, `trace` and `profile`."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, overload
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
 
-from bwn.errors import BwnError
+from bwn._text import byte_size
+from bwn._types import Floats
+from bwn.errors import ArgumentError
 from bwn.format import read
-from bwn.ir.model_spec import ModelSpec
+from bwn.format.reader import Source
+from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Shape
 from bwn.plan.explain import layer_plans
 from bwn.plan.planner import make_plan
-from bwn.predict import ImageLike, Prediction, predict
+from bwn.predict import (
+    BATCH_SIZE,
+    ImageLike,
+    ImageT,
+    Prediction,
+    Result,
+    is_one_image,
+    predict,
+    stream,
+)
 from bwn.runtime.executor import Runner
 
-Floats = npt.NDArray[np.float32]
-
 KEPT_PLANS = 4
-"""Plans a model keeps, one a batch size; the least recently used goes first."""
+"""Plans that a model keeps, one for each batch size; the least recently used is dropped first."""
+
+_models: WeakSet[Model] = WeakSet()
 
 
 class LayerTime(NamedTuple):
-    """Time of one layer.
+    """Time of one layer in one run of a batch.
 
-    name, kernel, why, microseconds: as `bwn.plan.explain.LayerPlan` tells them. seconds: of one run of the batch.
-    macs: multiply-accumulates of the batch.
+    Attributes:
+        name: Name of the layer.
+        kernel: Names of its kernels.
+        why: Why the planner chose them.
+        seconds: Median time.
+        macs: Multiply-accumulates.
+        microseconds: Predicted time on one thread, or None.
     """
 
     name: str
@@ -42,7 +59,7 @@ class LayerTime(NamedTuple):
     microseconds: float | None
 
     def plus(self, other: LayerTime) -> LayerTime:
-        """The same layer's next pass added."""
+        """The same layer with the time of another part of the batch added."""
         both = (
             None if self.microseconds is None else self.microseconds + (other.microseconds or 0.0)
         )
@@ -57,56 +74,227 @@ def available_threads() -> int:
 
 
 class Model:
-    """A packed network ready to run. Safe to use from several threads; runs of one model do not overlap."""
+    """A packed network, ready to run. Made by `bwn.load`.
+
+    It can be shared by threads, which run one after the other, and pickled or copied: a copy shares
+    the weights, and a pickle holds them once. Nothing has to be closed.
+
+    Attributes:
+        spec: What the file says: the graph, its preprocessing and its class names.
+        threads: How many threads share the work of a run.
+
+    Example:
+        >>> import bwn
+        >>> model = bwn.load("model.bwn", threads=1)
+        >>> model
+        <bwn.Model (1, 28, 28) -> (10,), 385.3 KiB, 1 thread>
+        >>> model.predict("digit.png").label
+        '7'
+    """
 
     def __init__(self, spec: ModelSpec, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
-            raise BwnError(f"threads is {threads}, expected 1 or more")
+            raise ArgumentError(f"threads is {threads}, expected 1 or more")
         self.spec = spec
         self.threads = threads or available_threads()
+        self._forget_runs()
+        _models.add(self)
+
+    def _forget_runs(self) -> None:
+        """Start without plans, and with nobody running."""
         self._runners: OrderedDict[int, Runner] = OrderedDict()
         self._sizes: dict[int, int] = {}
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        size = byte_size(sum(array.nbytes for array in self.spec.graph.tensors.values()))
+        threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
+        return f"<bwn.Model {self.input_shape} -> {self.output_shape}, {size}, {threads}>"
+
+    def __reduce__(self) -> tuple[type[Model], tuple[ModelSpec, int]]:
+        return Model, (self.spec, self.threads)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return Model(self.spec, self.threads)  # a spec is never changed
+
     @property
     def input_shape(self) -> Shape:
-        """Shape of one example, (C, H, W) or (K,)."""
+        """Shape of one input, (C, H, W) or (K,)."""
         return self.spec.graph.topology.input_shape
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one input's scores, usually (classes,)."""
+        return self.spec.graph.output_shape
 
     @property
     def classes(self) -> tuple[str, ...] | None:
         """Names of the classes, or None where the file has none."""
         return self.spec.classes
 
-    def run(self, x: npt.ArrayLike) -> Floats:
-        """Scores: the function of the exported ONNX graph, with no preprocessing and no softmax that the graph lacks.
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """How an image becomes an input, or None where the file does not say."""
+        return self.spec.preprocess
 
-        x: (N, *input_shape) float32. Returns (N, classes) float32. Raises BwnError where the shape does not fit.
+    def run(self, x: npt.ArrayLike) -> Floats:
+        """Compute the scores of prepared inputs, as the network's ONNX graph does.
+
+        Nothing is added: no preprocessing, and no softmax that the graph does not have.
+
+        Args:
+            x: (N, *input_shape) floating point; float32 is used without a copy. N may be 0.
+
+        Returns:
+            (N, *output_shape) float32.
+
+        Raises:
+            ArgumentError: The shape does not fit, or x is not floating point.
+
+        Example:
+            >>> import bwn, numpy as np
+            >>> bwn.load("model.bwn").run(np.zeros((2, 1, 28, 28), np.float32)).shape
+            (2, 10)
         """
         batch = self._checked(x)
+        if len(batch) == 0:
+            return np.empty((0, *self.output_shape), np.float32)
         with self._lock:
             parts = self._passes(batch)
             if len(parts) == 1:
                 return self._runner(len(batch)).run(batch)
             return np.concatenate([self._runner(len(part)).run(part) for part in parts])
 
-    def predict(self, images: Iterable[ImageLike]) -> list[Prediction]:
-        """Class and probability of each image, prepared as the file says.
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a str is one image, and an iterable of str
+        self, images: ImageLike, *, top: None = None, batch_size: int = BATCH_SIZE
+    ) -> Prediction: ...
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, images: ImageLike, *, top: int, batch_size: int = BATCH_SIZE
+    ) -> tuple[Prediction, ...]: ...
+    @overload
+    def predict(
+        self, images: Iterable[ImageLike], *, top: None = None, batch_size: int = BATCH_SIZE
+    ) -> list[Prediction]: ...
+    @overload
+    def predict(
+        self, images: Iterable[ImageLike], *, top: int, batch_size: int = BATCH_SIZE
+    ) -> list[tuple[Prediction, ...]]: ...
+    def predict(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        top: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Any:
+        """Classify one image, or each of several, prepared as the file says.
 
-        images: PIL images, uint8 arrays or paths.
+        Args:
+            images: One image, or an iterable of images. An image is a path, a PIL image, an array
+                of uint8 pixels (H, W), (H, W, 1) or (H, W, 3), the bytes of an image file, or a
+                file opened in binary mode. An array is always one image.
+            top: How many classes to name for each image; None: only the likeliest.
+            batch_size: Images to run at once.
+
+        Returns:
+            For one image a Prediction, or with `top` a tuple of them, likeliest first. For several
+            images a list of these.
+
+        Raises:
+            NotPreparedError: The file does not say how images are prepared.
+            DataError: An image cannot be read. `stream` goes on after such an image.
+            ArgumentError: `top` or `batch_size` is less than 1.
+            BwnError: A score is not finite.
+
+        Example:
+            >>> import bwn
+            >>> model = bwn.load("model.bwn")
+            >>> model.predict("digit.png").label
+            '7'
+            >>> [guess.label for guess in model.predict("digit.png", top=3)]
+            ['7', '0', '2']
+            >>> [best.label for best in model.predict(["digit.png", "zero.png"])]
+            ['7', '0']
         """
-        return predict(self, images)
+        return predict(self, images, top, batch_size)
+
+    def stream(
+        self, images: Iterable[ImageT], *, top: int = 1, batch_size: int = BATCH_SIZE
+    ) -> Iterator[Result[ImageT]]:
+        """Classify images as they come, and go on after one that cannot be read.
+
+        At most `batch_size` images are taken before their results are yielded, so the iterable may
+        be longer than memory, or never end.
+
+        Args:
+            images: Iterable of images, as for `predict`.
+            top: How many classes to name for each image.
+            batch_size: Images to run at once; 1 answers each image before the next one is taken.
+
+        Returns:
+            An iterator with one Result for each image, in order.
+
+        Raises:
+            NotPreparedError: The file does not say how images are prepared.
+            ArgumentError: `top` or `batch_size` is less than 1, or `images` is one image.
+            BwnError: A score is not finite (while iterating).
+
+        Example:
+            >>> import bwn
+            >>> model = bwn.load("model.bwn")
+            >>> for image, predictions, error in model.stream(["digit.png", "none.png"]):
+            ...     print(image, predictions[0].label if error is None else "failed")
+            digit.png 7
+            none.png failed
+        """
+        if is_one_image(images):
+            raise ArgumentError(f"images is one {type(images).__name__}; pass a list of images")
+        return stream(self, images, top, batch_size)
 
     def trace(self, x: npt.ArrayLike) -> dict[str, Floats]:
-        """Every activation tensor of a run, by name, batch axis first. x: (N, *input_shape) float32."""
-        batch = self._checked(x)
+        """Compute every activation tensor of a run.
+
+        Args:
+            x: (N, *input_shape) floating point, N of 1 or more.
+
+        Returns:
+            The tensors by name, batch axis first, float32.
+
+        Raises:
+            ArgumentError: The shape does not fit, or x is not floating point.
+
+        Example:
+            >>> import bwn, numpy as np
+            >>> tensors = bwn.load("model.bwn").trace(np.zeros((2, 1, 28, 28), np.float32))
+            >>> tensors["relu"].shape
+            (2, 1024)
+        """
+        batch = self._checked(x, least=1)
         plan = make_plan(self.spec.graph, len(batch), self.threads, keep_all=True)
         Runner(plan).run(batch)
         return {name: plan.tensor(name) for name in plan.tensors}
 
     def profile(self, x: npt.ArrayLike, repeats: int = 1) -> list[LayerTime]:
-        """Kernel and median time of every layer over `repeats` runs. x: (N, *input_shape) float32."""
-        batch = self._checked(x)
+        """Measure the time of every layer.
+
+        Args:
+            x: (N, *input_shape) floating point, N of 1 or more.
+            repeats: How many runs the median is taken over.
+
+        Returns:
+            The layers in order.
+
+        Raises:
+            ArgumentError: The shape does not fit, or x is not floating point.
+
+        Example:
+            >>> import bwn, numpy as np
+            >>> layers = bwn.load("model.bwn").profile(np.zeros((1, 1, 28, 28), np.float32))
+            >>> [layer.name for layer in layers if layer.macs]
+            ['relu', 'relu_1', 'relu_2', 'scores']
+        """
+        batch = self._checked(x, least=1)
         layers: dict[str, LayerTime] = {}
         with self._lock:
             for part in self._passes(batch):
@@ -121,7 +309,7 @@ class Model:
         times = np.median([runner.times(batch) for _ in range(repeats)], axis=0)
         plan, nodes, shapes = runner.plan, runner.plan.graph.nodes, runner.plan.graph.shapes
         macs = [
-            node.macs([shapes[n] for n in node.inputs], shapes[node.output]) * len(batch)
+            node.macs([shapes[name] for name in node.inputs], shapes[node.output]) * len(batch)
             for node in nodes
         ]
         return [
@@ -137,18 +325,23 @@ class Model:
         ]
 
     def _passes(self, batch: Floats) -> list[Floats]:
-        """The batch in passes that stay in the caches."""
+        """The batch in parts whose activations stay in the caches."""
         size = self._runner(len(batch)).plan.batch
         return [batch[start : start + size] for start in range(0, len(batch), size)]
 
-    def _checked(self, x: npt.ArrayLike) -> Floats:
-        batch = np.ascontiguousarray(x, np.float32)
-        if batch.shape[1:] != self.input_shape or len(batch) == 0:
-            expected = ", ".join(map(str, self.input_shape))
-            raise BwnError(
-                f"input has shape {batch.shape}, expected (N, {expected}) with N of 1 or more"
+    def _checked(self, x: npt.ArrayLike, least: int = 0) -> Floats:
+        """The input as C-contiguous float32, if its type and shape fit."""
+        batch = np.asarray(x)
+        if batch.dtype.kind != "f":
+            raise ArgumentError(
+                f"input is {batch.dtype}, expected floating point: pass images to Model.predict, "
+                "or convert prepared numbers with x.astype(np.float32)"
             )
-        return batch
+        if batch.shape[1:] != self.input_shape or not batch.shape or len(batch) < least:
+            expected = ", ".join(map(str, self.input_shape))
+            some = f" with N of {least} or more" if least else ""
+            raise ArgumentError(f"input has shape {batch.shape}, expected (N, {expected}){some}")
+        return np.ascontiguousarray(batch, np.float32)
 
     def _runner(self, batch: int) -> Runner:
         """The runner of one pass of a batch."""
@@ -164,9 +357,38 @@ class Model:
         return self._runners[size]
 
 
-def load(path: str | Path, threads: int | None = None) -> Model:
+def _after_fork() -> None:
+    """In a forked child: a thread that was running a model is gone; its lock and buffers are not."""
+    for model in list(_models):
+        if model._lock.locked():
+            model._forget_runs()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def load(source: Source, threads: int | None = None) -> Model:
     """Read and check a .bwn file.
 
-    threads: how many to use, default all that the process may. Raises FormatError where the file is not legal.
+    Args:
+        source: A path, the bytes of a file, or a file opened in binary mode.
+        threads: Threads to use; None: every core that the process may use. Small networks are often
+            faster on one.
+
+    Returns:
+        The model, ready to run.
+
+    Raises:
+        FormatError: The file breaks a rule of the format; one line that says which.
+        FileError: The file cannot be read.
+        ArgumentError: `threads` is less than 1.
+
+    Example:
+        >>> import bwn
+        >>> bwn.load("model.bwn").predict("digit.png").label
+        '7'
+        >>> with open("model.bwn", "rb") as file:
+        ...     model = bwn.load(file, threads=1)
     """
-    return Model(read(path), threads)
+    return Model(read(source), threads)

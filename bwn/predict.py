@@ -1,30 +1,35 @@
-"""From images to class names and probabilities: what Model.predict and `bwn infer` share."""
+"""From images to class names and probabilities, for Model.predict, `bwn infer` and evaluation."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from math import prod
-from typing import Protocol
+from typing import Any, BinaryIO, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from bwn._types import Floats, StrPath
 from bwn.data.images import as_image, prepare
-from bwn.errors import BwnError, FileError
+from bwn.errors import ArgumentError, BwnError, DataError, NotPreparedError
 from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import reference
 from bwn.ops import Softmax
 
-Floats = npt.NDArray[np.float32]
-ImageLike = Image.Image | npt.NDArray[np.uint8] | str | os.PathLike[str] | bytes
+ImageLike = Image.Image | npt.NDArray[np.uint8] | StrPath | bytes | BinaryIO
+"""One image: PIL, uint8 pixels (H, W), (H, W, 1) or (H, W, 3), a path, or the bytes of a file."""
+
+ImageT = TypeVar("ImageT", bound=ImageLike)
+
+BATCH_SIZE = 16
 
 
-class Runs(Protocol):
-    """What is asked of a model: bwn.model.Model is one."""
+class SupportsRun(Protocol):
+    """What is asked of a model; bwn.model.Model has it."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -34,20 +39,19 @@ class Runs(Protocol):
         """Scores (N, classes) of x: (N, *input_shape)."""
 
 
-class NotPreparedError(FileError):
-    """The model has no preprocessing, so images cannot be given to it."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "the model does not say how images are prepared: pack it from a checkpoint of bwn train, or from an ONNX "
-            "file with bwn.preprocess metadata, or give prepared arrays to Model.run"
-        )
-
-
 class Prediction(msgspec.Struct, frozen=True):
-    """A class that an image may be of.
+    """One class that an image may show.
 
-    label: its name, or its index as text where the model has no names. probability: 0 to 1. index: of the class.
+    Attributes:
+        label: Name of the class, or its index as text where the model has no names.
+        probability: 0 to 1.
+        index: Index of the class.
+
+    Example:
+        >>> import bwn
+        >>> best = bwn.load("model.bwn").predict("digit.png")
+        >>> best.label, best.index, round(best.probability, 3)
+        ('7', 7, 0.812)
     """
 
     label: str
@@ -55,39 +59,141 @@ class Prediction(msgspec.Struct, frozen=True):
     index: int
 
 
-def predict(model: Runs, images: Iterable[ImageLike], batch_size: int = 16) -> list[Prediction]:
-    """The likeliest class of each image.
+class Result(NamedTuple, Generic[ImageT]):
+    """What became of one image of a stream.
 
-    images: PIL images, (H, W) or (H, W, 3) uint8 arrays, paths, or the bytes of files.
-    Raises FileError where the model says no preprocessing, DataError where an image cannot be read.
+    Attributes:
+        image: The image as it was passed.
+        predictions: The likeliest classes, likeliest first; empty where the image cannot be read.
+        error: Why the image cannot be read, or None.
+
+    Example:
+        >>> import bwn
+        >>> (result,) = bwn.load("model.bwn").stream(["digit.png"])
+        >>> result.image, result.predictions[0].label, result.error
+        ('digit.png', '7', None)
     """
-    if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
-        raise TypeError(
-            f"images is one {type(images).__name__}: expected several, such as a list of one"
-        )
-    waiting = iter(images)
-    found: list[Prediction] = []
-    while batch := [to_input(model.spec, image) for image in islice(waiting, batch_size)]:
-        found += [best[0] for best in classify(model, np.stack(batch))]
-    return found
+
+    image: ImageT
+    predictions: tuple[Prediction, ...]
+    error: DataError | None
 
 
-def to_input(spec: ModelSpec, image: ImageLike) -> Floats:
-    """One image as the network's input: input_shape float32. Raises as `predict`."""
+def is_one_image(images: object) -> bool:
+    """Return whether `images` is a single image, not several."""
+    single = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, np.ndarray)
+    return isinstance(images, single) or hasattr(images, "read")
+
+
+def predict(
+    model: SupportsRun, images: Any, top: int | None = None, batch_size: int = BATCH_SIZE
+) -> Any:
+    """What Model.predict returns; see there."""
+    check_counts(top=1 if top is None else top, batch_size=batch_size)
+    if is_one_image(images):
+        (predictions,) = classify(model, to_input(model.spec, images)[None], top or 1)
+        return predictions[0] if top is None else predictions
+    ranked = []
+    for result in stream(model, images, top or 1, batch_size):
+        if result.error is not None:
+            raise result.error
+        ranked.append(result.predictions)
+    return [predictions[0] for predictions in ranked] if top is None else ranked
+
+
+def check_counts(**counts: int) -> None:
+    """Raise ArgumentError where an argument is less than 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ArgumentError(f"{name} is {count}, expected 1 or more")
+
+
+def stream(
+    model: SupportsRun, images: Iterable[ImageT], top: int = 1, batch_size: int = BATCH_SIZE
+) -> Iterator[Result[ImageT]]:
+    """Classify images as they come, and go on after one that cannot be read.
+
+    At most `batch_size` images are taken before their results are yielded, in order.
+
+    Args:
+        model: A loaded model.
+        images: Any iterable of images; it may never end.
+        top: How many classes to name for each image.
+        batch_size: Images to run at once.
+
+    Returns:
+        An iterator with one Result for each image.
+
+    Raises:
+        NotPreparedError: The model does not say how images are prepared.
+        ArgumentError: `top` or `batch_size` is less than 1.
+        BwnError: A score is not finite (while iterating).
+    """
+    check_counts(top=top, batch_size=batch_size)
+    if model.spec.preprocess is None:
+        raise NotPreparedError
+    return _stream(model, enumerate(images), top, batch_size)
+
+
+def _stream(
+    model: SupportsRun, images: Iterator[tuple[int, ImageT]], top: int, batch_size: int
+) -> Iterator[Result[ImageT]]:
+    while batch := [
+        (image, _input_or_error(model.spec, image, f"images[{index}]"))
+        for index, image in islice(images, batch_size)
+    ]:
+        inputs = [x for _, x in batch if not isinstance(x, DataError)]
+        ranked = iter(classify(model, np.stack(inputs), top) if inputs else ())
+        for image, x in batch:
+            if isinstance(x, DataError):
+                yield Result(image, (), x)
+            else:
+                yield Result(image, next(ranked), None)
+
+
+def _input_or_error(spec: ModelSpec, image: ImageLike, name: str) -> Floats | DataError:
+    try:
+        return to_input(spec, image, name)
+    except DataError as error:
+        return error
+
+
+def to_input(spec: ModelSpec, image: ImageLike, name: str = "image") -> Floats:
+    """Prepare one image as the network's input.
+
+    Args:
+        spec: A model with preprocessing.
+        image: Any image that `Model.predict` accepts.
+        name: What to call an image without a path in a message.
+
+    Returns:
+        input_shape float32.
+
+    Raises:
+        NotPreparedError: The model does not say how images are prepared.
+        DataError: The image cannot be read.
+    """
     if spec.preprocess is None:
         raise NotPreparedError
-    return prepare(as_image(image), spec.preprocess).reshape(spec.graph.topology.input_shape)
+    prepared = prepare(as_image(image, name), spec.preprocess)
+    return prepared.reshape(spec.graph.topology.input_shape)
 
 
-def classify(model: Runs, x: Floats, top: int = 1) -> list[tuple[Prediction, ...]]:
-    """The `top` likeliest classes of each input, likeliest first; of equal ones the lower index.
+def classify(model: SupportsRun, x: Floats, top: int = 1) -> list[tuple[Prediction, ...]]:
+    """The `top` best classes of each input, best first; of equal ones the lower index.
 
-    x: (N, *input_shape) float32. Raises BwnError where a score is not finite.
+    Args:
+        model: A loaded model.
+        x: (N, *input_shape) float32, prepared.
+        top: How many classes to name for each input.
+
+    Raises:
+        BwnError: A score is not finite.
     """
-    scores = np.asarray(model.run(x))
-    chances = probabilities(model.spec, scores.reshape(len(scores), -1))
-    order = np.argsort(-chances, axis=1, kind="stable")[:, :top]
-    names = labels(model.spec)
+    scores = np.asarray(model.run(x)).reshape(len(x), -1)
+    chances = probabilities(model.spec, scores)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    names = class_names(model.spec)
     return [
         tuple(Prediction(names[k], float(row[k]), int(k)) for k in best)
         for row, best in zip(chances, order, strict=True)
@@ -95,10 +201,10 @@ def classify(model: Runs, x: Floats, top: int = 1) -> list[tuple[Prediction, ...
 
 
 def probabilities(spec: ModelSpec, scores: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-    """Softmax of scores (N, classes); a graph that ends in a softmax has made them already."""
+    """Softmax of scores (N, classes), unless the graph ends in one itself."""
     if not np.isfinite(scores).all():
         raise BwnError(
-            "the network's scores are not finite numbers: its activations overflow on this input"
+            "the scores are not finite: the network's activations overflow on this input"
         )
     if any(
         isinstance(node, Softmax) and node.output == spec.graph.topology.output
@@ -108,8 +214,8 @@ def probabilities(spec: ModelSpec, scores: npt.NDArray[np.generic]) -> npt.NDArr
     return reference.softmax(scores)
 
 
-def labels(spec: ModelSpec) -> Sequence[str]:
-    """Names of the classes: from the file, else their indices."""
+def class_names(spec: ModelSpec) -> Sequence[str]:
+    """Names of the classes: those of the file, or else their indices."""
     if spec.classes is not None:
         return spec.classes
     return [str(index) for index in range(prod(spec.graph.output_shape))]

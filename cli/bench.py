@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn.cli.common import (
-    FilePath,
-    Number,
-    json_option,
-    json_text,
-    show_progress,
-    table,
-    threads_option,
-    verbose_option,
-)
+from bwn.cli.output import json_text, show_progress, table
+from bwn.cli.params import FilePath, Number, json_option, threads_option, verbose_option
 
 if TYPE_CHECKING:
     from bwn.ir.model_spec import ModelSpec

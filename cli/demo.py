@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn.cli.common import FilePath, byte_size, table
+from bwn._text import byte_size
+from bwn.cli.output import table
+from bwn.cli.params import FilePath
 from bwn.tools.demo import Figures, measure, write_digits
 
 if TYPE_CHECKING:

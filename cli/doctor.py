@@ -1,4 +1,4 @@
-"""`bwn doctor`: which kernels run here, and what would be faster."""
+"""`bwn doctor`: the kernels in use, and how to speed them up."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ from typing import Any
 
 import click
 
-from bwn.cli.common import byte_size, json_option, json_text, verbose_option
+from bwn._text import byte_size
+from bwn.cli.output import json_text
+from bwn.cli.params import json_option, verbose_option
 
 
 @click.command()
 @json_option
 @verbose_option
 def command(as_json: bool) -> None:
-    """Tell which kernels run on this machine, and what would be faster.
+    """Show the kernels in use on this machine, and how to speed them up.
 
-    Wheels for Linux on x86-64 and 64-bit ARM bring the kernels compiled, in one library for each kind of CPU; bwn
-    loads the best that this machine can run. Elsewhere, or with BWN_KERNELS=jit, numba compiles them for this very CPU
-    and keeps the code. BWN_KERNELS may also name one of the libraries.
+    Wheels for Linux on x86-64 and 64-bit ARM bundle the compiled kernels, in one library for each
+    kind of CPU; bwn loads the fastest that this machine supports. Elsewhere, or with
+    BWN_KERNELS=jit, numba compiles them for this CPU and caches the code. BWN_KERNELS can also name
+    one of the libraries.
     """
     from bwn.kernels.target import loader, targets
 
     try:
         from bwn.tools.doctor import facts
 
-        found = facts()
-    except loader.KernelsError:  # then nothing else can be asked
-        click.echo(
-            f"machine     {platform.machine()}, Python of {sys.maxsize.bit_length() + 1} bits",
-            err=True,
-        )
-        click.echo(f"could run   {names([target.name for target in targets.runnable()])}", err=True)
-        click.echo(f"came along  {names(loader.shipped())}", err=True)
+        report = facts()
+    except loader.KernelsError:  # nothing else can be found out then
+        bits = sys.maxsize.bit_length() + 1
+        click.echo(f"machine     {platform.machine()}, {bits}-bit Python", err=True)
+        supported = [target.name for target in targets.runnable()]
+        click.echo(f"supported   {names(supported)}", err=True)
+        click.echo(f"bundled     {names(loader.shipped())}", err=True)
         raise
-    click.echo(json_text(found, indent=2) if as_json else text(found))
+    click.echo(json_text(report, indent=2) if as_json else text(report))
 
 
 def names(libraries: list[str]) -> str:
@@ -43,24 +45,23 @@ def names(libraries: list[str]) -> str:
     return ", ".join(libraries) or "no library"
 
 
-def text(found: dict[str, Any]) -> str:
+def text(facts: dict[str, Any]) -> str:
     """The facts, a line each, then the advice."""
     memory = (
-        "" if found["memory_bytes"] is None else f", {byte_size(found['memory_bytes'])} of memory"
+        "" if facts["memory_bytes"] is None else f", {byte_size(facts['memory_bytes'])} of memory"
     )
-    pages = "" if found["page_bytes"] is None else f", pages of {byte_size(found['page_bytes'])}"
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    pages = "" if facts["page_bytes"] is None else f", pages of {byte_size(facts['page_bytes'])}"
     rows = {
-        "machine": f"{found['cpu']} ({found['machine']}), {found['cores']} cores{memory}{pages}",
-        "system": f"{found['system']}, Python {found['python']}",
-        "versions": versions,
-        "kernels": f"{found['kernels']}, for {', '.join(found['features']) or 'the baseline'}",
-        "file": found["library"] or "compiled here, kept in the cache",
-        "could run": names(found["runnable"]),
-        "came along": names(found["shipped"]),
-        "costs": found["costs"],
-        "clock": ", ".join(sorted(set(found["governors"]))) or "not told",
+        "machine": f"{facts['cpu']} ({facts['machine']}), {facts['cores']} cores{memory}{pages}",
+        "system": f"{facts['system']}, Python {facts['python']}",
+        "versions": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
+        "kernels": f"{facts['kernels']}, for {', '.join(facts['features']) or 'the baseline'}",
+        "file": facts["library"] or "compiled here and cached",
+        "supported": names(facts["runnable"]),
+        "bundled": names(facts["shipped"]),
+        "costs": facts["costs"],
+        "clock": ", ".join(sorted(set(facts["governors"]))) or "unknown",
     }
     lines = [f"{name:10}  {value}" for name, value in rows.items()]
-    advice = [f"- {line}" for line in found["advice"]] or ["- nothing known"]
-    return "\n".join([*lines, "", "What would be faster:", *advice])
+    advice = [f"- {line}" for line in facts["advice"]] or ["- no suggestions"]
+    return "\n".join([*lines, "", "To speed it up:", *advice])

@@ -5,18 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
-from bwn.cli.common import (
-    FilePath,
-    json_option,
-    json_text,
-    show_progress,
-    table,
-    threads_option,
-    verbose_option,
-)
-from bwn.metrics import confused_text
+from bwn.cli.output import json_text, show_progress, table
+from bwn.cli.params import FilePath, batch_size_option, json_option, threads_option, verbose_option
 
 if TYPE_CHECKING:
     from bwn.tools.evaluate import Evaluation
@@ -34,15 +25,11 @@ LISTED = 20
     help="A data set as in bwn train; its test split is used.",
 )
 @click.option(
-    "--samples", type=click.IntRange(1), help="Only so many images, the first ones.  [default: all]"
+    "--samples",
+    type=click.IntRange(1),
+    help="At most this many images, the first ones.  [default: all]",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1, 4096),
-    default=64,
-    show_default=True,
-    help="Images run at once.",
-)
+@batch_size_option(64)
 @threads_option
 @json_option
 @verbose_option
@@ -56,8 +43,9 @@ def command(
 ) -> None:
     """Measure the accuracy of MODEL, a .bwn file, on a data set.
 
-    Prints accuracy and error, the share of each class's images that is found (recall), and the most frequent
-    confusions; --json has the whole confusion matrix: a row for each right class, a column for each answer.
+    Prints accuracy and error, the recall of each class (the share of its images that is classified
+    correctly), and the most frequent confusions. --json adds the confusion matrix: a row for each
+    true class, a column for each predicted one.
 
     \b
     bwn evaluate model.bwn --data mnist-sample
@@ -65,27 +53,30 @@ def command(
     """
     from bwn.tools.evaluate import evaluate
 
-    found = evaluate(
+    result = evaluate(
         model, data, samples=samples, batch_size=batch_size, threads=threads, progress=show_progress
     )
-    click.echo(json_text(found) if as_json else text(found))
+    click.echo(json_text(result) if as_json else text(result))
 
 
-def text(found: Evaluation) -> str:
-    """The classes, of many those that are found least, and the sums below."""
-    there = [result for result in found.classes if result.recall is not None]
-    shown = (
-        there
-        if len(there) <= LISTED
-        else sorted(there, key=lambda result: result.recall or 0)[:LISTED]
-    )
-    rows = [(result.name, result.images, result.right, f"{result.recall:.2%}") for result in shown]
+def text(result: Evaluation) -> str:
+    """A table of the classes, of many those of lowest recall, and the totals below."""
+    import numpy as np
+
+    from bwn.metrics import confused_text
+
+    known = [row for row in result.classes if row.recall is not None]
+    shown = known
+    if len(known) > LISTED:
+        shown = sorted(known, key=lambda row: row.recall or 0)[:LISTED]
+    rows = [(row.name, row.images, row.right, f"{row.recall:.2%}") for row in shown]
     lines = [table(("class", "images", "right", "recall"), rows)]
-    if len(there) > LISTED:
-        lines.append(f"The {LISTED} of {len(there)} classes that are found least.")
-    most = confused_text(np.array(found.confusion), [result.name for result in found.classes])
-    lines += ["", *([f"Most often mistaken: {most}"] if most else [])]
+    if len(known) > LISTED:
+        lines.append(f"The {LISTED} of {len(known)} classes with the lowest recall.")
+    most = confused_text(np.array(result.confusion), [row.name for row in result.classes])
+    lines += ["", *([f"Most frequent confusions: {most}"] if most else [])]
     lines.append(
-        f"Accuracy {found.accuracy:.2%} (error {found.error:.2%}) on {found.images:,} images of {found.data}"
+        f"Accuracy {result.accuracy:.2%} (error {result.error:.2%}) on {result.images:,} images "
+        f"of {result.data}"
     )
     return "\n".join(lines)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from bwn.cli.common import FilePath, byte_size, json_option, json_text, verbose_option
+from bwn._text import byte_size
+from bwn.cli.output import json_text
+from bwn.cli.params import FilePath, json_option, verbose_option
 
 
 @click.command(epilog="Example: bwn export model.pt -o model.onnx")
@@ -19,7 +21,7 @@ from bwn.cli.common import FilePath, byte_size, json_option, json_text, verbose_
 def command(model: Path, output: Path | None, as_json: bool) -> None:
     """Write a trained checkpoint as an ONNX file.
 
-    Its weights are the binarized ones, +-1 or +-alpha, stored as ordinary floats: any ONNX runtime runs the file.
+    It has the binarized weights, +-1 or +-alpha, stored as float32: any ONNX runtime can run it.
     """
     from bwn.train import export_checkpoint
 
@@ -30,5 +32,6 @@ def command(model: Path, output: Path | None, as_json: bool) -> None:
         click.echo(json_text({"output": str(output), "bytes": size}))
     else:
         click.echo(
-            f"Wrote {output}, {byte_size(size)}. Next: bwn pack {output} -o {output.with_suffix('.bwn')}"
+            f"Wrote {output}, {byte_size(size)}. "
+            f"Next: bwn pack {output} -o {output.with_suffix('.bwn')}"
         )

@@ -6,31 +6,24 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
-import numpy as np
 
-from bwn.cli.common import (
-    FilePath,
-    json_option,
-    json_text,
-    one_line,
-    threads_option,
-    verbose_option,
-)
-from bwn.data.images import find_images
-from bwn.data.watch import arrivals
+from bwn._text import one_line
+from bwn.cli.output import json_text
+from bwn.cli.params import FilePath, batch_size_option, json_option, threads_option, verbose_option
 from bwn.errors import DataError
-from bwn.predict import NotPreparedError, Prediction, Runs, classify, labels, to_input
+
+if TYPE_CHECKING:
+    from bwn.model import Model
+    from bwn.predict import Prediction, Result
 
 SOME_FAILED = 4
-
-Best = tuple[Prediction, ...]
-Result = tuple[Path, Best | DataError]
 
 
 @click.command(no_args_is_help=True)
@@ -44,13 +37,7 @@ Result = tuple[Path, Best | DataError]
     help="Classes to show for each image.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line per image and rank.")
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1, 4096),
-    default=16,
-    show_default=True,
-    help="Images run at once.",
-)
+@batch_size_option(16)
 @click.option("--limit", type=click.IntRange(1), help="Stop after this many images.")
 @click.option(
     "--recursive/--no-recursive",
@@ -76,14 +63,15 @@ def command(
 ) -> None:
     """Classify images with MODEL, a .bwn file.
 
-    PATHS are images and folders of images, in the order given; `-` reads paths from standard input, one per line.
-    Images are prepared as the model file says. Probabilities are the softmax of the network's scores, unless the
-    network ends in a softmax itself.
+    PATHS are images and folders of images, in the order given; `-` reads paths from standard input,
+    one per line. Images are prepared as the model file says. Probabilities are the softmax of the
+    network's scores, unless the network ends in a softmax itself.
 
-    An image that cannot be read is one line on standard error (with --json an object with "error"); the rest goes on,
-    and the exit code is 4. When paths arrive slowly, --batch-size 1 answers each at once.
+    An image that cannot be read is reported in one line on standard error (with --json as an object
+    with "error"). The other images are classified, and the exit code is 4. If paths arrive slowly,
+    --batch-size 1 answers each at once.
 
-    --watch classifies images that arrive in folders from now on, each by itself when it is written to its end.
+    --watch waits for new images and classifies each as soon as it is completely written.
 
     \b
     bwn infer model.bwn photos/ --top 3
@@ -91,24 +79,25 @@ def command(
     find photos -name '*.jpg' | bwn infer model.bwn - --json
     """
     if as_csv and as_json:
-        raise click.UsageError("--csv and --json: choose one")
+        raise click.UsageError("--csv and --json do not go together.")
     if watch:
         for folder in paths:
             if not os.path.isdir(folder):
-                raise click.UsageError(f"--watch: '{one_line(folder)}' is not a folder")
+                raise click.UsageError(f"--watch: '{one_line(folder)}' is not a folder.")
+    from bwn.data.images import find_images
+    from bwn.data.watch import arrivals
     from bwn.model import load
+    from bwn.predict import class_names
 
     loaded = load(model, threads)
-    if loaded.spec.preprocess is None:
-        raise NotPreparedError
-    names = labels(loaded.spec)
-    show = Rows(as_json, as_csv, min(top, len(names)), max(map(len, ("class", *names))))
-    seen = failed = 0
     images = arrivals(paths, recursive) if watch else find_images(expand(paths), recursive)
-    for path, result in results(loaded, images, top, 1 if watch else batch_size, limit):
+    results = classified(loaded, islice(images, limit), top, 1 if watch else batch_size)
+    printer = Printer(as_json, as_csv, class_names(loaded.spec), top)
+    seen = failed = 0
+    for result in results:
         seen += 1
-        failed += isinstance(result, DataError)
-        show.result(path, result)
+        failed += result.error is not None
+        printer.show(result)
     if not seen:
         raise DataError(f"no images found in {', '.join(paths)}")
     if failed:
@@ -117,7 +106,7 @@ def command(
 
 
 def expand(paths: Iterable[str]) -> Iterator[str]:
-    """The paths, with the lines of standard input in place of `-`."""
+    """Yield the paths, with the lines of standard input in place of `-`."""
     for path in paths:
         if path == "-":
             lines = (raw.rstrip(b"\r\n") for raw in sys.stdin.buffer)
@@ -126,57 +115,38 @@ def expand(paths: Iterable[str]) -> Iterator[str]:
             yield path
 
 
-def results(
-    model: Runs, paths: Iterable[Path], top: int, batch_size: int, limit: int | None
-) -> Iterator[Result]:
-    """What becomes of each image, in order; the first image is a batch of its own, so that it shows at once."""
-    batch: list[tuple[Path, Any]] = []
-    size = 1
-    for count, path in enumerate(paths, 1):
-        try:
-            batch.append((path, to_input(model.spec, path)))
-        except DataError as error:
-            batch.append((path, error))
-        if len(batch) == size or count == limit:
-            yield from run_batch(model, batch, top)
-            batch, size = [], batch_size
-        if count == limit:
-            break
-    yield from run_batch(model, batch, top)
+def classified(
+    model: Model, images: Iterator[Path], top: int, batch_size: int
+) -> Iterator[Result[Path]]:
+    """Classify the images; the first is a batch of its own, so that its answer shows at once."""
+    first = model.stream(islice(images, 1), top=top, batch_size=1)
+    return chain(first, model.stream(images, top=top, batch_size=batch_size))
 
 
-def run_batch(model: Runs, batch: list[tuple[Path, Any]], top: int) -> Iterator[Result]:
-    """Classify the inputs of a batch and hand on its errors."""
-    inputs = [entry for _, entry in batch if not isinstance(entry, DataError)]
-    found = iter(classify(model, np.stack(inputs), top) if inputs else ())
-    for path, entry in batch:
-        yield path, entry if isinstance(entry, DataError) else next(found)
-
-
-class Rows:
+class Printer:
     """Prints results as they come: a table, CSV or JSON lines."""
 
-    def __init__(self, as_json: bool, as_csv: bool, top: int, width: int) -> None:
-        self.as_json, self.as_csv, self.top, self.width = as_json, as_csv, top, width
+    def __init__(self, as_json: bool, as_csv: bool, classes: Sequence[str], top: int) -> None:
+        self.as_json, self.as_csv = as_json, as_csv
+        self.top = min(top, len(classes))
+        self.width = max(map(len, ("class", *classes)))
         self.started = as_json
 
-    def result(self, path: Path, result: Best | DataError) -> None:
+    def show(self, result: Result[Path]) -> None:
         """Print one image's classes, or its error."""
-        if isinstance(result, DataError):
+        if result.error is not None:
             if self.as_json:
-                click.echo(json_text({"path": path, "error": str(result)}))
+                click.echo(json_text({"path": result.image, "error": str(result.error)}))
             else:
-                click.echo(f"Error: {one_line(str(result))}", err=True)
+                click.echo(f"Error: {one_line(result.error)}", err=True)
             return
         if not self.started:
             self.started = True
-            head = f"{'class':{self.width}}  probability  "
-            click.echo(
-                "path,rank,label,index,probability" if self.as_csv else head * self.top + "image"
-            )
-        click.echo(self.line(path, result))
+            columns = f"{'class':{self.width}}  probability  " * self.top
+            click.echo("path,rank,label,index,probability" if self.as_csv else f"{columns}image")
+        click.echo(self.line(result.image, result.predictions))
 
-    def line(self, path: Path, best: Best) -> str:
+    def line(self, path: Path, best: tuple[Prediction, ...]) -> str:
         """One image's lines."""
         if self.as_csv:
             text = io.StringIO()
@@ -189,5 +159,5 @@ class Rows:
         if self.as_json:
             first = {"path": path, **msgspec.structs.asdict(best[0])}
             return json_text(first if self.top == 1 else {**first, "top": best})
-        shown = (f"{b.label:{self.width}}  {b.probability * 100:9.2f} %  " for b in best)
-        return "".join(shown) + one_line(str(path))
+        cells = (f"{b.label:{self.width}}  {b.probability * 100:9.2f} %  " for b in best)
+        return "".join(cells) + one_line(path)

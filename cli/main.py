@@ -1,7 +1,7 @@
-"""The `bwn` command: a table of commands, each imported only when it is called, and the one place errors end.
+"""The `bwn` command: a table of commands, each imported only when it runs, and what errors become.
 
-Exit codes: 0 done; 1 failed, or `verify` found a disagreement; 2 wrong usage; 3 an input file is refused; 4 `infer`
-did all but some images; 70 an error inside bwn; 130 interrupted.
+Exit codes: 0 done; 1 failed, or `verify` found a difference; 2 wrong usage; 3 an input file was
+refused; 4 `infer` could not read some of the images; 70 an error inside bwn; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import click
 
-from bwn.cli.common import one_line
+from bwn._text import __version__, one_line
 from bwn.errors import BwnError
 
 COMMANDS = {
@@ -28,11 +28,11 @@ COMMANDS = {
     "verify": "Compare a .bwn file with the network it was packed from.",
     "infer": "Classify images.",
     "evaluate": "Measure the accuracy of a .bwn file on a data set.",
-    "bench": "Measure speed, beside ONNX Runtime where it is installed.",
+    "bench": "Measure speed, compared with ONNX Runtime where it is installed.",
     "inspect": "Show what a .bwn file holds.",
-    "doctor": "Tell which kernels run here, and what would be faster.",
-    "tune": "Measure the kernels on this machine, to choose among them.",
-    "demo": "Run the whole way on real digits: train, pack, verify, infer, bench.",
+    "doctor": "Show the kernels in use and how to speed them up.",
+    "tune": "Measure the kernels on this machine, so that the fastest are chosen.",
+    "demo": "Run the full workflow on sample digits: train, pack, verify, infer, bench.",
 }
 """Name of each command, which is also its file in cli/, and its line in `bwn --help`."""
 
@@ -41,7 +41,7 @@ INTERRUPTED = 130
 
 
 class Commands(click.Group):
-    """The group: finds commands by the table, and turns every exception into one line."""
+    """The group: imports a command when it runs, and turns every exception into one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names, in the order of the table."""
@@ -65,7 +65,7 @@ class Commands(click.Group):
         """Find the command, or name the nearest ones."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            from difflib import get_close_matches  # a board's start does without
+            from difflib import get_close_matches  # only here, to start fast
 
             near = " or ".join(f"'{other}'" for other in get_close_matches(name, COMMANDS))
             hint = f"Did you mean {near}?" if near else f"Commands: {', '.join(COMMANDS)}."
@@ -73,7 +73,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; whatever it raises ends as one line and an exit code."""
+        """Run the command; whatever it raises becomes one line and an exit code."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit):
@@ -82,16 +82,19 @@ class Commands(click.Group):
             raise click.exceptions.Exit(INTERRUPTED) from None
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # the reader of our output has gone; click ends quietly
+                raise  # nobody reads our output any more; click ends quietly
             if os.environ.get("BWN_DEBUG"):
                 traceback.print_exc()
+            from bwn.cli.output import show_progress
+
+            show_progress("")  # a line that the error interrupts
             line, code = failure(error)
             click.echo(f"Error: {one_line(line)}", err=True)
             raise click.exceptions.Exit(code) from error
 
 
 def failure(error: Exception) -> tuple[str, int]:
-    """The line and the exit code that an exception ends with."""
+    """The line and the exit code that an exception becomes."""
     if isinstance(error, BwnError):
         return str(error), error.exit_code
     from bwn.kernels.target.loader import KernelsError
@@ -108,7 +111,7 @@ def failure(error: Exception) -> tuple[str, int]:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="bwn", message="bwn %(version)s")
+@click.version_option(__version__, message="bwn %(version)s")
 def bwn() -> None:
     """Image classifiers with one bit per weight: train them, pack them, run them fast on a CPU.
 
@@ -118,12 +121,12 @@ def bwn() -> None:
     bwn verify model.bwn model.pt            does it still compute the same?
     bwn infer model.bwn images/              classify
 
-    `bwn COMMAND --help` tells the rest; `bwn demo` shows it all in two minutes.
+    Run `bwn COMMAND --help` for details or `bwn demo` for a two-minute tour.
     """
 
 
 def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Raise KeyboardInterrupt; a second Ctrl-C, while that is cleaned up, ends the process without a traceback."""
+    """Raise KeyboardInterrupt; a second Ctrl-C during the cleanup ends the process at once."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     raise KeyboardInterrupt
 
@@ -137,6 +140,5 @@ def main() -> None:
         click.echo(f"Error: {one_line(failure(error)[0])}", err=True)
         sys.exit(1)
     finally:
-        signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        )  # Ctrl-C while Python tidies up shows no traceback
+        # Ctrl-C while Python exits shows no traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from msgspec import Struct, inspect
 
-from bwn.cli.common import Number
+from bwn.cli.params import Number
 from bwn.train.options import Option, options_of
 from bwn.train.settings import Settings
 

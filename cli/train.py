@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bwn.cli.common import FilePath, json_option, show_progress, threads_option, verbose_option
+from bwn.cli.output import show_progress
+from bwn.cli.params import FilePath, Size, json_option, threads_option, verbose_option
 from bwn.cli.settings_options import chosen, field_option, settings_options
 from bwn.cli.train_report import show_end, show_epoch, show_start, warn
 from bwn.train import require_torch
@@ -33,25 +34,6 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
         if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", str(value), re.ASCII):
             self.fail(f"{value!r} is not auto, cpu, cuda, cuda:N (N from 0) or mps.", param, ctx)
         return str(value)
-
-
-class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
-    """Height and width in pixels: `28`, or `224x320` (height first), as (H, W)."""
-
-    name = "size"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """The two numbers."""
-        if not re.fullmatch(r"[0-9]{1,4}(x[0-9]{1,4})?", str(value), re.ASCII | re.IGNORECASE):
-            self.fail(
-                f"{value!r} is not a size such as 32 or 224x320 (height x width).", param, ctx
-            )
-        sides = [int(side) for side in str(value).lower().split("x")]
-        if not all(1 <= side <= 4096 for side in sides):
-            self.fail(f"{value!r} is not in the range 1 to 4096.", param, ctx)
-        return sides[0], sides[-1]
 
 
 @click.command(epilog="Example: bwn train --data mnist-sample -o model.pt")

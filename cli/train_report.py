@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bwn.cli.common import json_text, one_line, show_progress
+from bwn._text import one_line
+from bwn.cli.output import json_text, show_progress
 from bwn.metrics import confused_text
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def text(outcome: Outcome, run: Run) -> str:
     if outcome.confusion is not None and (
         mistakes := confused_text(outcome.confusion, description.classes)
     ):
-        lines.append(f"Most often mistaken: {mistakes}")
+        lines.append(f"Most frequent confusions: {mistakes}")
     if outcome.note:
         lines.append(f"Note: {outcome.note}")
     lines.append(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bwn.cli.common import json_option, json_text, show_progress, table, verbose_option
+from bwn.cli.output import json_text, show_progress, table
+from bwn.cli.params import json_option, verbose_option
 
 if TYPE_CHECKING:
     from bwn.kernels.costs import Table

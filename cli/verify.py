@@ -1,4 +1,4 @@
-"""`bwn verify`: a .bwn file beside the network it was packed from."""
+"""`bwn verify`: a .bwn file compared with the network it was packed from."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bwn.cli.common import (
+from bwn.cli.output import json_text, show_progress, table
+from bwn.cli.params import (
     FilePath,
     Number,
+    batch_size_option,
     json_option,
-    json_text,
-    show_progress,
-    table,
     threads_option,
     verbose_option,
 )
@@ -32,31 +31,30 @@ LISTED = 10
     "--images",
     type=FilePath(),
     metavar="SOURCE",
-    help="An image, a folder of images, or a data set as in bwn train (its test split).  [default: seeded noise]",
+    help="An image, a folder of images, or a data set as in bwn train (its test split).  "
+    "[default: seeded noise]",
 )
 @click.option(
     "--samples",
     type=click.IntRange(1),
     help="At most this many inputs.  [default: all; 64 of noise]",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the noise.")
 @click.option(
-    "--batch-size",
-    type=click.IntRange(1, 4096),
-    default=64,
-    show_default=True,
-    help="Inputs run at once.",
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the noise."
 )
+@batch_size_option(64)
 @click.option(
     "--min-agreement",
     type=Number(0, 1),
-    help="Share of equal top-1 answers asked for.  [default: 1; 0.99 with 8-bit activations]",
+    help="Share of inputs that must have the same top-1.  "
+    "[default: 1; 0.99 with 8-bit activations]",
 )
 @click.option(
     "--max-loss",
     type=Number(0, 100),
     metavar="POINTS",
-    help="With a data set in --images: points of accuracy that may be lost.  [default: 0.3 with 8-bit activations]",
+    help="Percentage points of accuracy that may be lost; needs a data set in --images.  "
+    "[default: 0.3 with 8-bit activations]",
 )
 @threads_option
 @json_option
@@ -73,23 +71,28 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Check that MODEL, a .bwn file, computes what REFERENCE does: the .pt or .onnx file it was packed from.
+    """Check that MODEL, a .bwn file, computes what REFERENCE does: the file it was packed from.
 
-    Each layer is fed the model's own tensors and compared with the plain reference (float64, exact integers) and with
-    ONNX Runtime, in units of the tolerance: 1 or less is right. Then the scores of all inputs are compared with ONNX
-    Runtime. Inputs whose two best scores lie within the tolerance are ties, counted aside.
+    Each layer gets the model's own tensors and is compared with a reference (float64, exact
+    integers) and with ONNX Runtime, in units of the tolerance: 1 or less is right. Then the scores
+    of all inputs are compared with ONNX Runtime. Inputs whose two best scores are within the
+    tolerance are ties, which do not count.
 
-    Layers with 8-bit activations must match the integer reference; against ONNX Runtime's floats only the top-1 answers
-    are asked for, from --min-agreement on. If REFERENCE rounds alike, as after `bwn train --activations int8`, the
-    layers must match ONNX Runtime too. On a data set accuracy is measured, and may fall by --max-loss.
+    Layers with 8-bit activations must match the integer reference. If REFERENCE is not quantized,
+    only the top-1 is compared with ONNX Runtime (--min-agreement). If it is, as after
+    `bwn train --activations int8`, the layers must match ONNX Runtime too. On a data set the
+    accuracy is measured, and may fall by --max-loss.
 
-    The exit code is 0 if all agrees, 1 if not, 3 if a file is refused or the networks have different shapes.
+    The exit code is 0 if all agrees, 1 if not, 2 for wrong usage, 3 if a file is refused or the
+    networks have different shapes.
 
     \b
     bwn verify model.bwn model.pt
     bwn verify model.bwn model.onnx --images mnist-sample
     bwn verify int8.bwn model.pt --images mnist-sample --max-loss 0.3
     """
+    if max_loss is not None and images is None:
+        raise click.UsageError("--max-loss needs a data set in --images.")
     from bwn.tools.verify import verify
 
     report = verify(
@@ -123,7 +126,7 @@ def text(report: VerifyReport) -> str:
             None
             if layer.runtime is None
             else units(layer.runtime) + ("" if layer.judged else " *"),
-            "ok" if layer.agrees else "DEPARTS",
+            "ok" if layer.agrees else "DIFFERS",
         )
         for layer in report.layers
     ]
@@ -138,12 +141,12 @@ def text(report: VerifyReport) -> str:
     )
     lines = [
         table(header, rows, "<<<>>><"),
-        "Errors in tolerances: 1 or less is right, `exact` is equal.",
+        "Differences in units of the tolerance: 1 or less is right.",
     ]
     if any(layer.runtime is None for layer in report.layers):
-        lines.append("- ONNX Runtime has no such layer: only the plain reference was compared.")
+        lines.append("- no such layer in ONNX Runtime: compared with the reference only.")
     if not all(layer.judged for layer in report.layers):
-        lines.append("* 8 bits round activations: its distance to floats is shown, not judged.")
+        lines.append("* 8-bit activations: the difference from float is shown but not checked.")
     lines += ["", *score_lines(report), ""]
     return "\n".join([*lines, f"{'AGREES' if report.agrees else 'DISAGREES'}: {report.verdict}"])
 
@@ -151,16 +154,17 @@ def text(report: VerifyReport) -> str:
 def score_lines(report: VerifyReport) -> list[str]:
     """The end-to-end part."""
     scores = report.scores
+    share = "exact" if scores.error == 0 else f"{scores.error:.3g} times the tolerance"
     lines = [
-        f"inputs         {report.count} ({report.inputs})",
+        f"inputs         {report.count} of {report.inputs}",
         f"scores         largest difference {scores.difference:.3g}"
-        + ("" if scores.rounded else f", {units(scores.error)} tolerances"),
-        f"top-1          {scores.agreement:.2%} equal, ties aside",
+        + ("" if scores.rounded else f", {share}"),
+        f"top-1          {scores.agreement:.2%} equal, without ties",
     ]
     for name, numbers in (
         ("ties", scores.ties),
-        ("ties of signs", scores.sign_ties),
-        ("departing", scores.departing),
+        ("sign ties", scores.sign_ties),
+        ("differ", scores.departing),
         ("other top-1", scores.disagreements),
     ):
         if numbers:
@@ -169,16 +173,16 @@ def score_lines(report: VerifyReport) -> list[str]:
                 f"{name:<13}  {len(numbers)}: inputs {', '.join(map(str, numbers[:LISTED]))}{more}"
             )
     if scores.accuracy is not None and scores.reference_accuracy is not None:
-        limit = "" if report.max_loss is None else f", at most {report.max_loss:g} allowed"
-        lost = f"lost {report.loss:.2f} points{limit}"
+        limit = "" if report.max_loss is None else f" (at most {report.max_loss:g} allowed)"
         lines.append(
-            f"accuracy       {scores.accuracy:.2%}; reference {scores.reference_accuracy:.2%}; {lost}"
+            f"accuracy       {scores.accuracy:.2%}, reference {scores.reference_accuracy:.2%}, "
+            f"lost {report.loss:.2f} points{limit}"
         )
     return lines
 
 
 def units(error: float) -> str:
-    """An error in tolerances for people."""
+    """A difference in units of the tolerance, for people."""
     if error == 0:
         return "exact"
     return "differs" if math.isinf(error) else f"{error:.3g}"

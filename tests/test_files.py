@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bwn._files import same_file, write_beside
+from bwn._files import same_file, write_atomically
 from bwn.errors import FileError
 
 
@@ -15,7 +15,7 @@ def test_a_pipe_or_device_is_not_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"  # stands for /dev/null, which root could rename over
     os.mkfifo(pipe)
     with pytest.raises(FileError, match="pipe: cannot be written: not a regular file"):
-        write_beside(pipe, b"model")
+        write_atomically(pipe, b"model")
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
 
@@ -25,7 +25,7 @@ def test_a_link_stays_and_its_target_is_written(tmp_path: Path) -> None:
     link = tmp_path / "latest.pt"
     link.symlink_to("runs/1.pt")
     for data in (b"first", b"second"):  # the target is missing at first
-        write_beside(link, data)
+        write_atomically(link, data)
         assert link.is_symlink()
         assert (tmp_path / "runs" / "1.pt").read_bytes() == data
 
@@ -37,7 +37,7 @@ def test_refusals_name_the_path_that_was_given(tmp_path: Path) -> None:
         (tmp_path / "a\0b", "embedded null byte"),
     ):
         with pytest.raises(FileError) as caught:
-            write_beside(path, b"")
+            write_atomically(path, b"")
         assert str(caught.value) == f"{path}: cannot be written: {reason}"
     assert list(tmp_path.iterdir()) == []
 

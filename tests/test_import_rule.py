@@ -14,8 +14,8 @@ HOMES = {"bwn": "bwn", "kernels": "bwn.kernels", "cli": "bwn.cli"}
 
 # Lowest first. A package imports itself and packages of lower lines, none of its own line.
 RULE = """
-    errors metrics _text _types kernels kernels.bits kernels.params kernels.target
-    kernels.reference kernels.simd
+    errors _text _types kernels kernels.bits kernels.params kernels.target
+    kernels.reference kernels.simd metrics
     kernels.gemm kernels.tensor kernels.threads
     kernels.costs
     kernels.registry _files _file_types ir
@@ -24,7 +24,8 @@ RULE = """
     predict runtime
     model train
     tools experiment
-    __init__ __main__ cli
+    __init__ cli
+    __main__
 """
 HEIGHT = {
     f"bwn.{name}".removesuffix(".__init__"): height

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -71,3 +74,51 @@ def test_the_sample_is_found_as_an_installed_file_and_small() -> None:
     sizes = [len(entry.read_bytes()) for entry in sample.iterdir()]
     assert sizes
     assert sum(sizes) <= 1_500_000
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import bwn; bwn.load",
+        "import bwn.kernels.bits",
+        "from bwn.cli.main import main",
+        "import runpy; runpy.run_module('bwn.cli', run_name='nothing')",
+    ],
+)
+def test_a_checkout_finds_its_own_packages_without_an_import_hook(code: str) -> None:
+    """Inside a checkout the folder bwn/ comes before an installed bwn, and -S leaves out the hook of an editable one."""
+    script = f"import sys; sys.path[1:] = {sys.path!r}; {code}"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+PROGRAM = """
+import bwn
+
+try:
+    model = bwn.load("model.bwn", threads=2)
+    shape: str = model.input_shape
+except bwn.BwnError as error:
+    code: str = error.exit_code
+"""
+SKIPPED = """
+[mypy]
+[mypy-numpy.*,PIL.*,msgspec.*]
+follow_imports = skip
+[mypy-bwn.data.*,bwn.format.*,bwn.plan.*,bwn.runtime.*,bwn.tools.*,bwn.train.*]
+follow_imports = skip
+"""
+"""What says nothing about how bwn is found, and takes mypy ten seconds."""
+
+
+def test_a_type_checker_finds_bwn_in_this_environment(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "mypy.ini").write_text(SKIPPED)
+    command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "program.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert re.findall(r"program.py:(\d+): error: .* \[([a-z-]+)\]", done.stdout) == [
+        ("6", "assignment"),
+        ("8", "assignment"),
+    ], done.stdout + done.stderr

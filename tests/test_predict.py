@@ -1,18 +1,18 @@
-"""Model.predict's helper: any form of image, batches, probabilities."""
+"""Images in, predictions out: any form of image, one or several, batches, errors, probabilities."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bwn.errors import BwnError, DataError, FileError
+from bwn.errors import ArgumentError, BwnError, DataError, NotPreparedError
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ops import Dense
-from bwn.predict import Prediction, classify, predict
+from bwn.predict import Prediction, classify, predict, stream
 
 GREYS = Preprocess(size=(2, 2), color="L", mean=(0.0,), std=(1.0,))
 
@@ -36,15 +36,39 @@ PIXELS = np.array([[0, 255], [51, 0]], np.uint8)
 E3 = np.exp([0, 1, 0.2])
 
 
-def test_images_of_every_form(tmp_path):
-    Image.fromarray(PIXELS).save(tmp_path / "a.png")
-    found = predict(
-        Fake(),
-        [PIXELS, Image.fromarray(PIXELS), tmp_path / "a.png", (tmp_path / "a.png").read_bytes()],
-    )
-    assert found == [found[0]] * 4
-    assert (found[0].label, found[0].index) == ("b", 1)
-    assert found[0].probability == pytest.approx(E3[1] / E3.sum())
+@pytest.fixture
+def forms(tmp_path):
+    """One image in every form that is accepted."""
+    path = tmp_path / "a.png"
+    Image.fromarray(PIXELS).save(path)
+    data = path.read_bytes()
+    rgb = np.repeat(PIXELS[..., None], 3, axis=2)
+    arrays = [PIXELS, PIXELS[..., None], rgb, np.asfortranarray(rgb)]
+    files = [str(path), path, data, bytearray(data), memoryview(data), io.BytesIO(data)]
+    return [*arrays, Image.fromarray(PIXELS), Image.fromarray(rgb), *files]
+
+
+def test_images_of_every_form(forms):
+    answers = predict(Fake(), forms)
+    assert answers == [answers[0]] * len(forms)
+    assert (answers[0].label, answers[0].index) == ("b", 1)
+    assert answers[0].probability == pytest.approx(E3[1] / E3.sum())
+
+
+def test_one_image_of_any_form_gives_one_prediction(forms):
+    expected = predict(Fake(), [PIXELS])[0]
+    for image in forms:
+        if hasattr(image, "seek"):
+            image.seek(0)
+        assert predict(Fake(), image) == expected, type(image)
+
+
+def test_top_gives_several_predictions_for_each_image():
+    ranked = predict(Fake(), PIXELS, top=2)
+    assert [guess.label for guess in ranked] == ["b", "c"]
+    assert predict(Fake(), [PIXELS, PIXELS], top=2) == [ranked, ranked]
+    assert predict(Fake(), PIXELS, top=1) == ranked[:1]
+    assert predict(Fake(), [PIXELS], top=9)[0][:2] == ranked
 
 
 def test_batches_bound_what_is_held():
@@ -54,6 +78,50 @@ def test_batches_bound_what_is_held():
     assert predict(model, []) == []
 
 
+def test_a_stream_goes_on_after_a_broken_image(tmp_path):
+    images = [PIXELS, b"no image", tmp_path / "none.png", PIXELS / 255, PIXELS]
+    for batch_size in (1, 2, 9):
+        results = list(stream(Fake(), images, top=2, batch_size=batch_size))
+        assert [result.image for result in results] == images
+        assert [result.error is None for result in results] == [True, False, False, False, True]
+        assert [len(result.predictions) for result in results] == [2, 0, 0, 0, 2]
+        messages = [str(result.error) for result in results[1:4]]
+        assert messages[0].startswith("images[1]: not an image")
+        assert messages[1] == f"{tmp_path / 'none.png'}: cannot be read: No such file or directory"
+        assert messages[2].startswith("images[3]: array of float64 (2, 2), expected one image")
+    with pytest.raises(DataError, match=r"^images\[1\]: not an image"):
+        predict(Fake(), images)
+
+
+def test_a_stream_takes_one_batch_ahead():
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(None)
+            yield PIXELS
+
+    results = stream(Fake(), endless(), batch_size=4)
+    assert taken == []
+    for count in range(1, 11):
+        next(results)
+        assert len(taken) == -(-count // 4) * 4
+
+
+@pytest.mark.parametrize("name", ["top", "batch_size"])
+def test_counts_start_at_1(name):
+    for call in (predict, stream):
+        with pytest.raises(ArgumentError, match=f"{name} is 0, expected 1 or more"):
+            call(Fake(), [PIXELS], **{name: 0})
+    with pytest.raises(ArgumentError, match=f"{name} is -1"):
+        predict(Fake(), PIXELS, **{name: -1})
+
+
+def test_what_cannot_be_prepared_is_refused_before_an_image_is_taken():
+    with pytest.raises(NotPreparedError):
+        stream(Fake(preprocess=None), iter([PIXELS]))
+
+
 def test_top_is_ranked_and_equal_scores_keep_their_order():
     best = classify(Fake(classes=None), np.float32([[1, 2, 1, 9]]), top=9)[0]
     assert [(p.label, p.index) for p in best] == [("1", 1), ("0", 0), ("2", 2)]
@@ -61,16 +129,29 @@ def test_top_is_ranked_and_equal_scores_keep_their_order():
     assert isinstance(best[0], Prediction)
 
 
-def test_one_image_is_not_taken_for_several():
-    for image in ("a.png", b"bytes", Path("a.png"), Image.fromarray(PIXELS)):
-        with pytest.raises(TypeError, match="expected several"):
-            predict(Fake(), image)
+def test_scores_are_ranked_though_their_probabilities_are_equal():
+    best = classify(Fake(), np.float32([[1e-30, 2e-30, 0, 9]]), top=3)[0]
+    assert [guess.label for guess in best] == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(
+    "shape", [(3, 2, 2), (2, 2, 2), (2, 2, 4), (5, 2, 2, 3), (5, 2, 2, 1), (2,), (0, 2), ()]
+)
+def test_an_array_is_one_image_or_refused(shape):
+    for images in (np.zeros(shape, np.uint8), [np.zeros(shape, np.uint8)]):
+        with pytest.raises(
+            DataError, match=r"^image(s\[0\])?: array of uint8 \(.*expected one image"
+        ):
+            predict(Fake(), images)
 
 
 def test_what_cannot_be_predicted_is_said():
-    with pytest.raises(FileError, match="does not say how images are prepared"):
+    with pytest.raises(NotPreparedError, match="does not say how images are prepared"):
         predict(Fake(preprocess=None), [PIXELS])
-    with pytest.raises(DataError, match="expected uint8 pixels"):
-        predict(Fake(), [PIXELS / 255])
+    with pytest.raises(DataError, match=r"image: array of float64 .*expected one image of uint8"):
+        predict(Fake(), PIXELS / 255)
+    for images in (3, [3], [[0, 1], [2, 3]]):
+        with pytest.raises(TypeError):
+            predict(Fake(), images)
     with pytest.raises(BwnError, match="not finite"):
         classify(Fake(), np.float32([[np.inf, 0, 0, 0]]))

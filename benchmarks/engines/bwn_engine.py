@@ -5,7 +5,7 @@ from __future__ import annotations
 from bwn.ir.model_spec import ModelSpec
 from bwn.model import Model
 from bwn.passes.set_activations import Mode, set_activations
-from bwn.tools.calibrate import int8_steps
+from bwn.tools.calibrate import int8_scales
 from engines.case import Case, Contender, Kind, Run, UnsupportedError
 
 
@@ -31,7 +31,7 @@ def spec(case: Case, kind: Kind) -> ModelSpec:
     modes: dict[Kind, Mode] = {"float32": "float32", "int8": "int8", "binary": "auto"}
     graph = set_activations(case.spec.graph, modes[kind])
     if kind == "int8":
-        graph = set_activations(graph, "int8", int8_steps(graph, [case.calibration]))
+        graph = set_activations(graph, "int8", int8_scales(graph, [case.calibration]))
     return ModelSpec(graph=graph)
 
 

@@ -1,6 +1,6 @@
-"""Labelled image sets: IDX folders (MNIST and its kin), CIFAR-10 binary files, folders of class folders.
+"""Labelled image sets: IDX files (MNIST and the like), CIFAR-10 binary files, class folders.
 
-Everything is read whole into memory as uint8 pixels; nothing here needs torch.
+A split is read into memory as uint8 pixels. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from bwn._types import Labels, StrPath
 from bwn.data.images import find_images, prepare, read_image
 from bwn.errors import DataError
 from bwn.ir.model_spec import Preprocess
@@ -30,7 +31,6 @@ Split = Literal["train", "test"]
 Resize = Literal["stretch", "crop"]
 Color = Literal["L", "RGB"]
 Pixels = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
 
 SAMPLE = "mnist-sample"
 CIFAR_CLASSES = (
@@ -46,14 +46,15 @@ CIFAR_CLASSES = (
     "truck",
 )
 MAX_BYTES = 2**33
-"""Pixels of one split that are read at most: 8 GiB."""
+"""Largest split that is read: 8 GiB of pixels."""
 
 _IDX = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
 _IDX_SPLITS = {"train": "train", "t10k": "test", "test": "test"}
 _CIFAR_RECORD = 1 + 3 * 32 * 32
 _ACCEPTED = (
-    f"'{SAMPLE}' (shipped), a folder of IDX files (train-images-idx3-ubyte and so on, .gz or not), "
-    "a folder of CIFAR-10 binary files (data_batch_1.bin ... test_batch.bin), or a folder of class folders of images"
+    f"'{SAMPLE}' (bundled), a folder of IDX files (train-images-idx3-ubyte and so on, .gz or not), "
+    "a folder of CIFAR-10 binary files (data_batch_1.bin ... test_batch.bin), or a folder with one "
+    "folder of images for each class"
 )
 
 
@@ -61,8 +62,10 @@ _ACCEPTED = (
 class Dataset:
     """Labelled images of one size.
 
-    images: (N, H, W) grey or (N, H, W, 3) RGB, uint8.
-    labels: (N,) int64, index into classes.
+    Attributes:
+        images: (N, H, W) grey or (N, H, W, 3) RGB, uint8.
+        labels: (N,) int64, index into classes.
+        classes: Names of the classes.
     """
 
     images: Pixels
@@ -71,7 +74,7 @@ class Dataset:
 
     @property
     def color(self) -> Color:
-        """`L` for grey images, `RGB` for coloured ones."""
+        """`L` for grey images, `RGB` for color images."""
         return "L" if self.images.ndim == 3 else "RGB"
 
     @property
@@ -81,7 +84,7 @@ class Dataset:
 
 
 def load_dataset(
-    source: str | Path,
+    source: StrPath,
     split: Split = "train",
     *,
     size: Pair | None = None,
@@ -90,13 +93,17 @@ def load_dataset(
 ) -> Dataset:
     """Read one split of a set of labelled images.
 
-    source: `mnist-sample`, or a folder of IDX files, of CIFAR-10 binary files, or of class folders of images. Class
-        folders lie under train/ and test/ (or val/); or directly in the folder, where one image in five is held out
-        for the test split, chosen by a hash of its path.
-    size: (H, W) that images are resized to; None: as they are stored, for photographs the size of the first one.
-    resize: `stretch` to the size, or `crop`: shorter side to the size, then the centre.
-    color: `L` or `RGB`, to which images are converted; None: as they are stored (photographs: `L` if all are grey).
-    Raises DataError, one line, for every source or file that cannot be read.
+    Args:
+        source: `mnist-sample`, or a folder of IDX files, of CIFAR-10 binary files, or of class
+            folders of images. Class folders are in train/ and test/ (or val/), or directly in the
+            folder: then one image in five is held out for the test split, by a hash of its path.
+        split: `train` or `test`.
+        size: (H, W) that images are resized to; None: as stored, photographs as the first one.
+        resize: `stretch` to the size, or `crop`: shorter side to the size, then the center.
+        color: `L` or `RGB`; None: as stored (photographs: `L` if all are grey).
+
+    Raises:
+        DataError: A source or a file cannot be read; one line that says which.
     """
     if str(source) == SAMPLE:
         with as_file(files("bwn.data") / SAMPLE) as folder:
@@ -113,6 +120,7 @@ def load_dataset(
 
 
 def _unknown(source: Path) -> str:
+    """Why `source` is no data set, with the names of similar folders."""
     if source.is_file():
         return f"data '{source}' is a file; expected {_ACCEPTED}"
     near: list[str] = difflib.get_close_matches(str(source), [SAMPLE], cutoff=0.4)
@@ -125,21 +133,22 @@ def _unknown(source: Path) -> str:
     return f"data '{source}' not found{hint}; expected {_ACCEPTED}"
 
 
-# --- IDX -------------------------------------------------------------------------------------------------------------
+# --- IDX -----------------------------------------------------------------------------------------
 
 
 def _read_idx(folder: Path, split: Split) -> Dataset:
-    found: dict[tuple[str, str], Path] = {}
+    paths: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.iterdir()):
         match = _IDX.search(path.name)
         if match:
-            found.setdefault((_IDX_SPLITS[match[1]], match[2]), path)
+            paths.setdefault((_IDX_SPLITS[match[1]], match[2]), path)
     for part in ("images", "labels"):
-        if (split, part) not in found:
-            name = f"{'train' if split == 'train' else 't10k'}-{part}-idx{3 if part == 'images' else 1}-ubyte"
+        if (split, part) not in paths:
+            prefix = "train" if split == "train" else "t10k"
+            name = f"{prefix}-{part}-idx{3 if part == 'images' else 1}-ubyte"
             raise DataError(f"data '{folder}' has no {split} {part}: {name} (or .gz) is missing")
-    images = _read_idx_file(found[split, "images"], 3)
-    labels = _read_idx_file(found[split, "labels"], 1)
+    images = _read_idx_file(paths[split, "images"], 3)
+    labels = _read_idx_file(paths[split, "labels"], 1)
     if len(images) != len(labels):
         raise DataError(
             f"data '{folder}': {len(images)} {split} images but {len(labels)} {split} labels"
@@ -147,7 +156,7 @@ def _read_idx(folder: Path, split: Split) -> Dataset:
     count = (
         max(
             int(_read_idx_file(path, 1).max())
-            for (_, part), path in found.items()
+            for (_, part), path in paths.items()
             if part == "labels"
         )
         + 1
@@ -156,7 +165,7 @@ def _read_idx(folder: Path, split: Split) -> Dataset:
 
 
 def _read_idx_file(path: Path, axes: int) -> Pixels:
-    """The unsigned bytes of an IDX file: 0, 0, type 8, axes; one big-endian int32 per axis; then the bytes."""
+    """The unsigned bytes of an IDX file: 0, 0, type 8, axes; a big-endian int32 per axis; bytes."""
     with _opened(path) as stream:
         head = stream.read(4 + 4 * axes)
         if head[:4] != bytes([0, 0, 8, axes]):
@@ -168,11 +177,9 @@ def _read_idx_file(path: Path, axes: int) -> Pixels:
         shape = tuple(int(length) for length in np.frombuffer(head[4:], ">u4"))
         count = int(np.prod(np.array(shape, object)))
         if count == 0:
-            raise DataError(f"'{path}': holds nothing (shape {shape})")
+            raise DataError(f"'{path}': empty (shape {shape})")
         if count > MAX_BYTES:
-            raise DataError(
-                f"'{path}': claims {count:,} bytes, more than the {MAX_BYTES:,} that are read at most"
-            )
+            raise DataError(f"'{path}': claims {count:,} bytes; at most {MAX_BYTES:,} are read")
         return np.frombuffer(_read_exactly(stream, count, path), np.uint8).reshape(shape)
 
 
@@ -188,20 +195,21 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 def _read_exactly(stream: BinaryIO, count: int, path: Path) -> bytearray:
     """The `count` bytes that must remain, read in pieces so that a false count costs no memory."""
     pieces: list[bytes] = []
-    got = 0
-    while got <= count:
-        piece = stream.read(min(2**20, count + 1 - got))
+    size = 0
+    while size <= count:
+        piece = stream.read(min(2**20, count + 1 - size))
         if not piece:
             break
         pieces.append(piece)
-        got += len(piece)
-    if got != count:
-        found = f"truncated, {got:,} of" if got < count else "goes on after the"
-        raise DataError(f"'{path}': {found} {count:,} bytes of data that it should hold")
+        size += len(piece)
+    if size < count:
+        raise DataError(f"'{path}': truncated, {size:,} of {count:,} bytes of data")
+    if size > count:
+        raise DataError(f"'{path}': more than the {count:,} bytes of data that its header says")
     return bytearray().join(pieces)  # an array made of it can be written to, as torch wants
 
 
-# --- CIFAR-10 --------------------------------------------------------------------------------------------------------
+# --- CIFAR-10 ------------------------------------------------------------------------------------
 
 
 def _read_cifar(folder: Path, split: Split) -> Dataset:
@@ -216,12 +224,13 @@ def _read_cifar(folder: Path, split: Split) -> Dataset:
 
 
 def _read_cifar_file(path: Path) -> tuple[Pixels, Labels]:
-    """Records of one label byte and the planes R, G, B of 32 x 32 bytes."""
+    """Images and labels of records of a label byte and the planes R, G, B of 32 x 32 bytes."""
     with _opened(path) as stream:
         size = path.stat().st_size
         if size == 0 or size % _CIFAR_RECORD or size > MAX_BYTES:
             raise DataError(
-                f"'{path}': {size:,} bytes, expected a multiple of {_CIFAR_RECORD} (CIFAR-10 binary records)"
+                f"'{path}': {size:,} bytes, expected a multiple of {_CIFAR_RECORD} "
+                "(CIFAR-10 binary records)"
             )
         records = np.frombuffer(_read_exactly(stream, size, path), np.uint8).reshape(
             -1, _CIFAR_RECORD
@@ -235,7 +244,7 @@ def _read_cifar_file(path: Path) -> tuple[Pixels, Labels]:
     return np.ascontiguousarray(images), labels
 
 
-# --- folders of images -----------------------------------------------------------------------------------------------
+# --- folders of images ---------------------------------------------------------------------------
 
 
 def _read_folders(
@@ -247,9 +256,10 @@ def _read_folders(
         size = first.height, first.width
     if len(paths) * size[0] * size[1] * 3 > MAX_BYTES:
         raise DataError(
-            f"data '{folder}': {len(paths)} images of {size[0]} x {size[1]} exceed {MAX_BYTES:,} bytes"
+            f"data '{folder}': {len(paths)} images of {size[0]} x {size[1]} pixels exceed "
+            f"{MAX_BYTES:,} bytes"
         )
-    rule = _plain(size, resize, color or "RGB")
+    rule = _resize_only(size, resize, color or "RGB")
     images = np.empty((len(paths), *size) if color == "L" else (len(paths), *size, 3), np.uint8)
     for index, path in enumerate(paths):
         images[index] = _fit(read_image(path), rule)
@@ -263,14 +273,14 @@ def _class_files(folder: Path, split: Split) -> tuple[list[Path], list[int], tup
     train = folder / "train"
     base = folder
     if train.is_dir():
-        held = [
+        test_folders = [
             folder / name
             for name in ("test", "val", "valid", "validation")
             if (folder / name).is_dir()
         ]
-        if split == "test" and not held:
+        if split == "test" and not test_folders:
             raise DataError(f"data '{folder}' has train/ but neither test/ nor val/")
-        base = train if split == "train" else held[0]
+        base = train if split == "train" else test_folders[0]
     classes = _folders(train if train.is_dir() else folder)
     unknown = [name for name in _folders(base) if name not in classes]
     if unknown:
@@ -299,15 +309,15 @@ def _folders(base: Path) -> list[str]:
 
 
 def _held_out(path: Path) -> bool:
-    """One path in five, by its own hash: a new image never moves another one between the splits."""
+    """Whether a path is in the test split: one in five, by hash, so that new images move none."""
     return hashlib.sha256(path.as_posix().encode()).digest()[0] % 5 == 0
 
 
-# --- resizing --------------------------------------------------------------------------------------------------------
+# --- resizing ------------------------------------------------------------------------------------
 
 
-def _plain(size: Pair, resize: Resize, color: Color) -> Preprocess:
-    """Preparation that only resizes: x = pixel / 255."""
+def _resize_only(size: Pair, resize: Resize, color: Color) -> Preprocess:
+    """Preprocessing without normalization: x = pixel / 255."""
     channels = 1 if color == "L" else 3
     return Preprocess(
         size=size, resize=resize, color=color, mean=(0.0,) * channels, std=(1.0,) * channels
@@ -315,7 +325,7 @@ def _plain(size: Pair, resize: Resize, color: Color) -> Preprocess:
 
 
 def _fit(image: Image.Image, rule: Preprocess) -> Pixels:
-    """Pixels of the resized image, by the code that prepares images for a trained network."""
+    """Pixels of the resized image, made by the code that prepares images for a trained network."""
     prepared = np.rint(prepare(image, rule) * 255).astype(np.uint8)  # (C, H, W)
     return prepared[0] if rule.color == "L" else prepared.transpose(1, 2, 0)
 
@@ -323,6 +333,6 @@ def _fit(image: Image.Image, rule: Preprocess) -> Pixels:
 def _resized(data: Dataset, size: Pair | None, resize: Resize, color: Color | None) -> Dataset:
     if size in (None, data.size) and color in (None, data.color):
         return data
-    rule = _plain(size or data.size, resize, color or data.color)
+    rule = _resize_only(size or data.size, resize, color or data.color)
     images = np.stack([_fit(Image.fromarray(image), rule) for image in data.images])
     return Dataset(images, data.labels, data.classes)

@@ -1,8 +1,8 @@
-"""Images: found, read safely, and turned into a network's input.
+"""Images: found in folders, read safely, and turned into a network's input.
 
-Reading decodes PNG, JPEG, BMP, GIF, PPM, TIFF and WebP by content, whatever the file is called, and nothing else:
-Pillow's other readers (PostScript runs a program) are never asked. Every way in which a file can be wrong is a
-DataError of one line.
+Reading decodes PNG, JPEG, BMP, GIF, PPM, TIFF and WebP by content, whatever the file is called, and
+nothing else: Pillow's other readers (PostScript runs a program) are never tried. Every way in which
+a file can be wrong is a DataError of one line.
 """
 
 from __future__ import annotations
@@ -13,23 +13,27 @@ import warnings
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from bwn._text import one_line, reason
+from bwn._types import Floats, StrPath
 from bwn.errors import DataError
 from bwn.ir.model_spec import Preprocess
 
 MAX_PIXELS = 64 * 2**20
 """Largest image decoded, in pixels; a small file can claim a size that fills any memory."""
+QUOTED = 200
+"""Characters of Pillow's message that are quoted at most."""
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff", ".webp"}
 )
-"""Names that a search of a folder takes for images, in any case of letters."""
+"""Endings of the names that a search of a folder takes for images, in upper or lower case."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,19 +47,23 @@ _UPRIGHT = {
 """EXIF orientation (Exif 2.32, tag 274) to what undoes it."""
 
 
-def read_image(source: str | os.PathLike[str] | bytes) -> Image.Image:
+def read_image(source: StrPath | bytes, name: str = "image") -> Image.Image:
     """Decode one image: upright, first frame, mode `L` or `RGB`.
 
-    source: a path, or the bytes of a file.
     Transparent pixels are laid over black; 16-bit grey is rounded to 8 bits.
-    Raises DataError where it is missing, a folder, empty, larger than MAX_PIXELS, truncated, or no image.
+
+    Args:
+        source: A path, or the bytes of a file.
+        name: What to call bytes in a message.
+
+    Raises:
+        DataError: It is missing, a folder, empty, larger than MAX_PIXELS, truncated, or no image.
     """
-    name = "image" if isinstance(source, bytes) else os.fspath(source)
+    name = name if isinstance(source, bytes) else os.fspath(source)
     try:
         with _open(source, name) as stream, warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow warns of odd metadata, and of sizes that are refused here
+            # Pillow warns of odd metadata, and of sizes that are refused here.
+            warnings.simplefilter("ignore")
             with Image.open(stream, formats=FORMATS) as image:
                 _check_size(image.size, name)
                 orientation = _orientation(image)
@@ -66,40 +74,72 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Image.Image:
         raise DataError(f"{name}: not an image that bwn reads ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:
         raise DataError(f"{name}: far more pixels than the {MAX_PIXELS:,} that bwn reads") from None
-    except Exception as error:  # a broken file makes Pillow raise almost anything: OSError, SyntaxError, struct.error
-        raise DataError(f"{name}: truncated or damaged image ({error})") from error
+    except Exception as error:  # a broken file makes Pillow raise almost anything
+        raise DataError(
+            f"{name}: truncated or damaged image ({one_line(error, QUOTED)})"
+        ) from error
     return plain.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else plain
 
 
 def as_image(
-    source: Image.Image | npt.NDArray[np.uint8] | str | os.PathLike[str] | bytes,
+    source: Image.Image | npt.NDArray[np.uint8] | StrPath | bytes | BinaryIO, name: str = "image"
 ) -> Image.Image:
-    """Make any of the forms that Model.predict takes an image of mode `L` or `RGB`.
+    """Turn any form of image that `Model.predict` accepts into a PIL image of mode `L` or `RGB`.
 
-    source: a PIL image, (H, W) or (H, W, 3) uint8 pixels, a path, or the bytes of a file.
-    Raises DataError where the array is of another shape or type, or the file is refused.
+    Args:
+        source: A PIL image; uint8 pixels (H, W), (H, W, 1) or (H, W, 3); a path; the bytes of a
+            file; or a file opened in binary mode.
+        name: What to call an image without a path in a message.
+
+    Raises:
+        DataError: The array has another shape or type, or the file is refused.
+        TypeError: `source` is none of these.
     """
     if isinstance(source, Image.Image):
-        return _plain(source, "image")
-    if not isinstance(source, np.ndarray):
+        return _plain(source, name)
+    if isinstance(source, np.ndarray):
+        return _from_pixels(source, name)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return read_image(bytes(source), name)
+    if isinstance(source, (str, os.PathLike)):
         return read_image(source)
+    if hasattr(source, "read"):
+        return read_image(source.read(), name)
+    raise TypeError(
+        f"{name} is {type(source).__name__}; expected a path, a PIL image, a uint8 array, "
+        "or the bytes of an image file"
+    )
+
+
+def _from_pixels(pixels: npt.NDArray[np.uint8], name: str) -> Image.Image:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
     if (
-        source.dtype != np.uint8
-        or source.size == 0
-        or not (source.ndim == 2 or source.shape[2:] == (3,))
+        pixels.dtype != np.uint8
+        or pixels.size == 0
+        or not (pixels.ndim == 2 or pixels.shape[2:] == (3,))
     ):
+        several = "; pass several images as a list" if pixels.ndim in (3, 4) else ""
         raise DataError(
-            f"an array of {source.dtype} {source.shape}: expected uint8 pixels (H, W) or (H, W, 3)"
+            f"{name}: array of {pixels.dtype} {pixels.shape}, expected one image of uint8 pixels, "
+            f"(H, W) or (H, W, 3){several}"
         )
-    return Image.fromarray(np.ascontiguousarray(source))
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def prepare(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.float32]:
-    """Turn an image into a network's input: colour, then size, then x = (pixel / 255 - mean) / std in float32.
+def prepare(image: Image.Image, preprocess: Preprocess) -> Floats:
+    """Turn an image into a network's input: colour, then size, then normalization.
 
-    Bilinear, averaging where it shrinks; an image that has the size already keeps every pixel as it is. `crop` takes
-    the largest centred part of the size's proportions, `stretch` the whole.
-    image: mode `L` or `RGB`. Returns (C, H, W) float32.
+    x = (pixel / 255 - mean) / std, in float32. Resizing is bilinear, and averages where it shrinks;
+    an image that has the size already keeps every pixel. `crop` takes the largest centred part of
+    the size's proportions, `stretch` the whole.
+
+    Args:
+        image: Mode `L` or `RGB`.
+        preprocess: What the network expects.
+
+    Returns:
+        (C, H, W) float32.
     """
     height, width = preprocess.size
     if image.mode != preprocess.color:
@@ -114,11 +154,12 @@ def prepare(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.float3
     return np.ascontiguousarray((x / np.float32(255) - mean) / std, np.float32)
 
 
-def find_images(paths: Iterable[str | os.PathLike[str]], recursive: bool = True) -> Iterator[Path]:
-    """Yield images in the order of `paths`, one at a time.
+def find_images(paths: Iterable[StrPath], recursive: bool = True) -> Iterator[Path]:
+    """Yield the paths of images in the order of `paths`, one at a time.
 
-    A folder gives its files that are named as images (SUFFIXES), sorted, with those of its subfolders if `recursive`;
-    hidden names and links to folders inside it are passed over. Anything else is given as it is, to be tried.
+    A folder gives its files that are named as images (SUFFIXES), sorted, with those of its
+    subfolders if `recursive`; hidden names and links to folders inside it are skipped. Any other
+    path is yielded unchanged.
     """
     for path in map(Path, paths):
         if os.path.isdir(path):  # never raises, as Path's does for a name that is too long
@@ -127,11 +168,11 @@ def find_images(paths: Iterable[str | os.PathLike[str]], recursive: bool = True)
             yield path
 
 
-def images_in(folder: str | os.PathLike[str], recursive: bool = True) -> Iterator[str]:
-    """Paths of the images of one folder, as `find_images` finds them; of a folder that cannot be listed its own."""
+def images_in(folder: StrPath, recursive: bool = True) -> Iterator[str]:
+    """Yield the images of a folder as `find_images` does; or itself if it cannot be listed."""
     try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
     except OSError:
         yield os.fspath(folder)  # reading it says why
         return
@@ -147,8 +188,8 @@ def images_in(folder: str | os.PathLike[str], recursive: bool = True) -> Iterato
             yield entry.path
 
 
-def _open(source: str | os.PathLike[str] | bytes, name: str) -> IO[bytes]:
-    """Open a file that ends: a pipe or a device could keep a run waiting for ever."""
+def _open(source: StrPath | bytes, name: str) -> IO[bytes]:
+    """Open a file that ends: a pipe or a device could keep a run waiting forever."""
     if isinstance(source, bytes):
         return BytesIO(source)
     try:
@@ -162,9 +203,7 @@ def _open(source: str | os.PathLike[str] | bytes, name: str) -> IO[bytes]:
             raise DataError(f"{name}: empty file, expected an image")
         return open(source, "rb")
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
-        raise DataError(
-            f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise DataError(f"{name}: cannot be read: {reason(error)}") from None
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:
@@ -175,7 +214,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
 
 
 def _orientation(image: Image.Image) -> object:
-    """Value of the EXIF orientation tag; None where there is none, or where the metadata is broken."""
+    """Value of the EXIF orientation tag; None if there is none or the metadata is broken."""
     try:
         return image.getexif().get(274)
     except Exception:  # Pillow raises anything; the pixels may be sound all the same
@@ -201,7 +240,7 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
 
 
 def _centre(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Box of the largest centred part of `size` with the proportions of `shape`, both (width, height)."""
+    """Box of the largest centered part of `size` in the proportions of `shape` (width, height)."""
     scale = min(size[0] / shape[0], size[1] / shape[1])
     width, height = shape[0] * scale, shape[1] * scale
     left, top = (size[0] - width) / 2, (size[1] - height) / 2

@@ -1,4 +1,4 @@
-"""Images as they arrive in folders: what a camera, or whoever copies files, puts there."""
+"""Images as they arrive in folders: what a camera or a copy puts there."""
 
 from __future__ import annotations
 
@@ -10,72 +10,81 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from bwn._types import StrPath
 from bwn.data.images import images_in
 
 INTERVAL = 0.25
-"""Seconds between two looks."""
+"""Seconds between two scans."""
 REST = 9
-"""How many times as long as it takes to look there is no looking: folders fill up, and a board has other work."""
+"""Pause after a scan, in times that it took: large folders must not keep the CPU busy."""
 
 
 class Stamp(NamedTuple):
-    """What changes when a file is written."""
+    """What changes when a file is written: its time in nanoseconds, and its size in bytes."""
 
     modified: int
     size: int
 
 
 def arrivals(
-    folders: Sequence[str | Path], recursive: bool = True, wait: Callable[[], object] | None = None
+    folders: Sequence[StrPath], recursive: bool = True, wait: Callable[[], object] | None = None
 ) -> Iterator[Path]:
-    """Yield images that are new in the folders or written anew, for ever; those there at the first look are not.
+    """Yield the images that arrive or change in folders, without end; those already there are not.
 
-    An image counts as written when two looks one after the other find it the same; one that is renamed into a folder
-    is found likewise. The folders are listed anew each time: that works on every file system, network drives included.
-    A folder that is gone, or cannot be listed, is waited for, after one line of warning.
+    An image counts as written when its size and time are the same in two scans. The folders are
+    listed again for each scan, which works on every file system, network drives included. When a
+    folder disappears or cannot be listed, one line warns of it, and it is waited for.
 
-    wait: called between two looks, default a sleep of INTERVAL, or longer where a look takes long (REST).
+    Args:
+        folders: The folders to watch.
+        recursive: Whether to watch folders inside them.
+        wait: Called between two scans; None: sleep INTERVAL, or longer after long scans (REST).
     """
-    looks = _Looks(folders, recursive)
-    done = before = looks.look()
+    scanner = _Scanner(folders, recursive)
+    done = before = scanner.scan()
     while True:
-        wait() if wait is not None else time.sleep(max(INTERVAL, REST * looks.seconds))
-        now = looks.look()
+        wait() if wait is not None else time.sleep(max(INTERVAL, REST * scanner.seconds))
+        now = scanner.scan()
         for path, stamp in now.items():
             if before.get(path) == stamp and done.get(path) != stamp:
                 done[path] = stamp
                 yield Path(path)
-        if not looks.lost:  # what is on a drive that comes back is not new
+        if not scanner.missing:  # images on a drive that comes back are not new
             done = {path: stamp for path, stamp in done.items() if path in now}
         before = now
 
 
-class _Looks:
-    """Looks at folders. lost: those that the last look could not list. seconds: that it took."""
+class _Scanner:
+    """Lists the images of folders.
 
-    def __init__(self, folders: Sequence[str | Path], recursive: bool) -> None:
+    Attributes:
+        missing: Folders that the last scan could not list.
+        seconds: Time that it took.
+    """
+
+    def __init__(self, folders: Sequence[StrPath], recursive: bool) -> None:
         self.folders, self.recursive = folders, recursive
-        self.lost: list[str | Path] = []
+        self.missing: list[StrPath] = []
         self.seconds = 0.0
 
-    def look(self) -> dict[str, Stamp]:
-        """The images that are there; warns of a folder when it is lost."""
-        began = time.perf_counter()
-        known, self.lost = self.lost, []
-        found = {}
+    def scan(self) -> dict[str, Stamp]:
+        """The images in the folders; warns of a folder that was there before."""
+        start = time.perf_counter()
+        missing_before, self.missing = self.missing, []
+        images = {}
         for folder in self.folders:
             try:
                 os.scandir(folder).close()
             except OSError as error:
-                self.lost.append(folder)
-                if folder not in known:
+                self.missing.append(folder)
+                if folder not in missing_before:
                     logging.getLogger(__name__).warning(
                         "%s: %s; waiting for it", folder, error.strerror
                     )
                 continue
             for path in images_in(folder, self.recursive):
-                with suppress(OSError):  # gone since it was listed
+                with suppress(OSError):  # deleted since it was listed
                     status = os.stat(path)
-                    found[path] = Stamp(status.st_mtime_ns, status.st_size)
-        self.seconds = time.perf_counter() - began
-        return found
+                    images[path] = Stamp(status.st_mtime_ns, status.st_size)
+        self.seconds = time.perf_counter() - start
+        return images

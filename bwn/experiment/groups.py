@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bwn.errors import BwnError, FileError
+from bwn.errors import ArgumentError, FileError
 from bwn.experiment.record import RESULTS, Record, read_records
 from bwn.experiment.statistics import Spread, spread
 from bwn.train.settings import SCHEME_NAMES
@@ -50,7 +50,7 @@ def read_groups(folders: Sequence[Path]) -> list[Group]:
     Raises BwnError where there is nothing to report, or two folders have the same name.
     """
     if len({folder.resolve().name for folder in folders}) < len(folders):
-        raise BwnError("two folders have the same name: rename one, the table shows the name")
+        raise ArgumentError("two folders have the same name: rename one, the table shows the name")
     groups: list[Group] = []
     for folder in folders:
         records = read_records(folder)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from bwn._files import write_beside
+from bwn._files import write_atomically
 from bwn.data.datasets import Dataset, load_dataset
 from bwn.errors import FileError
 from bwn.experiment.record import read_records
@@ -205,20 +205,20 @@ def _check_basis(folder: Path, basis: Basis) -> None:
     """Write the basis of a new folder, or compare an older one's with it."""
     path = folder / BASIS
     if not path.exists():
-        write_beside(path, msgspec.json.encode(basis) + b"\n")
+        write_atomically(path, msgspec.json.encode(basis) + b"\n")
         return
     try:
         before = msgspec.json.decode(path.read_bytes(), type=Basis)
     except (OSError, msgspec.MsgspecError) as error:
         raise FileError(f"'{path}' cannot be read as an experiment's basis: {error}") from error
     if before.digest != basis.digest:
-        raise FileError(f"'{folder}' was made with other images: choose another --out")
+        raise FileError(f"'{folder}' was made with other images: choose another folder")
     old, new = _values(before), _values(basis)
     for name, value in new.items():
         if old[name] != value:
             raise FileError(
-                f"'{folder}' was made with {_flag(name)} {old[name]}, not {value}: choose another "
-                "--out, or the same value"
+                f"'{folder}' was made with {name} {old[name]}, not {value}: choose another "
+                "folder, or the same value"
             )
 
 

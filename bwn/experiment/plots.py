@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import cast
 
-from bwn._files import write_beside
+from bwn._files import write_atomically
 from bwn.errors import MissingPackageError
 from bwn.experiment.groups import REFERENCE, Group
 from bwn.experiment.record import BINS, Epoch
@@ -46,7 +46,7 @@ def draw(groups: Sequence[Group], folder: Path) -> list[str]:
                 continue
             buffer = BytesIO()
             figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        write_beside(folder / name, buffer.getvalue())
+        write_atomically(folder / name, buffer.getvalue())
         written.append(name)
     return written
 

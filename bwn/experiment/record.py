@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from bwn._files import write_beside
+from bwn._files import write_atomically
 from bwn.errors import FileError
 from bwn.train.settings import SchemeName
 
@@ -120,7 +120,7 @@ def add_record(folder: Path, record: Record) -> None:
 def add_line(path: Path, line: Struct) -> None:
     """Add a JSON line. The file is replaced whole: a full disk or a kill leaves it readable."""
     lines = [*read_lines(path, type(line)), line]
-    write_beside(path, b"".join(msgspec.json.encode(each) + b"\n" for each in lines))
+    write_atomically(path, b"".join(msgspec.json.encode(each) + b"\n" for each in lines))
 
 
 def read_lines(path: Path, kind: type[Line]) -> list[Line]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bwn._files import write_beside
+from bwn._files import write_atomically
 from bwn.errors import MissingPackageError
 from bwn.experiment.groups import REFERENCE, Group, Value
 from bwn.experiment.record import NEAR, Record
@@ -155,5 +155,5 @@ def write_report(groups: Sequence[Group], folder: Path) -> tuple[list[str], str 
         names = draw(groups, folder)
     except MissingPackageError as error:
         missing = str(error)
-    write_beside(folder / TABLE, markdown(groups, names).encode())
+    write_atomically(folder / TABLE, markdown(groups, names).encode())
     return [TABLE, *names], missing

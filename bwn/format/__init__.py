@@ -1,4 +1,4 @@
-"""The .bwn file: SPEC.md is the page, `read` and `write` are the two verbs."""
+"""The .bwn file. SPEC.md defines it; `read` and `write` are its two functions."""
 
 from bwn.format.reader import read
 from bwn.format.writer import write

@@ -1,4 +1,4 @@
-"""The header of a .bwn file: its constants, its metadata, and the order that makes equal models equal bytes.
+"""The header of a .bwn file: constants, metadata, and the order that makes files reproducible.
 
 SPEC.md beside this file is the page; the numbers and names below are the ones that it gives.
 """
@@ -17,14 +17,14 @@ from bwn.ops import AnyNode
 
 FORMAT = "bwn"
 VERSIONS = ("1", "2", "3")
-"""A model is written in the first version that can say it, so that what an older bwn can run it also reads."""
+"""A model is written in the first version that can hold it, so that older programs can read it."""
 MAX_FILE = 2**30
 MAX_HEADER = 2**24
 ALIGN = 8
 PREFIXES = tuple(
     b'{"__metadata__":{"format":"bwn","version":"%s","digest":"' % one.encode() for one in VERSIONS
 )
-"""How a header of each version starts, after the eight bytes of its length; the digest follows. Equally long."""
+"""Start of the header of each version, after its length; the digest follows. Equally long."""
 
 DIGEST_DIGITS = 64
 DIGEST_AT = slice(8 + len(PREFIXES[0]), 8 + len(PREFIXES[0]) + DIGEST_DIGITS)
@@ -66,7 +66,7 @@ def version_of(topology: Topology) -> str:
 
 
 def in_order(tensors: dict[str, Array]) -> list[tuple[str, Array]]:
-    """Tensors as they lie in the file: words first, so that they stay on 8 bytes, then floats; by name in each."""
+    """Tensors in the order of the file: words first, aligned to 8 bytes, then floats; by name."""
     return sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
 
 

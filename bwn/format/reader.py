@@ -1,16 +1,20 @@
-"""Read a .bwn file, or say in one line why not. The refusals stand in the order of SPEC.md."""
+"""Read a .bwn file, or say in one line why not. The refusals are in the order of SPEC.md."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
 import safetensors
 
-from bwn._file_types import HEAD, looks_like, read_limited
+from bwn._file_types import HEAD, looks_like
+from bwn._files import read_limited
+from bwn._text import one_line, reason
+from bwn._types import StrPath
 from bwn.errors import FileError, FormatError, GraphError
 from bwn.format.header import (
     DIGEST_AT,
@@ -29,36 +33,75 @@ from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Array
 
-AGAIN = "copy it again, or make it again with bwn pack"
+Source = StrPath | bytes | bytearray | memoryview | BinaryIO
+"""A path, the bytes of a file, or a file opened in binary mode."""
+
+AGAIN = "copy it again, or pack it again with bwn pack"
+REPACK = "pack it again with bwn pack"
+QUOTED = 200
+"""Characters of another library's message that are quoted at most."""
 
 
-def read(path: str | os.PathLike[str]) -> ModelSpec:
-    """What a .bwn file says, every rule of SPEC.md checked.
+def read(source: Source) -> ModelSpec:
+    """Read a .bwn file and check every rule of SPEC.md.
 
-    Words are (out, ceil(K / 64)) uint64, C-contiguous, on 8 bytes, as they lie in the file.
-    Raises FormatError (FileError where the file cannot be opened): one line that starts with the path.
+    Args:
+        source: A path, the bytes of a file, or a file opened in binary mode.
+
+    Returns:
+        The model. Words are (out, ceil(K / 64)) uint64, C-contiguous, aligned to 8 bytes.
+
+    Raises:
+        FormatError: The file breaks a rule; one line that starts with the path, where there is one.
+        FileError: The file cannot be read.
     """
-    data = read_limited(path, MAX_FILE)
+    if isinstance(source, (str, os.PathLike)):
+        name, data = str(source), read_limited(source, MAX_FILE)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        name, data = "model", bytes(source)
+    elif hasattr(source, "read"):
+        name = str(getattr(source, "name", "model"))
+        data = _read_stream(source, name)
+    else:
+        raise TypeError(f"a model is a path, bytes or a binary file, not {type(source).__name__}")
     try:
         return from_bytes(data)
     except FileError as error:
-        raise FormatError(f"{path}: {error}") from None
+        raise FormatError(f"{name}: {error}") from None
+
+
+def _read_stream(stream: BinaryIO, name: str) -> bytes:
+    """Return what is left of a file that the caller opened."""
+    if isinstance(stream, io.TextIOBase):
+        raise FileError(f"{name}: opened in text mode; open it with mode 'rb'")
+    pieces: list[bytes] = []
+    left = MAX_FILE + 1
+    try:
+        while left > 0 and (piece := stream.read(left)):
+            pieces.append(piece)
+            left -= len(piece)
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise FileError(f"{name}: cannot be read: {reason(error)}") from None
+    if left <= 0:
+        raise FileError(f"{name}: more than {MAX_FILE} bytes, which is the most that is read")
+    return b"".join(pieces)
 
 
 def from_bytes(data: bytes) -> ModelSpec:
     """As `read`, from the bytes of a file; messages do not name it."""
     recognize(data)
     try:
-        found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]  # the package has no types
+        entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]  # no types
     except safetensors.SafetensorError as error:
-        raise FormatError(f"truncated or damaged ({one_line(error)}); {AGAIN}") from None
+        why = one_line(error, QUOTED).removeprefix("Error while deserializing: ")
+        raise FormatError(f"truncated or damaged ({why}); {AGAIN}") from None
     if digest(data) != data[DIGEST_AT]:
         raise FormatError(f"damaged: its contents do not match its digest; {AGAIN}")
     metadata = metadata_of(data)
     topology = Topology(**msgspec.structs.asdict(decode(metadata.graph, "graph", FileTopology)))
     spec = ModelSpec(
         graph=Graph(
-            topology=topology, tensors={name: to_array(name, entry) for name, entry in found}
+            topology=topology, tensors={name: to_array(name, entry) for name, entry in entries}
         ),
         preprocess=decode(metadata.preprocess, "preprocess", Preprocess | None),
         classes=decode(metadata.classes, "classes", tuple[str, ...] | None),
@@ -67,11 +110,9 @@ def from_bytes(data: bytes) -> ModelSpec:
     try:
         check_spec(spec)
     except GraphError as error:
-        raise FormatError(f"illegal model: {error}; make it again with bwn pack") from None
+        raise FormatError(f"illegal model: {error}; {REPACK}") from None
     if to_bytes(spec) != data:
-        raise FormatError(
-            "not in canonical form (another tool wrote it); make it again with bwn pack"
-        )
+        raise FormatError(f"not in canonical form (another tool wrote it); {REPACK}")
     return spec
 
 
@@ -89,7 +130,8 @@ def recognize(data: bytes) -> None:
     if other and other[1].decode() not in VERSIONS:
         known = ", ".join(f'"{version}"' for version in VERSIONS)
         raise FormatError(
-            f'format version "{other[1].decode()}"; this bwn reads versions {known}: install a newer bwn'
+            f'format version "{other[1].decode()}"; this bwn reads versions {known}: '
+            "install a newer bwn"
         )
     kind = looks_like(data[:HEAD])
     if ".bwn" in kind:
@@ -104,27 +146,23 @@ def metadata_of(data: bytes) -> Metadata:
         fields = msgspec.json.decode(data[8 : 8 + length], type=dict[str, msgspec.Raw])
         return msgspec.json.decode(fields["__metadata__"], type=Metadata)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise FormatError(f"metadata: {one_line(error)}; make it again with bwn pack") from None
+        raise FormatError(f"metadata: {one_line(error, QUOTED)}; {REPACK}") from None
 
 
 def decode(text: str, what: str, kind: Any) -> Any:
-    """A JSON string of the metadata, against its schema."""
+    """A JSON string of the metadata, checked against its schema."""
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise FormatError(f"{what}: {one_line(error)}; make it again with bwn pack") from None
+        raise FormatError(f"{what}: {one_line(error, QUOTED)}; {REPACK}") from None
 
 
 def to_array(name: str, entry: dict[str, Any]) -> Array:
-    """One tensor; the file is little-endian, the array is of this machine."""
+    """One tensor; the file is little-endian, the array is in this machine's order."""
     if entry["dtype"] not in DTYPES:
-        found = f"tensor '{one_line(name)}' is {entry['dtype']}"
-        raise FormatError(f"{found}, expected U64 or F32; make it again with bwn pack")
+        raise FormatError(
+            f"tensor '{one_line(name, QUOTED)}' is {entry['dtype']}, expected U64 or F32; {REPACK}"
+        )
     stored = DTYPES[entry["dtype"]]
     array = np.frombuffer(entry["data"], stored).reshape(entry["shape"])
     return array.astype(stored.newbyteorder("="), copy=False)
-
-
-def one_line(text: object) -> str:
-    """Any text on one line of at most 200 characters."""
-    return "".join(char if char.isprintable() else " " for char in str(text))[:200]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import msgspec
 
-from bwn._files import write_beside
+from bwn._files import write_atomically
+from bwn._types import StrPath
 from bwn.errors import FileError, GraphError
 from bwn.format.header import (
     DIGEST_AT,
@@ -30,25 +30,30 @@ from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Node
 
 
-def write(path: str | os.PathLike[str], spec: ModelSpec) -> None:
-    """Write `packed` to `path`: beside it first, then renamed. Raises GraphError, FileError."""
-    data = to_bytes(spec)
-    write_beside(path, data)
+def write(path: StrPath, spec: ModelSpec) -> None:
+    """Write `spec` to `path`: a reader sees the old file or the new one.
+
+    Raises:
+        GraphError: The model is illegal.
+        FileError: It is too large, or the file cannot be written.
+    """
+    write_atomically(path, to_bytes(spec))
 
 
 def to_bytes(spec: ModelSpec) -> bytes:
-    """The bytes of the .bwn file of `packed`; equal models give equal bytes. Raises GraphError, FileError."""
+    """The bytes of the .bwn file of `spec`; equal models give equal bytes. Raises as `write`."""
     check_spec(spec)
     data = laid_out(spec)
     if len(data) > MAX_FILE or int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise FileError(
-            f"the model takes {len(data)} bytes; a .bwn file holds at most {MAX_FILE}, header {MAX_HEADER}"
+            f"the model takes {len(data)} bytes; a .bwn file holds at most {MAX_FILE}, "
+            f"of which the header takes at most {MAX_HEADER}"
         )
     return b"".join((data[: DIGEST_AT.start], digest(data), data[DIGEST_AT.stop :]))
 
 
 def laid_out(spec: ModelSpec) -> bytes:
-    """The file with zeros for a digest."""
+    """The bytes of the file with zeros for a digest."""
     metadata = Metadata(
         format=FORMAT,
         version=version_of(spec.graph.topology),
@@ -64,7 +69,7 @@ def laid_out(spec: ModelSpec) -> bytes:
 
 
 def text(value: object, kind: Any) -> str:
-    """Canonical JSON: no spaces, keys in the order of the schema, numbers of the schema's types, defaults left out."""
+    """Canonical JSON: no spaces, keys and number types as in the schema, defaults left out."""
     try:
         value = msgspec.json.decode(msgspec.json.encode(value), type=kind)
     except (msgspec.DecodeError, UnicodeError) as error:
@@ -75,7 +80,7 @@ def text(value: object, kind: Any) -> str:
 
 
 def plain(node: Node) -> Node:
-    """`node` with each value that equals its default replaced by it: msgspec leaves out what *is* the default."""
+    """`node` with each value that equals its default made that object: msgspec compares by `is`."""
     fields = msgspec.structs.fields(node)
     values = {field.name: getattr(node, field.name) for field in fields}
     return type(node)(

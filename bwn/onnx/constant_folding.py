@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from bwn._text import one_line
 from bwn.errors import GraphError
 from bwn.ir.node import Array
 from bwn.onnx.import_state import OnnxNode
@@ -68,7 +69,7 @@ def plain_type(number: int) -> np.dtype[Any] | None:
 
 def to_array(tensor: onnx.TensorProto) -> Array:
     """Value of an ONNX tensor that is inside the file. Raises GraphError."""
-    name = "".join(char if char.isprintable() else "?" for char in tensor.name)
+    name = one_line(tensor.name)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise GraphError(
             f"tensor '{name}': its data are in another file; save the model as one file"
@@ -77,7 +78,7 @@ def to_array(tensor: onnx.TensorProto) -> Array:
         return np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError) as error:
         raise GraphError(
-            f"tensor '{name}': cannot be read: {' '.join(str(error).split())[:200]}"
+            f"tensor '{name}': cannot be read: {one_line(' '.join(str(error).split()), 200)}"
         ) from None
 
 

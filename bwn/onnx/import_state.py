@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bwn._text import one_line
 from bwn.errors import GraphError
 from bwn.ir.checker import check_node
 from bwn.ir.graph import Topology
@@ -57,8 +58,7 @@ class OnnxNode:
     def refuse(self, why: str) -> GraphError:
         """An error that names the operation and the node, on one line."""
         name = self.name or (self.outputs[0] if self.outputs else "")
-        line = f"{self.op_type} node '{name}': {why}"
-        return GraphError("".join(char if char.isprintable() else "?" for char in line))
+        return GraphError(one_line(f"{self.op_type} node '{name}': {why}"))
 
 
 class ImportState:

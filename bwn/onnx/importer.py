@@ -11,6 +11,7 @@ import msgspec
 import onnx
 
 from bwn._file_types import HEAD, looks_like
+from bwn._text import one_line
 from bwn.errors import FileError, GraphError
 from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
@@ -75,8 +76,8 @@ def parse(data: bytes) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
-        reason = printable(" ".join(str(error).split()))
-        raise FileError(f"the ONNX checker refuses it: {reason[:300]}") from None
+        reason = one_line(" ".join(str(error).split()), 300)
+        raise FileError(f"the ONNX checker refuses it: {reason}") from None
     return model
 
 
@@ -144,7 +145,7 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
         found = f"{len(inputs)} inputs and {len(model.graph.output)} outputs"
         raise GraphError(f"the model has {found}, expected one of each")
     value = inputs[0]
-    name = printable(value.name)
+    name = one_line(value.name)
     kind = value.type.tensor_type
     if kind.elem_type != onnx.TensorProto.FLOAT:
         raise GraphError(f"input '{name}' is not float32; export the model in float32")
@@ -168,15 +169,10 @@ def output_of(model: onnx.ModelProto, state: ImportState) -> str:
     """Name of the Graph's output."""
     name = model.graph.output[0].name
     if name in state.quantized:
-        raise GraphError(f"output '{printable(name)}', {QUANTIZED_READERS}")
+        raise GraphError(f"output '{one_line(name)}', {QUANTIZED_READERS}")
     name = state.aliases.get(name, name)
     if name in state.pending:
-        raise GraphError(f"output '{printable(name)}': {EXPLAINED[state.pending[name].kind]}")
+        raise GraphError(f"output '{one_line(name)}': {EXPLAINED[state.pending[name].kind]}")
     if name not in state.shapes:
-        raise GraphError(f"output '{printable(name)}' does not depend on the input")
+        raise GraphError(f"output '{one_line(name)}' does not depend on the input")
     return str(name)
-
-
-def printable(text: str) -> str:
-    """`text` on one line, whatever it holds."""
-    return "".join(char if char.isprintable() else "?" for char in text)

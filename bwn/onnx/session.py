@@ -6,20 +6,19 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import helper
 
-from bwn._file_types import read_limited
+from bwn._files import read_limited
+from bwn._text import one_line
+from bwn._types import Floats, StrPath
 from bwn.errors import FileError, MissingPackageError
-from bwn.onnx.importer import MAX_BYTES, parse, printable
+from bwn.onnx.importer import MAX_BYTES, parse
 
 try:
     import onnxruntime
 except ImportError:
     raise MissingPackageError("onnxruntime", "onnx", "comparing with ONNX Runtime") from None
-
-Floats = npt.NDArray[np.float32]
 
 ONLY_FATAL = 4
 
@@ -27,7 +26,7 @@ ONLY_FATAL = 4
 class Session:
     """An ONNX model on the CPU, with `threads` threads inside an op and one op at a time."""
 
-    def __init__(self, source: str | os.PathLike[str] | bytes, threads: int = 1) -> None:
+    def __init__(self, source: StrPath | bytes, threads: int = 1) -> None:
         self.model = parse(source if isinstance(source, bytes) else read_limited(source, MAX_BYTES))
         self.threads = threads
         self.name = "model" if isinstance(source, bytes) else os.fspath(source)
@@ -53,8 +52,8 @@ class Session:
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's errors have no common class
-            reason = printable(" ".join(str(error).split()))
-            raise FileError(f"{self.name}: ONNX Runtime refuses it: {reason[:300]}") from None
+            reason = one_line(" ".join(str(error).split()), 300)
+            raise FileError(f"{self.name}: ONNX Runtime refuses it: {reason}") from None
 
     def run(self, x: Floats) -> Floats:
         """Scores of a batch. x: (N, *input_shape) float32. Returns (N, ...) float32."""

@@ -26,7 +26,7 @@ from bwn.ops.weighted import UINT8_MAX_DEPTH, Weighted
 
 FLOAT_WEIGHTS = (
     "the source rounds its input to 8 bits, which needs one-bit weights, and these are not binary by value; "
-    "leave the rounding out there, or everywhere with --activations float32"
+    "leave the rounding out there, or pack with float32 activations"
 )
 
 Mode = Literal["auto", "float32", "int8", "binary"]
@@ -91,6 +91,6 @@ def choose(node: Weighted, mode: Mode, signed: bool, first: bool) -> Activations
     if mode == "binary" and not first:
         raise node.refuse(
             f"binary activations asked, but its input '{node.input}' is not signs; "
-            "use --activations auto, or train with sign activations"
+            "use auto, or train with sign activations"
         )
     return "int8" if mode == "int8" else "float32"

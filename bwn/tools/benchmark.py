@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from bwn._types import Floats
 from bwn.errors import BwnError
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.tolerance import chain_tolerance
@@ -29,8 +29,6 @@ NOTABLE_FEATURES = ("neon", "dotprod", "sve", "avx2", "avx512f", "avx512vnni")
 PACKAGES = ("bwn", "numpy", "numba", "llvmlite", "onnxruntime")
 BWN, ONNXRUNTIME = "bwn", "onnxruntime"
 LAYER_RUNS = 30
-
-Floats = npt.NDArray[np.float32]
 
 
 class EngineTiming(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,30 +1,42 @@
-"""Fixed 8-bit steps, measured on images with the float network."""
+"""Fixed 8-bit scales, measured on images with the float network."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bwn.data.images import as_image, prepare
-from bwn.errors import BwnError
+from bwn._types import Floats, StrPath
+from bwn.data.datasets import load_dataset
+from bwn.data.images import as_image, find_images, prepare
+from bwn.errors import ArgumentError, BwnError
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ops import Weighted
 
-Floats = npt.NDArray[np.float32]
-
 BATCH = 16
+MOST_IMAGES = 512
+"""Images that are taken from a folder or a data set."""
 
 
-def int8_steps(graph: Graph, batches: Iterable[Floats]) -> dict[str, float]:
-    """int8 step of each tensor that `graph` reads as 8 bits: max|x| / 127 over all images, or 1 if that is 0.
+def int8_scales(graph: Graph, batches: Iterable[Floats]) -> dict[str, float]:
+    """Measure the int8 scale of each tensor that `graph` reads as 8 bits.
 
-    batches: arrays (N, *input_shape) float32. The float network runs in ONNX Runtime.
-    Raises BwnError without a single image, or where an activation is not finite.
+    scale = max |x| / 127 over all images, or 1 where that is 0. The float network runs in ONNX
+    Runtime.
+
+    Args:
+        graph: A graph with quantized activations.
+        batches: Inputs, (N, *input_shape) float32 each.
+
+    Returns:
+        Scales by tensor name.
+
+    Raises:
+        BwnError: There is no image, or an activation is not finite.
     """
     from bwn.onnx.exporter import to_onnx_bytes
     from bwn.onnx.session import Session
@@ -33,11 +45,11 @@ def int8_steps(graph: Graph, batches: Iterable[Floats]) -> dict[str, float]:
     session = Session(to_onnx_bytes(ModelSpec(graph=graph)))
     largest: dict[str, float] = {}
     for x in batches:
-        seen = {**session.tensors(x, names), graph.topology.input: x}
+        tensors = {**session.tensors(x, names), graph.topology.input: x}
         for name in names:
-            largest[name] = max(largest.get(name, 0.0), float(np.abs(seen[name]).max()))
+            largest[name] = max(largest.get(name, 0.0), float(np.abs(tensors[name]).max()))
     if names and not largest:
-        raise BwnError("calibration: no images given")
+        raise BwnError("calibration: there are no images")
     if not np.isfinite(list(largest.values())).all():
         raise BwnError(
             "calibration: an activation of the float network is not finite on these images"
@@ -47,25 +59,42 @@ def int8_steps(graph: Graph, batches: Iterable[Floats]) -> dict[str, float]:
     }
 
 
-def prepared(
-    images: Iterable[Any], preprocess: Preprocess | None, shape: tuple[int, ...]
+def input_batches(
+    images: StrPath | Iterable[Any], preprocess: Preprocess | None, shape: tuple[int, ...]
 ) -> Iterator[Floats]:
-    """Batches of network inputs.
+    """Yield batches of network inputs.
 
-    images: (N, *shape) float32, taken as it is; or anything that `bwn.data.images.as_image` reads, prepared.
-    Raises BwnError where preprocessing is needed and not known.
+    Args:
+        images: A folder of images or a data set; prepared inputs, (N, *shape) float32; or an
+            iterable of images that `bwn.data.images.as_image` accepts.
+        preprocess: How images are prepared; prepared inputs do without.
+        shape: Shape of one input.
+
+    Raises:
+        ArgumentError: Inputs have another shape, or preprocessing is needed and unknown.
     """
     if isinstance(images, np.ndarray) and images.dtype == np.float32:
         if images.shape[1:] != shape:
-            raise BwnError(
+            raise ArgumentError(
                 f"calibration: inputs have shape {images.shape[1:]}, the network takes {shape}"
             )
         yield from (images[start : start + BATCH] for start in range(0, len(images), BATCH))
         return
     if preprocess is None:
-        raise BwnError(
-            "calibration: how images are prepared is not known; say it with --size, --color, --mean and --std"
+        raise ArgumentError(
+            "calibration: it is not known how images are prepared; "
+            "set size, color, mean and std of the preprocessing"
         )
-    ready = (prepare(as_image(image), preprocess).reshape(shape) for image in images)
-    while batch := list(islice(ready, BATCH)):
+    if isinstance(images, (str, os.PathLike)):
+        images = spread_images(images)
+    inputs = (prepare(as_image(image), preprocess).reshape(shape) for image in images)
+    while batch := list(islice(inputs, BATCH)):
         yield np.stack(batch)
+
+
+def spread_images(source: StrPath) -> list[Any]:
+    """Up to MOST_IMAGES images of a folder or of a data set's training split, evenly spread."""
+    images: Any = list(find_images([source])) if os.path.isdir(source) else []
+    if not images:
+        images = load_dataset(source, "train").images
+    return list(images[:: -(-len(images) // MOST_IMAGES)])

@@ -1,4 +1,4 @@
-"""What bwn runs on here, and what would make it faster."""
+"""What bwn runs on here, and how to speed it up."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SLOW_GOVERNORS = {"powersave", "ondemand", "conservative"}
 
 
 def facts() -> dict[str, Any]:
-    """The machine, the kernels, and advice: `advice` is a list of lines, empty where nothing is known to be faster."""
-    found = loader.library()
+    """Describe the machine and the kernels; `advice` lists what would be faster, a line each."""
+    library = loader.library()
     return {
         **machine(available_threads()),
         "machine": platform.machine(),
         "memory_bytes": memory(),
         "page_bytes": os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None,
-        "library": None if found is None else str(found.path),
+        "library": None if library is None else str(library.path),
         "runnable": [target.name for target in targets.runnable()],
         "shipped": loader.shipped(),
         "numba": loader.can_compile(),
@@ -38,33 +38,31 @@ def facts() -> dict[str, Any]:
 def advice() -> list[str]:
     """What would be faster, a line each."""
     lines = []
-    found, there = (
-        loader.library(),
-        [target for target in targets.runnable() if target.name in loader.shipped()],
-    )
-    if found is not None and there and there[0] is not found.target:
-        lines.append(f"BWN_KERNELS chooses {found.target.name}; {there[0].name} is faster here")
-    elif found is None and there and loader.compiling_is_asked():
+    library = loader.library()
+    usable = [target for target in targets.runnable() if target.name in loader.shipped()]
+    if library is not None and usable and usable[0] is not library.target:
+        lines.append(f"BWN_KERNELS sets {library.target.name}; {usable[0].name} is faster here")
+    elif library is None and usable and loader.compiling_is_asked():
         lines.append(
-            f"numba compiles the kernels, as asked; library {there[0].name} would start faster"
+            "numba compiles the kernels, as the environment asks; "
+            f"library {usable[0].name} would start faster"
         )
-    elif found is None and there:
+    elif library is None and usable:
         lines.append(
-            f"numba compiles the kernels, as the library cannot be used: {unusable(there[0])}"
+            f"numba compiles the kernels, as the library cannot be used: {unusable(usable[0])}"
         )
-    elif found is None:
-        wheel = (
-            "; a wheel that brings them for this machine would not" if targets.runnable() else ""
-        )
+    elif library is None:
+        wheel = "; a wheel with compiled kernels avoids both" if targets.runnable() else ""
         lines.append(
-            f"numba compiles the kernels: the first run waits for it, each start takes twice as long{wheel}"
+            "numba compiles the kernels: the first run waits for it, and each start takes twice "
+            f"as long{wheel}"
         )
     if costs.table().origin != "measured":
-        lines.append("kernels are chosen by default costs: bwn tune measures this machine's")
+        lines.append("kernels are chosen by default costs: run bwn tune to measure this machine's")
     slow = sorted(set(governors()) & SLOW_GOVERNORS)
     if slow:
         lines.append(
-            f"the CPU's clock follows governor {', '.join(slow)}; performance holds it high"
+            f"the CPU's governor is {', '.join(slow)}: set it to performance for a steady clock"
         )
     return lines
 
@@ -78,16 +76,16 @@ def unusable(target: targets.Target) -> str:
 
 
 def governors() -> list[str]:
-    """What governs the clock of each CPU, where Linux tells."""
-    found = []
+    """The governor of each CPU's clock, where Linux says."""
+    names = []
     for file in sorted(GOVERNORS.glob("cpu[0-9]*/cpufreq/scaling_governor")):
         with suppress(OSError):  # of a CPU that is off
-            found.append(file.read_text().strip())
-    return found
+            names.append(file.read_text().strip())
+    return names
 
 
 def memory() -> int | None:
-    """Bytes of memory, where the system tells."""
+    """Bytes of memory, where the system says."""
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return None
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

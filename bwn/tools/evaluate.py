@@ -8,15 +8,24 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from bwn.errors import BwnError, DataError
-from bwn.metrics import Labels, confusion, share_right
+from bwn._types import Labels, StrPath
+from bwn.data.datasets import Pixels
+from bwn.errors import DataError
+from bwn.metrics import accuracy_of, confusion
 from bwn.model import Model, load
-from bwn.predict import labels as class_names
-from bwn.tools.verify_inputs import choose
+from bwn.predict import class_names
+from bwn.tools.verify_inputs import is_images, load_test_split
 
 
 class ClassResult(msgspec.Struct, frozen=True):
-    """One class. images: of it. right: how many were found. recall: right / images, None where there are none."""
+    """How well one class is recognized.
+
+    Attributes:
+        name: Name of the class.
+        images: Images of it.
+        right: How many of them are classified correctly.
+        recall: right / images, None where there are no images.
+    """
 
     name: str
     images: int
@@ -25,7 +34,18 @@ class ClassResult(msgspec.Struct, frozen=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model gets right. confusion: a row for each right class, a column for each answer, numbers of images."""
+    """Accuracy of a model on a data set.
+
+    Attributes:
+        model: Path of the model.
+        data: Name of the data set and its split.
+        images: Images of the split.
+        right: How many of them are classified correctly.
+        accuracy: right / images.
+        error: 1 - accuracy.
+        classes: One result for each class.
+        confusion: Numbers of images: a row for each true class, a column for each predicted one.
+    """
 
     model: str
     data: str
@@ -38,44 +58,57 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def evaluate(
-    model: str | os.PathLike[str] | Model,
-    source: str | os.PathLike[str],
+    model: StrPath | Model,
+    data: StrPath,
     *,
     samples: int | None = None,
     batch_size: int = 64,
     threads: int | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
-    """Classify the test split of a data set, images prepared as the model says, and count.
+    """Measure the accuracy of a model on the test split of a data set.
 
-    source: as in `bwn.data.datasets.load_dataset`. samples: only so many, the first ones; None: all.
-    Raises DataError where the data set cannot be read or has other classes, NotPreparedError where the model does not
-    say how images are prepared, BwnError where a score is not finite.
+    Images are prepared as the model says.
+
+    Args:
+        model: A .bwn file or a loaded model.
+        data: `mnist-sample`, or a folder of IDX files, of CIFAR-10 binary files, or of class
+            folders of images.
+        samples: At most this many images, the first ones; None: all.
+        batch_size: Images to run at once.
+        threads: Threads for a model that is loaded here; None: every core.
+        progress: Called with a line of text after each batch, and with "" at the end.
+
+    Returns:
+        Accuracy, recall of each class, and the confusion matrix.
+
+    Raises:
+        DataError: The data set cannot be read, has no labels, or has a class that the model does
+            not know.
+        NotPreparedError: The model does not say how images are prepared.
+        BwnError: A score is not finite.
+
+    Example:
+        >>> import bwn
+        >>> result = bwn.evaluate("model.bwn", "mnist-sample", samples=100)
+        >>> result.right, result.accuracy
+        (100, 1.0)
     """
-    loaded = model if isinstance(model, Model) else load(os.fspath(model), threads)
-    inputs = choose(loaded.spec, os.fspath(source), samples)
-    if inputs.labels is None:
-        raise DataError(
-            f"data '{os.fspath(source)}' is images without classes: accuracy needs a labelled data set"
-        )
+    loaded = model if isinstance(model, Model) else load(model, threads)
+    if is_images(data):
+        raise DataError(f"data '{os.fspath(data)}' has no labels; accuracy needs class folders")
+    name, images, labels = load_test_split(loaded.spec, data, samples)
     names = class_names(loaded.spec)
-    if int(inputs.labels.max()) >= len(names):
+    if int(labels.max()) >= len(names):
         raise DataError(
-            f"data '{os.fspath(source)}' has a class {inputs.labels.max()}, the model {len(names)} classes"
+            f"data '{os.fspath(data)}' has a class {labels.max()}, the model {len(names)} classes"
         )
-    found = np.empty(inputs.count, np.int64)
-    done = 0
-    for batch in inputs.batches(batch_size):
-        found[done : done + len(batch)] = _answers(loaded, batch)
-        done += len(batch)
-        progress(f"{done:,} of {inputs.count:,} images")
-    progress("")
-    counts = confusion(inputs.labels, found, len(names))
-    accuracy = share_right(counts)
+    counts = confusion(labels, _predicted(loaded, images, batch_size, progress), len(names))
+    accuracy = accuracy_of(counts)
     return Evaluation(
         model="model" if isinstance(model, Model) else os.fspath(model),
-        data=inputs.name,
-        images=inputs.count,
+        data=name,
+        images=len(labels),
         right=int(counts.trace()),
         accuracy=accuracy,
         error=1 - accuracy,
@@ -92,12 +125,16 @@ def evaluate(
     )
 
 
-def _answers(model: Model, x: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Labels:
-    """The class of highest score of each input; of equal ones the first."""
-    scores = model.run(x)
-    if not np.isfinite(scores).all():
-        raise BwnError(
-            "the network's scores are not finite numbers: its activations overflow on these inputs"
-        )
-    best: Labels = np.argmax(scores.reshape(len(scores), -1), axis=1)
+def _predicted(
+    model: Model, images: Pixels, batch_size: int, progress: Callable[[str], None]
+) -> Labels:
+    """Index of the likeliest class of each image; of equal scores the first."""
+    best = np.empty(len(images), np.int64)
+    for index, result in enumerate(model.stream(iter(images), batch_size=batch_size)):
+        if result.error is not None:
+            raise result.error
+        best[index] = result.predictions[0].index
+        if (index + 1) % batch_size == 0 or index + 1 == len(images):
+            progress(f"{index + 1:,} of {len(images):,} images")
+    progress("")
     return best

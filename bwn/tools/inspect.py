@@ -1,13 +1,19 @@
-"""What a graph stores, layer by layer: the rows that `bwn pack` and `bwn inspect` print."""
+"""What a .bwn file holds: the facts that `bwn inspect` prints, and the layers of a graph."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from math import prod
+from typing import Any
 
 import msgspec
 
+from bwn._types import StrPath
+from bwn.format import read
+from bwn.format.header import version_of
 from bwn.ir.graph import Graph
+from bwn.ir.model_spec import ModelSpec
 from bwn.ir.node import Node, Shape
 from bwn.ops import Weighted
 
@@ -15,10 +21,17 @@ from bwn.ops import Weighted
 class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
     """One node.
 
-    weights: shape of its weights as floats, empty without weights. output_shape: of one example.
-    stored: `1 bit`, `float32`, or empty. activations: how a product reads its input, empty elsewhere.
-    before, after: bytes of its tensors with float32 weights, and as stored.
-    multiplications: multiply-accumulates of one example. margin: mean | 1 - |w| | of the real weights, if known.
+    Attributes:
+        name: Name of the tensor that it makes.
+        op: Its operation.
+        weights: Shape of its weights as floats, empty without weights.
+        output_shape: Shape of one example's output.
+        stored: `1 bit`, `float32`, or empty.
+        activations: How a weighted node reads its input, empty for other nodes.
+        before: Bytes of its tensors with float32 weights.
+        after: Bytes of its tensors as stored.
+        multiplications: Multiply-accumulates of one example.
+        margin: Mean distance | 1 - |w| | of the real-valued weights, if known.
     """
 
     name: str
@@ -31,6 +44,52 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
     after: int
     multiplications: int
     margin: float | None = None
+
+
+def inspect(
+    path: StrPath, *, plan: bool = False, batch: int = 1, threads: int | None = None
+) -> dict[str, Any]:
+    """Read a .bwn file and describe it.
+
+    Args:
+        path: The file.
+        plan: Whether to add how it would run on this machine.
+        batch: Images in a run, for the plan.
+        threads: Threads of the plan; None: every core.
+
+    Returns:
+        The facts by name: those of the file, `layers`, and `plan` if it was asked for.
+
+    Raises:
+        FileError: The file is refused.
+    """
+    spec = read(path)
+    rows = layer_rows(spec.graph)
+    facts: dict[str, Any] = {
+        "file": os.fspath(path),
+        "bytes": os.path.getsize(path),
+        "version": version_of(spec.graph.topology),
+        "producer": spec.producer,
+        "input": list(spec.graph.topology.input_shape),
+        "output": list(rows[-1].output_shape),
+        "float32_bytes": sum(row.before for row in rows),
+        "stored_bytes": sum(array.nbytes for array in spec.graph.tensors.values()),
+        "multiplications": sum(row.multiplications for row in rows),
+        "preprocess": spec.preprocess,
+        "classes": spec.classes,
+        "layers": rows,
+    }
+    return facts | ({"plan": plan_facts(spec, batch, threads)} if plan else {})
+
+
+def plan_facts(spec: ModelSpec, batch: int, threads: int | None) -> dict[str, Any]:
+    """How a batch would run on this machine; `pass` is how many images go through at a time."""
+    from bwn.model import available_threads
+    from bwn.plan.explain import explain
+    from bwn.plan.planner import make_plan
+
+    plan = make_plan(spec.graph, batch, threads or available_threads(), passes=True)
+    return explain(plan) | {"batch": batch, "pass": plan.batch}
 
 
 def layer_rows(graph: Graph, margins: Mapping[str, float] | None = None) -> list[LayerRow]:

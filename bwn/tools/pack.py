@@ -1,23 +1,24 @@
-"""From a trained network to a .bwn file: load, pass, choose activations, write."""
+"""From a trained network to a .bwn file: load, run the passes, choose activations, write."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
 
-from bwn._file_types import HEAD, UNKNOWN, looks_like, read_limited
-from bwn._files import same_file
-from bwn.errors import BwnError, FileError, GraphError
+from bwn._file_types import HEAD, UNKNOWN, looks_like
+from bwn._files import read_limited, same_file
+from bwn._text import __version__, reason
+from bwn._types import StrPath
+from bwn.errors import ArgumentError, DataError, FileError, GraphError
 from bwn.format import write
-from bwn.ir.checker import check
+from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Shape
@@ -26,15 +27,26 @@ from bwn.onnx.importer import MAX_BYTES, Loaded, from_bytes
 from bwn.ops import Weighted
 from bwn.passes import pipeline
 from bwn.passes.set_activations import set_activations
-from bwn.tools.calibrate import int8_steps, prepared
+from bwn.tools.calibrate import input_batches, int8_scales
 from bwn.tools.inspect import LayerRow, layer_rows
 
 Mode = Literal["auto", "float32", "int8", "binary"]
-StrPath = str | os.PathLike[str]
 
 
 class PackReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What `pack` did. before, after: bytes of all weights, as float32 and as stored; file: bytes of the .bwn file."""
+    """What `pack` wrote.
+
+    Attributes:
+        source: The network that was packed.
+        target: The .bwn file.
+        layers: The layers that store tensors.
+        before: Bytes of all weights as float32.
+        after: Bytes of all weights as stored.
+        file: Bytes of the .bwn file.
+        preprocess: How images are prepared, or None.
+        classes: Names of the classes, or None.
+        notes: What a user should know, a line each.
+    """
 
     source: str
     target: str
@@ -52,52 +64,85 @@ def pack(
     target: StrPath,
     *,
     activations: Mode = "auto",
-    calibration: Iterable[Any] | None = None,
+    calibration: StrPath | Iterable[Any] | None = None,
     preprocess: Preprocess | Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
 ) -> PackReport:
-    """Pack the network of `source` into the .bwn file `target`.
+    """Pack a trained network into a .bwn file, with one bit per weight where weights are binary.
 
-    source: a checkpoint of `bwn train` (.pt) or an ONNX file.
-    activations: how packed layers read their inputs (bwn/passes/set_activations.py).
-    calibration: with int8, images that fix the steps: (N, *input_shape) float32, or images as Model.predict takes
-        them; None: each image's own step.
-    preprocess: replaces what the source says; a mapping replaces single fields of it.
-    classes: replace what the source says.
-    Raises FileError where the source is refused, BwnError where options do not fit it.
+    Args:
+        source: A checkpoint of `bwn train` (.pt) or an ONNX file.
+        target: The .bwn file to write.
+        activations: How packed layers read their inputs. `auto`: exactly, as signs or 8 bits where
+            the source has them, else as float32. `float32`: as they are. `int8`: quantized to 8
+            bits where they are not signs. `binary`: as signs.
+        calibration: With `int8`, what fixes the scales: a folder of images or a data set; images as
+            `Model.predict` takes them; or prepared inputs, (N, *input_shape) float32. None: each
+            image has its own scale.
+        preprocess: Replaces what the source says; a mapping replaces single fields of it.
+        classes: Names of the classes; they replace those of the source.
+
+    Returns:
+        Sizes, layers, and notes on what was assumed.
+
+    Raises:
+        FileError: The source is refused, or the target cannot be written.
+        ArgumentError: Arguments do not go together, or do not fit the network.
+
+    Example:
+        >>> import bwn
+        >>> report = bwn.pack("model.onnx", "small.bwn")
+        >>> f"{report.before / report.file:.1f} times smaller than float32"
+        '29.4 times smaller than float32'
     """
+    if activations not in get_args(Mode):
+        raise ArgumentError(
+            f"activations is {activations!r}, expected one of {', '.join(get_args(Mode))}"
+        )
     if calibration is not None and activations != "int8":
-        raise BwnError("calibration goes with --activations int8 only")
+        raise ArgumentError("calibration needs int8 activations")
     if same_file(source, target):
-        raise BwnError(f"{os.fspath(target)}: would overwrite the network that it is made from")
-    loaded, margins, roundings = load(source)
+        read_source(source)  # says so if it is packed already
+        raise ArgumentError(f"{os.fspath(target)}: is the source itself; write to another file")
+    loaded, margins, quantizations = load(source)
     shape = tuple(loaded.graph.topology.input_shape)
-    chosen, notes = choose_preprocess(loaded.preprocess, preprocess, shape)
+    rule, notes = choose_preprocess(loaded.preprocess, preprocess, shape)
     names = loaded.classes if classes is None else tuple(classes)
     graph = with_activations(
-        pipeline.run(loaded.graph), activations, calibration, chosen, roundings
+        pipeline.run(loaded.graph), activations, calibration, rule, quantizations
     )
-    made = ModelSpec(
-        graph=graph, preprocess=chosen, classes=names, producer=f"bwn {version('bwn')}"
-    )
-    write(target, made)
-    notes += rounding_notes(graph, roundings, os.fspath(source), os.fspath(target))
+    spec = ModelSpec(graph=graph, preprocess=rule, classes=names, producer=f"bwn {__version__}")
+    if (rule, names) != (loaded.preprocess, loaded.classes):
+        check_arguments(spec)
+    write(target, spec)
+    notes += quantization_notes(graph, quantizations)
     if names is None:
-        notes.append("class names are not known: infer prints numbers; give them with --classes")
-    return report(source, target, made, margins, notes)
+        notes.append("class names are unknown: predictions show class numbers; set classes")
+    return report(source, target, spec, margins, notes)
+
+
+def read_source(source: StrPath) -> bytes:
+    """The bytes of a checkpoint or an ONNX file; other kinds of file are refused."""
+    data = read_limited(source, MAX_BYTES)
+    kind = looks_like(data[:HEAD])
+    takes = "bwn pack takes a .pt checkpoint or an ONNX file"
+    if ".bwn" in kind:
+        raise FileError(f"{os.fspath(source)}: packed already; {takes}")
+    known = "torch" in kind or "ONNX" in kind or kind == UNKNOWN
+    if not known and not os.fspath(source).endswith(".onnx"):
+        raise FileError(f"{os.fspath(source)}: it looks like {kind}; {takes}")
+    return data
 
 
 def load(source: StrPath) -> Loaded:
-    """What a checkpoint or an ONNX file says, told by its contents. Raises FileError."""
-    data = read_limited(source, MAX_BYTES)
-    kind = looks_like(data[:HEAD])
-    if "torch" in kind:
+    """What a checkpoint or an ONNX file holds.
+
+    Raises:
+        FileError: It is refused; the message names it.
+    """
+    data = read_source(source)
+    if "torch" in looks_like(data[:HEAD]):
         data = exported(source)
-    elif "ONNX" not in kind and kind != UNKNOWN and not os.fspath(source).endswith(".onnx"):
-        already = "already packed" if "bwn" in kind else f"it looks like {kind}"
-        raise FileError(
-            f"{os.fspath(source)}: {already}; bwn pack takes a .pt checkpoint or an ONNX file"
-        )
     try:
         return from_bytes(data)
     except FileError as error:
@@ -117,60 +162,76 @@ def exported(checkpoint: StrPath) -> bytes:
 def with_activations(
     graph: Graph,
     mode: Mode,
-    calibration: Iterable[Any] | None,
+    calibration: StrPath | Iterable[Any] | None,
     preprocess: Preprocess | None,
-    roundings: Quantizations,
+    quantizations: Quantizations,
 ) -> Graph:
-    """`graph` with activations chosen, and int8 steps fixed if there are images; what the source fixes stays."""
-    made = set_activations(graph, mode, quantizations=roundings)
+    """`graph` with activations chosen, and int8 scales fixed where there are images.
+
+    What the source says of a layer is kept.
+    """
+    chosen = set_activations(graph, mode, quantizations=quantizations)
     if calibration is not None:
-        batches = prepared(calibration, preprocess, tuple(graph.topology.input_shape))
-        made = set_activations(graph, mode, int8_steps(made, batches), roundings)
-    check(made)
-    return made
+        batches = input_batches(calibration, preprocess, tuple(graph.topology.input_shape))
+        scales = int8_scales(chosen, batches)
+        chosen = set_activations(graph, mode, scales, quantizations)
+    check(chosen)
+    return chosen
 
 
-def rounding_notes(graph: Graph, roundings: Quantizations, source: str, target: str) -> list[str]:
+def quantization_notes(graph: Graph, quantizations: Quantizations) -> list[str]:
     """What a user should know of 8-bit activations."""
     notes = []
-    rounded = [node for node in graph.nodes if node.is_quantized]
-    given = [
-        roundings.get((node.input, node.weight)) for node in rounded if isinstance(node, Weighted)
-    ]
-    if whole := sum(rounding is not None and rounding.whole for rounding in given):
+    layers = [node for node in graph.nodes if isinstance(node, Weighted) and node.is_quantized]
+    fixed = [quantizations.get((node.input, node.weight)) for node in layers]
+    if whole := sum(quantization is not None and quantization.whole for quantization in fixed):
         notes.append(
-            f"{whole} inputs have 256 values of 8 bits in the source, 255 here: -128 or 255 becomes its neighbour"
+            f"{whole} inputs have 256 values of 8 bits in the source, 255 here: "
+            "-128 or 255 becomes its neighbour"
         )
-    if None in given:
+    if None in fixed:
         notes.append(
-            f"8-bit activations round; what accuracy that costs: bwn verify {target} {source} --images DATA"
+            "8-bit activations cost some accuracy: verify on labelled images tells how much"
         )
     return notes
 
 
 def choose_preprocess(
-    found: Preprocess | None, given: Preprocess | Mapping[str, Any] | None, shape: Shape
+    own: Preprocess | None, replacement: Preprocess | Mapping[str, Any] | None, shape: Shape
 ) -> tuple[Preprocess | None, list[str]]:
-    """Preprocessing of the file, and notes on what was assumed. Raises GraphError where it does not fit."""
-    if isinstance(given, Preprocess):
-        return given, []
-    fields = {key: value for key, value in (given or {}).items() if value is not None}
-    if found is not None:
-        return (replaced(found, fields) if fields else found), []
+    """Preprocessing of the file, and notes on what was assumed.
+
+    Args:
+        own: What the source says.
+        replacement: What the caller says; fields that are None say nothing.
+        shape: Shape of one input.
+
+    Raises:
+        ArgumentError: The caller's fields are not enough, or have wrong types.
+    """
+    if isinstance(replacement, Preprocess):
+        return replacement, []
+    fields = {key: value for key, value in (replacement or {}).items() if value is not None}
+    if own is not None:
+        return (replaced(own, fields) if fields else own), []
     color = fields.get("color", {1: "L", 3: "RGB"}.get(shape[0] if len(shape) == 3 else 0))
     size = fields.get("size", shape[1:] if len(shape) == 3 else None)
     if color is None or size is None:
         if fields:
-            raise GraphError(f"preprocess: an input of shape {shape} needs --size and --color")
+            raise ArgumentError(f"preprocess: an input of shape {shape} needs size and color")
         return None, [
-            f"preprocessing is not known for an input of shape {shape}; infer needs --size and --color here"
+            f"preprocessing is unknown for an input of shape {shape}; "
+            "to classify images set size and color"
         ]
     channels = 1 if color == "L" else 3
     base = Preprocess(size=size, color=color, mean=(0.0,) * channels, std=(1.0,) * channels)
-    made = replaced(base, fields)
-    missing = [name for name in ("mean", "std") if name not in fields]
-    note = f"the source does not say how images are prepared; assumed: {made.color}, {made.resize}, x = (pixel / 255 - "
-    return made, [f"{note}mean) / std with mean {made.mean}, std {made.std}"] if missing else []
+    rule = replaced(base, fields)
+    if "mean" in fields and "std" in fields:
+        return rule, []
+    return rule, [
+        f"the source does not say how images are prepared; assumed: {rule.color}, {rule.resize}, "
+        f"x = (pixel / 255 - mean) / std with mean {rule.mean}, std {rule.std}"
+    ]
 
 
 def replaced(base: Preprocess, fields: Mapping[str, Any]) -> Preprocess:
@@ -178,34 +239,55 @@ def replaced(base: Preprocess, fields: Mapping[str, Any]) -> Preprocess:
     try:
         return msgspec.convert({**msgspec.structs.asdict(base), **fields}, Preprocess)
     except msgspec.ValidationError as error:
-        raise GraphError(f"preprocess: {error}") from None
+        raise ArgumentError(f"preprocess: {error}") from None
+
+
+def check_arguments(spec: ModelSpec) -> None:
+    """Raise ArgumentError where preprocessing or class names do not fit the (legal) graph."""
+    try:
+        check_spec(spec)
+    except GraphError as error:
+        raise ArgumentError(str(error)) from None
+
+
+def read_class_names(path: StrPath) -> tuple[str, ...]:
+    """Class names of a text file, one on each line; empty lines are skipped.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as class names: {reason(error)}") from None
+    return tuple(line.strip() for line in lines if line.strip())
 
 
 def report(
-    source: StrPath, target: StrPath, made: ModelSpec, margins: dict[str, float], notes: list[str]
+    source: StrPath, target: StrPath, spec: ModelSpec, margins: dict[str, float], notes: list[str]
 ) -> PackReport:
     """The report of a written file."""
-    rows = tuple(row for row in layer_rows(made.graph, margins) if row.stored)
-    notes += [f"{row.name}: {why}" for row in rows if (why := almost_binary(made.graph, row))]
+    rows = tuple(row for row in layer_rows(spec.graph, margins) if row.stored)
+    notes += [f"{row.name}: {why}" for row in rows if (why := almost_binary(spec.graph, row))]
     if not any(row.stored == "1 bit" for row in rows):
         notes.append(
-            "no layer is binary by value (each output channel all +-alpha): every weight stays float32"
+            "no layer has binary weights (+a and -a in each output channel): all stay float32"
         )
     return PackReport(
         source=os.fspath(source),
         target=os.fspath(target),
         layers=rows,
         before=sum(row.before for row in rows),
-        after=sum(array.nbytes for array in made.graph.tensors.values()),
+        after=sum(array.nbytes for array in spec.graph.tensors.values()),
         file=os.path.getsize(target),
-        preprocess=made.preprocess,
-        classes=made.classes,
+        preprocess=spec.preprocess,
+        classes=spec.classes,
         notes=tuple(notes),
     )
 
 
 def almost_binary(graph: Graph, row: LayerRow) -> str | None:
-    """Why a layer most of whose channels are +-alpha stays float32; None for any other layer."""
+    """Why a layer whose channels are mostly +-a stays float32; None for any other layer."""
     node = next(node for node in graph.nodes if node.output == row.name)
     if (
         not isinstance(node, Weighted)
@@ -219,7 +301,8 @@ def almost_binary(graph: Graph, row: LayerRow) -> str | None:
     odd = np.flatnonzero((weight[:, 0] == 0) | (weight != weight[:, :1]).any(axis=1))
     if 2 * len(odd) >= len(weight):
         return None
-    found = f"{len(odd)} of {len(weight)} output channels are not all +-alpha (the first: {odd[0]}, with magnitudes "
+    low, high = weight[odd[0]].min(), weight[odd[0]].max()
     return (
-        f"{found}{weight[odd[0]].min():g} to {weight[odd[0]].max():g}), so the layer stays float32"
+        f"stays float32, as {len(odd)} of {len(weight)} output channels are not +a and -a alone "
+        f"(the first: {odd[0]}, with magnitudes {low:g} to {high:g})"
     )

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from bwn._types import StrPath
 from bwn.data.datasets import Resize, load_dataset
 from bwn.ir.node import Pair
-from bwn.train.checkpoint import StrPath, read_checkpoint
+from bwn.train.checkpoint import read_checkpoint
 from bwn.train.checkpointing import Warn
 from bwn.train.device import Device, find_device, find_precision, prepare_process
 from bwn.train.distributed import process_group, rank

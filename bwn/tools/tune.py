@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bwn._files import write_beside
+from bwn._files import write_atomically
 from bwn.errors import BwnError
 from bwn.kernels import costs
 from bwn.kernels.gemm.gemm_spec import Cost, GemmSpec, LutPermuteGemm, Work
@@ -76,9 +76,9 @@ def tune(progress: Callable[[str], None]) -> list[Fit]:
         )
     fits = []
     for number, spec in enumerate(GEMMS, 1):
-        progress(f"kernel {number} of {len(GEMMS)}: {spec.name}")
+        progress(f"{number} of {len(GEMMS)}: {spec.name}")
         fits.append(measure(spec))
-    write_beside(path, costs.to_json({fit.kernel: fit.cost for fit in fits}).encode())
+    write_atomically(path, costs.to_json({fit.kernel: fit.cost for fit in fits}).encode())
     costs.table.cache_clear()
     return fits
 

@@ -1,31 +1,34 @@
-"""Inputs for checking a network: images of a folder, a data set, or seeded noise, made one batch at a time."""
+"""Inputs for checking a network: images of a folder, a data set, or seeded noise."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from bwn.data.datasets import load_dataset
+from bwn._types import Floats, Labels, StrPath
+from bwn.data.datasets import Pixels, load_dataset
 from bwn.data.images import SUFFIXES, find_images
-from bwn.errors import DataError
+from bwn.errors import DataError, NotPreparedError
 from bwn.ir.model_spec import ModelSpec
-from bwn.predict import NotPreparedError, to_input
-
-Floats = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
+from bwn.predict import to_input
 
 NOISE = 64
+"""Inputs of noise, where no count is given."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs by number.
+    """Inputs by number, made one batch at a time.
 
-    name: what they are, for people. labels: (count,) int64 index of the right class, or None. make: number to input.
+    Attributes:
+        name: What they are, for people.
+        count: How many there are.
+        labels: (count,) int64 index of the right class, or None.
+        make: Returns the input of a number: input_shape float32.
     """
 
     name: str
@@ -53,39 +56,69 @@ def noise(spec: ModelSpec, count: int, seed: int) -> Samples:
 
 
 def choose(
-    spec: ModelSpec, source: str | Path | None, count: int | None = None, seed: int = 0
+    spec: ModelSpec, source: StrPath | None, count: int | None = None, seed: int = 0
 ) -> Samples:
     """Inputs from `source`.
 
-    source: an image, a folder that holds images, a data set (its test split), or None: noise.
-    count: at most this many; None: all, or NOISE of noise.
-    Raises NotPreparedError where the model cannot take images, DataError where there are none.
+    Args:
+        spec: The model that takes them.
+        source: An image, a folder of images, a data set (its test split), or None: noise.
+        count: At most this many; None: all, or NOISE inputs of noise.
+        seed: Of the noise.
+
+    Raises:
+        NotPreparedError: The model does not say how images are prepared.
+        DataError: There are no images, or they have classes that the model does not know.
     """
     if source is None:
         return noise(spec, count or NOISE, seed)
     if spec.preprocess is None:
         raise NotPreparedError
-    path = Path(source)
-    if path.is_file() or (
-        path.is_dir() and any(entry.suffix.lower() in SUFFIXES for entry in path.iterdir())
-    ):
-        paths = list(find_images([path]))[:count]
+    if is_images(source):
+        paths = list(find_images([source]))[:count]
         return Samples(str(source), len(paths), None, lambda index: to_input(spec, paths[index]))
+    name, images, labels = load_test_split(spec, source, count)
+    return Samples(name, len(labels), labels, lambda index: to_input(spec, images[index]))
+
+
+def is_images(source: StrPath) -> bool:
+    """Return whether `source` is a file, or a folder with images directly in it."""
+    path = Path(source)
+    return path.is_file() or (
+        path.is_dir() and any(entry.suffix.lower() in SUFFIXES for entry in path.iterdir())
+    )
+
+
+def load_test_split(
+    spec: ModelSpec, source: StrPath, count: int | None = None
+) -> tuple[str, Pixels, Labels]:
+    """Return the name, the images and the labels of a data set's test split.
+
+    Args:
+        spec: A model with preprocessing; labels are indices of its classes.
+        source: As in `bwn.data.datasets.load_dataset`.
+        count: At most this many images, the first ones; None: all.
+
+    Raises:
+        DataError: The data set cannot be read, or has a class that the model does not know.
+    """
     rule = spec.preprocess
+    if rule is None:
+        raise NotPreparedError
     data = load_dataset(source, "test", size=rule.size, resize=rule.resize, color=rule.color)
     labels = _labels(spec, data.labels, data.classes, source)[:count]
-    name = f"{source} (test split)"
-    return Samples(name, len(labels), labels, lambda index: to_input(spec, data.images[index]))
+    return f"{os.fspath(source)} (test split)", data.images[:count], labels
 
 
-def _labels(
-    spec: ModelSpec, labels: Labels, classes: tuple[str, ...], source: str | Path
-) -> Labels:
+def _labels(spec: ModelSpec, labels: Labels, classes: tuple[str, ...], source: StrPath) -> Labels:
     """The data set's labels as the model numbers its classes."""
     names = spec.classes
     if names is None:
         return labels
     unknown = [name for name in classes if name not in names]
     if unknown:
-        raise DataError(f"{source}: has the class '{unknown[0]}', which the model does not know")
+        raise DataError(
+            f"data '{os.fspath(source)}' has the class '{unknown[0]}', "
+            "which the model does not know"
+        )
     return np.array([names.index(name) for name in classes], np.int64)[labels]

@@ -1,14 +1,15 @@
-"""The whole network beside ONNX Runtime: scores and top-1 of every input."""
+"""The whole network compared with ONNX Runtime: scores and top-1 of every input."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bwn._types import Floats, Labels
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.tolerance import chain_tolerance
 from bwn.ops import Sign
@@ -17,15 +18,14 @@ from bwn.tools.verify_inputs import Samples
 if TYPE_CHECKING:
     from bwn.onnx.session import Session
 
-Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 TRACED = 4
 """Inputs whose every tensor is held at once."""
 
 
-class Traces(Protocol):
-    """What is asked of a model: bwn.model.Model is one."""
+class SupportsTrace(Protocol):
+    """What is asked of a model; bwn.model.Model has it."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -39,15 +39,20 @@ class Traces(Protocol):
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True):
-    """Scores and answers of all inputs.
+    """Scores and top-1 of all inputs.
 
-    rounded: activations are rounded to 8 bits somewhere, so the scores are not held to the tolerance.
-    error: largest difference of a score in tolerances, sign ties aside. difference: the same as a number.
-    departing: inputs whose scores lie further apart than the tolerance.
-    sign_ties: inputs that differ only since a number within tolerance of 0 fell on the other side of a Sign.
-    agreement: share of inputs with the same top-1, ties aside. disagreements: the others.
-    ties: inputs of another top-1 whose two scores lie within tolerance, or that are sign ties.
-    accuracy, reference_accuracy: shares of right answers, where the right ones are known.
+    Attributes:
+        rounded: Whether activations are quantized to 8 bits, so that scores have no tolerance.
+        error: Largest difference of a score in tolerances, sign ties left out.
+        difference: The same as a number.
+        departing: Inputs whose scores differ by more than the tolerance.
+        sign_ties: Inputs that differ only because a number within tolerance of 0 fell on the other
+            side of a Sign.
+        agreement: Share of inputs with the same top-1, ties left out.
+        disagreements: The other inputs.
+        ties: Inputs of another top-1 whose two scores are within tolerance, or that are sign ties.
+        accuracy: Share of correct top-1 of the model, where labels are known.
+        reference_accuracy: The same of the reference.
     """
 
     rounded: bool
@@ -63,66 +68,97 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def loss(self) -> float | None:
-        """Points (hundredths) of accuracy that the model has less than the reference; None where labels are unknown."""
+        """Percentage points by which the model's accuracy is below the reference's, if known."""
         if self.accuracy is None or self.reference_accuracy is None:
             return None
-        return round(
-            100 * (self.reference_accuracy - self.accuracy), 9
-        )  # 3 of 1,000 images are 0.3, not a bit more
+        # Rounded, or 3 of 1,000 images would be a bit more than 0.3.
+        return round(100 * (self.reference_accuracy - self.accuracy), 9)
+
+
+class Comparisons(NamedTuple):
+    """How inputs compare, an element for each.
+
+    Attributes:
+        difference: (N,) largest difference of a score.
+        allowed: (N,) its tolerance.
+        excused: (N,) whether the input is a sign tie.
+        predicted: (N,) top-1 of the model.
+        expected: (N,) top-1 of the reference.
+        close: (N,) whether the reference's scores of the two are within tolerance.
+    """
+
+    difference: Floats
+    allowed: Floats
+    excused: Flags
+    predicted: Labels
+    expected: Labels
+    close: Flags
 
 
 def compare_scores(
-    model: Traces,
+    model: SupportsTrace,
     session: Session,
     samples: Samples,
     batch_size: int,
     progress: Callable[[str], None],
 ) -> Scores:
     """Run every input through both networks."""
-    graph = model.spec.graph
-    chain = chain_tolerance(graph, graph.shapes)
-    rounded = graph.is_quantized
-    columns: list[tuple[npt.NDArray[Any], ...]] = []
+    rounded = model.spec.graph.is_quantized
+    parts: list[Comparisons] = []
     for start in range(0, samples.count, batch_size):
         progress(f"scores: {start} of {samples.count}")
         x = samples.batch(start, start + batch_size)
-        ours, theirs = _flat(model.run(x)), _flat(reference_scores(session, x))
-        with np.errstate(invalid="ignore", over="ignore"):  # scores that are not finite depart
-            apart = np.nan_to_num(np.abs(ours - theirs).max(axis=1), nan=np.inf)
-            allowed = np.nan_to_num(chain * np.abs(theirs).max(axis=1), nan=0.0, posinf=0.0)
-            over = ~(apart <= allowed)
-            excused = np.zeros(len(x), bool)
-            if over.any() and not rounded:
-                excused[over] = sign_ties(model, session, x[over])
-            best, other = theirs.argmax(axis=1), ours.argmax(axis=1)
-            rows = np.arange(len(x))
-            close = excused | (theirs[rows, best] - theirs[rows, other] <= 2 * allowed)
-        columns.append((apart, allowed, over & ~excused, excused, best, other, close))
+        parts.append(compare_batch(model, session, x, rounded))
     progress("")
-    return _summary(
-        samples, rounded, [np.concatenate(column) for column in zip(*columns, strict=True)]
-    )
+    whole = Comparisons(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return _summary(whole, samples.labels, rounded)
 
 
-def _summary(samples: Samples, rounded: bool, columns: list[npt.NDArray[Any]]) -> Scores:
-    apart, allowed, departing, excused, best, other, close = columns
-    tied, wrong = (best != other) & close, (best != other) & ~close
-    judged = ~excused
+def compare_batch(model: SupportsTrace, session: Session, x: Floats, rounded: bool) -> Comparisons:
+    """Run a batch through both networks.
+
+    Args:
+        model: The packed network.
+        session: The reference.
+        x: (N, *input_shape) float32.
+        rounded: Whether activations are quantized, so that sign ties are not looked for.
+    """
+    graph = model.spec.graph
+    ours, theirs = _flat(model.run(x)), _flat(reference_scores(session, x))
+    with np.errstate(invalid="ignore", over="ignore"):  # scores that are not finite differ
+        difference = np.nan_to_num(np.abs(ours - theirs).max(axis=1), nan=np.inf)
+        largest = np.abs(theirs).max(axis=1)
+        allowed = chain_tolerance(graph, graph.shapes) * largest
+        allowed = np.nan_to_num(allowed, nan=0.0, posinf=0.0)
+        over = ~(difference <= allowed)
+        excused = np.zeros(len(x), bool)
+        if over.any() and not rounded:
+            excused[over] = sign_ties(model, session, x[over])
+        expected, predicted = theirs.argmax(axis=1), ours.argmax(axis=1)
+        rows = np.arange(len(x))
+        close = excused | (theirs[rows, expected] - theirs[rows, predicted] <= 2 * allowed)
+    return Comparisons(difference, allowed, excused, predicted, expected, close)
+
+
+def _summary(inputs: Comparisons, labels: Labels | None, rounded: bool) -> Scores:
+    another = inputs.predicted != inputs.expected
+    tied, wrong = another & inputs.close, another & ~inputs.close
+    judged = ~inputs.excused
+    departing = ~(inputs.difference <= inputs.allowed) & judged
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.where(apart == 0, 0.0, apart / allowed)
-    counted = len(best) - int(tied.sum())
-    right = samples.labels
+        error = np.where(inputs.difference == 0, 0.0, inputs.difference / inputs.allowed)
+    counted = len(another) - int(tied.sum())
     return Scores(
         rounded=rounded,
         error=float(error[judged].max(initial=0)),
-        difference=float(apart[judged].max(initial=0)),
-        departing=() if rounded else _numbers(departing),
-        sign_ties=_numbers(excused),
+        difference=float(inputs.difference[judged].max(initial=0)),
+        departing=() if rounded else _indices(departing),
+        sign_ties=_indices(inputs.excused),
         agreement=1 - int(wrong.sum()) / counted if counted else 1.0,
-        disagreements=_numbers(wrong),
-        ties=_numbers(tied),
-        accuracy=None if right is None else float((other == right).mean()),
-        reference_accuracy=None if right is None else float((best == right).mean()),
+        disagreements=_indices(wrong),
+        ties=_indices(tied),
+        accuracy=None if labels is None else float((inputs.predicted == labels).mean()),
+        reference_accuracy=None if labels is None else float((inputs.expected == labels).mean()),
     )
 
 
@@ -138,15 +174,23 @@ def one_at_a_time(session: Session) -> bool:
     return bool(session.session.get_inputs()[0].shape[:1] == [1])
 
 
-def sign_ties(model: Traces, session: Session, x: Floats) -> Flags:
-    """Inputs whose networks first part at a Sign, and there only on numbers within tolerance of 0.
+def sign_ties(model: SupportsTrace, session: Session, x: Floats) -> Flags:
+    """Inputs on which the networks first differ at a Sign, and there only on numbers near 0.
 
-    Rounding may put such a number on either side, and everything after it differs by whole units; neither is wrong.
-    x: (N, *input_shape). Returns (N,) bool.
+    Rounding may put a number within tolerance of 0 on either side, and everything after it differs
+    by whole units; neither is wrong.
+
+    Args:
+        model: The packed network.
+        session: The reference.
+        x: (N, *input_shape) float32.
+
+    Returns:
+        (N,) bool.
     """
-    made = {name for node in session.model.graph.node for name in node.output}
+    tensors = {name for node in session.model.graph.node for name in node.output}
     signs = [
-        node for node in model.spec.graph.nodes if isinstance(node, Sign) and node.output in made
+        node for node in model.spec.graph.nodes if isinstance(node, Sign) and node.output in tensors
     ]
     if not signs:
         return np.zeros(len(x), bool)
@@ -155,25 +199,22 @@ def sign_ties(model: Traces, session: Session, x: Floats) -> Flags:
     return np.concatenate([_sign_ties(model, session, signs, part) for part in parts])
 
 
-def _sign_ties(model: Traces, session: Session, signs: list[Sign], x: Floats) -> Flags:
+def _sign_ties(model: SupportsTrace, session: Session, signs: list[Sign], x: Floats) -> Flags:
     graph = model.spec.graph
     known = graph.shapes
     ours = model.trace(x)
-    theirs = {
-        **ours,
-        **session.tensors(x, {name for node in signs for name in (node.input, node.output)}),
-    }
-    excused, open_ = np.zeros(len(x), bool), np.ones(len(x), bool)
+    names = {name for node in signs for name in (node.input, node.output)}
+    theirs = {**ours, **session.tensors(x, names)}
+    excused, equal_so_far = np.zeros(len(x), bool), np.ones(len(x), bool)
     for node in signs:
         differ = _flat(ours[node.output]) != _flat(theirs[node.output])
         before = [np.abs(_flat(tensors[node.input])) for tensors in (ours, theirs)]
-        allowed = chain_tolerance(graph, known, until=node.input) * before[1].max(
-            axis=1, keepdims=True
-        )
+        largest = before[1].max(axis=1, keepdims=True)
+        allowed = chain_tolerance(graph, known, until=node.input) * largest
         near = (before[0] <= allowed) & (before[1] <= allowed)
-        parted = differ.any(axis=1) & open_
-        excused |= parted & ~(differ & ~near).any(axis=1)
-        open_ &= ~parted
+        first = differ.any(axis=1) & equal_so_far
+        excused |= first & ~(differ & ~near).any(axis=1)
+        equal_so_far &= ~first
     return excused
 
 
@@ -181,5 +222,5 @@ def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array.reshape(len(array), -1)
 
 
-def _numbers(flags: Flags) -> tuple[int, ...]:
+def _indices(flags: Flags) -> tuple[int, ...]:
     return tuple(int(index) for index in np.flatnonzero(flags))

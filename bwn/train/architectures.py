@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from bwn.errors import BwnError
+from bwn.errors import ArgumentError
 from bwn.ops.weighted import UINT8_MAX_DEPTH
 from bwn.train.fake_quant import RoundActivation
 from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation
@@ -50,13 +50,13 @@ def build(architecture: Architecture) -> nn.Sequential:
         torch.Size([2, 3])
     """
     if architecture.activations == "int8" and architecture.scheme == "float":
-        raise BwnError(
+        raise ArgumentError(
             "activations 'int8' need layers with one-bit weights; scheme 'float' has none"
         )
     smallest = _SMALLEST[architecture.name]
     height, width = architecture.input_shape[1:]
     if min(height, width) < smallest:
-        raise BwnError(
+        raise ArgumentError(
             f"{architecture.name} needs images of at least {smallest} x {smallest} pixels, "
             f"these are {height} x {width}"
         )

@@ -11,7 +11,6 @@ else: nothing in a checkpoint is executed.
 
 from __future__ import annotations
 
-import os
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -25,7 +24,8 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
-from bwn._files import write_beside
+from bwn._files import write_atomically
+from bwn._types import StrPath
 from bwn.errors import BwnError, CheckpointError
 from bwn.ir.model_spec import Preprocess
 from bwn.train.architectures import build
@@ -33,8 +33,6 @@ from bwn.train.settings import Architecture, Settings
 
 FORMAT = "bwn-checkpoint"
 VERSION = 1
-
-StrPath = str | os.PathLike[str]
 
 
 class BestEpoch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,7 +109,7 @@ def write_checkpoint(
     }
     buffer = BytesIO()
     torch.save(content, buffer)
-    write_beside(path, buffer.getbuffer())
+    write_atomically(path, buffer.getbuffer())
 
 
 def portable(tensor: Tensor) -> Tensor:

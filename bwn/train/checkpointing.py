@@ -18,11 +18,11 @@ import msgspec
 from torch import nn
 
 from bwn._files import check_target, same_file
+from bwn._types import StrPath
 from bwn.errors import CheckpointError, FileError
 from bwn.train.checkpoint import (
     BestEpoch,
     Description,
-    StrPath,
     read_checkpoint,
     write_checkpoint,
 )

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from bwn.errors import BwnError
+from bwn.errors import ArgumentError, BwnError
 from bwn.train import distributed
 from bwn.train.settings import Precision
 
@@ -34,19 +34,18 @@ def find_device(name: str) -> Device:
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise BwnError(f"device 'mps': torch {torch.__version__} finds none; use --device cpu")
+        raise BwnError(f"device 'mps': torch {torch.__version__} finds none; use cpu")
     if kind != "cuda":
         return Device(kind)
     if number and distributed.started():
-        raise BwnError(
-            f"device '{name}': each of several processes takes a device of its own; "
-            "use --device cuda"
+        raise ArgumentError(
+            f"device '{name}': each of several processes takes a device of its own; use cuda"
         )
     index, count = int(number or distributed.local_rank()), torch.cuda.device_count()
     if index >= count:
         raise BwnError(
             f"device 'cuda:{index}': torch {torch.__version__} finds {count} CUDA "
-            f"device{'s' * (count != 1)}; use --device cpu"
+            f"device{'s' * (count != 1)}; use cpu"
         )
     torch.cuda.set_device(index)
     return Device("cuda", index)

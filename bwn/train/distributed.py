@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from bwn.errors import BwnError
+from bwn.errors import ArgumentError, BwnError
 
 # The others wait while rank 0 measures and saves.
 _TIMEOUT = timedelta(hours=1)
@@ -83,9 +83,9 @@ def prepare(module: nn.Module, batch: int) -> None:
     if size() == 1:
         return
     if batch % size():
-        raise BwnError(
-            f"a batch of {batch} images cannot be divided evenly among {size()} processes "
-            "(--batch-size)"
+        raise ArgumentError(
+            f"a batch of {batch} images cannot be divided evenly among {size()} processes; "
+            "change the batch size"
         )
     for tensor in module.state_dict().values():
         dist.broadcast(tensor, 0)

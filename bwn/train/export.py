@@ -17,10 +17,11 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from bwn._files import same_file, write_beside
-from bwn.errors import BwnError, MissingPackageError
+from bwn._files import same_file, write_atomically
+from bwn._types import StrPath
+from bwn.errors import ArgumentError, BwnError, MissingPackageError
 from bwn.ir.model_spec import Preprocess
-from bwn.train.checkpoint import StrPath, read_checkpoint
+from bwn.train.checkpoint import read_checkpoint
 from bwn.train.fake_quant import RoundActivation, translations
 from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation, binary_layers
 from bwn.train.penalties import mean_distance
@@ -97,7 +98,7 @@ def export_onnx(
     for node in program.model.graph:
         node.metadata_props.clear()  # the exporter leaves stack traces with this machine's paths
     program.model.metadata_props.update(_metadata(module, preprocess, classes))
-    write_beside(path, program.model_proto.SerializeToString(deterministic=True))
+    write_atomically(path, program.model_proto.SerializeToString(deterministic=True))
 
 
 def export_checkpoint(checkpoint_path: StrPath, onnx_path: StrPath) -> None:
@@ -116,7 +117,9 @@ def export_checkpoint(checkpoint_path: StrPath, onnx_path: StrPath) -> None:
         >>> export_checkpoint("model.pt", "model.onnx")  # doctest: +SKIP
     """
     if same_file(checkpoint_path, onnx_path):
-        raise BwnError(f"{os.fspath(onnx_path)}: would overwrite the checkpoint it is made from")
+        raise ArgumentError(
+            f"{os.fspath(onnx_path)}: is the checkpoint itself; write to another file"
+        )
     checkpoint = read_checkpoint(checkpoint_path)
     description = checkpoint.description
     export_onnx(

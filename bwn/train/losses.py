@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bwn.data.datasets import Dataset
-from bwn.errors import BwnError
+from bwn.errors import ArgumentError
 
 
 def image_weights(
@@ -41,7 +41,7 @@ def image_weights(
     else:
         weights = np.array(chosen, np.float64)
         if len(weights) != len(count):
-            raise BwnError(
+            raise ArgumentError(
                 f"{len(weights)} class weights for {len(count)} classes: {', '.join(data.classes)}"
             )
     return torch.from_numpy((weights * len(data.labels) / (weights @ count)).astype(np.float32))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bwn.errors import BwnError
+from bwn.errors import ArgumentError
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ Example:
 def find_penalty(name: str) -> Penalty:
     """The penalty of that name. Raises BwnError for an unknown one."""
     if name not in PENALTIES:
-        raise BwnError(f"unknown penalty '{name}'; valid penalties are {', '.join(PENALTIES)}")
+        raise ArgumentError(f"unknown penalty '{name}'; valid penalties are {', '.join(PENALTIES)}")
     return PENALTIES[name]
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bwn.data.datasets import Dataset, Labels, Resize
+from bwn._types import Labels
+from bwn.data.datasets import Dataset, Resize
 from bwn.errors import BwnError
 from bwn.ir.model_spec import Preprocess
 

@@ -14,12 +14,13 @@ import msgspec
 import torch
 from torch import nn
 
+from bwn._types import StrPath
 from bwn.data.datasets import Dataset, Resize, Split, load_dataset
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
-from bwn.metrics import Counts, confusion, share_right
+from bwn.metrics import Counts, accuracy_of, confusion
 from bwn.train import distributed
 from bwn.train.architectures import build_seeded
-from bwn.train.checkpoint import Checkpoint, Description, StrPath, read_checkpoint
+from bwn.train.checkpoint import Checkpoint, Description, read_checkpoint
 from bwn.train.checkpointing import Checkpointer, Warn, best_path, read_best
 from bwn.train.device import CPU, to_device
 from bwn.train.preprocessing import digest, measure, predictions
@@ -164,12 +165,12 @@ class Run:
 
         self._confusion = test(self.trainer.module)
         self.description = msgspec.structs.replace(
-            self.description, test_accuracy=share_right(self._confusion)
+            self.description, test_accuracy=accuracy_of(self._confusion)
         )
         best = self.checkpointer.best
         if best is not None:
             best.description = msgspec.structs.replace(
-                best.description, finished=True, test_accuracy=share_right(test(best.module))
+                best.description, finished=True, test_accuracy=accuracy_of(test(best.module))
             )
             best.saved = False
         return None

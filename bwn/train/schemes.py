@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bwn.errors import BwnError
+from bwn.errors import ArgumentError
 from bwn.train import compiled_update
 
 Quantizer = Callable[[Tensor], Tensor]
@@ -147,5 +147,5 @@ def find_scheme(scheme: str | Scheme) -> Scheme:
     if isinstance(scheme, Scheme):
         return scheme
     if scheme not in SCHEMES:
-        raise BwnError(f"unknown scheme '{scheme}'; valid schemes are {', '.join(SCHEMES)}")
+        raise ArgumentError(f"unknown scheme '{scheme}'; valid schemes are {', '.join(SCHEMES)}")
     return SCHEMES[scheme]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from bwn.errors import BwnError
+from bwn.errors import ArgumentError
 
 if TYPE_CHECKING:
     from bwn.train.schemes import Scheme
@@ -267,11 +267,11 @@ def settings_for(network: NetworkName, scheme: Scheme, images: int, **chosen: An
     if values["penalty"] == "none":
         values["penalty"] = None
     if values["penalty"] and not scheme.binary:
-        raise BwnError(
+        raise ArgumentError(
             f"penalty '{values['penalty']}' pulls weights to +-1, which scheme '{scheme.name}' "
             "does not use"
         )
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
-        raise BwnError(f"training settings: {error}") from error
+        raise ArgumentError(f"training settings: {error}") from error

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bwn._types import StrPath
 from bwn.errors import FileError, MissingPackageError
-from bwn.train.checkpoint import StrPath
 from bwn.train.checkpointing import Warn
 from bwn.train.trainer import Progress, Trainer
 
@@ -73,7 +73,7 @@ def open_log(folder: StrPath, trainer: Trainer, warn: Warn) -> Iterator[TensorBo
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise MissingPackageError("tensorboard", "tensorboard", "--log") from None
+        raise MissingPackageError("tensorboard", "tensorboard", "a TensorBoard log") from None
     epochs = trainer.step // trainer.steps_per_epoch
     try:
         writer = SummaryWriter(os.fspath(folder), purge_step=epochs + 1)

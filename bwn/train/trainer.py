@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bwn.data.datasets import Dataset
-from bwn.errors import BwnError, CheckpointError, DivergedError
+from bwn.errors import ArgumentError, CheckpointError, DivergedError
 from bwn.ir.model_spec import Preprocess
 from bwn.train import distributed
 from bwn.train.augment import augmented
@@ -114,7 +114,7 @@ class Trainer:
         self.stalled_epochs = 0  # since validation last rose
         self.train_data, self.held_out = split(data, settings.validation, settings.seed)
         if settings.patience is not None and not len(self.held_out.images):
-            raise BwnError(
+            raise ArgumentError(
                 "patience counts epochs without a better accuracy on held-out images, and there "
                 "are none; set validation above 0"
             )
@@ -270,7 +270,7 @@ class Trainer:
     def _diverged(self, what: str) -> str:
         return (
             f"the {what} became NaN or infinite in epoch {self.epoch}; "
-            "restart with a lower learning rate (--lr)"
+            "restart with a lower learning rate"
         )
 
     def state(self) -> dict[str, Any]:

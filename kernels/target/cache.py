@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 NOWHERE = Path(os.devnull) / "none"
 """Where nothing can ever be, of this or another user."""
+
+compiling = threading.RLock()
+"""Held while kernels are imported and compiled. A fork waits for it: the child has no other thread
+that could release it."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=compiling.acquire,
+        after_in_child=compiling.release,
+        after_in_parent=compiling.release,
+    )
 
 
 @cache

@@ -7,7 +7,6 @@ Numba adds its own version, Python's, and the CPU's name and features.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -20,7 +19,7 @@ from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.sigutils import normalize_signature
 
-from bwn.kernels.target.cache import cache_folder
+from bwn.kernels.target.cache import cache_folder, compiling
 
 SIGNATURE = types.void(types.intp, types.intp, types.intp, types.intp)
 # `numpy` error model: a division by zero is a NaN, not an exception. Bounds and wrap-around never apply: kernels use
@@ -40,7 +39,6 @@ intrinsic: Any = numba.extending.intrinsic
 """Decorator for operations that are written as LLVM instructions."""
 
 Made = TypeVar("Made")
-_lock = threading.Lock()
 
 
 class _Kept(FunctionCache):
@@ -102,7 +100,7 @@ def compiled(*signatures: str) -> Callable[[Callable[..., None]], Any]:
 
 def _kept(function: Callable[..., None], make: Callable[[bool], Made]) -> Made:
     """make(True), with our folder as its cache; make(False) where that fails."""
-    with _lock:
+    with compiling:
         # Numba binds the cache folder of a function when it is decorated, from a setting of the whole process.
         settings: Any = numba.config
         before = settings.CACHE_DIR

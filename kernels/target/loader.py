@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from bwn.kernels.target.cache import sources_digest
+from bwn.kernels.target.cache import compiling, sources_digest
 from bwn.kernels.target.targets import TARGETS, Target, runnable
 
 # Absolute: a name without a folder the loader looks for elsewhere, and a process may change its own.
@@ -155,7 +155,8 @@ def entry(name: str) -> Entry:
     found = library()
     if found is not None:
         return found.entry(name)
-    from bwn.kernels.target.jit import compile_entry
-
     module, _, function = name.rpartition(".")
-    return compile_entry(getattr(importlib.import_module(f"bwn.kernels.{module}"), function))
+    with compiling:
+        from bwn.kernels.target.jit import compile_entry
+
+        return compile_entry(getattr(importlib.import_module(f"bwn.kernels.{module}"), function))

@@ -12,13 +12,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from bwn.cli.infer import results
+from bwn.cli.infer import classified
 from bwn.cli.main import bwn
-from bwn.errors import DataError
 from bwn.format import write
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
+from bwn.model import Model
 from bwn.ops import Dense, Flatten, Softmax
 
 CLASSES = ("dark", "light")
@@ -165,29 +165,24 @@ def test_two_forms_at_once_are_wrong_usage(folder):
     assert infer(folder, "images", "--json", "--csv").exit_code == 2
 
 
-def test_reading_stays_one_batch_ahead(folder):
-    class Model:
-        spec = spec()
-
-        def run(self, x):
-            sizes.append(len(x))
-            return np.zeros((len(x), 2), np.float32)
-
-    sizes, taken = [], []
+def test_the_first_answer_comes_at_once_and_reading_stays_one_batch_ahead(folder):
+    taken = []
 
     def paths():
         while True:
             taken.append(None)
             yield folder / "images" / "a.png"
 
-    found = results(Model(), paths(), top=1, batch_size=8, limit=None)
-    next(found)
+    results = classified(Model(spec(), 1), paths(), top=1, batch_size=8)
+    next(results)
     assert len(taken) == 1
-    for _ in range(20):
-        _, best = next(found)
-        assert not isinstance(best, DataError)
-    assert sizes == [1, 8, 8, 8]
+    assert all(next(results).error is None for _ in range(20))
     assert len(taken) == 25
+
+
+def test_a_limit_takes_no_image_more(folder):
+    result = infer(folder, "-", "--limit", "2", "--batch-size", "4", stdin=f"{folder}/images\n" * 9)
+    assert len(result.stdout.splitlines()) == 3
 
 
 def test_watch_answers_each_image_that_arrives(folder, monkeypatch):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from bwn import format
@@ -59,7 +60,7 @@ def test_a_model_that_says_little(tmp_path):
     )
     result = run(tmp_path / "a.bwn")
     assert result.exit_code == 0, result.output
-    for text in ("written by an unnamed program", "preparation not known", "names not known"):
+    for text in ("written by an unnamed program", "preprocessing unknown", "names unknown"):
         assert text in result.stdout
 
 
@@ -102,6 +103,13 @@ def test_a_plan_tells_kernels_reasons_and_costs():
     for name in "aej":
         assert " predicted " in rows[name]
     assert rows["a"].split()[3:7] == ["1/6", "27", "4", "20"] or "single" in rows["a"].split()[1]
+
+
+@pytest.mark.parametrize("option", ["--batch", "--threads"])
+def test_what_only_a_plan_has_is_wrong_usage_without_it(option):
+    result = run(GOLDEN, option, "2")
+    assert result.exit_code == 2
+    assert f"{option} goes with --plan only" in result.stderr
 
 
 def test_a_plan_as_json():

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bwn.cli import common, main
-from bwn.errors import BwnError, DataError, MissingPackageError
+from bwn._text import byte_size
+from bwn.cli import main, output
+from bwn.errors import ArgumentError, BwnError, DataError, MissingPackageError
 
 
 def run(*args, error=None, monkeypatch=None):
@@ -66,6 +67,7 @@ def test_a_mistyped_command_is_answered_with_the_nearest():
     ("error", "code", "line"),
     [
         (BwnError("no"), 1, "no"),
+        (ArgumentError("threads is 0"), 2, "threads is 0"),
         (DataError("a.png: cut\nshort \x1b[2J"), 3, r"a.png: cut short \x1b[2J"),
         (MissingPackageError("torch", "train", "bwn train"), 1, "bwn train needs torch, which is not installed: "
          "pip install 'bwn[train]'"),
@@ -175,7 +177,7 @@ def test_usage_and_exit_codes_of_commands_pass(monkeypatch):
 
 
 def test_table():
-    text = common.table(
+    text = output.table(
         ("layer", "bytes", "note"), [("a", 10, None), ("long\nname", 2, "x")], "<><"
     )
     assert text.splitlines() == [
@@ -184,7 +186,7 @@ def test_table():
         "a             10  -",
         "long name      2  x",
     ]
-    assert common.table(("a", "b"), []).splitlines() == ["a  b", "-  -"]
+    assert output.table(("a", "b"), []).splitlines() == ["a  b", "-  -"]
 
 
 def test_json_takes_what_commands_have():
@@ -198,7 +200,7 @@ def test_json_takes_what_commands_have():
         "one": np.float32(0.5),
         3: (True, None),
     }
-    assert common.json_text(value) == (
+    assert output.json_text(value) == (
         '{"rows": [{"path": "a", "value": null}], "array": [0, 1], "one": 0.5, "3": [true, null]}'
     )
 
@@ -212,4 +214,4 @@ def test_byte_size_states_its_unit():
         4 * 2**20: "4.0 MiB",
         2**50: "1024.0 TiB",
     }
-    assert {count: common.byte_size(count) for count in sizes} == sizes
+    assert {count: byte_size(count) for count in sizes} == sizes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.ops import Conv, Dense, Flatten, Pool
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
 
 
 def run(*arguments):
@@ -80,7 +83,7 @@ def test_the_table(source, tmp_path):
         "note: the source does not say how images are prepared; assumed: RGB, stretch"
         in result.stdout
     )
-    assert "note: class names are not known" in result.stdout
+    assert "note: class names are unknown" in result.stdout
     format.read(target)
 
 
@@ -129,7 +132,9 @@ def test_options_reach_the_file(source, tmp_path):
         "float32",
     ]
     (note,) = [line for line in result.stdout.splitlines() if line.startswith("note:")]
-    assert note.startswith("note: 8-bit activations round; what accuracy that costs: bwn verify ")
+    assert note.startswith("note: 8-bit activations cost some accuracy")
+    last = result.stdout.splitlines()[-1]
+    assert last == f"Next: bwn verify {tmp_path / 'a.bwn'} {source} --images DATA"
 
 
 def test_calibration_from_a_folder_of_images(source, tmp_path):
@@ -165,21 +170,25 @@ def test_calibration_from_the_sample(tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--size", "8by8"], 2, "'8by8' is not a size such as 28 or 224x320"),
+        (["--size", "8by8"], 2, "'8by8' is not a size such as 32 or 224x320"),
         (["--size", "0"], 2, "is not a size"),
         (["--mean", "a,b"], 2, "'a,b' is not a list of numbers such as"),
         (["--activations", "int4"], 2, "'int4' is not one of"),
         (["--color", "BGR"], 2, "'BGR' is not one of"),
-        (["--mean", "0.5"], 3, "mean and std need 3 numbers each"),
-        (["--std", "0,1,1"], 3, "std is (0.0, 1.0, 1.0), expected finite numbers above 0"),
-        (["--mean", "nan,0,0"], 3, "mean is (nan, 0.0, 0.0), expected finite numbers"),
-        (["--size", "9"], 3, "makes (3, 9, 9) of an image, the input takes (3, 8, 8)"),
-        (["--calibration", "mnist-sample"], 1, "calibration goes with --activations int8 only"),
+        (["--mean", "0.5"], 2, "mean and std need 3 numbers each"),
+        (["--std", "0,1,1"], 2, "std is (0.0, 1.0, 1.0), expected finite numbers above 0"),
+        (["--mean", "nan,0,0"], 2, "mean is (nan, 0.0, 0.0), expected finite numbers"),
+        (["--size", "9"], 2, "makes (3, 9, 9) of an image, the input takes (3, 8, 8)"),
+        (["--calibration", "mnist-sample"], 2, "--calibration goes with --activations int8 only"),
+        (["--classes", "two-names"], 2, "2 names for an output of shape (3,)"),
+        (["-o", "source.onnx"], 2, "is the source itself"),
         (["--activations", "int8", "--calibration", "no-such-data"], 3, "no-such-data"),
         (["--classes", "no-such-file"], 3, "no-such-file: cannot be read as class names"),
     ],
 )
-def test_options_that_are_wrong(source, tmp_path, options, code, message):
+def test_options_that_are_wrong(source, tmp_path, monkeypatch, options, code, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two-names").write_text("a\nb\n")
     result = run(source, "-o", tmp_path / "a.bwn", *options)
     assert result.exit_code == code, result.output
     assert message in result.stderr
@@ -189,14 +198,20 @@ def test_options_that_are_wrong(source, tmp_path, options, code, message):
 
 def test_a_file_that_is_no_network_is_one_line(tmp_path):
     Image.new("L", (2, 2)).save(tmp_path / "a.png")
+    (tmp_path / "packed.bwn").write_bytes(GOLDEN.read_bytes())
     for path, message in (
         (tmp_path / "a.png", "it looks like a PNG image"),
+        (
+            tmp_path / "packed.bwn",
+            "packed already; bwn pack takes a .pt checkpoint or an ONNX file",
+        ),
         (tmp_path / "none.pt", "cannot be read"),
     ):
-        result = run(path, "-o", tmp_path / "a.bwn")
-        assert result.exit_code == 3
-        assert result.stderr.startswith(f"Error: {path}: {message}")
-        assert result.stderr.count("\n") == 1
+        for options in (["-o", tmp_path / "a.bwn"], []):
+            result = run(path, *options)
+            assert result.exit_code == 3
+            assert result.stderr.startswith(f"Error: {path}: {message}")
+            assert result.stderr.count("\n") == 1
 
 
 def test_a_checkpoint_packs_with_its_preprocessing_classes_and_margins(tmp_path):

@@ -72,7 +72,7 @@ def test_idx_folders_are_read(tmp_path, suffix, dash):
         (lambda c: b"\x00\x00\x0d" + c[3:], "magic is 00000d03, expected 00000803"),
         (lambda c: c[:10], "truncated inside its header"),
         (lambda c: c[:-1], "truncated, 119 of 120 bytes"),
-        (lambda c: c + b"\x00", "goes on after the 120 bytes of data"),
+        (lambda c: c + b"\x00", "more than the 120 bytes of data"),
         (lambda c: b"", "magic is absent, expected 00000803"),
         (
             lambda c: c[:4] + struct.pack(">3I", 2**31, 2**31, 2**31),
@@ -82,7 +82,7 @@ def test_idx_folders_are_read(tmp_path, suffix, dash):
             lambda c: c[:4] + struct.pack(">3I", 2**20, 30, 30) + c[16:],
             "truncated, 120 of 943,718,400 bytes",
         ),
-        (lambda c: c[:4] + struct.pack(">3I", 0, 5, 4), "holds nothing"),
+        (lambda c: c[:4] + struct.pack(">3I", 0, 5, 4), "empty"),
     ],
 )
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -197,7 +197,7 @@ def test_a_flat_folder_holds_out_one_image_in_five_for_good(tmp_path):
 
 def test_broken_image_folders_are_refused(tmp_path):
     assert (
-        "has no train images; expected 'mnist-sample' (shipped), a folder of IDX files"
+        "has no train images; expected 'mnist-sample' (bundled), a folder of IDX files"
         in refused(tmp_path)
     )
     picture(tmp_path / "loose.png", 1)
@@ -225,7 +225,7 @@ def test_other_sizes_and_colours_on_demand(tmp_path):
 
 def test_unknown_sources_name_what_is_near_and_what_is_accepted(tmp_path):
     assert (
-        "'mnist-sampel' not found (did you mean mnist-sample?); expected 'mnist-sample' (shipped)"
+        "'mnist-sampel' not found (did you mean mnist-sample?); expected 'mnist-sample' (bundled)"
         in refused("mnist-sampel")
     )
     (tmp_path / "photos").mkdir()

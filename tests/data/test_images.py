@@ -207,7 +207,7 @@ def test_as_image_takes_arrays_paths_and_images(tmp_path):
         assert (np.asarray(images.as_image(source)) == GREY).all()
     assert images.as_image(COLOR).mode == "RGB"
     for wrong in (GREY / 255, GREY[None], COLOR[..., :2], GREY[:0]):
-        with pytest.raises(DataError, match="expected uint8 pixels"):
+        with pytest.raises(DataError, match="expected one image of uint8 pixels"):
             images.as_image(wrong)
 
 

@@ -177,10 +177,10 @@ def test_the_plan_keeps_seeds_together_and_sweeps_last(planned):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"epochs": 5}, "was made with --epochs 4, not 5: choose another --out"),
-        ({"learning_rate": 0.5}, "was made with --lr 0.01, not 0.5"),
-        ({"strength": 0.5}, "was made with --lambda 300.0, not 0.5"),
-        ({"weight_decay": 0.5}, "was made with --weight-decay 0.0, not 0.5"),
+        ({"epochs": 5}, "was made with epochs 4, not 5: choose another folder"),
+        ({"learning_rate": 0.5}, "was made with learning_rate 0.01, not 0.5"),
+        ({"strength": 0.5}, "was made with strength 300.0, not 0.5"),
+        ({"weight_decay": 0.5}, "was made with weight_decay 0.0, not 0.5"),
     ],
 )
 def test_a_folder_of_other_settings_is_refused_and_one_of_more_runs_is_not(

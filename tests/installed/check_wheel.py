@@ -3,9 +3,10 @@
 python check_wheel.py [--python PYTHON] [--keep DIR]
 python check_wheel.py [--python PYTHON] --compiled WHEEL
 
-It proves that the wheel holds exactly the sources and data files of the tree, that the sdist makes the same wheel,
-and that without extras `bwn infer`, `bench` and `inspect` work and load neither torch nor onnx. With `--compiled` the
-same is tried with a wheel that brings compiled kernels, and no numba.
+It proves that the wheel holds exactly the sources and data files of the tree, that the sdist makes
+the same wheel, that without extras `bwn infer`, `bench` and `inspect` work and load neither torch
+nor onnx, and that bwn can be imported inside the checkout too. With `--compiled` the commands are
+tried with a wheel that brings compiled kernels, and no numba.
 """
 
 from __future__ import annotations
@@ -131,6 +132,10 @@ def main() -> None:
         for script in ("smoke.py", "probe.py"):
             shutil.copy(HERE / script, away)
         print(run(python, "-I", away / "smoke.py", *options, cwd=away), end="")
+        if not arguments.compiled:
+            run(python, "-c", "import bwn; bwn.load", cwd=ROOT)
+            run(python, "-m", "bwn.cli", "--version", cwd=ROOT)
+            print("and inside the checkout, whose bwn/ comes first there")
         if arguments.keep:
             arguments.keep.mkdir(parents=True, exist_ok=True)
             for path in made:

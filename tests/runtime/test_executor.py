@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from bwn.kernels.target import loader
 from bwn.model import Model
 from bwn.tools.random_networks import NETWORKS
 
@@ -26,6 +27,61 @@ child = os.fork()
 if child == 0:
     signal.alarm(15)
     os._exit(0 if np.array_equal(model.run(x), expected) else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+FORKED_IN_A_RUN = """
+import os
+import signal
+import threading
+import numpy as np
+from bwn.model import Model
+from bwn.tools.random_networks import NETWORKS
+model = Model(NETWORKS["mlp"](0), threads=2)
+x = np.random.default_rng(0).standard_normal((256, 1, 28, 28)).astype(np.float32)
+expected = model.run(x)
+stop = threading.Event()
+def keep_running():
+    while not stop.is_set():
+        model.run(x)
+        model.run(x[:1])
+thread = threading.Thread(target=keep_running, daemon=True)
+thread.start()
+held = 0
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(15)
+        os._exit(0 if np.array_equal(model.run(x), expected) else 1)
+    held += model._lock.locked()
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+thread.join()
+assert held > 0
+"""
+FORKED_WHILE_COMPILING = """
+import os
+import signal
+import threading
+import time
+import numpy as np
+from bwn.kernels.target import jit
+from bwn.model import Model
+from bwn.tools.random_networks import NETWORKS
+model, x = Model(NETWORKS["mlp"](0), threads=1), np.ones((1, 1, 28, 28), np.float32)
+compile_slowly = jit.CompiledEntry.__init__
+compiling = threading.Event()
+def slowly(self, *args, **kwargs):
+    compiling.set()
+    time.sleep(0.3)
+    compile_slowly(self, *args, **kwargs)
+jit.CompiledEntry.__init__ = slowly
+threading.Thread(target=model.run, args=[x]).start()
+compiling.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    os._exit(0 if np.isfinite(model.run(x)).all() else 1)
 assert os.waitpid(child, 0)[1] == 0
 """
 
@@ -79,7 +135,7 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 for _ in range(20):
     assert np.array_equal(model.run(x), expected)
 assert asleep()
-assert POOL._board[BUSY // 8] == 0
+assert POOL._state[BUSY // 8] == 0
 """
 ENDS = {
     "spinning": "model.run(x)",
@@ -130,10 +186,21 @@ def test_a_process_ends(when: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_runs_a_model_that_its_parent_has_run() -> None:
+@pytest.mark.parametrize("body", [FORKED, FORKED_IN_A_RUN], ids=["between runs", "in a run"])
+def test_a_forked_child_runs_a_model_that_its_parent_runs(body: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", body], capture_output=True, text=True, timeout=120, check=False
     )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.skipif(loader.library() is not None, reason="a library needs no compiling")
+def test_a_forked_child_runs_a_model_whose_kernels_its_parent_compiles() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED_WHILE_COMPILING], capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 

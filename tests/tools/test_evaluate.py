@@ -15,7 +15,7 @@ from bwn.format import write
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
-from bwn.metrics import confused_text, confusion, most_confused, share_right
+from bwn.metrics import accuracy_of, confused_text, confusion, most_confused
 from bwn.model import Model
 from bwn.ops import Dense, Flatten
 from bwn.predict import NotPreparedError
@@ -56,7 +56,7 @@ def test_confusions_are_counted():
     labels, answers = np.array([0, 0, 1, 2, 2, 2, 2]), np.array([0, 1, 1, 0, 0, 1, 2])
     counts = confusion(labels, answers, 3)
     assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [2, 1, 1]]
-    assert share_right(counts) == 3 / 7
+    assert accuracy_of(counts) == 3 / 7
     assert most_confused(counts) == [(2, 0, 2), (0, 1, 1), (2, 1, 1)]
     assert most_confused(counts, 1) == [(2, 0, 2)]
     assert confused_text(counts, "abc") == "c as a 2x, a as b 1x, c as b 1x"
@@ -98,7 +98,7 @@ def test_the_command_prints_a_table_or_json(photos):
         "dark        6      4  66.67%",
         "light       4      3  75.00%",
         "",
-        "Most often mistaken: dark as light 2x, light as dark 1x",
+        "Most frequent confusions: dark as light 2x, light as dark 1x",
         f"Accuracy 70.00% (error 30.00%) on 10 images of {photos} (test split)",
     ]
     result = CliRunner().invoke(
@@ -119,7 +119,7 @@ def test_of_many_classes_the_worst_are_listed(photos):
         type(found)(**{**vars_of(found), "classes": many, "confusion": ((10,) * 30,) * 30})
     ).splitlines()
     assert [line.split()[0] for line in shown[2:5]] == ["c0", "c10", "c20"]
-    assert shown[22] == "The 20 of 30 classes that are found least."
+    assert shown[22] == "The 20 of 30 classes with the lowest recall."
 
 
 def vars_of(found):
@@ -129,9 +129,7 @@ def vars_of(found):
 def test_what_cannot_be_measured_is_refused(photos, tmp_path):
     with pytest.raises(NotPreparedError):
         evaluate(Model(spec(preprocess=None), 1), photos)
-    with pytest.raises(
-        DataError, match="images without classes: accuracy needs a labelled data set"
-    ):
+    with pytest.raises(DataError, match="has no labels; accuracy needs class folders"):
         evaluate(Model(spec(), 1), photos / "test" / "dark")
     with pytest.raises(DataError, match="has the class 'dark', which the model does not know"):
         evaluate(Model(spec(("a", "b")), 1), photos)

@@ -8,7 +8,7 @@ from graphs import save_onnx
 from PIL import Image
 
 from bwn import format
-from bwn.errors import BwnError, FileError, GraphError
+from bwn.errors import ArgumentError, BwnError, DataError, FileError, GraphError
 from bwn.format.writer import to_bytes
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate
@@ -167,8 +167,12 @@ def test_calibration_of_zeros_has_step_1(source, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"calibration": []}, "calibration goes with --activations int8 only"),
-        ({"calibration": [], "activations": "int8"}, "calibration: no images given"),
+        (
+            {"activations": "int4"},
+            "activations is 'int4', expected one of auto, float32, int8, bin",
+        ),
+        ({"calibration": []}, "calibration needs int8 activations"),
+        ({"calibration": [], "activations": "int8"}, "calibration: there are no images"),
         (
             {"calibration": np.zeros((1, 3, 5, 6), np.float32), "activations": "int8"},
             r"inputs have shape \(3, 5, 6\), the network takes \(3, 6, 6\)",
@@ -210,7 +214,7 @@ def test_a_source_that_says_nothing_gets_a_default_and_a_note(tmp_path):
     )
     assert [note[:40] for note in report.notes] == [
         "the source does not say how images are p",
-        "class names are not known: infer prints ",
+        "class names are unknown: predictions sho",
     ]
     both = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
     assert pack(tmp_path / "a.onnx", tmp_path / "a.bwn", preprocess=both, classes="abc").notes == ()
@@ -225,7 +229,7 @@ def test_an_input_of_features_needs_size_and_color(tmp_path):
     assert pack(tmp_path / "a.onnx", tmp_path / "a.bwn").preprocess is None
     rule = {"size": (2, 2), "color": "RGB"}
     assert pack(tmp_path / "a.onnx", tmp_path / "a.bwn", preprocess=rule).preprocess.size == (2, 2)
-    with pytest.raises(GraphError, match="needs --size and --color"):
+    with pytest.raises(ArgumentError, match="needs size and color"):
         pack(tmp_path / "a.onnx", tmp_path / "a.bwn", preprocess={"color": "L"})
 
 
@@ -235,8 +239,8 @@ def test_a_layer_that_is_almost_binary_is_explained(tmp_path):
     save_onnx(network(first=first), tmp_path / "a.onnx")
     (note,) = pack(tmp_path / "a.onnx", tmp_path / "a.bwn").notes
     assert note == (
-        "r1: 1 of 4 output channels are not all +-alpha (the first: 2, with magnitudes 0 to 0.5), "
-        "so the layer stays float32"
+        "r1: stays float32, as 1 of 4 output channels are not +a and -a alone "
+        "(the first: 2, with magnitudes 0 to 0.5)"
     )
 
 
@@ -246,7 +250,7 @@ def test_a_network_without_binary_weights_is_packed_with_a_note(tmp_path):
     weight = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
     save_onnx(ModelSpec(graph=Graph(topology=topology, tensors={"w": weight})), tmp_path / "a.onnx")
     report = pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
-    assert any(note.startswith("no layer is binary by value") for note in report.notes)
+    assert any(note.startswith("no layer has binary weights") for note in report.notes)
     assert report.layers[0].stored == "float32"
 
 
@@ -260,7 +264,7 @@ def test_a_network_without_binary_weights_is_packed_with_a_note(tmp_path):
         ),
         ("a.pt", b"hello", "it looks like a text file; bwn pack takes"),
         ("a.onnx", b"hello", "not an ONNX model; it looks like a text file"),
-        ("a.bwn", None, "already packed"),
+        ("a.bwn", None, "packed already; bwn pack takes"),
         ("a", b"", "it looks like an empty file"),
         ("a", bytes(99), "not an ONNX model; it looks like no kind of file"),
         ("a.pt", b"PK\x03\x04" + bytes(99), "a.pt"),
@@ -275,8 +279,26 @@ def test_what_is_no_network_is_refused(tmp_path, name, data, message):
     assert not (tmp_path / "target.bwn").exists()
 
 
-def test_a_source_is_not_overwritten(source):
+def test_a_source_is_not_overwritten(source, tmp_path):
     before = source.read_bytes()
-    with pytest.raises(BwnError, match="would overwrite the network that it is made from"):
+    with pytest.raises(ArgumentError, match="is the source itself; write to another file"):
         pack(source, source)
     assert source.read_bytes() == before
+    packed = tmp_path / "a.bwn"
+    pack(source, packed)
+    with pytest.raises(FileError, match="packed already"):
+        pack(packed, packed)
+
+
+def test_calibration_from_a_folder_or_a_data_set(source, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for level in (51, 255):
+        Image.new("RGB", (9, 9), (level, 0, 0)).save(photos / f"{level}.png")
+    expected = (1 - RULE.mean[0]) / RULE.std[0] / 127
+    for folder in (photos, str(photos)):
+        pack(source, tmp_path / "a.bwn", activations="int8", calibration=folder)
+        node = format.read(tmp_path / "a.bwn").graph.nodes[0]
+        np.testing.assert_allclose(node.input_scale, expected, rtol=1e-6)
+    with pytest.raises(DataError, match="none' not found"):
+        pack(source, tmp_path / "a.bwn", activations="int8", calibration=tmp_path / "none")

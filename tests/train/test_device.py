@@ -148,9 +148,7 @@ def test_auto_is_a_cuda_device_where_there_is_one(monkeypatch):
     ):
         find_device("cuda:1")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(
-        BwnError, match=r"'cuda:2': torch .* finds 2 CUDA devices; use --device cpu"
-    ):
+    with pytest.raises(BwnError, match=r"'cuda:2': torch .* finds 2 CUDA devices; use cpu"):
         find_device("cuda")
 
 

@@ -186,9 +186,7 @@ def test_a_run_continues_with_another_number_of_processes(outcomes):
 
 
 def test_a_batch_that_cannot_be_divided_evenly_is_refused(outcomes):
-    expected = (
-        "BwnError: a batch of 25 images cannot be divided evenly among 2 processes (--batch-size)"
-    )
+    expected = "ArgumentError: a batch of 25 images cannot be divided evenly among 2 processes; change the batch size"
     assert [rank["odd batch"] for rank in outcomes] == [expected] * 2
 
 

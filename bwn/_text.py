@@ -1,0 +1,42 @@
+"""Text for messages of one line."""
+
+from __future__ import annotations
+
+import math
+
+__version__ = "0.1.0"
+
+
+def one_line(text: object, limit: int | None = None) -> str:
+    """Return `text` on one line that any terminal shows as it is.
+
+    Args:
+        text: Anything; its `str` is taken.
+        limit: Largest number of characters; None: all.
+
+    Returns:
+        The text with spaces for line ends and escapes for control and undecodable characters.
+    """
+    line = " ".join(str(text).split("\n")).rstrip()
+    return "".join(char if char.isprintable() else _escape(char) for char in line)[:limit]
+
+
+def reason(error: Exception) -> str:
+    """Return why a file cannot be read or written, without its name.
+
+    Args:
+        error: An OSError, or the ValueError of a file name with a zero byte.
+    """
+    return getattr(error, "strerror", None) or str(error)
+
+
+def byte_size(count: float) -> str:
+    """A count of bytes with its unit (IEC 80000-13): `512 B`, `12.3 KiB`, `4.0 MiB`."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    power = min(int(math.log2(count) / 10), 4)
+    return f"{count / 1024**power:.1f} {'KMGT'[power - 1]}iB"
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode()

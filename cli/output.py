@@ -1,0 +1,62 @@
+"""What commands print: tables, JSON, sizes with their unit, and progress."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from bwn._text import one_line
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], align: str = "") -> str:
+    """Columns two spaces apart, the header underlined; None shows as `-`.
+
+    Args:
+        header: Names of the columns.
+        rows: Their cells.
+        align: One of `<` and `>` for each column; where it ends, the first column is aligned to the
+            left and the others to the right.
+    """
+    align += "<>"[bool(align)] + ">" * len(header)
+    cells = [
+        [one_line("-" if cell is None else str(cell)) for cell in row] for row in (header, *rows)
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    lines = (
+        "  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, align, widths, strict=False))
+        for row in cells
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """JSON of structs, arrays, paths and numpy scalars too; nan and inf become null."""
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
+    if hasattr(value, "tolist"):  # numpy's arrays and scalars
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def show_progress(text: str) -> None:
+    """Overwrite one line of standard error if it is a terminal; an empty text clears it."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{text}", nl=False, err=True)

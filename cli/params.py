@@ -1,0 +1,114 @@
+"""Types of parameters, and the options that several commands have."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+LARGEST_SIZE = 2**14
+
+
+class FilePath(click.Path):
+    """A path. An empty one (a shell's unset variable) is refused: Python takes it for `.`."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path, if it is not empty."""
+        if not os.fspath(value):
+            self.fail("the path is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number of a range; `nan`, which click takes for any range, is refused."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number, if it is one."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{number} is not a number.", param, ctx)
+        return number
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """Numbers with commas between them."""
+
+    name = "numbers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Turn text such as `0.5,0.5,0.5` into a tuple."""
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers such as 0.5,0.5,0.5.", param, ctx)
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
+    """Height and width of images."""
+
+    name = "H[xW]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Turn text such as `32` or `224x320` (height first) into (H, W)."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if len(parts) > 2 or not all(
+            part.isascii() and part.isdigit() and 1 <= int(part) <= LARGEST_SIZE for part in parts
+        ):
+            self.fail(
+                f"{value!r} is not a size such as 32 or 224x320 (height x width).", param, ctx
+            )
+        return int(parts[0]), int(parts[-1])
+
+
+def _set_verbose(_ctx: click.Context, _param: click.Parameter, value: int) -> None:
+    if value:
+        logging.basicConfig(format="%(name)s: %(message)s", stream=sys.stderr)
+        logging.getLogger("bwn").setLevel(logging.DEBUG if value > 1 else logging.INFO)
+
+
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=None,
+    help="Threads to use.  [default: every core available]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    count=True,
+    expose_value=False,
+    callback=_set_verbose,
+    help="Print more messages; -vv prints even more.",
+)
+
+
+def batch_size_option(default: int) -> Callable[[Command], Command]:
+    """The option --batch-size with this default."""
+    return click.option(
+        "--batch-size",
+        type=click.IntRange(1, 4096),
+        default=default,
+        show_default=True,
+        help="Images to run at once.",
+    )
