@@ -6,7 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 from weakref import WeakSet
 
 import numpy as np
@@ -19,7 +19,6 @@ from bwn.format import read
 from bwn.format.reader import Source
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Shape
-from bwn.plan.explain import layer_plans
 from bwn.plan.planner import make_plan
 from bwn.predict import (
     BATCH_SIZE,
@@ -27,45 +26,18 @@ from bwn.predict import (
     ImageT,
     Prediction,
     Result,
+    check_counts,
     is_one_image,
     predict,
     stream,
 )
 from bwn.runtime.executor import Runner
+from bwn.runtime.layer_times import LayerTime, layer_times, total
 
 KEPT_PLANS = 4
 """Plans that a model keeps, one for each batch size; the least recently used is dropped first."""
 
 _models: WeakSet[Model] = WeakSet()
-
-
-class LayerTime(NamedTuple):
-    """Time of one layer in one run of a batch.
-
-    Attributes:
-        name: Name of the layer.
-        kernel: Names of its kernels.
-        why: Why the planner chose them.
-        seconds: Median time.
-        macs: Multiply-accumulates.
-        microseconds: Predicted time on one thread, or None.
-    """
-
-    name: str
-    kernel: str
-    why: str
-    seconds: float
-    macs: int
-    microseconds: float | None
-
-    def plus(self, other: LayerTime) -> LayerTime:
-        """The same layer with the time of another part of the batch added."""
-        both = (
-            None if self.microseconds is None else self.microseconds + (other.microseconds or 0.0)
-        )
-        return self._replace(
-            seconds=self.seconds + other.seconds, macs=self.macs + other.macs, microseconds=both
-        )
 
 
 def available_threads() -> int:
@@ -286,7 +258,8 @@ class Model:
             The layers in order.
 
         Raises:
-            ArgumentError: The shape does not fit, or x is not floating point.
+            ArgumentError: The shape does not fit, x is not floating point, or `repeats` is less
+                than 1.
 
         Example:
             >>> import bwn, numpy as np
@@ -294,35 +267,12 @@ class Model:
             >>> [layer.name for layer in layers if layer.macs]
             ['relu', 'relu_1', 'relu_2', 'scores']
         """
+        check_counts(repeats=repeats)
         batch = self._checked(x, least=1)
-        layers: dict[str, LayerTime] = {}
         with self._lock:
-            for part in self._passes(batch):
-                for layer in self._profile_pass(part, repeats):
-                    layers[layer.name] = (
-                        layers[layer.name].plus(layer) if layer.name in layers else layer
-                    )
-        return list(layers.values())
-
-    def _profile_pass(self, batch: Floats, repeats: int) -> list[LayerTime]:
-        runner = self._runner(len(batch))
-        times = np.median([runner.times(batch) for _ in range(repeats)], axis=0)
-        plan, nodes, shapes = runner.plan, runner.plan.graph.nodes, runner.plan.graph.shapes
-        macs = [
-            node.macs([shapes[name] for name in node.inputs], shapes[node.output]) * len(batch)
-            for node in nodes
-        ]
-        return [
-            LayerTime(
-                name=row.name,
-                kernel=" ".join(row.kernels),
-                why=row.why,
-                seconds=float(times[row.steps].sum()),
-                macs=macs[row.node] if 0 <= row.node < len(nodes) else 0,
-                microseconds=row.microseconds,
+            return total(
+                layer_times(self._runner(len(part)), part, repeats) for part in self._passes(batch)
             )
-            for row in layer_plans(plan)
-        ]
 
     def _passes(self, batch: Floats) -> list[Floats]:
         """The batch in parts whose activations stay in the caches."""
