@@ -8,71 +8,71 @@ OUT ?= runs/mnist
 export OMP_WAIT_POLICY ?= PASSIVE
 
 BIN := $(VENV)/bin
-# Made when the environment is complete; older than these two files, it is brought up to date.
+# Written when the environment is complete; it is updated when these two files are newer.
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types check dist wheels arm counts loops bench mnist paper models clean
 
-help: ## this list
+help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-demo: $(READY) ## train, pack, verify, infer and bench on the shipped digits, in ./demo/
+demo: $(READY) ## train, pack, verify, infer and bench on the bundled digits, in ./demo/
 	@$(BIN)/bwn demo
 
-test: $(READY) ## all tests
+test: $(READY) ## run all tests
 	@$(BIN)/pytest
 
-lint: $(READY) ## ruff: rules and format
+lint: $(READY) ## check rules and format with ruff
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-format: $(READY) ## let ruff mend what it can
+format: $(READY) ## let ruff fix what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-types: $(READY) ## mypy, strict
+types: $(READY) ## check types with mypy, strict
 	@$(BIN)/mypy
 
-check: lint types test ## lint, types and tests
+check: lint types test ## run lint, types and tests
 
-dist: $(READY) ## wheel and sdist in dist/, and a test of the wheel outside the checkout
+dist: $(READY) ## build wheel and sdist in dist/, and test the wheel outside the checkout
 	@$(BIN)/python tests/installed/check_wheel.py --keep dist
 
-wheels: dist ## wheels with compiled kernels, x86-64 and 64-bit ARM, in dist/ (Debian: binutils of both); minutes
+wheels: dist ## build wheels with compiled kernels, x86-64 and 64-bit ARM (Debian: binutils of both); minutes
 	@$(BIN)/python -m bwn.kernels.aot.build build/libraries
 	@$(BIN)/python -m bwn.kernels.aot.wheels $$(ls -t dist/bwn-*-any.whl | head -n 1) build/libraries dist
 	@$(BIN)/python tests/installed/check_wheel.py --compiled $$(ls -t dist/bwn-*_$$(uname -m).whl | head -n 1)
 
-counts: $(READY) ## executed instructions on x86-64, held to their budgets (Debian: valgrind); minutes
+counts: $(READY) ## count executed instructions on x86-64 and check their budgets (Debian: valgrind); minutes
 	@PYTHON=$(BIN)/python tests/counts/x86.sh
 
-arm: $(READY) ## the ARM wheel on emulated cores: answers, instruction budgets (Debian; under 10 minutes)
+arm: $(READY) ## test the ARM wheel on emulated cores: results, instruction budgets (Debian); 10 minutes
 	@PYTHON=$(BIN)/python tests/arm/check.sh
 
-loops: $(READY) ## the kernels' inner loops on ARM: what they are made of, cycles by a model (Debian: llvm-22); a minute
+loops: $(READY) ## show the kernels' inner loops on ARM, with modelled cycles (Debian: llvm-22); a minute
 	@$(BIN)/python tests/counts/loops.py
 
-bench: $(READY) ## the built-in networks beside ONNX Runtime, OpenVINO, ncnn, LiteRT; under 10 minutes
+bench: $(READY) ## compare the built-in networks with ONNX Runtime, OpenVINO, ncnn, LiteRT; 10 minutes
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@$(BIN)/python benchmarks/compare_networks.py -o bench.json
 	@$(BIN)/python benchmarks/render.py bench.json
 
-mnist: $(READY) ## full MNIST, end to end: make mnist DATA=<folder of the IDX files>
+mnist: $(READY) ## run full MNIST, end to end: make mnist DATA=<folder of the IDX files>
 	@mkdir -p $(OUT)
 	$(BIN)/bwn train --data $(DATA) --model mlp --scheme margin -o $(OUT)/model.pt
 	$(BIN)/bwn pack $(OUT)/model.pt -o $(OUT)/model.bwn
 	$(BIN)/bwn verify $(OUT)/model.bwn $(OUT)/model.pt --images $(DATA)
 	$(BIN)/bwn bench $(OUT)/model.bwn
 
-paper: $(READY) ## the paper's comparison on MNIST, resumable: make paper DATA=<folder of the IDX files>; hours
+paper: $(READY) ## repeat the paper's comparison on MNIST, resumable: make paper DATA=<IDX files>; hours
 	$(BIN)/bwn experiment paper --data $(DATA) --out $(OUT)/paper --jobs 2 --weight-decays 0.01,0.1 --lambdas 30,3000
 
-models: $(READY) ## train the models of models/ anew: make models DATA=<folder with mnist/ and cifar10/>; hours
+models: $(READY) ## train the models of models/ again: make models DATA=<folder with mnist/, cifar10/>; hours
 	for name in $(basename $(notdir $(wildcard models/*.json))); do \
 	  $(BIN)/python benchmarks/make_models.py $$name --data $(DATA) || exit 1; done
 
-clean: ## remove what was built and the demo's output; the environment stays
+clean: ## remove build results and the demo's output, but not the environment
 	rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find bwn kernels cli tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 

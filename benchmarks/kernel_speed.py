@@ -1,9 +1,10 @@
-"""Every product of the registry on the shapes of a network: GMAC/s on one thread, beside numpy's sgemm in turns.
+"""Every GEMM kernel on the shapes of a network, on one thread, interleaved with numpy's sgemm.
 
 python benchmarks/kernel_speed.py [SHAPES ...] [--seconds 0.3] [--kernel NAME] [--json]
 
-SHAPES are names of files in benchmarks/shapes/. Results are compared with numpy's before they are timed. Planes stay in
-the caches between runs, weights too: the warm figure.
+SHAPES are names of files in benchmarks/shapes/. Results are compared with the reference before they
+are timed. GMAC/s are medians, ratios to sgemm medians of those within a round of turns
+(bwn.tools.timing). Activations and weights stay in the caches between calls.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import numpy as np
 
-from bwn.kernels.registry import GEMMS, LutPermuteGemm
-from bwn.tools.benchmark import machine, take_turns
-from bwn.tools.tune import Trial
+from bwn.kernels.gemm.gemm_spec import GemmSpec, LutPermuteGemm
+from bwn.kernels.registry import GEMMS
+from bwn.tools.benchmark import machine
+from bwn.tools.gemm_trial import GemmTrial
+from bwn.tools.timing import interleave
+from bwn.tools.tune import PERMUTE_TAPS
 
 FOLDER = Path(__file__).parent / "shapes"
 Shape = tuple[int, int, int]
+"""K, N and P."""
 
 
 def read_shapes(name: str) -> list[Shape]:
@@ -35,15 +40,31 @@ def read_shapes(name: str) -> list[Shape]:
     return [tuple(map(int, line.split())) for line in lines if line and not line.startswith("#")]
 
 
-def sgemm(depth: int, outputs: int, positions: int) -> Callable[[], object]:
+def sgemm(shape: Shape) -> Callable[[], object]:
     """numpy's float32 product of the same shape."""
+    depth, outputs, positions = shape
     rng = np.random.default_rng(0)
-    a, b = (
-        rng.standard_normal((outputs, depth), np.float32),
-        rng.standard_normal((depth, positions), np.float32),
-    )
+    a = rng.standard_normal((outputs, depth), np.float32)
+    b = rng.standard_normal((depth, positions), np.float32)
     out = np.empty((outputs, positions), np.float32)
     return lambda: np.matmul(a, b, out=out)
+
+
+def measure(spec: GemmSpec, shape: Shape, seconds: float) -> dict[str, Any]:
+    """Check and time one kernel on one shape."""
+    depth, outputs, positions = shape
+    shares_tables = isinstance(spec, LutPermuteGemm) and depth % PERMUTE_TAPS == 0
+    trial = GemmTrial(spec, *shape, taps=PERMUTE_TAPS if shares_tables else 1)
+    trial.check()
+    times = interleave({"kernel": trial, "sgemm": sgemm(shape)}, 2 * seconds)
+    return {
+        "kernel": spec.name,
+        "K": depth,
+        "N": outputs,
+        "P": positions,
+        "gmacs": depth * outputs * positions / times["kernel"].median / 1e9,
+        "sgemm": times["kernel"].speedup(times["sgemm"]),
+    }
 
 
 def main() -> None:
@@ -54,41 +75,23 @@ def main() -> None:
     parser.add_argument(
         "shapes", nargs="*", default=["vgg"], help="files of benchmarks/shapes  [default: vgg]"
     )
-    parser.add_argument("--seconds", type=float, default=0.3, help="for each figure")
-    parser.add_argument("--kernel", help="only kernels with this in their name")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--seconds", type=float, default=0.3, help="for each kernel and shape  [default: 0.3]"
+    )
+    parser.add_argument("--kernel", default="", help="only kernels with this in their name")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     results = []
-    for name in options.shapes:
-        for depth, outputs, positions in read_shapes(name):
-            for row in GEMMS:
-                if depth > row.max_depth or (options.kernel and options.kernel not in row.name):
-                    continue
-                window = (
-                    isinstance(row, LutPermuteGemm) and depth % 9 == 0
-                )  # these share work between taps
-                call = Trial(row, depth, outputs, positions, 9 if window else 1)
-                call.check()
-                times = take_turns(
-                    {"ours": call, "sgemm": sgemm(depth, outputs, positions)}, options.seconds
-                )
-                ratio = median(b / a for a, b in zip(times["ours"], times["sgemm"], strict=True))
-                rate = depth * outputs * positions / median(times["ours"]) / 1e9
-                found = {
-                    "kernel": row.name,
-                    "K": depth,
-                    "N": outputs,
-                    "P": positions,
-                    "gmacs": rate,
-                    "sgemm": ratio,
-                }
-                results.append(found)
-                if not options.json:
-                    shape = f"K={depth} N={outputs} P={positions}"
-                    print(
-                        f"{row.name:30} {shape:24} {rate:7.1f} GMAC/s  {ratio:5.2f} x sgemm",
-                        flush=True,
-                    )
+    for shape in (shape for name in options.shapes for shape in read_shapes(name)):
+        for spec in GEMMS:
+            if shape[0] > spec.max_depth or options.kernel not in spec.name:
+                continue
+            result = measure(spec, shape, options.seconds)
+            results.append(result)
+            if not options.json:
+                size = f"K={shape[0]} N={shape[1]} P={shape[2]}"
+                figures = f"{result['gmacs']:7.1f} GMAC/s  {result['sgemm']:5.2f} x sgemm"
+                print(f"{spec.name:30} {size:24} {figures}", flush=True)
     if options.json:
         print(json.dumps({"machine": machine(1), "results": results}, indent=2))
 

@@ -1,28 +1,26 @@
-"""Results of networks.py as Markdown and a plot.
+"""Results of compare_networks.py as Markdown and a plot.
 
-python benchmarks/render.py RESULTS.json ... [--document docs/benchmarks.md] [--plot docs/benchmarks.svg]
+python benchmarks/render.py RESULTS.json ... [--document docs/benchmarks.md]
+                                             [--plot docs/benchmarks.svg]
 
-Without --document the tables are printed. With it, they replace what stands between the two marks in that file. The
-plot is of the first file.
+Without --document the tables are printed. With it, they replace the text between the two marks in
+that file. The plot is of the first file.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from engines import results
-from engines.plot import plot
-from engines.tables import as_markdown
+from comparison import results
+from comparison.plot import plot
+from comparison.tables import as_markdown
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
-def put(document: str, tables: str) -> str:
-    """`document` with `tables` between its marks. Raises ValueError where it has none."""
+def insert(document: str, tables: str) -> str:
+    """The document with tables between its marks. Raises ValueError where it has none."""
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -31,6 +29,7 @@ def put(document: str, tables: str) -> str:
 
 
 def main() -> None:
+    """Render."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,9 +42,8 @@ def main() -> None:
     if options.plot:
         options.plot.write_text(plot(reports[0]), encoding="utf-8")
     if options.document:
-        options.document.write_text(
-            put(options.document.read_text(encoding="utf-8"), tables), encoding="utf-8"
-        )
+        text = options.document.read_text(encoding="utf-8")
+        options.document.write_text(insert(text, tables), encoding="utf-8")
     else:
         print(tables)
 

@@ -1,4 +1,4 @@
-"""The kind of a file by its first bytes, to name it in a message when it is not the expected one."""
+"""The kind of a file by its first bytes, to name it in a message when it is the wrong one."""
 
 from __future__ import annotations
 

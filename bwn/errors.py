@@ -15,7 +15,7 @@ class BwnError(Exception):
     Example:
         >>> import bwn
         >>> try:
-        ...     bwn.load("none.bwn")
+        ...     model = bwn.load("none.bwn")
         ... except bwn.BwnError as error:
         ...     print(error)
         none.bwn: cannot be read: No such file or directory
@@ -28,6 +28,7 @@ class ArgumentError(BwnError, ValueError):
     """Arguments are out of range, do not go together, or do not fit the network.
 
     Example:
+        >>> import bwn
         >>> bwn.load("model.bwn", threads=0)
         Traceback (most recent call last):
         bwn.errors.ArgumentError: threads is 0, expected 1 or more
@@ -37,29 +38,73 @@ class ArgumentError(BwnError, ValueError):
 
 
 class FileError(BwnError):
-    """A file is missing, unreadable, truncated, of another kind, or illegal."""
+    """A file is missing, unreadable, truncated, of another kind, or illegal.
+
+    Example:
+        >>> import bwn
+        >>> bwn.load("none.bwn")
+        Traceback (most recent call last):
+        bwn.errors.FileError: none.bwn: cannot be read: No such file or directory
+    """
 
     exit_code = 3
 
 
 class FormatError(FileError):
-    """A .bwn file breaks a rule of bwn/format/SPEC.md."""
+    """A .bwn file breaks a rule of bwn/format/SPEC.md.
+
+    Example:
+        >>> import bwn
+        >>> try:
+        ...     model = bwn.load("digit.png")
+        ... except bwn.FormatError as error:
+        ...     print(str(error).partition(";")[0])
+        digit.png: not a .bwn model
+    """
 
 
 class GraphError(FileError):
-    """A graph is illegal, or has an operation that bwn does not support."""
+    """A graph is illegal, or has an operation that bwn does not support.
+
+    Example:
+        >>> import bwn
+        >>> try:
+        ...     report = bwn.pack("model.onnx", "binary.bwn", activations="binary")
+        ... except bwn.GraphError as error:
+        ...     print(str(error).partition(":")[0])
+        dense 'relu_1'
+    """
 
 
 class CheckpointError(FileError):
-    """A training checkpoint cannot be read safely or does not fit its network."""
+    """A training checkpoint cannot be read safely or does not fit its network.
+
+    Example:
+        >>> import bwn
+        >>> issubclass(bwn.CheckpointError, bwn.FileError)
+        True
+    """
 
 
 class DataError(FileError):
-    """A data set or an image cannot be read."""
+    """A data set or an image cannot be read.
+
+    Example:
+        >>> import bwn
+        >>> bwn.load("model.bwn").predict("none.png")
+        Traceback (most recent call last):
+        bwn.errors.DataError: none.png: cannot be read: No such file or directory
+    """
 
 
 class NotPreparedError(FileError):
-    """The model has no preprocessing, so it cannot take images."""
+    """The model has no preprocessing, so it cannot take images.
+
+    Example:
+        >>> import bwn
+        >>> issubclass(bwn.NotPreparedError, bwn.FileError)
+        True
+    """
 
     def __init__(self) -> None:
         super().__init__(
@@ -70,11 +115,23 @@ class NotPreparedError(FileError):
 
 
 class DivergedError(BwnError):
-    """The loss or the weights of a training run became NaN or infinite."""
+    """The loss or the weights of a training run became NaN or infinite.
+
+    Example:
+        >>> import bwn
+        >>> bwn.DivergedError.exit_code
+        1
+    """
 
 
 class MissingPackageError(BwnError):
-    """A feature needs an extra that is not installed."""
+    """A feature needs an extra that is not installed.
+
+    Example:
+        >>> import bwn
+        >>> print(bwn.MissingPackageError("torch", "train", "training"))
+        training needs torch, which is not installed: pip install 'bwn[train]'
+    """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(

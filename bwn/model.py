@@ -1,4 +1,4 @@
-"""A loaded model: `run` on arrays, `predict` and `stream` on images, `trace` and `profile` inside."""
+"""A loaded model: `run` on arrays, `predict` and `stream` on images, `trace` and `profile`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 from weakref import WeakSet
 
 import numpy as np
@@ -19,7 +19,6 @@ from bwn.format import read
 from bwn.format.reader import Source
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Shape
-from bwn.plan.explain import layer_plans
 from bwn.plan.planner import make_plan
 from bwn.predict import (
     BATCH_SIZE,
@@ -27,45 +26,18 @@ from bwn.predict import (
     ImageT,
     Prediction,
     Result,
+    check_counts,
     is_one_image,
     predict,
     stream,
 )
 from bwn.runtime.executor import Runner
+from bwn.runtime.layer_times import LayerTime, layer_times, total
 
 KEPT_PLANS = 4
 """Plans that a model keeps, one for each batch size; the least recently used is dropped first."""
 
 _models: WeakSet[Model] = WeakSet()
-
-
-class LayerTime(NamedTuple):
-    """Time of one layer in one run of a batch.
-
-    Attributes:
-        name: Name of the layer.
-        kernel: Names of its kernels.
-        why: Why the planner chose them.
-        seconds: Median time.
-        macs: Multiply-accumulates.
-        microseconds: Predicted time on one thread, or None.
-    """
-
-    name: str
-    kernel: str
-    why: str
-    seconds: float
-    macs: int
-    microseconds: float | None
-
-    def plus(self, other: LayerTime) -> LayerTime:
-        """The same layer with the time of another part of the batch added."""
-        both = (
-            None if self.microseconds is None else self.microseconds + (other.microseconds or 0.0)
-        )
-        return self._replace(
-            seconds=self.seconds + other.seconds, macs=self.macs + other.macs, microseconds=both
-        )
 
 
 def available_threads() -> int:
@@ -84,9 +56,10 @@ class Model:
         threads: How many threads share the work of a run.
 
     Example:
+        >>> import bwn
         >>> model = bwn.load("model.bwn", threads=1)
         >>> model
-        <bwn.Model (1, 28, 28) -> (10,), 387.0 KiB, 1 thread>
+        <bwn.Model (1, 28, 28) -> (10,), 385.3 KiB, 1 thread>
         >>> model.predict("digit.png").label
         '7'
     """
@@ -151,7 +124,8 @@ class Model:
             ArgumentError: The shape does not fit, or x is not floating point.
 
         Example:
-            >>> model.run(np.zeros((2, 1, 28, 28), np.float32)).shape
+            >>> import bwn, numpy as np
+            >>> bwn.load("model.bwn").run(np.zeros((2, 1, 28, 28), np.float32)).shape
             (2, 10)
         """
         batch = self._checked(x)
@@ -206,12 +180,14 @@ class Model:
             BwnError: A score is not finite.
 
         Example:
-            >>> model.predict("cat.png")
-            Prediction(label='cat', probability=0.93, index=3)
-            >>> [guess.label for guess in model.predict("cat.png", top=2)]
-            ['cat', 'dog']
-            >>> [best.label for best in model.predict(["cat.png", "car.png"])]
-            ['cat', 'car']
+            >>> import bwn
+            >>> model = bwn.load("model.bwn")
+            >>> model.predict("digit.png").label
+            '7'
+            >>> [guess.label for guess in model.predict("digit.png", top=3)]
+            ['7', '0', '2']
+            >>> [best.label for best in model.predict(["digit.png", "zero.png"])]
+            ['7', '0']
         """
         return predict(self, images, top, batch_size)
 
@@ -237,10 +213,12 @@ class Model:
             BwnError: A score is not finite (while iterating).
 
         Example:
-            >>> for image, predictions, error in model.stream(["cat.png", "broken.png"]):
-            ...     print(image, error or predictions[0].label)
-            cat.png cat
-            broken.png broken.png: empty file, expected an image
+            >>> import bwn
+            >>> model = bwn.load("model.bwn")
+            >>> for image, predictions, error in model.stream(["digit.png", "none.png"]):
+            ...     print(image, predictions[0].label if error is None else "failed")
+            digit.png 7
+            none.png failed
         """
         if is_one_image(images):
             raise ArgumentError(f"images is one {type(images).__name__}; pass a list of images")
@@ -259,8 +237,10 @@ class Model:
             ArgumentError: The shape does not fit, or x is not floating point.
 
         Example:
-            >>> {name: tensor.shape for name, tensor in model.trace(x[:1]).items()}
-            {'input': (1, 1, 28, 28), 'flat': (1, 784), 'scores': (1, 10)}
+            >>> import bwn, numpy as np
+            >>> tensors = bwn.load("model.bwn").trace(np.zeros((2, 1, 28, 28), np.float32))
+            >>> tensors["relu"].shape
+            (2, 1024)
         """
         batch = self._checked(x, least=1)
         plan = make_plan(self.spec.graph, len(batch), self.threads, keep_all=True)
@@ -278,41 +258,21 @@ class Model:
             The layers in order.
 
         Raises:
-            ArgumentError: The shape does not fit, or x is not floating point.
+            ArgumentError: The shape does not fit, x is not floating point, or `repeats` is less
+                than 1.
 
         Example:
-            >>> max(model.profile(x, repeats=10), key=lambda layer: layer.seconds).name
-            'conv2'
+            >>> import bwn, numpy as np
+            >>> layers = bwn.load("model.bwn").profile(np.zeros((1, 1, 28, 28), np.float32))
+            >>> [layer.name for layer in layers if layer.macs]
+            ['relu', 'relu_1', 'relu_2', 'scores']
         """
+        check_counts(repeats=repeats)
         batch = self._checked(x, least=1)
-        layers: dict[str, LayerTime] = {}
         with self._lock:
-            for part in self._passes(batch):
-                for layer in self._profile_pass(part, repeats):
-                    layers[layer.name] = (
-                        layers[layer.name].plus(layer) if layer.name in layers else layer
-                    )
-        return list(layers.values())
-
-    def _profile_pass(self, batch: Floats, repeats: int) -> list[LayerTime]:
-        runner = self._runner(len(batch))
-        times = np.median([runner.times(batch) for _ in range(repeats)], axis=0)
-        plan, nodes, shapes = runner.plan, runner.plan.graph.nodes, runner.plan.graph.shapes
-        macs = [
-            node.macs([shapes[name] for name in node.inputs], shapes[node.output]) * len(batch)
-            for node in nodes
-        ]
-        return [
-            LayerTime(
-                name=row.name,
-                kernel=" ".join(row.kernels),
-                why=row.why,
-                seconds=float(times[row.steps].sum()),
-                macs=macs[row.node] if 0 <= row.node < len(nodes) else 0,
-                microseconds=row.microseconds,
+            return total(
+                layer_times(self._runner(len(part)), part, repeats) for part in self._passes(batch)
             )
-            for row in layer_plans(plan)
-        ]
 
     def _passes(self, batch: Floats) -> list[Floats]:
         """The batch in parts whose activations stay in the caches."""
@@ -348,7 +308,7 @@ class Model:
 
 
 def _after_fork() -> None:
-    """In a forked child: no thread that was running a model is there, but what it held and half did."""
+    """In a forked child: a thread that was running a model is gone; its lock and buffers are not."""
     for model in list(_models):
         if model._lock.locked():
             model._forget_runs()
@@ -375,8 +335,10 @@ def load(source: Source, threads: int | None = None) -> Model:
         ArgumentError: `threads` is less than 1.
 
     Example:
-        >>> model = bwn.load("model.bwn")
-        >>> model.predict("photo.jpg").label
-        'cat'
+        >>> import bwn
+        >>> bwn.load("model.bwn").predict("digit.png").label
+        '7'
+        >>> with open("model.bwn", "rb") as file:
+        ...     model = bwn.load(file, threads=1)
     """
     return Model(read(source), threads)

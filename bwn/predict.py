@@ -1,4 +1,4 @@
-"""From images to class names and probabilities: the one loop behind Model.predict and `bwn infer`."""
+"""From images to class names and probabilities, for Model.predict, `bwn infer` and evaluation."""
 
 from __future__ import annotations
 
@@ -46,6 +46,12 @@ class Prediction(msgspec.Struct, frozen=True):
         label: Name of the class, or its index as text where the model has no names.
         probability: 0 to 1.
         index: Index of the class.
+
+    Example:
+        >>> import bwn
+        >>> best = bwn.load("model.bwn").predict("digit.png")
+        >>> best.label, best.index, round(best.probability, 3)
+        ('7', 7, 0.812)
     """
 
     label: str
@@ -60,6 +66,12 @@ class Result(NamedTuple, Generic[ImageT]):
         image: The image as it was passed.
         predictions: The likeliest classes, likeliest first; empty where the image cannot be read.
         error: Why the image cannot be read, or None.
+
+    Example:
+        >>> import bwn
+        >>> (result,) = bwn.load("model.bwn").stream(["digit.png"])
+        >>> result.image, result.predictions[0].label, result.error
+        ('digit.png', '7', None)
     """
 
     image: ImageT

@@ -1,14 +1,18 @@
-"""`bwn bench`: latency, throughput and time per layer, beside ONNX Runtime."""
+"""`bwn bench`: latency, throughput and time per layer, compared with ONNX Runtime."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bwn.cli.output import json_text, show_progress, table
 from bwn.cli.params import FilePath, Number, json_option, threads_option, verbose_option
+
+if TYPE_CHECKING:
+    from bwn.ir.model_spec import ModelSpec
+    from bwn.tools.benchmark import Comparison, EngineTiming, NetworkResult
 
 DEFAULT_NETWORKS = ("mlp", "vgg", "resnet18")
 BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2])
@@ -21,25 +25,28 @@ BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2])
     "networks",
     multiple=True,
     type=click.Choice(BUILT_IN),
-    help="A built-in network, with seeded random weights; may be given again.  [default: mlp, vgg, resnet18]",
+    help="A built-in network with seeded random weights; can be repeated.  "
+    "[default: mlp, vgg, resnet18]",
 )
 @click.option(
     "--batch",
     type=click.IntRange(2, 4096),
     default=16,
     show_default=True,
-    help="Batch for throughput.",
+    help="Batch size for throughput.",
 )
+@click.option("--layers", is_flag=True, help="Also show each layer's time and kernel at batch 1.")
 @click.option(
-    "--layers", is_flag=True, help="Also time, kernel and its reason, layer by layer, at batch 1."
-)
-@click.option(
-    "--seconds", type=Number(0.01), default=1.0, show_default=True, help="Time for each figure."
+    "--seconds",
+    type=Number(0.01),
+    default=1.0,
+    show_default=True,
+    help="Time for each engine and batch size.",
 )
 @click.option(
     "--compare/--no-compare",
     default=None,
-    help="Beside ONNX Runtime.  [default: if it is installed]",
+    help="Compare with ONNX Runtime.  [default: if it is installed]",
 )
 @threads_option
 @json_option
@@ -53,47 +60,40 @@ def command(
     compare: bool | None,
     threads: int | None,
     as_json: bool,
-) -> None:
+) -> list[NetworkResult]:
     """Measure the latency of one image and the throughput of a batch.
 
-    MODEL is a .bwn file; without one, built-in networks are measured: an MNIST perceptron (mlp), the BinaryConnect
-    CIFAR-10 network (vgg; vgg-sign has sign activations) and ResNet-18 at 224 x 224.
+    MODEL is a .bwn file. By default built-in networks are measured: an MNIST perceptron, the VGG of
+    BinaryConnect for CIFAR-10 (vgg-sign has sign activations) and ResNet-18 at 224 x 224.
 
-    ONNX Runtime runs the same function with float32 weights and as many threads, in turns with bwn. Outputs are
-    compared first; a wrong result is not timed.
+    ONNX Runtime runs the same function with float32 weights and as many threads. Scores are
+    compared first; wrong results are not timed. The engines are interleaved in turns of a few
+    calls, of which the first is not counted. A time is the median of the turns, the speedup the
+    median of the ratios of neighbouring turns.
     """
     if model is not None and networks:
-        raise click.UsageError("MODEL and --network: choose one")
+        raise click.UsageError("Give MODEL or --network, not both.")
     from bwn.model import available_threads
-    from bwn.tools import benchmark
+    from bwn.tools.benchmark import Benchmark, machine, onnxruntime_installed
 
-    count = threads or available_threads()
-    beside = benchmark.onnxruntime_installed() if compare is None else compare
-    results: list[dict[str, Any]] = []
+    facts = machine(threads or available_threads())
+    compared = onnxruntime_installed() if compare is None else compare
     if not as_json:
-        click.echo(header(benchmark.machine(count), beside))
+        click.echo(header(facts, missing=compare is None and not compared))
+    results = []
     for name, spec in chosen(model, networks or DEFAULT_NETWORKS):
         show_progress(f"{name}: preparing")
-        ready = benchmark.Bench(name, spec, count, compare=beside)
-        found: dict[str, Any] = {
-            "network": name,
-            "comparison": ready.compare(batch),
-            "timings": [],
-            "layers": None,
-        }
-        for size in (1, batch):
-            show_progress(f"{name}: batch {size}")
-            found["timings"] += ready.time(size, seconds)
-        found["layers"] = [layer._asdict() for layer in ready.layers(1)] if layers else None
+        benchmark = Benchmark(name, spec, facts["threads"], compare=compared)
+        results.append(benchmark.run(batch, seconds, layers=layers, progress=show_progress))
         show_progress("")
-        results.append(found)
         if not as_json:
-            click.echo(report(found))
+            click.echo(report(results[-1]))
     if as_json:
-        click.echo(json_text({"machine": benchmark.machine(count), "results": results}, indent=2))
+        click.echo(json_text({"machine": facts, "results": results}, indent=2))
+    return results
 
 
-def chosen(model: str | None, networks: tuple[str, ...]) -> list[tuple[str, Any]]:
+def chosen(model: str | None, networks: tuple[str, ...]) -> list[tuple[str, ModelSpec]]:
     """Names and networks to measure."""
     from bwn.format import read
     from bwn.tools.random_networks import NETWORKS
@@ -103,80 +103,74 @@ def chosen(model: str | None, networks: tuple[str, ...]) -> list[tuple[str, Any]
     return [(name, NETWORKS[name](0)) for name in dict.fromkeys(networks)]
 
 
-def header(machine: dict[str, Any], beside: bool) -> str:
-    """The machine, and where its kernels come from, in three lines."""
-    versions = ", ".join(
-        f"{name} {number}" for name, number in machine["versions"].items() if name != "bwn"
-    )
-    missing = "" if beside else "\nONNX Runtime: not compared (pip install 'bwn[onnx]')"
+def header(machine: dict[str, Any], *, missing: bool) -> str:
+    """The machine, where its kernels come from, and whether ONNX Runtime is missing."""
+    versions = dict(machine["versions"])
+    own = versions.pop("bwn")
+    others = ", ".join(f"{name} {number}" for name, number in versions.items())
+    hint = "\nONNX Runtime is not installed: nothing is compared (pip install 'bwn[onnx]')"
     return (
-        f"bwn {machine['versions']['bwn']}, {machine['threads']} of {machine['cores']} cores, {machine['cpu']} "
+        f"bwn {own}, {machine['threads']} of {machine['cores']} cores, {machine['cpu']} "
         f"({machine['kernels']}: {' '.join((machine['llvm_cpu'], *machine['features']))})\n"
-        f"{machine['system']}, Python {machine['python']}, {versions}{missing}"
+        f"{machine['system']}, Python {machine['python']}, {others}{hint * missing}"
     )
 
 
-def report(found: dict[str, Any]) -> str:
+def report(result: NetworkResult) -> str:
     """One network's tables."""
-    rows = [
+    lines = [click.style(f"\n{result.network}", bold=True), timing_table(result.timings)]
+    if result.comparison:
+        lines.append(agreement(result.comparison))
+    if result.layers:
+        lines += ["", layer_table(result.layers)]
+    return "\n".join(lines)
+
+
+def timing_table(timings: list[EngineTiming]) -> str:
+    """Latency and throughput of each engine and batch."""
+    titles: tuple[str, ...] = ("engine", "batch", "median ms", "min ms", "images/s", "calls")
+    rows: list[tuple[object, ...]] = [
         (
             timing.engine,
             timing.batch,
             f"{timing.median_ms:.3f}",
             f"{timing.min_ms:.3f}",
             f"{timing.images_per_s:,.0f}",
-            timing.rounds,
-            "" if timing.speedup is None else f"{timing.speedup:.2f}x",
+            timing.calls,
         )
-        for timing in found["timings"]
+        for timing in timings
     ]
-    titles: tuple[str, ...] = (
-        "engine",
-        "batch",
-        "median ms",
-        "min ms",
-        "images/s",
-        "rounds",
-        "faster than ONNX Runtime",
-    )
-    titles = titles if found["comparison"] else titles[:-1]
-    lines = [
-        click.style(f"\n{found['network']}", bold=True),
-        table(titles, [row[: len(titles)] for row in rows]),
-    ]
-    if found["comparison"]:
-        lines.append(agreement(found["comparison"]))
-    if found["layers"]:
-        lines += ["", layer_table(found["layers"])]
-    return "\n".join(lines)
+    if any(timing.speedup for timing in timings):
+        titles = (*titles, "speedup over ONNX Runtime")
+        speedups = ("" if t.speedup is None else f"{t.speedup:.2f}x" for t in timings)
+        rows = [(*row, speedup) for row, speedup in zip(rows, speedups, strict=True)]
+    return table(titles, rows)
 
 
-def agreement(comparison: Any) -> str:
+def agreement(comparison: Comparison) -> str:
     """One line on how equal the outputs are."""
     if comparison.tolerance is None:
-        return f"8-bit activations: same class as ONNX Runtime's float32 on {comparison.same_class:.1%} of the batch"
-    aside = (
-        f"; {comparison.sign_ties} of the batch aside, where a sign was a tie"
-        if comparison.sign_ties
-        else ""
-    )
+        share = f"{comparison.same_class:.1%} of the batch"
+        return f"8-bit activations: same class as ONNX Runtime's float32 on {share}"
+    ties = f"; {comparison.sign_ties} images with a sign tie left out" * bool(comparison.sign_ties)
     return (
-        f"outputs agree with ONNX Runtime: {comparison.error:.1e} of the largest score, "
-        f"{comparison.tolerance:.1e} is allowed{aside}"
+        f"scores agree with ONNX Runtime: they differ by {comparison.error:.1e} of the largest "
+        f"score, tolerance {comparison.tolerance:.1e}{ties}"
     )
 
 
 def layer_table(layers: list[dict[str, Any]]) -> str:
     """Time of every layer; what was predicted is for one thread."""
     from bwn.kernels import costs
+    from bwn.tools.benchmark import LAYER_RUNS
 
-    whole = sum(layer["seconds"] for layer in layers)
+    total = sum(layer["seconds"] for layer in layers)
     rows = [
         (
             layer["name"],
             f"{layer['seconds'] * 1e3:.3f}",
             None if layer["microseconds"] is None else f"{layer['microseconds'] / 1e3:.3f}",
-            f"{layer['seconds'] / whole:.1%}",
+            f"{layer['seconds'] / total:.1%}",
             f"{layer['macs'] / layer['seconds'] / 1e9:.1f}" if layer["macs"] else None,
             layer["kernel"],
             layer["why"],
@@ -184,4 +178,8 @@ def layer_table(layers: list[dict[str, Any]]) -> str:
         for layer in layers
     ]
     titles = ("layer", "ms", "predicted", "share", "GMAC/s", "kernel", "because")
-    return f"{table(titles, rows, '<>>>><<')}\ncosts: {costs.table().line}"
+    return (
+        f"layer by layer, batch 1: medians of {LAYER_RUNS} more runs; {total * 1e3:.3f} ms in all, "
+        f"without the call from Python\n"
+        f"{table(titles, rows, '<>>>><<')}\ncosts: {costs.table().line}"
+    )

@@ -1,9 +1,10 @@
-"""`bwn demo`: the other commands, one after the other, on the shipped digits."""
+"""`bwn demo`: the other commands, one after the other, on the bundled digits."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,37 +13,31 @@ from bwn.cli.output import table
 from bwn.cli.params import FilePath
 from bwn.tools.demo import Figures, measure, write_digits
 
+if TYPE_CHECKING:
+    from bwn.tools.benchmark import NetworkResult
+
+TRAIN = ("train", "--data", "mnist-sample", "--model", "mlp", "--width", "512", "--epochs", "30")
+
 
 def steps(folder: Path) -> list[tuple[str, list[str]]]:
-    """What each step does, and the arguments of the command that does it."""
-    checkpoint, exported, spec = (str(folder / f"model.{kind}") for kind in ("pt", "onnx", "bwn"))
-    train = [
-        "train",
-        "--data",
-        "mnist-sample",
-        "--model",
-        "mlp",
-        "--width",
-        "512",
-        "--epochs",
-        "30",
-    ]
+    """The purpose of each step, and the arguments of its command. The last one is `bench`."""
+    checkpoint, exported, packed = (str(folder / f"model.{kind}") for kind in ("pt", "onnx", "bwn"))
     return [
         (
             "Train a small network on 7,000 digits, pulling its weights towards -1 and +1.",
-            [*train, "-o", checkpoint],
+            [*TRAIN, "-o", checkpoint],
         ),
         ("Write it as an ONNX file: the float32 network.", ["export", checkpoint, "-o", exported]),
-        ("Pack it: one bit per weight.", ["pack", checkpoint, "-o", spec]),
+        ("Pack it: one bit per weight.", ["pack", checkpoint, "-o", packed]),
         (
-            "Does it still compute the same, layer by layer?",
-            ["verify", spec, checkpoint, "--images", "mnist-sample"],
+            "Check layer by layer that it still computes the same.",
+            ["verify", packed, checkpoint, "--images", "mnist-sample"],
         ),
         (
             "Classify a folder of images: PNG files of test digits.",
-            ["infer", spec, str(folder / "digits")],
+            ["infer", packed, str(folder / "digits")],
         ),
-        ("How fast is it, beside ONNX Runtime?", ["bench", spec]),
+        ("Measure its speed on one thread.", ["bench", packed, "--threads", "1"]),
     ]
 
 
@@ -58,47 +53,44 @@ def steps(folder: Path) -> list[tuple[str, list[str]]]:
 )
 @click.pass_context
 def command(context: click.Context, folder: Path) -> None:
-    """Run the whole way on real digits: train, export, pack, verify, infer, bench.
+    """Run the full workflow on sample digits: train, export, pack, verify, infer, bench.
 
-    Takes about two minutes, and needs the extra `train`. Each step shows the command that does it, so that you can
-    repeat it and change it.
+    Takes about two minutes and needs the `train` extra. Each step prints its command, so that you
+    can repeat it or change it.
     """
     write_digits(folder / "digits")
+    bwn = context.find_root().command
+    result: Any = None
     for number, (purpose, arguments) in enumerate(steps(folder), 1):
         click.secho(f"\n{number}. {purpose}", bold=True)
         click.secho(f"$ {shlex.join(['bwn', *arguments])}\n", dim=True)
-        bwn = context.find_root().command
-        code = bwn.main(arguments, prog_name="bwn", standalone_mode=False)
-        if code:
-            context.exit(code)
-    click.echo(summary(measure(folder / "model.bwn", folder / "model.onnx"), folder))
+        result = bwn.main(arguments, prog_name="bwn", standalone_mode=False)
+        if isinstance(result, int) and result:  # an exit code
+            context.exit(result)
+    benchmark: NetworkResult = result[0]  # of the last step
+    click.echo(summary(measure(folder / "model.bwn", folder / "model.onnx"), benchmark, folder))
 
 
-def summary(found: Figures, folder: Path) -> str:
-    """What a newcomer wants to see, and what to try next."""
+def summary(figures: Figures, benchmark: NetworkResult, folder: Path) -> str:
+    """Accuracy, size and the latency that `bwn bench` measured, and what to try next."""
     rows = [
         (
-            f"right, of {found.images:,} test digits",
-            f"{found.float_right / found.images:.1%}",
-            f"{found.right / found.images:.1%}",
-            f"same answer on {found.agree:,}",
+            f"correct of {figures.images:,} test digits",
+            f"{figures.float_correct / figures.images:.1%}",
+            f"{figures.correct / figures.images:.1%}",
+            f"same class on {figures.agreements:,}",
         ),
         (
-            "size of the file",
-            byte_size(found.float_bytes),
-            byte_size(found.bytes),
-            f"{found.float_bytes / found.bytes:.1f} times smaller",
+            "file size",
+            byte_size(figures.float_bytes),
+            byte_size(figures.bytes),
+            f"{figures.float_bytes / figures.bytes:.1f} times smaller",
         ),
-        (
-            "one image, one thread",
-            f"{found.float_milliseconds:.3f} ms",
-            f"{found.milliseconds:.3f} ms",
-            f"{found.float_milliseconds / found.milliseconds:.1f} times as fast",
-        ),
+        latency(benchmark),
     ]
     return "\n".join(
         [
-            click.style("\nWhat came out", bold=True),
+            click.style("\nSummary", bold=True),
             table(("", "float32, ONNX Runtime", "one bit, bwn", ""), rows),
             click.style("\nTry next", bold=True),
             f"  bwn inspect {folder / 'model.bwn'}",
@@ -110,4 +102,17 @@ def summary(found: Figures, folder: Path) -> str:
             "  bwn train --data YOUR_FOLDER --model lenet --scheme margin -o mine.pt",
             "      your own photos, one folder per class",
         ]
+    )
+
+
+def latency(benchmark: NetworkResult) -> tuple[str, str, str, str]:
+    """The row of the latency of one image: the medians and the speedup of step 6."""
+    single = {timing.engine: timing for timing in benchmark.timings if timing.batch == 1}
+    packed, original = single["bwn"], single["onnxruntime"]
+    threads = "one thread" if packed.threads == 1 else f"{packed.threads} threads"
+    return (
+        f"one image, {threads} (from bench)",
+        f"{original.median_ms:.3f} ms",
+        f"{packed.median_ms:.3f} ms",
+        f"{packed.speedup:.2f} times as fast",
     )

@@ -32,5 +32,6 @@ def command(model: Path, output: Path | None, as_json: bool) -> None:
         click.echo(json_text({"output": str(output), "bytes": size}))
     else:
         click.echo(
-            f"Wrote {output}, {byte_size(size)}. Next: bwn pack {output} -o {output.with_suffix('.bwn')}"
+            f"Wrote {output}, {byte_size(size)}. "
+            f"Next: bwn pack {output} -o {output.with_suffix('.bwn')}"
         )

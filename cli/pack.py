@@ -41,7 +41,12 @@ if TYPE_CHECKING:
     help="For each channel, in x = (pixel / 255 - mean) / std: 0.5,0.5,0.5",
 )
 @click.option("--std", type=Numbers(), help="For each channel; see --mean.")
-@click.option("--size", type=Size(), help="Size of the input: 28, or 224x320 (height x width).")
+@click.option(
+    "--size",
+    type=Size(),
+    metavar="H[xW]",
+    help="Size of the input: 32, or 224x320 (height x width).",
+)
 @click.option("--color", type=click.Choice(["L", "RGB"]), help="L for grey images, or RGB.")
 @click.option(
     "--resize",

@@ -144,7 +144,7 @@ def text(outcome: Outcome, run: Run) -> str:
     if outcome.confusion is not None and (
         mistakes := confused_text(outcome.confusion, description.classes)
     ):
-        lines.append(f"Most often mistaken: {mistakes}")
+        lines.append(f"Most frequent confusions: {mistakes}")
     if outcome.note:
         lines.append(f"Note: {outcome.note}")
     lines.append(

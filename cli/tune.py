@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,20 +15,23 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--show", is_flag=True, help="Print the table in force; measure nothing.")
-@click.option("--force", is_flag=True, help="Measure again, although this machine has a table.")
+@click.option("--show", is_flag=True, help="Print the table in use; measure nothing.")
+@click.option("--force", is_flag=True, help="Measure again even if this machine has a table.")
 @json_option
 @verbose_option
 def command(show: bool, force: bool, as_json: bool) -> None:
-    """Measure how long the kernels of packed and dense layers take on this machine.
+    """Measure the kernels of packed and dense layers on this machine.
 
-    bwn picks each layer's kernel, and whether threads share it, by predicted time: from a table that is measured here
-    once, in a few seconds, or from one that comes with bwn for each family of CPUs. Results stay the same but for
-    float32 rounding. The table is kept with the compiled kernels (under BWN_CACHE_DIR, or in the user's cache folder)
-    and holds for this CPU and this version of the kernels. Keep the machine quiet meanwhile.
+    bwn chooses each layer's kernel, and whether threads share it, by predicted time. The prediction
+    uses a table that this command measures once, in a few seconds, or else the default table for
+    the CPU's family. Results do not change, except for float32 rounding.
+
+    The table is stored next to the compiled kernels (under BWN_CACHE_DIR or in the user's cache
+    folder) and is valid for this CPU and this version of the kernels. Keep the machine quiet while
+    it is measured.
     """
     if show and force:
-        raise click.UsageError("--show and --force: choose one")
+        raise click.UsageError("Give --show or --force, not both.")
     from bwn.kernels import costs
     from bwn.tools.tune import summary, tune
 
@@ -38,34 +41,42 @@ def command(show: bool, force: bool, as_json: bool) -> None:
             fits = tune(show_progress)
         finally:
             show_progress("")
-    now = costs.table()
-    measured = {"kernels": fits, **summary(fits)} if fits else None
+    current = costs.table()
     if as_json:
-        facts = {"origin": now.origin, "path": now.path, "problem": now.problem or None}
-        named = {name: cost._asdict() for name, cost in now.costs.items()}
-        click.echo(json_text({**facts, "costs": named, "measured": measured}, indent=2))
+        document = {
+            "origin": current.origin,
+            "path": current.path,
+            "problem": current.problem or None,
+            "costs": {name: cost._asdict() for name, cost in current.costs.items()},
+            "measured": {"kernels": fits, **summary(fits)} if fits else None,
+        }
+        click.echo(json_text(document, indent=2))
         return
-    click.echo(text(now, fits, measured))
+    click.echo(report(current, fits))
     if not fits and not show:
-        click.echo("\nNothing was measured: this machine has its table. --force measures again.")
+        click.echo("\nNothing was measured: this machine has a table. --force measures again.")
 
 
-def text(now: Table, fits: list[Fit], measured: dict[str, Any] | None) -> str:
-    """The table in force, beside how well it fits what was measured."""
+def report(current: Table, fits: list[Fit]) -> str:
+    """The table in use, and how well it predicts what was measured."""
     from bwn.tools.tune import summary
 
-    off = {fit.kernel: fit for fit in fits}
-    cells = []
-    for name, cost in now.costs.items():
-        fitted = (
-            (len(off[name].shapes), *(f"{ratio:.2f}" for ratio in summary([off[name]]).values()))
-            if fits
-            else ()
+    titles: tuple[str, ...] = ("kernel", "call ns", "gather", "sums", "end")
+    if fits:
+        titles = (*titles, "shapes", "off by", "at worst")
+    by_kernel = {fit.kernel: fit for fit in fits}
+    rows = []
+    for name, cost in current.costs.items():
+        row = [name, *(f"{coefficient:.4g}" for coefficient in cost)]
+        if fits:
+            fit = by_kernel[name]
+            row += [str(len(fit.shapes)), *(f"{r:.2f}x" for r in summary([fit]).values())]
+        rows.append(row)
+    lines = [table(titles, rows), "", f"costs: {current.line}"]
+    if fits:
+        median, worst = summary(fits).values()
+        lines.append(
+            f"Predicted and measured times differ by a factor of {median:.2f} (median), "
+            f"{worst:.2f} at worst."
         )
-        cells.append((name, *(f"{number:.4g}" for number in cost), *fitted))
-    header = ("kernel", "call ns", "gather", "sums", "end", "shapes", "off by", "at worst")
-    lines = [table(header[: len(cells[0])], cells), "", f"costs: {now.line}"]
-    if measured:
-        ratios = f"{measured['median_ratio']:.2f} x, at worst {measured['worst_ratio']:.2f} x"
-        lines.append(f"Predictions are off by {ratios}, of the times measured.")
     return "\n".join(lines)

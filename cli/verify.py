@@ -91,6 +91,8 @@ def command(
     bwn verify model.bwn model.onnx --images mnist-sample
     bwn verify int8.bwn model.pt --images mnist-sample --max-loss 0.3
     """
+    if max_loss is not None and images is None:
+        raise click.UsageError("--max-loss needs a data set in --images.")
     from bwn.tools.verify import verify
 
     report = verify(
@@ -154,7 +156,7 @@ def score_lines(report: VerifyReport) -> list[str]:
     scores = report.scores
     share = "exact" if scores.error == 0 else f"{scores.error:.3g} times the tolerance"
     lines = [
-        f"inputs         {report.count} ({report.inputs})",
+        f"inputs         {report.count} of {report.inputs}",
         f"scores         largest difference {scores.difference:.3g}"
         + ("" if scores.rounded else f", {share}"),
         f"top-1          {scores.agreement:.2%} equal, without ties",
@@ -172,9 +174,9 @@ def score_lines(report: VerifyReport) -> list[str]:
             )
     if scores.accuracy is not None and scores.reference_accuracy is not None:
         limit = "" if report.max_loss is None else f" (at most {report.max_loss:g} allowed)"
-        lost = f"lost {report.loss:.2f} points{limit}"
         lines.append(
-            f"accuracy       {scores.accuracy:.2%}, reference {scores.reference_accuracy:.2%}, {lost}"
+            f"accuracy       {scores.accuracy:.2%}, reference {scores.reference_accuracy:.2%}, "
+            f"lost {report.loss:.2f} points{limit}"
         )
     return lines
 

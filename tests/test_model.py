@@ -67,6 +67,11 @@ def test_no_inputs_give_no_scores() -> None:
             call(np.zeros((0, 8)))
 
 
+def test_no_repeats_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="repeats is 0"):
+        Model(signs_of_sums(), 1).profile(np.zeros((1, 8)), repeats=0)
+
+
 def test_no_threads_are_refused() -> None:
     with pytest.raises(ArgumentError, match="threads is 0"):
         Model(signs_of_sums(), 0)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
+import inspect
 import pkgutil
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import bwn
 from bwn import errors
+from bwn.data.datasets import load_dataset
+from bwn.format import read
 from bwn.kernels.target.loader import KernelsError
+from bwn.onnx.exporter import to_onnx_bytes
+from bwn.predict import Result
+
+MODEL = Path(__file__).resolve().parents[1] / "models" / "mnist-mlp.bwn"
 
 
 @pytest.mark.parametrize("name", [name for name in bwn.__all__ if not name.startswith("__")])
@@ -42,7 +54,7 @@ def test_every_error_can_be_caught_by_its_name_in_bwn() -> None:
 
 
 def test_names_are_listed_and_train_is_found() -> None:
-    assert {*bwn.__all__, "__version__", "train"} <= set(dir(bwn))
+    assert sorted({*bwn.__all__, "train"}) == dir(bwn)
     assert bwn.train.Settings is importlib.import_module("bwn.train").Settings
 
 
@@ -63,3 +75,39 @@ def test_the_command_is_a_module_too(module: str) -> None:
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(AttributeError, match="none_such"):
         bwn.none_such  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the examples read: a model, its ONNX file, and two digits."""
+    folder = tmp_path_factory.mktemp("examples")
+    shutil.copy(MODEL, folder / "model.bwn")
+    (folder / "model.onnx").write_bytes(to_onnx_bytes(read(MODEL)))
+    digits = load_dataset("mnist-sample", "test").images
+    for index, name in enumerate(("digit", "zero")):
+        Image.fromarray(digits[index]).save(folder / f"{name}.png")
+    return folder
+
+
+def public() -> dict[str, Callable[..., object]]:
+    """What `bwn` exports, the methods of Model, and the type that one of them returns."""
+    names = {name: getattr(bwn, name) for name in bwn.__all__ if not name.startswith("__")}
+    methods = inspect.getmembers(bwn.Model, inspect.isfunction)
+    names |= {f"Model.{name}": method for name, method in methods if not name.startswith("_")}
+    return {**names, "Result": Result}
+
+
+@pytest.mark.parametrize("name", [name for name in public() if name != "export_onnx"])
+def test_the_example_of_every_name_runs(
+    name: str, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    text = inspect.getdoc(public()[name])
+    assert text is not None
+    test = doctest.DocTestParser().get_doctest(
+        text.partition("Example:\n")[2], {}, name, None, None
+    )
+    assert len(test.examples) >= 2, "an import and a use"
+    output: list[str] = []
+    results = doctest.DocTestRunner().run(test, out=output.append)
+    assert results.failed == 0, "".join(output)

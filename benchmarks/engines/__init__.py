@@ -1,1 +1,1 @@
-"""bwn beside other engines: what they are given, how they are timed, what is recorded."""
+"""The engines that are compared: a file each, and the case that all are given."""

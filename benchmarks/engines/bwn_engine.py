@@ -6,28 +6,28 @@ from bwn.ir.model_spec import ModelSpec
 from bwn.model import Model
 from bwn.passes.set_activations import Mode, set_activations
 from bwn.tools.calibrate import int8_scales
-from engines.case import Case, Contender, Kind, Run, UnsuitedError
+from engines.case import Case, Contender, Kind, Run, UnsupportedError
 
 
 def float32(case: Case) -> Contender:
     """float32 activations everywhere."""
-    return Contender("bwn", "float32", _model(case, "float32"))
+    return Contender("bwn", "float32", _run(case, "float32"))
 
 
 def int8(case: Case) -> Contender:
-    """Activations rounded to 8 bits with fixed steps, measured on the calibration images as the peers' are."""
-    if case.signs:
-        raise UnsuitedError("signs are exact in one bit already")
-    return Contender("bwn", "int8", _model(case, "int8"))
+    """8-bit activations with fixed scales, measured on the calibration images as the peers' are."""
+    if case.has_signs:
+        raise UnsupportedError("signs are already exact in one bit")
+    return Contender("bwn", "int8", _run(case, "int8"))
 
 
 def binary(case: Case) -> Contender:
     """Signs as bits where a layer reads signs, float32 elsewhere."""
-    return Contender("bwn", "binary", _model(case, "binary"))
+    return Contender("bwn", "binary", _run(case, "binary"))
 
 
 def spec(case: Case, kind: Kind) -> ModelSpec:
-    """The network with the activations of `kind`, as it would be kept in a file."""
+    """The network with the activations of `kind`, as a file would hold it."""
     modes: dict[Kind, Mode] = {"float32": "float32", "int8": "int8", "binary": "auto"}
     graph = set_activations(case.spec.graph, modes[kind])
     if kind == "int8":
@@ -35,5 +35,5 @@ def spec(case: Case, kind: Kind) -> ModelSpec:
     return ModelSpec(graph=graph)
 
 
-def _model(case: Case, kind: Kind) -> Run:
+def _run(case: Case, kind: Kind) -> Run:
     return Model(spec(case, kind), case.threads).run

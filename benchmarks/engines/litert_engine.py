@@ -1,6 +1,7 @@
-"""LiteRT (TensorFlow Lite with XNNPACK) on the CPU, float32 and int8, for chains of layers such as the MLP and the VGG.
+"""LiteRT (TensorFlow Lite with XNNPACK) on the CPU, float32 and int8, for chains of layers.
 
-The file is written here from its schema: there is no converter without TensorFlow or torch. Planes are (N, H, W, C).
+Its file is written here from the schema: no converter works without TensorFlow or torch. Planes are
+(N, H, W, C).
 """
 
 from __future__ import annotations
@@ -9,59 +10,60 @@ from typing import Any
 
 import numpy as np
 
-from bwn.ir.node import Array, Node, Shape
+from bwn.ir.node import Array, Node
 from bwn.onnx.session import Session
-from bwn.ops import Conv, Dense, Flatten, Pool
-from engines.case import Case, Contender, Floats, Run, UnsuitedError
-
-try:
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.interpreter import Interpreter
-except ImportError:
-    raise UnsuitedError("ai-edge-litert is not installed (pip install 'bwn[bench]')") from None
+from bwn.ops import Conv, Dense, Flatten, Pool, Weighted
+from engines.case import Case, Contender, Floats, Run, UnsupportedError, load
 
 OPERATORS = ("QUANTIZE", "CONV_2D", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "DEQUANTIZE")
 VERSIONS = {"CONV_2D": 3, "MAX_POOL_2D": 2, "FULLY_CONNECTED": 4}
-DTYPES = {"float32": "FLOAT32", "int8": "INT8", "int32": "INT32"}
+TYPES = {"float32": "FLOAT32", "int8": "INT8", "int32": "INT32"}
 LEVELS, HALF = 255, 128
+
+Ranges = dict[str, tuple[float, float]]
+"""Smallest and largest value of each activation tensor."""
 
 
 def float32(case: Case) -> Contender:
     """The float32 function."""
-    return Contender("litert", "float32", _start(Writer(case).written(), case))
+    return Contender("litert", "float32", _start(float_file(case), case))
 
 
 def int8(case: Case) -> Contender:
-    """8-bit activations with zero point, 8-bit weights with a scale per output; float32 at both ends."""
+    """8-bit activations with zero point, 8-bit weights with a scale per output; float32 ends."""
     return Contender("litert", "int8", _start(int8_file(case), case))
+
+
+def float_file(case: Case) -> bytes:
+    """The float32 file."""
+    return LiteRTWriter(case).content()
 
 
 def int8_file(case: Case) -> bytes:
     """The int8 file, with ranges by minimum and maximum over the calibration images."""
-    session = Session(case.float_onnx)
-    names = {node.output for node in case.spec.graph.nodes}
-    seen = {
-        **session.tensors(case.calibration, names),
-        case.spec.graph.topology.input: case.calibration,
-    }
-    ranges = {
+    writer = LiteRTWriter(case, {})  # an unsupported network is refused before it is run
+    topology = case.spec.graph.topology
+    names = {node.output for node in topology.nodes}
+    tensors = Session(case.float_onnx).tensors(case.calibration, names)
+    tensors[topology.input] = case.calibration
+    writer.ranges = {
         name: (min(0.0, float(array.min())), max(0.0, float(array.max())))
-        for name, array in seen.items()
+        for name, array in tensors.items()
     }
-    return Writer(case, ranges).written()
+    return writer.content()
 
 
 def _start(model: bytes, case: Case) -> Run:
-    interpreter = Interpreter(model_content=model, num_threads=case.threads)
+    interpreter = load("litert", "ai_edge_litert.interpreter").Interpreter(
+        model_content=model, num_threads=case.threads
+    )
     interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]["index"]
     result = interpreter.get_output_details()[0]["index"]
 
     def run(x: Floats) -> Floats:
-        interpreter.set_tensor(
-            source, np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if x.ndim == 4 else x
-        )
+        channels_last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if x.ndim == 4 else x
+        interpreter.set_tensor(source, channels_last)
         interpreter.invoke()
         scores: Floats = interpreter.get_tensor(result)
         return scores
@@ -69,174 +71,218 @@ def _start(model: bytes, case: Case) -> Run:
     return run
 
 
-class Writer:
-    """The file of a chain of layers. ranges: of each activation for int8, None for float32."""
+class LiteRTWriter:
+    """The file of a chain of layers."""
 
-    def __init__(self, case: Case, ranges: dict[str, tuple[float, float]] | None = None) -> None:
+    def __init__(self, case: Case, ranges: Ranges | None = None) -> None:
+        """Begin a file.
+
+        Args:
+            case: The network.
+            ranges: Of each activation tensor, for int8; None for float32.
+        """
         self.case, self.ranges = case, ranges
+        self.forms = case.forms(FORMS, "LiteRT", chain=True)
+        self.schema = load("litert", "ai_edge_litert.schema_py_generated")
         self.tensors: list[Any] = []
-        self.buffers: list[Any] = [schema.BufferT()]
+        self.buffers: list[Any] = [self.schema.BufferT()]
         self.operators: list[Any] = []
-        self.steps: dict[str, tuple[float, int]] = {}
-        graph = case.spec.graph
-        self.planes = {
-            node.output: case.shapes[node.input]
-            for node in graph.nodes
-            if isinstance(node, Flatten)
-        }
+        self.scales: dict[str, tuple[float, int]] = {}
 
-    def written(self) -> bytes:
-        """The file's bytes. Raises UnsuitedError where another layer stands in the network."""
-        graph = self.case.spec.graph
-        ends = graph.topology.input, graph.topology.output
-        first = last = self.activation(ends[0], ranged=False)
-        if self.ranges:
-            last = self.operate("QUANTIZE", [first], self.activation(ends[0]))
-        for node in graph.nodes:
-            last = self.add(node, last)
-        if self.ranges:
-            last = self.operate("DEQUANTIZE", [last], self.activation(ends[1], ranged=False))
-        return self.is_packed(first, last)
+    def content(self) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            UnsupportedError: A layer has no form here.
+        """
+        topology = self.case.spec.graph.topology
+        first = last = self.activation(topology.input, floats=True)
+        if self.ranges is not None:
+            last = self.operate("QUANTIZE", [first], self.activation(topology.input))
+        for node, form in self.forms:
+            last = form(self, node, last)
+        if self.ranges is not None:
+            last = self.operate("DEQUANTIZE", [last], self.activation(topology.output, floats=True))
+        return self.pack(first, last)
+
+    # Tensors
 
     def shape(self, name: str) -> list[int]:
-        """Of an activation, channels last."""
-        shape: Shape = self.case.shapes[name]
+        """Shape of an activation, channels last."""
+        shape = self.case.shapes[name]
         return [self.case.batch, *shape[1:], shape[0]]
 
-    def add(self, node: Node, source: int) -> int:
-        """The operator of one node."""
-        if isinstance(node, (Conv, Dense)):
-            return self.product(node, source)
-        if isinstance(node, Pool) and node.kind == "max" and not any(node.pads):
-            options = schema.Pool2DOptionsT()
-            options.padding = schema.Padding.VALID
-            options.strideH, options.strideW = node.stride
-            options.filterHeight, options.filterWidth = node.kernel
-            # A maximum keeps the step of what it reads.
-            return self.operate(
-                "MAX_POOL_2D", [source], self.activation(node.output, like=node.input), options
-            )
-        if isinstance(node, Flatten):
-            options = schema.ReshapeOptionsT()
-            options.newShape = self.shape(node.output)
-            return self.operate(
-                "RESHAPE", [source], self.activation(node.output, like=node.input), options
-            )
-        raise UnsuitedError(f"{type(node).__name__} is not written for LiteRT here")
-
     def tensor(
-        self, name: str, shape: list[int], kind: str, array: Array | None, steps: Any, zero: int
+        self,
+        name: str,
+        shape: list[int],
+        array: Array | None = None,
+        *,
+        dtype: str = "float32",
+        scales: Any = None,
+        zero_point: int = 0,
     ) -> int:
-        """A tensor, constant where `array` is given. steps: one for all or one for each row, or None."""
-        found = schema.TensorT()
-        found.name, found.shape, found.type = name, shape, getattr(schema.TensorType, DTYPES[kind])
+        """Add a tensor and give its index.
+
+        Args:
+            name: Its name.
+            shape: Its shape.
+            array: Its value, of a constant.
+            dtype: Type of its elements.
+            scales: Quantization scale, one for all or one for each row.
+            zero_point: The integer that stands for 0.
+        """
+        tensor = self.schema.TensorT()
+        tensor.name, tensor.shape = name, shape
+        tensor.type = getattr(self.schema.TensorType, TYPES[dtype])
         if array is not None:
-            buffer = schema.BufferT()
-            buffer.data = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
+            buffer = self.schema.BufferT()
+            content = np.ascontiguousarray(array.astype(dtype)).tobytes()
+            buffer.data = np.frombuffer(content, np.uint8)
             self.buffers.append(buffer)
-            found.buffer = len(self.buffers) - 1
-        if steps is not None:
-            found.quantization = schema.QuantizationParametersT()
-            found.quantization.scale = np.atleast_1d(steps).astype(np.float32)
-            found.quantization.zeroPoint = np.full(np.size(steps), zero, np.int64)
-        self.tensors.append(found)
+            tensor.buffer = len(self.buffers) - 1
+        if scales is not None:
+            tensor.quantization = self.schema.QuantizationParametersT()
+            tensor.quantization.scale = np.atleast_1d(scales).astype(np.float32)
+            tensor.quantization.zeroPoint = np.full(np.size(scales), zero_point, np.int64)
+        self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def step(self, name: str) -> tuple[float, int]:
-        """Step and zero point of an activation."""
-        assert self.ranges is not None
-        low, high = self.ranges[name]
-        step = (high - low) / LEVELS
-        return step, round(-HALF - low / step)
+    def activation(self, name: str, *, floats: bool = False, like: str | None = None) -> int:
+        """Add an activation: int8 in an int8 file.
 
-    def activation(self, name: str, *, ranged: bool = True, like: str | None = None) -> int:
-        """An activation: int8 with its own step or that of `like`; float32 where ranges are unknown or not asked."""
-        if self.ranges is None or not ranged:
-            return self.tensor(name, self.shape(name), "float32", None, None, 0)
-        self.steps[name] = self.steps[like] if like else self.step(name)
-        return self.tensor(name, self.shape(name), "int8", None, *self.steps[name])
-
-    def product(self, node: Conv | Dense, source: int) -> int:
-        """A convolution or fully connected layer and its ReLU."""
-        if (node.low, node.high) not in ((None, None), (0, None)):
-            raise UnsuitedError("a clamp other than ReLU is not written for LiteRT here")
-        weights = self.channels_last(node)
-        relu = getattr(schema.ActivationFunctionType, "RELU" if node.low == 0 else "NONE")
-        if isinstance(node, Dense):
-            options, kind = schema.FullyConnectedOptionsT(), "FULLY_CONNECTED"
+        Args:
+            name: Its name.
+            floats: Whether it is float32 in any file.
+            like: The activation whose scale it has; default one of its own.
+        """
+        if self.ranges is None or floats:
+            return self.tensor(name, self.shape(name))
+        if like is None:
+            low, high = self.ranges[name]
+            scale = (high - low) / LEVELS
+            self.scales[name] = scale, round(-HALF - low / scale)
         else:
-            options, kind = schema.Conv2DOptionsT(), "CONV_2D"
-            options.padding, (options.strideH, options.strideW) = schema.Padding.SAME, node.stride
-            options.dilationHFactor, options.dilationWFactor = node.dilation
-        options.fusedActivationFunction = relu
-        constants = self.constants(node, weights)
-        return self.operate(kind, [source, *constants], self.activation(node.output), options)
-
-    def channels_last(self, node: Conv | Dense) -> Floats:
-        """Weights (out, KH, KW, C), or (out, K) in the order of planes with channels last."""
-        before = self.case.shapes[node.input]
-        weights = node.float_weights(self.case.spec.graph.tensors, before).astype(np.float32)
-        if isinstance(node, Conv):
-            same = node.stride == (1, 1) and node.pads == tuple(d * (k - 1) // 2 for k, d in zip(
-                node.kernel * 2, node.dilation * 2, strict=True))  # fmt: skip
-            if not same or node.groups != 1:
-                raise UnsuitedError("strides and groups are not written for LiteRT here")
-            return np.ascontiguousarray(weights.transpose(0, 2, 3, 1))
-        if node.input in self.planes:
-            weights = weights.reshape(len(weights), *self.planes[node.input]).transpose(0, 2, 3, 1)
-        return weights.reshape(len(weights), -1)
-
-    def constants(self, node: Conv | Dense, weights: Floats) -> list[int]:
-        """Weights and bias as tensors."""
-        stored = self.case.spec.graph.tensors
-        bias = np.zeros(len(weights)) if node.bias is None else stored[node.bias].astype(np.float64)
-        names, shapes = (
-            (f"{node.output}.weight", f"{node.output}.bias"),
-            ([*weights.shape], [len(bias)]),
+            self.scales[name] = self.scales[like]
+        scale, zero_point = self.scales[name]
+        return self.tensor(
+            name, self.shape(name), dtype="int8", scales=scale, zero_point=zero_point
         )
+
+    # Layers: each adds its operator after the tensor `source` and gives the index of its output
+
+    def conv(self, node: Conv, source: int) -> int:
+        """CONV_2D; XNNPACK's padding is the one that keeps the size."""
+        same = tuple(d * (k - 1) // 2 for k, d in zip(node.kernel, node.dilation, strict=True))
+        if node.stride != (1, 1) or node.pads != same * 2 or node.groups != 1:
+            raise UnsupportedError(
+                "strides, groups and padding that changes the size are not implemented for LiteRT"
+            )
+        options = self.schema.Conv2DOptionsT()
+        options.padding = self.schema.Padding.SAME
+        options.strideH, options.strideW = node.stride
+        options.dilationHFactor, options.dilationWFactor = node.dilation
+        weights = self.float_weights(node).transpose(0, 2, 3, 1)
+        return self.layer("CONV_2D", node, source, weights, options)
+
+    def dense(self, node: Dense, source: int) -> int:
+        """FULLY_CONNECTED; after a Flatten its inputs are in the order of planes, channels last."""
+        weights = self.float_weights(node)
+        before = self.case.spec.graph.producers.get(node.input)
+        if type(before) is Flatten:
+            planes = weights.reshape(len(weights), *self.case.shapes[before.input])
+            weights = np.moveaxis(planes, 1, -1).reshape(len(weights), -1)
+        options = self.schema.FullyConnectedOptionsT()
+        return self.layer("FULLY_CONNECTED", node, source, weights, options)
+
+    def pool(self, node: Pool, source: int) -> int:
+        """MAX_POOL_2D, whose output has the scale of its input."""
+        if node.kind != "max" or any(node.pads):
+            raise UnsupportedError("averages and padded pooling are not implemented for LiteRT")
+        options = self.schema.Pool2DOptionsT()
+        options.padding = self.schema.Padding.VALID
+        options.strideH, options.strideW = node.stride
+        options.filterHeight, options.filterWidth = node.kernel
+        output = self.activation(node.output, like=node.input)
+        return self.operate("MAX_POOL_2D", [source], output, options)
+
+    def flatten(self, node: Flatten, source: int) -> int:
+        """RESHAPE."""
+        options = self.schema.ReshapeOptionsT()
+        options.newShape = self.shape(node.output)
+        output = self.activation(node.output, like=node.input)
+        return self.operate("RESHAPE", [source], output, options)
+
+    def float_weights(self, node: Weighted) -> Floats:
+        """scale * w, in the shape of float weights."""
+        return node.float_weights(self.case.spec.graph.tensors, self.case.shapes[node.input])
+
+    def layer(self, kind: str, node: Weighted, source: int, weights: Floats, options: Any) -> int:
+        """A layer with weights and its ReLU."""
+        if (node.low, node.high) not in ((None, None), (0, None)):
+            raise UnsupportedError("a clamp other than ReLU is not implemented for LiteRT")
+        relu = "RELU" if node.low == 0 else "NONE"
+        options.fusedActivationFunction = getattr(self.schema.ActivationFunctionType, relu)
+        inputs = [source, *self.constants(node, weights)]
+        return self.operate(kind, inputs, self.activation(node.output), options)
+
+    def constants(self, node: Weighted, weights: Floats) -> list[int]:
+        """Weights and bias as tensors."""
+        bias = np.zeros(len(weights))
+        if node.bias is not None:
+            bias = self.case.spec.graph.tensors[node.bias].astype(np.float64)
+        names = f"{node.output}.weight", f"{node.output}.bias"
         if self.ranges is None:
             return [
-                self.tensor(names[0], shapes[0], "float32", weights, None, 0),
-                self.tensor(names[1], shapes[1], "float32", bias.astype(np.float32), None, 0),
+                self.tensor(names[0], [*weights.shape], weights),
+                self.tensor(names[1], [len(bias)], bias),
             ]
-        steps = np.abs(weights).max(axis=tuple(range(1, weights.ndim)), keepdims=True) / 127
-        sums = steps.reshape(-1) * self.steps[node.input][0]
-        rounded = np.rint(weights / steps).astype(np.int8)
+        axes = tuple(range(1, weights.ndim))
+        scales = np.abs(weights).max(axis=axes, keepdims=True) / 127
+        quantized = np.rint(weights / scales)
+        scales = scales.reshape(-1)
+        sums = scales * self.scales[node.input][0]
         return [
-            self.tensor(names[0], shapes[0], "int8", rounded, steps.reshape(-1), 0),
-            self.tensor(
-                names[1], shapes[1], "int32", np.rint(bias / sums).astype(np.int32), sums, 0
-            ),
+            self.tensor(names[0], [*weights.shape], quantized, dtype="int8", scales=scales),
+            self.tensor(names[1], [len(bias)], np.rint(bias / sums), dtype="int32", scales=sums),
         ]
 
+    # The file
+
     def operate(self, name: str, inputs: list[int], output: int, options: Any = None) -> int:
-        """An operator."""
-        found = schema.OperatorT()
-        found.opcodeIndex, found.inputs, found.outputs = OPERATORS.index(name), inputs, [output]
+        """Add an operator and give the index of its output."""
+        operator = self.schema.OperatorT()
+        operator.opcodeIndex = OPERATORS.index(name)
+        operator.inputs, operator.outputs = inputs, [output]
         if options is not None:
             kind = type(options).__name__.removesuffix("T")
-            found.builtinOptionsType, found.builtinOptions = (
-                getattr(schema.BuiltinOptions, kind),
-                options,
-            )
-        self.operators.append(found)
+            operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, kind)
+            operator.builtinOptions = options
+        self.operators.append(operator)
         return output
 
-    def spec(self, first: int, last: int) -> bytes:
-        """The model as a flatbuffer."""
-        graph, model = schema.SubGraphT(), schema.ModelT()
-        graph.tensors, graph.operators, graph.inputs, graph.outputs = (
-            self.tensors,
-            self.operators,
-            [first],
-            [last],
-        )
+    def pack(self, first: int, last: int) -> bytes:
+        """The model as a flatbuffer, from its input to its output."""
+        graph, model = self.schema.SubGraphT(), self.schema.ModelT()
+        graph.tensors, graph.operators = self.tensors, self.operators
+        graph.inputs, graph.outputs = [first], [last]
+        model.operatorCodes = []
         for name in OPERATORS:
-            code = schema.OperatorCodeT()
-            code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+            code = self.schema.OperatorCodeT()
+            builtin = getattr(self.schema.BuiltinOperator, name)
+            code.builtinCode = code.deprecatedBuiltinCode = builtin
             code.version = VERSIONS.get(name, 1)
-            model.operatorCodes = [*(model.operatorCodes or []), code]
+            model.operatorCodes.append(code)
         model.version, model.subgraphs, model.buffers = 3, [graph], self.buffers
-        builder = flatbuffers.Builder()
+        builder = load("litert", "flatbuffers").Builder()
         builder.Finish(model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
+
+
+FORMS: dict[type[Node], Any] = {
+    Conv: LiteRTWriter.conv,
+    Dense: LiteRTWriter.dense,
+    Pool: LiteRTWriter.pool,
+    Flatten: LiteRTWriter.flatten,
+}
+"""How each operation is written; the others are refused."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import onnxruntime
-
-from engines.case import Case, Contender, Floats, Run
+from engines.case import Case, Contender, Floats, Run, load
 
 ONLY_FATAL = 4
 
@@ -20,6 +18,7 @@ def int8(case: Case) -> Contender:
 
 
 def _start(model: bytes, case: Case) -> Run:
+    onnxruntime = load("onnxruntime", "onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = case.threads
     options.inter_op_num_threads = 1

@@ -169,7 +169,7 @@ def find_images(paths: Iterable[StrPath], recursive: bool = True) -> Iterator[Pa
 
 
 def images_in(folder: StrPath, recursive: bool = True) -> Iterator[str]:
-    """Yield the images of a folder as `find_images` does; a folder that cannot be listed as itself."""
+    """Yield the images of a folder as `find_images` does; or itself if it cannot be listed."""
     try:
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
@@ -214,7 +214,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
 
 
 def _orientation(image: Image.Image) -> object:
-    """Value of the EXIF orientation tag; None where there is none, or where the metadata is broken."""
+    """Value of the EXIF orientation tag; None if there is none or the metadata is broken."""
     try:
         return image.getexif().get(274)
     except Exception:  # Pillow raises anything; the pixels may be sound all the same
@@ -240,7 +240,7 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
 
 
 def _centre(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Box of the largest centred part of `size` with the proportions of `shape`, both (width, height)."""
+    """Box of the largest centered part of `size` in the proportions of `shape` (width, height)."""
     scale = min(size[0] / shape[0], size[1] / shape[1])
     width, height = shape[0] * scale, shape[1] * scale
     left, top = (size[0] - width) / 2, (size[1] - height) / 2

@@ -93,7 +93,8 @@ def from_bytes(data: bytes) -> ModelSpec:
     try:
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]  # no types
     except safetensors.SafetensorError as error:
-        raise FormatError(f"truncated or damaged ({one_line(error, QUOTED)}); {AGAIN}") from None
+        why = one_line(error, QUOTED).removeprefix("Error while deserializing: ")
+        raise FormatError(f"truncated or damaged ({why}); {AGAIN}") from None
     if digest(data) != data[DIGEST_AT]:
         raise FormatError(f"damaged: its contents do not match its digest; {AGAIN}")
     metadata = metadata_of(data)

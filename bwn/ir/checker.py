@@ -134,7 +134,9 @@ def check_preprocess(preprocess: Preprocess, shape: Shape) -> None:
     if shape not in (image, (elements(image),)) or min(preprocess.size) < 1:
         raise GraphError(f"preprocess: makes {image} of an image, the input takes {shape}")
     if len(preprocess.mean) != channels or len(preprocess.std) != channels:
-        raise GraphError(f"preprocess: mean and std need {channels} numbers each")
+        raise GraphError(
+            f"preprocess: mean and std need {channels} number{'s' * (channels != 1)} each"
+        )
     if not all(map(is_float32, preprocess.mean)):
         raise GraphError(f"preprocess: mean is {preprocess.mean}, expected finite numbers")
     if not all(is_float32(number) and np.float32(number) > 0 for number in preprocess.std):

@@ -37,7 +37,8 @@ class PlanBuilder(PlanState):
     @cached_property
     def wanted_as_bits(self) -> frozenset[str]:
         """Names of the tensors of signs that some layer reads as bits, or that lead to one."""
-        return bit_steps.wanted_as_bits(self.graph)
+        # A GEMM kernel reads planes, so where one is asked for nothing is bitpacked.
+        return bit_steps.wanted_as_bits(self.graph) if self.only is None else frozenset()
 
     @cached_property
     def homes(self) -> dict[str, tuple[str, int]]:
@@ -236,7 +237,8 @@ class PlanBuilder(PlanState):
             gemm_steps.multiply(gemm, "multiply" if becomes_signs else None)
 
     def _reads_bits(self, node: Weighted) -> bool:
-        return node.activations == "binary" and bit_steps.reads_bits(self.graph, node)
+        binary = node.activations == "binary" and self.only is None
+        return binary and bit_steps.reads_bits(self.graph, node)
 
     def _gemm_of_bits(self, node: Weighted) -> None:
         source = self.bits(node.input)

@@ -115,16 +115,20 @@ def multiply(gemm: Gemm, variant: str | None = None) -> None:
     """
     plan = gemm.plan
     specs = registry.fitting(*gemm.reads, gemm.depth)
+    if plan.only is not None and plan.only not in specs:
+        raise gemm.node.refuse(f"kernel {plan.only.name} cannot compute it")
     if not specs:
         kind = gemm.node.activations
         raise gemm.node.refuse(f"sums {gemm.depth} products, too many for {kind} activations")
+    required = plan.only or next((spec for spec in specs if spec.variant == variant), None)
+    reason = "the one asked for" if plan.only else "the order of sums that signs are written from"
 
     def call() -> Call:
-        spec, microseconds, why = registry.select(*gemm.reads, gemm.work, plan.table.costs)
-        for other in specs:
-            if other.variant == variant:
-                spec, why = other, "the order of sums that signs are written from"
-                microseconds = other.microseconds(gemm.work, plan.table.costs[other.name])
+        if required is None:
+            spec, microseconds, why = registry.select(*gemm.reads, gemm.work, plan.table.costs)
+        else:
+            spec, why = required, reason
+            microseconds = spec.microseconds(gemm.work, plan.table.costs[spec.name])
         threads = plan.threads if plan.worth_splitting(microseconds) else 1
         params, units = _params(gemm, spec, threads)
         why = "; ".join(filter(None, (why, gemm.epilogue.note)))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array
 from bwn.kernels import costs
+from bwn.kernels.registry import GemmSpec
 from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.buffers import Buffer
 from bwn.plan.builder import PlanBuilder
@@ -86,6 +87,7 @@ def make_plan(
     passes: bool = False,
     table: costs.Table | None = None,
     split: Split = "auto",
+    only: GemmSpec | None = None,
 ) -> Plan:
     """Plan a graph that `bwn.ir.checker` has passed.
 
@@ -99,12 +101,16 @@ def make_plan(
             larger batch then takes several.
         table: Costs to choose kernels by; default those in force on this machine.
         split: Whether threads share a step: where it pays, always, or never.
+        only: The one kernel that layers with weights may run with; default the fastest for each.
 
     Returns:
         The plan; with `passes`, `plan.batch` says for how many examples.
+
+    Raises:
+        GraphError: No kernel, or not the one in `only`, can compute a layer.
     """
     builder = PlanBuilder(
-        graph, batch, threads, table or costs.table(), fuse=not keep_all, split=split
+        graph, batch, threads, table or costs.table(), fuse=not keep_all, split=split, only=only
     )
     builder.build()
     if passes and batch > threads:

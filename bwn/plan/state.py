@@ -17,6 +17,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
 from bwn.kernels.costs import Table
 from bwn.kernels.params import Activation
+from bwn.kernels.registry import GemmSpec
 from bwn.plan.buffers import Buffer, Type, arena, place, planes_buffer, round_up
 from bwn.plan.step import Call, Step, Task
 
@@ -55,6 +56,7 @@ class PlanState:
         table: Costs to choose kernels by.
         fuse: Whether a step may do the work of several nodes, whose tensors are then not made.
         split: Whether threads share a step: where it pays, always, or never.
+        only: The one kernel that layers with weights may run with; None for the fastest.
         absorbed: Outputs of nodes that an earlier step does.
     """
 
@@ -67,9 +69,10 @@ class PlanState:
         *,
         fuse: bool = True,
         split: Split = "auto",
+        only: GemmSpec | None = None,
     ) -> None:
         self.graph, self.batch, self.threads, self.table = graph, batch, threads, table
-        self.fuse, self.split = fuse, split
+        self.fuse, self.split, self.only = fuse, split, only
         self.absorbed: set[str] = set()
         self._forms: dict[str, dict[Type, Buffer]] = {}
         self._buffers: list[Buffer] = []

@@ -1,1 +1,1 @@
-"""Running a plan."""
+"""Running a plan: its steps, and the threads that share them."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from bwn._types import Floats
 from bwn.ir.node import Array
 from bwn.kernels.target.loader import entry
 from bwn.kernels.threads.shared_state import MOST_THREADS, RunParams, StepParams
@@ -14,7 +14,7 @@ from bwn.runtime.thread_pool import POOL
 
 
 def _external(plan: Plan, name: str) -> Array:
-    """The field, as a view of one int64, that holds the address of the caller's array `name`."""
+    """The field that holds the address of the caller's array `name`: a view of one int64."""
     (step,) = (step for step in plan.steps if step.external == name)
     index = step.kernel.fields._fields.index(name)
     return step.block[index : index + 1]
@@ -25,7 +25,7 @@ def _row(step: Step) -> StepParams:
 
 
 class Runner:
-    """A plan with its kernels compiled. One run at a time: the arena is one."""
+    """A plan with its kernels compiled. One run at a time, as there is one arena."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -36,23 +36,22 @@ class Runner:
         self.address = int(self.job.ctypes.data)
         self.fields = {name: _external(plan, name) for name in ("x", "out")}
         self.entry = entry("threads.run_loop.run")
-        shape = plan.graph.output_shape
-        self.out = np.empty(
-            (plan.batch, *shape), np.float32
-        )  # to ask a new one's address costs more than to copy it
+        # One for all runs: asking for the address of a new one takes longer than copying it.
+        self.out = np.empty((plan.batch, *plan.graph.output_shape), np.float32)
         self.fields["out"][0] = self.out.ctypes.data
 
-    def run(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def run(self, x: Floats) -> Floats:
         """Outputs of one batch. x: (batch, *input shape) float32, C-contiguous."""
         return self._run(x, 0)
 
-    def times(self, x: npt.NDArray[np.float32]) -> list[float]:
+    def times(self, x: Floats) -> list[float]:
         """Seconds of every step of one run."""
         marks = np.zeros(len(self.table) + 1, np.int64)
         self._run(x, marks.ctypes.data)
         return [float(nanoseconds) * 1e-9 for nanoseconds in np.diff(marks)]
 
-    def _run(self, x: npt.NDArray[np.float32], marks: int) -> npt.NDArray[np.float32]:
+    def _run(self, x: Floats, marks: int) -> Floats:
+        """marks: address of an int64 for the time before each step and at the end, or 0."""
         self.fields["x"][0] = x.ctypes.data
         self.job[-1] = marks
         if self.threads > 1:

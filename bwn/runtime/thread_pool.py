@@ -1,8 +1,8 @@
-"""The threads that help the caller through a plan: started when first wanted, then kept as long as the process.
+"""The threads that share the work of a plan: started at the first run that needs them, then kept.
 
-A worker's loop is compiled and holds no GIL (`bwn.kernels.threads.run_loop`). Between runs it spins for a moment, since often the
-next run is near, then sleeps. Whether it wakes in time does not matter to the result: the caller leaves out whoever is
-late.
+A worker's loop is compiled and holds no GIL (`bwn.kernels.threads.run_loop`). After a run it spins
+for a moment, as the next one is often near, then sleeps. The result does not depend on whether it
+wakes in time: a run goes on without workers that are late.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ import threading
 from queue import SimpleQueue
 
 from bwn.kernels.target.loader import Entry, entry
-from bwn.kernels.threads import shared_state as board_of
+from bwn.kernels.threads import shared_state
 from bwn.plan.buffers import arena
 
 SPIN = 100_000
-"""Nanoseconds that a worker looks for the next run before it sleeps."""
+"""Nanoseconds that a worker waits for the next run before it sleeps."""
 
 
 class ThreadPool:
-    """Workers 1, 2, ... and the board they read; part 0 is whoever leads a run."""
+    """Workers 1, 2, ... and the state that they share; part 0 is the caller of a run."""
 
     def __init__(self) -> None:
-        self._board = arena(board_of.BOARD_BYTES).view("int64")
+        self._state = arena(shared_state.BOARD_BYTES).view("int64")
         self.reset()
 
     def reset(self) -> None:
-        """Forget all workers: a forked child has none of its parent's threads, but their board."""
-        self._board[:] = 0
+        """Forget all workers: a forked child has its parent's state, but none of its threads."""
+        self._state[:] = 0
         self._workers: list[threading.Thread] = []
         self._asleep: dict[int, SimpleQueue[None]] = {}
         self._starting = threading.Lock()
 
     @property
     def address(self) -> int:
-        """Where the board is, as long as the process lives."""
-        return int(self._board.ctypes.data)
+        """Address of the shared state; it never changes."""
+        return int(self._state.ctypes.data)
 
     def call(self, threads: int) -> None:
-        """Have threads - 1 workers awake, or on their way."""
+        """Start or wake threads - 1 workers, without waiting for them."""
         if len(self._workers) < threads - 1:
             self._start(threads - 1)
         if self._asleep:
@@ -48,26 +48,25 @@ class ThreadPool:
                 self._wake(part)
 
     def stop(self) -> None:
-        """End all workers, for good. Runs go on without them."""
+        """End all workers, for good. Later runs do without."""
         with self._starting:
-            self._board[board_of.STOP // 8] = 1
+            self._state[shared_state.STOP // 8] = 1
         for part, worker in enumerate(self._workers, 1):
-            while worker.is_alive():  # it may have gone to sleep since it was last woken
+            while worker.is_alive():  # it may have fallen asleep since it was last woken
                 self._wake(part)
                 worker.join(0.01)
 
     def _start(self, count: int) -> None:
-        # Loaded here, not in the worker: a process that forks must not do so while another thread compiles.
+        # Here, not in the worker: compiling in another thread would hold up a fork.
         work = entry("threads.run_loop.work")
         with self._starting:
-            while len(self._workers) < count and not self._board[board_of.STOP // 8]:
+            while len(self._workers) < count and not self._state[shared_state.STOP // 8]:
                 part = len(self._workers) + 1
                 worker = threading.Thread(
                     target=self._serve, args=(work, part), name=f"bwn-{part}", daemon=True
                 )
-                self._workers.append(
-                    worker
-                )  # before it starts: an interrupt must not leave two of one number
+                # Before it starts: after an interrupt no two workers may have the same number.
+                self._workers.append(worker)
                 worker.start()
 
     def _wake(self, part: int) -> None:
@@ -77,13 +76,11 @@ class ThreadPool:
 
     def _serve(self, work: Entry, part: int) -> None:
         queue: SimpleQueue[None] = SimpleQueue()
-        board = self._board
-        while not board[board_of.STOP // 8]:
+        while not self._state[shared_state.STOP // 8]:
             work(self.address, 0, SPIN, part)
             self._asleep[part] = queue
-            if (
-                board[board_of.BUSY // 8] <= part
-            ):  # else a run began meanwhile, whose caller saw nobody asleep
+            # Otherwise a run has begun meanwhile, whose caller saw no sleeping worker.
+            if self._state[shared_state.BUSY // 8] <= part:
                 queue.get()
 
 

@@ -1,12 +1,9 @@
-"""What the demo has of its own: digits as image files, and the figures at its end. Its steps are the commands."""
+"""What the demo needs besides the commands: digits as image files, and accuracy at its end."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from PIL import Image
@@ -15,67 +12,63 @@ from bwn.data.datasets import SAMPLE, load_dataset
 from bwn.data.images import prepare
 from bwn.model import load
 
-WARM_UP, REPETITIONS = 50, 500
-
 
 @dataclass(frozen=True)
 class Figures:
-    """What one packed network is worth beside its float original.
+    """A packed network next to its float32 original, on the test images of the sample.
 
-    images: how many test images. right, float_right: how many of them the packed and the float network class rightly.
-    agree: on how many both say the same. bytes, float_bytes: of the two files.
-    milliseconds, float_milliseconds: median latency of one image on one thread, packed and in ONNX Runtime.
+    Attributes:
+        images: Number of test images.
+        correct: Images that the packed network classifies correctly.
+        float_correct: Images that the float32 network classifies correctly.
+        agreements: Images that both give the same class.
+        bytes: Size of the .bwn file.
+        float_bytes: Size of the ONNX file.
     """
 
     images: int
-    right: int
-    float_right: int
-    agree: int
+    correct: int
+    float_correct: int
+    agreements: int
     bytes: int
     float_bytes: int
-    milliseconds: float
-    float_milliseconds: float
 
 
-def write_digits(folder: Path, each: int = 2) -> int:
-    """Write the first `each` test images of every class of the sample as DIGIT/NUMBER.png; returns how many."""
+def write_digits(folder: Path, count: int = 2) -> int:
+    """Write the first `count` test images of every class of the sample as DIGIT/NUMBER.png.
+
+    Returns:
+        How many were written.
+    """
     data = load_dataset(SAMPLE, "test")
     for label, name in enumerate(data.classes):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        for index in np.flatnonzero(data.labels == label)[:each]:
+        for index in np.flatnonzero(data.labels == label)[:count]:
             Image.fromarray(data.images[index]).save(folder / name / f"{index:04}.png")
-    return each * len(data.classes)
+    return count * len(data.classes)
 
 
 def measure(packed: Path, exported: Path) -> Figures:
-    """Run both networks on the sample's test images. packed: the .bwn file. exported: its .onnx file."""
+    """Classify the test images of the sample with both networks.
+
+    Args:
+        packed: The .bwn file.
+        exported: The ONNX file that it was packed from, or its equal.
+    """
     from bwn.onnx.session import Session
 
     model, session = load(packed, threads=1), Session(str(exported), threads=1)
     preprocess = model.spec.preprocess
     assert preprocess is not None, "a network trained by bwn carries its preprocessing"
     data = load_dataset(SAMPLE, "test")
-    x = np.stack(
-        [prepare(Image.fromarray(image), preprocess) for image in data.images]
-    )  # (N, 1, 28, 28)
+    x = np.stack([prepare(Image.fromarray(image), preprocess) for image in data.images])
     x = x.reshape(len(x), *model.input_shape)
-    ours, theirs = model.run(x).argmax(1), session.run(x).argmax(1)
+    answers, float_answers = model.run(x).argmax(1), session.run(x).argmax(1)
     return Figures(
         images=len(x),
-        right=int((ours == data.labels).sum()),
-        float_right=int((theirs == data.labels).sum()),
-        agree=int((ours == theirs).sum()),
+        correct=int((answers == data.labels).sum()),
+        float_correct=int((float_answers == data.labels).sum()),
+        agreements=int((answers == float_answers).sum()),
         bytes=packed.stat().st_size,
         float_bytes=exported.stat().st_size,
-        milliseconds=_latency(lambda: model.run(x[:1])),
-        float_milliseconds=_latency(lambda: session.run(x[:1])),
     )
-
-
-def _latency(call: Callable[[], object]) -> float:
-    times = []
-    for _ in range(WARM_UP + REPETITIONS):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return 1e3 * median(times[WARM_UP:])

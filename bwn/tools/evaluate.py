@@ -89,9 +89,10 @@ def evaluate(
         BwnError: A score is not finite.
 
     Example:
-        >>> result = bwn.evaluate("model.bwn", "mnist-sample")
-        >>> f"{result.accuracy:.1%}"
-        '96.0%'
+        >>> import bwn
+        >>> result = bwn.evaluate("model.bwn", "mnist-sample", samples=100)
+        >>> result.right, result.accuracy
+        (100, 1.0)
     """
     loaded = model if isinstance(model, Model) else load(model, threads)
     if is_images(data):

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -90,10 +90,15 @@ def pack(
         ArgumentError: Arguments do not go together, or do not fit the network.
 
     Example:
-        >>> report = bwn.pack("model.pt", "model.bwn")
-        >>> report.before / report.file
-        29.4
+        >>> import bwn
+        >>> report = bwn.pack("model.onnx", "small.bwn")
+        >>> f"{report.before / report.file:.1f} times smaller than float32"
+        '29.4 times smaller than float32'
     """
+    if activations not in get_args(Mode):
+        raise ArgumentError(
+            f"activations is {activations!r}, expected one of {', '.join(get_args(Mode))}"
+        )
     if calibration is not None and activations != "int8":
         raise ArgumentError("calibration needs int8 activations")
     if same_file(source, target):
@@ -117,7 +122,7 @@ def pack(
 
 
 def read_source(source: StrPath) -> bytes:
-    """The bytes of a checkpoint or an ONNX file; other kinds of file are refused by their contents."""
+    """The bytes of a checkpoint or an ONNX file; other kinds of file are refused."""
     data = read_limited(source, MAX_BYTES)
     kind = looks_like(data[:HEAD])
     takes = "bwn pack takes a .pt checkpoint or an ONNX file"

@@ -1,12 +1,13 @@
-"""The built-in networks, as graphs with seeded random weights: what `bwn bench` runs without a model.
+"""The built-in networks, with seeded random weights: what `bwn bench` measures without a model.
 
-Their scales keep activations near 1, so that timings see ordinary numbers. Needs numpy only.
+Their scales keep activations near 1, so that what is timed are ordinary numbers. Needs numpy only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -17,45 +18,55 @@ from bwn.kernels import bits
 from bwn.ops import Add, Clamp, Conv, Dense, Flatten, Pool, Sign
 
 
-class Builder:
-    """Adds layers one after another; `last` names the newest tensor."""
+class NetworkBuilder:
+    """Adds one layer after another.
+
+    Attributes:
+        last: Name of the newest tensor, which the next layer reads.
+    """
 
     def __init__(self, shape: Shape, seed: int) -> None:
-        self.random = np.random.default_rng(seed)
-        self.shape = shape
-        self.nodes: list[Node] = []
-        self.tensors: dict[str, Array] = {}
+        """Begin a network.
+
+        Args:
+            shape: Shape of one example.
+            seed: Seed of the weights.
+        """
         self.last = "input"
-
-    def _name(self, kind: str) -> str:
-        return f"{kind}{len(self.nodes)}"
-
-    def _weights(self, name: str, shape: Shape, binary: bool) -> dict[str, Any]:
-        outputs, depth = shape[0], int(np.prod(shape[1:]))
-        gain = np.sqrt(2 / depth) * self.random.uniform(0.8, 1.2, outputs)
-        bias = self.random.normal(0, 0.1, outputs)
-        if binary:
-            # Random bits, so that a large network is made at once; the row's unused bits are cleared by the packing.
-            self.tensors[f"{name}.words"] = bits.pack(
-                self.random.integers(-1, 1, (outputs, depth), np.int8)
-            )
-        else:
-            self.tensors[f"{name}.weight"] = self.random.standard_normal(shape, np.float32)
-        self.tensors[f"{name}.scale"] = gain.astype(np.float32)
-        self.tensors[f"{name}.bias"] = bias.astype(np.float32)
-        return {
-            "weight": f"{name}.{'words' if binary else 'weight'}",
-            "scale": f"{name}.scale",
-            "bias": f"{name}.bias",
-        }
+        self._random = np.random.default_rng(seed)
+        self._shape = shape
+        self._nodes: list[Node] = []
+        self._tensors: dict[str, Array] = {}
 
     def conv(
-        self, inputs: int, outputs: int, size: int, *, stride: int = 1, relu: bool = True, binary: bool = True,
-        signs: bool = False, source: str | None = None,
-    ) -> str:  # fmt: skip
-        """A convolution with the padding that keeps the size at stride 1."""
+        self,
+        inputs: int,
+        outputs: int,
+        size: int,
+        *,
+        stride: int = 1,
+        relu: bool = True,
+        binary: bool = True,
+        reads_signs: bool = False,
+        source: str | None = None,
+    ) -> str:
+        """Add a convolution with the padding that keeps the size at stride 1.
+
+        Args:
+            inputs: Input channels.
+            outputs: Output channels.
+            size: Height and width of the window.
+            stride: Rows and columns from one window to the next.
+            relu: Whether a ReLU follows.
+            binary: Whether its weights are one bit each.
+            reads_signs: Whether its input is signs.
+            source: The tensor that it reads; default the newest.
+
+        Returns:
+            Name of its output.
+        """
         name, pad = self._name("conv"), size // 2
-        self.nodes.append(
+        return self._add(
             Conv(
                 input=source or self.last,
                 output=name,
@@ -63,12 +74,10 @@ class Builder:
                 stride=(stride, stride),
                 pads=(pad, pad, pad, pad),
                 low=0.0 if relu else None,
-                activations="binary" if signs else "float32",
+                activations="binary" if reads_signs else "float32",
                 **self._weights(name, (outputs, inputs, size, size), binary),
             )
         )
-        self.last = name
-        return name
 
     def dense(
         self,
@@ -77,135 +86,158 @@ class Builder:
         *,
         relu: bool = True,
         binary: bool = True,
-        signs: bool = False,
-    ) -> None:
-        """A fully connected layer."""
+        reads_signs: bool = False,
+    ) -> str:
+        """Add a fully connected layer; the arguments are those of `conv`."""
         name = self._name("dense")
-        node = Dense(
-            input=self.last, output=name, low=0.0 if relu else None, activations="binary" if signs else "float32",
-            **self._weights(name, (outputs, inputs), binary),
-        )  # fmt: skip
-        self.nodes.append(node)
-        self.last = name
-
-    def pool(self, size: Pair, stride: Pair, *, pad: int = 0, average: bool = False) -> None:
-        """Pooling; `average` over the whole map is a global pool."""
-        name = self._name("pool")
-        kind: Literal["average", "max"] = "average" if average else "max"
-        self.nodes.append(
-            Pool(
+        return self._add(
+            Dense(
                 input=self.last,
                 output=name,
-                kind=kind,
-                kernel=size,
-                stride=stride,
+                low=0.0 if relu else None,
+                activations="binary" if reads_signs else "float32",
+                **self._weights(name, (outputs, inputs), binary),
+            )
+        )
+
+    def max_pool(self, size: int, stride: int, pad: int = 0) -> str:
+        """Add a maximum over square windows."""
+        return self._add(
+            Pool(
+                input=self.last,
+                output=self._name("pool"),
+                kind="max",
+                kernel=(size, size),
+                stride=(stride, stride),
                 pads=(pad, pad, pad, pad),
             )
         )
-        self.last = name
 
-    def sign(self) -> None:
-        """Sign activations."""
-        name = self._name("sign")
-        self.nodes.append(Sign(input=self.last, output=name))
-        self.last = name
+    def average_pool(self, kernel: Pair) -> str:
+        """Add the average of whole planes of this height and width."""
+        output = self._name("pool")
+        return self._add(Pool(input=self.last, output=output, kind="average", kernel=kernel))
 
-    def relu(self) -> None:
-        """ReLU of its own, after a residual sum."""
-        name = self._name("relu")
-        self.nodes.append(Clamp(input=self.last, output=name, low=0.0))
-        self.last = name
+    def sign(self) -> str:
+        """Add a sign."""
+        return self._add(Sign(input=self.last, output=self._name("sign")))
 
-    def add(self, a: str, b: str) -> None:
-        """A residual sum."""
-        name = self._name("add")
-        self.nodes.append(Add(input=a, other=b, output=name))
-        self.last = name
+    def relu(self) -> str:
+        """Add a ReLU of its own, as after the sum of a residual block."""
+        return self._add(Clamp(input=self.last, output=self._name("relu"), low=0.0))
 
-    def flatten(self) -> None:
-        """Planes to vectors."""
-        name = self._name("flatten")
-        self.nodes.append(Flatten(input=self.last, output=name))
-        self.last = name
+    def add(self, input: str, other: str) -> str:
+        """Add the sum of two tensors."""
+        return self._add(Add(input=input, other=other, output=self._name("add")))
 
-    def done(self) -> ModelSpec:
+    def flatten(self) -> str:
+        """Add a step from planes to vectors."""
+        return self._add(Flatten(input=self.last, output=self._name("flatten")))
+
+    def spec(self) -> ModelSpec:
         """The network."""
         topology = Topology(
-            input="input", input_shape=self.shape, output=self.last, nodes=tuple(self.nodes)
+            input="input", input_shape=self._shape, output=self.last, nodes=tuple(self._nodes)
         )
-        return ModelSpec(
-            graph=Graph(topology=topology, tensors=self.tensors), producer="bwn built-in"
-        )
+        graph = Graph(topology=topology, tensors=self._tensors)
+        return ModelSpec(graph=graph, producer="bwn built-in")
+
+    def _name(self, kind: str) -> str:
+        return f"{kind}{len(self._nodes)}"
+
+    def _add(self, node: Node) -> str:
+        self._nodes.append(node)
+        self.last = node.output
+        return node.output
+
+    def _weights(self, name: str, shape: Shape, binary: bool) -> dict[str, Any]:
+        """Store weights, scale and bias of a layer, and give the fields that name them."""
+        random, outputs, depth = self._random, shape[0], prod(shape[1:])
+        scale = np.sqrt(2 / depth) * random.uniform(0.8, 1.2, outputs)
+        bias = random.normal(0, 0.1, outputs)
+        weight: Array
+        if binary:
+            # Drawn as signs, and packed: less work than a large tensor of normal numbers.
+            weight = bits.pack(random.integers(-1, 1, (outputs, depth), np.int8))
+        else:
+            weight = random.standard_normal(shape, np.float32)
+        names = {
+            "weight": f"{name}.{'words' if binary else 'weight'}",
+            "scale": f"{name}.scale",
+            "bias": f"{name}.bias",
+        }
+        arrays = (weight, scale.astype(np.float32), bias.astype(np.float32))
+        self._tensors |= dict(zip(names.values(), arrays, strict=True))
+        return names
 
 
 def mlp(seed: int = 0) -> ModelSpec:
     """784-1024-1024-1024-10 on 28 x 28 digits; every layer binary."""
-    net = Builder((1, 28, 28), seed)
+    net = NetworkBuilder((1, 28, 28), seed)
     net.flatten()
-    for inputs, outputs in ((784, 1024), (1024, 1024), (1024, 1024)):
-        net.dense(inputs, outputs)
+    for inputs in (784, 1024, 1024):
+        net.dense(inputs, 1024)
     net.dense(1024, 10, relu=False)
-    return net.done()
-
-
-def _vgg(seed: int, signs: bool) -> ModelSpec:
-    net = Builder((3, 32, 32), seed)
-    channels = 3
-    for width in (128, 256, 512):
-        for place in range(2):
-            first = channels == 3
-            net.conv(
-                channels,
-                width,
-                3,
-                relu=not signs,
-                binary=not (signs and first),
-                signs=signs and not first,
-            )
-            channels = width
-            if place == 1:
-                net.pool((2, 2), (2, 2))
-            if signs:
-                net.sign()
-    net.flatten()
-    for inputs in (8192, 1024):
-        net.dense(inputs, 1024, relu=not signs, signs=signs)
-        if signs:
-            net.sign()
-    net.dense(1024, 10, relu=False, binary=not signs)
-    return net.done()
+    return net.spec()
 
 
 def vgg(seed: int = 0) -> ModelSpec:
-    """The BinaryConnect CIFAR-10 network, float32 activations; every layer binary (Courbariaux et al., 2015)."""
-    return _vgg(seed, signs=False)
+    """The BinaryConnect CIFAR-10 network (Courbariaux et al., 2015); every layer binary."""
+    net = NetworkBuilder((3, 32, 32), seed)
+    inputs = 3
+    for outputs in (128, 256, 512):
+        net.conv(inputs, outputs, 3)
+        net.conv(outputs, outputs, 3)
+        net.max_pool(2, 2)
+        inputs = outputs
+    net.flatten()
+    net.dense(8192, 1024)
+    net.dense(1024, 1024)
+    net.dense(1024, 10, relu=False)
+    return net.spec()
 
 
 def vgg_sign(seed: int = 0) -> ModelSpec:
-    """The same with sign activations; first and last layers float32."""
-    return _vgg(seed, signs=True)
+    """The same with sign activations; its first and last layers are float32."""
+    net = NetworkBuilder((3, 32, 32), seed)
+    inputs = 3
+    for outputs in (128, 256, 512):
+        first = inputs == 3
+        net.conv(inputs, outputs, 3, relu=False, binary=not first, reads_signs=not first)
+        net.sign()
+        net.conv(outputs, outputs, 3, relu=False, reads_signs=True)
+        net.max_pool(2, 2)
+        net.sign()
+        inputs = outputs
+    net.flatten()
+    for inputs in (8192, 1024):
+        net.dense(inputs, 1024, relu=False, reads_signs=True)
+        net.sign()
+    net.dense(1024, 10, relu=False, binary=False)
+    return net.spec()
 
 
 def resnet18(seed: int = 0) -> ModelSpec:
-    """ResNet-18 at 224 x 224, float32 activations; all layers binary but the first and the last."""
-    net = Builder((3, 224, 224), seed)
+    """ResNet-18 at 224 x 224; all layers binary but the first and the last."""
+    net = NetworkBuilder((3, 224, 224), seed)
     net.conv(3, 64, 7, stride=2, binary=False)
-    net.pool((3, 3), (2, 2), pad=1)
-    channels = 64
-    for width in (64, 128, 256, 512):
-        for place in range(2):
-            stride = 2 if place == 0 and width != 64 else 1
-            before = net.last
-            skip = before if stride == 1 else net.conv(channels, width, 1, stride=2, relu=False)
-            net.conv(channels, width, 3, stride=stride, source=before)
-            net.conv(width, width, 3, relu=False)
+    net.max_pool(3, 2, pad=1)
+    inputs = 64
+    for outputs in (64, 128, 256, 512):
+        for block in range(2):
+            stride = 2 if block == 0 and outputs != 64 else 1
+            source = skip = net.last
+            if stride == 2:
+                skip = net.conv(inputs, outputs, 1, stride=2, relu=False)
+            net.conv(inputs, outputs, 3, stride=stride, source=source)
+            net.conv(outputs, outputs, 3, relu=False)
             net.add(skip, net.last)
             net.relu()
-            channels = width
-    net.pool((7, 7), (1, 1), average=True)
+            inputs = outputs
+    net.average_pool((7, 7))
     net.flatten()
     net.dense(512, 1000, relu=False, binary=False)
-    return net.done()
+    return net.spec()
 
 
 NETWORKS: dict[str, Callable[[int], ModelSpec]] = {

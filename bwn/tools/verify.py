@@ -141,9 +141,10 @@ def verify(
         NotPreparedError: `images` is given and the model does not say how images are prepared.
 
     Example:
-        >>> report = bwn.verify("model.bwn", "model.pt", "mnist-sample")
+        >>> import bwn
+        >>> report = bwn.verify("model.bwn", "model.onnx", "mnist-sample", samples=100)
         >>> report.agrees, report.verdict
-        (True, 'every layer within tolerance, same top-1 on all 1000 inputs')
+        (True, 'every layer within tolerance, same top-1 on all 100 inputs')
     """
     from bwn.model import Model, load
 
@@ -152,7 +153,7 @@ def verify(
     inputs = choose(loaded.spec, images, samples, seed)
     if max_loss is not None and inputs.labels is None:
         raise ArgumentError(
-            f"the loss of accuracy needs labelled images, and {inputs.name} has no labels"
+            f"a limit of the loss of accuracy needs labelled images; {inputs.name} has no labels"
         )
     check_fit(loaded, session, inputs.batch(0, 1), os.fspath(reference))
     layers = tuple(check_layers(loaded, session, inputs.batch(0, LAYER_IMAGES), progress))
@@ -241,7 +242,7 @@ def check_fit(model: SupportsTrace, session: Session, x: Floats, name: str) -> N
 def check_layers(
     model: SupportsTrace, session: Session, x: Floats, progress: Callable[[str], None]
 ) -> Iterator[LayerCheck]:
-    """Compare every node with the reference and ONNX Runtime, all fed the model's own tensors of x."""
+    """Compare every node with the reference and ONNX Runtime, all on the model's own tensors."""
     graph = model.spec.graph
     if one_at_a_time(session):
         x = x[:1]
@@ -269,7 +270,7 @@ def check_layers(
 def compare_runtime(
     session: Session, graph: Graph, node: Node, inputs: list[Floats], output: Floats
 ) -> float | None:
-    """Largest difference of `output` from ONNX Runtime in tolerances; None where it has no such tensor.
+    """Largest difference of `output` from ONNX Runtime in tolerances; None if it has no such tensor.
 
     Signs of numbers within tolerance of 0 are ties: ONNX Runtime need not compute that very number.
     """
@@ -331,6 +332,5 @@ def differs(error: float) -> str:
 def success(scores: Scores, count: int) -> str:
     """One line that says what is equal."""
     ties = f", {len(scores.ties)} ties left out" if scores.ties else ""
-    if scores.agreement == 1:
-        return f"every layer within tolerance, same top-1 on all {count} inputs{ties}"
-    return f"every layer within tolerance, same top-1 on {scores.agreement:.2%} of {count} inputs{ties}"
+    share = "all" if scores.agreement == 1 else f"{scores.agreement:.2%} of"
+    return f"every layer within tolerance, same top-1 on {share} {count} inputs{ties}"

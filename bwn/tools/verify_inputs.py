@@ -118,6 +118,7 @@ def _labels(spec: ModelSpec, labels: Labels, classes: tuple[str, ...], source: S
     unknown = [name for name in classes if name not in names]
     if unknown:
         raise DataError(
-            f"{os.fspath(source)}: has the class '{unknown[0]}', which the model does not know"
+            f"data '{os.fspath(source)}' has the class '{unknown[0]}', "
+            "which the model does not know"
         )
     return np.array([names.index(name) for name in classes], np.int64)[labels]

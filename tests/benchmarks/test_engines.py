@@ -1,60 +1,206 @@
-"""The command that measures: what it refuses, and one small run to the end."""
+"""Every engine of the comparison computes the same function, or says why it cannot."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
-import compare_networks as networks
+import numpy as np
 import pytest
-from engines import results
+from comparison.measure import ENGINES, contender, judge, measure, scores
+from engines.case import Case, Contender, Floats, Kind, UnsupportedError, installed
+from engines.litert_engine import LiteRTWriter
+from engines.ncnn_engine import NcnnWriter
+from engines.openvino_binary import SignNetwork
 
-from bwn.tools.random_networks import NETWORKS
-
-
-def test_every_built_in_network_is_measured() -> None:
-    assert tuple(NETWORKS) == networks.NETWORKS
-
-
-def test_an_unknown_network_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["networks.py", "lenet"])
-    with pytest.raises(SystemExit) as stopped:
-        networks.main()
-    assert stopped.value.code == 2
-    assert "unknown network: lenet" in capsys.readouterr().err
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.model_spec import ModelSpec
+from bwn.model import Model
+from bwn.ops import HardSwish
+from bwn.tools.benchmark import example_input
+from bwn.tools.random_networks import NetworkBuilder
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system pins no processes")
-def test_cpus_are_those_of_the_process_each_once() -> None:
-    assert sorted(networks.one_cpu_per_core()) == sorted(os.sched_getaffinity(0))
+def residual() -> ModelSpec:
+    """A stem with its pool, a residual block with stride, a global pool, as in ResNet-18."""
+    net = NetworkBuilder((3, 24, 24), 0)
+    net.conv(3, 16, 7, stride=2, binary=False)
+    source = net.max_pool(3, 2, pad=1)
+    skip = net.conv(16, 32, 1, stride=2, relu=False)
+    net.conv(16, 32, 3, stride=2, source=source)
+    net.conv(32, 32, 3, relu=False)
+    net.add(skip, net.last)
+    net.relu()
+    net.average_pool((3, 3))
+    net.flatten()
+    net.dense(32, 10, relu=False, binary=False)
+    return net.spec()
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no processes")
-def test_a_run_writes_a_report(tmp_path: Path) -> None:
-    output = tmp_path / "bench.json"
-    command = [
-        sys.executable,
-        networks.__file__,
-        "mlp",
-        "--batch",
-        "1",
-        "--threads",
-        "1",
-        "--seconds",
-        "0",
-    ]
-    done = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True, check=True)
-    report = results.read(output)
-    found = {(one.engine, one.kind): one.verdict for one in report.results}
-    for engine in ("onnxruntime", "bwn"):
-        assert found[engine, "float32"] == found[engine, "int8"] == "ok"
-    assert {(one.network, one.batch, one.threads) for one in report.results} == {("mlp", 1, 1)}
-    assert all(f"{one.engine:11} {one.kind:8}" in done.stdout for one in report.results)
-    assert all(
-        f"left out: mlp {one.engine} {one.kind}: {one.reason}" in done.stdout
-        for one in report.left_out
+def chain() -> ModelSpec:
+    """Convolutions at stride 1, pools, fully connected layers, as in VGG."""
+    net = NetworkBuilder((3, 8, 8), 0)
+    net.conv(3, 16, 3)
+    net.conv(16, 24, 3)
+    net.max_pool(2, 2)
+    net.flatten()
+    net.dense(24 * 16, 32)
+    net.dense(32, 10, relu=False)
+    return net.spec()
+
+
+def signed(*, extra_sign: bool = False, relu: bool = False, ends_float: bool = True) -> ModelSpec:
+    """Float ends, sign activations between, a fully connected layer over a plane, as in VGG.
+
+    Args:
+        extra_sign: Whether a Sign reads another.
+        relu: Whether the first layer has a ReLU.
+        ends_float: Whether the last layer has float weights; else it is binary.
+    """
+    net = NetworkBuilder((3, 8, 8), 0)
+    net.conv(3, 32, 3, relu=relu, binary=False)
+    net.sign()
+    net.conv(32, 64, 3, relu=False, reads_signs=True)
+    net.max_pool(2, 2)
+    net.sign()
+    if extra_sign:
+        net.sign()
+    net.flatten()
+    net.dense(64 * 16, 32, relu=False, reads_signs=True)
+    net.sign()
+    net.dense(32, 10, relu=False, binary=not ends_float, reads_signs=not ends_float)
+    return net.spec()
+
+
+def hard_swish() -> ModelSpec:
+    """A convolution and an operation that only some engines have."""
+    net = NetworkBuilder((3, 8, 8), 0)
+    net.conv(3, 16, 3)
+    graph = net.spec().graph
+    nodes = (*graph.nodes, HardSwish(input=net.last, output="y"))
+    topology = Topology(input="input", input_shape=(3, 8, 8), output="y", nodes=nodes)
+    return ModelSpec(graph=Graph(topology=topology, tensors=graph.tensors))
+
+
+NETWORKS = {"residual": residual, "chain": chain, "signed": signed}
+CHAINS_ONLY = ("litert",)
+CASES = [
+    (engine, kind, network)
+    for engine, kind in ENGINES
+    for network in NETWORKS
+    if (engine not in CHAINS_ONLY or network == "chain")
+    and (
+        kind == "float32"
+        or (kind == "int8" and network != "signed")
+        or (kind == "binary" and network == "signed")
     )
+]
+
+
+def agrees(engine: str, kind: Kind, spec: ModelSpec, batch: int) -> None:
+    """The engine gives bwn's scores."""
+    case = Case("network", spec, batch, 1)
+    ready = contender(case, engine, kind)
+    assert isinstance(ready, Contender), ready
+    expected = Model(spec, 1).run(example_input(spec, 16)).reshape(16, -1)
+    judgement = judge(kind, scores(ready, case), expected, has_signs=False)
+    assert judgement.verdict == "ok", judgement
+    if kind != "int8":
+        assert judgement.error < 1e-5
+        assert judgement.same_class == 1
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(("engine", "kind", "network"), CASES)
+def test_every_engine_agrees_with_bwn(engine: str, kind: Kind, network: str, batch: int) -> None:
+    if not installed(engine):
+        pytest.skip(f"{engine} is not installed")
+    agrees(engine, kind, NETWORKS[network](), batch)
+
+
+def test_a_sign_of_signs_is_binary_convolution_too() -> None:
+    if not installed("openvino"):
+        pytest.skip("openvino is not installed")
+    agrees("openvino", "binary", signed(extra_sign=True), 1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (signed(relu=True), "clamps what it makes"),
+        (signed(ends_float=False), "without their scale"),
+    ],
+)
+def test_binary_convolution_says_what_it_cannot_run(spec: ModelSpec, reason: str) -> None:
+    if not installed("openvino"):
+        pytest.skip("openvino is not installed")
+    refusal = contender(Case("signed", spec, 1, 1), "openvino", "binary")
+    assert not isinstance(refusal, Contender)
+    assert reason in refusal.reason
+
+
+@pytest.mark.parametrize("writer", [NcnnWriter, LiteRTWriter, SignNetwork])
+def test_an_operation_without_a_form_is_refused_by_name(writer: Callable[[Case], object]) -> None:
+    with pytest.raises(UnsupportedError, match=r"^hard_swish is not implemented for \w"):
+        writer(Case("swish", hard_swish(), 1, 1))
+
+
+@pytest.mark.parametrize("writer", [LiteRTWriter, SignNetwork])
+def test_engines_that_write_chains_refuse_a_branch(writer: Callable[[Case], object]) -> None:
+    net = NetworkBuilder((3, 8, 8), 0)
+    source = net.conv(3, 16, 3)
+    net.conv(16, 16, 3)
+    net.conv(16, 16, 3, source=source)
+    with pytest.raises(UnsupportedError, match="only chains of layers are implemented for"):
+        writer(Case("branch", net.spec(), 1, 1))
+
+
+def test_an_engine_that_is_left_out_has_a_reason() -> None:
+    if not installed("litert"):
+        pytest.skip("litert is not installed")
+    results, left_out = measure(Case("residual", residual(), 1, 1), 0.0)
+    assert "litert" not in {result.engine for result in results}
+    reasons = {item.reason for item in left_out if item.engine == "litert"}
+    assert reasons == {"only chains of layers are implemented for LiteRT"}
+
+
+SCORES = np.random.default_rng(0).standard_normal((16, 10), np.float32)
+ALL_NAN = np.full_like(SCORES, np.nan)
+
+
+def verdict(kind: Kind, actual: Floats, *, has_signs: bool = False) -> str:
+    return judge(kind, actual, SCORES, has_signs=has_signs).verdict
+
+
+def test_wrong_scores_are_called_wrong() -> None:
+    one_wrong = SCORES.copy()
+    one_wrong[3] = -one_wrong[3]
+    assert verdict("float32", SCORES) == "ok"
+    assert verdict("float32", one_wrong) == "wrong result"
+    assert verdict("float32", SCORES + np.float32(1e-3)) == "wrong result"
+    assert verdict("float32", ALL_NAN) == "wrong result"
+    assert verdict("int8", one_wrong) == "wrong result"
+    assert verdict("int8", ALL_NAN) == "wrong result"
+    assert verdict("int8", SCORES + np.float32(0.01)) == "ok"
+    assert verdict("bfloat16", SCORES + np.float32(0.01)) == "information"
+    assert verdict("bfloat16", one_wrong) == "wrong result"
+
+
+def test_signs_excuse_two_images_of_sixteen_and_no_more() -> None:
+    different = SCORES.copy()
+    different[:2] = -different[:2]
+    assert verdict("binary", different, has_signs=True) == "ok"
+    different[2] = -different[2]
+    assert verdict("binary", different, has_signs=True) == "wrong result"
+
+
+def test_a_cell_holds_every_engine_or_its_reason() -> None:
+    results, left_out = measure(Case("residual", residual(), 2, 1), 0.0)
+    kinds = {(engine, kind) for engine, kind in ENGINES if kind != "binary"}
+    measured = {(result.engine, result.kind) for result in results}
+    assert measured | {(item.engine, item.kind) for item in left_out} == kinds
+    assert measured >= {
+        (engine, kind) for engine in ("onnxruntime", "bwn") for kind in ("float32", "int8")
+    }
+    assert len({len(result.turns_ms) for result in results}) == 1
+    assert all(r.min_ms <= r.median_ms and r.calls >= len(r.turns_ms) for r in results)
+    assert all(item.reason for item in left_out)

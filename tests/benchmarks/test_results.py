@@ -1,19 +1,18 @@
-"""The results file and what is rendered from it; how turns are taken."""
+"""The results file and what is rendered from it; the load of other processes."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
 import msgspec
 import pytest
 import render
-from engines import interleave, results
-from engines.plot import plot
-from engines.results import LeftOut, Report, Result, Startup
-from engines.tables import advantage, as_markdown, fastest
+from comparison import other_load, results
+from comparison.plot import plot
+from comparison.results import LeftOut, Report, Result, Startup
+from comparison.tables import advantage, as_markdown, fastest
 
 MACHINE = {
     "cpu": "Some CPU",
@@ -40,11 +39,12 @@ def result(
     batch: int = 1,
     others: float = 0.01,
 ) -> dict[str, Any]:
-    """A result as it stands in the file."""
+    """A result as the file has it."""
     middle = sorted(ms)[len(ms) // 2]
     return {
-        "network": "vgg", "batch": batch, "threads": 1, "engine": engine, "kind": kind, "verdict": verdict,
-        "error": 1e-6, "cosine": 0.5 if verdict == "wrong result" else 1.0, "same_class": 1.0,
+        "network": "vgg", "batch": batch, "threads": 1, "engine": engine, "kind": kind,
+        "verdict": verdict, "error": 1e-6, "cosine": 0.5 if verdict == "wrong result" else 1.0,
+        "same_class": 1.0,
         "median_ms": middle, "min_ms": min(ms), "calls": 30, "turns_ms": ms, "others": others,
     }  # fmt: skip
 
@@ -60,18 +60,23 @@ FILE: dict[str, Any] = {
         result("bwn", "float32", [32.0, 32.0, 32.0], batch=16),
         result("onnxruntime", "float32", [64.0, 64.0, 64.0], batch=16),
     ],
-    "left_out": [{"network": "vgg", "engine": "openvino", "kind": "int8", "reason": "openvino is not installed"}],
+    "left_out": [
+        {"network": "vgg", "engine": "openvino", "kind": "int8", "reason": "it is not installed"},
+    ],
     "startups": [
-        {"network": "vgg", "engine": "bwn", "kind": "float32", "seconds": 0.41, "peak_mb": 120.4, "runs": 5},
+        {
+            "network": "vgg", "engine": "bwn", "kind": "float32", "seconds": 0.41,
+            "peak_mb": 120.4, "runs": 5,
+        },
     ],
 }  # fmt: skip
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    found = tmp_path / "bench.json"
-    found.write_bytes(msgspec.json.encode(FILE))
-    return found
+    path = tmp_path / "bench.json"
+    path.write_bytes(msgspec.json.encode(FILE))
+    return path
 
 
 def test_a_file_is_read_and_written_as_it_was(path: Path, tmp_path: Path) -> None:
@@ -91,69 +96,70 @@ def test_another_schema_is_refused(change: dict[str, Any]) -> None:
         msgspec.json.decode(msgspec.json.encode(FILE | change), type=Report)
 
 
-def test_the_fastest_right_peer_is_the_rival_turn_by_turn(path: Path) -> None:
+def test_the_fastest_correct_peer_is_compared_within_rounds(path: Path) -> None:
     report = results.read(path)
-    rival = fastest(report, "vgg", (1, 1), "float32")
-    assert rival is not None
-    assert rival.engine == "openvino"  # ncnn's scores are wrong
+    peer = fastest(report, "vgg", (1, 1), "float32")
+    assert peer is not None
+    assert peer.engine == "openvino"  # ncnn's scores are wrong
     assert (
         advantage(report, "vgg", (1, 1), "float32", "float32") == "3.00 x openvino"
     )  # of 3, 2 and 4
     assert advantage(report, "vgg", (1, 1), "int8", "int8") == ""
 
 
-def test_engines_that_cannot_be_restricted_are_no_rivals_on_avx2(path: Path) -> None:
+def test_engines_that_cannot_be_restricted_are_not_ranked_on_avx2(path: Path) -> None:
     report = results.read(path)
     report.machine["isa"] = "avx2"
     assert fastest(report, "vgg", (1, 16), "float32") is None
-    assert "cannot be told" in as_markdown(report)
+    assert "cannot be restricted" in as_markdown(report)
 
 
-def test_tables_tell_everything(path: Path) -> None:
+def test_tables_show_everything(path: Path) -> None:
     text = as_markdown(results.read(path))
     for words in (
-        "Some CPU", "0123456789ab", "bwn 0.1.0", "| 1 thread, batch 1 | 1 thread, batch 16 |", "**bwn** float32",
-        "| 7 ms |", "500 images/s", "2.00 x onnxruntime", "(1 ms)", "**wrong result**, cosine 0.50", "0.41 s", "120 MB",
-        "openvino int8 on vgg: openvino is not installed",
+        "Some CPU", "0123456789ab", "bwn 0.1.0", "| 1 thread, batch 1 | 1 thread, batch 16 |",
+        "**bwn** float32", "| 7 ms |", "500 images/s", "2.00 x onnxruntime", "(1 ms)",
+        "**wrong result**, cosine 0.50", "0.41 s", "120 MB",
+        "openvino int8 on vgg (it is not installed)",
     ):  # fmt: skip
         assert words in text, words
 
 
-def test_a_busy_machine_is_told(path: Path) -> None:
+def test_a_busy_machine_is_reported(path: Path) -> None:
     assert "at most 1% of the CPUs" in as_markdown(results.read(path))
     busy = FILE | {
         "results": [*FILE["results"], result("bwn", "int8", [1.0, 1.0, 1.0], others=0.4)]
     }
     report = msgspec.json.decode(msgspec.json.encode(busy), type=Report)
     assert "at most 40% of the CPUs" in as_markdown(report)
-    assert "not to be quoted" in as_markdown(report)
+    assert "do not quote" in as_markdown(report)
 
 
 def test_the_time_of_others_leaves_this_process_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    ticks = interleave.os.sysconf("SC_CLK_TCK")
+    ticks = other_load.os.sysconf("SC_CLK_TCK")
     stat = tmp_path / "stat"
     stat.write_text(
         f"cpu {3 * ticks} 0 {2 * ticks} {99 * ticks} {9 * ticks} 0 0 {ticks} 0 0\ncpu0 1 2\n",
         encoding="ascii",
     )
-    monkeypatch.setattr(interleave, "Path", lambda name: stat)
-    monkeypatch.setattr(interleave.os, "times", lambda: (1.5, 0.5, 7.0, 7.0, 100.0))
-    assert interleave.Others.seconds() == 3 + 2 + 1 - 2
-    assert interleave.Others().share() == 0
+    monkeypatch.setattr(other_load, "Path", lambda name: stat)
+    monkeypatch.setattr(other_load.os, "times", lambda: (1.5, 0.5, 7.0, 7.0, 100.0))
+    assert other_load.cpu_seconds() == 3 + 2 + 1 - 2
+    assert other_load.OtherLoad().share() == 0
 
 
 def test_the_plot_is_svg_with_a_bar_for_each_engine(path: Path) -> None:
     root = ElementTree.fromstring(plot(results.read(path)))
-    bars = [one for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("rx")]
+    bars = [rect for rect in root.iter("{http://www.w3.org/2000/svg}rect") if rect.get("rx")]
     assert len(bars) == 4
-    widths = [float(one.attrib["width"]) for one in bars]
+    widths = [float(rect.attrib["width"]) for rect in bars]
     assert widths == sorted(widths, reverse=True)
     assert "wrong result" in "".join(root.itertext())
 
 
-def test_rendering_replaces_what_stands_between_the_marks(
+def test_rendering_replaces_the_text_between_the_marks(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = tmp_path / "page.md"
@@ -170,33 +176,13 @@ def test_rendering_replaces_what_stands_between_the_marks(
     assert as_markdown(results.read(path)) in text
     assert (tmp_path / "p").read_text(encoding="utf-8").startswith("<svg")
     with pytest.raises(ValueError, match="lacks the marks"):
-        render.put("no marks", "")
-
-
-def test_a_turn_has_an_uncounted_call_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, order = [0.0], []
-    monkeypatch.setattr(interleave, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-
-    def call(name: str, seconds: float) -> None:
-        now[0] += seconds
-        order.append(name)
-
-    found = interleave.take_turns(
-        {"a": lambda: call("a", 0.015625), "b": lambda: call("b", 0.5)}, 0
-    )
-    assert found["a"] == interleave.Turns(
-        [15.625] * interleave.LEAST_TURNS, 15.625, 3 * interleave.LEAST_TURNS
-    )  # 0.04 s each
-    assert found["b"] == interleave.Turns(
-        [500.0] * interleave.LEAST_TURNS, 500.0, interleave.LEAST_TURNS
-    )
-    assert order[-12:] == ["a"] * 4 + ["b"] * 2 + ["a"] * 4 + ["b"] * 2
+        render.insert("no marks", "")
 
 
 def test_the_header_names_commit_versions_and_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    found = results.machine("avx2")
-    assert found["isa"] == "avx2"
-    assert found["env"]["ONEDNN_MAX_CPU_ISA"] == "AVX2"
-    assert {"bwn", "numpy", "onnxruntime"} <= found["versions"].keys()
-    assert set(MACHINE) == set(found)
+    facts = results.machine("avx2")
+    assert facts["isa"] == "avx2"
+    assert facts["env"]["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    assert {"bwn", "numpy", "onnxruntime"} <= facts["versions"].keys()
+    assert set(MACHINE) == set(facts)

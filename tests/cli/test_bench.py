@@ -5,28 +5,42 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from bwn.cli.main import bwn
 from bwn.format import write
 from bwn.kernels.target import loader
+from bwn.tools import benchmark
 from bwn.tools.random_networks import NETWORKS
 
 QUICK = ["--seconds", "0.01", "--threads", "1", "--batch", "2"]
 
 
-def test_a_table_with_layers_beside_onnxruntime() -> None:
+def test_a_table_with_layers_compared_with_onnxruntime() -> None:
     done = CliRunner().invoke(bwn, ["bench", "--network", "mlp", "--layers", *QUICK])
     assert done.exit_code == 0, done.output
     for expected in (
         "1 of ",
         f"({loader.origin()}: ",
-        "faster than ONNX Runtime",
-        "outputs agree",
+        "speedup over ONNX Runtime",
+        "scores agree",
+        "layer by layer",
         "f32_b1_f32_planes_",
         "GMAC/s",
     ):
         assert expected in done.output
+
+
+@pytest.mark.parametrize(("options", "hint"), [([], True), (["--no-compare"], False)])
+def test_onnxruntime_is_missed_only_where_it_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], hint: bool
+) -> None:
+    monkeypatch.setattr(benchmark, "onnxruntime_installed", lambda: False)
+    done = CliRunner().invoke(bwn, ["bench", "--network", "mlp", *options, *QUICK])
+    assert done.exit_code == 0, done.output
+    assert ("ONNX Runtime is not installed" in done.output) == hint
+    assert "speedup" not in done.output
 
 
 def test_a_model_as_json(tmp_path: Path) -> None:
@@ -36,12 +50,13 @@ def test_a_model_as_json(tmp_path: Path) -> None:
         bwn, ["bench", str(model), "--json", "--no-compare", "--layers", *QUICK]
     )
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert found["machine"]["threads"] == 1
-    (result,) = found["results"]
+    document = json.loads(done.stdout)
+    assert document["machine"]["threads"] == 1
+    (result,) = document["results"]
     assert result["network"] == "m.bwn"
     assert result["comparison"] is None
     assert [timing["batch"] for timing in result["timings"]] == [1, 2]
+    assert all(timing["calls"] >= timing["turns"] >= 5 for timing in result["timings"])
     assert result["layers"][1]["name"] == "flatten0"
 
 
@@ -52,7 +67,7 @@ def test_refusals(tmp_path: Path) -> None:
         ([str(broken)], 3, "broken.bwn"),
         ([str(tmp_path / "none.bwn")], 3, "none.bwn"),
         (["--network", "vggg"], 2, "vggg"),
-        ([str(broken), "--network", "mlp"], 2, "choose one"),
+        ([str(broken), "--network", "mlp"], 2, "not both"),
         (["--threads", "0"], 2, "--threads"),
     ):
         done = CliRunner().invoke(bwn, ["bench", *arguments])

@@ -1,7 +1,8 @@
-"""`bwn demo` is the commands themselves, on the sample, and ends with figures that are true."""
+"""`bwn demo` runs the commands themselves, and its summary repeats what they measured."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from PIL import Image
 from bwn.cli import demo as cli_demo
 from bwn.cli.main import bwn as group
 from bwn.tools import demo
+from bwn.tools.benchmark import EngineTiming, NetworkResult
 
 
 def test_digits_are_written_two_of_each_class(tmp_path: Path) -> None:
@@ -30,44 +32,47 @@ def test_every_step_is_a_command_line_that_parses(tmp_path: Path) -> None:
         command.make_parser(click.Context(command)).parse_args(arguments[1:])
 
 
-def test_the_summary_says_what_was_measured() -> None:
-    found = demo.Figures(
-        images=1000, right=960, float_right=961, agree=999, bytes=2048, float_bytes=61440,
-        milliseconds=0.02, float_milliseconds=0.05,
+def timing(engine: str, batch: int, ms: float, speedup: float | None) -> EngineTiming:
+    return EngineTiming(
+        network="model.bwn", engine=engine, batch=batch, threads=1, median_ms=ms, min_ms=ms / 2,
+        turns=5, calls=100, images_per_s=batch / ms * 1e3, speedup=speedup,
     )  # fmt: skip
-    text = cli_demo.summary(found, Path("somewhere"))
+
+
+def test_the_summary_says_what_was_measured() -> None:
+    figures = demo.Figures(
+        images=1000, correct=960, float_correct=961, agreements=999, bytes=2048, float_bytes=61440
+    )
+    timings = [
+        timing("bwn", 1, 0.02, 2.47), timing("onnxruntime", 1, 0.05, None),
+        timing("bwn", 16, 0.3, 1.8), timing("onnxruntime", 16, 0.5, None),
+    ]  # fmt: skip
+    result = NetworkResult(network="model.bwn", comparison=None, timings=timings, layers=None)
+    text = cli_demo.summary(figures, result, Path("somewhere"))
     for part in (
-        "1,000",
-        "96.1%",
-        "96.0%",
-        "same answer on 999",
-        "60.0 KiB",
-        "2.0 KiB",
-        "30.0 times smaller",
-    ):
-        assert part in text
-    assert "0.050 ms" in text
-    assert "2.5 times as fast" in text
-    assert "bwn inspect somewhere/model.bwn" in text
+        "1,000", "96.1%", "96.0%", "same class on 999", "60.0 KiB", "2.0 KiB", "30.0 times smaller",
+        "one image, one thread", "0.050 ms", "0.020 ms", "2.47 times as fast",
+        "bwn inspect somewhere/model.bwn",
+    ):  # fmt: skip
+        assert part in text, part
 
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo's own steps with one epoch of training, and few repetitions."""
-    whole = cli_demo.steps
+    """The demo's own steps with one epoch of training and little time for the benchmark."""
+    complete = cli_demo.steps
     quick = {"train": ["--epochs", "1"], "bench": ["--seconds", "0.02"]}
 
     def steps(folder: Path) -> list[tuple[str, list[str]]]:
         return [
-            (why, [*arguments, *quick.get(arguments[0], [])]) for why, arguments in whole(folder)
+            (why, [*arguments, *quick.get(arguments[0], [])]) for why, arguments in complete(folder)
         ]
 
     monkeypatch.setattr(cli_demo, "steps", steps)
-    monkeypatch.setattr(demo, "REPETITIONS", 5)
 
 
 @pytest.mark.usefixtures("short")
-def test_the_whole_way_runs(tmp_path: Path) -> None:
+def test_the_full_workflow_runs_and_its_summary_agrees_with_the_commands(tmp_path: Path) -> None:
     done = CliRunner().invoke(group, ["demo", "--keep", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     for name in ("train", "export", "pack", "verify", "infer", "bench"):
@@ -78,10 +83,20 @@ def test_the_whole_way_runs(tmp_path: Path) -> None:
         "model.bwn",
         "digits",
     }
-    found = demo.measure(tmp_path / "out/model.bwn", tmp_path / "out/model.onnx")
-    assert found.agree == found.images == 1000
-    assert found.right > 700
-    assert found.float_bytes > 20 * found.bytes
+    figures = demo.measure(tmp_path / "out/model.bwn", tmp_path / "out/model.onnx")
+    assert figures.agreements == figures.images == 1000
+    assert figures.correct > 700
+    assert figures.float_bytes > 20 * figures.bytes
+
+    def find(pattern: str) -> tuple[str, ...]:
+        match = re.search(pattern, done.output, re.MULTILINE)
+        assert match is not None, done.output
+        return match.groups()
+
+    ours, speedup = find(r"^bwn +1 +([\d.]+) .* ([\d.]+)x$")
+    (theirs,) = find(r"^onnxruntime +1 +([\d.]+) ")
+    row = find(r"^one image, one thread .*? ([\d.]+) ms +([\d.]+) ms +([\d.]+) times as fast$")
+    assert row == (theirs, ours, speedup)
 
 
 def test_a_step_that_fails_ends_the_demo_with_its_exit_code(

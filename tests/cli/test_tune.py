@@ -1,4 +1,4 @@
-"""`bwn tune`: what it measures, keeps and says; the fit itself on made-up times."""
+"""`bwn tune`: what it measures, stores and prints; the fit itself on made-up times."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from click.testing import CliRunner
 
 from bwn.cli.main import bwn
 from bwn.kernels import costs
-from bwn.kernels.registry import GEMMS
+from bwn.kernels.registry import GEMMS, GemmSpec
+from bwn.runtime.executor import Runner
 from bwn.tools import tune
+from bwn.tools.gemm_trial import GemmTrial
+from bwn.tools.timing import Timing
 
 
 @pytest.fixture
 def path(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the table of this test goes; the measurement is a hasty one."""
-    monkeypatch.setattr(tune, "ROUND_SECONDS", 0.0)
-    monkeypatch.setattr(tune, "ROUNDS", 1)
+    for name in ("SECONDS", "TURN_SECONDS", "WARM_UP_SECONDS"):
+        monkeypatch.setattr(tune, name, 0.0)
     path = costs.table_path()
     path.parent.mkdir()
     return path
@@ -33,10 +36,10 @@ def test_it_measures_keeps_and_does_not_measure_again(path: Path) -> None:
     done = run()
     assert done.exit_code == 0, done.output
     assert f"costs: measured on this machine, {path}" in done.output
-    assert "Predictions are off by " in done.output
-    assert all(f"\n{row.name} " in done.output for row in GEMMS)
+    assert "Predicted and measured times differ by a factor of " in done.output
+    assert all(f"\n{spec.name} " in done.output for spec in GEMMS)
     kept = path.read_bytes()
-    assert set(json.loads(kept)["costs"]) == {row.name for row in GEMMS}
+    assert set(json.loads(kept)["costs"]) == {spec.name for spec in GEMMS}
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
     again = run()
@@ -46,23 +49,50 @@ def test_it_measures_keeps_and_does_not_measure_again(path: Path) -> None:
 
     forced = run("--force", "--json")
     assert forced.exit_code == 0, forced.output
-    found = json.loads(forced.stdout)
-    assert found["origin"] == "measured"
-    assert found["costs"] == {
+    document = json.loads(forced.stdout)
+    assert document["origin"] == "measured"
+    assert document["costs"] == {
         name: dict(zip(("call", "gather", "sums", "end"), cost, strict=True))
         for name, cost in json.loads(path.read_bytes())["costs"].items()
     }
-    assert found["measured"]["worst_ratio"] >= found["measured"]["median_ratio"] >= 1
-    assert len(found["measured"]["kernels"]) == len(GEMMS)
+    assert document["measured"]["worst_ratio"] >= document["measured"]["median_ratio"] >= 1
+    assert len(document["measured"]["kernels"]) == len(GEMMS)
 
 
-def test_an_idle_call_that_was_held_up_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune, "ROUNDS", 1)
-    times = {True: 1e-6, False: 1e-3}
-    monkeypatch.setattr(tune, "seconds", lambda call, count: times[isinstance(call, tune.Trial)])
-    found = tune.measure(GEMMS[0])
-    assert min(found.measured) == pytest.approx(0.1)
-    assert min(found.ratios) >= 1
+def test_the_time_of_an_idle_call_is_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it was interrupted: then a tenth of a kernel's time is left."""
+
+    def interleave(calls, seconds, **_):
+        *trials, idle = calls
+        times = {name: Timing((9.0,), 0.003 if name else 0.001, 1) for name in trials}
+        return times | {idle: Timing((9.0,), 0.002, 1)}
+
+    monkeypatch.setattr(tune, "interleave", interleave)
+    fit = tune.measure(GEMMS[0])
+    assert fit.measured == pytest.approx([100] + [1000] * (len(fit.shapes) - 1))
+    assert min(fit.ratios) >= 1
+
+
+@pytest.mark.parametrize("spec", GEMMS, ids=lambda spec: spec.name)
+def test_a_trial_runs_the_kernel_on_the_work_that_is_fitted(spec: GemmSpec) -> None:
+    for work in tune.works(spec)[:2]:
+        trial = GemmTrial(spec, work.depth, work.outputs, work.values, work.taps)
+        trial.check()
+        (step,) = (step for step in trial.plan.steps if step.work)
+        assert step.kernel == spec
+        # In the plan a window reads past its last output, in the slack of the row.
+        slack = work.taps - 1
+        assert step.work == work._replace(positions=work.positions + slack)
+
+
+def test_a_kernel_that_computes_a_wrong_result_is_not_timed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runner, "run", lambda self, x: np.zeros_like(self.out))
+    done = run()
+    assert done.exit_code == 1
+    assert f"{GEMMS[0].name} computes a wrong result" in done.stderr
+    assert not path.exists()
 
 
 def test_show_says_default_or_measured(path: Path) -> None:
@@ -80,7 +110,7 @@ def test_show_says_default_or_measured(path: Path) -> None:
     assert "since the measured table is damaged" in run("--show").output
 
 
-def test_a_damaged_table_is_measured_anew(path: Path) -> None:
+def test_a_damaged_table_is_replaced(path: Path) -> None:
     path.write_text("{")
     assert run().exit_code == 0
     assert costs.load(path).origin == "measured"
@@ -91,10 +121,10 @@ def test_an_interrupt_leaves_the_old_table(path: Path, monkeypatch: pytest.Monke
     path.write_text(old)
     measured: list[str] = []
 
-    def measure(row) -> None:
+    def measure(spec: GemmSpec) -> None:
         if measured:
             raise KeyboardInterrupt
-        measured.append(row.name)
+        measured.append(spec.name)
 
     monkeypatch.setattr(tune, "measure", measure)
     assert run("--force").exit_code == 130
@@ -105,7 +135,7 @@ def test_an_interrupt_leaves_the_old_table(path: Path, monkeypatch: pytest.Monke
 def test_refusals(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     both = run("--show", "--force")
     assert both.exit_code == 2
-    assert "choose one" in both.output
+    assert "not both" in both.output
     monkeypatch.setattr(costs, "table_path", lambda: tmp_path / "bwn-kernels-xyz" / "costs.json")
     costs.table.cache_clear()
     lost = run()
@@ -125,6 +155,6 @@ def test_the_fit_is_never_negative() -> None:
     rng = np.random.default_rng(0)
     terms = np.array([[1, p * k, p * k * n, p * n] for k, n, p in tune.SHAPES], float)
     for _ in range(50):
-        found = np.array(tune.fit(terms, rng.uniform(100, 1e6, len(terms))))
-        assert (found >= 0).all()
-        assert found.any()
+        cost = np.array(tune.fit(terms, rng.uniform(100, 1e6, len(terms))))
+        assert (cost >= 0).all()
+        assert cost.any()

@@ -89,7 +89,7 @@ def test_disagreement_names_the_layer_and_ends_with_1(folder):
 def test_images_and_samples(folder):
     result = run(folder, "m.bwn", "--images", str(folder), "--samples", "2")
     assert result.exit_code == 0
-    assert f"inputs         2 ({folder})" in result.stdout
+    assert f"inputs         2 of {folder}" in result.stdout
     assert "same top-1 on all 2 inputs" in run(folder, "m.bwn", "--samples", "2").stdout
 
 
@@ -165,7 +165,12 @@ def test_the_loss_of_accuracy_decides(labelled):
 def test_a_limit_without_labels_is_refused(folder):
     result = run(folder, "m.bwn", "--max-loss", "0.3")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: the loss of accuracy needs labelled images, and noise")
+    assert "Error: --max-loss needs a data set in --images." in result.stderr
+    result = run(folder, "m.bwn", "--max-loss", "0.3", "--images", str(folder))
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"Error: a limit of the loss of accuracy needs labelled images; {folder} has no labels\n"
+    )
     assert run(folder, "m.bwn", "--max-loss", "-1").exit_code == 2
 
 

@@ -135,7 +135,7 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 for _ in range(20):
     assert np.array_equal(model.run(x), expected)
 assert asleep()
-assert POOL._board[BUSY // 8] == 0
+assert POOL._state[BUSY // 8] == 0
 """
 ENDS = {
     "spinning": "model.run(x)",

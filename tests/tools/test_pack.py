@@ -167,6 +167,10 @@ def test_calibration_of_zeros_has_step_1(source, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            {"activations": "int4"},
+            "activations is 'int4', expected one of auto, float32, int8, bin",
+        ),
         ({"calibration": []}, "calibration needs int8 activations"),
         ({"calibration": [], "activations": "int8"}, "calibration: there are no images"),
         (

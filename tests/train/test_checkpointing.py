@@ -193,7 +193,7 @@ def test_numbers_that_are_not_finite_end_the_run_and_leave_the_good_state(data, 
         run.go(report)
     message = str(caught.value)
     assert message.startswith(
-        "the weights became NaN or infinite in epoch 3; restart with a lower learning rate (--lr)"
+        "the weights became NaN or infinite in epoch 3; restart with a lower learning rate"
     )
     assert f"; {path} holds the state of step {2 * STEPS}, epoch 2, " in message
     assert f", {best_path(path)} holds the best epoch, " in message

@@ -240,7 +240,7 @@ def test_from_training_to_a_checked_file(sample, tmp_path):
     assert result.exit_code == 0, result.output
     accuracy = read_checkpoint(sample).description.test_accuracy
     assert accuracy > 0.8
-    assert f"reference {accuracy:.2%}; lost " in result.stdout
+    assert f"reference {accuracy:.2%}, lost " in result.stdout
 
 
 def test_a_negative_step_is_refused(sample, tmp_path):
@@ -263,7 +263,7 @@ def test_float_weights_are_refused_before_training(tmp_path):
         "-o",
         tmp_path / "m",
     )
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert (
         result.stderr
         == "Error: activations 'int8' need layers with one-bit weights; scheme 'float' has none\n"

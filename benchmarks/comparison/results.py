@@ -2,9 +2,10 @@
 
 {"schema": 1, "machine": {...}, "results": [...], "left_out": [...], "startups": [...]}
 
-machine: cpu, llvm_cpu, kernels (numba, or which library), features, cores, system, python, versions (by package),
-commit (with `+` where files differ from it), date (UTC), load (1-minute average of waiting tasks when it began), isa
-(`native` or `avx2`), env (the variables that steer engines). The rest are lists of the structs below.
+machine: cpu, llvm_cpu, kernels (numba, or which library), features, cores, system, python, versions
+(by package), commit (with `+` where files differ from it), date (UTC), load (1-minute average of
+waiting tasks at the start), isa (`native` or `avx2`), env (the variables that affect engines). The
+rest are lists of the structs below.
 """
 
 from __future__ import annotations
@@ -16,11 +17,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-
 from engines.case import Kind, installed
 
+from bwn.tools import benchmark
+
 ENGINES = ("openvino", "ncnn", "litert", "onnx")
-STEERING = ("BWN_CACHE_DIR", "NUMBA_", "ONEDNN_", "OMP_", "KMP_", "GOMP_", "OPENBLAS_", "OV_")
+ENGINE_VARIABLES = (
+    "BWN_CACHE_DIR",
+    "NUMBA_",
+    "ONEDNN_",
+    "OMP_",
+    "KMP_",
+    "GOMP_",
+    "OPENBLAS_",
+    "OV_",
+)
 HEAD = ("git", "rev-parse", "--short=12", "HEAD")
 CHANGED = (
     "git",
@@ -37,13 +48,25 @@ Verdict = Literal["ok", "wrong result", "information"]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One engine on one network, batch and number of threads.
+    """One engine on one network, batch size and number of threads.
 
-    verdict: `wrong result` is timed but wins nothing; `information` computes another function on purpose.
-    error: largest difference to ONNX Runtime's float32 scores, relative to the largest score. cosine: to those scores.
-    same_class: share of the 16 images with the same best class. turns_ms: median of one call in each turn; all engines
-    of a cell have as many turns, so ratios of the same turn can be taken. median_ms: of turns_ms. min_ms: of all calls.
-    others: share of the machine's CPUs that other processes took while the cell was timed.
+    Attributes:
+        network: Name of the network.
+        batch: Images of a call.
+        threads: Threads of the engine.
+        engine: Name of the engine.
+        kind: How it reads activations.
+        verdict: `wrong result` is timed but not ranked; `information` computes another function on
+            purpose.
+        error: Largest difference from ONNX Runtime's float32 scores, relative to the largest score.
+        cosine: Cosine of its scores and those.
+        same_class: Share of the 16 images with the same best class.
+        median_ms: Milliseconds of a call, the median of the turns.
+        min_ms: Milliseconds of the fastest call.
+        calls: Number of counted calls.
+        turns_ms: Median of a call in each turn. All engines of a cell have the same number of
+            turns, so ratios within a round can be taken.
+        others: Share of the CPUs that other processes used while the cell was timed.
     """
 
     network: str
@@ -67,10 +90,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return self.batch / self.median_ms * 1e3
 
     def line(self) -> str:
-        """What is printed while it runs."""
+        """The result in one line."""
         return (
-            f"{self.network:9} batch {self.batch:3} threads {self.threads}  {self.engine:11} {self.kind:8} "
-            f"{self.median_ms:9.3f} ms (min {self.min_ms:.3f})  cosine {self.cosine:.4f}  {self.verdict}"
+            f"{self.network:9} batch {self.batch:3} threads {self.threads}  "
+            f"{self.engine:11} {self.kind:8} {self.median_ms:9.3f} ms (min {self.min_ms:.3f})  "
+            f"cosine {self.cosine:.4f}  {self.verdict}"
         )
 
 
@@ -84,10 +108,15 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Startup(msgspec.Struct, frozen=True, kw_only=True):
-    """A fresh process that loads a file and runs one image, with one thread.
+    """A fresh process that loads a file and runs one image on one thread.
 
-    seconds: from its start to its first scores, median of `runs`, after one run that fills caches. peak_mb: the largest
-    resident set of any run, in 1e6 bytes. bare_python: the same for a process that imports numpy only.
+    Attributes:
+        network: Name of the network.
+        engine: Name of the engine; `bare_python` only imports numpy.
+        kind: How it reads activations.
+        seconds: From its start to its end, the median of `runs` after one that fills caches.
+        peak_mb: The largest resident set of any run, in 1e6 bytes.
+        runs: Number of runs.
     """
 
     network: str
@@ -109,20 +138,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def machine(isa: str) -> dict[str, Any]:
-    """What the figures are taken on."""
-    from bwn.tools.benchmark import machine as of_bench
-
-    found = of_bench(0)
-    del found["threads"]
-    found["versions"] |= {name: number for name in ENGINES if (number := installed(name))}
+    """What the figures are measured on."""
+    facts = benchmark.machine(0)
+    del facts["threads"]
+    facts["versions"] |= {name: number for name in ENGINES if (number := installed(name))}
     changed = "+" if _git(CHANGED) else ""
-    return found | {
+    return facts | {
         "commit": f"{_git(HEAD) or 'unknown'}{changed}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         "load": round(os.getloadavg()[0], 2),
         "isa": isa,
         "env": {
-            key: value for key, value in sorted(os.environ.items()) if key.startswith(STEERING)
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(ENGINE_VARIABLES)
         },
     }
 

@@ -1,8 +1,8 @@
-"""Loads one file in one engine, runs one image, prints the process's largest resident set in KiB.
+"""Loads a file in one engine, runs one image, and prints the largest resident set in KiB.
 
 python first_run.py ENGINE SHAPE FILES...      SHAPE like 3x32x32
 
-It imports the engine and numpy, and nothing of the benchmark, so that no engine pays for another.
+It imports the engine and numpy and nothing of the benchmark, so that no engine pays for another.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The comparison of engines: measuring it, its results file, and what is rendered from that."""

@@ -1,0 +1,100 @@
+"""One GEMM kernel alone: the step of a plan of one layer, for `bwn tune` and benchmarks/."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bwn.errors import BwnError
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.node import Array
+from bwn.ir.quantization import Activations
+from bwn.ir.tolerance import in_tolerances, tolerance
+from bwn.kernels import bits
+from bwn.kernels.gemm.gemm_spec import Element, GemmSpec
+from bwn.ops import Conv
+from bwn.plan.planner import make_plan
+from bwn.runtime.executor import Runner
+
+ACTIVATIONS: dict[Element, Activations] = {"f32": "float32", "i8": "int8", "s1": "binary"}
+"""How a layer reads its input, by what its kernel reads."""
+
+
+class GemmTrial:
+    """A convolution over a row of pixels, planned with one kernel; calling it runs the kernel.
+
+    Only the kernel runs then: the layer's input was converted when the trial was made.
+    """
+
+    def __init__(
+        self, spec: GemmSpec, depth: int, outputs: int, positions: int, taps: int = 1
+    ) -> None:
+        """Plan the layer on seeded data and run it once.
+
+        Args:
+            spec: The kernel.
+            depth: K, inputs of an output.
+            outputs: N, output channels.
+            positions: P, pixels of an output row.
+            taps: Width of the window; must divide `depth`.
+        """
+        self.spec = spec
+        self.graph = one_layer(spec, depth, outputs, positions, taps)
+        self.x = example_input(spec, self.graph)
+        self.plan = make_plan(self.graph, 1, 1, only=spec)
+        self.scores = Runner(self.plan).run(self.x)
+        (step,) = (step for step in self.plan.steps if step.kernel == spec)
+        self._entry, self._params, self._units = spec.entry(), step.block.ctypes.data, step.units
+
+    def __call__(self) -> None:
+        """Run the kernel on one thread."""
+        self._entry(self._params, 0, self._units, 0)
+
+    def idle(self) -> None:
+        """Call the kernel for no work: what Python adds to a call, and a plan's run does not."""
+        self._entry(self._params, 0, 0, 0)
+
+    def check(self) -> None:
+        """Compare the layer's output with the reference.
+
+        Raises:
+            BwnError: They differ by more than rounding explains.
+        """
+        (node,) = self.graph.nodes
+        expected = node.reference([self.x], self.graph.tensors)
+        allowed = tolerance(self.graph, node, [self.x])
+        error = in_tolerances(self.scores, expected, allowed)
+        if error > 1:
+            raise BwnError(
+                f"kernel {self.spec.name} computes a wrong result on this machine: "
+                f"{error:.3g} times the tolerance away from the reference; please report it"
+            )
+
+
+def one_layer(spec: GemmSpec, depth: int, outputs: int, positions: int, taps: int) -> Graph:
+    """A convolution with seeded weights +-1 over a row of pixels, as `spec` reads it."""
+    signs = np.random.default_rng(0).integers(0, 2, (outputs, depth), np.int8) * 2 - 1
+    channels = depth // taps
+    weight: Array = bits.pack(signs)
+    if spec.weights == "f32":
+        weight = signs.astype(np.float32).reshape(outputs, channels, 1, taps)
+    node = Conv(
+        input="x",
+        output="y",
+        weight="weight",
+        kernel=(1, taps),
+        activations=ACTIVATIONS[spec.activations],
+        input_scale=1.0 if spec.activations == "i8" else None,
+    )
+    shape = (channels, 1, positions + taps - 1)
+    topology = Topology(input="x", input_shape=shape, output="y", nodes=(node,))
+    return Graph(topology=topology, tensors={"weight": weight})
+
+
+def example_input(spec: GemmSpec, graph: Graph) -> npt.NDArray[np.float32]:
+    """Seeded input (1, C, 1, width): normal numbers, integers within +-127, or signs."""
+    rng, shape = np.random.default_rng(1), (1, *graph.topology.input_shape)
+    if spec.activations == "i8":
+        return rng.integers(-127, 128, shape).astype(np.float32)
+    x = rng.standard_normal(shape, np.float32)
+    return x if spec.activations == "f32" else np.where(x < 0, -1, 1).astype(np.float32)

@@ -1,0 +1,55 @@
+"""A plan limited to one GEMM kernel runs its layers with that kernel, or is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bwn.errors import GraphError
+from bwn.ir.checker import check
+from bwn.ir.graph import Graph, Topology
+from bwn.ir.node import Array
+from bwn.ir.tolerance import in_tolerances, tolerance
+from bwn.kernels import bits
+from bwn.kernels.registry import GEMMS, GemmSpec
+from bwn.ops import Dense, Sign
+from bwn.plan.planner import make_plan
+from bwn.runtime.executor import Runner
+
+ACTIVATIONS = {"f32": "float32", "i8": "int8", "s1": "binary"}
+INPUTS, OUTPUTS = 256, 24
+
+
+def signs_then_dense(spec: GemmSpec) -> Graph:
+    """A Sign, so that any type of activations may read it, and a layer of the kernel's types."""
+    weights = np.random.default_rng(0).choice([-1.0, 1.0], (OUTPUTS, INPUTS))
+    stored: Array = bits.pack(weights) if spec.weights == "b1" else weights.astype(np.float32)
+    dense = Dense(input="s", output="y", weight="w", activations=ACTIVATIONS[spec.activations])
+    topology = Topology(
+        input="x", input_shape=(INPUTS,), output="y", nodes=(Sign(input="x", output="s"), dense)
+    )
+    graph = Graph(topology=topology, tensors={"w": stored})
+    check(graph)
+    return graph
+
+
+@pytest.mark.parametrize("spec", GEMMS, ids=lambda spec: spec.name)
+def test_the_layer_runs_with_the_kernel_asked_for(spec: GemmSpec) -> None:
+    graph = signs_then_dense(spec)
+    x = np.random.default_rng(1).standard_normal((3, INPUTS)).astype(np.float32)
+    plan = make_plan(graph, 3, 1, only=spec)
+    (step,) = (step for step in plan.steps if step.work)
+    assert (step.kernel, step.why) == (spec, "the one asked for")
+    signs = graph.nodes[0].reference([x], graph.tensors)
+    expected = graph.nodes[1].reference([signs], graph.tensors)
+    allowed = tolerance(graph, graph.nodes[1], [signs])
+    assert in_tolerances(Runner(plan).run(x), expected, allowed) <= 1
+
+
+def test_a_layer_that_the_kernel_cannot_read_is_refused() -> None:
+    float32, signs = (
+        next(spec for spec in GEMMS if spec.activations == kind and spec.weights == "b1")
+        for kind in ("f32", "s1")
+    )
+    with pytest.raises(GraphError, match=f"dense 'y': kernel {float32.name} cannot compute it"):
+        make_plan(signs_then_dense(signs), 1, 1, only=float32)
