@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Runs bwn as on a Raspberry Pi, emulated: the wheel for 64-bit ARM installs without numba, its kernels give the bits
-# that they give on x86, commands work, and nothing uses an instruction that a Cortex-A53, A72 or A76 lacks. Then a part
-# of it compiled there by numba. docs/arm.md says what that proves and what not.
+# Runs bwn in an emulated Raspberry Pi. Checks that the wheel for 64-bit ARM installs without numba,
+# that its kernels give the same bits as on x86, that commands work, and that no instruction is used
+# that a Cortex-A53, A72 or A76 lacks. Then checks some kernels compiled by numba on the board.
+# docs/arm.md says what this proves and what it does not.
 #
 #   tests/arm/check.sh [--record]      PYTHON=... BWN_ARM_CACHE=... BWN_APT_SOURCES=...
 #
-# --record writes docs/records/instructions.json anew. Needs, on Debian:
+# --record replaces the counts in docs/records/instructions.json. Needs, on Debian:
 # apt-get install qemu-user mmdebstrap gcc binutils-aarch64-linux-gnu
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -21,7 +22,7 @@ started=$SECONDS
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 work=$(mktemp -d "$cache/run.XXXXXX")
-trap 'wait; rm -rf "$work"' EXIT # what runs beside would write on
+trap 'wait; rm -rf "$work"' EXIT # background jobs still write there
 
 say() { echo "== $* ($((SECONDS - started)) s)"; }
 
@@ -32,8 +33,9 @@ for tool in qemu-aarch64 mmdebstrap gcc aarch64-linux-gnu-ld; do
     }
 done
 
-# Once: an arm64 userland, one copy (of hard links) a core. LLVM asks /proc/cpuinfo which core it is on; qemu -L shows
-# the guest these in place of the host's. As on a Pi, the A53 and the A72 have no AES.
+# Once: an arm64 userland, with a copy (of hard links) for each core. LLVM reads the core from
+# /proc/cpuinfo; qemu -L shows the guest these files instead of the host's. As on a Raspberry Pi, the
+# A53 and the A72 have no AES.
 root() { # CORE PART FEATURES
     cp -al "$cache/root.new" "$cache/root-$1.new"
     mkdir -p "$cache/root-$1.new/proc"
@@ -79,7 +81,7 @@ print(*(line for line in PathDistribution(info).requires or () if "extra ==" not
 END
 printf '%s\n' pytest hypothesis >"$work/needs/testing"
 "$python" -c 'import numba, llvmlite; print(f"numba=={numba.__version__}\nllvmlite=={llvmlite.__version__}")' >"$work/needs/jit"
-for part in board testing jit; do # each once, and again when what it needs changes
+for part in board testing jit; do # each once, and again when its requirements change
     if ! cmp -s "$work/needs/$part" "$cache/site-$part/needs"; then
         say "aarch64 wheels: $(tr '\n' ' ' <"$work/needs/$part")"
         rm -rf "$cache/site-$part"
@@ -110,7 +112,7 @@ tests() { # CORE FILE... [-k NAME]
     while (($#)) && [[ $1 != -k ]]; do files+=("tests/$1"); shift; done
     more="$cache/site-testing${more:+:$more}" emulate "$core" -- -m pytest -c "$work/pyproject.toml" -p no:cacheprovider \
         --basetemp "$work/temp-$core" --deselect tests/kernels/test_copy.py::test_nothing_past_the_last_element_is_read \
-        "${files[@]}" "$@" # which starts a process: an emulated one cannot
+        "${files[@]}" "$@" # the deselected test starts a process, which qemu-user cannot
 }
 
 say "installed without a compiler"
@@ -125,7 +127,7 @@ smoke.make_model(pathlib.Path("model.bwn")); smoke.make_images(pathlib.Path("dig
 for core in cortex-a53 cortex-a72 cortex-a76; do
     emulate $core -- -m bwn.cli infer models/mnist-lenet.bwn digits
     emulate $core -- -m bwn.cli evaluate models/mnist-mlp.bwn --data mnist-sample --samples 200 --threads 1 | tail -n 1
-    emulate $core -- -m bwn.cli bench model.bwn --seconds 0.01 --threads 1 >"$work/bench" # its times mean nothing here
+    emulate $core -- -m bwn.cli bench model.bwn --seconds 0.01 --threads 1 >"$work/bench" # its times mean nothing under emulation
 done
 
 say "library: every product, packed signs, the same bits as on x86"

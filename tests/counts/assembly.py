@@ -1,6 +1,6 @@
-"""Inner loops of compiled kernels for aarch64: found by rule, instructions by class, multiply-accumulates.
+"""Inner loops of compiled kernels for aarch64: their instructions by class, their MACs.
 
-Read from `objdump -d` of the object file: LLVM's listing, made after it, is of slightly other code.
+The code is read from `objdump -d` of the object file; LLVM's own listing differs slightly from it.
 """
 
 from __future__ import annotations
@@ -21,21 +21,31 @@ CLASSES = {
     "moves": r"(?:mov|orr)\s+v\d+\.16b,\s*(v\d+\.16b)(?:,\s*\1)?$",
     "crossing": r"(?:[us]mov|fmov)\s+[wx]\d|(?:fmov\s+[sd]\d+|dup\s+v\S+|(?:mov|ins)\s+v\S+),\s*[wx]\d",
 }
-"""What an instruction is, the first that fits of ORDER, else scalar. stack: to or from it, what did not fit registers.
-moves: from vector register to vector register. crossing: between the two files of registers."""
+"""Patterns of each class of instructions; the first class in ORDER that matches counts, else scalar.
+
+stack: spills to the stack and reloads. moves: between vector registers. crossing: between vector and
+general registers.
+"""
 ORDER = ("stack", "loads", "stores", "moves", "crossing", "vectors")
 
 
 class Rule(NamedTuple):
-    """How many multiply-accumulates an instruction is worth, for kernels whose name fits; why."""
+    """How many multiply-accumulates (MACs) an instruction does, in some kernels.
+
+    Attributes:
+        kernel: Pattern of the kernel's name.
+        macs: Patterns of instructions, and the MACs of each.
+        why: The reason.
+    """
 
     kernel: str
-    worth: tuple[tuple[str, int], ...]
+    macs: tuple[tuple[str, int], ...]
     why: str
 
 
 RULES = (
-    # A sum that starts with its first entry has one addition less; it ends in a widening, whose upper half is counted.
+    # A sum that starts with its first entry needs one addition less, but ends with a widening; the
+    # upper half of that is counted.
     Rule(r"f32_b1_f32_planes_lookup", ((r"fadd\s.*\.4s", 16),), "an addition: 4 inputs by 4 lanes"),
     Rule(
         r"i8_b1_f32_planes_lookup",
@@ -76,11 +86,16 @@ RULES = (
         "what the instruction multiplies and adds",
     ),
 )
-"""The first that fits a kernel's name counts."""
+"""The first rule that matches a kernel's name applies."""
 
 
 class Loop(NamedTuple):
-    """A loop of straight code. label: its first line. body: instructions, the branch back included."""
+    """A loop without branches inside.
+
+    Attributes:
+        label: Its first line.
+        body: Its instructions, including the branch back.
+    """
 
     label: str
     body: list[str]
@@ -92,30 +107,30 @@ class Loop(NamedTuple):
     def macs(self, rule: Rule) -> int:
         """Multiply-accumulates of an iteration."""
         return sum(
-            value for line in self.body for pattern, value in rule.worth if re.match(pattern, line)
+            macs for line in self.body for pattern, macs in rule.macs if re.match(pattern, line)
         )
 
 
 def class_of(instruction: str) -> str:
-    """One of ORDER, or `scalar`."""
+    """The class of an instruction: one of ORDER, or `scalar`."""
     return next((name for name in ORDER if re.match(CLASSES[name], instruction)), "scalar")
 
 
 def rule_of(kernel: str) -> Rule:
-    """The rule for a kernel, or a symbol that holds its name."""
+    """The rule for a kernel, or for a symbol that contains its name."""
     return next(rule for rule in RULES if re.search(rule.kernel, kernel))
 
 
 def functions(disassembly: str) -> dict[str, list[str]]:
-    """The instructions of each function, with a label (`.Lx:`) before those that a branch leads to."""
-    found: dict[str, dict[str, str]] = {}
+    """The instructions of each function, with a label (`.Lx:`) before each branch target."""
+    bodies: dict[str, dict[str, str]] = {}
     for line in disassembly.splitlines():
         if head := FUNCTION.match(line):
-            body = found.setdefault(head[1], {})
+            body = bodies.setdefault(head[1], {})
         elif parts := LINE.match(line):
             text = TARGET.sub(r"\1.L\2 <", parts[2].split("//")[0])
             body[parts[1]] = " ".join(re.sub(r"<.*>", "", text).split())
-    return {name: _labelled(body) for name, body in found.items()}
+    return {name: _labelled(body) for name, body in bodies.items()}
 
 
 def _labelled(body: dict[str, str]) -> list[str]:
@@ -127,32 +142,29 @@ def _labelled(body: dict[str, str]) -> list[str]:
 
 
 def loops(lines: list[str]) -> list[Loop]:
-    """The loops of a function that hold no other and whose every iteration executes every instruction.
+    """The innermost loops of a function that execute every instruction in every iteration.
 
-    So a branch within may only leave the loop, on a condition. A label within may be one where the loop is entered.
+    A branch inside such a loop may only leave it, on a condition. A label inside may be an entry.
     """
-    where = {line[:-1]: i for i, line in enumerate(lines) if line.endswith(":")}
+    position_of = {line[:-1]: i for i, line in enumerate(lines) if line.endswith(":")}
     jumps = {
-        i: where[found[1]]
+        i: position_of[branch[1]]
         for i, line in enumerate(lines)
-        if (found := BRANCH.match(line)) and found[1] in where
+        if (branch := BRANCH.match(line)) and branch[1] in position_of
     }
-    backward = sorted((to, at) for at, to in jumps.items() if to < at)
-    made = []
+    backward = sorted((target, source) for source, target in jumps.items() if target < source)
+    innermost = []
     for first, last in backward:
-        inner = [to for at, to in jumps.items() if first < at < last]
-        stays = any(first <= to <= last for to in inner)
+        inner = [target for source, target in jumps.items() if first < source < last]
+        branches = any(first <= target <= last for target in inner)
         ends = any(re.match(r"b\s|ret|br\s", line) for line in lines[first:last])
-        if not stays and not ends:
+        if not branches and not ends:
             body = [line for line in lines[first : last + 1] if not line.endswith(":")]
-            made.append(Loop(lines[first][:-1], body))
-    return made
+            innermost.append(Loop(lines[first][:-1], body))
+    return innermost
 
 
 def hot_loop(lines: list[str], rule: Rule) -> Loop | None:
-    """The loop that does the most multiply-accumulates an iteration, of equals the one of fewest instructions.
-
-    None where no loop does any.
-    """
+    """The loop with the most MACs an iteration, and of equal ones the shortest; None without MACs."""
     best = max(loops(lines), key=lambda loop: (loop.macs(rule), -len(loop.body)), default=None)
     return best if best and best.macs(rule) else None

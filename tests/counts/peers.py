@@ -1,7 +1,8 @@
-"""Inner loops of other engines, as few instructions as what is publicly said of them needs. Written here.
+"""Inner loops of other engines, written here with the fewest instructions that their papers imply.
 
-Each with the loads of its tile, and without. Independent steps stand side by side and loads come early, for cores that
-execute in order. No index, address or branch is counted, nor what follows the loop.
+Each comes with the loads of its tile and without. Independent instructions are next to each other
+and loads come early, for in-order cores. Index and address arithmetic, branches and the code after
+the loop are not counted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,14 @@ from typing import NamedTuple
 
 
 class Peer(NamedTuple):
-    """A body. macs: of an iteration. loads: those within, in words."""
+    """A loop of another engine.
+
+    Attributes:
+        name: The method and the engine.
+        macs: Multiply-accumulates of an iteration.
+        loads: A description of the loads in the loop.
+        body: Its instructions.
+    """
 
     name: str
     macs: int
@@ -28,7 +36,7 @@ def _pairs(first: int, count: int, pointer: str) -> list[str]:
 def _both(
     name: str, macs: int, loads: str, load: list[str], first: list[str], rest: list[str]
 ) -> list[Peer]:
-    # What `first` has read is loaded anew for the next iteration, while `rest` goes on.
+    # Registers that `first` has read are loaded for the next iteration while `rest` runs.
     return [
         Peer(name, macs, "no loads", first + rest),
         Peer(name, macs, loads, first + load + rest),
@@ -36,21 +44,21 @@ def _both(
 
 
 def _differ(count: int) -> list[str]:
-    """Exclusive or of two rows of bits with some others, then counts, into v8 and on."""
+    """XOR of two rows of bits with several others, then bit counts, into v8 and higher registers."""
     rows = [(p, n) for p in range(2) for n in range(count // 2)]
     differ = [f"eor v{8 + i}.16b, v{p}.16b, v{2 + n}.16b" for i, (p, n) in enumerate(rows)]
     return differ + [f"cnt v{8 + i}.16b, v{8 + i}.16b" for i in range(count)]
 
 
 def xnor_bytes() -> list[Peer]:
-    """Exclusive or, count, add to bytes: 2 x 4 rows of bits, each pair with a register of counts."""
+    """XOR, count, add as bytes: 2 x 4 rows of bits, with a register of counts for each pair."""
     add = [f"add v{16 + i}.16b, v{16 + i}.16b, v{8 + i}.16b" for i in range(8)]
     load = _pairs(0, 6, "x0")
     return _both("XNOR, counts added as bytes", 8 * 128, "3 ldp for 8 eor", load, _differ(8), add)
 
 
 def xnor_pairwise() -> list[Peer]:
-    """Larq Compute Engine: counts of 4 rows added by pairs down to a lane for each, then to those of 32 bits."""
+    """Larq Compute Engine: counts of 4 rows added in pairs down to one 32-bit lane for each row."""
     fold = [f"addp v{8 + i}.16b, v{8 + 2 * i}.16b, v{9 + 2 * i}.16b" for i in range(4)]
     fold += [f"addp v{8 + i}.16b, v{8 + 2 * i}.16b, v{9 + 2 * i}.16b" for i in range(2)]
     fold += [f"uaddlp v{8 + i}.8h, v{8 + i}.16b" for i in range(2)]
@@ -66,7 +74,7 @@ def xnor_pairwise() -> list[Peer]:
 
 
 def xnor_across() -> list[Peer]:
-    """daBNN's product of matrices: every register of counts is added across at once."""
+    """daBNN's matrix product: the lanes of each register of counts are added at once."""
     add = [f"addv b{8 + i}, v{8 + i}.16b" for i in range(8)]
     add += [f"add d{16 + i}, d{16 + i}, d{8 + i}" for i in range(8)]
     return _both(
@@ -75,7 +83,7 @@ def xnor_across() -> list[Peer]:
 
 
 def masked_bytes() -> list[Peer]:
-    """8-bit inputs where a bit is set (binarynet-tf): mask, and, add by pairs. 4 outputs share 16 inputs."""
+    """8-bit inputs masked by bits (binarynet-tf), added in pairs. 4 outputs share 16 inputs."""
     mask = [f"cmtst v{8 + n}.16b, v{1 + n}.16b, v5.16b" for n in range(4)]
     mask += [f"and v{8 + n}.16b, v{8 + n}.16b, v0.16b" for n in range(4)]
     add = [f"uadalp v{16 + n}.8h, v{8 + n}.16b" for n in range(4)]
@@ -84,7 +92,7 @@ def masked_bytes() -> list[Peer]:
 
 
 def byte_tables() -> list[Peer]:
-    """T-MAC: tables of 16 bytes, each entry rounded to 8 bits. 32 outputs, 2 tables, sums in int16."""
+    """T-MAC: tables of 16 entries rounded to 8 bits. 32 outputs, 2 tables, sums in int16."""
     find = [
         line
         for n in range(2)
@@ -104,7 +112,7 @@ def byte_tables() -> list[Peer]:
 
 
 def dot_products() -> list[Peer]:
-    """8 bits x 8 bits by sdot: 4 positions by 16 outputs."""
+    """8 bits x 8 bits with sdot: 4 positions by 16 outputs."""
     dots = [
         f"sdot v{16 + 4 * p + n}.4s, v{2 + n}.16b, v0.4b[{p}]" for n in range(4) for p in range(4)
     ]
@@ -113,5 +121,10 @@ def dot_products() -> list[Peer]:
 
 
 PEERS: tuple[Peer, ...] = (
-    *xnor_bytes(), *xnor_pairwise(), *xnor_across(), *masked_bytes(), *byte_tables(), *dot_products()
-)  # fmt: skip
+    *xnor_bytes(),
+    *xnor_pairwise(),
+    *xnor_across(),
+    *masked_bytes(),
+    *byte_tables(),
+    *dot_products(),
+)

@@ -1,4 +1,4 @@
-"""Instruction counts are held to their record: none may move by more than 2 %, come or go unseen."""
+"""The gate on instruction counts: a count that moves by over 2 %, appears or disappears fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from count import gate
 
-KEPT = {
+RECORDED = {
     "core": {"products": {"a": 1000, "b": 1000}, "networks": {"n": 5000}},
     "other": {"products": {"a": 7}},
 }
@@ -17,7 +17,7 @@ KEPT = {
 @pytest.fixture
 def record(tmp_path: Path) -> Path:
     path = tmp_path / "record.json"
-    path.write_text(json.dumps(KEPT))
+    path.write_text(json.dumps(RECORDED))
     return path
 
 
@@ -32,7 +32,7 @@ def record(tmp_path: Path) -> Path:
         ({"a": 1000}, 1),
     ],
 )
-def test_what_moves_comes_or_goes_fails(
+def test_a_count_that_moves_appears_or_disappears_fails(
     record: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -44,12 +44,12 @@ def test_what_moves_comes_or_goes_fails(
     assert gate(record, [report], write=False) == moved
     assert capsys.readouterr().out.count("core, products, ") == moved
     assert gate(record, [report], write=True) == 0
-    kept = json.loads(record.read_text())
-    assert (kept["core"]["products"], kept["other"]) == (products, KEPT["other"])
+    written = json.loads(record.read_text())
+    assert (written["core"]["products"], written["other"]) == (products, RECORDED["other"])
     assert gate(record, [report], write=False) == 0
 
 
 def test_a_part_that_is_no_longer_counted_fails(record: Path, tmp_path: Path) -> None:
     report = tmp_path / "core.json"
-    report.write_text(json.dumps({"products": KEPT["core"]["products"]}))
+    report.write_text(json.dumps({"products": RECORDED["core"]["products"]}))
     assert gate(record, [report], write=False) == 1

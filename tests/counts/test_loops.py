@@ -1,4 +1,4 @@
-"""The loop finder, classes of instructions and multiply-accumulates, on assembly written here."""
+"""Finding loops, classes of instructions and counts of MACs, on assembly written here."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ lib.o:     file format elf64-littleaarch64
   5c:	bl	0 <memset>
   60:	ret
 
-0000000000000064 <bwn_team_run>:
+0000000000000064 <bwn_threads_run_loop_run>:
   64:	add	v0.4s, v0.4s, v1.4s
-  68:	b	64 <bwn_team_run>
+  68:	b	64 <bwn_threads_run_loop_run>
 """
-"""Two loops in one: over one word, with a branch across counts; over two words, entered in its middle from below."""
+"""Two nested loops: over one word, with a branch inside; over two words, entered in its middle."""
 
 
-def test_the_straight_inner_loop_with_the_most_work_is_found() -> None:
+def test_the_innermost_loop_with_the_most_work_is_hot() -> None:
     lines = functions(CODE)[NAME]
     assert [loop.label for loop in loops(lines)] == [".L28"]
     hot = hot_loop(lines, rule_of(NAME))
@@ -56,25 +56,25 @@ def test_the_straight_inner_loop_with_the_most_work_is_found() -> None:
     assert hot.classes() == {"loads": 1, "vectors": 5, "stack": 1, "scalar": 3}
 
 
-def test_of_two_loops_that_do_the_same_the_shorter_one_counts() -> None:
+def test_of_two_loops_with_equal_work_the_shorter_one_is_hot() -> None:
     long = [".L1:", "cnt v0.16b, v0.16b", "nop", "b.ne .L1"]
     short = [".L2:", "cnt v0.16b, v0.16b", "b.ne .L2"]
     for lines in (long + short, short + long):
-        found = hot_loop(lines, rule_of("xnor"))
-        assert found is not None
-        assert found.label == ".L2"
+        hot = hot_loop(lines, rule_of("xnor"))
+        assert hot is not None
+        assert hot.label == ".L2"
 
 
-def test_a_loop_that_leaves_without_condition_is_none() -> None:
+def test_a_loop_that_always_leaves_is_no_loop() -> None:
     assert loops([".L1:", "cnt v0.16b, v0.16b", "b .L7", ".L2:", "b.ne .L1", ".L7:"]) == []
 
 
-def test_products_of_a_listing_are_found_and_other_entries_passed_over() -> None:
-    (found,) = products(CODE)
-    assert (found.kernel, found.macs) == ("b1_b1_b1_signs_xnor", 256)
+def test_only_gemm_kernels_of_a_listing_are_read() -> None:
+    (kernel,) = products(CODE)
+    assert (kernel.kernel, kernel.macs) == ("b1_b1_b1_signs_xnor", 256)
 
 
-def test_a_product_without_a_loop_of_its_kind_is_refused() -> None:
+def test_a_kernel_without_the_loop_of_its_rule_is_refused() -> None:
     with pytest.raises(SystemExit, match="f32_b1_f32_planes_lookup"):
         products(CODE.replace(NAME, "bwn_lookup_f32_b1_f32_planes_lookup"))
 
@@ -119,7 +119,7 @@ def test_class_of_an_instruction(instruction: str, kind: str) -> None:
             ["ldp q0, q1, [x1]", "fadd v2.4s, v2.4s, v0.4s", "fadd v3.4s, v3.4s, v1.4s"],
             32,
         ),
-        # Three entries of 16 lanes, of which the first is where the sum starts; then it is widened and merged.
+        # Three entries of 16 lanes: the sum starts with the first, and is then widened and merged.
         (
             "s1_b1_f32_planes_lookup",
             [
@@ -140,7 +140,7 @@ def test_multiply_accumulates_of_a_loop(kernel: str, body: list[str], macs: int)
     assert Loop("", body).macs(rule_of(kernel)) == macs
 
 
-def test_peers_do_what_they_say() -> None:
+def test_peers_have_the_macs_that_they_state() -> None:
     for name, macs, _, body in PEERS:
         if "XNOR" in name:
             assert Loop("", body).macs(rule_of("xnor")) == macs

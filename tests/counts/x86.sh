@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Executed instructions on x86-64 with AVX2, held to docs/records/instructions.json within 2 %.
+# Counts executed instructions on x86-64 with AVX2 and compares them with
+# docs/records/instructions.json, within 2 %.
 #
 #   tests/counts/x86.sh [--record]      PYTHON=...
 #
-# Needs valgrind and binutils. valgrind knows no AVX-512, so numpy and bwn run their AVX2 code.
+# Needs valgrind and binutils. Valgrind does not support AVX-512, so numpy and bwn run AVX2 code.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=$(realpath -s "$(command -v "${PYTHON:-python3}")")
@@ -21,7 +22,7 @@ counted() { # OUT ARGUMENT...
         PYTHONHASHSEED=0 valgrind -q --tool=callgrind --callgrind-out-file="$out" "$python" tests/counts/count.py "$@" \
         2>"$work/messages" || { cat "$work/messages" >&2; exit 1; }
 }
-counted "$work/warm" first models/mnist-lenet.bwn "$work/digit.png" # compiles Python's files
+counted "$work/warm" first models/mnist-lenet.bwn "$work/digit.png" # writes Python's bytecode
 counted "$work/first" first models/mnist-lenet.bwn "$work/digit.png" &
 counted "$work/once" once
 wait $!

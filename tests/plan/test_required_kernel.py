@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
+from graphs import floats, legal_graph, signs, words
 
 from bwn.errors import GraphError
-from bwn.ir.checker import check
-from bwn.ir.graph import Graph, Topology
-from bwn.ir.node import Array
+from bwn.ir.graph import Graph
 from bwn.ir.tolerance import in_tolerances, tolerance
-from bwn.kernels import bits
 from bwn.kernels.registry import GEMMS, GemmSpec
 from bwn.ops import Dense, Sign
 from bwn.plan.planner import make_plan
@@ -22,27 +19,21 @@ INPUTS, OUTPUTS = 256, 24
 
 def signs_then_dense(spec: GemmSpec) -> Graph:
     """A Sign, so that any type of activations may read it, and a layer of the kernel's types."""
-    weights = np.random.default_rng(0).choice([-1.0, 1.0], (OUTPUTS, INPUTS))
-    stored: Array = bits.pack(weights) if spec.weights == "b1" else weights.astype(np.float32)
+    weights = words(OUTPUTS, INPUTS) if spec.weights == "b1" else signs(OUTPUTS, INPUTS)
     dense = Dense(input="s", output="y", weight="w", activations=ACTIVATIONS[spec.activations])
-    topology = Topology(
-        input="x", input_shape=(INPUTS,), output="y", nodes=(Sign(input="x", output="s"), dense)
-    )
-    graph = Graph(topology=topology, tensors={"w": stored})
-    check(graph)
-    return graph
+    return legal_graph(Sign(input="x", output="s"), dense, shape=(INPUTS,), w=weights)
 
 
 @pytest.mark.parametrize("spec", GEMMS, ids=lambda spec: spec.name)
 def test_the_layer_runs_with_the_kernel_asked_for(spec: GemmSpec) -> None:
     graph = signs_then_dense(spec)
-    x = np.random.default_rng(1).standard_normal((3, INPUTS)).astype(np.float32)
+    x = floats(3, INPUTS)
     plan = make_plan(graph, 3, 1, only=spec)
     (step,) = (step for step in plan.steps if step.work)
     assert (step.kernel, step.why) == (spec, "the one asked for")
-    signs = graph.nodes[0].reference([x], graph.tensors)
-    expected = graph.nodes[1].reference([signs], graph.tensors)
-    allowed = tolerance(graph, graph.nodes[1], [signs])
+    bits = graph.nodes[0].reference([x], graph.tensors)
+    expected = graph.nodes[1].reference([bits], graph.tensors)
+    allowed = tolerance(graph, graph.nodes[1], [bits])
     assert in_tolerances(Runner(plan).run(x), expected, allowed) <= 1
 
 
