@@ -24,7 +24,7 @@ class ThreadPool:
     """Workers 1, 2, ... and the board they read; part 0 is whoever leads a run."""
 
     def __init__(self) -> None:
-        self._board = arena(board_of.BOARD_BYTES).view("int64")
+        self._board = arena(board_of.STATE_BYTES).view("int64")
         self.reset()
 
     def reset(self) -> None:
