@@ -1,6 +1,6 @@
 """The header of a .bwn file: constants, metadata, and the order that makes files reproducible.
 
-SPEC.md beside this file is the page; the numbers and names below are the ones that it gives.
+SPEC.md in this folder specifies the format; the numbers and names below come from it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ MAX_FILE = 2**30
 MAX_HEADER = 2**24
 ALIGN = 8
 PREFIXES = tuple(
-    b'{"__metadata__":{"format":"bwn","version":"%s","digest":"' % one.encode() for one in VERSIONS
+    b'{"__metadata__":{"format":"bwn","version":"%s","digest":"' % version.encode()
+    for version in VERSIONS
 )
 """Start of the header of each version, after its length; the digest follows. Equally long."""
 
@@ -35,7 +36,7 @@ NAMES: dict[np.dtype[Any], str] = {np.dtype(np.uint64): "U64", np.dtype(np.float
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `__metadata__` of the header: strings, in this order. The last three hold JSON."""
+    """The `__metadata__` of the header: strings in this order, of which the last three hold JSON."""
 
     format: str
     version: str
@@ -47,7 +48,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One tensor of the header, as safetensors writes it."""
+    """The header's entry for one tensor, as safetensors writes it."""
 
     dtype: str
     shape: Shape
@@ -55,13 +56,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileTopology(Topology, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A topology as the file holds it: its nodes are of the operations in NODES."""
+    """The schema of a topology in the file: its nodes are operations of NODES."""
 
     nodes: tuple[AnyNode, ...]
 
 
 def version_of(topology: Topology) -> str:
-    """The version of the file of a graph: the first that may hold all of its nodes."""
+    """The first version of the file that can hold all nodes of a graph."""
     return VERSIONS[max((node.since for node in topology.nodes), default=1) - 1]
 
 
@@ -71,7 +72,7 @@ def in_order(tensors: dict[str, Array]) -> list[tuple[str, Array]]:
 
 
 def header_bytes(metadata: Metadata, tensors: list[tuple[str, Array]]) -> bytes:
-    """Length and JSON of the header, padded with spaces to 8 bytes."""
+    """The length and the JSON of the header, padded with spaces to a multiple of 8 bytes."""
     fields: dict[str, Metadata | Entry] = {"__metadata__": metadata}
     start = 0
     for name, array in tensors:
@@ -84,7 +85,7 @@ def header_bytes(metadata: Metadata, tensors: list[tuple[str, Array]]) -> bytes:
 
 
 def digest(data: bytes) -> bytes:
-    """SHA-256 of a whole file, its own digest read as 64 zeros; 64 hexadecimal digits."""
+    """SHA-256 of a file with its own digest replaced by 64 zeros, as 64 hexadecimal digits."""
     state = hashlib.sha256(data[: DIGEST_AT.start])
     state.update(NO_DIGEST)
     state.update(memoryview(data)[DIGEST_AT.stop :])

@@ -1,4 +1,4 @@
-"""ONNX in and out: the only rooms that import onnx and onnxruntime."""
+"""ONNX in and out: the only package that imports onnx and onnxruntime."""
 
 from bwn.errors import MissingPackageError
 

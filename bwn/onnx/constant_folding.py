@@ -1,99 +1,135 @@
-"""Folding of constants: nodes all of whose inputs are known are computed here, in numpy, from a short list of ops.
+"""Constant folding: nodes that depend on constants alone are computed at import, in numpy.
 
-Exporters write weights through Transpose, Identity or Cast, and shapes through Shape, Gather and Concat. Nothing is
-executed from the file; sizes are bounded before anything is computed.
+Exporters write weights through Transpose, Identity or Cast, and shapes through Shape, Gather and
+Concat. FOLDS has a small function for each operation that is folded; nodes of all other operations
+are left to their readers. Nothing in the file is executed, and the size of a result is checked
+before it is computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
-from bwn._text import one_line
-from bwn.errors import GraphError
 from bwn.ir.node import Array
 from bwn.onnx.import_state import OnnxNode
+from bwn.onnx.protobuf import brief
 
 MAX_ELEMENTS = 2**28
 
+Fold = Callable[..., Array | None]
+"""Computes a node, given the node and its inputs in order, None for an optional one that is absent.
+
+Returns None where this form of the operation is not folded.
+"""
+
+FOLDS: dict[str, Fold] = {}
+"""The function that folds each ONNX operation; `folds` fills it."""
+
+
+def fold(node: OnnxNode, constants: Mapping[str, Array]) -> Array | None:
+    """The first output of a node that depends on constants alone.
+
+    Args:
+        node: A node of ONNX's own operations.
+        constants: Known arrays, by name.
+
+    Returns:
+        The array; None where an input is not a constant or the node is not folded.
+
+    Raises:
+        GraphError: The inputs do not fit each other, or the result would be too large.
+    """
+    compute = FOLDS.get(node.op_type)
+    if compute is None or not all(name in constants for name in node.inputs if name):
+        return None
+    inputs = (constants[name] if name else None for name in node.inputs)
+    try:
+        with np.errstate(all="ignore"):
+            return compute(node, *inputs)
+    except (ValueError, IndexError, TypeError, MemoryError) as error:
+        raise node.refuse(f"cannot be computed: {brief(error, 200)}") from None
+
+
+def folds(op_type: str) -> Callable[[Fold], Fold]:
+    """Decorator for the function that folds an ONNX operation."""
+
+    def register(compute: Fold) -> Fold:
+        FOLDS[op_type] = compute
+        return compute
+
+    return register
+
+
+def elementwise(function: Callable[..., Any]) -> Fold:
+    """Folds an operation whose inputs are broadcast to one shape."""
+
+    def compute(node: OnnxNode, *inputs: Array) -> Array:
+        check_size(node, prod(np.broadcast_shapes(*(array.shape for array in inputs))))
+        return np.asarray(function(*inputs))
+
+    return compute
+
+
+def check_size(node: OnnxNode, elements: int) -> None:
+    """Refuse a node whose result would not fit in memory."""
+    if elements > MAX_ELEMENTS:
+        raise node.refuse(
+            f"makes a constant of {elements} elements; at most {MAX_ELEMENTS} are allowed"
+        )
+
+
+def divide(a: Any, b: Any) -> Any:
+    """The quotient; that of integers is rounded toward 0."""
+    if a.dtype.kind == "f":
+        return np.divide(a, b)
+    quotient, remainder = np.divmod(a, b)
+    return quotient + ((remainder != 0) & ((a < 0) != (b < 0))).astype(quotient.dtype)
+
+
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
-    "Add": np.add,
-    "Sub": np.subtract,
-    "Mul": np.multiply,
-    "Div": lambda a, b: np.divide(a, b) if a.dtype.kind == "f" else np.floor_divide(a, b),
-    "Neg": np.negative,
     "Abs": np.abs,
-    "Sqrt": np.sqrt,
-    "Reciprocal": np.reciprocal,
-    "Sign": np.sign,
-    "Where": np.where,
+    "Add": np.add,
+    "Div": divide,
     "Equal": np.equal,
     "Greater": np.greater,
     "GreaterOrEqual": np.greater_equal,
     "Less": np.less,
     "LessOrEqual": np.less_equal,
+    "Mul": np.multiply,
+    "Neg": np.negative,
     "Not": np.logical_not,
+    "Reciprocal": np.reciprocal,
+    "Sign": np.sign,
+    "Sqrt": np.sqrt,
+    "Sub": np.subtract,
+    "Where": np.where,
 }
+FOLDS |= {op_type: elementwise(function) for op_type, function in ELEMENTWISE.items()}
 
 
-TYPES = ("to", "output_dtype", "dtype")
-"""Attributes that name a type."""
+@folds("Cast")
+def cast(node: OnnxNode, data: Array) -> Array | None:
+    """Another element type."""
+    return None if node.attrs["to"] is None else data.astype(node.attrs["to"])
 
 
-def plain_node(proto: onnx.NodeProto) -> OnnxNode:
-    """A node with plain Python values. Raises GraphError where it has a subgraph."""
-    node = OnnxNode(proto.op_type, proto.name, tuple(proto.input), tuple(proto.output), {})
-    for attribute in proto.attribute:
-        if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-            raise node.refuse("has a subgraph; control flow is not supported")
-        value = onnx.helper.get_attribute_value(attribute)
-        if isinstance(value, bytes):
-            value = value.decode("ascii", "replace")
-        elif attribute.name in TYPES:
-            value = plain_type(value)
-        node.attrs[attribute.name] = value
-    return node
+@folds("Concat")
+def concat(node: OnnxNode, *parts: Array) -> Array:
+    """Arrays joined along an axis."""
+    check_size(node, sum(part.size for part in parts))
+    return np.concatenate(parts, axis=node.attrs["axis"])
 
 
-def plain_type(number: int) -> np.dtype[Any] | None:
-    """The numpy type of a number of ONNX; None for 0, unknown ones and those numpy lacks."""
-    try:
-        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number))
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def to_array(tensor: onnx.TensorProto) -> Array:
-    """Value of an ONNX tensor that is inside the file. Raises GraphError."""
-    name = one_line(tensor.name)
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raise GraphError(
-            f"tensor '{name}': its data are in another file; save the model as one file"
-        )
-    try:
-        return np.asarray(numpy_helper.to_array(tensor))
-    except (ValueError, TypeError, KeyError) as error:
-        raise GraphError(
-            f"tensor '{name}': cannot be read: {one_line(' '.join(str(error).split()), 200)}"
-        ) from None
-
-
-def axes_of(node: OnnxNode, inputs: list[Array]) -> list[int] | None:
-    """Axes of Squeeze and Unsqueeze: an attribute in old opsets, the second input in new ones."""
-    if "axes" in node.attrs:
-        return [int(axis) for axis in node.attrs["axes"]]
-    return [int(axis) for axis in inputs[1].reshape(-1)] if len(inputs) > 1 else None
-
-
-def literal(node: OnnxNode) -> Array:
-    """Value of a Constant node."""
+@folds("Constant")
+def constant(node: OnnxNode) -> Array:
+    """The tensor or the numbers in the node's one attribute."""
     for name, value in node.attrs.items():
         if name == "value":
-            return to_array(value)
+            return np.asarray(value)
         if name in ("value_float", "value_floats"):
             return np.asarray(value, np.float32)
         if name in ("value_int", "value_ints"):
@@ -101,74 +137,76 @@ def literal(node: OnnxNode) -> Array:
     raise node.refuse("holds neither a tensor nor numbers")
 
 
-def evaluate(node: OnnxNode, inputs: list[Array]) -> Array | None:
-    """Output of a node whose inputs are all constants, or None for an op that is not folded. Raises GraphError."""
-    try:
-        with np.errstate(all="ignore"):
-            return compute(node, inputs)
-    except (ValueError, IndexError, TypeError, MemoryError) as error:
-        raise node.refuse(f"cannot be computed: {' '.join(str(error).split())[:200]}") from None
+@folds("DequantizeLinear")
+def dequantize_linear(node: OnnxNode, q: Any, scale: Any, zero: Any = None) -> Array | None:
+    """scale * (q - zero): one scale and zero point, or one for each position on an axis."""
+    if node.attrs.get("block_size", 0):
+        return None
+    scale = along(q, scale, node.attrs.get("axis", 1))
+    shifted = q.astype(np.int32)
+    if zero is not None:
+        shifted = shifted - along(q, zero, node.attrs.get("axis", 1)).astype(np.int32)
+    return np.asarray(shifted.astype(scale.dtype) * scale)
 
 
-def compute(node: OnnxNode, inputs: list[Array]) -> Array | None:
-    """As `evaluate`; numpy's own errors pass through."""
-    op, attrs = node.op_type, node.attrs
-    if op in ELEMENTWISE:
-        bound(
-            node,
-            int(np.prod(np.broadcast_shapes(*(array.shape for array in inputs)), dtype=object)),
-        )
-        return np.asarray(ELEMENTWISE[op](*inputs))
-    if op == "Constant":
-        return literal(node)
-    if op == "Identity":
-        return inputs[0]
-    if op == "Cast":
-        return inputs[0].astype(attrs["to"]) if attrs["to"] is not None else None
-    if op == "DequantizeLinear" and not attrs.get("block_size", 0):
-        return dequantized(inputs, attrs.get("axis", 1))
-    if op == "Transpose":
-        return np.transpose(inputs[0], attrs.get("perm"))
-    if op == "Concat":
-        return np.concatenate(inputs, axis=attrs["axis"])
-    if op == "Gather":
-        axis = attrs.get("axis", 0)
-        bound(node, inputs[1].size * inputs[0].size // max(inputs[0].shape[axis], 1))
-        return np.take(inputs[0], inputs[1].astype(np.int64), axis=axis)
-    return reshaped(node, inputs)
-
-
-def reshaped(node: OnnxNode, inputs: list[Array]) -> Array | None:
-    """Reshape, Squeeze and Unsqueeze of a constant."""
-    op, data = node.op_type, inputs[0]
-    if op == "Reshape":
-        target = [int(size) for size in inputs[1].reshape(-1)]
-        if not node.attrs.get("allowzero", 0):
-            target = [data.shape[axis] if size == 0 else size for axis, size in enumerate(target)]
-        return data.reshape(target)
-    axes = axes_of(node, inputs)
-    if op == "Squeeze":
-        return np.squeeze(data, None if axes is None else tuple(axes))
-    if op == "Unsqueeze" and axes is not None:
-        return np.expand_dims(data, tuple(axes))
-    return None
-
-
-def dequantized(inputs: list[Any], axis: int) -> Array:
-    """scale * (q - zero point), each one number or one for every position on `axis`."""
-    q, *others = inputs
+def along(q: Any, vector: Any, axis: int) -> Any:
+    """A number, or a vector along `axis`, broadcast to the shape of q and no further."""
     ones = [1] * (q.ndim - 1 - axis % q.ndim) if q.ndim else []
-    spread = (array.reshape(-1, *ones) if array.size > 1 else array.reshape(()) for array in others)
-    scale, *zero = (
-        np.broadcast_to(array, q.shape) for array in spread
-    )  # refuses what would make q larger
-    whole = q.astype(np.int32) - (zero[0].astype(np.int32) if zero else 0)
-    return np.asarray(whole.astype(scale.dtype) * scale)
+    return np.broadcast_to(
+        vector.reshape(-1, *ones) if vector.size > 1 else vector.reshape(()), q.shape
+    )
 
 
-def bound(node: OnnxNode, size: int) -> None:
-    """Refuse a constant that would not fit in memory."""
-    if size > MAX_ELEMENTS:
-        raise node.refuse(
-            f"makes a constant of {size} elements; at most {MAX_ELEMENTS} are allowed"
-        )
+@folds("Gather")
+def gather(node: OnnxNode, data: Array, indices: Array) -> Array:
+    """Slices along an axis, by index."""
+    axis = node.attrs.get("axis", 0)
+    check_size(node, indices.size * data.size // max(data.shape[axis], 1))
+    return np.take(data, indices.astype(np.int64), axis=axis)
+
+
+@folds("Identity")
+def identity(node: OnnxNode, data: Array) -> Array:
+    """The array itself."""
+    return data
+
+
+@folds("Reshape")
+def reshape(node: OnnxNode, data: Array, shape: Array) -> Array:
+    """The same elements in another shape, in which 0 keeps a size and -1 takes the rest."""
+    sizes = integers(shape)
+    if not node.attrs.get("allowzero", 0):
+        sizes = [data.shape[axis] if size == 0 else size for axis, size in enumerate(sizes)]
+    return data.reshape(sizes)
+
+
+@folds("Squeeze")
+def squeeze(node: OnnxNode, data: Array, axes: Array | None = None) -> Array:
+    """Without axes of size 1: those given, or all."""
+    chosen = axes_of(node, axes)
+    return np.squeeze(data, None if chosen is None else tuple(chosen))
+
+
+@folds("Transpose")
+def transpose(node: OnnxNode, data: Array) -> Array:
+    """Axes in another order."""
+    return np.transpose(data, node.attrs.get("perm"))
+
+
+@folds("Unsqueeze")
+def unsqueeze(node: OnnxNode, data: Array, axes: Array | None = None) -> Array | None:
+    """With axes of size 1 added."""
+    chosen = axes_of(node, axes)
+    return None if chosen is None else np.expand_dims(data, tuple(chosen))
+
+
+def axes_of(node: OnnxNode, axes: Array | None) -> list[int] | None:
+    """The axes of a node: an attribute in old opsets, an input in new ones."""
+    if "axes" in node.attrs:
+        return [int(axis) for axis in node.attrs["axes"]]
+    return None if axes is None else integers(axes)
+
+
+def integers(array: Array) -> list[int]:
+    """The numbers of an array of integers."""
+    return [int(number) for number in array.reshape(-1)]

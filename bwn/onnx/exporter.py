@@ -1,7 +1,7 @@
 """Graph to ONNX: what a good float export of the same network would be.
 
-Packed words become +-scale weights of a Conv or Gemm, biases stay biases, bounds become Relu or Clip,
-and 8-bit activations the float function that they approximate. Tensors keep their names.
+Packed words become +-scale weights of a Conv or Gemm, biases stay biases, and bounds become Relu or
+Clip. 8-bit activations become the float function that they approximate. Tensors keep their names.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class OnnxGraph:
     Attributes:
         tensors: The stored tensors of the bwn graph.
         shapes: The shapes of its activations.
+        nodes: The ONNX nodes so far.
+        constants: The initializers so far.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -54,7 +56,7 @@ class OnnxGraph:
 
 
 def to_onnx_bytes(spec: ModelSpec) -> bytes:
-    """The bytes of an ONNX file: input (N, *input_shape) float32, opset 17."""
+    """The bytes of an ONNX file of opset 17, whose input is (N, *input_shape) float32."""
     graph, onnx_graph = spec.graph, OnnxGraph(spec.graph)
     for node in graph.nodes:
         node.to_onnx(onnx_graph)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @reads("Identity")
 def read_identity(state: ImportState, node: OnnxNode) -> None:
-    """Another name of its input."""
+    """Another name for its input."""
     state.alias(node)
 
 
 @reads("Cast")
 def read_cast(state: ImportState, node: OnnxNode) -> None:
-    """Of float32 to float32."""
+    """To float32 only, which changes nothing."""
     if node.attrs.get("to") != np.float32:
         raise node.refuse(
             "of activations to another type is not supported; export the model in float32"
@@ -30,7 +30,7 @@ def read_cast(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Dropout")
 def read_dropout(state: ImportState, node: OnnxNode) -> None:
-    """Nothing at inference."""
+    """Has no effect at inference."""
     training = node.has(2) and state.constant(node, 2).any()
     if training or any(node.outputs[1:]):
         raise node.refuse("is in training mode; export the model for inference")
@@ -39,8 +39,7 @@ def read_dropout(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Shape")
 def read_shape(state: ImportState, node: OnnxNode) -> None:
-    """Known but for the batch."""
-    full = np.asarray((BATCH, *state.activation(node)[1]), np.int64)
-    state.constants[node.output] = full[
-        node.attrs.get("start", 0) : node.attrs.get("end", len(full))
-    ]
+    """A constant, with BATCH for the size of the batch."""
+    shape = np.asarray((BATCH, *state.activation(node)[1]), np.int64)
+    start, end = node.attrs.get("start", 0), node.attrs.get("end", len(shape))
+    state.constants[node.output] = shape[start:end]

@@ -1,4 +1,4 @@
-"""The state of one import: what is known of each ONNX tensor while the nodes are read in order.
+"""The state of an import: what is known about each ONNX tensor while the nodes are read in order.
 
 An ONNX tensor is a constant (an array), an activation (a tensor of the graph, with its shape), or
 pending: half of a pattern, such as a comparison, that only the node completing it can read.
@@ -31,14 +31,14 @@ EXPLAINED = {
     "quantized": "8-bit integers are read only by DequantizeLinear, or by a Clip before it",
 }
 QUANTIZED_READERS = (
-    "which is rounded to 8 bits; only Conv, Gemm and MatMul read that: "
+    "which is quantized to 8 bits; only Conv, Gemm and MatMul can read that: "
     "put QuantizeLinear right before them"
 )
 
 
 @dataclass(frozen=True)
 class OnnxNode:
-    """An ONNX node with plain Python values: text for bytes, numpy types for ONNX types."""
+    """An ONNX node with plain Python values: text, numpy types and numpy arrays."""
 
     op_type: str
     name: str
@@ -52,7 +52,7 @@ class OnnxNode:
         return self.outputs[0]
 
     def has(self, index: int) -> bool:
-        """Whether the optional input `index` is given."""
+        """Whether the node has the optional input `index`."""
         return index < len(self.inputs) and bool(self.inputs[index])
 
     def refuse(self, why: str) -> GraphError:
@@ -67,11 +67,11 @@ class ImportState:
     Attributes:
         opset: Version of ONNX's operations in the file.
         single: Whether the model was exported for a batch of 1, so that a leading 1 is the batch.
-        constants: Arrays that are known.
-        pending: Halves of patterns.
-        aliases: Other names of activations.
-        quantized: Activations that were rounded to 8 bits, which only layers with weights read.
-        quantizations: How each of those layers rounds its input.
+        constants: The known arrays.
+        pending: The halves of patterns.
+        aliases: Further names of activations.
+        quantized: Activations quantized to 8 bits, which only layers with weights can read.
+        quantizations: How each of those layers quantizes its input.
         shapes: Shapes of the activations.
         nodes: The nodes so far.
         tensors: The stored tensors so far.
@@ -100,11 +100,11 @@ class ImportState:
 
         Args:
             node: The node that reads it.
-            index: Which input.
-            quantized: Whether it may be rounded to 8 bits.
+            index: Which of the node's inputs.
+            quantized: Whether it may be quantized to 8 bits.
 
         Raises:
-            GraphError: It is something else.
+            GraphError: It is not an activation, or is quantized.
         """
         name = self._input(node, index)
         if name in self.quantized and not quantized:
@@ -139,7 +139,11 @@ class ImportState:
         return array.astype(np.float32, copy=False)
 
     def store(self, name: str, array: Array) -> str:
-        """Keep a float32 tensor under `name` where that is free or already means the same."""
+        """Store a float32 tensor under `name`, with marks added where another tensor has it.
+
+        Returns:
+            The name under which it is stored.
+        """
         array = np.ascontiguousarray(array, np.float32)
         while name in self.shapes or (name in self.tensors and not same(self.tensors[name], array)):
             name += "'"
@@ -152,18 +156,17 @@ class ImportState:
         self.nodes.append(node)
 
     def emit_weighted(self, node: OnnxNode, layer: Weighted) -> None:
-        """As `emit`; the layer's input may be rounded to 8 bits, which is kept apart."""
+        """As `emit`, and note how the layer quantizes its input."""
         self.emit(layer)
         quantization = self.quantized.get(node.inputs[0])
         key = (layer.input, layer.weight)
         if self.quantizations.setdefault(key, quantization) != quantization:
             raise node.refuse(
-                f"reads '{layer.input}' rounded in another way than a layer of the same weights "
-                "does"
+                f"quantizes '{layer.input}' differently from another layer with the same weights"
             )
 
     def alias(self, node: OnnxNode) -> None:
-        """The node changes nothing: its output is another name of its input."""
+        """Make the output of a node that changes nothing another name for its input."""
         self.aliases[node.output] = self.activation(node)[0]
 
     def _input(self, node: OnnxNode, index: int) -> str:

@@ -1,6 +1,7 @@
 """ONNX to Graph. Nothing in the file is executed; what cannot be represented is refused by name.
 
-The names of ONNX tensors stay, so that `bwn verify` can compare a layer with the tensor of the same name.
+Tensors keep their ONNX names, so that `bwn verify` can compare a layer with the tensor of the same
+name.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Shape
 from bwn.ir.quantization import Quantizations
 from bwn.onnx import identity
-from bwn.onnx.constant_folding import evaluate, plain_node, to_array
+from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState
+from bwn.onnx.protobuf import brief, plain_node, to_array
 from bwn.ops import NODES
 from bwn.ops.reading import READERS
 
@@ -33,10 +35,14 @@ Value = TypeVar("Value")
 
 
 class Loaded(NamedTuple):
-    """What an ONNX file says.
+    """The content of an ONNX file.
 
-    margins: mean | 1 - |w| | of the real-valued weights by tensor name, where the exporter said. quantizations: which
-    products read their input as 8 bits; the Graph, whose weights are still floats, cannot hold that.
+    Attributes:
+        spec: The network, its preprocessing and its classes.
+        margins: Mean of | 1 - |w| | over the real-valued weights, by tensor name, where the
+            exporter wrote it.
+        quantizations: How layers quantize their input; the graph, whose weights are still floats,
+            cannot hold that.
     """
 
     spec: ModelSpec
@@ -45,60 +51,71 @@ class Loaded(NamedTuple):
 
 
 def from_bytes(data: bytes) -> Loaded:
-    """All that the bytes of an ONNX file say; messages do not name the file."""
+    """Import an ONNX model.
+
+    Args:
+        data: The bytes of the file; messages do not name it.
+
+    Raises:
+        FileError: It is not an ONNX model, or holds something that bwn does not support.
+    """
     model = parse(data)
-    notes = {item.key: item.value for item in model.metadata_props}
+    metadata = {item.key: item.value for item in model.metadata_props}
     graph, quantizations = to_graph(model)
     spec = ModelSpec(
         graph=graph,
-        preprocess=note(notes, "bwn.preprocess", Preprocess),
-        classes=note(notes, "bwn.classes", tuple[str, ...]),
+        preprocess=metadata_value(metadata, "bwn.preprocess", Preprocess),
+        classes=metadata_value(metadata, "bwn.classes", tuple[str, ...]),
     )
     check_spec(spec)
-    return Loaded(spec, note(notes, "bwn.margins", dict[str, float]) or {}, quantizations)
+    margins = metadata_value(metadata, "bwn.margins", dict[str, float])
+    return Loaded(spec, margins or {}, quantizations)
 
 
 def parse(data: bytes) -> onnx.ModelProto:
-    """An ONNX model that its own checker accepts and that is whole in one file."""
-    kind = looks_like(data[:HEAD])
-    wrong = f"not an ONNX model; it looks like {kind}"
-    if "ONNX" in kind:
-        wrong = "truncated or damaged ONNX model; copy it again, or export it again"
+    """Parse a model; ONNX's checker has accepted it and all of it is in one file.
+
+    Raises:
+        FileError: It is no such model.
+    """
+    file_type = looks_like(data[:HEAD])
+    problem = f"not an ONNX model; it looks like {file_type}"
+    if "ONNX" in file_type:
+        problem = "truncated or damaged ONNX model; copy it again, or export it again"
     try:
         model = onnx.load_model_from_string(data)
-    except Exception:  # protobuf's DecodeError has no public home
-        raise FileError(wrong) from None
+    except Exception:  # protobuf's DecodeError has no public name
+        raise FileError(problem) from None
     if not model.HasField("graph"):
-        raise FileError(wrong)
+        raise FileError(problem)
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             to_array(tensor)
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
-        reason = one_line(" ".join(str(error).split()), 300)
-        raise FileError(f"the ONNX checker refuses it: {reason}") from None
+        raise FileError(f"the ONNX checker refuses it: {brief(error, 300)}") from None
     return model
 
 
-def note(notes: dict[str, str], key: str, kind: type[Value]) -> Value | None:
-    """A value that bwn's exporter wrote into the metadata; None where it did not."""
-    if key not in notes:
+def metadata_value(metadata: dict[str, str], key: str, schema: type[Value]) -> Value | None:
+    """A value that bwn's exporter wrote into the metadata; None without one."""
+    if key not in metadata:
         return None
     try:
-        return msgspec.json.decode(notes[key], type=kind)
+        return msgspec.json.decode(metadata[key], type=schema)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise GraphError(f"metadata '{key}' cannot be read: {error}") from None
 
 
 def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
-    """The Graph of a parsed model, and how its products round. Raises GraphError."""
+    """The graph of a parsed model, and how its layers quantize. Raises GraphError."""
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     opset = versions[0] if versions else 0
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise GraphError(
-            f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are read: export with one of these"
+            f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are supported: export with one of these"
         )
     name, shape, single = input_of(model)
     state = ImportState(name, shape, opset, single=single)
@@ -123,14 +140,12 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
 
 
 def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
-    """Import one node: folded if its inputs are constants, else by its reader."""
+    """Import one node: fold it where it depends on constants alone, else call its reader."""
     node, standard = plain_node(proto), proto.domain in ("", "ai.onnx")
-    names = [name for name in node.inputs if name]
-    if standard and all(name in state.constants for name in names):
-        value = evaluate(node, [state.constants[name] for name in names])
-        if value is not None:
-            state.constants[node.output] = value
-            return
+    constant = fold(node, state.constants) if standard else None
+    if constant is not None:
+        state.constants[node.output] = constant
+        return
     if not standard or node.op_type not in READERS:
         op = node.op_type if standard else f"{proto.domain}::{node.op_type}"
         raise node.refuse(f"{op} is not supported; supported: {', '.join(sorted(READERS))}")
@@ -138,22 +153,24 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
 
 
 def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
-    """Name and shape without batch of the one input, and whether the model is for a batch of 1."""
+    """The one input of a model.
+
+    Returns:
+        Its name, its shape without the batch axis, and whether the model is for a batch of 1.
+    """
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
     if len(inputs) != 1 or len(model.graph.output) != 1:
-        found = f"{len(inputs)} inputs and {len(model.graph.output)} outputs"
-        raise GraphError(f"the model has {found}, expected one of each")
-    value = inputs[0]
-    name = one_line(value.name)
-    kind = value.type.tensor_type
-    if kind.elem_type != onnx.TensorProto.FLOAT:
+        counts = f"{len(inputs)} inputs and {len(model.graph.output)} outputs"
+        raise GraphError(f"the model has {counts}, expected one of each")
+    name, tensor = one_line(inputs[0].name), inputs[0].type.tensor_type
+    if tensor.elem_type != onnx.TensorProto.FLOAT:
         raise GraphError(f"input '{name}' is not float32; export the model in float32")
-    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
+    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
     if len(sizes) not in (2, 4):
         expected = "(N, channels, height, width) or (N, features); 1-D signals are not supported"
         raise GraphError(f"input '{name}' has {len(sizes)} axes, expected {expected}")
-    if sizes[0] not in (None, 1):  # a batch of 1 is what exporters write unless told otherwise
+    if sizes[0] not in (None, 1):  # exporters write a batch of 1 by default
         raise GraphError(
             f"input '{name}' has a fixed batch of {sizes[0]}; export with a dynamic first axis"
         )
@@ -162,11 +179,11 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
         raise GraphError(
             f"input '{name}' has sizes that are not fixed; only the batch may be dynamic"
         )
-    return value.name, fixed, sizes[0] == 1
+    return inputs[0].name, fixed, sizes[0] == 1
 
 
 def output_of(model: onnx.ModelProto, state: ImportState) -> str:
-    """Name of the Graph's output."""
+    """Name of the graph's output. Raises GraphError where no node of the graph makes it."""
     name = model.graph.output[0].name
     if name in state.quantized:
         raise GraphError(f"output '{one_line(name)}', {QUANTIZED_READERS}")

@@ -1,4 +1,4 @@
-"""ONNX Runtime, wrapped thin: whole networks, their inner tensors, and one layer alone."""
+"""ONNX Runtime sessions: whole networks, their inner tensors, and single layers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,29 @@ import onnx
 from onnx import helper
 
 from bwn._files import read_limited
-from bwn._text import one_line
 from bwn._types import Floats, StrPath
 from bwn.errors import FileError, MissingPackageError
 from bwn.onnx.importer import MAX_BYTES, parse
+from bwn.onnx.protobuf import brief
 
 try:
     import onnxruntime
 except ImportError:
     raise MissingPackageError("onnxruntime", "onnx", "comparing with ONNX Runtime") from None
 
-ONLY_FATAL = 4
+LOG_FATAL = 4
 
 
 class Session:
-    """An ONNX model on the CPU, with `threads` threads inside an op and one op at a time."""
+    """An ONNX model on the CPU, one operation at a time.
+
+    Args:
+        source: An ONNX file or its bytes.
+        threads: Threads inside an operation.
+
+    Raises:
+        FileError: It is not an ONNX model, or ONNX Runtime cannot run it.
+    """
 
     def __init__(self, source: StrPath | bytes, threads: int = 1) -> None:
         self.model = parse(source if isinstance(source, bytes) else read_limited(source, MAX_BYTES))
@@ -35,7 +43,7 @@ class Session:
             (value.name for value in self.model.graph.input if value.name not in stored), ""
         )
         self.output = self.model.graph.output[0].name
-        self.cuts: dict[tuple[object, ...], onnxruntime.InferenceSession] = {}
+        self.parts: dict[tuple[object, ...], onnxruntime.InferenceSession] = {}
         self.session = self.start(self.model)
 
     def start(self, model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -44,58 +52,61 @@ class Session:
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = ONLY_FATAL
-        # Or it would also round the float weights that stand between two roundings of activations.
+        options.log_severity_level = LOG_FATAL
+        # Else ONNX Runtime also quantizes float weights between two quantized activations.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             return onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's errors have no common class
-            reason = one_line(" ".join(str(error).split()), 300)
-            raise FileError(f"{self.name}: ONNX Runtime refuses it: {reason}") from None
+            raise FileError(f"{self.name}: ONNX Runtime refuses it: {brief(error, 300)}") from None
 
     def run(self, x: Floats) -> Floats:
-        """Scores of a batch. x: (N, *input_shape) float32. Returns (N, ...) float32."""
+        """Scores of a batch, (N, ...) float32. x: (N, *input_shape) float32."""
         return np.asarray(self.session.run([self.output], {self.input: x})[0])
 
     def tensors(self, x: Floats, names: Iterable[str]) -> dict[str, Floats]:
-        """Inner tensors by name, of those in `names` that some node of the model makes."""
-        made = {name for node in self.model.graph.node for name in node.output}
-        wanted = sorted(made.intersection(names))
+        """The inner tensors among `names` that some node of the model makes, by name."""
+        wanted = sorted(outputs_of(self.model.graph.node).intersection(names))
         if not wanted:
             return {}
         key: tuple[object, ...] = ("tensors", *wanted)
-        if key not in self.cuts:
+        if key not in self.parts:
             model = onnx.ModelProto()
             model.CopyFrom(self.model)
             del model.graph.output[:]
             model.graph.output.extend(unshaped(name) for name in wanted)
-            self.cuts[key] = self.start(model)
-        return dict(zip(wanted, self.cuts[key].run(wanted, {self.input: x}), strict=True))
+            self.parts[key] = self.start(model)
+        return dict(zip(wanted, self.parts[key].run(wanted, {self.input: x}), strict=True))
 
     def layer(self, inputs: Mapping[str, Floats], output: str) -> Floats:
-        """The tensor `output` computed from the given tensors alone.
+        """The tensor `output`, computed from other tensors of the model alone.
 
-        inputs: arrays (N, ...) float32 by tensor name. Raises FileError where `output` depends on something else.
+        Args:
+            inputs: Those tensors by name, (N, ...) float32.
+            output: Name of the tensor.
+
+        Raises:
+            FileError: It depends on something else.
         """
         key: tuple[object, ...] = (
             "layer",
             output,
             *((name, array.shape[1:]) for name, array in sorted(inputs.items())),
         )
-        if key not in self.cuts:
-            self.cuts[key] = self.start(self.cut(inputs, output))
-        return np.asarray(self.cuts[key].run([output], dict(inputs))[0])
+        if key not in self.parts:
+            self.parts[key] = self.start(self.part(inputs, output))
+        return np.asarray(self.parts[key].run([output], dict(inputs))[0])
 
     def rounds(self, inputs: Iterable[str], output: str) -> bool:
-        """Whether a rounding to bwn's 255 values lies between `inputs` and `output`."""
+        """Whether the model quantizes to bwn's 255 values between `inputs` and `output`."""
         nodes = self.between(inputs, output)
         quantized = {node.output[0] for node in nodes if node.op_type == "QuantizeLinear"}
         return any(node.op_type == "Clip" and node.input[0] in quantized for node in nodes)
 
     def between(self, inputs: Iterable[str], output: str) -> list[onnx.NodeProto]:
-        """The nodes that `output` is computed by, up to the tensors `inputs`."""
+        """The nodes that compute `output` from the tensors `inputs`."""
         starts, needed, nodes = set(inputs), {output}, []
         for node in reversed(self.model.graph.node):
             if needed.intersection(node.output) - starts:
@@ -103,13 +114,12 @@ class Session:
                 nodes.append(node)
         return nodes[::-1]
 
-    def cut(self, inputs: Mapping[str, Floats], output: str) -> onnx.ModelProto:
+    def part(self, inputs: Mapping[str, Floats], output: str) -> onnx.ModelProto:
         """The part of the model between `inputs` and `output`, as a model."""
         nodes = self.between(inputs, output)
         needed = {output, *(name for node in nodes for name in node.input if name)}
         stored = [tensor for tensor in self.model.graph.initializer if tensor.name in needed]
-        made = {name for node in nodes for name in node.output}
-        missing = needed - made - inputs.keys() - {tensor.name for tensor in stored}
+        missing = needed - outputs_of(nodes) - inputs.keys() - {tensor.name for tensor in stored}
         if missing:
             raise FileError(f"{self.name}: '{output}' also depends on '{min(missing)}'")
         starts = [shaped(name, array.shape) for name, array in inputs.items() if name in needed]
@@ -119,11 +129,16 @@ class Session:
         return model
 
 
+def outputs_of(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """Names of the tensors that nodes make."""
+    return {name for node in nodes for name in node.output}
+
+
 def unshaped(name: str) -> onnx.ValueInfoProto:
     """A float32 tensor of any shape."""
     return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
 
 
 def shaped(name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
-    """A float32 tensor of that shape, but for the batch."""
+    """A float32 tensor of that shape, with any batch."""
     return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *shape[1:]])

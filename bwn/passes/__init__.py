@@ -1,1 +1,1 @@
-"""Passes: a graph in, an equivalent graph out; `pipeline.py` lists them."""
+"""Passes: each takes a graph and returns an equivalent one; `pipeline.py` lists them."""

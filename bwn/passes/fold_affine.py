@@ -1,13 +1,13 @@
-"""Fold per-channel affine maps (batch norm, biases, scalings) into what comes before.
+"""Fold per-channel affine maps (batch norm, biases, scalings) into the node before.
 
-1. An Affine after a layer with weights becomes its scale and bias: a * (s * sum + b) + c = (a * s) *
-   sum + (a * b + c).
-2. An Affine after an Affine becomes one Affine.
-3. Not if the layer clamps: the bounds lie between the two.
+1. An Affine after a layer with weights goes into its scale and bias:
+   a * (s * sum + b) + c = (a * s) * sum + (a * b + c).
+2. Two Affines become one.
+3. Not if the layer clamps: its bounds apply between the two.
 4. Not if something else reads the layer's output, or it is the graph's output.
-5. Not if a folded number leaves float32.
+5. Not if a folded number overflows float32.
 
-The folding is in float64 and rounds once. The folded layer makes the tensor that the Affine made.
+Folding is computed in float64 and rounded once. The folded node makes the Affine's tensor.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ Wide = npt.NDArray[np.float64]
 
 
 def fold_affine(graph: Graph) -> Graph:
-    """`graph` with every Affine folded that can be."""
+    """`graph` with each Affine folded into the node before it where that is possible."""
     tensors = dict(graph.tensors)
     nodes: list[Node] = []
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for node in graph.nodes:
-        place = places.get(node.input)
-        if isinstance(node, Affine) and place is not None and graph.sole_consumer(node.input):
-            folded = fold(graph, tensors, nodes[place], node)
+        position = positions.get(node.input)
+        if isinstance(node, Affine) and position is not None and graph.sole_consumer(node.input):
+            folded = fold(graph, tensors, nodes[position], node)
             if folded is not None:
-                nodes[place] = folded
-                places[folded.output] = place
+                nodes[position] = folded
+                positions[folded.output] = position
                 continue
-        places[node.output] = len(nodes)
+        positions[node.output] = len(nodes)
         nodes.append(node)
     return graph.replace(nodes, tensors)
 
 
 def fold(graph: Graph, tensors: dict[str, Array], before: Node, affine: Affine) -> Node | None:
-    """`before` with `affine` in its scale and bias, or None where that cannot be."""
+    """`before` with `affine` in its scale and bias; None where a rule above forbids it."""
     if not isinstance(before, (Weighted, Affine)):
         return None
     if isinstance(before, Weighted) and (before.low is not None or before.high is not None):

@@ -1,10 +1,10 @@
-"""Fuse clamps (ReLU, hard tanh) into what comes before.
+"""Fuse clamps (ReLU, hard tanh) into the node before.
 
-1. A Clamp after a product becomes the product's bounds.
-2. A Clamp after a Clamp, or after a product that clamps, composes: both old bounds go through the new clamp.
-3. Not if something else reads the product's output, or it is the graph's output.
+1. A Clamp after a layer with weights becomes its bounds.
+2. After a Clamp, or a layer that clamps, the two compose: the new clamp applies to the old bounds.
+3. Not if something else reads the layer's output, or it is the graph's output.
 
-The fused product makes the tensor that the Clamp places.
+The fused node makes the Clamp's tensor.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from bwn.ops import Clamp, Weighted
 
 
 def fuse_clamp(graph: Graph) -> Graph:
-    """`graph` with every Clamp fused that can be."""
+    """`graph` with each Clamp fused into the node before it where that is possible."""
     nodes: list[Node] = []
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for node in graph.nodes:
-        place = places.get(node.input)
-        if isinstance(node, Clamp) and place is not None and graph.sole_consumer(node.input):
-            before = nodes[place]
+        position = positions.get(node.input)
+        if isinstance(node, Clamp) and position is not None and graph.sole_consumer(node.input):
+            before = nodes[position]
             if isinstance(before, (Weighted, Clamp)):
                 low, high = bounds(before, node)
-                nodes[place] = replace(before, output=node.output, low=low, high=high)
-                places[node.output] = place
+                nodes[position] = replace(before, output=node.output, low=low, high=high)
+                positions[node.output] = position
                 continue
-        places[node.output] = len(nodes)
+        positions[node.output] = len(nodes)
         nodes.append(node)
     return graph.replace(nodes)
 
 
 def bounds(first: Clamp | Weighted, second: Clamp) -> tuple[float | None, float | None]:
-    """Bounds of the clamp that does what `first` and then `second` do."""
+    """Bounds of the clamp that equals `first` followed by `second`."""
     low = second.low if first.low is None else clamped(first.low, second)
     high = second.high if first.high is None else clamped(first.high, second)
     return low, high

@@ -1,11 +1,13 @@
-"""Pack weights that are binary by value: one bit each.
+"""Pack weights that are binary by value into one bit each.
 
-1. Float32 weights whose every output channel is +-alpha, alpha > 0, become words; alpha goes into the scale.
-2. A channel with two magnitudes, even in the last bit, or with a zero: the layer stays float32. Exporters that fold a
-   batch norm multiply a whole channel by one number, which keeps +-alpha exact, so nothing looser is needed.
+1. Float32 weights that are +-alpha[n], alpha[n] > 0, in every output channel n become packed words;
+   alpha goes into the scale.
+2. Where a channel has two magnitudes, even if only the last bit differs, or a zero, the layer stays
+   float32. Exporters that fold a batch norm multiply a whole channel by one number, which keeps
+   +-alpha exact, so no tolerance is needed.
 3. The weights of a Conv are put in the order k = (ky * KW + kx) * (C / groups) + c.
-4. Where every alpha is 1 the scale stays as it was, and missing if it was missing.
-5. Weights that two layers share become one tensor of words.
+4. Where every alpha is 1 the scale is left as it is, or absent.
+5. Weights that two layers share become one packed tensor.
 6. Rows so short that words and a scale would take more bytes than the floats (K <= 2) stay float32.
 """
 
@@ -22,14 +24,14 @@ from bwn.ops import Weighted
 
 
 def pack_weights(graph: Graph) -> Graph:
-    """`graph` with every product packed whose weights are binary by value."""
+    """`graph` with the weights packed of each layer whose weights are binary by value."""
     tensors = dict(graph.tensors)
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node, Weighted):
-            alpha = magnitudes(graph.tensors[node.weight])
+            weight = graph.tensors[node.weight]
+            alpha = magnitudes(weight)
             if alpha is not None:
-                weight = graph.tensors[node.weight]
                 tensors[node.weight] = words(weight)
                 node = replace(node, scale=scaled(graph, tensors, node, alpha))
         nodes.append(node)
@@ -37,7 +39,7 @@ def pack_weights(graph: Graph) -> Graph:
 
 
 def magnitudes(weight: Array) -> npt.NDArray[np.float32] | None:
-    """alpha: (out,) float32 of weights that are +-alpha[n] in each output channel and worth packing; else None."""
+    """alpha, (outputs,) float32, of weights to pack by rules 1 and 6; None for all others."""
     if weight.dtype != np.float32:
         return None
     rows = np.abs(weight.astype(np.float32, copy=False).reshape(weight.shape[0], -1))
@@ -48,16 +50,16 @@ def magnitudes(weight: Array) -> npt.NDArray[np.float32] | None:
 
 
 def words(weight: Array) -> npt.NDArray[np.uint64]:
-    """Words of float32 weights, (out, K) or (out, C / groups, KH, KW)."""
+    """Packed words of float32 weights, (outputs, K) or (outputs, C / groups, KH, KW)."""
     if weight.ndim == 4:
-        weight = weight.transpose(0, 2, 3, 1)  # (out, KH, KW, C / groups)
+        weight = weight.transpose(0, 2, 3, 1)  # (outputs, KH, KW, C / groups)
     return bits.pack(weight.reshape(weight.shape[0], -1))
 
 
 def scaled(
     graph: Graph, tensors: dict[str, Array], node: Weighted, alpha: npt.NDArray[np.float32]
 ) -> str | None:
-    """Name of the scale of `node` once alpha is in it."""
+    """Store the scale of `node` times alpha. Returns its name, or None without a scale."""
     if (alpha == 1).all():
         return node.scale
     if node.scale is not None:

@@ -12,15 +12,19 @@ from bwn.passes.pack_weights import pack_weights
 from bwn.passes.remove_unused import remove_unused
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
-    remove_unused,  # first: a dead reader would keep the others from folding
-    fold_affine,  # before fuse_clamp: an affine map does not fold through bounds
+    remove_unused,  # first: an unused reader of a tensor would prevent folding
+    fold_affine,  # before fuse_clamp: an affine map cannot be folded through bounds
     fuse_clamp,
-    pack_weights,  # after fold_affine, so that alpha meets the whole scale and is rounded once
+    pack_weights,  # after fold_affine, so that alpha times the whole scale is rounded once
 )
 
 
 def run(graph: Graph) -> Graph:
-    """`graph` after all passes, checked before the first and after each. Raises GraphError."""
+    """`graph` after all passes, checked before the first and after each.
+
+    Raises:
+        GraphError: The graph is illegal.
+    """
     check(graph)
     for rewrite in PASSES:
         graph = rewrite(graph)

@@ -1,7 +1,7 @@
-"""Remove what does not reach the output.
+"""Remove what the output does not depend on.
 
-1. A node that nothing reads goes, and then those that only it read.
-2. A stored tensor that no node reads goes.
+1. Nodes that nothing reads, and then those that only they read.
+2. Stored tensors that no node reads.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from bwn.ir.node import Node
 
 
 def remove_unused(graph: Graph) -> Graph:
-    """`graph` without the nodes and stored tensors that its output does not depend on."""
+    """`graph` without nodes and stored tensors that its output does not depend on."""
     needed = {graph.topology.output}
     kept: list[Node] = []
     for node in reversed(graph.nodes):

@@ -1,14 +1,16 @@
-"""Choose how packed products read their input.
+"""Choose the activation type of each layer with one-bit weights.
 
-1. `auto`: as signs where the input is signs, else float32; both are exact.
-2. `float32`: as it is, everywhere.
-3. `int8`: as signs where the input is signs, else rounded to 8 bits, with a fixed step where one is given. That is
-   `uint8` where the input cannot be negative, as behind a ReLU, and the sums are not too deep for it; else `int8`.
-4. `binary`: as signs; the first packed layer reads float32 where the network's input is no sign, and any other packed
-   layer that is not fed by signs is refused by name.
-5. A product whose source says how it rounds its input does just that, in all modes but `float32`. It needs one-bit
-   weights.
-Products with float32 weights always read float32.
+1. `auto`: binary where the input holds signs, else float32; both are exact.
+2. `float32`: float32 in every layer.
+3. `int8`: binary where the input holds signs, else 8 bits, with a fixed scale where there is one:
+   `uint8` where the input cannot be negative, as after a ReLU, and the sums are not too long for
+   it; else `int8`.
+4. `binary`: binary. The first packed layer reads float32 where its input does not hold signs; any
+   other such layer is refused by name.
+5. A layer whose source says how it quantizes its input does exactly that, in every mode but
+   `float32`. It needs one-bit weights.
+
+Layers with float32 weights always read float32.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from bwn.ir.quantization import QUANT_RANGES, Activations, Quantizations
 from bwn.ops.weighted import UINT8_MAX_DEPTH, Weighted
 
 FLOAT_WEIGHTS = (
-    "the source rounds its input to 8 bits, which needs one-bit weights, and these are not binary by value; "
-    "leave the rounding out there, or pack with float32 activations"
+    "the source quantizes its input to 8 bits, which needs one-bit weights, but these are not "
+    "binary; leave out the quantization there, or pack with float32 activations"
 )
 
 Mode = Literal["auto", "float32", "int8", "binary"]
@@ -43,13 +45,13 @@ def set_activations(
     Args:
         graph: A legal graph.
         mode: As above.
-        scales: int8 scale by the name of the tensor that is read, of which uint8 takes half. A
-            tensor without one is measured for each image.
-        quantizations: What the source says of layers.
+        scales: int8 scales by the name of the tensor that a layer reads; uint8 uses half of one.
+            The scale of a tensor without one is measured for each image.
+        quantizations: What the source says about its layers.
 
     Raises:
-        GraphError: `binary` is asked and the input of a packed layer is not signs, or float weights
-            would meet 8 bits.
+        GraphError: The mode is `binary` and the input of a packed layer does not hold signs, or a
+            layer with float weights would read 8 bits.
     """
     signs, positive = signs_of(graph), nonnegative(graph)
     scales, quantizations = scales or {}, quantizations or {}
@@ -57,36 +59,35 @@ def set_activations(
     first = True
     for node in graph.nodes:
         if isinstance(node, Weighted):
-            chosen: Activations = "float32"
-            if node.is_packed(graph.tensors):
-                chosen = choose(node, mode, node.input in signs, first)
-                first = False
+            packed = node.is_packed(graph.tensors)
+            activations = choose(node, mode, node.input in signs, first) if packed else "float32"
+            first = first and not packed
             shallow = node.depth(graph.shapes[node.input]) <= UINT8_MAX_DEPTH
-            if chosen == "int8" and node.input in positive and shallow:
-                chosen = "uint8"
-            scale = scale_of(chosen, scales.get(node.input))
+            if activations == "int8" and node.input in positive and shallow:
+                activations = "uint8"
+            scale = scale_of(activations, scales.get(node.input))
             source = quantizations.get((node.input, node.weight)) if mode != "float32" else None
-            if source is not None and not node.is_packed(graph.tensors):
-                raise node.refuse(FLOAT_WEIGHTS)
             if source is not None:
-                chosen, scale = source.activations, source.scale
-            node = replace(node, activations=chosen, input_scale=scale)
+                if not packed:
+                    raise node.refuse(FLOAT_WEIGHTS)
+                activations, scale = source.activations, source.scale
+            node = replace(node, activations=activations, input_scale=scale)
         nodes.append(node)
     return graph.replace(nodes)
 
 
-def scale_of(chosen: Activations, scale: float | None) -> float | None:
-    """The input scale of a layer, given the int8 scale of what it reads."""
-    if scale is None or chosen not in QUANT_RANGES:
+def scale_of(activations: Activations, scale: float | None) -> float | None:
+    """The input scale of a layer that reads a tensor of this int8 scale."""
+    if scale is None or activations not in QUANT_RANGES:
         return None
-    return scale * (QUANT_RANGES["int8"][1] / QUANT_RANGES[chosen][1])
+    return scale * (QUANT_RANGES["int8"][1] / QUANT_RANGES[activations][1])
 
 
-def choose(node: Weighted, mode: Mode, signed: bool, first: bool) -> Activations:
-    """How a packed `node` reads its input."""
+def choose(node: Weighted, mode: Mode, reads_signs: bool, first: bool) -> Activations:
+    """The activation type of a packed `node` by rules 1 to 4, without uint8."""
     if mode == "float32":
         return "float32"
-    if signed:
+    if reads_signs:
         return "binary"
     if mode == "binary" and not first:
         raise node.refuse(

@@ -1,4 +1,4 @@
-"""What a plan decided, layer by layer: the rows of `bwn inspect --plan`, and the names and reasons of `bwn bench`."""
+"""What a plan decided for each layer: for `bwn inspect --plan`, and for names in `bwn bench`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,20 @@ from bwn.plan.step import Step
 class LayerPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How one layer runs.
 
-    name: tensor that it makes; `input`, `output` for moving the caller's arrays. node: as in `Step`. steps: their
-    places in the plan. kernels: run, the main one last. why: the reason for it, and what is slow. microseconds:
-    predicted for the product on one thread; None for other layers. parts, units: threads and work items of the main
-    step. depth, outputs, positions: K, N of a group, and P of an image with the slack of its rows. filled: share of
-    the lanes that make an output, None without lanes. bytes: of the buffers that the layer makes.
+    Attributes:
+        name: The tensor that it makes; `input` and `output` for copying the caller's arrays.
+        node: Index of the node, as in `Step`.
+        steps: Indices of its steps in the plan.
+        kernels: Names of the kernels that run, the main one last.
+        why: Reason for the choice of the kernels, and what is slow.
+        microseconds: Predicted time of the GEMM on one thread; None for other layers.
+        parts: Threads of the main step.
+        units: Work items of the main step.
+        depth: K of the GEMM; None for other layers, as are the next two.
+        outputs: N of one group.
+        positions: M of one image, including the padding of its rows.
+        filled: Share of the vector lanes that compute an output; None for kernels without lanes.
+        bytes: Size of the buffers that the layer makes.
     """
 
     name: str
@@ -37,28 +46,29 @@ class LayerPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def layer_plans(plan: Plan) -> list[LayerPlan]:
-    """A row for each layer that has steps, in order; the reason of one that does others' work names them."""
+    """A row for each layer that has steps, in order; a layer fused into another has none."""
     names = ["input", *(node.output for node in plan.graph.nodes), "output"]
-    made = [0] * len(names)
+    buffer_bytes = [0] * len(names)
     for buffer in plan.buffers:
-        made[plan.steps[buffer.root.first].node + 1] += buffer.bytes
-    places: list[list[int]] = [[] for _ in names]
+        buffer_bytes[plan.steps[buffer.root.first].node + 1] += buffer.bytes
+    steps: list[list[int]] = [[] for _ in names]
     for index, step in enumerate(plan.steps):
-        places[step.node + 1].append(index)
-    return [layer_plan(plan, *row) for row in zip(names, places, made, strict=True) if row[1]]
+        steps[step.node + 1].append(index)
+    rows = zip(names, steps, buffer_bytes, strict=True)
+    return [layer_plan(plan, *row) for row in rows if row[1]]
 
 
-def layer_plan(plan: Plan, name: str, places: list[int], made: int) -> LayerPlan:
-    """The row of one layer, given the places of its steps and the bytes that it makes."""
-    *before, main = (plan.steps[index] for index in places)
-    reasons = [f"{step.kernel.name}: {step.why}" for step in before if step.why] + [
-        main.why
-    ] * bool(main.why)
+def layer_plan(plan: Plan, name: str, steps: list[int], buffer_bytes: int) -> LayerPlan:
+    """The row of a layer with these steps, which makes buffers of this many bytes."""
+    *before, main = (plan.steps[index] for index in steps)
+    reasons = [f"{step.kernel.name}: {step.why}" for step in before if step.why]
+    if main.why:
+        reasons.append(main.why)
     work = main.work
     return LayerPlan(
         name=name,
         node=main.node,
-        steps=places,
+        steps=steps,
         kernels=list(dict.fromkeys(step.kernel.name for step in (*before, main))),
         why="; ".join(dict.fromkeys(reasons)),
         microseconds=main.microseconds,
@@ -68,12 +78,12 @@ def layer_plan(plan: Plan, name: str, places: list[int], made: int) -> LayerPlan
         outputs=work and work.outputs,
         positions=work and work.positions,
         filled=filled(main),
-        bytes=made,
+        bytes=buffer_bytes,
     )
 
 
 def filled(step: Step) -> float | None:
-    """Share of a product's lanes that make an output."""
+    """Share of a GEMM step's vector lanes that compute an output; None without lanes."""
     if step.work is None or not isinstance(step.kernel, GemmSpec) or not step.kernel.lanes:
         return None
     lanes = step.kernel.lanes
@@ -81,7 +91,7 @@ def filled(step: Step) -> float | None:
 
 
 def explain(plan: Plan) -> dict[str, Any]:
-    """The whole plan as facts: batch, threads, bytes, the cost table in force, and `layers`."""
+    """The whole plan: batch, threads, bytes, the cost table in use, and the layers."""
     table = plan.table
     return {
         "batch": plan.batch,

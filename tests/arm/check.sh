@@ -130,7 +130,8 @@ done
 
 say "library: every product, packed signs, the same bits as on x86"
 every=(kernels/test_golden.py kernels/test_every_gemm.py kernels/test_xnor.py kernels/test_pooling.py kernels/test_copy.py)
-tests cortex-a53 "${every[@]}" tools/test_golden_networks.py plan/test_planner.py cli/test_infer.py &
+tests cortex-a53 "${every[@]}" tools/test_golden_networks.py plan/test_planner.py plan/test_gemm_plans.py \
+    cli/test_infer.py &
 tests cortex-a76 "${every[@]}" tools/test_golden_networks.py
 tests cortex-a72 kernels/test_golden.py tools/test_golden_networks.py
 wait $!

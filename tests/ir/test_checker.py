@@ -1,36 +1,27 @@
-"""Each rule of the checker: one illegal graph, one message."""
+"""The checker: for each rule an illegal graph and its message."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
+from graphs import make_graph, words
 from msgspec.structs import replace
 
 from bwn.errors import GraphError
 from bwn.ir import checker as rules
 from bwn.ir.analysis import signs_of
 from bwn.ir.checker import check, check_spec
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.kernels import bits
 from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
 
 NAN, INF = float("nan"), float("inf")
-
-
-def make(*nodes, shape=(3, 6, 6), output=None, **tensors) -> Graph:
-    topology = Topology(
-        input="x", input_shape=shape, output=output or nodes[-1].output, nodes=nodes
-    )
-    return Graph(topology=topology, tensors=tensors)
+make = partial(make_graph, shape=(3, 6, 6))
 
 
 def ones(*shape):
     return np.ones(shape, np.float32)
-
-
-def words(rows, count):
-    return bits.pack(np.random.default_rng(0).standard_normal((rows, count)))
 
 
 def conv(**changes) -> Conv:
@@ -57,7 +48,7 @@ def test_a_legal_graph_of_every_node_passes():
     check(make(*nodes, w=ones(4, 3, 3, 3), s=ones(4), v=words(4, 2), u=words(10, 64)))
 
 
-def test_signs_stay_signs_through_max_pools_and_flatten_only():
+def test_only_max_pools_and_flatten_keep_signs():
     nodes = (
         Sign(input="x", output="a"),
         Pool(input="a", output="b", kind="max", kernel=(2, 2), pads=(1, 1, 1, 1)),
@@ -236,7 +227,7 @@ ILLEGAL = {
 
 
 @pytest.mark.parametrize("name", ILLEGAL)
-def test_refused(name):
+def test_an_illegal_graph_is_refused_in_one_line(name):
     graph, message = ILLEGAL[name]
     with pytest.raises(GraphError) as caught:
         check(graph)
@@ -245,11 +236,11 @@ def test_refused(name):
 
 
 def test_sizes_are_capped(monkeypatch):
-    one = Sign(input="x", output="y")
+    sign = Sign(input="x", output="y")
     wide = Pool(input="x", output="y", kind="max", kernel=(6, 6), pads=(5, 5, 5, 5))
     for cap, value, graph, message in (
-        ("MAX_NODES", 1, make(one, Sign(input="y", output="z")), "2 nodes, at most 1"),
-        ("MAX_TOTAL", 200, make(one), "216 elements together, at most 200"),
+        ("MAX_NODES", 1, make(sign, Sign(input="y", output="z")), "2 nodes, at most 1"),
+        ("MAX_TOTAL", 200, make(sign), "216 elements together, at most 200"),
         ("MAX_WORK", 999, make(wide), "more than 999 operations"),
         ("MAX_ELEMENTS", 120, make(wide), "makes (3, 11, 11), more than 120"),
     ):
@@ -260,24 +251,20 @@ def test_sizes_are_capped(monkeypatch):
 
 
 def spec(shape=(3, 6, 6), **changes) -> ModelSpec:
-    graph = make(
-        Flatten(input="x", output="y"),
-        dense(input="y", output="z"),
-        shape=shape,
-        w=ones(4, np.prod(shape)),
+    nodes = (Flatten(input="x", output="y"), dense(input="y", output="z"))
+    graph = make(*nodes, shape=shape, w=ones(4, np.prod(shape)))
+    legal = ModelSpec(
+        graph=graph, preprocess=preprocess(), classes=("a", "b", "c", "d"), producer="p"
     )
-    rule = Preprocess(size=(6, 6), color="RGB", mean=(0.0,) * 3, std=(1.0,) * 3)
-    return replace(
-        ModelSpec(graph=graph, preprocess=rule, classes=("a", "b", "c", "d"), producer="p"),
-        **changes,
-    )
+    return replace(legal, **changes)
 
 
-def rule(**changes) -> Preprocess:
-    return replace(spec().preprocess, **changes)
+def preprocess(**changes) -> Preprocess:
+    legal = Preprocess(size=(6, 6), color="RGB", mean=(0.0,) * 3, std=(1.0,) * 3)
+    return replace(legal, **changes)
 
 
-def test_a_packed_model_passes_with_and_without_what_may_be_missing():
+def test_a_model_passes_with_and_without_optional_parts():
     check_spec(spec())
     check_spec(spec(preprocess=None, classes=None, producer=""))
     check_spec(spec(shape=(108,)))
@@ -291,19 +278,19 @@ def test_a_packed_model_passes_with_and_without_what_may_be_missing():
         ({"classes": ("a", "b", "c", "\x1b[2J")}, "printable"),
         ({"producer": "a\nb"}, "producer: expected"),
         (
-            {"preprocess": rule(size=(6, 7))},
+            {"preprocess": preprocess(size=(6, 7))},
             "makes (3, 6, 7) of an image, the input takes (3, 6, 6)",
         ),
-        ({"preprocess": rule(size=(-6, -6)), "shape": (108,)}, "makes (3, -6, -6)"),
-        ({"preprocess": rule(color="L")}, "makes (1, 6, 6)"),
-        ({"preprocess": rule(mean=(0.0,))}, "need 3 numbers each"),
-        ({"preprocess": rule(mean=(0.0, 0.0, NAN))}, "mean is"),
-        ({"preprocess": rule(std=(1.0, 1.0, 0.0))}, "std is"),
-        ({"preprocess": rule(std=(1.0, 1.0, -1.0))}, "std is"),
-        ({"preprocess": rule(std=(1.0, 1.0, INF))}, "std is"),
+        ({"preprocess": preprocess(size=(-6, -6)), "shape": (108,)}, "makes (3, -6, -6)"),
+        ({"preprocess": preprocess(color="L")}, "makes (1, 6, 6)"),
+        ({"preprocess": preprocess(mean=(0.0,))}, "need 3 numbers each"),
+        ({"preprocess": preprocess(mean=(0.0, 0.0, NAN))}, "mean is"),
+        ({"preprocess": preprocess(std=(1.0, 1.0, 0.0))}, "std is"),
+        ({"preprocess": preprocess(std=(1.0, 1.0, -1.0))}, "std is"),
+        ({"preprocess": preprocess(std=(1.0, 1.0, INF))}, "std is"),
     ],
 )
-def test_a_packed_model_is_refused(changes, message):
+def test_an_illegal_model_is_refused(changes, message):
     with pytest.raises(GraphError) as caught:
         check_spec(spec(**changes))
     assert message in str(caught.value)

@@ -1,12 +1,12 @@
-"""ONNX in: QuantizeLinear, Clip, DequantizeLinear before a product; what they become, and what is refused."""
+"""ONNX import of QuantizeLinear, Clip and DequantizeLinear before a layer with weights."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import save_onnx
+from graphs import floats, save_onnx, signs
 from msgspec.structs import replace
-from onnx_models import FLAT, f32, model, op, rand
+from onnx_models import FLAT, f32, model, op
 
 from bwn import format
 from bwn.errors import FileError, GraphError
@@ -18,73 +18,69 @@ from bwn.tools.pack import pack
 from bwn.tools.verify import verify
 
 
-def signs(*shape, seed=0):
-    return np.where(rand(*shape, seed=seed) < 0, -1, 1).astype(np.float32)
-
-
-def rounding(source="x", output="d", zero="z", scale="s", clip="low high"):
-    """The nodes that round `source` to `output`."""
+def quantization(source="x", output="d", zero="z", scale="s", clip="low high"):
+    """The nodes that quantize `source`; they make `output`."""
     q = f"q{output}"
-    parts = [op("QuantizeLinear", f"{source} {scale} {zero}".strip(), q)]
+    nodes = [op("QuantizeLinear", f"{source} {scale} {zero}".strip(), q)]
     if clip:
-        parts.append(op("Clip", f"{q} {clip}", f"c{output}"))
+        nodes.append(op("Clip", f"{q} {clip}", f"c{output}"))
         q = f"c{output}"
-    return [*parts, op("DequantizeLinear", f"{q} {scale} {zero}".strip(), output)]
+    return [*nodes, op("DequantizeLinear", f"{q} {scale} {zero}".strip(), output)]
 
 
 INT8 = {"s": f32(0.02), "z": np.int8(0), "low": np.int8(-127), "high": np.int8(127)}
 UINT8 = {"s": f32(0.03), "z": np.uint8(0), "low": np.uint8(0), "high": np.uint8(254)}
 
 
-def gemm(*before, shape=FLAT, weights=None, **stored):
+def gemm(*before, weights=None, **stored):
     stored = {"w": signs(6, 3) if weights is None else weights, **stored}
-    return model(*before, op("Gemm", "d w"), shape=shape, **stored)
+    return model(*before, op("Gemm", "d w"), shape=FLAT, **stored)
 
 
 READ = {
-    "int8 as bwn writes it": (gemm(*rounding(), **INT8), Quantization("int8", 0.02)),
-    "uint8 as bwn writes it": (gemm(*rounding(), **UINT8), Quantization("uint8", 0.03)),
+    "int8 as bwn writes it": (gemm(*quantization(), **INT8), Quantization("int8", 0.02)),
+    "uint8 as bwn writes it": (gemm(*quantization(), **UINT8), Quantization("uint8", 0.03)),
     "256 values": (
-        gemm(*rounding(clip=""), s=f32(0.5), z=np.int8(0)),
+        gemm(*quantization(clip=""), s=f32(0.5), z=np.int8(0)),
         Quantization("int8", 0.5, whole=True),
     ),
     "a clip to all of 256": (
-        gemm(*rounding(), s=f32(0.5), z=np.uint8(0), low=np.uint8(0), high=np.uint8(255)),
+        gemm(*quantization(), s=f32(0.5), z=np.uint8(0), low=np.uint8(0), high=np.uint8(255)),
         Quantization("uint8", 0.5, whole=True),
     ),
-    "a clip from above": (gemm(*rounding(clip=" high"), **UINT8), Quantization("uint8", 0.03)),
+    "a clip from above": (gemm(*quantization(clip=" high"), **UINT8), Quantization("uint8", 0.03)),
     "no zero point": (
-        gemm(*rounding(zero="", clip=""), s=f32(0.5)),
+        gemm(*quantization(zero="", clip=""), s=f32(0.5)),
         Quantization("uint8", 0.5, whole=True),
     ),
     "one scale in a vector": (
-        gemm(*rounding(), **{**INT8, "s": f32([0.02])}),
+        gemm(*quantization(), **{**INT8, "s": f32([0.02])}),
         Quantization("int8", 0.02),
     ),
 }
 
 
 @pytest.mark.parametrize("name", READ)
-def test_rounding_is_read(name):
+def test_quantization_is_read(name):
     data, expected = READ[name]
-    spec, _, roundings = from_bytes(data)
+    spec, _, quantizations = from_bytes(data)
     (node,) = spec.graph.nodes
     assert isinstance(node, Dense)
     assert (node.input, node.activations) == ("x", "float32")
-    assert roundings == {
+    assert quantizations == {
         ("x", node.weight): replace(expected, scale=float(np.float32(expected.scale)))
     }
 
 
 @pytest.mark.parametrize("stored", [INT8, UINT8])
-def test_a_packed_network_rounds_as_its_source(stored, tmp_path):
+def test_a_packed_network_quantizes_as_its_source(stored, tmp_path):
     (tmp_path / "m.onnx").write_bytes(
         model(
-            *rounding(),
+            *quantization(),
             op("Conv", "d w", "a"),
             op("Relu", "a", "b"),
             op("MaxPool", "b", "p", kernel_shape=[2, 2]),
-            *rounding("p", "e", scale="t"),
+            *quantization("p", "e", scale="t"),
             op("Conv", "e v"),
             **stored,
             t=f32(0.11),
@@ -94,21 +90,18 @@ def test_a_packed_network_rounds_as_its_source(stored, tmp_path):
     )
     for mode in ("auto", "int8"):
         pack(tmp_path / "m.onnx", tmp_path / "m.bwn", activations=mode)
-        products = [
-            node for node in format.read(tmp_path / "m.bwn").graph.nodes if isinstance(node, Conv)
-        ]
+        nodes = format.read(tmp_path / "m.bwn").graph.nodes
         kind = "int8" if stored is INT8 else "uint8"
-        assert [(node.activations, node.input_scale) for node in products] == [
-            (kind, float(np.float32(stored["s"]))),
-            (kind, float(np.float32(0.11))),
-        ]
+        assert [
+            (node.activations, node.input_scale) for node in nodes if isinstance(node, Conv)
+        ] == [(kind, float(np.float32(stored["s"]))), (kind, float(np.float32(0.11)))]
         report = verify(tmp_path / "m.bwn", tmp_path / "m.onnx", threads=1, samples=30)
         assert report.agrees, report.verdict
         assert all(layer.judged for layer in report.layers)
 
 
 def test_a_wrong_scale_differs_from_a_quantized_reference(tmp_path):
-    (tmp_path / "m.onnx").write_bytes(gemm(*rounding(), **INT8))
+    (tmp_path / "m.onnx").write_bytes(gemm(*quantization(), **INT8))
     pack(tmp_path / "m.onnx", tmp_path / "m.bwn")
     spec = format.read(tmp_path / "m.bwn")
     (node,) = spec.graph.nodes
@@ -119,29 +112,30 @@ def test_a_wrong_scale_differs_from_a_quantized_reference(tmp_path):
     assert report.verdict.endswith(" from ONNX Runtime")
 
 
-def test_activations_float32_leave_rounding_out_and_float_weights_need_that(tmp_path):
-    (tmp_path / "m.onnx").write_bytes(gemm(*rounding(), **INT8))
+def test_float32_activations_leave_quantization_out_as_float_weights_need(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(gemm(*quantization(), **INT8))
     pack(tmp_path / "m.onnx", tmp_path / "m.bwn", activations="float32")
     assert [node.activations for node in format.read(tmp_path / "m.bwn").graph.nodes] == ["float32"]
-    (tmp_path / "f.onnx").write_bytes(gemm(*rounding(), weights=rand(6, 3), **INT8))
+    (tmp_path / "f.onnx").write_bytes(gemm(*quantization(), weights=floats(6, 3), **INT8))
     with pytest.raises(
-        GraphError, match=r"^dense 'y': the source rounds its input to 8 bits, which needs one-bit"
+        GraphError,
+        match=r"^dense 'y': the source quantizes its input to 8 bits, which needs one-bit",
     ):
         pack(tmp_path / "f.onnx", tmp_path / "f.bwn")
     pack(tmp_path / "f.onnx", tmp_path / "f.bwn", activations="float32")
 
 
 def test_notes_say_what_8_bits_may_cost(tmp_path):
-    (tmp_path / "whole.onnx").write_bytes(gemm(*rounding(clip=""), s=f32(0.5), z=np.int8(0)))
+    (tmp_path / "whole.onnx").write_bytes(gemm(*quantization(clip=""), s=f32(0.5), z=np.int8(0)))
     assert any(
         note.startswith("1 inputs have 256 values")
         for note in pack(tmp_path / "whole.onnx", tmp_path / "m.bwn").notes
     )
     (tmp_path / "float.onnx").write_bytes(model(op("Gemm", "x w"), shape=FLAT, w=signs(6, 3)))
-    done = pack(tmp_path / "float.onnx", tmp_path / "m.bwn", activations="int8")
-    assert any(note.startswith("8-bit activations cost some accuracy") for note in done.notes)
-    done = pack(tmp_path / "float.onnx", tmp_path / "m.bwn")
-    assert not any("8-bit" in note for note in done.notes)
+    report = pack(tmp_path / "float.onnx", tmp_path / "m.bwn", activations="int8")
+    assert any(note.startswith("8-bit activations cost some accuracy") for note in report.notes)
+    report = pack(tmp_path / "float.onnx", tmp_path / "m.bwn")
+    assert not any("8-bit" in note for note in report.notes)
 
 
 def test_weights_may_be_quantized_constants(tmp_path):
@@ -151,59 +145,94 @@ def test_weights_may_be_quantized_constants(tmp_path):
         op("DequantizeLinear", "i s z", "w", axis=0),
         op("DequantizeLinear", "j t", "b"),
         op("Conv", "x w b"),
-        i=(w * 3 + 1).astype(np.int8), s=scale, z=np.ones(3, np.int8), j=np.int32([5, 6, 7]), t=f32(0.125),
-    )  # fmt: skip
+        i=(w * 3 + 1).astype(np.int8),
+        s=scale,
+        z=np.ones(3, np.int8),
+        j=np.int32([5, 6, 7]),
+        t=f32(0.125),
+    )
     graph = from_bytes(data).spec.graph
     (node,) = graph.nodes
     np.testing.assert_array_equal(graph.tensors[node.weight], w * 3 * scale.reshape(3, 1, 1, 1))
     np.testing.assert_array_equal(graph.tensors[node.bias], f32([0.625, 0.75, 0.875]))
-    x = rand(2, 4, 7, 6)
+    x = floats(2, 4, 7, 6)
     save_onnx(from_bytes(data).spec, tmp_path / "m.onnx")
     np.testing.assert_allclose(
         Session(data).run(x), Session(str(tmp_path / "m.onnx")).run(x), rtol=1e-5, atol=1e-5
     )
 
 
+TWICE = (
+    *quantization(),
+    *quantization(output="e", scale="t"),
+    op("MatMul", "d w", "a"),
+    op("MatMul", "e w", "b"),
+    op("Add", "a b"),
+)
+RESCALED = (op("QuantizeLinear", "x s z", "q"), op("DequantizeLinear", "q t z", "d"))
 REFUSED = {
-    "a zero point": (gemm(*rounding(), **{**UINT8, "z": np.uint8(3)}), "has the zero point 3; only 0 is supported"),
+    "a zero point": (
+        gemm(*quantization(), **{**UINT8, "z": np.uint8(3)}),
+        "has the zero point 3; only 0 is supported",
+    ),
     "16 bits": (
-        model(op("QuantizeLinear", "x s z", "q"), op("DequantizeLinear", "q s z", "d"), op("Gemm", "d w"), shape=FLAT,
-              opset=21, w=signs(6, 3), s=f32(1.0), z=np.int16(0)),
+        model(
+            *quantization(clip=""),
+            op("Gemm", "d w"),
+            shape=FLAT,
+            opset=21,
+            w=signs(6, 3),
+            s=f32(1.0),
+            z=np.int16(0),
+        ),
         "rounds to int16; only int8 and uint8 are supported",
     ),
-    "a scale a channel": (
-        gemm(*rounding(), **{**INT8, "s": f32([0.1] * 6), "z": np.zeros(6, np.int8)}),
+    "a scale for each channel": (
+        gemm(*quantization(), **{**INT8, "s": f32([0.1] * 6), "z": np.zeros(6, np.int8)}),
         "has 6 scales; activations need one scale a tensor",
     ),
-    "a scale of 0": (gemm(*rounding(), **{**INT8, "s": f32(0.0)}), "has the scale 0.0, expected a finite number"),
-    "7 bits": (gemm(*rounding(), **{**UINT8, "high": np.uint8(127)}), "leaves 0 to 127 of 8 bits; only 0 to 254"),
+    "a scale of 0": (
+        gemm(*quantization(), **{**INT8, "s": f32(0.0)}),
+        "has the scale 0.0, expected a finite number",
+    ),
+    "7 bits": (
+        gemm(*quantization(), **{**UINT8, "high": np.uint8(127)}),
+        "leaves 0 to 127 of 8 bits; only 0 to 254",
+    ),
     "an empty bound": (
-        gemm(*rounding(), **{**UINT8, "high": np.zeros(0, np.uint8)}),
+        gemm(*quantization(), **{**UINT8, "high": np.zeros(0, np.uint8)}),
         "uint8 (0,), expected one integer",
     ),
     "constants with scales that do not fit": (
-        model(op("DequantizeLinear", "i s", "w", axis=0), op("Conv", "x w"), i=np.ones((1, 4), np.int8), s=rand(9)),
+        model(
+            op("DequantizeLinear", "i s", "w", axis=0),
+            op("Conv", "x w"),
+            i=np.ones((1, 4), np.int8),
+            s=floats(9),
+        ),
         "cannot be computed",
     ),
-    "another scale back": (
-        gemm(op("QuantizeLinear", "x s z", "q"), op("DequantizeLinear", "q t z", "d"), **INT8, t=f32(0.03)),
+    "another scale in DequantizeLinear": (
+        gemm(*RESCALED, **INT8, t=f32(0.03)),
         "has another scale than its QuantizeLinear",
     ),
-    "integers used as such": (
+    "integers read by another operation": (
         model(op("QuantizeLinear", "x s z", "q"), op("Flatten", "q"), **INT8),
         "reads 'q': 8-bit integers are read only by DequantizeLinear",
     ),
-    "rounding before a pool": (
-        model(*rounding(), op("MaxPool", "d", kernel_shape=[2, 2]), **INT8),
-        "reads 'd', which is rounded to 8 bits; only Conv, Gemm and MatMul read that",
+    "quantization before a pool": (
+        model(*quantization(), op("MaxPool", "d", kernel_shape=[2, 2]), **INT8),
+        "reads 'd', which is quantized to 8 bits; only Conv, Gemm and MatMul can read that",
     ),
-    "a rounded output": (model(*rounding(output="y"), **INT8), "output 'y', which is rounded to 8 bits"),
-    "rounded in two ways": (
-        model(*rounding(), *rounding(output="e", scale="t"), op("MatMul", "d w", "a"), op("MatMul", "e w", "b"),
-              op("Add", "a b"), shape=FLAT, w=signs(6, 3), t=f32(0.5), **INT8),
-        "reads 'x' rounded in another way than a layer of the same weights does",
+    "a quantized output": (
+        model(*quantization(output="y"), **INT8),
+        "output 'y', which is quantized to 8 bits",
     ),
-}  # fmt: skip
+    "quantized in two ways": (
+        model(*TWICE, shape=FLAT, w=signs(6, 3), t=f32(0.5), **INT8),
+        "quantizes 'x' differently from another layer with the same weights",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

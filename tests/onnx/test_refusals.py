@@ -1,4 +1,4 @@
-"""ONNX in: what is refused, and in which words."""
+"""ONNX import: what is refused, and with which message."""
 
 from __future__ import annotations
 
@@ -6,17 +6,26 @@ import json
 
 import numpy as np
 import pytest
+from graphs import floats
 from onnx import TensorProto, helper
-from onnx_models import BN, FLAT, SIGN, f32, i64, model, op, rand
+from onnx_models import BN, FLAT, SIGN, f32, i64, model, op
 
 from bwn.errors import FileError
 from bwn.onnx.importer import from_bytes
 from bwn.tools.pack import load
 
+SIGNALS = (
+    "3 axes, expected (N, channels, height, width) or (N, features); 1-D signals are not supported"
+)
+PREPROCESS = {"size": [7, 6], "resize": "crop", "color": "RGB", "mean": [0, 0, 0], "std": [1, 1, 1]}
 REFUSED = {
     "unknown op": (
         model(op("Sigmoid", "x")),
         "Sigmoid node 'Sigmoid of y': Sigmoid is not supported; supported: Add, Av",
+    ),
+    "unknown op without inputs": (
+        model(helper.make_node("RandomNormal", [], ["r"], shape=[4, 1, 1]), op("Add", "x r")),
+        "RandomNormal is not supported; supported: Add, Av",
     ),
     "another domain": (model(op("Conv", "x", domain="other")), "other::Conv is not supported"),
     "control flow": (
@@ -33,43 +42,43 @@ REFUSED = {
         "If node 'y': has a subgraph; control flow is not supported",
     ),
     "1-D convolution": (
-        model(op("Conv", "x w"), shape=(4, 7), w=rand(5, 4, 3)),
-        "3 axes, expected (N, channels, height, width) or (N, features); 1-D signals are not supported",
+        model(op("Conv", "x w"), shape=(4, 7), w=floats(5, 4, 3)),
+        SIGNALS,
     ),
-    "1-D weights": (model(op("Conv", "x w"), w=rand(5, 4, 3)), "1-D convolution"),
-    "3-D weights": (model(op("Conv", "x w"), w=rand(5, 4, 3, 3, 3)), "weights have 5 axes"),
+    "1-D weights": (model(op("Conv", "x w"), w=floats(5, 4, 3)), "1-D convolution"),
+    "3-D weights": (model(op("Conv", "x w"), w=floats(5, 4, 3, 3, 3)), "weights have 5 axes"),
     "computed weights": (
         model(op("Conv", "x x")),
         "'x' is computed from the network's input, expected a constant",
     ),
     "constant input": (
-        model(op("Conv", "w w"), w=rand(4, 4, 3, 3)),
+        model(op("Conv", "w w"), w=floats(4, 4, 3, 3)),
         "is a constant, expected a tensor that depends",
     ),
     "kernel_shape differs": (
-        model(op("Conv", "x w", kernel_shape=[2, 2]), w=rand(5, 4, 3, 3)),
+        model(op("Conv", "x w", kernel_shape=[2, 2]), w=floats(5, 4, 3, 3)),
         "its weights say (3, 3)",
     ),
     "float64 weights": (
-        model(op("Conv", "x w"), w=rand(5, 4, 3, 3).astype(np.float64)),
+        model(op("Conv", "x w"), w=floats(5, 4, 3, 3).astype(np.float64)),
         "float64, expected float32",
     ),
     "wrong channels": (
-        model(op("Conv", "x w"), w=rand(5, 3, 3, 3)),
+        model(op("Conv", "x w"), w=floats(5, 3, 3, 3)),
         "expected float32 (5, 4, 3, 3)",
     ),
-    "wrong bias": (model(op("Conv", "x w b"), w=rand(5, 4, 3, 3), b=rand(4)), "expected (5,)"),
+    "wrong bias": (model(op("Conv", "x w b"), w=floats(5, 4, 3, 3), b=floats(4)), "expected (5,)"),
     "pads larger than the window": (
-        model(op("Conv", "x w", pads=[1, 1, 1, 1]), w=rand(5, 4, 1, 1)),
+        model(op("Conv", "x w", pads=[1, 1, 1, 1]), w=floats(5, 4, 1, 1)),
         "pads are",
     ),
     "gemm transposed input": (
-        model(op("Gemm", "x w", transA=1), shape=FLAT, w=rand(6, 3)),
+        model(op("Gemm", "x w", transA=1), shape=FLAT, w=floats(6, 3)),
         "transA = 1",
     ),
-    "gemm of images": (model(op("Gemm", "x w"), w=rand(6, 3)), "expected (features,)"),
+    "gemm of images": (model(op("Gemm", "x w"), w=floats(6, 3)), "expected (features,)"),
     "matmul of three axes": (
-        model(op("MatMul", "x w"), shape=FLAT, w=rand(2, 6, 3)),
+        model(op("MatMul", "x w"), shape=FLAT, w=floats(2, 6, 3)),
         "expected two axes",
     ),
     "training batch norm": (
@@ -86,12 +95,12 @@ REFUSED = {
         "not finite",
     ),
     "per pixel": (
-        model(op("Add", "x c"), c=rand(1, 7, 6)),
+        model(op("Add", "x c"), c=floats(1, 7, 6)),
         "expected one number, or one a channel",
     ),
-    "per column": (model(op("Mul", "x c"), c=rand(6)), "expected one number, or one a channel"),
+    "per column": (model(op("Mul", "x c"), c=floats(6)), "expected one number, or one a channel"),
     "per example": (
-        model(op("Mul", "x c"), c=rand(3, 1, 1, 1)),
+        model(op("Mul", "x c"), c=floats(3, 1, 1, 1)),
         "expected one number, or one a channel",
     ),
     "sub of activations": (
@@ -108,7 +117,7 @@ REFUSED = {
         model(op("Clip", "x l h"), l=f32(1.0), h=f32(0.0)),
         "low 1.0 is above high 0.0",
     ),
-    "clip per channel": (model(op("Clip", "x l"), l=rand(4)), "expected one number"),
+    "clip per channel": (model(op("Clip", "x l"), l=floats(4)), "expected one number"),
     "plain sign": (
         model(op("Sign", "x", "s"), op("Relu", "s")),
         "ONNX Sign gives 0 at 0, which one bit cannot hold",
@@ -157,7 +166,7 @@ REFUSED = {
     ),
     "1-D pool": (
         model(op("MaxPool", "x", kernel_shape=[2]), shape=(4, 7)),
-        "3 axes, expected (N, channels, height, width) or (N, features); 1-D signals are not supported",
+        SIGNALS,
     ),
     "pool stride 0": (
         model(op("MaxPool", "x", kernel_shape=[2, 2], strides=[0, 1], ceil_mode=1)),
@@ -216,25 +225,20 @@ REFUSED = {
         ),
         "makes a constant of 400000000 elements",
     ),
+    "huge concat": (
+        model(
+            op("Concat", " ".join(["w"] * 300), "c", axis=0),
+            op("Add", "x c"),
+            w=np.zeros(2**20, np.uint8),
+        ),
+        "makes a constant of 314572800 elements",
+    ),
     "constants that do not fit": (
-        model(op("Add", "a b", "c"), op("Add", "x c"), a=rand(3), b=rand(4)),
+        model(op("Add", "a b", "c"), op("Add", "x c"), a=floats(3), b=floats(4)),
         "cannot be computed",
     ),
     "preprocess that does not fit": (
-        model(
-            op("Relu", "x"),
-            notes={
-                "bwn.preprocess": json.dumps(
-                    {
-                        "size": [7, 6],
-                        "resize": "crop",
-                        "color": "RGB",
-                        "mean": [0, 0, 0],
-                        "std": [1, 1, 1],
-                    }
-                )
-            },
-        ),
+        model(op("Relu", "x"), notes={"bwn.preprocess": json.dumps(PREPROCESS)}),
         "makes (3, 7, 6) of an image",
     ),
     "metadata of another kind": (
@@ -278,7 +282,7 @@ def test_the_onnx_checker_is_asked_first():
         (bytes(64), "no kind of file"),
     ],
 )
-def test_what_is_no_onnx_file_is_named(data, looks):
+def test_files_of_other_types_are_named(data, looks):
     with pytest.raises(FileError, match=f"not an ONNX model; it looks like {looks}"):
         from_bytes(data)
 

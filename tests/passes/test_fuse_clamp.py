@@ -1,22 +1,21 @@
-"""fuse_clamp, case by case, and the function that stays."""
+"""fuse_clamp: each rule, and that bounds compose."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from graphs import floats, make_graph
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from bwn.ir.graph import Graph, Topology
+from bwn.ir.graph import Graph
 from bwn.ops import Add, Affine, Clamp, Dense
 from bwn.passes.fuse_clamp import bounds, fuse_clamp
 
 
 def make(*nodes, output=None) -> Graph:
-    topology = Topology(input="x", input_shape=(3,), output=output or nodes[-1].output, nodes=nodes)
-    return Graph(
-        topology=topology, tensors={"w": np.eye(3, dtype=np.float32), "s": np.ones(3, np.float32)}
-    )
+    return make_graph(*nodes, shape=(3,), output=output, w=floats(3, 3), s=floats(3))
 
 
 def apply(clamp: Clamp, x: float) -> float:
@@ -28,23 +27,17 @@ def apply(clamp: Clamp, x: float) -> float:
 DENSE = Dense(input="x", output="a", weight="w")
 
 
-def test_case_1_after_a_product():
+def test_rule_1_after_a_layer_with_weights():
     (node,) = fuse_clamp(make(DENSE, Clamp(input="a", output="b", low=0.0, high=6.0))).nodes
     assert node == Dense(input="x", output="b", weight="w", low=0.0, high=6.0)
 
 
-def test_case_2_clamps_compose():
-    nodes = (
-        DENSE,
-        Clamp(input="a", output="b", low=0.0),
-        Clamp(input="b", output="c", low=-1.0, high=1.0),
-    )
-    (node,) = fuse_clamp(make(*nodes)).nodes
+def test_rule_2_clamps_compose():
+    first, second = Clamp(input="a", output="b", low=0.0), Clamp(input="b", output="c", high=1.0)
+    (node,) = fuse_clamp(make(DENSE, first, replace(second, low=-1.0))).nodes
     assert node == Dense(input="x", output="c", weight="w", low=0.0, high=1.0)
-    (alone,) = fuse_clamp(
-        make(Clamp(input="x", output="b", low=0.0), Clamp(input="b", output="c", high=1.0))
-    ).nodes
-    assert alone == Clamp(input="x", output="c", low=0.0, high=1.0)
+    (node,) = fuse_clamp(make(replace(first, input="x"), second)).nodes
+    assert node == Clamp(input="x", output="c", low=0.0, high=1.0)
 
 
 bound = st.none() | st.integers(-3, 3).map(float)
@@ -59,7 +52,7 @@ def clamps(draw):
 
 
 @given(clamps(), clamps(), st.floats(-5, 5))
-def test_case_2_composed_bounds_do_what_both_do(first, second, x):
+def test_rule_2_composed_bounds_equal_one_clamp_after_the_other(first, second, x):
     low, high = bounds(first, second)
     both = Clamp(input="x", output="y", low=low, high=high)
     assert apply(both, x) == apply(second, apply(first, x))
@@ -67,7 +60,7 @@ def test_case_2_composed_bounds_do_what_both_do(first, second, x):
 
 
 @pytest.mark.parametrize("output", ["a", "c"])
-def test_case_3_not_where_something_else_reads_the_product(output):
+def test_rule_3_not_where_something_else_reads_the_layer(output):
     nodes = (DENSE, Clamp(input="a", output="b", low=0.0), Add(input="a", other="b", output="c"))
     nodes = nodes[:2] if output == "a" else nodes
     graph = make(*nodes, output=output)
@@ -75,7 +68,6 @@ def test_case_3_not_where_something_else_reads_the_product(output):
 
 
 def test_not_after_other_nodes():
-    graph = make(
-        Affine(input="x", output="a", scale="s", bias="s"), Clamp(input="a", output="b", low=0.0)
-    )
+    affine = Affine(input="x", output="a", scale="s", bias="s")
+    graph = make(affine, Clamp(input="a", output="b", low=0.0))
     assert fuse_clamp(graph).nodes == graph.nodes

@@ -1,57 +1,44 @@
-"""remove_unused, set_activations, and the list of passes as a whole."""
+"""remove_unused, set_activations, and the pipeline of all passes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from graphs import floats, make_graph, signs, words
 
 from bwn.errors import GraphError
 from bwn.ir.checker import check
-from bwn.ir.graph import Graph, Topology
+from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate
-from bwn.kernels import bits
 from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign
 from bwn.passes import pipeline
 from bwn.passes.remove_unused import remove_unused
 from bwn.passes.set_activations import set_activations
 
 
-def make(*nodes, shape=(8,), **tensors) -> Graph:
-    return Graph(
-        topology=Topology(input="x", input_shape=shape, output=nodes[-1].output, nodes=nodes),
-        tensors=tensors,
-    )
+def activations(graph: Graph) -> list[str]:
+    return [node.activations for node in graph.nodes if isinstance(node, Dense)]
 
 
-def signs(*shape, alpha=1.0):
-    return (np.where(np.random.default_rng(0).random(shape) < 0.5, -1, 1) * alpha).astype(
-        np.float32
-    )
-
-
-def vector(seed, count=8):
-    return np.random.default_rng(seed).uniform(-1, 1, count).astype(np.float32)
-
-
-def test_unused_1_nodes_that_nothing_reads_go():
+def test_unused_rule_1_removes_nodes_that_nothing_reads():
     nodes = (
         Dense(input="x", output="a", weight="w"),
         Dense(input="a", output="dead", weight="v"),
         Clamp(input="dead", output="deader", low=0.0),
         Clamp(input="a", output="y", low=0.0),
     )
-    left = remove_unused(make(*nodes, w=signs(8, 8), v=signs(8, 8)))
-    assert [node.output for node in left.nodes] == ["a", "y"]
-    assert set(left.tensors) == {"w"}
+    graph = remove_unused(make_graph(*nodes, shape=(8,), w=signs(8, 8), v=signs(8, 8)))
+    assert [node.output for node in graph.nodes] == ["a", "y"]
+    assert set(graph.tensors) == {"w"}
 
 
-def test_unused_2_tensors_that_nothing_reads_go():
-    left = remove_unused(make(Clamp(input="x", output="y"), w=signs(8, 8)))
-    assert left.tensors == {}
+def test_unused_rule_2_removes_tensors_that_nothing_reads():
+    graph = make_graph(Clamp(input="x", output="y"), shape=(8,), w=signs(8, 8))
+    assert remove_unused(graph).tensors == {}
 
 
 def network() -> Graph:
-    """float32 -> packed -> sign -> packed -> packed, in the order that set_activations sees them."""
+    """Layers: float32, packed, sign, packed, packed."""
     nodes = (
         Dense(input="x", output="first", weight="f"),
         Dense(input="first", output="second", weight="p"),
@@ -59,8 +46,7 @@ def network() -> Graph:
         Dense(input="sign", output="third", weight="p"),
         Dense(input="third", output="fourth", weight="p"),
     )
-    float_weights = np.arange(64, dtype=np.float32).reshape(8, 8)
-    return pipeline.run(make(*nodes, f=float_weights, p=signs(8, 8)))
+    return pipeline.run(make_graph(*nodes, shape=(8,), f=floats(8, 8), p=signs(8, 8)))
 
 
 @pytest.mark.parametrize(
@@ -71,13 +57,13 @@ def network() -> Graph:
         ("int8", ["float32", "int8", "binary", "int8"]),
     ],
 )
-def test_activations_1_to_3(mode, expected):
+def test_activations_rules_1_to_3(mode, expected):
     graph = set_activations(network(), mode)
     check(graph)
-    assert [node.activations for node in graph.nodes if isinstance(node, Dense)] == expected
+    assert activations(graph) == expected
 
 
-def test_activations_3_steps_are_of_the_tensor_that_is_read():
+def test_activations_rule_3_scales_belong_to_the_tensor_that_is_read():
     graph = set_activations(network(), "int8", {"first": 0.5, "sign": 0.25})
     assert {node.output: node.input_scale for node in graph.nodes if isinstance(node, Dense)} == {
         "first": None,
@@ -87,7 +73,7 @@ def test_activations_3_steps_are_of_the_tensor_that_is_read():
     }
 
 
-def test_activations_3_uint8_where_the_input_cannot_be_negative():
+def test_activations_rule_3_uint8_where_the_input_cannot_be_negative():
     nodes = (
         Dense(input="x", output="first", weight="p", low=0.0),
         Dense(input="first", output="second", weight="p"),
@@ -97,12 +83,12 @@ def test_activations_3_uint8_where_the_input_cannot_be_negative():
         Dense(input="sum", output="fifth", weight="p"),
         Add(input="fourth", other="fifth", output="y"),
     )
-    steps = dict.fromkeys(["x", "first", "third"], 0.3)
-    made = set_activations(make(*nodes, p=bits.pack(signs(8, 8))), "int8", steps)
-    check(made)
+    scales = dict.fromkeys(["x", "first", "third"], 0.3)
+    graph = set_activations(make_graph(*nodes, shape=(8,), p=words(8, 8)), "int8", scales)
+    check(graph)
     assert {
         node.output: (node.activations, node.input_scale)
-        for node in made.nodes
+        for node in graph.nodes
         if isinstance(node, Dense)
     } == {
         "first": ("int8", 0.3),
@@ -114,42 +100,34 @@ def test_activations_3_uint8_where_the_input_cannot_be_negative():
 
 
 @pytest.mark.parametrize(("depth", "expected"), [(131_072, "uint8"), (131_073, "int8")])
-def test_activations_3_int8_where_sums_are_too_deep(depth, expected):
+def test_activations_rule_3_int8_where_sums_are_too_long(depth, expected):
     nodes = (Clamp(input="x", output="r", low=0.0), Dense(input="r", output="y", weight="p"))
-    topology = Topology(input="x", input_shape=(depth,), output="y", nodes=nodes)
-    made = set_activations(
-        Graph(topology=topology, tensors={"p": bits.pack(signs(1, depth))}), "int8"
-    )
-    check(made)
-    assert made.nodes[1].activations == expected
+    graph = set_activations(make_graph(*nodes, shape=(depth,), p=words(1, depth)), "int8")
+    check(graph)
+    assert activations(graph) == [expected]
 
 
-def test_activations_4_binary_names_the_layer_that_is_not_fed_by_signs():
+def test_activations_rule_4_binary_names_the_layer_that_does_not_read_signs():
     with pytest.raises(
         GraphError, match=r"^dense 'fourth': binary activations asked, but its input 'third'"
     ):
         set_activations(network(), "binary")
 
 
-def test_activations_4_binary_leaves_the_first_packed_layer_float32():
+def test_activations_rule_4_binary_leaves_the_first_packed_layer_float32():
     graph = network()
     graph = graph.replace(nodes=graph.nodes[:4])
-    made = set_activations(graph, "binary")
-    assert [node.activations for node in made.nodes if isinstance(node, Dense)] == [
-        "float32",
-        "float32",
-        "binary",
-    ]
+    assert activations(set_activations(graph, "binary")) == ["float32", "float32", "binary"]
 
 
-def test_a_mode_replaces_the_one_before():
+def test_a_mode_replaces_an_earlier_one():
     graph = set_activations(set_activations(network(), "int8", {"first": 0.5}), "float32")
     check(graph)
     assert graph.nodes == set_activations(network(), "float32").nodes
 
 
 def residual() -> Graph:
-    """Conv, batch norm, ReLU, a block with a skip of the clamped tensor, pool, sign, dense, batch norm."""
+    """A network with batch norms, a residual addition, and a binary layer at its end."""
     nodes = (
         Conv(input="x", output="c1", weight="w1", kernel=(3, 3), pads=(1, 1, 1, 1)),
         Affine(input="c1", output="b1", scale="s", bias="t"),
@@ -165,37 +143,29 @@ def residual() -> Graph:
         Dense(input="flat", output="d", weight="w3"),
         Affine(input="d", output="scores", scale="s", bias="s"),
     )
-    tensors = {"w1": signs(8, 3, 3, 3, alpha=0.3), "w2": signs(8, 8, 3, 3), "w3": signs(8, 32)}
-    return make(*nodes, shape=(3, 4, 4), **tensors, s=vector(1), t=vector(2))
+    return make_graph(
+        *nodes,
+        shape=(3, 4, 4),
+        w1=signs(8, 3, 3, 3) * np.float32(0.3),
+        w2=signs(8, 8, 3, 3),
+        w3=signs(8, 32),
+        s=floats(8, seed=1),
+        t=floats(8, seed=2),
+    )
 
 
-def test_all_passes_keep_a_residual_network():
+def test_all_passes_keep_the_function_of_a_residual_network():
     before = residual()
     after = set_activations(pipeline.run(before), "auto")
-    assert [node.output for node in after.nodes] == [
-        "r1",
-        "b2",
-        "sum",
-        "r2",
-        "p",
-        "b3",
-        "g",
-        "flat",
-        "scores",
-    ]
-    assert [node.is_packed(after.tensors) for node in after.nodes if node.constants] == [
-        True,
-        True,
-        False,
-        True,
-    ]
+    outputs = [node.output for node in after.nodes]
+    assert outputs == ["r1", "b2", "sum", "r2", "p", "b3", "g", "flat", "scores"]
+    packed = [node.output for node in after.nodes if node.is_packed(after.tensors)]
+    assert packed == ["r1", "b2", "scores"]
     assert after.nodes[-1].activations == "binary"
-    x = np.random.default_rng(4).standard_normal((5, 3, 4, 4)).astype(np.float32)
-    wanted, got = evaluate(before, x), evaluate(after, x)
-    for node in after.nodes:
-        np.testing.assert_allclose(
-            got[node.output], wanted[node.output], rtol=0, atol=1e-4, err_msg=node.output
-        )
+    x = floats(5, 3, 4, 4)
+    expected, tensors = evaluate(before, x), evaluate(after, x)
+    for name in outputs:
+        np.testing.assert_allclose(tensors[name], expected[name], rtol=0, atol=1e-4, err_msg=name)
 
 
 def test_passes_are_idempotent():
@@ -207,4 +177,4 @@ def test_passes_are_idempotent():
 
 def test_an_illegal_graph_is_refused_before_any_pass():
     with pytest.raises(GraphError, match="low 2"):
-        pipeline.run(make(Clamp(input="x", output="y", low=2.0, high=1.0)))
+        pipeline.run(make_graph(Clamp(input="x", output="y", low=2.0, high=1.0), shape=(8,)))

@@ -1,226 +1,243 @@
-"""Plans that keep signs packed: which steps they make, and that no tensor differs from a plan that keeps all."""
+"""Plans that keep signs bitpacked: their steps, and that results equal those of other plans."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from graphs import conv3x3, floats, legal_graph, words
+from plan_checks import agree
 
-from bwn.ir.checker import check
-from bwn.ir.graph import Graph, Topology
-from bwn.ir.interpreter import evaluate_node
+from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
-from bwn.ir.tolerance import in_tolerances, tolerance
-from bwn.kernels import bits
 from bwn.ops import Add, Conv, Dense, Flatten, Pool, Sign
 from bwn.plan.planner import make_plan
-from bwn.runtime.executor import Runner
 
-GEMMS, SIGNS, PACK = "b1_b1_f32_planes_xnor", "b1_b1_b1_signs_xnor", "f32_b1_sign"
-SAME = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "activations": "binary"}
+TO_FLOATS, TO_SIGNS = "b1_b1_f32_planes_xnor", "b1_b1_b1_signs_xnor"
+PACK, FLOATS_TO_SIGNS = "f32_b1_sign", "f32_f32_b1_signs_multiply"
 
 
-def graph_of(shape: Shape, *nodes: Node, seed: int = 0, **sizes: tuple[int, int]) -> Graph:
-    """sizes: (outputs, K) of the packed weights of that name; scales and biases that nodes read are made too."""
-    rng = np.random.default_rng(seed)
-    tensors: dict[str, Array] = {}
+def graph_of(*nodes: Node, shape: Shape, **weights: tuple[int, int]) -> Graph:
+    """A graph with packed weights, (outputs, K), and the scales and biases that nodes read."""
     read = {name for node in nodes for name in node.constants}
-    for name, (outputs, depth) in sizes.items():
-        tensors[name] = bits.pack(rng.standard_normal((outputs, depth)))
-        for vector in sorted({f"{name}.s", f"{name}.b"} & read):
-            tensors[vector] = rng.normal(0, 1, outputs).astype(np.float32)
-    topology = Topology(input="x", input_shape=shape, output=nodes[-1].output, nodes=nodes)
-    graph = Graph(topology=topology, tensors=tensors)
-    check(graph)
-    return graph
+    tensors: dict[str, Array] = {}
+    for name, (outputs, depth) in weights.items():
+        tensors[name] = words(outputs, depth, seed=ord(name))
+        for vector in {f"{name}.s", f"{name}.b"} & read:
+            tensors[vector] = floats(outputs, seed=ord(vector[-1]))
+    return legal_graph(*nodes, shape=shape, **tensors)
 
 
-def conv(source: str, output: str, weight: str, **more: object) -> Conv:
-    return Conv(
-        input=source,
-        output=output,
-        weight=weight,
-        scale=f"{weight}.s",
-        bias=f"{weight}.b",
-        **{**SAME, **more},
-    )
+def conv(source: str, output: str, weight: str, **fields: object) -> Conv:
+    """A binary convolution with scale and bias."""
+    layer = {"scale": f"{weight}.s", "bias": f"{weight}.b", "activations": "binary"}
+    return conv3x3(source, output, weight, **(layer | fields))
+
+
+def sign(source: str, output: str) -> Sign:
+    return Sign(input=source, output=output)
 
 
 def kernels(graph: Graph, batch: int = 1, *, keep_all: bool = False) -> list[str]:
+    """Names of the kernels between the copies of the input and the output."""
     return [step.kernel.name for step in make_plan(graph, batch, 1, keep_all=keep_all).steps[2:-1]]
 
 
-def agree(graph: Graph, batch: int, odd: float | None = None) -> None:
-    """Run beside a plan that keeps all, each node of which is held against the plain reference."""
-    x = (
-        np.random.default_rng(1)
-        .standard_normal((batch, *graph.topology.input_shape))
-        .astype(np.float32)
-    )
+def check_plans(graph: Graph, batch: int, odd: float | None = None) -> None:
+    """As `agree`, with `odd` somewhere in the input; plans that keep all tensors fuse nothing."""
+    assert not {TO_SIGNS, FLOATS_TO_SIGNS} & set(kernels(graph, batch, keep_all=True))
+    x = floats(batch, *graph.topology.input_shape)
     if odd is not None:
         x[0].flat[3] = odd
-    plan = make_plan(graph, batch, 1, keep_all=True)
-    reads = {step.kernel.name for step in plan.steps}
-    assert not reads & {SIGNS, "f32_f32_b1_signs_multiply"}, "a plan that keeps all fuses nothing"
-    scores = Runner(plan).run(x)
-    made = {name: plan.tensor(name) for name in plan.tensors}
-    assert set(made) == {"x", *(node.output for node in graph.nodes)}
-    for node in graph.nodes:
-        inputs = [made[name] for name in node.inputs]
-        assert made[node.output].shape == evaluate_node(graph, node, inputs).shape
-        if odd is None:
-            far = in_tolerances(
-                made[node.output],
-                evaluate_node(graph, node, inputs),
-                tolerance(graph, node, inputs),
-            )
-            assert far <= 1, f"{node}: {far}"
-    for threads in (1, 2):
-        plan = make_plan(graph, batch, threads)
-        plan.memory[:] = 0xFF
-        np.testing.assert_array_equal(Runner(plan).run(x), scores)
+    agree(graph, batch, (1, 2), x=x)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_chain_stays_packed(batch: int) -> None:
+def test_a_chain_stays_bitpacked(batch: int) -> None:
     graph = graph_of(
-        (64, 9, 8), Sign(input="x", output="s"), conv("s", "a", "u", low=-1.0), Sign(input="a", output="t"),
-        conv("t", "b", "v", stride=(2, 2)), Pool(input="b", output="p", kind="max", kernel=(2, 2), pads=(0, 1, 1, 0)),
-        Sign(input="p", output="q"), Flatten(input="q", output="f"),
+        sign("x", "s"),
+        conv("s", "a", "u", low=-1.0),
+        sign("a", "t"),
+        conv("t", "b", "v", stride=(2, 2)),
+        Pool(input="b", output="p", kind="max", kernel=(2, 2), pads=(0, 1, 1, 0)),
+        sign("p", "q"),
+        Flatten(input="q", output="f"),
         Dense(input="f", output="y", weight="w", activations="binary"),
-        u=(70, 576), v=(33, 630), w=(5, 33 * 5 * 4),
-    )  # fmt: skip
-    agree(graph, batch)
-    assert kernels(graph, batch) == [PACK, SIGNS, SIGNS, "b1_b1_max_pool", GEMMS]
-    assert SIGNS not in kernels(graph, batch, keep_all=True)
+        shape=(64, 9, 8),
+        u=(70, 576),
+        v=(33, 630),
+        w=(5, 33 * 5 * 4),
+    )
+    check_plans(graph, batch)
+    assert kernels(graph, batch) == [PACK, TO_SIGNS, TO_SIGNS, "b1_b1_max_pool", TO_FLOATS]
+    assert TO_SIGNS not in kernels(graph, batch, keep_all=True)
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_become_signs(odd: float) -> None:
     graph = graph_of(
-        (64, 4, 4), Pool(input="x", output="p", kind="max", kernel=(2, 2)), Sign(input="p", output="s"),
-        conv("s", "a", "u"), Sign(input="a", output="t"), conv("t", "y", "v"), u=(40, 576), v=(3, 360),
-    )  # fmt: skip
-    agree(graph, 2, odd)
+        Pool(input="x", output="p", kind="max", kernel=(2, 2)),
+        sign("p", "s"),
+        conv("s", "a", "u"),
+        sign("a", "t"),
+        conv("t", "y", "v"),
+        shape=(64, 4, 4),
+        u=(40, 576),
+        v=(3, 360),
+    )
+    check_plans(graph, 2, odd)
 
 
-def test_what_two_nodes_read_is_made_for_both() -> None:
+def test_a_tensor_with_two_readers_is_made_for_both() -> None:
     """Residuals: sums, signs as numbers, and signs as bits of one tensor."""
     graph = graph_of(
-        (64, 5, 6), Sign(input="x", output="s"), conv("s", "a", "u"), Add(input="a", other="x", output="b"),
-        Sign(input="b", output="t"), conv("t", "c", "v"), Add(input="c", other="t", output="d"),
-        Sign(input="d", output="e"), conv("e", "g", "u"), Add(input="g", other="b", output="y"),
-        u=(64, 576), v=(64, 576),
-    )  # fmt: skip
-    agree(graph, 2)
+        sign("x", "s"),
+        conv("s", "a", "u"),
+        Add(input="a", other="x", output="b"),
+        sign("b", "t"),
+        conv("t", "c", "v"),
+        Add(input="c", other="t", output="d"),
+        sign("d", "e"),
+        conv("e", "g", "u"),
+        Add(input="g", other="b", output="y"),
+        shape=(64, 5, 6),
+        u=(64, 576),
+        v=(64, 576),
+    )
+    check_plans(graph, 2)
     names = kernels(graph, 2)
-    assert names.count(GEMMS) == 3
+    assert names.count(TO_FLOATS) == 3
     assert names.count(PACK) == 3
     assert names.count("b1_f32_unpack") == 1
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-def test_sums_that_others_read_too_are_made(pooled: bool) -> None:
-    middle = Pool(input="a", output="p", kind="max", kernel=(1, 1))
+def test_sums_that_other_nodes_read_are_made(pooled: bool) -> None:
     end = "p" if pooled else "a"
     graph = graph_of(
-        (64, 4, 5), Sign(input="x", output="s"), conv("s", "a", "u"), *([middle] if pooled else []),
-        Sign(input=end, output="t"), conv("t", "c", "v"), Add(input="c", other=end, output="y"),
-        u=(64, 576), v=(64, 576),
-    )  # fmt: skip
-    agree(graph, 2)
-    assert kernels(graph).count(GEMMS) == 2
+        sign("x", "s"),
+        conv("s", "a", "u"),
+        *([Pool(input="a", output="p", kind="max", kernel=(1, 1))] if pooled else []),
+        sign(end, "t"),
+        conv("t", "c", "v"),
+        Add(input="c", other=end, output="y"),
+        shape=(64, 4, 5),
+        u=(64, 576),
+        v=(64, 576),
+    )
+    check_plans(graph, 2)
+    assert kernels(graph).count(TO_FLOATS) == 2
 
 
 def test_an_output_of_signs_is_numbers() -> None:
     graph = graph_of(
-        (40, 3, 3), Sign(input="x", output="s"), conv("s", "a", "u"), Sign(input="a", output="t"),
-        conv("t", "b", "v"), Sign(input="t", output="y"), u=(40, 360), v=(1, 360),
-    )  # fmt: skip
-    agree(graph, 3)
+        sign("x", "s"),
+        conv("s", "a", "u"),
+        sign("a", "t"),
+        conv("t", "b", "v"),
+        sign("t", "y"),
+        shape=(40, 3, 3),
+        u=(40, 360),
+        v=(1, 360),
+    )
+    check_plans(graph, 3)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 17])
 def test_vectors(batch: int) -> None:
-    dense = {"activations": "binary"}
+    binary = {"activations": "binary"}
     graph = graph_of(
-        (100,), Sign(input="x", output="s"), Dense(input="s", output="a", weight="u", scale="u.s", bias="u.b", **dense),
-        Sign(input="a", output="t"), Flatten(input="t", output="f"),
-        Dense(input="f", output="b", weight="v", bias="v.b", **dense), Sign(input="b", output="y"),
-        u=(130, 100), v=(9, 130),
-    )  # fmt: skip
-    agree(graph, batch)
-    assert kernels(graph, batch) == [PACK, SIGNS, SIGNS, "b1_f32_unpack"]
+        sign("x", "s"),
+        Dense(input="s", output="a", weight="u", scale="u.s", bias="u.b", **binary),
+        sign("a", "t"),
+        Flatten(input="t", output="f"),
+        Dense(input="f", output="b", weight="v", bias="v.b", **binary),
+        sign("b", "y"),
+        shape=(100,),
+        u=(130, 100),
+        v=(9, 130),
+    )
+    check_plans(graph, batch)
+    assert kernels(graph, batch) == [PACK, TO_SIGNS, TO_SIGNS, "b1_f32_unpack"]
 
 
-def test_a_flattening_is_read_by_all_kinds() -> None:
-    """Flattened bits as bits, and as numbers in the order of the planes; flattened again, and a sign once more."""
+def test_all_kinds_of_readers_of_a_flattened_tensor() -> None:
+    """As bits; as numbers in the order of the planes; flattened again; and as a sign again."""
     graph = graph_of(
-        (48, 3, 2), Sign(input="x", output="s"), Flatten(input="s", output="f"), Flatten(input="f", output="g"),
-        Sign(input="g", output="h"), Dense(input="h", output="a", weight="u", activations="binary"),
-        Dense(input="g", output="b", weight="u"), Add(input="a", other="b", output="y"), u=(7, 288),
-    )  # fmt: skip
-    agree(graph, 3)
+        sign("x", "s"),
+        Flatten(input="s", output="f"),
+        Flatten(input="f", output="g"),
+        sign("g", "h"),
+        Dense(input="h", output="a", weight="u", activations="binary"),
+        Dense(input="g", output="b", weight="u"),
+        Add(input="a", other="b", output="y"),
+        shape=(48, 3, 2),
+        u=(7, 288),
+    )
+    check_plans(graph, 3)
 
 
-@pytest.mark.parametrize(("channels", "groups", "name"), [
-    (128, 2, GEMMS), (96, 2, "s1_b1_f32_planes_lookup"), (20, 1, "s1_b1_f32_planes_lookup"), (26, 1, GEMMS),
-])  # fmt: skip
-def test_signs_that_do_not_fill_words_stay_in_planes(channels: int, groups: int, name: str) -> None:
-    graph = graph_of(
-        (channels, 6, 6), Sign(input="x", output="s"), conv("s", "y", "u", groups=groups),
-        u=(channels, channels // groups * 9),
-    )  # fmt: skip
-    agree(graph, 2)
-    assert name in kernels(graph)
+@pytest.mark.parametrize(
+    ("channels", "groups", "kernel"),
+    [
+        (128, 2, TO_FLOATS),
+        (96, 2, "s1_b1_f32_planes_lookup"),
+        (20, 1, "s1_b1_f32_planes_lookup"),
+        (26, 1, TO_FLOATS),
+    ],
+)
+def test_signs_that_do_not_fill_words_stay_in_planes(channels, groups, kernel) -> None:
+    nodes = (sign("x", "s"), conv("s", "y", "u", groups=groups))
+    graph = graph_of(*nodes, shape=(channels, 6, 6), u=(channels, channels // groups * 9))
+    check_plans(graph, 2)
+    assert kernel in kernels(graph)
 
 
 @pytest.mark.parametrize("channels", [30, 64, 130])
 @pytest.mark.parametrize("width", [1, 15, 16, 17, 33])
-def test_planes_become_bits_and_bits_planes(channels: int, width: int) -> None:
+def test_planes_become_bits_and_bits_become_planes(channels: int, width: int) -> None:
     graph = graph_of(
-        (channels, 2, width), Sign(input="x", output="s"), conv("s", "a", "u", kernel=(1, 1), pads=(0, 0, 0, 0)),
-        Add(input="s", other="a", output="y"), u=(channels, channels),
-    )  # fmt: skip
-    agree(graph, 2)
+        sign("x", "s"),
+        conv("s", "a", "u", kernel=(1, 1), pads=(0, 0, 0, 0)),
+        Add(input="s", other="a", output="y"),
+        shape=(channels, 2, width),
+        u=(channels, channels),
+    )
+    check_plans(graph, 2)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (3, 3)])
-@pytest.mark.parametrize(("kernel", "stride", "pads"), [
-    ((2, 2), (2, 2), (0, 0, 0, 0)), ((3, 3), (2, 2), (1, 1, 1, 1)), ((3, 2), (1, 3), (0, 1, 2, 0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads"),
+    [
+        ((2, 2), (2, 2), (0, 0, 0, 0)),
+        ((3, 3), (2, 2), (1, 1, 1, 1)),
+        ((3, 2), (1, 3), (0, 1, 2, 0)),
+    ],
+)
 def test_a_maximum_of_bits(size: tuple[int, int], kernel, stride, pads) -> None:
-    graph = graph_of(
-        (130, *size), Sign(input="x", output="s"),
-        Pool(input="s", output="p", kind="max", kernel=kernel, stride=stride, pads=pads), conv("p", "y", "u"),
-        u=(2, 1170),
-    )  # fmt: skip
-    agree(graph, 2)
+    pool = Pool(input="s", output="p", kind="max", kernel=kernel, stride=stride, pads=pads)
+    graph = graph_of(sign("x", "s"), pool, conv("p", "y", "u"), shape=(130, *size), u=(2, 1170))
+    check_plans(graph, 2)
     assert "b1_b1_max_pool" in kernels(graph)
 
 
+WINDOWS = [
+    {},
+    {"stride": (2, 2)},
+    {"stride": (1, 3), "kernel": (2, 5), "pads": (0, 4, 1, 2)},
+    {"pads": (2, 2, 2, 2)},
+    {"dilation": (2, 1), "pads": (1, 2, 3, 0)},
+]
+
+
 @pytest.mark.parametrize("outputs", [26, 32, 64, 67, 130])
-@pytest.mark.parametrize("window", [
-    {}, {"stride": (2, 2)}, {"stride": (1, 3), "kernel": (2, 5), "pads": (0, 4, 1, 2)},
-    {"pads": (2, 2, 2, 2)}, {"dilation": (2, 1), "pads": (1, 2, 3, 0)},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
 @pytest.mark.parametrize("odd", [None, np.nan])
-def test_a_float_convolution_writes_signs(
-    outputs: int, window: dict[str, object], odd: float | None
-) -> None:
-    rng = np.random.default_rng(2)
-    size = {**SAME, "activations": "float32", **window}
-    first = Conv(input="x", output="a", weight="w", scale="c", bias="d", low=-0.5, high=0.5, **size)
-    nodes = (first, Sign(input="a", output="s"), conv("s", "y", "u"))
-    tensors: dict[str, Array] = {
-        "w": rng.standard_normal((outputs, 3, *first.kernel)).astype(np.float32),
-        "c": rng.normal(0, 1, outputs).astype(np.float32), "d": rng.normal(0, 1, outputs).astype(np.float32),
-        "u": bits.pack(rng.standard_normal((3, outputs * 9))), "u.s": np.ones(3, np.float32),
-        "u.b": np.zeros(3, np.float32),
-    }  # fmt: skip
-    graph = Graph(
-        topology=Topology(input="x", input_shape=(3, 9, 11), output="y", nodes=nodes),
-        tensors=tensors,
-    )
-    check(graph)
-    agree(graph, 3, odd)
-    assert kernels(graph)[-2:] == ["f32_f32_b1_signs_multiply", GEMMS]
+def test_a_float_convolution_writes_signs(outputs: int, window: dict, odd: float | None) -> None:
+    first = conv3x3("x", "a", scale="a.s", bias="a.b", low=-0.5, high=0.5, **window)
+    vectors = {"a.s": floats(outputs), "a.b": floats(outputs, seed=1)}
+    weights = {"a.w": floats(outputs, 3, *first.kernel), "y.w": words(3, outputs * 9)}
+    nodes = (first, sign("a", "s"), conv3x3("s", "y", activations="binary"))
+    graph = legal_graph(*nodes, shape=(3, 9, 11), **weights, **vectors)
+    check_plans(graph, 3, odd)
+    assert kernels(graph)[-2:] == [FLOATS_TO_SIGNS, TO_FLOATS]

@@ -1,14 +1,15 @@
-"""Planning takes time in proportion to the nodes, counted in function calls, and lowers a graph once."""
+"""Planning is linear in the nodes, counted in function calls, and lowers a graph once."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from op_examples import words
+from graphs import conv3x3, make_graph, words
 
-from bwn.ir.graph import Graph, Topology
+from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec
 from bwn.model import Model
 from bwn.ops import Add, Clamp, Concat, Conv, Node, Sign
@@ -16,49 +17,42 @@ from bwn.plan.builder import PlanBuilder
 from bwn.plan.planner import make_plan
 
 
-def conv(source: str, number: int, **more: object) -> Conv:
-    return Conv(
-        input=source, output=f"c{number}", weight="w", kernel=(3, 3), pads=(1, 1, 1, 1), **more
-    )
+def plain(source: str, number: int) -> list[Node]:
+    return [conv3x3(source, f"c{number}", "w")]
 
 
-def plain(nodes: list[Node], source: str, number: int) -> str:
-    nodes.append(conv(source, number))
-    return nodes[-1].output
+def residual(source: str, number: int) -> list[Node]:
+    return [
+        conv3x3(source, f"c{number}", "w"),
+        Add(input=f"c{number}", other=source, output=f"a{number}"),
+        Clamp(input=f"a{number}", output=f"r{number}", low=0.0),
+    ]
 
 
-def residual(nodes: list[Node], source: str, number: int) -> str:
-    nodes += [conv(source, number), Add(input=f"c{number}", other=source, output=f"a{number}"),
-              Clamp(input=f"a{number}", output=f"r{number}", low=0.0)]  # fmt: skip
-    return nodes[-1].output
+def binary(source: str, number: int) -> list[Node]:
+    sign = Sign(input=source, output=f"s{number}")
+    return [sign, conv3x3(sign.output, f"c{number}", "w", activations="binary")]
 
 
-def binary(nodes: list[Node], source: str, number: int) -> str:
-    nodes += [Sign(input=source, output=f"s{number}"),
-              conv(f"s{number}", number, activations="binary")]  # fmt: skip
-    return nodes[-1].output
+def joined(source: str, number: int) -> list[Node]:
+    return [
+        Conv(input=source, output=f"g{number}", weight="h", kernel=(1, 1)),
+        Conv(input=source, output=f"h{number}", weight="h", kernel=(1, 1)),
+        Concat(input=f"g{number}", others=(f"h{number}",), output=f"j{number}"),
+    ]
 
 
-def joined(nodes: list[Node], source: str, number: int) -> str:
-    half = Conv(input=source, output=f"h{number}", weight="h", kernel=(1, 1))
-    other = Conv(input=source, output=f"o{number}", weight="h", kernel=(1, 1))
-    nodes += [half, other, Concat(input=half.output, others=(other.output,), output=f"j{number}")]
-    return nodes[-1].output
-
-
-def chain(kind, count: int) -> Graph:
+def chain(block: Callable[[str, int], list[Node]], count: int) -> Graph:
+    """A network of `count` blocks, each of which reads the one before."""
     nodes: list[Node] = []
-    name = "x"
     for number in range(count):
-        name = kind(nodes, name, number)
-    tensors = {"w": words(64, 576), "h": words(32, 64)}
-    read = {name for node in nodes for name in node.constants}
-    topology = Topology(input="x", input_shape=(64, 4, 4), output=name, nodes=tuple(nodes))
-    return Graph(topology=topology, tensors={n: t for n, t in tensors.items() if n in read})
+        nodes += block(nodes[-1].output if nodes else "x", number)
+    graph = make_graph(*nodes, shape=(64, 4, 4))
+    return graph.replace(nodes, {"w": words(64, 576), "h": words(32, 64)})
 
 
 def calls(graph: Graph) -> int:
-    """Calls of functions, Python's and others, that planning takes."""
+    """How many functions planning calls, in Python and in C."""
     count = 0
 
     def on_event(frame, event, argument) -> None:
@@ -73,10 +67,10 @@ def calls(graph: Graph) -> int:
     return count
 
 
-@pytest.mark.parametrize("kind", [plain, residual, binary, joined])
-def test_planning_is_linear(kind) -> None:
-    calls(chain(kind, 4))
-    small, large = calls(chain(kind, 40)), calls(chain(kind, 160))
+@pytest.mark.parametrize("block", [plain, residual, binary, joined])
+def test_planning_is_linear(block) -> None:
+    calls(chain(block, 4))
+    small, large = calls(chain(block, 40)), calls(chain(block, 160))
     assert large < 4.1 * small
 
 

@@ -1,4 +1,4 @@
-"""Whole networks whose answers are the same on every machine, and their inputs: for golden scores and counts."""
+"""Networks with the same scores on every machine, for golden digests and instruction counts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EVERY = (*SHIPPED, *(f"{name} int8" for name in SHIPPED), "vgg-sign")
 
 
 def network(name: str) -> Model:
-    """A shipped network, `int8` with its activations rounded to 8 bits, or a built-in one; on one thread."""
-    file, _, rounded = name.partition(" ")
+    """A shipped or built-in network on one thread; int8 activations if `name` ends in int8."""
+    file, _, int8 = name.partition(" ")
     spec = read(MODELS / f"{file}.bwn") if file in SHIPPED else NETWORKS[file](0)
-    if rounded:
+    if int8:
         spec = replace(spec, graph=set_activations(spec.graph, "int8"))
     return Model(spec, threads=1)
 
 
 def inputs(model: Model, count: int) -> np.ndarray:
-    """Seeded inputs."""
+    """The same random inputs every time."""
     return np.random.default_rng(0).standard_normal((count, *model.input_shape), np.float32)

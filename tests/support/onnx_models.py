@@ -1,4 +1,4 @@
-"""ONNX models of a few nodes, for the tests of reading them."""
+"""ONNX models of a few nodes, for tests of the importer."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import contextlib
 
 import numpy as np
 import onnx
+from graphs import floats
 from onnx import TensorProto, helper, numpy_helper
 
 IMAGE = (4, 7, 6)
 FLAT = (6,)
-
-
-def rand(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def f32(*values):
@@ -45,31 +42,24 @@ def model(
     notes=None,
     **stored,
 ) -> bytes:
-    """A model from x: (batch, *shape) to `output`; `stored` are its initializers."""
+    """An ONNX file of a model from x, (batch, *shape), to `output`; `stored`: its initializers."""
     tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in stored.items()]
     start = helper.make_tensor_value_info("x", kind, [batch, *shape])
     end = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
     graph = helper.make_graph(list(nodes), "test", [start], [end], tensors)
-    made = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("other", 1)]
-    )
-    made.ir_version = 8
-    helper.set_model_props(made, notes or {})
-    with contextlib.suppress(
-        Exception
-    ):  # the illegal ones among the models below have no output shape to infer
-        made = onnx.shape_inference.infer_shapes(made)
-    made.graph.output[
-        0
-    ].type.tensor_type.shape.SetInParent()  # the checker wants one, if only an empty one
-    return made.SerializeToString()
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("other", 1)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    helper.set_model_props(proto, notes or {})
+    with contextlib.suppress(Exception):  # illegal models have no output shape to infer
+        proto = onnx.shape_inference.infer_shapes(proto)
+    proto.graph.output[0].type.tensor_type.shape.SetInParent()  # the checker wants any shape
+    return proto.SerializeToString()
 
 
 BN = {
-    "g": rand(4, seed=1),
-    "b": rand(4, seed=2),
-    "m": rand(4, seed=3),
-    "v": np.abs(rand(4, seed=4)) + f32(0.1),
+    "g": floats(4, seed=1),
+    "b": floats(4, seed=2),
+    "m": floats(4, seed=3),
+    "v": np.abs(floats(4, seed=4)) + f32(0.1),
 }
-ONE, MINUS, ZERO = f32(1.0), f32(-1.0), f32(0.0)
-SIGN = {"z": ZERO, "p": ONE, "n": MINUS}
+SIGN = {"z": f32(0.0), "p": f32(1.0), "n": f32(-1.0)}

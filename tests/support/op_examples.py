@@ -1,6 +1,6 @@
-"""A small graph for every operation: what tests/ops loops over.
+"""A small graph for every operation; the tests in tests/ops loop over them.
 
-An operation that needs no more than an input and an output has examples without being named here.
+An operation whose only fields are an input and an output has examples without being named here.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
-import numpy as np
+from graphs import floats, make_graph, words
 
 from bwn.errors import GraphError
-from bwn.ir.graph import Graph, Topology
+from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
-from bwn.kernels import bits
 from bwn.ops import (
     NODES,
     Add,
@@ -35,7 +34,7 @@ SHAPES = (PLANES, NARROW, VECTOR)
 
 @dataclass
 class Example:
-    """A graph whose last node is of the operation in question."""
+    """A graph whose last node is an example of its operation."""
 
     nodes: tuple[Node, ...]
     shape: Shape
@@ -47,39 +46,26 @@ class Example:
 
     @property
     def graph(self) -> Graph:
-        topology = Topology(
-            input="x", input_shape=self.shape, output=self.node.output, nodes=self.nodes
-        )
-        return Graph(topology=topology, tensors=self.tensors)
+        return make_graph(*self.nodes, shape=self.shape, **self.tensors)
 
     def __str__(self) -> str:
         return f"{'-'.join(node.op for node in self.nodes)}-{'x'.join(map(str, self.shape))}"
-
-
-def floats(*shape: int) -> Array:
-    return np.random.default_rng(shape).normal(0, 1, shape).astype(np.float32)
-
-
-def words(outputs: int, depth: int) -> Array:
-    return bits.pack(np.where(floats(outputs, depth) < 0, -1, 1))
 
 
 def layers() -> Iterator[Example]:
     """Convolutions and fully connected layers: float32, one bit, 8 bits, signs."""
     window = {"kernel": (3, 2), "stride": (2, 1), "pads": (1, 0, 2, 1), "dilation": (1, 2)}
     conv = {"input": "x", "output": "y", "weight": "w", "bias": "b"}
-    vectors = {"b": floats(6), "s": floats(6)}
-    yield Example((Conv(**conv, **window),), PLANES, {"w": floats(6, 3, 3, 2), "b": floats(6)})
-    packed = {"w": words(6, 18), **vectors}
-    for more in ({}, {"activations": "int8"}, {"activations": "uint8", "step": 0.02}):
-        more = {"input_scale" if key == "step" else key: value for key, value in more.items()}
-        node = Conv(**conv, scale="s", low=-1.0, high=2.5, kernel=(3, 2), **more)
-        yield Example((node,), PLANES, packed)
+    bias, scale = {"b": floats(6)}, {"s": floats(6, seed=1)}
+    yield Example((Conv(**conv, **window),), PLANES, {"w": floats(6, 3, 3, 2), **bias})
+    for fields in ({}, {"activations": "int8"}, {"activations": "uint8", "input_scale": 0.02}):
+        node = Conv(**conv, scale="s", low=-1.0, high=2.5, kernel=(3, 2), **fields)
+        yield Example((node,), PLANES, {"w": words(6, 18), **bias, **scale})
     grouped = Conv(**conv, kernel=(3, 3), pads=(1, 1, 1, 1), groups=3)
-    yield Example((grouped,), PLANES, {"w": floats(6, 1, 3, 3), "b": floats(6)})
+    yield Example((grouped,), PLANES, {"w": floats(6, 1, 3, 3), **bias})
     dense = Dense(input="x", output="y", weight="w", bias="b", scale="s", low=0.0)
-    yield Example((dense,), VECTOR, {"w": floats(6, 37), **vectors})
-    yield Example((dense,), VECTOR, {"w": words(6, 37), **vectors})
+    for weights in (floats(6, 37), words(6, 37)):
+        yield Example((dense,), VECTOR, {"w": weights, **bias, **scale})
     sign = Sign(input="x", output="signs")
     binary = Dense(input="signs", output="y", weight="w", activations="binary")
     yield Example((sign, binary), VECTOR, {"w": words(6, 37)})
@@ -87,9 +73,9 @@ def layers() -> Iterator[Example]:
 
 def pools() -> Iterator[Example]:
     for kind in ("max", "average"):
-        for counted in (False, True):
-            node = Pool(input="x", output="y", kind=kind, kernel=(3, 2), stride=(2, 1),
-                        pads=(1, 0, 2, 1), count_pads=counted)  # fmt: skip
+        for count_pads in (False, True):
+            window = {"kernel": (3, 2), "stride": (2, 1), "pads": (1, 0, 2, 1)}
+            node = Pool(input="x", output="y", kind=kind, count_pads=count_pads, **window)
             yield Example((node,), PLANES)
 
 
@@ -114,7 +100,7 @@ def joins() -> Iterator[Example]:
 
 
 def simple(kind: type[Node]) -> Iterator[Example]:
-    """An operation without fields of its own, on every shape that it takes."""
+    """An operation without fields of its own, on each shape that it accepts."""
     for shape in SHAPES:
         example = Example((kind(input="x", output="y"),), shape)
         try:
@@ -125,24 +111,21 @@ def simple(kind: type[Node]) -> Iterator[Example]:
 
 
 def examples_of(kind: type[Node]) -> list[Example]:
-    """Examples of an operation. Raises KeyError where it has fields and none are given here."""
-    given = {
-        Affine: [
-            Example(
-                (Affine(input="x", output="y", scale="s", bias="b"),),
-                shape,
-                {"s": floats(shape[0]), "b": floats(1, shape[0])[0]},
-            )
-            for shape in SHAPES
-        ],
-        Clamp: [Example((Clamp(input="x", output="y", low=-0.5, high=1.0),), s) for s in SHAPES],
+    """Examples of an operation. Raises KeyError where it has fields and no example here."""
+    affine = Affine(input="x", output="y", scale="s", bias="b")
+    clamp = Clamp(input="x", output="y", low=-0.5, high=1.0)
+    vectors = [{"s": floats(shape[0]), "b": floats(shape[0], seed=1)} for shape in SHAPES]
+    examples: dict[type[Node], list[Example]] = {
+        Affine: [Example((affine,), *row) for row in zip(SHAPES, vectors, strict=True)],
+        Clamp: [Example((clamp,), shape) for shape in SHAPES],
         Flatten: [Example((Flatten(input="x", output="y"),), shape) for shape in SHAPES[:2]],
     }
     for example in (*layers(), *pools(), *pairs(), *joins()):
-        given.setdefault(type(example.node), []).append(example)
-    if kind not in given and {f.name for f in msgspec.structs.fields(kind)} == {"input", "output"}:
+        examples.setdefault(type(example.node), []).append(example)
+    fields = {field.name for field in msgspec.structs.fields(kind)}
+    if kind not in examples and fields == {"input", "output"}:
         return list(simple(kind))
-    return given[kind]
+    return examples[kind]
 
 
 EXAMPLES: list[Example] = [example for kind in NODES for example in examples_of(kind)]

@@ -1,6 +1,7 @@
 """Random legal graphs with branches and every operation of NODES.
 
-An operation without fields of its own joins by itself; one with fields needs a method of `Maker`.
+An operation without fields of its own is drawn without further code; one with fields needs a method
+of `GraphMaker`.
 """
 
 from __future__ import annotations
@@ -9,22 +10,23 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
+from graphs import make_graph
 
 from bwn.errors import GraphError
 from bwn.ir.analysis import signs_of
 from bwn.ir.checker import check, check_node
-from bwn.ir.graph import Graph, Topology
+from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
 from bwn.kernels import bits
 from bwn.ops import NODES, Add, Conv, Dense, Flatten, Pool, Sign
 
 OFTEN = {Conv: 5, Dense: 4, Pool: 2, Sign: 2, Add: 2}
-"""How often operations are drawn, where not once."""
+"""How often an operation is drawn relative to those that are not listed."""
 
 
 @dataclass
-class Maker:
-    """Grows a legal graph, a node at a time."""
+class GraphMaker:
+    """Grows a legal graph one node at a time."""
 
     seed: int
     nodes: list[Node] = field(default_factory=list)
@@ -46,20 +48,14 @@ class Maker:
         return choices[self.integer(0, len(choices) - 1)]
 
     def graph(self, output: str | None = None) -> Graph:
-        topology = Topology(
-            input="x",
-            input_shape=self.shape,
-            output=output or self.nodes[-1].output,
-            nodes=tuple(self.nodes),
-        )
-        return Graph(topology=topology, tensors=self.tensors)
+        return make_graph(*self.nodes, shape=self.shape, output=output, **self.tensors)
 
     def vector(self, size: int) -> str:
         name = f"v{len(self.tensors)}"
         self.tensors[name] = self.random.normal(0, 1, size).astype(np.float32)
         return name
 
-    # One method an operation with fields: its fields, given the name and shape of its input.
+    # A method for each operation with fields: it draws them for an input of this name and shape.
 
     def weighted(
         self, inputs: int, outputs: int, kernel: tuple[int, int] | None, signs: bool
@@ -146,7 +142,7 @@ class Maker:
         return kind(input=source, output=f"t{len(self.nodes)}", **fields)
 
     def chain(self, last: Node) -> type[Node] | None:
-        """What goes on with a chain of signs: a binary layer, perhaps a maximum, then signs again."""
+        """What continues a chain of signs: a binary layer, perhaps a max pool, signs again."""
         if isinstance(last, Sign):
             planes = len(self.graph("x").shapes[last.output]) == 3
             return self.one_of([Conv, Conv, Pool]) if planes else Dense
@@ -157,7 +153,7 @@ class Maker:
         return None
 
     def grow(self) -> None:
-        """One more node, or none where it would not be legal."""
+        """Add a node, or none where it would not be legal."""
         names = list(self.graph("x").shapes)
         source = self.one_of(names[-4:])
         kind = self.one_of([kind for kind in NODES for _ in range(OFTEN.get(kind, 1))])
@@ -167,23 +163,23 @@ class Maker:
             kind = Dense
         elif kind is Dense and len(self.graph("x").shapes[source]) == 3:
             kind = self.one_of([Conv, Flatten])
-        kept, graph = dict(self.tensors), self.graph("x")
+        tensors, graph = dict(self.tensors), self.graph("x")
         try:
             node = self.draw(kind, source)
             check_node(node, self.tensors, graph.shapes, signs_of(graph))
         except GraphError:
-            self.tensors = kept
+            self.tensors = tensors
         else:
             self.nodes.append(node)
 
 
 def random_graph(seed: int) -> tuple[Graph, int]:
-    """A graph and a batch size. The output is most often the last node's; unread nodes stay."""
-    maker = Maker(seed)
-    wanted = maker.integer(1, 9)
-    while len(maker.nodes) < wanted:
+    """A graph and a batch size; mostly the last node makes the output, others may be unused."""
+    maker = GraphMaker(seed)
+    count = maker.integer(1, 9)
+    while len(maker.nodes) < count:
         maker.grow()
-    last = -1 if maker.integer(0, 3) else maker.integer(0, wanted - 1)
+    last = -1 if maker.integer(0, 3) else maker.integer(0, count - 1)
     graph = maker.graph(maker.nodes[last].output)
     check(graph)
     return graph, maker.one_of([1, 2, 3, 17])
