@@ -184,14 +184,23 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert waiting == {}
 
 
-def test_what_runs_on_a_board_imports_no_compiler_and_no_framework() -> None:
-    edges, reached, waiting = graph(inside_functions=False), set[str](), list(BOARD)
+def reached(*starts: str) -> set[str]:
+    """What these modules import when they are imported, and what that imports."""
+    edges, names, waiting = graph(inside_functions=False), set[str](), list(starts)
     while waiting:
         name = waiting.pop()
-        if name not in reached:
-            reached.add(name)
+        if name not in names:
+            names.add(name)
             waiting += edges.get(name, ())
-    assert not {name.partition(".")[0] for name in reached} & NEVER_ON_A_BOARD
+    return names
+
+
+def test_what_runs_on_a_board_imports_no_compiler_and_no_framework() -> None:
+    assert not {name.partition(".")[0] for name in reached(*BOARD)} & NEVER_ON_A_BOARD
+
+
+def test_reading_a_file_asks_for_no_cpu_features() -> None:
+    assert "bwn.kernels.target.cpu" not in reached("bwn.format.reader")
 
 
 def test_no_two_modules_share_a_name() -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.ir.node import Reals, Shape, Tensors, largest
-from bwn.kernels import registry
 from bwn.ops.affine import constant_operand, emit_affine
 from bwn.ops.binary import Binary
 from bwn.ops.reading import reads
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 class Add(Binary, frozen=True, kw_only=True, tag="add"):
     """y = x + other, of equal shapes."""
 
-    kernel = registry.ADD
+    kernel = "f32_f32_add"
     onnx_op = "Add"
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:

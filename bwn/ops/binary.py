@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from bwn.ir.node import Node
-from bwn.kernels.registry import Kernel
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
@@ -17,13 +16,13 @@ class Binary(Node, frozen=True, kw_only=True):
 
     Attributes:
         other: Name of the second tensor.
-        kernel: The kernel that computes it.
+        kernel: Name of the kernel that computes it.
         onnx_op: The ONNX operation that computes it.
     """
 
     other: str
 
-    kernel: ClassVar[Kernel]
+    kernel: ClassVar[str]
     onnx_op: ClassVar[str]
 
     @property

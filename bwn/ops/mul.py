@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.ir.node import Reals, Shape, Tensors
-from bwn.kernels import registry
 from bwn.ops.affine import constant_operand, emit_affine
 from bwn.ops.binary import Binary
 from bwn.ops.reading import reads
@@ -21,7 +20,7 @@ class Mul(Binary, frozen=True, kw_only=True, tag="mul"):
     """y = x * other. `other` has the shape of x, or is one number a channel, (C, 1, 1)."""
 
     since = 3
-    kernel = registry.MUL
+    kernel = "f32_f32_mul"
     onnx_op = "Mul"
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:

@@ -44,7 +44,7 @@ def wanted_as_bits(graph: Graph) -> frozenset[str]:
 def reads_bits(graph: Graph, node: Weighted) -> bool:
     """Whether a layer reads bitpacked signs where they are."""
     shape = graph.shapes[node.input]
-    if node.activations != "binary" or node.depth(shape) >= xnor_packing.DEEPEST:
+    if node.activations != "binary" or node.depth(shape) > xnor_packing.MAX_DEPTH:
         return False
     channels = graph.shapes[unflattened(graph, node.input)][0]
     groups = node.window(shape).groups

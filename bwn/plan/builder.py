@@ -133,7 +133,7 @@ class PlanBuilder(PlanState):
             source.share_rows(other)
         out = self.write(epilogue.output, "f32", like=source)
         tensor_steps.elementwise(
-            self, node.kernel, source, out,
+            self, registry.KERNELS[node.kernel], source, out,
             other=other, bounds=epilogue.bounds, why=epilogue.note,
         )  # fmt: skip
 

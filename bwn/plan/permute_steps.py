@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from bwn.ir.node import Array
-from bwn.kernels.gemm.lut_permute_packing import TILE, prepare
+from bwn.kernels.gemm.lut_permute_packing import TILE
 from bwn.kernels.registry import LutPermuteGemm
 from bwn.plan.buffers import Buffer, round_up
 from bwn.plan.gemm_layer import Gemm
@@ -82,7 +82,7 @@ def permute_call(gemm: Gemm, spec: LutPermuteGemm, threads: int) -> tuple[dict[s
         return plan.constant(key, lambda: _spread(gemm, stored, layout.lanes))
 
     indices = plan.constant(
-        ("indices", node.output), lambda: prepare(layout, words, groups, channels, at.segments)
+        ("indices", node.output), lambda: layout.pack(words, groups, channels, at.segments)
     )
     params = {
         "x_group": channels * source.plane,
@@ -102,7 +102,7 @@ def permute_call(gemm: Gemm, spec: LutPermuteGemm, threads: int) -> tuple[dict[s
         "starts": kept("starts", np.array([*at.starts, out.plane - out.lead])),
         "blocks": len(at.starts),
         "band": at.band,
-        "rows_bytes": layout.room_bytes(channels, at.span),
+        "rows_bytes": layout.rows_bytes(channels, at.span),
         "correction": kept("correction", _spread(gemm, gemm.correction(), layout.lanes)),
         **gemm.plane_params(),
         "scale": padded(node.scale, 1.0),

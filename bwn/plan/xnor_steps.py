@@ -115,10 +115,10 @@ def _weight_params(gemm: Gemm, source: BitBuffer, window: BitWindow) -> dict[str
             ((source.height, out.height), (source.width, out.width))
         )
     )
-    base, flips = xnor_packing.base(signs, rows, columns), np.zeros(out.channels, np.bool_)
+    base, flips = xnor_packing.base_sums(signs, rows, columns), np.zeros(out.channels, np.bool_)
     if isinstance(out, BitBuffer):
         thresholds, flips = _thresholds(gemm, signs.shape[1] * signs.shape[2])
-        limits = xnor_packing.limits(base, thresholds)
+        limits = xnor_packing.max_differences(base, thresholds)
     else:
         limits = xnor_packing.in_blocks(base, 0)
 
@@ -126,7 +126,7 @@ def _weight_params(gemm: Gemm, source: BitBuffer, window: BitWindow) -> dict[str
         return plan.constant((name, gemm.node.output), lambda: array)
 
     return {
-        "words": kept("words", xnor_packing.lay_out(signs)),
+        "words": kept("words", xnor_packing.pack_weights(signs)),
         "blocks": -(-out.channels // window.groups // BLOCK),
         "thresholds": kept("limits", limits),
         "thresholds_row": limits.shape[1] * limits.itemsize,
@@ -143,7 +143,7 @@ def _thresholds(gemm: Gemm, depth: int) -> tuple[npt.NDArray[np.int64], npt.NDAr
         np.full(channels, fill, np.float32) if name is None else tensors[name].astype(np.float32)
         for name, fill in ((node.scale, 1), (node.bias, 0))
     )
-    return xnor_packing.thresholds(scale, bias, node.low, node.high, depth)
+    return xnor_packing.sum_thresholds(scale, bias, node.low, node.high, depth)
 
 
 def weight_signs(gemm: Gemm, source: BitBuffer) -> npt.NDArray[np.int8]:

@@ -7,7 +7,7 @@ import numpy as np
 from bwn._types import Floats
 from bwn.ir.node import Array
 from bwn.kernels.target.loader import entry
-from bwn.kernels.threads.shared_state import MOST_THREADS, RunParams, StepParams
+from bwn.kernels.threads.shared_state import MAX_THREADS, RunParams, StepParams
 from bwn.plan.planner import Plan
 from bwn.plan.step import Step
 from bwn.runtime.thread_pool import POOL
@@ -30,7 +30,7 @@ class Runner:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         split = any(step.least < step.units for step in plan.steps)
-        self.threads = min(plan.threads, MOST_THREADS) if split else 1
+        self.threads = min(plan.threads, MAX_THREADS) if split else 1
         self.table = np.array([_row(step) for step in plan.steps], np.int64)
         self.job = np.array(RunParams(POOL.address, self.table.ctypes.data, 0), np.int64)
         self.address = int(self.job.ctypes.data)

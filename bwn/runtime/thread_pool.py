@@ -24,7 +24,7 @@ class ThreadPool:
     """Workers 1, 2, ... and the state that they share; part 0 is the caller of a run."""
 
     def __init__(self) -> None:
-        self._state = arena(shared_state.BOARD_BYTES).view("int64")
+        self._state = arena(shared_state.STATE_BYTES).view("int64")
         self.reset()
 
     def reset(self) -> None:

@@ -1,9 +1,9 @@
-"""Products for few positions, where nothing fills the lanes of a lookup: one position at a time, lanes along k.
+"""Dot products: a GEMM one position at a time with the lanes along k, for few positions.
 
-    sum[n] = sum_k s[n, k] * x[k]
+    sum[n] = sum_k w[n, k] * x[k],    w = +-1 or float32
 
-The inputs of the position are gathered into scratch once, then every row of weights is read once. A unit of work is
-one output channel; each part gathers for itself.
+The inputs of a position are gathered into scratch once, then every row of weights is read once. A unit of
+work is one output channel; each part gathers for itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.gemm.epilogue import blank, finish_one, gemm_params, out_plane, step_at
+from bwn.kernels.gemm.epilogue import fill_padding, gemm_params, out_plane, write_one, x_scale_at
 from bwn.kernels.simd.arithmetic import fma, widen
 from bwn.kernels.simd.bit_lanes import signed
 from bwn.kernels.simd.scalars import gather, get_f32, get_i8, get_i32, get_u64, put_f32, put_i8
@@ -21,7 +21,7 @@ from bwn.kernels.simd.vectors import F32, I8, I16, I32, load, zero
 from bwn.kernels.target.jit import helper
 
 I16_SAFE_WORDS = 128
-"""Words of 8-bit inputs after which int16 lanes are widened: each word adds at most 2 * 127 to a lane."""
+"""Words of 8-bit inputs after which int16 lanes are widened: each adds at most 2 * 127 to a lane."""
 
 
 @helper
@@ -68,49 +68,56 @@ def f32_dot(x: int, row: int, depth: int) -> Any:
     return result
 
 
-@helper
-def product(
-    get: Any,
-    put: Any,
-    dot: Any,
-    by_words: bool,
-    row_bytes: int,
-    x_bytes: int,
-    p: int,
-    begin: int,
-    end: int,
-    part: int,
-) -> None:
-    """Output channels begin..end-1, over all images and positions. by_words: whether `dot` counts words or inputs."""
-    f = gemm_params(p)
-    inputs = f.scratch + part * f.scratch_part
-    length = f.row_words if by_words else f.depth
-    for image in range(f.images):
-        blank(f, out_plane(f, image, begin), 0, (end - begin) * f.out_plane)
-        for group in range(begin // f.outputs, (end + f.outputs - 1) // f.outputs):
-            for position in range(f.positions):
-                if get_i32(f.mask, position) == 0:
-                    continue
-                x = f.x + (image * f.x_image + group * f.x_group + position) * x_bytes
-                gather(get, put, x, f.offsets, f.depth, (f.depth + 63) // 64 * 64, inputs)
-                step = step_at(f, image, position)
-                for n in range(max(begin, group * f.outputs), min(end, (group + 1) * f.outputs)):
-                    total = np.float32(
-                        dot(inputs, f.words + n * f.row_words * row_bytes, length)
-                    ) + get_f32(f.correction, n)
-                    finish_one(f, total, image, n, position, step)
+def dot_gemm(*, get: Any, put: Any, x_bytes: int, dot: Any, packed: bool) -> Any:
+    """A GEMM by dot products: a helper that computes output channels begin..end-1 of all images.
+
+    Args:
+        get: Reads an input.
+        put: Writes an input.
+        x_bytes: Bytes of an input.
+        dot: (inputs, row of weights, length) to their dot product.
+        packed: Whether weights are packed signs; their length is in words, of float32 it is K.
+    """
+    weight_bytes = 8 if packed else 4
+
+    @helper
+    def gemm(p: int, begin: int, end: int, part: int) -> None:
+        f = gemm_params(p)
+        inputs = f.scratch + part * f.scratch_part
+        length = f.row_words if packed else f.depth
+        for image in range(f.images):
+            fill_padding(f, out_plane(f, image, begin), 0, (end - begin) * f.out_plane)
+            for group in range(begin // f.outputs, (end + f.outputs - 1) // f.outputs):
+                first, last = max(begin, group * f.outputs), min(end, (group + 1) * f.outputs)
+                for position in range(f.positions):
+                    if get_i32(f.mask, position) == 0:
+                        continue
+                    x = f.x + (image * f.x_image + group * f.x_group + position) * x_bytes
+                    gather(get, put, x, f.offsets, f.depth, (f.depth + 63) // 64 * 64, inputs)
+                    x_scale = x_scale_at(f, image, position)
+                    for n in range(first, last):
+                        row = f.words + n * f.row_words * weight_bytes
+                        total = np.float32(dot(inputs, row, length)) + get_f32(f.correction, n)
+                        write_one(f, total, image, n, position, x_scale)
+
+    return gemm
+
+
+f32_b1 = dot_gemm(get=get_f32, put=put_f32, x_bytes=4, dot=f32_signed_dot, packed=True)
+i8_b1 = dot_gemm(get=get_i8, put=put_i8, x_bytes=1, dot=i8_signed_dot, packed=True)
+f32_f32 = dot_gemm(get=get_f32, put=put_f32, x_bytes=4, dot=f32_dot, packed=False)
 
 
 def f32_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations, one-bit weights."""
-    product(get_f32, put_f32, f32_signed_dot, True, 8, 4, p, begin, end, part)
+    f32_b1(p, begin, end, part)
 
 
 def i8_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """8-bit activations within +-127, one-bit weights: exact sums."""
-    product(get_i8, put_i8, i8_signed_dot, True, 8, 1, p, begin, end, part)
+    i8_b1(p, begin, end, part)
 
 
 def f32_f32_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations and weights; words is the address of float32 rows."""
-    product(get_f32, put_f32, f32_dot, False, 4, 4, p, begin, end, part)
+    f32_f32(p, begin, end, part)

@@ -1,7 +1,7 @@
-"""Products of float32 weights and planes whose outputs are read as signs alone: written packed, never as numbers.
+"""GEMM of float32 weights and planes whose outputs are only read as signs: written packed, never as numbers.
 
-The sum is taken as in `multiply.py`, input after input, and ends by the formula of `finish.py`, so every sign is the
-sign of the number that would have been written there. Words are those of `xnor.py`.
+The sum is taken as in `f32.py`, input after input, and ends by the formula of `epilogue.py`, so every sign
+is the sign of the number that would have been written there. Words are those of `xnor.py`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,19 @@ from numba import types
 from bwn.kernels.gemm.tiles import MULTIPLY_SIGNS
 from bwn.kernels.params import F32ToBitsParams
 from bwn.kernels.simd.arithmetic import fma_value
-from bwn.kernels.simd.bit_words import HALF, WORD_SIGNS, clear_border, store_pairs, xor_halves
+from bwn.kernels.simd.bit_words import HALF, WORD_SIGNS, clear_border, store_words, xor_halves
 from bwn.kernels.simd.scalars import get_f32, get_i64, get_u64, put_u64, reader
-from bwn.kernels.simd.vectors import F32, I32, Codegen, at, llvm_type, load_at, splat_value, zeros
+from bwn.kernels.simd.vectors import (
+    F32,
+    I32,
+    Codegen,
+    at,
+    llvm_type,
+    load_at,
+    offset_by,
+    splat_value,
+    zeros,
+)
 from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
 from bwn.kernels.target.jit import helper, intrinsic
 
@@ -24,27 +34,31 @@ CHANNELS, VECTORS = MULTIPLY_SIGNS
 TILE = CHANNELS * VECTORS
 """A tile: output channels by vectors of positions. Channels divide HALF."""
 
+f32_to_bits_params = reader(F32ToBitsParams)
 
-float_signs_fields = reader(F32ToBitsParams)
+
+def _splat_float(builder: Any, vec: Any, address: Any) -> Any:
+    """LLVM value of the float32 at an address, in every lane."""
+    return splat_value(builder, vec, builder.load(at(builder, address, ir.FloatType()), align=4))
 
 
 @intrinsic
-def multiply_rows(_: Any, sums: Any, x: Any, weights: Any, row_bytes: Any) -> tuple[Any, Codegen]:
-    """multiply_rows(sums, x, weights, row_bytes): sums plus VECTORS vectors from x on times the weight of each row."""
+def multiply_add(_: Any, sums: Any, x: Any, weights: Any, row_bytes: Any) -> tuple[Any, Codegen]:
+    """multiply_add(sums, x, weights, row_bytes): sums plus VECTORS vectors at x times each row's weight."""
     vec = sums.dtype
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        where, totals = args[2], []
-        xs = [load_at(builder, vec, builder.add(args[1], ir.Constant(ir.IntType(64), v * VECTOR_BYTES)))
-              for v in range(VECTORS)]  # fmt: skip
+        address, totals = args[2], []
+        xs = [
+            load_at(builder, vec, offset_by(builder, args[1], v * VECTOR_BYTES))
+            for v in range(VECTORS)
+        ]
         for row in range(sums.count // VECTORS):
-            weight = splat_value(
-                builder, vec, builder.load(at(builder, where, ir.FloatType()), align=4)
-            )
+            weight = _splat_float(builder, vec, address)
             for v in range(VECTORS):
                 before = builder.extract_value(args[0], row * VECTORS + v)
                 totals.append(fma_value(builder, xs[v], weight, before))
-            where = builder.add(where, args[3])
+            address = builder.add(address, args[3])
         return context.make_tuple(builder, sig.return_type, totals)
 
     return sums(sums, types.intp, types.intp, types.intp), gen
@@ -54,32 +68,31 @@ def multiply_rows(_: Any, sums: Any, x: Any, weights: Any, row_bytes: Any) -> tu
 def add_signs(
     _: Any, words: Any, sums: Any, scale: Any, bias: Any, low: Any, high: Any, bit: Any
 ) -> tuple[Any, Codegen]:
-    """add_signs(words, sums, scale, bias, low, high, bit): words with the bits of a tile's outputs, from `bit` on.
+    """add_signs(words, sums, scale, bias, low, high, bit): words with a tile's signs, from `bit` on.
 
     words: VECTORS vectors of int32. scale, bias: addresses of the first row's. low, high: bounds.
     """
     vec, rows = sums.dtype, sums.count // VECTORS
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        found = [builder.extract_value(args[0], v) for v in range(VECTORS)]
-        none = ir.Constant(llvm_type(vec), None)
-        floor, roof = (splat_value(builder, vec, bound) for bound in args[4:6])
-        bit = builder.trunc(args[6], ir.IntType(32))
+        marked = [builder.extract_value(args[0], v) for v in range(VECTORS)]
+        zero = ir.Constant(llvm_type(vec), None)
+        lower, upper = (splat_value(builder, vec, bound) for bound in args[4:6])
+        first_bit = builder.trunc(args[6], ir.IntType(32))
         for row in range(rows):
             a, b = (
-                splat_value(builder, vec, builder.load(at(builder, builder.add(start, ir.Constant(start.type, row * 4)),
-                                                          ir.FloatType()), align=4))
+                _splat_float(builder, vec, offset_by(builder, start, row * 4))
                 for start in args[2:4]
-            )  # fmt: skip
-            one = builder.shl(ir.Constant(ir.IntType(32), 1 << row), bit)
-            mark = splat_value(builder, words.dtype, one)
+            )
+            bit = builder.shl(ir.Constant(ir.IntType(32), 1 << row), first_bit)
+            mark = splat_value(builder, words.dtype, bit)
             for v in range(VECTORS):
                 y = fma_value(builder, builder.extract_value(args[1], row * VECTORS + v), a, b)
-                y = builder.select(builder.fcmp_ordered(">", floor, y), floor, y)
-                y = builder.select(builder.fcmp_ordered("<", roof, y), roof, y)
-                there = builder.fcmp_ordered(">=", y, none)
-                found[v] = builder.select(there, builder.or_(found[v], mark), found[v])
-        return context.make_tuple(builder, sig.return_type, found)
+                y = builder.select(builder.fcmp_ordered(">", lower, y), lower, y)
+                y = builder.select(builder.fcmp_ordered("<", upper, y), upper, y)
+                plus = builder.fcmp_ordered(">=", y, zero)
+                marked[v] = builder.select(plus, builder.or_(marked[v], mark), marked[v])
+        return context.make_tuple(builder, sig.return_type, marked)
 
     return words(words, sums, types.intp, types.intp, types.float32, types.float32, types.intp), gen
 
@@ -92,31 +105,26 @@ def half_words(f: Any, x: int, first: int, count: int) -> Any:
     row_bytes = f.row_words * 4
     n = 0
     while n < count:
-        weights, scale, bias = (
-            f.words + (first + n) * row_bytes,
-            f.scale + (first + n) * 4,
-            f.bias + (first + n) * 4,
-        )
+        weights = f.words + (first + n) * row_bytes
+        scale, bias = f.scale + (first + n) * 4, f.bias + (first + n) * 4
         if n + CHANNELS <= count:
             sums = zeros(F32, TILE)
             for k in range(f.depth):
-                sums = multiply_rows(
-                    sums, x + get_i64(f.offsets, k) * 4, weights + k * 4, row_bytes
-                )
+                sums = multiply_add(sums, x + get_i64(f.offsets, k) * 4, weights + k * 4, row_bytes)
             words = add_signs(words, sums, scale, bias, low, high, n)
             n += CHANNELS
         else:
-            one = zeros(F32, VECTORS)
+            row = zeros(F32, VECTORS)
             for k in range(f.depth):
-                one = multiply_rows(one, x + get_i64(f.offsets, k) * 4, weights + k * 4, row_bytes)
-            words = add_signs(words, one, scale, bias, low, high, n)
+                row = multiply_add(row, x + get_i64(f.offsets, k) * 4, weights + k * 4, row_bytes)
+            words = add_signs(words, row, scale, bias, low, high, n)
             n += 1
     return words
 
 
 def f32_f32_b1_signs_multiply(p: int, begin: int, end: int, part: int) -> None:
-    """float32 activations and weights to packed signs. A unit is one tile's positions of one image, all outputs."""
-    f = float_signs_fields(p)
+    """float32 activations and weights to packed signs. A unit is a tile's positions of an image."""
+    f = f32_to_bits_params(p)
     lanes = VECTORS * LANES
     blocks = (f.positions + lanes - 1) // lanes
     tile = f.scratch + part * f.scratch_part
@@ -129,7 +137,7 @@ def f32_f32_b1_signs_multiply(p: int, begin: int, end: int, part: int) -> None:
             low = half_words(f, x, channel, min(HALF, f.outputs - channel))
             high = half_words(f, x, channel + HALF, min(HALF, f.outputs - channel - HALF))
             for v in range(VECTORS):
-                store_pairs(tile + v * LANES * 8, low[v], high[v])
+                store_words(tile + v * LANES * 8, low[v], high[v])
             corner = f.out + image * f.out_image + word * 8
             y, column = first // f.plane_row, first % f.plane_row
             for i in range(count):

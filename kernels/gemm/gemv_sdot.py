@@ -1,13 +1,15 @@
-"""8-bit activations for few positions, output channels in the lanes: dot products of bytes, for ARM's `sdot`.
+"""GEMV of 8-bit activations by dot products of bytes, for ARM's `sdot`.
 
-`sdot` adds 4 products of int8 to each of 4 int32. A register of 16 bytes holds the weights of 32 channels for 4 inputs:
-bit j of byte 4 * c + i is channel 4 * j + c, input i. With only bit j left, a byte is 0 or 2**j (-2**7 for j = 7), so
+`sdot` adds 4 products of int8 to each of 4 int32. A register of 16 bytes holds the weights of 32 channels
+for 4 inputs: bit j of byte 4 * c + i is channel 4 * j + c, input i. With only bit j left, a byte is 0 or
+2**j (-2**7 for j = 7), so
 
     sums[j][c] = 2**j * sum_k b[4 * j + c, k] * x[k],    b = 0 or 1
     out[n] = 2 * sum_k b[n, k] * x[k] - sum_k x[k]
 
-For j = 0 nothing is masked: the whole byte gives the sum of all the others besides its own. 7 `and` and 8 `sdot` are
-128 multiply-accumulates, and no table is made: for few channels that is less work than `inlane_bytes.py` takes.
+For j = 0 nothing is masked: the whole byte gives the sum of all the others besides its own. 7 `and` and
+8 `sdot` are 128 multiply-accumulates, and no table is written: for few channels that is less work than
+`gemv_bytes.py` takes.
 """
 
 from __future__ import annotations
@@ -18,72 +20,81 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.gemm.gemv import product, tables_by, totals_by
+from bwn.kernels.gemm.gemv_loops import gemv_kernel, table_summer, table_writer
 from bwn.kernels.gemm.weight_packing import DOTS_FORM
 from bwn.kernels.simd.scalars import get_i8, put_i8
-from bwn.kernels.simd.vectors import I8_16, I32, I32_4, Codegen, at, llvm_type, load_at, splat_value
+from bwn.kernels.simd.vectors import (
+    I8_16,
+    I32,
+    I32_4,
+    Codegen,
+    at,
+    llvm_type,
+    load_at,
+    offset_by,
+    splat_value,
+)
 from bwn.kernels.target.jit import intrinsic
 
 BLOCKS = 2
 BITS = 8
-GEMMS = BITS + 1
+SUMS = BITS + 1
 """Of each block: one for each bit, and the inputs alone."""
 OCTETS, FOUR = I8_16.dtype, I32_4.dtype
 
 
 @intrinsic
-def build(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
-    """build(kind, inputs, tables): the table of a piece is its 16 inputs."""
+def write_tables(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
+    """write_tables(kind, inputs, tables): the table of a piece is its 16 inputs."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store(
-            load_at(builder, OCTETS, args[1]), at(builder, args[2], llvm_type(OCTETS)), align=1
-        )
+        pointer = at(builder, args[2], llvm_type(OCTETS))
+        builder.store(load_at(builder, OCTETS, args[1]), pointer, align=1)
         return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp), gen
 
 
-def _dot(builder: Any, total: Any, a: Any, b: Any) -> Any:
+def _sdot(builder: Any, total: Any, a: Any, b: Any) -> Any:
     octets = llvm_type(OCTETS)
     signature = ir.FunctionType(total.type, (total.type, octets, octets))
-    function = cgutils.get_or_insert_function(
-        builder.module, signature, "llvm.aarch64.neon.sdot.v4i32.v16i8"
+    name = "llvm.aarch64.neon.sdot.v4i32.v16i8"
+    return builder.call(
+        cgutils.get_or_insert_function(builder.module, signature, name), (total, a, b)
     )
-    return builder.call(function, (total, a, b))
 
 
 @intrinsic
-def pick(_: Any, sums: Any, tables: Any, numbers: Any, block_bytes: Any) -> tuple[Any, Codegen]:
-    """pick(sums, tables, numbers, block_bytes): sums plus the products of 16 inputs with each block's weights."""
+def add_entries(
+    _: Any, sums: Any, tables: Any, indices: Any, block_bytes: Any
+) -> tuple[Any, Codegen]:
+    """add_entries(sums, tables, indices, block_bytes): sums plus products of 16 inputs with each block."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         octets, fours = llvm_type(OCTETS), llvm_type(FOUR)
         inputs = load_at(builder, OCTETS, args[1])
         words = builder.bitcast(inputs, fours)
-        where, totals = args[2], [builder.extract_value(args[0], m) for m in range(sums.count)]
-        for m in range(0, sums.count, GEMMS):
+        address, totals = args[2], [builder.extract_value(args[0], m) for m in range(sums.count)]
+        for m in range(0, sums.count, SUMS):
             for quad in range(4):
-                address = builder.add(where, ir.Constant(ir.IntType(64), quad * 16))
-                weights = load_at(builder, OCTETS, address)
+                weights = load_at(builder, OCTETS, offset_by(builder, address, quad * 16))
                 word = builder.extract_element(words, ir.Constant(ir.IntType(32), quad))
                 four = builder.bitcast(splat_value(builder, FOUR, word), octets)
                 for j in range(BITS):
                     bit = ir.Constant(octets, [1 << j if j < 7 else -128] * 16)
-                    some = builder.and_(weights, bit) if j else weights
-                    totals[m + j] = _dot(builder, totals[m + j], some, four)
-            totals[m + BITS] = _dot(
-                builder, totals[m + BITS], inputs, ir.Constant(octets, [1] * 16)
-            )
-            where = builder.add(where, args[3])
+                    masked = builder.and_(weights, bit) if j else weights
+                    totals[m + j] = _sdot(builder, totals[m + j], masked, four)
+            ones = ir.Constant(octets, [1] * 16)
+            totals[m + BITS] = _sdot(builder, totals[m + BITS], inputs, ones)
+            address = builder.add(address, args[3])
         return context.make_tuple(builder, sig.return_type, totals)
 
     return sums(sums, types.intp, types.intp, types.intp), gen
 
 
 @intrinsic
-def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
-    """merge(totals, sums): add what `pick` summed to 32 int32 totals a block, one block after another."""
+def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
+    """add_to_totals(totals, sums): add the sums of bits to 32 int32 totals a block, block after block."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         fours = llvm_type(FOUR)
@@ -92,31 +103,37 @@ def merge(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
             ir.FunctionType(ir.IntType(32), (fours,)),
             "llvm.vector.reduce.add.v4i32",
         )
-        for m in range(0, sums.count, GEMMS):
-            *bits, inputs = (builder.extract_value(args[1], m + j) for j in range(GEMMS))
+        for m in range(0, sums.count, SUMS):
+            *bits, inputs = (builder.extract_value(args[1], m + j) for j in range(SUMS))
             for other in bits[1:]:
                 bits[0] = builder.sub(bits[0], other)
             bits[7] = builder.neg(bits[7])
             all_inputs = splat_value(builder, FOUR, builder.call(reduce, (inputs,)))
             for j, value in enumerate(bits):
-                one = ir.Constant(fours, [1] * 4)
-                twice = (
-                    builder.ashr(value, ir.Constant(fours, [j - 1] * 4))
-                    if j
-                    else builder.shl(value, one)
+                if j:  # 2**j times the sum, of which twice is wanted
+                    twice = builder.ashr(value, ir.Constant(fours, [j - 1] * 4))
+                else:
+                    twice = builder.shl(value, ir.Constant(fours, [1] * 4))
+                pointer = at(
+                    builder, offset_by(builder, args[0], (m // SUMS * BITS + j) * 16), fours
                 )
-                start = ir.Constant(ir.IntType(64), (m // GEMMS * BITS + j) * 16)
-                where = at(builder, builder.add(args[0], start), fours)
-                total = builder.add(builder.load(where, align=4), builder.sub(twice, all_inputs))
-                builder.store(total, where, align=4)
+                before = builder.load(pointer, align=4)
+                total = builder.add(before, builder.sub(twice, all_inputs))
+                builder.store(total, pointer, align=4)
         return context.get_dummy_value()
 
     return types.void(types.intp, sums), gen
 
 
-READY, TOTALS = tables_by(build, get_i8, put_i8, 1), totals_by(pick, merge, BLOCKS, GEMMS)
+dots_gemv = gemv_kernel(
+    form=DOTS_FORM,
+    prepare=table_writer(I32_4, DOTS_FORM, write_tables, get_i8, put_i8),
+    sum_blocks=table_summer(I32_4, DOTS_FORM, add_entries, add_to_totals, BLOCKS, SUMS),
+    total_kind=I32,
+    blocks_at_once=BLOCKS,
+)
 
 
 def i8_b1_f32_planes_dots(p: int, begin: int, end: int, part: int) -> None:
-    """8-bit activations within +-127, one-bit weights laid out by `dots_lay`: exact sums."""
-    product(READY, TOTALS, I32, I32_4, DOTS_FORM, BLOCKS, 1, p, begin, end, part)
+    """8-bit activations within +-127, one-bit weights packed by `pack_dots`: exact sums."""
+    dots_gemv(p, begin, end, part)

@@ -1,12 +1,15 @@
-"""Lookup-accumulate: products of one-bit weights and planes of activations, read straight from the packed words.
+"""LUT GEMM (as T-MAC and DeepGEMM): one-bit weights select sums from tables, read from packed words.
 
     sum[n, p] = sum_k s[n, k] * x[offset[k] + p],    s = +-1
 
-1. Positions p stand in the lanes: 64 bytes of them at a time.
-2. For 4 consecutive k, all 16 sums +-x0 +-x1 +-x2 +-x3 are made once: the group's table, shared by all outputs n.
-3. A weight row is then a list of 4-bit table indices, and the packed words are that list: one word is 16 indices.
+1. Positions p are in the lanes: 64 bytes of them at a time.
+2. For 4 consecutive k, all 16 sums +-x0 +-x1 +-x2 +-x3 are computed once: the group's table, shared by
+   all outputs n.
+3. A row of weights is then a list of 4-bit table indices, and the packed words are that list: a word is
+   16 indices.
 
-So one vector load and one add do 4 multiply-accumulates a lane. Range of an entry, and what it means for the lanes:
+So one vector load and one add do 4 multiply-accumulates a lane. The range of an entry decides how long
+sums fit their lanes:
 
 | activations | entry within | lane of the sum | groups before it must be widened |
 |---|---|---|---|
@@ -14,7 +17,7 @@ So one vector load and one add do 4 multiply-accumulates a lane. Range of an ent
 | 8-bit, +-127 | +-508 | int16 | 64 |
 | signs, +-1 or 0 | +-4 | int8 | 31 |
 
-A row's unused bits are zero, so a group past the row's end is only ever asked for entry 0, which is made zero.
+A row's unused bits are zero, so a group past the row's end only ever reads entry 0, which is zero.
 """
 
 from __future__ import annotations
@@ -24,11 +27,18 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.epilogue import clear_margins, finish, gemm_params, out_plane
-from bwn.kernels.gemm.tiles import CHANNELS, GROUP, MOST_WORDS, TABLE_BYTES, WORD_BYTES, WORD_GROUPS
+from bwn.kernels.gemm.epilogue import fill_margins, gemm_params, out_plane, write_positions
+from bwn.kernels.gemm.tiles import (
+    CHANNELS,
+    GROUP,
+    MAX_WORDS,
+    TABLE_BYTES,
+    WORD_BYTES,
+    WORD_GROUPS,
+)
 from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.scalars import get_f32, get_i64
-from bwn.kernels.simd.stores import steps_at
+from bwn.kernels.simd.stores import x_scales_at
 from bwn.kernels.simd.vectors import (
     F32,
     I8,
@@ -39,6 +49,7 @@ from bwn.kernels.simd.vectors import (
     at,
     llvm_type,
     load_at,
+    offset_by,
     splat,
     store,
     sub,
@@ -53,35 +64,34 @@ WIDER: dict[Any, Any] = {
     types.int16: types.int32,
     types.int8: types.int16,
 }
-"""The totals' element for each element of the sums."""
+"""The element of totals for each element of sums."""
 
 
 @intrinsic
-def expand(_: Any, table: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Codegen]:
-    """expand(table, x0, x1, x2, x3): write the 16 signed sums; bit j of an entry's number is the sign of xj."""
+def write_table(_: Any, table: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Codegen]:
+    """write_table(table, x0, x1, x2, x3): the 16 signed sums; bit j of an index is the sign of xj."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        none = ir.Constant(llvm_type(x0), None)
+        zero = ir.Constant(llvm_type(x0), None)
         pairs = []  # no number is doubled, so infinity and what is near it stay right
         for a, b in (args[1:3], args[3:5]):
             both = add(builder, x0, a, b)
-            pairs.append(
-                (sub(builder, x0, none, both), sub(builder, x0, a, b), sub(builder, x0, b, a), both)
-            )
+            neither = sub(builder, x0, zero, both)
+            pairs.append((neither, sub(builder, x0, a, b), sub(builder, x0, b, a), both))
         entries = [add(builder, x0, low, high) for high in pairs[1] for low in pairs[0]]
-        for number, entry in enumerate(entries):
-            where = builder.add(args[0], ir.Constant(ir.IntType(64), number * VECTOR_BYTES))
-            builder.store(entry, at(builder, where, llvm_type(x0)), align=VECTOR_BYTES)
+        for index, entry in enumerate(entries):
+            address = offset_by(builder, args[0], index * VECTOR_BYTES)
+            builder.store(entry, at(builder, address, llvm_type(x0)), align=VECTOR_BYTES)
         return context.get_dummy_value()
 
     return types.void(types.intp, x0, x0, x0, x0), gen
 
 
 @intrinsic
-def lookup(_: Any, sums: Any, tables: Any, words: Any) -> tuple[Any, Codegen]:
-    """lookup(sums, tables, words): sums[m] plus, for each of the 16 groups, the entry that word m names.
+def add_entries(_: Any, sums: Any, tables: Any, words: Any) -> tuple[Any, Codegen]:
+    """add_entries(sums, tables, words): sums[m] plus, for each of 16 groups, the entry word m names.
 
-    sums: tuple of vectors, words: tuple of as many uint64. tables: address of 16 tables.
+    sums: tuple of vectors. words: tuple of as many uint64. tables: address of 16 tables.
     """
     vec = sums.dtype
 
@@ -92,12 +102,11 @@ def lookup(_: Any, sums: Any, tables: Any, words: Any) -> tuple[Any, Codegen]:
         bits = [builder.extract_value(args[2], m) for m in rows]
         for group in range(WORD_GROUPS):
             if group:
-                table = hidden(builder, builder.add(table, ir.Constant(i64, TABLE_BYTES)))
+                table = hidden(builder, offset_by(builder, table, TABLE_BYTES))
             for m in rows:
-                number = builder.and_(
-                    builder.lshr(bits[m], ir.Constant(i64, GROUP * group)), ir.Constant(i64, 15)
-                )
-                offset = builder.mul(hidden(builder, number), ir.Constant(i64, VECTOR_BYTES))
+                shifted = builder.lshr(bits[m], ir.Constant(i64, GROUP * group))
+                index = hidden(builder, builder.and_(shifted, ir.Constant(i64, 15)))
+                offset = builder.mul(index, ir.Constant(i64, VECTOR_BYTES))
                 entry = load_at(builder, vec, builder.add(table, offset))
                 totals[m] = hidden(builder, add(builder, vec, totals[m], entry))
         return context.make_tuple(builder, sig.return_type, totals)
@@ -106,37 +115,37 @@ def lookup(_: Any, sums: Any, tables: Any, words: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def words_of_rows(_: Any, sums: Any, address: Any, row_bytes: Any) -> tuple[Any, Codegen]:
-    """words_of_rows(sums, address, row_bytes): one uint64 of each of as many rows as there are sums."""
+def load_row_words(_: Any, sums: Any, address: Any, row_bytes: Any) -> tuple[Any, Codegen]:
+    """load_row_words(sums, address, row_bytes): a uint64 of each of as many rows as there are sums."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        where, words = args[1], []
+        address, words = args[1], []
         for _row in range(sums.count):
-            words.append(builder.load(at(builder, where, ir.IntType(64)), align=8))
-            where = builder.add(where, args[2])
+            words.append(builder.load(at(builder, address, ir.IntType(64)), align=8))
+            address = builder.add(address, args[2])
         return context.make_tuple(builder, sig.return_type, words)
 
     return types.UniTuple(types.uint64, sums.count)(sums, types.intp, types.intp), gen
 
 
 @intrinsic
-def load_as(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
-    """load_as(kind, address, index): activations as lanes of tables; for I16, int8 activations are widened."""
+def load_inputs(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+    """load_inputs(kind, address, index): activations as lanes of tables; int8 is widened to I16."""
     vec = kind.dtype
     element: Any = types.float32 if vec.element == types.float32 else types.int8
     stored = Vec(element, vec.lanes)
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        step = ir.Constant(ir.IntType(64), element.bitwidth // 8)
-        value = load_at(builder, stored, builder.add(args[1], builder.mul(args[2], step)))
+        size = ir.Constant(ir.IntType(64), element.bitwidth // 8)
+        value = load_at(builder, stored, builder.add(args[1], builder.mul(args[2], size)))
         return value if stored == vec else builder.sext(value, llvm_type(vec))
 
     return vec(kind, types.intp, types.intp), gen
 
 
 @intrinsic
-def merge(_: Any, address: Any, sums: Any) -> tuple[Any, Codegen]:
-    """merge(address, sums): add each vector to the wider totals that stand there one after another."""
+def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
+    """add_to_totals(totals, sums): add each vector to the wider totals at an address, in a row."""
     vec = sums.dtype
     wide = Vec(WIDER[vec.element], vec.lanes)
     size = wide.lanes * wide.element.bitwidth // 8
@@ -146,12 +155,9 @@ def merge(_: Any, address: Any, sums: Any) -> tuple[Any, Codegen]:
         for m in range(sums.count):
             value = builder.extract_value(args[1], m)
             value = value if wide == vec else builder.sext(value, kind)
-            where = at(builder, builder.add(args[0], ir.Constant(ir.IntType(64), m * size)), kind)
-            builder.store(
-                add(builder, wide, builder.load(where, align=VECTOR_BYTES), value),
-                where,
-                align=VECTOR_BYTES,
-            )
+            pointer = at(builder, offset_by(builder, args[0], m * size), kind)
+            before = builder.load(pointer, align=VECTOR_BYTES)
+            builder.store(add(builder, wide, before, value), pointer, align=VECTOR_BYTES)
         return context.get_dummy_value()
 
     return types.void(types.intp, sums), gen
@@ -159,12 +165,15 @@ def merge(_: Any, address: Any, sums: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def totals_as_float(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
-    """totals_as_float(kind, address, index): 16 totals from `index` on as float32; kind names the tables' lanes."""
+    """totals_as_float(kind, address, index): 16 totals from `index` on as F32.
+
+    kind: of the sums that were added to them.
+    """
     wide = Vec(WIDER[kind.dtype.element], LANES)
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        step = ir.Constant(ir.IntType(64), wide.element.bitwidth // 8)
-        value = load_at(builder, wide, builder.add(args[1], builder.mul(args[2], step)))
+        size = ir.Constant(ir.IntType(64), wide.element.bitwidth // 8)
+        value = load_at(builder, wide, builder.add(args[1], builder.mul(args[2], size)))
         floats = llvm_type(F32.dtype)
         return value if wide.element == types.float32 else builder.sitofp(value, floats)
 
@@ -172,113 +181,127 @@ def totals_as_float(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, C
 
 
 @helper
-def build(kind: Any, tables: int, x: int, offsets: int, first: int, depth: int) -> None:
+def write_word_tables(kind: Any, tables: int, x: int, offsets: int, first: int, depth: int) -> None:
     """Tables of the 16 groups of one word, whose first k is `first`."""
     for group in range(WORD_GROUPS):
         table = tables + group * TABLE_BYTES
         k = first + group * GROUP
         if k + GROUP <= depth:
-            expand(
+            write_table(
                 table,
-                load_as(kind, x, get_i64(offsets, k)),
-                load_as(kind, x, get_i64(offsets, k + 1)),
-                load_as(kind, x, get_i64(offsets, k + 2)),
-                load_as(kind, x, get_i64(offsets, k + 3)),
+                load_inputs(kind, x, get_i64(offsets, k)),
+                load_inputs(kind, x, get_i64(offsets, k + 1)),
+                load_inputs(kind, x, get_i64(offsets, k + 2)),
+                load_inputs(kind, x, get_i64(offsets, k + 3)),
             )
         elif k < depth:
             x1, x2 = zero(kind), zero(kind)
             if k + 1 < depth:
-                x1 = load_as(kind, x, get_i64(offsets, k + 1))
+                x1 = load_inputs(kind, x, get_i64(offsets, k + 1))
             if k + 2 < depth:
-                x2 = load_as(kind, x, get_i64(offsets, k + 2))
-            expand(table, load_as(kind, x, get_i64(offsets, k)), x1, x2, zero(kind))
+                x2 = load_inputs(kind, x, get_i64(offsets, k + 2))
+            write_table(table, load_inputs(kind, x, get_i64(offsets, k)), x1, x2, zero(kind))
         else:
             store(table, 0, zero(kind))
 
 
 @helper
-def accumulate(sums: Any, tables: int, count: int, row: int, row_bytes: int, totals: int) -> None:
-    """Add the products of `count` words of as many rows as there are sums to their totals."""
-    for w in range(count):
-        sums = lookup(sums, tables + w * WORD_BYTES, words_of_rows(sums, row + w * 8, row_bytes))
-    merge(totals, sums)
+def sum_rows(sums: Any, tables: int, words: int, row: int, row_bytes: int, totals: int) -> None:
+    """Add `words` words of as many rows as there are zeroed sums to their totals."""
+    for w in range(words):
+        row_words = load_row_words(sums, row + w * 8, row_bytes)
+        sums = add_entries(sums, tables + w * WORD_BYTES, row_words)
+    add_to_totals(totals, sums)
 
 
 @helper
-def block_totals(
-    kind: Any, most: int, f: Any, x: int, words: int, tables: int, totals: int, total_bytes: int
+def sum_block(
+    kind: Any,
+    max_words: int,
+    f: Any,
+    x: int,
+    words: int,
+    tables: int,
+    totals: int,
+    total_bytes: int,
 ) -> None:
-    """Totals of all rows of a group over one block of positions; tables of `most` words stand at once.
+    """Totals of all rows of a group over one block of positions.
 
-    x: address of the block in the group's first channel. totals: zeroed here, `total_bytes` a row.
+    max_words: words whose tables are kept at once. x: address of the block in the group's first
+    channel. totals: zeroed here, `total_bytes` a row.
     """
     for i in range(f.outputs * total_bytes // VECTOR_BYTES):
         store(totals, i * LANES, zero(F32))
     row_bytes = f.row_words * 8
-    for first in range(0, f.row_words, most):
-        count = min(most, f.row_words - first)
+    for first in range(0, f.row_words, max_words):
+        count = min(max_words, f.row_words - first)
         for w in range(count):
-            build(kind, tables + w * WORD_BYTES, x, f.offsets, (first + w) * 64, f.depth)
+            start = (first + w) * 64
+            write_word_tables(kind, tables + w * WORD_BYTES, x, f.offsets, start, f.depth)
         n, rows = 0, words + first * 8
         while n + CHANNELS <= f.outputs:
-            none = zeros(kind, CHANNELS)
-            accumulate(
-                none, tables, count, rows + n * row_bytes, row_bytes, totals + n * total_bytes
-            )
+            row, total = rows + n * row_bytes, totals + n * total_bytes
+            sum_rows(zeros(kind, CHANNELS), tables, count, row, row_bytes, total)
             n += CHANNELS
         while n < f.outputs:
-            none = zeros(kind, 1)
-            accumulate(
-                none, tables, count, rows + n * row_bytes, row_bytes, totals + n * total_bytes
-            )
+            row, total = rows + n * row_bytes, totals + n * total_bytes
+            sum_rows(zeros(kind, 1), tables, count, row, row_bytes, total)
             n += 1
 
 
-@helper
-def product(
-    kind: Any,
-    most: int,
-    lanes: int,
-    x_bytes: int,
-    total_bytes: int,
-    p: int,
-    begin: int,
-    end: int,
-    part: int,
-) -> None:
-    """Units begin..end-1 of a product; a unit is one block of positions of one group of one image."""
-    f = gemm_params(p)
-    tables = f.scratch + part * f.scratch_part
-    totals = tables + MOST_WORDS * WORD_BYTES
-    blocks = (f.positions + lanes - 1) // lanes
-    for unit in range(begin, end):
-        block, group, image = unit % blocks, unit // blocks % f.groups, unit // (blocks * f.groups)
-        first, channel = block * lanes, group * f.outputs
-        x = f.x + (image * f.x_image + group * f.x_group + first) * x_bytes
-        block_totals(
-            kind, most, f, x, f.words + channel * f.row_words * 8, tables, totals, total_bytes
-        )
-        for n in range(f.outputs):
-            for lane in range(0, min(lanes, f.positions - first), LANES):
-                sums = totals_as_float(kind, totals + n * total_bytes, lane) + splat(
-                    F32, get_f32(f.correction, channel + n)
-                )
-                finish(
-                    f, sums, image, channel + n, first + lane, steps_at(F32, f, image, first + lane)
-                )
-            clear_margins(f, out_plane(f, image, channel + n), block == 0, block == blocks - 1)
+def lut_gemm(*, kind: Any, max_words: int, lanes: int, x_bytes: int, total_bytes: int) -> Any:
+    """A GEMM by lookup: a helper that computes units begin..end-1.
+
+    A unit is one block of positions of one group of one image.
+
+    Args:
+        kind: Of tables and sums.
+        max_words: Words whose tables are kept at once; their sums fit the lanes.
+        lanes: Positions of a block.
+        x_bytes: Bytes of an input.
+        total_bytes: Bytes of the totals of a row.
+    """
+
+    @helper
+    def gemm(p: int, begin: int, end: int, part: int) -> None:
+        f = gemm_params(p)
+        tables = f.scratch + part * f.scratch_part
+        totals = tables + MAX_WORDS * WORD_BYTES
+        blocks = (f.positions + lanes - 1) // lanes
+        for unit in range(begin, end):
+            block, group = unit % blocks, unit // blocks % f.groups
+            image = unit // (blocks * f.groups)
+            first, channel = block * lanes, group * f.outputs
+            x = f.x + (image * f.x_image + group * f.x_group + first) * x_bytes
+            words = f.words + channel * f.row_words * 8
+            sum_block(kind, max_words, f, x, words, tables, totals, total_bytes)
+            for n in range(f.outputs):
+                for lane in range(0, min(lanes, f.positions - first), LANES):
+                    correction = splat(F32, get_f32(f.correction, channel + n))
+                    sums = totals_as_float(kind, totals + n * total_bytes, lane) + correction
+                    x_scales = x_scales_at(F32, f, image, first + lane)
+                    write_positions(f, sums, image, channel + n, first + lane, x_scales)
+                plane = out_plane(f, image, channel + n)
+                fill_margins(f, plane, block == 0, block == blocks - 1)
+
+    return gemm
+
+
+f32_b1 = lut_gemm(kind=F32, max_words=2, lanes=16, x_bytes=4, total_bytes=64)
+i8_b1 = lut_gemm(kind=I16, max_words=2, lanes=32, x_bytes=1, total_bytes=128)
+s1_b1 = lut_gemm(kind=I8, max_words=1, lanes=64, x_bytes=1, total_bytes=128)
 
 
 def f32_b1_f32_planes_lookup(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations; tables and sums in float32."""
-    product(F32, 2, 16, 4, 64, p, begin, end, part)
+    f32_b1(p, begin, end, part)
 
 
 def i8_b1_f32_planes_lookup(p: int, begin: int, end: int, part: int) -> None:
-    """8-bit activations within +-127; tables and sums of 32 groups in int16, totals in int32: exact."""
-    product(I16, 2, 32, 1, 128, p, begin, end, part)
+    """8-bit activations within +-127; sums of 32 groups in int16, totals in int32: exact."""
+    i8_b1(p, begin, end, part)
 
 
 def s1_b1_f32_planes_lookup(p: int, begin: int, end: int, part: int) -> None:
-    """Activations +-1 or 0 in int8; tables and sums of 16 groups in int8, totals in int16: exact to K = 32767."""
-    product(I8, 1, 64, 1, 128, p, begin, end, part)
+    """Activations +-1 or 0 in int8; sums of 16 groups in int8, totals in int16: exact to K = 32767."""
+    s1_b1(p, begin, end, part)

@@ -9,47 +9,47 @@ CHANNELS = 8 if "avx512f" in features() else 4
 """Output channels at a time: as many as leave room for one loaded entry."""
 
 GROUP = 4
-"""Inputs of a table of `lookup.py`."""
+"""Inputs of a table of `lut.py`."""
 ENTRIES = 1 << GROUP
 TABLE_BYTES = ENTRIES * VECTOR_BYTES
 WORD_GROUPS = 64 // GROUP
 WORD_BYTES = WORD_GROUPS * TABLE_BYTES
-MOST_WORDS = 2
-"""Most words whose tables stand at once: 32 KiB of tables."""
+MAX_WORDS = 2
+"""Words whose tables are kept at once: 32 KiB of tables."""
 
-# Registers for the sums: 16 of AVX-512's 32, 12 of AVX2's 16, 16 of NEON's 32. More channels gain nothing; with one
-# vector of AVX-512, loads bound the tile, not multiplications.
+# Registers for the sums: 16 of AVX-512's 32, 12 of AVX2's 16, 16 of NEON's 32. More channels gain
+# nothing; with one vector of AVX-512, loads bound the tile, not multiplications.
 MULTIPLY = (8, 2) if "avx512f" in features() else (6, 1) if "avx2" in features() else (4, 1)
-"""Channels and vectors of positions of a tile of `multiply.py`."""
+"""Channels and vectors of positions of a tile of `f32.py`."""
 MULTIPLY_SIGNS = (8, 2) if "avx512f" in features() else (4, 1)
-"""Of `multiply_signs.py`; channels divide 32."""
+"""Of `f32_to_bits.py`; channels divide 32."""
 
 
 def lookup_scratch(outputs: int, depth: int) -> int:
-    """Scratch that one part of a lookup product needs: the tables of two words and up to 128 bytes of totals a row."""
-    return MOST_WORDS * WORD_BYTES + outputs * 2 * VECTOR_BYTES
+    """Bytes a part needs: the tables of two words, and up to 128 bytes of totals a row."""
+    return MAX_WORDS * WORD_BYTES + outputs * 2 * VECTOR_BYTES
 
 
 def multiply_scratch(outputs: int, depth: int) -> int:
-    """Scratch that one part needs: the totals of a tile's vectors of positions, for every row."""
+    """Bytes a part needs: the totals of a tile's vectors of positions, for every row."""
     return outputs * MULTIPLY[1] * VECTOR_BYTES
 
 
 def single_scratch(outputs: int, depth: int) -> int:
-    """Scratch that one part needs: the gathered inputs, or two rows of packed bits and their number."""
+    """Bytes a part needs: the gathered inputs."""
     return (depth + 63) // 64 * 64 * 4
 
 
 def multiply_signs_scratch() -> int:
-    """Scratch that one part needs: the words of a tile's positions."""
+    """Bytes a part needs: the words of a tile's positions."""
     return MULTIPLY_SIGNS[1] * LANES * 8
 
 
 def pairs_scratch() -> int:
-    """Scratch that one part needs to pack or unpack: the words of 16 positions."""
+    """Bytes a part needs to pack or unpack planes: the words of 16 positions."""
     return LANES * 8
 
 
 def xnor_scratch() -> int:
-    """Scratch that one part needs to write planes: the sums of 16 positions of a block, twice."""
+    """Bytes a part needs to write planes: the sums of 16 positions of a block, twice."""
     return 2 * LANES * BLOCK * 4

@@ -1,8 +1,8 @@
-"""How one-bit weights are laid out for the products that keep output channels in the lanes, and what those need.
+"""Weight packing for the kernels that keep output channels in the lanes, and the scratch those need.
 
-The rows of a block of channels stand side by side: `lay_out`. A `Form` says how wide a block is, how many inputs one
-element serves, and when sums must be widened. The products are in `inlane.py`, `inlane_bytes.py`, `inlane_split.py`,
-`inlane_dots.py` and `inlane_signs.py`.
+The rows of a block of channels are packed side by side. A `Form` says how wide a block is, how many
+inputs one element serves, and when sums must be widened. The kernels are `gemv.py`, `gemv_bytes.py`,
+`gemv_split.py`, `gemv_sdot.py` and `gemv_xnor.py`.
 """
 
 from __future__ import annotations
@@ -22,21 +22,25 @@ BYTE_SAFE_WORDS = 31
 
 
 class Form(NamedTuple):
-    """How one register holds a table."""
+    """How weights are packed and looked up: by indices of tables that registers hold.
+
+    Attributes:
+        lanes: Channels of a block, and entries of a register.
+        group: Inputs of a table.
+        tables: Tables that one lane of indices serves; their inputs are a piece of a row.
+        safe_pieces: Pieces after which sums are widened.
+        register_bytes: Bytes of a register of indices.
+        table_bytes: Bytes of a table.
+        input_bytes: Bytes of an input.
+    """
 
     lanes: int
-    """Channels of a block, and entries of a register."""
     group: int
-    """Inputs of a table."""
     tables: int
-    """Tables that one lane of numbers serves; a piece of the inputs."""
-    safe: int
-    """Pieces after which sums are widened."""
-    bytes: int
-    """Bytes of a register."""
+    safe_pieces: int
+    register_bytes: int
     table_bytes: int
     input_bytes: int
-    """Bytes of an input of the activations."""
 
     @property
     def inputs(self) -> int:
@@ -44,16 +48,16 @@ class Form(NamedTuple):
         return self.group * self.tables
 
     def pack(self, words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-        """Packed rows as lanes of numbers, the rows of a block of channels side by side.
+        """Pack rows as lanes of indices, the rows of a block of channels side by side.
 
         Args:
             words: (N, row_words) uint64.
 
         Returns:
-            (blocks of `lanes` rows, pieces, lanes) unsigned integers that fill a register: the bits
-            of a piece, the first input lowest; zeros past the last row and bit.
+            (blocks of rows, pieces, lanes) unsigned integers that fill a register: the bits of a
+            piece, the first input lowest; zeros past the last row and bit.
         """
-        element = np.dtype(f"u{self.bytes // self.lanes}")
+        element = np.dtype(f"u{self.register_bytes // self.lanes}")
         pieces = self._pieces(words.shape[1])
         packed = np.zeros((-(-len(words) // self.lanes), pieces, self.lanes), element)
         for block, rows in enumerate(packed):
@@ -61,14 +65,14 @@ class Form(NamedTuple):
             octets = np.ascontiguousarray(some).view(np.uint8)
             bits = np.zeros((len(octets), pieces * self.inputs), np.uint8)
             bits[:, : words.shape[1] * WORD] = np.unpackbits(octets, axis=1, bitorder="little")
-            numbers = np.zeros((len(octets), pieces, element.itemsize * 8), np.uint8)
-            numbers[:, :, : self.inputs] = bits.reshape(len(octets), pieces, self.inputs)
-            lanes = np.packbits(numbers, axis=2, bitorder="little").view(element)[..., 0]
+            indices = np.zeros((len(octets), pieces, element.itemsize * 8), np.uint8)
+            indices[:, :, : self.inputs] = bits.reshape(len(octets), pieces, self.inputs)
+            lanes = np.packbits(indices, axis=2, bitorder="little").view(element)[..., 0]
             rows[:, : len(octets)] = lanes.T
         return packed
 
     def scratch(self, outputs: int, depth: int) -> int:
-        """Scratch that a part needs, in bytes: totals, the tables, the gathered inputs."""
+        """Bytes a part needs: totals, the tables, the gathered inputs."""
         piece = self.tables * self.table_bytes + self.inputs * self.input_bytes
         return TOTALS_BYTES + self._pieces(words_for(depth)) * piece
 
@@ -84,17 +88,20 @@ SHORT_FORM = Form(32, 5, 3, 17, 64, 64, 1)
 BYTES_FORM = Form(32, 4, 2, 32, 32, 2 * 16, 1)
 SPLIT_FORM = Form(16, 4, 2, 2**31, 16, 4 * 16, 4)
 DOTS_FORM = Form(32, 16, 1, 2**31, 64, 16, 1)
-# Without an instruction that counts words, bytes are counted: their counts cost less to add up once than each time.
+# Without an instruction that counts words, bytes are counted: adding up their counts once costs less.
 COUNTS_WORDS = "avx512vpopcntdq" in features()
 SIGNS_FORM = Form(8, WORD, 1, 2**31 if COUNTS_WORDS else BYTE_SAFE_WORDS, 64, 0, 1)
 
 
 def pack_dots(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-    """The weights as `i8_b1_f32_planes_dots` reads them.
+    """Pack rows as `gemv_sdot.py` reads them.
 
-    words: (N, row_words) uint64.
-    Returns (blocks of 32 rows, pieces of 16 inputs, 4, 4, 4) uint8: bit j of byte [.., .., q, c, i] is row 4 * j + c of
-    the block and input 4 * q + i of the piece; zeros past the last row.
+    Args:
+        words: (N, row_words) uint64.
+
+    Returns:
+        (blocks of 32 rows, pieces of 16 inputs, 4, 4, 4) uint8: bit j of byte [.., .., q, c, i] is row
+        4 * j + c of the block and input 4 * q + i of the piece; zeros past the last row.
     """
     blocks = -(-len(words) // DOTS_FORM.lanes)
     octets = np.zeros((blocks * DOTS_FORM.lanes, words.shape[1] * WORD // 8), np.uint8)
@@ -104,5 +111,5 @@ def pack_dots(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
 
 
 def signs_scratch(outputs: int, depth: int) -> int:
-    """Scratch that a part of `gemv_xnor.py` needs: totals, bits, mask and their number, the inputs."""
+    """Bytes a part of `gemv_xnor.py` needs: totals, bits, mask and their number, the inputs."""
     return TOTALS_BYTES + words_for(depth) * (16 + WORD) + 8

@@ -1,7 +1,7 @@
 """A tile of packed signs: two positions by vectors of output channels, and how often their bits differ.
 
-What is counted, and in which form words are stored, is said in `xnor.py`. Here are the operations: one pair of words
-more, and what the counts become.
+`xnor.py` describes what is counted, and in which form words are stored. Here are the operations: one more
+pair of words, and what becomes of the counts.
 """
 
 from __future__ import annotations
@@ -13,129 +13,120 @@ from numba import types
 from numba.core import cgutils
 
 from bwn.kernels.simd.neon import add_neighbours, hidden
-from bwn.kernels.simd.vectors import I32, Codegen, at, llvm_type, load_at, splat_value
+from bwn.kernels.simd.vectors import I32, Codegen, at, llvm_type, load_at, offset_by, splat_value
 from bwn.kernels.simd.widths import BLOCK, BLOCK_VECTORS, CARRIES, LANES, VECTOR_BYTES
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import intrinsic
 
 VECTORS = BLOCK_VECTORS if "avx512f" in features() else 2 if "neon" in features() else 1
-"""Vectors of channels that are counted at a time, for two positions: their states stay in registers."""
+"""Vectors of channels that are counted at a time, for two positions: their state fits the registers."""
 WIDE = "avx512vpopcntdq" in features()
-"""Whether the CPU counts bits by lanes of 32; else bytes are counted, and folded into lanes before they overflow."""
-MOST_PAIRS = 255 // 8 if CARRIES else 255 // 16
+"""Whether the CPU counts bits by lanes of 32; else bytes are counted, and folded into lanes before they
+overflow."""
+MAX_PAIRS = 255 // 8 if CARRIES else 255 // 16
 """Pairs whose bits bytes can count before `fold`."""
 COUNT = 0 if WIDE else 1
 PER_VECTOR = COUNT + 1 + CARRIES
-"""Vectors of state: the count by lanes; before it is folded into that, the one by bytes; the running ones, last."""
+"""Vectors of state: the count by lanes; that by bytes, before it is folded into lanes; the running ones."""
 PAIR_BYTES = 2 * BLOCK_VECTORS * VECTOR_BYTES
 """Weights of one pair of words of a block."""
 
 
 def _ternary(builder: Any, table: int, a: Any, b: Any, c: Any) -> Any:
-    """One operation of three operands: bit 4a + 2b + c of `table`."""
-    kind = a.type
-    number = ir.IntType(32)
+    """LLVM value of one operation of three operands: bit 4a + 2b + c of `table`."""
+    kind, i32 = a.type, ir.IntType(32)
+    signature = ir.FunctionType(kind, (kind, kind, kind, i32))
     name = "llvm.x86.avx512.pternlog.d.512"
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, (kind, kind, kind, number)), name
-    )
-    return builder.call(function, (a, b, c, ir.Constant(number, table)))
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    return builder.call(function, (a, b, c, ir.Constant(i32, table)))
 
 
-def _carry(builder: Any, ones: Any, u: Any, after: Any) -> Any:
-    """The carry of s + u + v: s where s = u, else not s'."""
+def _carry(builder: Any, ones: Any, u: Any, next_ones: Any) -> Any:
+    """LLVM value of the carry of s + u + v: s where s = u, else not s'."""
     if "avx512f" in features():
-        return _ternary(builder, 0xD4, ones, u, after)
-    return builder.xor(ones, builder.and_(builder.xor(ones, u), builder.xor(u, after)))
+        return _ternary(builder, 0xD4, ones, u, next_ones)
+    return builder.xor(ones, builder.and_(builder.xor(ones, u), builder.xor(u, next_ones)))
 
 
-def _add_count(builder: Any, counts: Any, value: Any) -> Any:
-    """Counts plus the bits of `value`, in lanes or in bytes."""
-    if WIDE:
-        return builder.add(counts, _count(builder, value))
-    octets = ir.VectorType(ir.IntType(8), VECTOR_BYTES)
-    more = builder.add(
-        builder.bitcast(counts, octets), _count(builder, builder.bitcast(value, octets))
-    )
-    return builder.bitcast(hidden(builder, more), counts.type)
-
-
-def _count(builder: Any, value: Any) -> Any:
+def _popcount(builder: Any, value: Any) -> Any:
     kind = value.type
     name = f"llvm.ctpop.v{kind.count}i{kind.element.width}"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind,)), name)
     return builder.call(function, (value,))
 
 
+def _add_popcount(builder: Any, counts: Any, value: Any) -> Any:
+    """LLVM value of counts plus the bits of `value`, in lanes or in bytes."""
+    if WIDE:
+        return builder.add(counts, _popcount(builder, value))
+    octets = ir.VectorType(ir.IntType(8), VECTOR_BYTES)
+    more = _popcount(builder, builder.bitcast(value, octets))
+    sums = hidden(builder, builder.add(builder.bitcast(counts, octets), more))
+    return builder.bitcast(sums, counts.type)
+
+
 @intrinsic
-def no_differences(_: Any, places: Any) -> tuple[Any, Codegen]:
-    """no_differences(places): the state of a tile before the first pair."""
+def no_differences(_: Any, inputs: Any) -> tuple[Any, Codegen]:
+    """no_differences(inputs): the state of a tile of len(inputs) positions before the first pair."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return ir.Constant(context.get_value_type(sig.return_type), None)
 
-    return types.UniTuple(I32.dtype, PER_VECTOR * places.count * VECTORS)(places), gen
+    return types.UniTuple(I32.dtype, PER_VECTOR * inputs.count * VECTORS)(inputs), gen
 
 
 @intrinsic
-def count_pair(_: Any, state: Any, places: Any, offset: Any, words: Any) -> tuple[Any, Codegen]:
-    """count_pair(state, places, offset, words): the state with one pair of each place added.
+def count_pair(_: Any, state: Any, inputs: Any, offset: Any, words: Any) -> tuple[Any, Codegen]:
+    """count_pair(state, inputs, offset, words): the state with one pair of each position added.
 
-    state: for each place and vector of channels PER_VECTOR vectors. places: tuple of addresses
-    of activations, the pair lies `offset` bytes further. words: address of the pair's weights.
+    state: PER_VECTOR vectors for each position and vector of channels. inputs: tuple of addresses of
+    activations; the pair is `offset` bytes further. words: address of the pair's weights.
     """
     vec = state.dtype
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         now = [builder.extract_value(args[0], i) for i in range(state.count)]
-        i64 = ir.IntType(64)
 
-        def input_of(p: int, half: int) -> Any:
-            start = builder.add(args[2], ir.Constant(i64, half * 4))
-            where = at(
-                builder, builder.add(builder.extract_value(args[1], p), start), ir.IntType(32)
-            )
-            return splat_value(builder, vec, builder.load(where, align=4))
+        def load_input(p: int, half: int) -> Any:
+            start = offset_by(builder, args[2], half * 4)
+            address = builder.add(builder.extract_value(args[1], p), start)
+            word = builder.load(at(builder, address, ir.IntType(32)), align=4)
+            return splat_value(builder, vec, word)
 
-        def weights_of(v: int, half: int) -> Any:
-            return load_at(
-                builder,
-                vec,
-                builder.add(args[3], ir.Constant(i64, (half * BLOCK_VECTORS + v) * VECTOR_BYTES)),
-            )
+        def load_weights(v: int, half: int) -> Any:
+            offset = (half * BLOCK_VECTORS + v) * VECTOR_BYTES
+            return load_at(builder, vec, offset_by(builder, args[3], offset))
 
         def count(i: int, word: Any) -> None:
-            now[i + COUNT] = _add_count(builder, now[i + COUNT], word)
+            now[i + COUNT] = _add_popcount(builder, now[i + COUNT], word)
 
-        tile = [
-            (v, p, PER_VECTOR * (p * VECTORS + v))
-            for v in range(VECTORS)
-            for p in range(places.count)
-        ]
-        inputs = [[input_of(p, half) for p in range(places.count)] for half in (0, 1)]
-        weights = [[weights_of(v, half) for v in range(VECTORS)] for half in (0, 1)]
+        positions = range(inputs.count)
+        tile = [(v, p, PER_VECTOR * (p * VECTORS + v)) for v in range(VECTORS) for p in positions]
+        xs = [[load_input(p, half) for p in positions] for half in (0, 1)]
+        weights = [[load_weights(v, half) for v in range(VECTORS)] for half in (0, 1)]
         if CARRIES:
             for v, p, i in tile:
                 last = i + PER_VECTOR - 1
-                ones = builder.xor(builder.xor(now[last], weights[1][v]), inputs[1][p])
-                count(i, _carry(builder, now[last], builder.xor(inputs[0][p], weights[0][v]), ones))
+                ones = builder.xor(builder.xor(now[last], weights[1][v]), xs[1][p])
+                u = builder.xor(xs[0][p], weights[0][v])
+                count(i, _carry(builder, now[last], u, ones))
                 now[last] = ones
         else:
             for half in (0, 1):
                 for v, p, i in tile:
-                    count(i, builder.xor(inputs[half][p], weights[half][v]))
+                    count(i, builder.xor(xs[half][p], weights[half][v]))
         return context.make_tuple(builder, sig.return_type, now)
 
-    return state(state, places, types.intp, types.intp), gen
+    return state(state, inputs, types.intp, types.intp), gen
 
 
 def _differences(builder: Any, state: Any, i: int) -> Any:
-    """How many bits differ, of vector i of a folded tile: the count, or 2 * carries + ones that are left."""
+    """LLVM value of D of vector i of a folded tile: the count, or 2 * carries + the ones that are left."""
     count = builder.extract_value(state, PER_VECTOR * i)
     if not CARRIES:
         return count
     ones = builder.extract_value(state, PER_VECTOR * (i + 1) - 1)
-    return builder.add(builder.add(count, count), _count(builder, ones))
+    return builder.add(builder.add(count, count), _popcount(builder, ones))
 
 
 @intrinsic
@@ -157,53 +148,51 @@ def fold(_: Any, state: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def within(_: Any, state: Any, limits: Any, v: Any) -> tuple[Any, Codegen]:
-    """within(state, limits, v): for each place a word, bit 16 v + i for channel i: whether it differs no oftener than
-    its limit. limits: tuple of addresses of the block's limits. v: the first vector of the tile."""
+def within(_: Any, state: Any, thresholds: Any, v: Any) -> tuple[Any, Codegen]:
+    """within(state, thresholds, v): for each position a word, bit 16 v + i for channel i: D <= threshold.
+
+    thresholds: tuple of addresses of the block's thresholds. v: the first vector of the tile.
+    """
     vec = state.dtype
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         i64, words = ir.IntType(64), []
         shift = builder.mul(args[2], ir.Constant(i64, LANES))
-        for p in range(limits.count):
+        first = builder.mul(args[2], ir.Constant(i64, VECTOR_BYTES))
+        for p in range(thresholds.count):
             word = ir.Constant(i64, 0)
-            start = builder.add(
-                builder.extract_value(args[1], p),
-                builder.mul(args[2], ir.Constant(i64, VECTOR_BYTES)),
-            )
+            row = builder.add(builder.extract_value(args[1], p), first)
             for i in range(VECTORS):
-                limit = load_at(
-                    builder, vec, builder.add(start, ir.Constant(i64, i * VECTOR_BYTES))
-                )
-                bits = builder.icmp_signed(
-                    "<=", _differences(builder, args[0], p * VECTORS + i), limit
-                )
+                threshold = load_at(builder, vec, offset_by(builder, row, i * VECTOR_BYTES))
+                count = _differences(builder, args[0], p * VECTORS + i)
+                bits = builder.icmp_signed("<=", count, threshold)
                 piece = builder.zext(builder.bitcast(bits, ir.IntType(LANES)), i64)
                 word = builder.or_(word, builder.shl(piece, ir.Constant(i64, LANES * i)))
             words.append(builder.shl(word, shift))
         return context.make_tuple(builder, sig.return_type, words)
 
-    return types.UniTuple(types.uint64, limits.count)(state, limits, types.intp), gen
+    return types.UniTuple(types.uint64, thresholds.count)(state, thresholds, types.intp), gen
 
 
 @intrinsic
 def store_sums(_: Any, address: Any, state: Any, bases: Any, v: Any) -> tuple[Any, Codegen]:
-    """store_sums(address, state, bases, v): base - 2 * D of each place, a row of the block's int32 sums each."""
+    """store_sums(address, state, bases, v): base - 2 * D of each position, a row of 64 int32 sums each.
+
+    bases: tuple of addresses of the block's numbers. v: the first vector of the tile.
+    """
     vec = state.dtype
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        i64 = ir.IntType(64)
-        first = builder.mul(args[3], ir.Constant(i64, VECTOR_BYTES))
+        first = builder.mul(args[3], ir.Constant(ir.IntType(64), VECTOR_BYTES))
         for p in range(bases.count):
-            start = builder.add(builder.extract_value(args[2], p), first)
-            row = builder.add(builder.add(args[0], ir.Constant(i64, p * BLOCK * 4)), first)
+            base_row = builder.add(builder.extract_value(args[2], p), first)
+            sum_row = builder.add(offset_by(builder, args[0], p * BLOCK * 4), first)
             for i in range(VECTORS):
-                step = ir.Constant(i64, i * VECTOR_BYTES)
-                differ = _differences(builder, args[1], p * VECTORS + i)
-                sums = builder.sub(
-                    load_at(builder, vec, builder.add(start, step)), builder.add(differ, differ)
-                )
-                builder.store(sums, at(builder, builder.add(row, step), llvm_type(vec)), align=4)
+                count = _differences(builder, args[1], p * VECTORS + i)
+                base = load_at(builder, vec, offset_by(builder, base_row, i * VECTOR_BYTES))
+                sums = builder.sub(base, builder.add(count, count))
+                target = offset_by(builder, sum_row, i * VECTOR_BYTES)
+                builder.store(sums, at(builder, target, llvm_type(vec)), align=4)
         return context.get_dummy_value()
 
     return types.void(types.intp, state, bases, types.intp), gen

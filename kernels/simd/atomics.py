@@ -1,4 +1,4 @@
-"""What threads of compiled code agree by: int64 words read and changed at once, and how to wait for one.
+"""Atomics: int64 words that threads of compiled code read and change at once, and how to wait for one.
 
 All operations are sequentially consistent: what a thread wrote before it changes a word is seen by whoever reads
 that change.
@@ -71,8 +71,8 @@ def replace(_: Any, address: Any, old: Any, new: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def pause(_: Any) -> tuple[Any, Codegen]:
-    """pause(): tell the CPU that this thread waits in a loop, so that its sibling gets on."""
+def cpu_relax(_: Any) -> tuple[Any, Codegen]:
+    """cpu_relax(): tell the CPU that this thread waits in a loop, so that its sibling runs on."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         machine = builder.module.triple.partition("-")[0]
@@ -89,8 +89,8 @@ def pause(_: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def give_way(_: Any) -> tuple[Any, Codegen]:
-    """give_way(): let another thread have this core, if one waits for it (POSIX sched_yield)."""
+def yield_core(_: Any) -> tuple[Any, Codegen]:
+    """yield_core(): let another thread have this core, if one waits for it (POSIX sched_yield)."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         builder.call(_external(builder, "sched_yield", ir.IntType(32)), ())

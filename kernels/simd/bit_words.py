@@ -20,15 +20,14 @@ xor_halves = helper(widths.xor_halves)
 
 
 @intrinsic
-def store_pairs(_: Any, address: Any, low: Any, high: Any) -> tuple[Any, Codegen]:
-    """store_pairs(address, low, high): 16 uint64, each low | high << 32."""
+def store_words(_: Any, address: Any, low: Any, high: Any) -> tuple[Any, Codegen]:
+    """store_words(address, low, high): 16 uint64, each low | high << 32."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         wide = ir.VectorType(ir.IntType(64), low.lanes)
-        top = builder.zext(args[2], wide)
-        words = builder.or_(
-            builder.zext(args[1], wide), builder.shl(top, ir.Constant(wide, [32] * low.lanes))
-        )
+        shift = ir.Constant(wide, [32] * low.lanes)
+        top = builder.shl(builder.zext(args[2], wide), shift)
+        words = builder.or_(builder.zext(args[1], wide), top)
         builder.store(words, at(builder, args[0], wide), align=8)
         return context.get_dummy_value()
 
@@ -36,16 +35,16 @@ def store_pairs(_: Any, address: Any, low: Any, high: Any) -> tuple[Any, Codegen
 
 
 @helper
-def clear_border(f: Any, word: int, y: int) -> None:
-    """Zero one word of the positions around row y of an image, and above the first or below the last row.
+def clear_border(f: Any, corner: int, y: int) -> None:
+    """Zero one word of the positions around row y of an image; of all above the first, below the last.
 
-    f: fields with out_row, out_position, top, left, rows, columns, height and width. word: its address in the corner.
+    f: with the fields of a bitpacked output. corner: address of the word in the corner of the zeros.
     """
     first = 0 if y == 0 else y + f.top
     last = f.rows if y == f.height - 1 else y + f.top + 1
     for row in range(first, last):
         inside = f.top <= row < f.top + f.height
-        start = word + row * f.out_row
+        start = corner + row * f.out_row
         for column in range(f.left if inside else f.columns):
             put_u64(start + column * f.out_position, 0, np.uint64(0))
         for column in range(f.left + f.width, f.columns if inside else 0):

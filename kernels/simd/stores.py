@@ -1,4 +1,4 @@
-"""What kernels that write planes share: clearing, bounds, scale, bias and activation, rounding to 8 bits."""
+"""What kernels that write planes share: clearing, bounds, scale and bias, quantizing."""
 
 from __future__ import annotations
 
@@ -51,38 +51,41 @@ def clamp(f: Any, y: Any, low: int) -> Any:
 
 
 @helper
-def scaled(f: Any, sums: Any, n: int, step: Any) -> Any:
-    """activation(min(max(sums * (scale[n] * step) + bias[n], low), high)). sums, step: F32."""
-    y = fma(sums, splat(F32, get_f32(f.scale, n)) * step, splat(F32, get_f32(f.bias, n)))
+def scale_and_activate(f: Any, sums: Any, n: int, x_scale: Any) -> Any:
+    """activation(clamp(sums * (scale[n] * x_scale) + bias[n], low, high)). sums, x_scale: F32."""
+    y = fma(sums, splat(F32, get_f32(f.scale, n)) * x_scale, splat(F32, get_f32(f.bias, n)))
     return activate(f.activation, clamp(f, y, 0))
 
 
 @helper
-def put_rounded(
+def store_quantized(
     kind: Any,
-    mask: Any,
+    mask_kind: Any,
     address: int,
     index: int,
     quotients: Any,
-    least: Any,
-    most: Any,
-    where: Any,
+    qmin: Any,
+    qmax: Any,
+    mask: Any,
 ) -> None:
-    """Store clip(rint(quotients), least, most) - (least + most) / 2 as int8; of 0 where the mask is 0."""
-    q = minimum(maximum(nearest(quotients), splat(kind, least)), splat(kind, most))
-    octets = to_int(keep(q, where)) - splat(mask, middle_of(least, most))
-    store_bytes(address, index, octets, splat(mask, np.int32(-1)))
+    """Store clip(rint(quotients), qmin, qmax) - midpoint as int8; -midpoint where the mask is 0.
+
+    quotients: values divided by their scale, of `kind`, e.g. F32. mask: of `mask_kind`, I32.
+    """
+    q = minimum(maximum(nearest(quotients), splat(kind, qmin)), splat(kind, qmax))
+    octets = to_int(keep(q, mask)) - splat(mask_kind, midpoint(qmin, qmax))
+    store_bytes(address, index, octets, splat(mask_kind, np.int32(-1)))
 
 
 @helper
-def middle_of(least: Any, most: Any) -> Any:
-    """(least + most) / 2, as int32."""
-    return np.int32((least + most) * np.float32(0.5))
+def midpoint(qmin: Any, qmax: Any) -> Any:
+    """(qmin + qmax) / 2, as int32: what 8-bit activations are stored less, so as to fit int8."""
+    return np.int32((qmin + qmax) * np.float32(0.5))
 
 
 @helper
-def steps_at(kind: Any, f: Any, image: int, position: int) -> Any:
-    """The quantization steps of as many positions as `kind` has lanes."""
+def x_scales_at(kind: Any, f: Any, image: int, position: int) -> Any:
+    """The quantization scales of as many positions as `kind` has lanes."""
     if f.scale_per_position:
         return load(kind, f.x_scales, position)
     return splat(kind, get_f32(f.x_scales, image))

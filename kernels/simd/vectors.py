@@ -79,6 +79,11 @@ def at(builder: Any, address: Any, kind: Any) -> Any:
     return builder.inttoptr(address, kind.as_pointer())
 
 
+def offset_by(builder: Any, address: Any, count: int) -> Any:
+    """LLVM value of the address `count` bytes further."""
+    return builder.add(address, ir.Constant(ir.IntType(64), count))
+
+
 def load_at(builder: Any, vec: Vec, address: Any) -> Any:
     """Unaligned vector load at an integer address."""
     return builder.load(at(builder, address, llvm_type(vec)), align=1)

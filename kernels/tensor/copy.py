@@ -1,8 +1,8 @@
 """Moving tensors between layouts: a four-axis strided copy, and clearing.
 
-Everything that is not arithmetic is one or more of these copies: the user's array into padded planes, the phases of
-a strided convolution, flattening, a batch into the lanes and back. Rows whose elements stand side by side in the
-target, and side by side or at every second place in the source, are moved as vectors.
+Everything that is not arithmetic is one or more of these copies: the user's array into padded planes, the
+phases of a strided convolution, flattening, a batch into the lanes and back. Rows whose elements are
+neighbours in the target, and neighbours or at every second place in the source, are moved as vectors.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, load, store
 from bwn.kernels.simd.widths import LANES, NARROW
 from bwn.kernels.target.jit import helper
 
-WIDE = LANES
-
-copy_fields = reader(CopyParams)
-clear_fields = reader(ClearParams)
+copy_params = reader(CopyParams)
+clear_params = reader(ClearParams)
 
 
 @helper
@@ -30,7 +28,7 @@ def move(kind: Any, lanes: int, take: Any, source: int, step: int, target: int, 
     """Copy `count` elements, at least `lanes`. take: load for a source step of 1, load_second for 2."""
     d = 0
     while d < count:
-        d = min(d, count - lanes)  # the last vector may lie over the one before
+        d = min(d, count - lanes)  # the last vector may overlap the one before
         store(target, d, take(kind, source, d * step))
         d += lanes
 
@@ -39,9 +37,9 @@ def move(kind: Any, lanes: int, take: Any, source: int, step: int, target: int, 
 def move_row(
     wide: Any, narrow: Any, take: Any, source: int, step: int, target: int, count: int
 ) -> None:
-    """The same, in the wider vectors that `count` elements fill."""
-    if count >= WIDE:
-        move(wide, WIDE, take, source, step, target, count)
+    """Copy `count` elements by the wider vectors that they fill."""
+    if count >= LANES:
+        move(wide, LANES, take, source, step, target, count)
     else:
         move(narrow, NARROW, take, source, step, target, count)
 
@@ -50,17 +48,17 @@ def move_row(
 def copy(
     get: Any, put: Any, size: int, wide: Any, narrow: Any, p: int, begin: int, end: int
 ) -> None:
-    """Units begin..end-1 of a copy of elements of `size` bytes."""
-    f = copy_fields(p)
-    lanes = f.out3 == 1 and f.n3 >= NARROW
+    """Units begin..end-1 of a copy of elements of `size` bytes. get, put: move one element."""
+    f = copy_params(p)
+    has_lanes = f.out3 == 1 and f.n3 >= NARROW
     for unit in range(begin, end):
         a, b = unit // f.n1, unit % f.n1
         for c in range(f.n2):
             source = f.x + (a * f.x0 + b * f.x1 + c * f.x2) * size
             target = f.out + (a * f.out0 + b * f.out1 + c * f.out2) * size
-            if lanes and f.x3 == 1:
+            if has_lanes and f.x3 == 1:
                 move_row(wide, narrow, load, source, 1, target, f.n3)
-            elif lanes and f.x3 == 2:
+            elif has_lanes and f.x3 == 2:
                 move_row(wide, narrow, load_second, source, 2, target, f.n3)
             else:
                 for d in range(f.n3):
@@ -79,6 +77,6 @@ def i8_i8_copy(p: int, begin: int, end: int, part: int) -> None:
 
 def clear(p: int, begin: int, end: int, part: int) -> None:
     """Write one value to all bytes."""
-    f = clear_fields(p)
+    f = clear_params(p)
     for unit in range(begin, end):
         fill_bytes(f.out + unit * f.chunk, min(f.chunk, f.size - unit * f.chunk), np.int8(f.value))

@@ -1,14 +1,18 @@
-"""Elementwise steps over planes: affine and clamp, operations of two tensors, sign, quantization.
+"""Elementwise kernels over planes: affine and clamp, operations of two tensors, sign, quantization, softmax.
 
-Inputs and output share the row stride, so position p of one is position p of the others. Like every step, these write
-the whole plane of the output, with exact zeros where the mask is 0. A unit of work is one channel of one image.
+Inputs and output share the row stride, so position p of one is position p of the others. Like every
+kernel, these write the whole plane of the output, with exact zeros where the mask is 0. A unit of work is
+one channel of one image.
 
-8-bit activations have a range of q, -127..127 or 0..254, and are stored less its middle m, so that every product reads
--127..127. Padding, q = 0, is stored as -m then. What the product's sums lack is the same for all positions,
+8-bit activations q = clip(rint(x / scale), qmin, qmax) are in -127..127 or in 0..254. They are stored less
+the midpoint m = (qmin + qmax) / 2, so that every GEMM reads -127..127, and padding, q = 0, is stored as -m.
+What the sums of a GEMM then lack is the same for all positions, its zero-point correction:
 
-    sum_k s[n, k] * q[k] = sum_k s[n, k] * (q[k] - m) + shift[n],    shift[n] = m * sum_k s[n, k]
+    sum_k s[n, k] * q[k] = sum_k s[n, k] * (q[k] - m) + correction[n]
+    correction[n] = m * sum_k s[n, k]
 
-and the two on the right are integers within 2**24, exact in float32: their sum is rounded once, like any other integer.
+Both terms on the right are integers within 2**24, exact in float32: their sum is rounded once, like any
+other integer.
 """
 
 from __future__ import annotations
@@ -27,10 +31,10 @@ from bwn.kernels.simd.stores import (
     clear,
     clear_bytes,
     fill_bytes,
-    middle_of,
-    put_rounded,
-    scaled,
-    steps_at,
+    midpoint,
+    scale_and_activate,
+    store_quantized,
+    x_scales_at,
 )
 from bwn.kernels.simd.vectors import (
     F32,
@@ -80,7 +84,7 @@ def map_planes(formula: Any, x_bytes: int, p: int, begin: int, end: int) -> None
 @helper
 def affine(f: Any, source: int, image: int, channel: int, i: int) -> Any:
     """activation(clamp(scale[c] * x + bias[c], low, high))."""
-    return scaled(f, load(F32, source, i), channel, splat(F32, np.float32(1.0)))
+    return scale_and_activate(f, load(F32, source, i), channel, splat(F32, np.float32(1.0)))
 
 
 def f32_f32_affine(p: int, begin: int, end: int, part: int) -> None:
@@ -157,72 +161,71 @@ def f32_s1_sign(p: int, begin: int, end: int, part: int) -> None:
 
 
 def f32_f32_steps(p: int, begin: int, end: int, part: int) -> None:
-    """Quantization steps of whole images: max |x| / high, or 1 where that is 0. A unit is one image.
+    """Quantization scales of whole images: max |x| / qmax, or 1 where that is 0. A unit is one image.
 
-    A NaN or an infinity makes the step a NaN, and with it all that the image becomes.
+    A NaN or an infinity makes the scale a NaN, and with it all outputs of the image.
     """
     f = elementwise_params(p)
     for image in range(begin, end):
-        top, odd = zero(F32), zero(F32)
+        top, nan = zero(F32), zero(F32)  # nan: 0 unless a value is not finite
         for channel in range(f.channels):
             source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
             for i in range(0, f.positions, LANES):
                 values = load(F32, source, i)  # padding is 0
-                top, odd = maximum(top, magnitude(values)), fma(values, zero(F32), odd)
-        step = top_lane(top) / get_f32(f.bounds, 1) + total(odd)
-        put_f32(f.x_scales, image, np.float32(1.0) if step == 0 else step)
+                top, nan = maximum(top, magnitude(values)), fma(values, zero(F32), nan)
+        scale = top_lane(top) / get_f32(f.bounds, 1) + total(nan)
+        put_f32(f.x_scales, image, np.float32(1.0) if scale == 0 else scale)
 
 
 def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
-    """Quantization steps of a batch that stands in the positions. A unit is one position."""
+    """Quantization scales of a batch whose images are the positions. A unit is one position."""
     f = elementwise_params(p)
     for position in range(begin, end):
-        top, odd = np.float32(0.0), np.float32(0.0)
+        top, nan = np.float32(0.0), np.float32(0.0)
         for channel in range(f.channels):
             value = abs(get_f32(f.x, channel * f.x_plane + f.x_lead + position))
             top = value if value > top else top
-            odd += value * np.float32(0.0)
-        step = top / get_f32(f.bounds, 1) + odd
-        put_f32(f.x_scales, position, np.float32(1.0) if step == 0 else step)
+            nan += value * np.float32(0.0)
+        scale = top / get_f32(f.bounds, 1) + nan
+        put_f32(f.x_scales, position, np.float32(1.0) if scale == 0 else scale)
 
 
 def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
-    """q - m, q = clip(rint(x / step), low, high), halves to even, m = (low + high) / 2; -m in the padding."""
+    """q - m, q = clip(rint(x / scale), qmin, qmax), halves to even; -m in the padding."""
     f = elementwise_params(p)
     if begin == end:
-        return  # there may be no step to read
-    least, most = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
-    nothing = np.int8(-middle_of(least, most))
-    narrow, blank = load(I32_4, f.mask, 0), splat(I8_16, nothing)
+        return  # there may be no scale to read
+    qmin, qmax = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
+    padding = np.int8(-midpoint(qmin, qmax))
+    mask, paddings = load(I32_4, f.mask, 0), splat(I8_16, padding)
     image, channel = begin // f.channels, begin % f.channels - 1
-    steps = steps_at(F32_4, f, image, 0)
+    scales = x_scales_at(F32_4, f, image, 0)
     for _unit in range(begin, end):
         channel += 1  # a division a plane is a third of the time of a batch of vectors
         if channel == f.channels:
             image, channel = image + 1, 0
-            steps = steps_at(F32_4, f, image, 0)
+            scales = x_scales_at(F32_4, f, image, 0)
         source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
         plane = f.out + image * f.out_image + channel * f.out_plane
         if f.positions <= NARROW:  # a small batch of vectors: narrow divisions are faster
             for i in range(0, f.out_plane, LANES):
-                store(plane, i, blank)
-            put_rounded(
-                F32_4, I32_4, plane, f.out_lead, load(F32_4, source, 0) / steps, least, most, narrow
-            )
+                store(plane, i, paddings)
+            quotients = load(F32_4, source, 0) / scales
+            store_quantized(F32_4, I32_4, plane, f.out_lead, quotients, qmin, qmax, mask)
             continue
         if f.out_lead > 0 or f.out_plane > (f.positions + LANES - 1) // LANES * LANES:
-            fill_bytes(plane, f.out_plane, nothing)
+            fill_bytes(plane, f.out_plane, padding)
         for i in range(0, f.positions, LANES):
-            quotients = load(F32, source, i) / steps_at(F32, f, image, i)
-            put_rounded(
-                F32, I32, plane, f.out_lead + i, quotients, least, most, load(I32, f.mask, i)
-            )
+            wide = load(F32, source, i) / x_scales_at(F32, f, image, i)
+            wide_mask = load(I32, f.mask, i)
+            store_quantized(F32, I32, plane, f.out_lead + i, wide, qmin, qmax, wide_mask)
 
 
 def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:
     """y = exp(x - max x) / sum exp(x - max x) over the channels.
 
-    A unit is one position of image 0; the others stay as they are, for nobody reads past a batch of vectors.
+    A unit is one position of image 0; the others stay as they are: nothing past a batch of vectors is
+    read.
     """
     f = elementwise_params(p)
     for position in range(begin, end):

@@ -1,112 +1,113 @@
-"""A plan's steps run by one call of compiled code, their work taken bit by bit by a team of threads.
+"""A plan's steps run by one call of compiled code, their work taken piece by piece by a pool of threads.
 
-The caller of `run` leads. A step that is not split it does itself. Any other it puts on the board as a *claim*: one
-word that holds the step, how many units nobody has taken, and how many threads may take some. Whoever takes units
-takes them by replacing that word, the leader like the rest; the step is over when all its units are done. So nobody is
-ever waited for that has not begun: a thread that sleeps, or that the system does not let run, costs only its help.
+The caller of `run` leads. It runs a step that is not split by itself. Any other it announces by a *ticket*:
+one word that holds the step, how many units nobody has taken, and how many threads may take some. Whoever
+takes units takes them by replacing that word, the leader like the rest; the step is over when all its units
+are finished. So the leader never waits for a thread that has not begun: one that sleeps, or that the system
+does not run, costs only its help.
 """
 
 from __future__ import annotations
 
-from bwn.kernels.simd.atomics import add, call, give_way, now, pause, read, replace, write
+from bwn.kernels.simd.atomics import add, call, cpu_relax, now, read, replace, write, yield_core
 from bwn.kernels.simd.scalars import get_i64, put_i64, reader
 from bwn.kernels.target.jit import helper
 from bwn.kernels.threads.shared_state import (
     BUSY,
-    CLAIM,
-    LEAST,
-    PATIENCE,
+    MIN_UNITS,
     SHARE,
+    SPINS,
     STEP_BITS,
     STEP_BYTES,
     STOP,
     TABLE,
-    UNDONE,
+    TICKET,
+    UNFINISHED,
     UNIT_BITS,
     RunParams,
     StepParams,
 )
 
-step_fields = reader(StepParams)
-run_fields = reader(RunParams)
+step_params = reader(StepParams)
+run_params = reader(RunParams)
 
 
 @helper
-def wait(looks: int) -> int:
+def wait(spins: int) -> int:
     """One turn of a waiting loop; how many there were, this one too."""
-    if looks < PATIENCE:
-        pause()
+    if spins < SPINS:
+        cpu_relax()
     else:
-        give_way()
-    return looks + 1
+        yield_core()
+    return spins + 1
 
 
 @helper
-def take(board: int, part: int) -> bool:
+def take(state: int, part: int) -> bool:
     """Take units and do them as `part`; whether there were any."""
-    claim = read(board + CLAIM)
-    left, threads = claim & ((1 << UNIT_BITS) - 1), claim >> (UNIT_BITS + STEP_BITS)
+    ticket = read(state + TICKET)
+    left, threads = ticket & ((1 << UNIT_BITS) - 1), ticket >> (UNIT_BITS + STEP_BITS)
     if left == 0 or part >= threads:
         return False
-    # LEAST may be of another step by now: any number of units will do.
-    count = min(left, max(get_i64(board + LEAST, 0), left // (SHARE * threads), 1))
-    if replace(board + CLAIM, claim, claim - count):
-        # Only from here on, and until these units are done, do the step and the table stay.
-        index = (claim >> UNIT_BITS) & ((1 << STEP_BITS) - 1)
-        f = step_fields(get_i64(board + TABLE, 0) + index * STEP_BYTES)
-        call(f.entry, f.block, f.units - left, f.units - left + count, part)
-        add(board + UNDONE, -count)
+    # MIN_UNITS may be of another step by now: any number of units will do.
+    count = min(left, max(get_i64(state + MIN_UNITS, 0), left // (SHARE * threads), 1))
+    if replace(state + TICKET, ticket, ticket - count):
+        # Only from here on, and until these units are finished, the step and the table are kept.
+        index = (ticket >> UNIT_BITS) & ((1 << STEP_BITS) - 1)
+        f = step_params(get_i64(state + TABLE, 0) + index * STEP_BYTES)
+        call(f.entry, f.params, f.units - left, f.units - left + count, part)
+        add(state + UNFINISHED, -count)
     return True
 
 
 @helper
-def lead(board: int, threads: int, index: int, f: StepParams) -> None:
-    """Put a step on the board, work at it, wait for the units of others."""
-    put_i64(board + LEAST, 0, f.least)
-    write(board + UNDONE, f.units)
-    write(board + CLAIM, (threads << (UNIT_BITS + STEP_BITS)) | (index << UNIT_BITS) | f.units)
-    while take(board, 0):
+def lead(state: int, threads: int, index: int, f: StepParams) -> None:
+    """Announce a step, work at it, wait for the units of others."""
+    put_i64(state + MIN_UNITS, 0, f.min_units)
+    write(state + UNFINISHED, f.units)
+    write(state + TICKET, (threads << (UNIT_BITS + STEP_BITS)) | (index << UNIT_BITS) | f.units)
+    while take(state, 0):
         pass
-    looks = 0
-    while read(board + UNDONE) > 0:
-        looks = wait(looks)
+    spins = 0
+    while read(state + UNFINISHED) > 0:
+        spins = wait(spins)
 
 
 def run(p: int, begin: int, end: int, part: int) -> None:
-    """Steps begin..end-1 of a table, on up to `part` threads; alone where another run has the team.
+    """Steps begin..end-1 of a table, on up to `part` threads; on one where another run has the pool.
 
     p: address of RunParams.
     """
-    r = run_fields(p)
-    team = part > 1 and replace(r.board + BUSY, 0, part)
-    if team:
-        put_i64(r.board + TABLE, 0, r.table)
+    r = run_params(p)
+    has_pool = part > 1 and replace(r.state + BUSY, 0, part)
+    if has_pool:
+        put_i64(r.state + TABLE, 0, r.table)
     if r.marks != 0:
         put_i64(r.marks, begin, now())
     for index in range(begin, end):
-        f = step_fields(r.table + index * STEP_BYTES)
-        if team and f.least < f.units:
-            lead(r.board, part, index, f)
+        f = step_params(r.table + index * STEP_BYTES)
+        if has_pool and f.min_units < f.units:
+            lead(r.state, part, index, f)
         else:
-            call(f.entry, f.block, 0, f.units, 0)
+            call(f.entry, f.params, 0, f.units, 0)
         if r.marks != 0:
             put_i64(r.marks, index + 1, now())
-    if team:
-        write(r.board + BUSY, 0)
+    if has_pool:
+        write(r.state + BUSY, 0)
 
 
 def work(p: int, begin: int, end: int, part: int) -> None:
-    """Take units as `part` until there was no run for it for `end` nanoseconds, or the team stops.
+    """Take units as `part` until there was no run for it for `end` nanoseconds, or the pool stops.
 
-    p: address of the board.
+    p: address of the shared state.
     """
-    looks, since = 0, now()
+    spins, since = 0, now()
     while read(p + STOP) == 0:
         if take(p, part):
-            looks, since = 0, now()
+            spins, since = 0, now()
         elif read(p + BUSY) > part:
-            looks, since = wait(looks), now()
+            spins, since = wait(spins), now()
         elif now() - since < end:
-            pause()
+            cpu_relax()
         else:
             break

@@ -1,41 +1,54 @@
-"""Where threads that run a plan together agree, and the table of steps that they run: layouts of both.
+"""The state that threads share while they run a plan, and the table of steps that they run: layouts of both.
 
-The threads' code is `team.py`.
+The threads' code is `run_loop.py`.
 """
 
 from typing import NamedTuple
 
 APART = 128
-"""Bytes between words of the board that different threads write: CPUs fetch cache lines in pairs."""
-CLAIM, UNDONE, BUSY, STOP, TABLE = range(0, 5 * APART, APART)
-"""Offsets of the board's words: the claim; units that are not done; threads of the run that goes on, 0 between runs;
-whether workers are to leave; the run's table."""
-LEAST = CLAIM + 8
-"""Offset of the fewest units to take of the claim's step."""
-BOARD_BYTES = 5 * APART
+"""Bytes between words that different threads write: CPUs fetch cache lines in pairs."""
+TICKET, UNFINISHED, BUSY, STOP, TABLE = range(0, 5 * APART, APART)
+"""Offsets of the words: the ticket; units of it that are not finished; threads of the run in progress, 0
+between runs; whether workers are to stop; the run's table."""
+MIN_UNITS = TICKET + 8
+"""Offset of the fewest units to take of the ticket's step."""
+STATE_BYTES = 5 * APART
 UNIT_BITS, STEP_BITS = 32, 20
-"""Bits of a claim: units that nobody has taken, index of the step, and above them the number of threads."""
-MOST_THREADS = 2000
+"""Bits of a ticket: units that nobody has taken, the step's index, and above them the number of threads."""
+MAX_THREADS = 2000
 SHARE = 2
-"""A thread takes an even share of what is left, divided by this: large pieces first, small ones to end together."""
-PATIENCE = 1024
-"""Looks at a word, some 50 ns each, before the core is given to whoever else wants it."""
+"""A thread takes an even share of what is left, divided by this: large pieces first, small ones last, so
+that all threads finish at about the same time."""
+SPINS = 1024
+"""Reads of a word, some 50 ns each, before a waiting thread yields its core."""
 
 
 class StepParams(NamedTuple):
-    """A row of the table. entry, block: addresses. least: fewest units to take at a time; as many: not split."""
+    """A row of the table.
+
+    Attributes:
+        entry: Address of the compiled kernel.
+        params: Address of its parameter block.
+        units: Units of work.
+        min_units: Fewest units to take at a time; as many as `units` where the step is not split.
+    """
 
     entry: int
-    block: int
+    params: int
     units: int
-    least: int
+    min_units: int
 
 
 class RunParams(NamedTuple):
-    """What `run` is given: addresses of the board, of the table, and of where to note when steps begin and the last
-    ends, or 0."""
+    """What `run` takes.
 
-    board: int
+    Attributes:
+        state: Address of the shared state.
+        table: Address of the table.
+        marks: Address of int64 to note at when each step begins and the last ends, in ns; or 0.
+    """
+
+    state: int
     table: int
     marks: int
 

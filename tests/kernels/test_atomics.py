@@ -24,8 +24,8 @@ def test_words() -> None:
         put_i64(out, 2, atomics.replace(word, 5, 6))
         put_i64(out, 3, atomics.replace(word, -3, 1 << 62))
         put_i64(out, 4, atomics.read(word))
-        atomics.pause()
-        atomics.give_way()
+        atomics.cpu_relax()
+        atomics.yield_core()
 
     word, out = np.zeros(1, np.int64), np.full(5, -1)
     operations(word.ctypes.data, out.ctypes.data)

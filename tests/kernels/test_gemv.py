@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bwn.kernels import bits
-from bwn.kernels.gemm.epilogue import finish_channels, finish_one, gemm_params
-from bwn.kernels.gemm.gemv_xnor import count_bits
+from bwn.kernels.gemm.epilogue import gemm_params, write_channels, write_one
+from bwn.kernels.gemm.gemv_xnor import subtract_differences
 from bwn.kernels.gemm.weight_packing import (
     AVX2_FLOAT_FORM,
     AVX512_FLOAT_FORM,
@@ -67,15 +67,15 @@ def test_dots_find_the_weights_of_32_rows_in_each_register(
 
 
 @numba.njit
-def finish_each(p: int, totals: int, n: int, step: float) -> None:
+def write_each(p: int, totals: int, n: int, step: float) -> None:
     f = gemm_params(p)
     for channel in range(n, n + 16):
-        finish_one(f, get_f32(totals, channel), 1, channel, 2, step)
+        write_one(f, get_f32(totals, channel), 1, channel, 2, step)
 
 
 @numba.njit
-def finish_all(p: int, totals: int, n: int, step: float) -> None:
-    finish_channels(gemm_params(p), load(F32, totals, n), 1, n, 2, step)
+def write_all(p: int, totals: int, n: int, step: float) -> None:
+    write_channels(gemm_params(p), load(F32, totals, n), 1, n, 2, step)
 
 
 @pytest.mark.parametrize("added", [False, True])
@@ -89,18 +89,21 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
     totals[[3, 5, 7]] = np.nan, np.inf, -np.inf
     totals[8], bias[8] = 0, 0  # rounds a half
     bounds = np.array([-40, 50, -30, np.inf, 0, 254], np.float32)
-    others, out_step = rng.normal(0, 9, (2, 20, 7)).astype(np.float32), np.array([0.25], np.float32)
+    others, out_scale = (
+        rng.normal(0, 9, (2, 20, 7)).astype(np.float32),
+        np.array([0.25], np.float32),
+    )
     found = []
-    for finish in (finish_each, finish_all):
+    for write in (write_each, write_all):
         out = np.full((2, 20, 9), 7, np.int8 if rounded else np.float32)
         values = dict.fromkeys(GemmParams._fields, 0) | {
             "scale": scale.ctypes.data, "bias": bias.ctypes.data, "bounds": bounds.ctypes.data,
             "out": out.ctypes.data, "out_image": 20 * 9, "out_plane": 9, "out_lead": 3,
-            "out_scale": out_step.ctypes.data if rounded else 0, "activation": activation,
+            "out_scale": out_scale.ctypes.data if rounded else 0, "activation": activation,
             "added": others.ctypes.data if added else 0, "added_image": 20 * 7, "added_plane": 7, "added_lead": 1,
         }  # fmt: skip
         block = np.array(GemmParams(**values), np.int64)
-        finish(block.ctypes.data, totals.ctypes.data, 2, np.float32(0.5))
+        write(block.ctypes.data, totals.ctypes.data, 2, np.float32(0.5))
         found.append(out)
     assert (found[0][1, 2:18, 5] != 7).all()
     assert (found[0] == 7).sum() == found[0].size - 16
@@ -108,9 +111,11 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
 
 
 counts_in_bytes = numba.njit(
-    lambda b, w, t, n: count_bits(zeros(I8, 2), BYTE_SAFE_WORDS, n, b, w, t)
+    lambda b, w, t, n: subtract_differences(zeros(I8, 2), BYTE_SAFE_WORDS, n, b, w, t)
 )
-counts_in_words = numba.njit(lambda b, w, t, n: count_bits(zeros(I64, 2), 2**31, n, b, w, t))
+counts_in_words = numba.njit(
+    lambda b, w, t, n: subtract_differences(zeros(I64, 2), 2**31, n, b, w, t)
+)
 
 
 @pytest.mark.parametrize("count", [counts_in_bytes, counts_in_words], ids=["bytes", "words"])

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bwn.kernels.simd.atomics import add, give_way, now, read
+from bwn.kernels.simd.atomics import add, now, read, yield_core
 from bwn.kernels.simd.scalars import get_i64
 from bwn.kernels.target.jit import OPTIONS, SIGNATURE
 from bwn.kernels.target.loader import entry
-from bwn.kernels.threads import shared_state as team
+from bwn.kernels.threads import shared_state
 from bwn.plan.buffers import arena
 
 MANY = 7
@@ -44,40 +44,42 @@ def meet(p, begin, end, part):
     add(p, 1)
     start = now()
     while read(p) < get_i64(p, 1) and now() - start < 20_000_000_000:
-        give_way()
+        yield_core()
 
 
-class Crew:
-    """A board and threads that work at it."""
+class Pool:
+    """A state and threads that work at it."""
 
     def __init__(self, count: int) -> None:
-        self.board = arena(team.BOARD_BYTES).view(np.int64)
+        self.state = arena(shared_state.STATE_BYTES).view(np.int64)
         self.run, self.work = entry("threads.run_loop.run"), entry("threads.run_loop.work")
-        address = self.board.ctypes.data
+        address = self.state.ctypes.data
         self.threads = [
             threading.Thread(target=self.work, args=(address, 0, 60_000_000_000, part))
             for part in range(1, count)
         ]
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Pool:
         for thread in self.threads:
             thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.board[team.STOP // 8] = 1
+        self.state[shared_state.STOP // 8] = 1
         for thread in self.threads:
             thread.join()
 
-    def lead(self, steps: list[team.StepParams], threads: int, marks: int = 0) -> None:
+    def lead(self, steps: list[shared_state.StepParams], threads: int, marks: int = 0) -> None:
         table = np.array(steps, np.int64)
-        job = np.array(team.RunParams(self.board.ctypes.data, table.ctypes.data, marks), np.int64)
+        job = np.array(
+            shared_state.RunParams(self.state.ctypes.data, table.ctypes.data, marks), np.int64
+        )
         self.run(job.ctypes.data, 0, len(steps), threads)
 
 
 def noting(
     sizes: list[tuple[int, int]],
-) -> tuple[list[team.StepParams], list[np.ndarray], np.ndarray]:
+) -> tuple[list[shared_state.StepParams], list[np.ndarray], np.ndarray]:
     errors = np.zeros(1, np.int64)
     blocks = [np.zeros(4 + units, np.int64) for units, _ in sizes]
     for before, block in pairwise(blocks):
@@ -85,15 +87,15 @@ def noting(
     for block in blocks:
         block[2] = errors.ctypes.data
     steps = [
-        team.StepParams(note.address, block.ctypes.data, units, least)
+        shared_state.StepParams(note.address, block.ctypes.data, units, least)
         for block, (units, least) in zip(blocks, sizes, strict=True)
     ]
     return steps, blocks, errors
 
 
 @pytest.fixture(scope="module")
-def crew():
-    with Crew(MANY) as made:
+def pool():
+    with Pool(MANY) as made:
         yield made
 
 
@@ -103,62 +105,64 @@ def crew():
     st.integers(1, MANY + 2),
 )
 def test_every_unit_is_done_once_and_in_its_turn(
-    crew: Crew, sizes: list[tuple[int, int]], threads: int
+    pool: Pool, sizes: list[tuple[int, int]], threads: int
 ) -> None:
     for _ in range(5):
         steps, blocks, errors = noting(sizes)
-        crew.lead(steps, threads)
+        pool.lead(steps, threads)
         assert errors[0] == 0
         for block, (units, least) in zip(blocks, sizes, strict=True):
             parts = block[4:]
             assert ((parts >= 1) & (parts <= (threads if least < units else 1))).all()
-    assert crew.board[team.BUSY // 8] == crew.board[team.UNDONE // 8] == 0
+    assert pool.state[shared_state.BUSY // 8] == pool.state[shared_state.UNFINISHED // 8] == 0
 
 
 @pytest.mark.parametrize("threads", [2, 3, MANY])
-def test_who_takes_units_at_once_takes_different_ones(crew: Crew, threads: int) -> None:
+def test_who_takes_units_at_once_takes_different_ones(pool: Pool, threads: int) -> None:
     total, many = np.zeros(1, np.int64), 30_000
-    crew.lead([team.StepParams(count.address, total.ctypes.data, 2 * threads, 1)] * many, threads)
+    pool.lead(
+        [shared_state.StepParams(count.address, total.ctypes.data, 2 * threads, 1)] * many, threads
+    )
     assert total[0] == many * 2 * threads
 
 
 @pytest.mark.parametrize("threads", [2, 3, MANY])
-def test_all_threads_come(crew: Crew, threads: int) -> None:
+def test_all_threads_come(pool: Pool, threads: int) -> None:
     for _ in range(3):
         meeting = np.array([0, threads])
-        crew.lead([team.StepParams(meet.address, meeting.ctypes.data, threads, 0)], threads)
+        pool.lead([shared_state.StepParams(meet.address, meeting.ctypes.data, threads, 0)], threads)
         assert meeting[0] == threads
 
 
-def test_a_run_beside_another_is_done_alone(crew: Crew) -> None:
-    crew.board[team.BUSY // 8] = 2
+def test_a_run_beside_another_is_done_alone(pool: Pool) -> None:
+    pool.state[shared_state.BUSY // 8] = 2
     steps, blocks, errors = noting([(50, 1), (40, 1)])
-    crew.lead(steps, MANY)
-    assert crew.board[team.BUSY // 8] == 2
-    crew.board[team.BUSY // 8] = 0
+    pool.lead(steps, MANY)
+    assert pool.state[shared_state.BUSY // 8] == 2
+    pool.state[shared_state.BUSY // 8] = 0
     assert errors[0] == 0
     assert all((block[4:] == 1).all() for block in blocks)
 
 
 def test_nobody_needs_to_come() -> None:
     steps, blocks, errors = noting([(500, 1), (40, 3), (1, 1)])
-    Crew(1).lead(steps, 4)
+    Pool(1).lead(steps, 4)
     assert errors[0] == 0
     assert all((block[4:] == 1).all() for block in blocks)
 
 
-def test_steps_are_timed_in_order(crew: Crew) -> None:
+def test_steps_are_timed_in_order(pool: Pool) -> None:
     steps, _, _ = noting([(50, 1), (40, 40), (30, 1)])
     marks = np.zeros(5, np.int64)
-    crew.lead(steps, 3, marks.ctypes.data)
+    pool.lead(steps, 3, marks.ctypes.data)
     assert marks[0] > 0
     assert (np.diff(marks[:4]) >= 0).all()
     assert marks[4] == 0
 
 
-def test_a_worker_leaves_where_there_is_no_run(crew: Crew) -> None:
-    board = arena(team.BOARD_BYTES).view(np.int64)
-    crew.work(board.ctypes.data, 0, 1, 1)  # returns at once
-    board[team.CLAIM // 8] = (2 << (team.UNIT_BITS + team.STEP_BITS)) | 5
-    crew.work(board.ctypes.data, 0, 1, 2)  # two threads are part 0 and 1
-    assert board[team.CLAIM // 8] & 7 == 5
+def test_a_worker_leaves_where_there_is_no_run(pool: Pool) -> None:
+    state = arena(shared_state.STATE_BYTES).view(np.int64)
+    pool.work(state.ctypes.data, 0, 1, 1)  # returns at once
+    state[shared_state.TICKET // 8] = (2 << (shared_state.UNIT_BITS + shared_state.STEP_BITS)) | 5
+    pool.work(state.ctypes.data, 0, 1, 2)  # two threads are part 0 and 1
+    assert state[shared_state.TICKET // 8] & 7 == 5

@@ -114,7 +114,7 @@ def test_thresholds_are_the_sign_of_the_formula(scale, bias, low, high, depth) -
     if low is not None and high is not None and low > high:
         low, high = high, low
     a, b = np.array([scale], np.float32), np.array([bias], np.float32)
-    least, flip = xnor_packing.thresholds(a, b, low, high, depth)
+    least, flip = xnor_packing.sum_thresholds(a, b, low, high, depth)
     for total in range(-depth, depth + 1):
         # Exact rational arithmetic: Python's own fractions of the float32 numbers.
         assert ((total >= least[0]) != flip[0]) == sign_is_plus(total, scale, bias, low, high)

@@ -82,14 +82,14 @@ class Call:
         taps = kw if case.dilation[1] == 1 and case.groups == 1 else 1
         self.runs = np.array([y * case.dilation[0] * line + x * case.dilation[1] * position
                               for y in range(kh) for x in range(0, kw, taps)], np.int64)  # fmt: skip
-        base = xnor_packing.base(signs, rows, columns)
+        base = xnor_packing.base_sums(signs, rows, columns)
         flips = np.zeros(case.outputs, bool)
         if compares:
             depth = signs.shape[1] * signs.shape[2]
-            least, flips = xnor_packing.thresholds(
+            least, flips = xnor_packing.sum_thresholds(
                 self.scale, self.bias, self.low, self.high, depth
             )
-            self.limits = xnor_packing.limits(base, least)
+            self.limits = xnor_packing.max_differences(base, least)
         else:
             self.limits = xnor_packing.in_blocks(base, 0)
         bounds = [
@@ -113,7 +113,7 @@ class Call:
             grid = (0, 0, 0)
         mask = np.zeros(padded, np.int32)
         mask[: height * self.row].reshape(height, self.row)[:, :width] = -1
-        self.kept = [xnor_packing.lay_out(signs), self.class_y * len(columns), class_x,
+        self.kept = [xnor_packing.pack_weights(signs), self.class_y * len(columns), class_x,
                      bits.pack(np.where(flips, 1, -1)[None]), mask, np.array(bounds, np.float32)]  # fmt: skip
         words, class_y, classes_x, flip, masks, ends = (array.ctypes.data for array in self.kept)
         kernel = registry.XNOR_SIGNS if compares else registry.XNOR_PLANES

@@ -1,0 +1,193 @@
+"""What all GEMV kernels share: loops over images, groups, positions and blocks of channels.
+
+`gemv_kernel` makes a kernel of what differs: how the inputs of a position are prepared, and how blocks of
+channels are summed. Kernels that look up entries of tables make those by `table_writer` and
+`table_summer`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from bwn.kernels.gemm.epilogue import (
+    fill_padding,
+    gemm_params,
+    out_plane,
+    write_channels,
+    write_one,
+    x_scale_at,
+)
+from bwn.kernels.gemm.weight_packing import TOTALS_BYTES, Form
+from bwn.kernels.simd.arithmetic import to_float
+from bwn.kernels.simd.scalars import gather, get_f32, get_i32
+from bwn.kernels.simd.stores import clear
+from bwn.kernels.simd.vectors import F32, get, load, zeros
+from bwn.kernels.simd.widths import LANES
+from bwn.kernels.target.jit import helper
+
+
+class Prepare(Protocol):
+    """What is done for a position before its channels are summed."""
+
+    def __call__(self, f: Any, x: int, scratch: int) -> None:
+        """Write to scratch what all channels share of the position whose inputs start at address x."""
+
+
+class SumBlocks(Protocol):
+    """What sums blocks of channels at a position."""
+
+    def __call__(self, f: Any, block: int, several: bool, scratch: int, totals: int) -> None:
+        """Write the totals of several blocks from `block` on, or of one. scratch: what `Prepare` wrote."""
+
+
+@helper
+def pieces_of(form: Any, row_words: int) -> int:
+    """Pieces of a row of weights."""
+    return (row_words * 64 + form.group * form.tables - 1) // (form.group * form.tables)
+
+
+def table_writer(kind: Any, form: Form, write_tables: Any, get: Any, put: Any) -> Prepare:
+    """The `Prepare` of a kernel that looks up: gathers the inputs behind the tables, writes those.
+
+    Args:
+        kind: Of the sums.
+        form: Of the tables.
+        write_tables: (kind, inputs, tables): writes the tables of one piece.
+        get: Reads an input.
+        put: Writes an input.
+    """
+
+    @helper
+    def prepare(f: Any, x: int, scratch: int) -> None:
+        pieces, piece_inputs = pieces_of(form, f.row_words), form.group * form.tables
+        inputs = scratch + pieces * form.tables * form.table_bytes
+        gather(get, put, x, f.offsets, f.depth, pieces * piece_inputs, inputs)
+        for piece in range(pieces):
+            write_tables(
+                kind,
+                inputs + piece * piece_inputs * form.input_bytes,
+                scratch + piece * form.tables * form.table_bytes,
+            )
+
+    prepared: Prepare = prepare
+    return prepared
+
+
+def table_summer(
+    kind: Any, form: Form, add_entries: Any, add_to_totals: Any, blocks: int, registers: int = 1
+) -> SumBlocks:
+    """The `SumBlocks` of a kernel that looks up.
+
+    Args:
+        kind: Of the sums.
+        form: Of the tables.
+        add_entries: (sums, tables, indices, block_bytes): sums plus the entries of one piece.
+        add_to_totals: (totals, sums): adds to the totals at an address.
+        blocks: Blocks of channels that are summed at once.
+        registers: Sums of a block.
+    """
+    most = blocks * registers
+
+    @helper
+    def sum_pieces(sums_zero: Any, tables: int, indices: int, pieces: int, totals: int) -> None:
+        for start in range(0, pieces, form.safe_pieces):
+            sums = sums_zero
+            for piece in range(start, min(start + form.safe_pieces, pieces)):
+                table = tables + piece * form.tables * form.table_bytes
+                piece_indices = indices + piece * form.register_bytes
+                sums = add_entries(sums, table, piece_indices, pieces * form.register_bytes)
+            add_to_totals(totals, sums)
+
+    @helper
+    def sum_blocks(f: Any, block: int, several: bool, scratch: int, totals: int) -> None:
+        pieces = pieces_of(form, f.row_words)
+        indices = f.words + block * pieces * form.register_bytes
+        clear(totals, blocks * form.lanes)
+        if several:
+            sum_pieces(zeros(kind, most), scratch, indices, pieces, totals)
+        else:
+            sum_pieces(zeros(kind, registers), scratch, indices, pieces, totals)
+
+    summer: SumBlocks = sum_blocks
+    return summer
+
+
+@helper
+def write_range(
+    f: Any,
+    total_kind: Any,
+    totals: int,
+    image: int,
+    first: int,
+    last: int,
+    position: int,
+    x_scale: Any,
+) -> None:
+    """Write outputs first..last-1 of a position. totals: address of the first's, of `total_kind`."""
+    if last - first < LANES:
+        for n in range(first, last):
+            total = np.float32(get(total_kind, totals, n - first)) + get_f32(f.correction, n)
+            write_one(f, total, image, n, position, x_scale)
+    else:
+        for start in range(first, last, LANES):
+            n = min(start, last - LANES)  # the last may overlap those before, with equal results
+            sums = to_float(load(total_kind, totals, n - first)) + load(F32, f.correction, n)
+            write_channels(f, sums, image, n, position, x_scale)
+
+
+def gemv_kernel(
+    *,
+    form: Form,
+    prepare: Prepare,
+    sum_blocks: SumBlocks,
+    total_kind: Any,
+    blocks_at_once: int,
+) -> Any:
+    """A GEMV: a helper that computes output channels begin..end-1, over all images and positions.
+
+    Args:
+        form: Of the weights: channels of a block, bytes of an input.
+        prepare: Of a position, before its channels are summed.
+        sum_blocks: Of `blocks_at_once` blocks of channels, or of one.
+        total_kind: Of the totals that it writes, F32 or I32.
+        blocks_at_once: Where a group has so many.
+    """
+
+    @helper
+    def sum_and_write(
+        f: Any, image: int, first: int, last: int, position: int, scratch: int, totals: int
+    ) -> None:
+        """Channels first..last-1 of one position; at position 0 their planes are cleared first."""
+        end_block = (last + form.lanes - 1) // form.lanes
+        step = blocks_at_once if end_block - first // form.lanes >= blocks_at_once else 1
+        is_output = get_i32(f.mask, position) != 0
+        x_scale = x_scale_at(f, image, position)
+        for start_block in range(first // form.lanes, end_block, step):
+            block = min(start_block, end_block - step)  # the last may overlap those before
+            start = max(first, block * form.lanes)
+            end = min(last, (block + step) * form.lanes)
+            if is_output:
+                sum_blocks(f, block, step > 1, scratch, totals)
+            if position == 0:
+                fill_padding(f, out_plane(f, image, start), 0, (end - start) * f.out_plane)
+            if is_output:
+                sums = totals + (start - block * form.lanes) * 4
+                write_range(f, total_kind, sums, image, start, end, position, x_scale)
+
+    @helper
+    def gemv(p: int, begin: int, end: int, part: int) -> None:
+        f = gemm_params(p)
+        totals = f.scratch + part * f.scratch_part
+        scratch = totals + TOTALS_BYTES
+        for image in range(f.images):
+            for group in range(begin // f.outputs, (end + f.outputs - 1) // f.outputs):
+                first, last = max(begin, group * f.outputs), min(end, (group + 1) * f.outputs)
+                for position in range(f.positions):
+                    if get_i32(f.mask, position) != 0:
+                        offset = image * f.x_image + group * f.x_group + position
+                        prepare(f, f.x + offset * form.input_bytes, scratch)
+                    sum_and_write(f, image, first, last, position, scratch, totals)
+
+    return gemv
