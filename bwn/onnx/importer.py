@@ -115,7 +115,8 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise GraphError(
-            f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are supported: export with one of these"
+            f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are supported: "
+            "export with one of these"
         )
     name, shape, single = input_of(model)
     state = ImportState(name, shape, opset, single=single)

@@ -23,8 +23,8 @@ CLASSES = {
 }
 """Patterns of each class of instructions; the first class in ORDER that matches counts, else scalar.
 
-stack: spills to the stack and reloads. moves: between vector registers. crossing: between vector and
-general registers.
+stack: spills to the stack and reloads. moves: between vector registers. crossing: between vector
+and general registers.
 """
 ORDER = ("stack", "loads", "stores", "moves", "crossing", "vectors")
 
