@@ -6,7 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 from weakref import WeakSet
 
 import numpy as np
@@ -32,7 +32,9 @@ from bwn.predict import (
     stream,
 )
 from bwn.runtime.executor import Runner
-from bwn.runtime.layer_times import LayerTime, layer_times, total
+
+if TYPE_CHECKING:
+    from bwn.runtime.layer_times import LayerTime
 
 KEPT_PLANS = 4
 """Plans that a model keeps, one for each batch size; the least recently used is dropped first."""
@@ -267,6 +269,8 @@ class Model:
             >>> [layer.name for layer in layers if layer.macs]
             ['relu', 'relu_1', 'relu_2', 'scores']
         """
+        from bwn.runtime.layer_times import layer_times, total
+
         check_counts(repeats=repeats)
         batch = self._checked(x, least=1)
         with self._lock:

@@ -85,12 +85,16 @@ def command(
             if not os.path.isdir(folder):
                 raise click.UsageError(f"--watch: '{one_line(folder)}' is not a folder.")
     from bwn.data.images import find_images
-    from bwn.data.watch import arrivals
     from bwn.model import load
     from bwn.predict import class_names
 
     loaded = load(model, threads)
-    images = arrivals(paths, recursive) if watch else find_images(expand(paths), recursive)
+    if watch:
+        from bwn.data.watch import arrivals
+
+        images = arrivals(paths, recursive)
+    else:
+        images = find_images(expand(paths), recursive)
     results = classified(loaded, islice(images, limit), top, 1 if watch else batch_size)
     printer = Printer(as_json, as_csv, class_names(loaded.spec), top)
     seen = failed = 0
