@@ -308,7 +308,7 @@ class Model:
 
 
 def _after_fork() -> None:
-    """In a forked child: a thread that was running a model is gone; its lock and buffers are not."""
+    """In a forked child: a thread that ran a model is gone; its lock and buffers are not."""
     for model in list(_models):
         if model._lock.locked():
             model._forget_runs()

@@ -6,7 +6,8 @@ import os
 import random
 from pathlib import Path
 
-# Before numpy, torch or onnxruntime is imported: threads that spin while they wait fight over a small machine's cores.
+# Before numpy, torch or onnxruntime is imported: threads that spin while they wait fight over a
+# small machine's cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

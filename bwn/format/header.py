@@ -36,7 +36,7 @@ NAMES: dict[np.dtype[Any], str] = {np.dtype(np.uint64): "U64", np.dtype(np.float
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `__metadata__` of the header: strings in this order; the last three hold JSON."""
+    """The header's `__metadata__`: strings in this order, of which the last three hold JSON."""
 
     format: str
     version: str

@@ -1,8 +1,8 @@
 """Whether a graph is legal. Runs between passes, before a file is written and after one is read.
 
-Every refusal is a GraphError, one line that names the node. What passes here can be planned and run
-without further tests: names are known, shapes fit, numbers are finite, and nothing is large enough to
-hang or exhaust a machine.
+Every refusal is a GraphError, one line that names the node. What passes here can be planned and
+run without further tests: names are known, shapes fit, numbers are finite, and nothing is large
+enough to hang or exhaust a machine.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def check_spec(spec: ModelSpec) -> None:
 
 
 def check_preprocess(preprocess: Preprocess, shape: Shape) -> None:
-    """Preprocessing makes what the graph's input takes, with finite numbers. shape: of the input."""
+    """Preprocessing makes what an input of `shape` takes, with finite numbers."""
     channels = 1 if preprocess.color == "L" else 3
     image = (channels, *preprocess.size)
     if shape not in (image, (elements(image),)) or min(preprocess.size) < 1:

@@ -1,7 +1,7 @@
 """The graph: what a network computes, as frozen values.
 
-It knows nothing of ONNX, files or kernels. `Topology` is also the schema of the graph in a .bwn file
-(bwn/format/SPEC.md), where `bwn.ops.NODES` lists what a node may be.
+It knows nothing of ONNX, files or kernels. `Topology` is also the schema of the graph in a .bwn
+file (bwn/format/SPEC.md), where `bwn.ops.NODES` lists what a node may be.
 """
 
 from __future__ import annotations

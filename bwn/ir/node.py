@@ -1,4 +1,4 @@
-"""A node of a graph: the fields that the file stores, and the rules that the rest of bwn asks it for.
+"""A node of a graph: its fields, which the file stores, and its rules, which the rest of bwn uses.
 
 Each operation is a subclass in `bwn/ops/`. The checker, the reference interpreter, the planner, the
 ONNX exporter and `bwn verify` loop over nodes and call these methods; none of them knows an

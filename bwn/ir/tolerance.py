@@ -3,13 +3,14 @@
     tolerance = eps * (K + ROUNDINGS) * magnitude
 
 for a float32 sum of K products taken in any order, where magnitude is the largest number that the
-layer meets before it may cancel (|scale * sum| and |bias|, not the small result). Why K: a sum is off
-by at most about K * eps / 2 times the sum of absolute products (Higham, Accuracy and Stability of
-Numerical Algorithms, 3.1). Random signs keep the error near sqrt(K) / 10 * eps * magnitude, but equal
-inputs under equal weights, added in order, come to K / 12 (measured for K up to 25,088), so a bound
-that never blames a right kernel grows with K. A single wrong weight bit, an error of 2 * |x| * scale,
-still shows at K = 8192. Sums of integers are exact: with 8-bit and sign activations K counts as 0, and
-an accumulator that is off by one is found. Selecting and reordering are exact: tolerance 0.
+layer meets before it may cancel (|scale * sum| and |bias|, not the small result). Why K: a sum is
+off by at most about K * eps / 2 times the sum of absolute products (Higham, Accuracy and Stability
+of Numerical Algorithms, 3.1). Random signs keep the error near sqrt(K) / 10 * eps * magnitude, but
+equal inputs under equal weights, added in order, come to K / 12 (measured for K up to 25,088), so
+a bound that never blames a right kernel grows with K. A single wrong weight bit, an error of 2 *
+|x| * scale, still shows at K = 8192. Sums of integers are exact: with 8-bit and sign activations K
+counts as 0, and an accumulator that is off by one is found. Selecting and reordering are exact:
+tolerance 0.
 """
 
 from __future__ import annotations

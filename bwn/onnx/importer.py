@@ -114,8 +114,10 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
     opset = versions[0] if versions else 0
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
-        known = f"opsets {OLDEST_OPSET} to {newest} are supported"
-        raise GraphError(f"opset {opset}; {known}: export with one of these")
+        raise GraphError(
+            f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are supported: "
+            "export with one of these"
+        )
     name, shape, single = input_of(model)
     state = ImportState(name, shape, opset, single=single)
     if model.graph.sparse_initializer:

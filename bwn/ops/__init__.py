@@ -1,7 +1,8 @@
 """Every operation of a network: one file each, listed in NODES.
 
-The list is the schema of the file, and what the checker, the planner, `bwn verify`, the ONNX importer
-and exporter, random graphs and the tests of every operation know. CONTRIBUTING.md says how to add one.
+The list is the schema of the file, and what the checker, the planner, `bwn verify`, the ONNX
+importer and exporter, random graphs and the tests of every operation know. CONTRIBUTING.md says
+how to add one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Activation functions: elementwise, and fused into the layer before them.
 
-A new one is a file with a subclass of `Activation`, its name in NODES, and its formula for vectors in
-`kernels/simd/activations.py`.
+A new one is a file with a subclass of `Activation`, its name in NODES, and its formula for vectors
+in `kernels/simd/activations.py`.
 """
 
 from __future__ import annotations

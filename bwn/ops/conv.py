@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Conv(Weighted, frozen=True, kw_only=True, tag="conv"):
     """2-D convolution.
 
-    `weight` is (outputs, C / groups, KH, KW) float32, or (outputs, ceil(K / 64)) uint64 with K = KH *
-    KW * C / groups in the order k = (ky * KW + kx) * (C / groups) + c.
+    `weight` is (outputs, C / groups, KH, KW) float32, or (outputs, ceil(K / 64)) uint64 with K =
+    KH * KW * C / groups in the order k = (ky * KW + kx) * (C / groups) + c.
 
     Attributes:
         kernel: Height and width of the window.

@@ -1,8 +1,8 @@
 """8-bit quantization in ONNX: QuantizeLinear, perhaps Clip, then DequantizeLinear before a layer.
 
-It makes no node: the layer with weights that reads the tensor takes it over. One scale a tensor, zero
-point 0, int8 or uint8. ONNX has 256 values and bwn 255 (`bwn.ir.quantization.QUANT_RANGES`): a Clip
-to those makes the two equal, and is what `bwn export` writes.
+It makes no node: the layer with weights that reads the tensor takes it over. One scale a tensor,
+zero point 0, int8 or uint8. ONNX has 256 values and bwn 255 (`bwn.ir.quantization.QUANT_RANGES`):
+a Clip to those makes the two equal, and is what `bwn export` writes.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ For output channel n,
 
     y[n] = clamp(scale[n] * sum_k w[n, k] * x[k] + bias[n], low, high)
 
-with float32 weights, or with one-bit weights w = +-1 in packed uint64 words (`kernels/bits.py` has the
-bit rule). A missing scale is 1, a missing bias 0, a missing bound infinite. Zero padding adds nothing
-to the sum. With 8-bit activations x ~ input_scale * q, the sum is over integers q.
+with float32 weights, or with one-bit weights w = +-1 in packed uint64 words (`kernels/bits.py` has
+the bit rule). A missing scale is 1, a missing bias 0, a missing bound infinite. Zero padding adds
+nothing to the sum. With 8-bit activations x ~ input_scale * q, the sum is over integers q.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ LEAST_FULL = 0.4
 
 
 def wanted_as_bits(graph: Graph) -> frozenset[str]:
-    """Names of the tensors of signs that some layer reads as bits, or that lead to such a tensor."""
+    """Names of the tensors of signs that some layer reads as bits, or that lead to one."""
     signs, wanted = signs_of(graph), set[str]()
     for node in reversed(graph.nodes):
         moves = node.moves_signs and node.input in signs and node.output in wanted

@@ -2,9 +2,9 @@
 
 An activation tensor is stored as planes: for every image and channel, `lead` zeros, then `height`
 rows of `row` elements, of which the first `width` are values and the rest zeros, then zeros up to
-`plane` elements. The zeros are the padding of whoever reads the tensor: the slack of row y is the right
-padding of row y and the left padding of row y + 1, so a tap of a convolution is a constant offset. A
-zero is stored as `fill`, which is not 0 in every 8-bit tensor.
+`plane` elements. The zeros are the padding of whoever reads the tensor: the slack of row y is the
+right padding of row y and the left padding of row y + 1, so a tap of a convolution is a constant
+offset. A zero is stored as `fill`, which is not 0 in every 8-bit tensor.
 
 A batch of vectors (N, K) is one image of K channels whose width is the batch.
 """

@@ -1,7 +1,7 @@
 """The plan builder: the calls that operations lower themselves with.
 
-`read` and `write` give the buffers of tensors; the rest add steps. An operation never sees whether its
-neighbours keep a tensor as floats, 8-bit integers, signs in bytes or bits.
+`read` and `write` give the buffers of tensors; the rest add steps. An operation never sees whether
+its neighbours keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PlanBuilder(PlanState):
 
     @cached_property
     def homes(self) -> dict[str, tuple[str, int]]:
-        """Where tensors are made in place: the Concat they are a part of, and their channel in it."""
+        """Where tensors are made in place: the Concat they are part of, and their channel there."""
         return homes(self.graph)
 
     def build(self) -> None:
@@ -58,7 +58,7 @@ class PlanBuilder(PlanState):
     # Tensors
 
     def read(self, name: str, type: Type) -> Buffer:
-        """The buffer of a tensor in an element type; converted once where it was made in another."""
+        """The buffer of a tensor in an element type; converted once if it was made in another."""
         buffer = self.form(name, type)
         return buffer if buffer is not None else self._convert(name, type)
 
@@ -291,10 +291,10 @@ class PlanBuilder(PlanState):
 
 
 def homes(graph: Graph) -> dict[str, tuple[str, int]]:
-    """Where tensors can be made in place: the Concat that they are a part of, and their channel in it.
+    """Where tensors can be made in place: in which Concat, and from which channel of it on.
 
-    A tensor has one home, the last Concat that reads it. A Concat whose parts follow each other in a
-    later one lies there as a whole, as those of a dense block do.
+    A tensor has one home, the last Concat that reads it. A Concat whose parts follow each other in
+    a later one lies there as a whole, as those of a dense block do.
     """
     found: dict[str, tuple[str, int]] = {}
     for node in reversed(graph.nodes):

@@ -7,8 +7,8 @@ A GEMM kernel ends with
     y = clamp(y + added)                    a tensor that exists already, then bounds
     q = round(y / input_scale)              the quantization of the layer that reads it
 
-and a step that adds or multiplies two tensors with bounds. A node joins the epilogue of the step that
-makes its input if no other node reads that tensor and the kernel can do it next.
+and a step that adds or multiplies two tensors with bounds. A node joins the epilogue of the step
+that makes its input if no other node reads that tensor and the kernel can do it next.
 """
 
 from __future__ import annotations

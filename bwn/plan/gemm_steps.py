@@ -1,8 +1,8 @@
 """Layers with weights over planes: quantization, the phases of a stride, offsets, the product.
 
 A convolution of stride 1 reads its input's planes where they are: input k of position p lies at
-offset[k] + p. One of stride s reads phases: planes that hold every s-th row and column, so that the same
-holds again.
+offset[k] + p. One of stride s reads phases: planes that hold every s-th row and column, so that
+the same holds again.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def _copy_phase(
     phase: tuple[int, int],
 ) -> None:
     """Copy rows and columns whose padded coordinate is `phase` modulo the stride."""
-    # Smallest source row y >= 0 with (y + pad) % stride == phase; it lands in row (y + pad) // stride.
+    # Smallest source row y >= 0 with (y + pad) % stride == phase; it lands in row (y + pad) //
+    # stride.
     (sy, sx), (top, left) = window.stride, window.pads[:2]
     y, x = (phase[0] - top) % sy, (phase[1] - left) % sx
     rows, columns = -(-(source.height - y) // sy), -(-(source.width - x) // sx)

@@ -1,4 +1,4 @@
-"""GEMMs whose lookup tables fit in registers (`kernels/gemm/lut_permute.py`): taps, blocks, bands."""
+"""GEMMs whose lookup tables fit in registers (kernels/gemm/lut_permute.py): taps, blocks, bands."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Geometry(msgspec.Struct, frozen=True, eq=False):
 
 
 def block_starts(out: Buffer) -> list[int]:
-    """First positions of a plane's blocks: row by row where rows are whole blocks, without slack."""
+    """First positions of a plane's blocks: row by row, without slack, if rows are whole blocks."""
     if out.width % TILE == 0:
         rows, columns = out.row * np.arange(out.height), np.arange(0, out.width, TILE)
         return (rows[:, None] + columns).ravel().tolist()
@@ -112,7 +112,7 @@ def permute_call(gemm: Gemm, spec: LutPermuteGemm, threads: int) -> tuple[dict[s
 
 
 def _spread(gemm: Gemm, vector: Array, lanes: int) -> Array:
-    """A vector of all outputs with each group padded to whole vectors: (groups, outputs) float32."""
+    """All outputs with each group padded to whole vectors: (groups, outputs) float32."""
     rows = np.zeros((gemm.groups, round_up(gemm.outputs, lanes)), np.float32)
     rows[:, : gemm.outputs] = vector.reshape(gemm.groups, gemm.outputs)
     return rows

@@ -1,7 +1,7 @@
 """The planner: for one graph, batch and number of threads, the steps to run and their memory.
 
-All decisions are made here: kernels (through `registry.select`), layouts, places in the arena, sharing
-among threads. The executor decides nothing and allocates nothing.
+All decisions are made here: kernels (through `registry.select`), layouts, places in the arena,
+sharing among threads. The executor decides nothing and allocates nothing.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
         steps: The steps.
         memory: The arena of all buffers.
         keep: Everything else that parameter blocks hold addresses of.
-        tensors: The buffer of each activation tensor. Its content is its own only until the buffer's
-            last step, unless the plan was made to keep all.
+        tensors: The buffer of each activation tensor. Its content is its own only until the last
+            step that uses the buffer, unless the plan was made to keep all.
         buffers: These, and intermediate ones.
         table: The costs that kernels were chosen by.
     """
@@ -56,7 +56,7 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
         return self.memory.nbytes
 
     def tensor(self, name: str) -> npt.NDArray[np.float32]:
-        """A copy of an activation tensor, (N, C, H, W) or (N, K) float32, from a plan that keeps all."""
+        """A copy of an activation tensor as (N, ...) float32, from a plan that keeps all."""
         buffer = self.tensors[name]
         if isinstance(buffer, BitBuffer):
             planes = buffer.unpack(self.memory)

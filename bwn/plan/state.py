@@ -1,8 +1,8 @@
 """A plan being built: buffers, steps to be, and constants.
 
-The builder goes over the graph once. It makes buffers, records which of them share a row stride and how
-much padding their readers need, and adds for each step a function that will give its parameters. When
-all is known the buffers get their places, and those functions are called.
+The builder goes over the graph once. It makes buffers, records which of them share a row stride
+and how much padding their readers need, and adds for each step a function that will give its
+parameters. When all is known the buffers get their places, and those functions are called.
 """
 
 from __future__ import annotations
@@ -237,7 +237,8 @@ class PlanState:
             The steps, the arena, and everything else that they hold addresses of.
         """
         size = place(self._buffers, reuse=self.fuse)
-        # In the slack of the last row, where no output is, a window reads up to a row past the plane.
+        # In the slack of the last row, where no output is, a window reads up to a row past the
+        # plane.
         widest = max(buffer.row * buffer.itemsize for buffer in self._buffers)
         memory = arena(size, widest)
         self._arena = memory.ctypes.data

@@ -1,7 +1,7 @@
 """Layers that read bitpacked signs, to planes or straight to the next layer's signs.
 
-A layer whose sums only a Sign reads (a maximum may come between: the sign of a maximum is the maximum
-of signs) compares its integer sums with a threshold for each channel and writes bits.
+A layer whose sums only a Sign reads (a maximum may come between: the sign of a maximum is the
+maximum of signs) compares its integer sums with a threshold for each channel and writes bits.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _thresholds(gemm: Gemm, depth: int) -> tuple[npt.NDArray[np.int64], npt.NDAr
 
 
 def weight_signs(gemm: Gemm, source: BitBuffer) -> npt.NDArray[np.int8]:
-    """The signs of a layer's weights: (outputs, taps, channels) int8, taps in the window's order."""
+    """Signs of a layer's weights: (outputs, taps, channels) int8, taps in the window's order."""
     words = gemm.plan.graph.tensors[gemm.node.weight].astype(np.uint64, copy=False)
     if gemm.node.rank == 3:
         return bits.unpack(words, gemm.depth).reshape(len(words), -1, gemm.channels)

@@ -270,7 +270,7 @@ def check_layers(
 def compare_runtime(
     session: Session, graph: Graph, node: Node, inputs: list[Floats], output: Floats
 ) -> float | None:
-    """Largest difference of `output` from ONNX Runtime in tolerances; None if it has no such tensor.
+    """Largest difference of `output` from ONNX Runtime, in tolerances; None without such a tensor.
 
     Signs of numbers within tolerance of 0 are ties: ONNX Runtime need not compute that very number.
     """

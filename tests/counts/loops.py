@@ -3,9 +3,9 @@
     loops.py [--mca llvm-mca-22] [--objects FOLDER] [--show KERNEL]
 
 Compiles the kernels for both ARM targets and prints the tables of docs/arm.md. It needs neither an
-ARM machine nor an emulator. The models know issue widths, ports and latencies, but no caches and no
-branch prediction, so throughput is given as a range: from the simulated loop to the limit set by
-the busiest port.
+ARM machine nor an emulator. The models know issue widths, ports and latencies, but no caches and
+no branch prediction, so throughput is given as a range: from the simulated loop to the limit set
+by the busiest port.
 """
 
 from __future__ import annotations

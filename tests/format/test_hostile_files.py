@@ -1,6 +1,7 @@
 """Hostile .bwn files: forged with a matching digest, so that only the rule itself can refuse them.
 
-The cases follow the refusals of bwn/format/SPEC.md. Each is also given to `bwn inspect`, which must answer in one line.
+The cases follow the refusals of bwn/format/SPEC.md. Each is also given to `bwn inspect`, which
+must answer in one line.
 """
 
 from __future__ import annotations

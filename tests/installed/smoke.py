@@ -2,9 +2,10 @@
 
 python -I smoke.py [--bare [--compiled]]
 
-Each command runs in a process of its own that fails if it loads torch, onnx or onnxruntime (probe.py). With `--bare`
-this is the environment of a board: bwn must come from site-packages, and a command that needs an extra must say so.
-With `--compiled` the kernels must come from a library, and numba must not be there.
+Each command runs in a process of its own that fails if it loads torch, onnx or onnxruntime
+(probe.py). With `--bare` this is the environment of a board: bwn must come from site-packages, and
+a command that needs an extra must say so. With `--compiled` the kernels must come from a library,
+and numba must not be there.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The same bits on every machine, by library and by numba: digests of outputs, made once and kept in golden.json.
 
-    PYTHONPATH=tests/support python tests/kernels/test_golden.py     makes them anew, where an answer is meant to change
+    PYTHONPATH=tests/support python tests/kernels/test_golden.py     makes them anew, where an
+    answer is meant to change
 
-A float32 sum is the same bits as long as its order is: products whose order follows the registers have one digest for
-each width of their tables.
+A float32 sum is the same bits as long as its order is: products whose order follows the registers
+have one digest for each width of their tables.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ MANY = 7
 
 @numba.cfunc(SIGNATURE, **OPTIONS)
 def note(p, begin, end, part):
-    # Fields: address and length of the marks of the step before, address of the errors; then this step's marks.
+    # Fields: address and length of the marks of the step before, address of the errors; then this
+    # step's marks.
     before, count, errors, marks = get_i64(p, 0), get_i64(p, 1), get_i64(p, 2), p + 32
     for i in range(count):
         if read(before + i * 8) == 0:

@@ -155,7 +155,8 @@ class Call:
         out = self.run(False, parts)
         height, width = self.sums.shape[2:]
         values = out[:, :, 5 : 5 + height * self.row].reshape(*out.shape[:2], height, self.row)
-        # float64 rounds scale * sum + bias a first time, which can differ by one last bit of float32 from rounding once
+        # float64 rounds scale * sum + bias a first time, which can differ by one last bit of
+        # float32 from rounding once
         np.testing.assert_array_max_ulp(values[..., :width], self.expected(), 1)
         assert not values[..., width:].any()
         assert not out[:, :, :5].any()

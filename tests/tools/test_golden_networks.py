@@ -1,9 +1,11 @@
 """Networks answer on every machine, by every kernel, as golden/networks.json says: made once, on x86-64.
 
-    PYTHONPATH=tests/support python tests/tools/test_golden_networks.py     makes it anew, where an answer is meant to change
+    PYTHONPATH=tests/support python tests/tools/test_golden_networks.py     makes it anew, where an
+    answer is meant to change
 
-Where activations are 8 bits or signs, sums are exact and scores the same bits; sums of float32 activations are taken in
-the order of whichever kernel is fastest on a machine, so those scores agree within the tolerance that `bwn verify` has.
+Where activations are 8 bits or signs, sums are exact and scores the same bits; sums of float32
+activations are taken in the order of whichever kernel is fastest on a machine, so those scores
+agree within the tolerance that `bwn verify` has.
 """
 
 from __future__ import annotations

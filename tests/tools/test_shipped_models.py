@@ -1,8 +1,9 @@
 """The models that the repository ships: each is what its record says, on the images that are there to measure it.
 
-The shipped digits are always there. The whole test sets are where BWN_DATA points: a folder with mnist/ (IDX files) and
-cifar10/ (binary files). Kernels of other processors add float32 numbers in another order, so that of scores that are
-nearly equal another may be the highest: two images in ten thousand may differ.
+The shipped digits are always there. The whole test sets are where BWN_DATA points: a folder with
+mnist/ (IDX files) and cifar10/ (binary files). Kernels of other processors add float32 numbers in
+another order, so that of scores that are nearly equal another may be the highest: two images in
+ten thousand may differ.
 """
 
 from __future__ import annotations
