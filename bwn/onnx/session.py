@@ -99,7 +99,7 @@ class Session:
             self.parts[key] = self.start(self.part(inputs, output))
         return np.asarray(self.parts[key].run([output], dict(inputs))[0])
 
-    def rounds(self, inputs: Iterable[str], output: str) -> bool:
+    def quantizes(self, inputs: Iterable[str], output: str) -> bool:
         """Whether the model quantizes to bwn's 255 values between `inputs` and `output`."""
         nodes = self.between(inputs, output)
         quantized = {node.output[0] for node in nodes if node.op_type == "QuantizeLinear"}

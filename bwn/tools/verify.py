@@ -253,7 +253,7 @@ def check_layers(
         output, expected = tensors[node.output], evaluate_node(graph, node, inputs)
         reference = in_tolerances(output, expected, tolerance(graph, node, inputs))
         runtime = compare_runtime(session, graph, node, inputs, output)
-        quantized_here = node.is_quantized and not session.rounds(node.inputs, node.output)
+        quantized_here = node.is_quantized and not session.quantizes(node.inputs, node.output)
         yield LayerCheck(
             name=node.output,
             op=node.op,

@@ -19,9 +19,12 @@ CLASSES = {
     "loads": r"ld",
     "stores": r"st",
     "moves": r"(?:mov|orr)\s+v\d+\.16b,\s*(v\d+\.16b)(?:,\s*\1)?$",
-    "crossing": r"(?:[us]mov|fmov)\s+[wx]\d|(?:fmov\s+[sd]\d+|dup\s+v\S+|(?:mov|ins)\s+v\S+),\s*[wx]\d",
+    "crossing": (
+        r"(?:[us]mov|fmov)\s+[wx]\d|"
+        r"(?:fmov\s+[sd]\d+|dup\s+v\S+|(?:mov|ins)\s+v\S+),\s*[wx]\d"
+    ),
 }
-"""Patterns of each class of instructions; the first class in ORDER that matches counts, else scalar.
+"""Patterns of each class of instructions; the first in ORDER that matches applies, else scalar.
 
 stack: spills to the stack and reloads. moves: between vector registers. crossing: between vector
 and general registers.
@@ -165,6 +168,6 @@ def loops(lines: list[str]) -> list[Loop]:
 
 
 def hot_loop(lines: list[str], rule: Rule) -> Loop | None:
-    """The loop with the most MACs an iteration, and of equal ones the shortest; None without MACs."""
+    """The loop with the most MACs an iteration, of equal ones the shortest; None without MACs."""
     best = max(loops(lines), key=lambda loop: (loop.macs(rule), -len(loop.body)), default=None)
     return best if best and best.macs(rule) else None

@@ -29,6 +29,32 @@ mark = ctypes.CDLL(None).syscall
 address = ctypes.c_long(MARK)
 
 
+def marked(entry: Any) -> Callable[..., None]:
+    """A kernel's entry with marks for the counter around each call."""
+
+    def call(*arguments: int) -> None:
+        mark(address, 1)
+        entry(*arguments)
+        mark(address, 2)
+
+    return call
+
+
+def called_by_run_loop(entry: Any) -> Callable[..., None]:
+    """A kernel's entry, called from the compiled run loop."""
+    import numpy as np
+
+    from bwn.kernels.target import loader
+    from bwn.kernels.threads.shared_state import RunParams, StepParams
+
+    def call(fields: int, _begin: int, end: int, _part: int) -> None:
+        step = np.array(StepParams(entry.address, fields, end, end), np.int64)
+        run = np.array(RunParams(0, step.ctypes.data, 0), np.int64)
+        loader.entry("threads.run_loop.run")(run.ctypes.data, 0, 1, 1)
+
+    return call
+
+
 def products(count: Callable[[], int] | None) -> dict[str, int]:
     """Instructions of one call of each GEMM kernel.
 
@@ -38,32 +64,14 @@ def products(count: Callable[[], int] | None) -> dict[str, int]:
         count: Reads the counter after a call; None where callgrind counts. Callgrind does not see
             functions that Python calls, so the kernels are then called from compiled code.
     """
-    import numpy as np
     import xnor_cases
     from gemm_cases import Case, check
 
     from bwn.kernels.registry import GEMMS, XNOR_PLANES, XNOR_SIGNS, Kernel
-    from bwn.kernels.target import loader
-    from bwn.kernels.threads.shared_state import RunParams, StepParams
 
     compiled = Kernel.entry
-
-    def marked(self: Kernel) -> Any:
-        entry = compiled(self)
-
-        def call(*arguments: int) -> None:
-            mark(address, 1)
-            entry(*arguments)
-            mark(address, 2)
-
-        def called_by_run(fields: int, _begin: int, end: int, _part: int) -> None:
-            table = np.array(StepParams(entry.address, fields, end, end), np.int64)
-            job = np.array(RunParams(0, table.ctypes.data, 0), np.int64)
-            loader.entry("threads.run_loop.run")(job.ctypes.data, 0, 1, 1)
-
-        return call if count else called_by_run
-
-    Kernel.entry = marked
+    wrap = marked if count else called_by_run_loop
+    Kernel.entry = lambda kernel: wrap(compiled(kernel))
     counts = {}
 
     def note(name: str, depth: int, outputs: int, positions: int) -> None:

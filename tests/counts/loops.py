@@ -1,4 +1,4 @@
-"""Inner loops of the GEMM kernels on ARM: their instructions, and their cycles in LLVM's core models.
+"""Inner loops of the GEMM kernels on ARM: their instructions, and cycles in LLVM's core models.
 
     loops.py [--mca llvm-mca-22] [--objects FOLDER] [--show KERNEL]
 
@@ -92,7 +92,7 @@ def simulate(mca: str, core: str, body: list[str]) -> tuple[float, float]:
 
 
 def bracket(mca: str, core: str, body: list[str], macs: int) -> str:
-    """MACs per cycle as `low-high`, or one number where both are equal; - if the core lacks sdot."""
+    """MACs per cycle as `low-high`, or one number if both are equal; - if the core lacks sdot."""
     if core in NO_SDOT and any("dot v" in line for line in body):
         return "-"
     both = sorted(macs / cycles for cycles in simulate(mca, core, body))

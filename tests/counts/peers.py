@@ -44,7 +44,7 @@ def _both(
 
 
 def _differ(count: int) -> list[str]:
-    """XOR of two rows of bits with several others, then bit counts, into v8 and higher registers."""
+    """XOR of two rows of bits with several others, then bit counts, into registers from v8 on."""
     rows = [(p, n) for p in range(2) for n in range(count // 2)]
     differ = [f"eor v{8 + i}.16b, v{p}.16b, v{2 + n}.16b" for i, (p, n) in enumerate(rows)]
     return differ + [f"cnt v{8 + i}.16b, v{8 + i}.16b" for i in range(count)]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import count
 import pytest
 from count import gate
+
+from bwn.kernels.registry import COPY_F32, GEMMS, XNOR_PLANES, XNOR_SIGNS
 
 RECORDED = {
     "core": {"products": {"a": 1000, "b": 1000}, "networks": {"n": 5000}},
@@ -53,3 +56,21 @@ def test_a_part_that_is_no_longer_counted_fails(record: Path, tmp_path: Path) ->
     report = tmp_path / "core.json"
     report.write_text(json.dumps({"products": RECORDED["core"]["products"]}))
     assert gate(record, [report], write=False) == 1
+
+
+def test_the_count_of_a_network_is_that_of_its_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = {
+        kernel.code.replace(".", "_"): 10 for kernel in (*GEMMS, XNOR_PLANES, XNOR_SIGNS, COPY_F32)
+    }
+    functions = kernels | {
+        "threads_run_loop_run": 10_000
+    }  # what callgrind sees; it calls the others
+    monkeypatch.setattr(count, "inclusive", lambda file: (50_000, functions))
+    report = tmp_path / "core.json"
+    count.callgrind("once", "first", report)
+    counts = json.loads(report.read_text())
+    assert counts["networks"] == {"mnist-lenet": 10 * len(kernels)}
+    assert counts["start to first result"] == {"mnist-lenet": 50_000}
+    assert set(counts["products"].values()) == {10}

@@ -33,14 +33,13 @@ def agree(
     table: Table | None = None,
     inspect: Callable[[Plan], None] = lambda plan: None,
 ) -> None:
-    """Check plans of a graph.
+    """Check plans of a legal graph.
 
     In a plan that keeps all tensors each node is within tolerance of the reference. Plans that
     reuse memory give the same output bit for bit, twice in a row.
 
     Args:
-        graph: A legal graph.
-        batch: Examples of a run.
+        graph, batch: What to plan.
         threads: Thread counts of the plans that reuse memory. All threads share every step.
         x: The input, (batch, *input_shape); by default random. Where it holds a NaN or an infinity,
             nodes are not compared with the reference.
@@ -53,8 +52,7 @@ def agree(
     scores = Runner(plan).run(x)
     tensors = {name: plan.tensor(name) for name in plan.tensors}
     assert set(tensors) == {graph.topology.input, *(node.output for node in graph.nodes)}
-    for name, tensor in tensors.items():
-        assert tensor.shape == (batch, *graph.shapes[name])
+    assert all(array.shape == (batch, *graph.shapes[name]) for name, array in tensors.items())
     np.testing.assert_array_equal(tensors[graph.topology.input], x)
     np.testing.assert_array_equal(tensors[graph.topology.output], scores)
     if np.isfinite(x).all():
