@@ -134,9 +134,10 @@ class Model:
         if len(batch) == 0:
             return np.empty((0, *self.output_shape), np.float32)
         with self._lock:
+            runner = self._runner(len(batch))
+            if runner.plan.batch == len(batch):
+                return runner.run(batch)
             parts = self._passes(batch)
-            if len(parts) == 1:
-                return self._runner(len(batch)).run(batch)
             return np.concatenate([self._runner(len(part)).run(part) for part in parts])
 
     @overload
@@ -299,16 +300,16 @@ class Model:
 
     def _runner(self, batch: int) -> Runner:
         """The runner of one pass of a batch."""
-        size = self._sizes.get(batch, 0)
-        if size not in self._runners:
+        runner = self._runners.get(self._sizes.get(batch, 0))
+        if runner is None:
             plan = make_plan(self.spec.graph, batch, self.threads, passes=True)
-            size = self._sizes[batch] = plan.batch
-            if size not in self._runners:
-                self._runners[size] = Runner(plan)
-        self._runners.move_to_end(size)
+            self._sizes[batch] = plan.batch
+            runner = self._runners.get(plan.batch) or Runner(plan)
+            self._runners[plan.batch] = runner
+        self._runners.move_to_end(runner.plan.batch)
         if len(self._runners) > KEPT_PLANS:
             self._runners.popitem(last=False)
-        return self._runners[size]
+        return runner
 
 
 def _after_fork() -> None:
