@@ -101,7 +101,9 @@ def bracket(mca: str, core: str, body: list[str], macs: int) -> str:
 
 def calls() -> dict[str, int]:
     """Multiply-accumulates of the calls whose instructions are on record (`count.py`), by product."""
-    cpu.ASKED = frozenset().union(*(target.offers for target in TARGETS if target.name in COUNTED))
+    cpu.OVERRIDE = frozenset().union(
+        *(target.offers for target in TARGETS if target.name in COUNTED)
+    )
     from bwn.kernels.registry import GEMMS, XNOR_PLANES, XNOR_SIGNS
 
     deep = 1152 * 64 * 128
