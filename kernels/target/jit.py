@@ -8,6 +8,7 @@ and features.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -43,12 +44,28 @@ intrinsic: Any = numba.extending.intrinsic
 Compiled = TypeVar("Compiled")
 
 
+@cache
+def _announce() -> None:
+    """Log that kernels are being compiled, once a process: without a handler, on standard error."""
+    folder = cache_folder()
+    if folder.name.startswith("kernels-"):
+        later = f"later runs load them from {folder}"
+    else:  # a temporary one
+        later = "they cannot be cached: set BWN_CACHE_DIR to a folder that can be written"
+    message = "compiling kernels for this CPU, which takes up to a minute; %s"
+    logging.getLogger(__name__).warning(message, later)
+
+
 class _Cache(FunctionCache):
     """Numba's cache, loading without the imports that only compiling needs: 33 MB and 0.1 s."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        loaded = None
         with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)
+            loaded = self._load_overload(sig, target_context)
+        if loaded is None:
+            _announce()
+        return loaded
 
 
 class CompiledEntry:
@@ -63,6 +80,8 @@ class CompiledEntry:
         compiled: Any = CFunc(function, normalize_signature(SIGNATURE), {}, OPTIONS)
         if cache:
             compiled._cache = _Cache(function)
+        else:
+            _announce()
         compiled.compile()
         self._compiled = compiled
         self.address: int = compiled.address
