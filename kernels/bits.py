@@ -1,8 +1,9 @@
-"""The bit rule, said once: how signs are stored in words. Every other file refers to this one.
+"""The bit rule: how signs are stored in words. Every other file refers to this one.
 
 - sign(x) = +1 where x >= 0 (so sign(0) = +1, sign(-0.0) = +1), else -1. NaN counts as -1.
 - Bit 1 means +1, bit 0 means -1.
-- A row of K signs is ceil(K / 64) little-endian uint64 words: sign k is bit k % 64 of word k // 64, bit 0 lowest.
+- A row of K signs is ceil(K / 64) little-endian uint64 words: sign k is bit k % 64 of word k // 64,
+  bit 0 lowest.
 - A row starts on a word. The unused high bits of its last word are zero.
 - Nothing is read before or after a row's words.
 """
@@ -26,8 +27,11 @@ def words_for(count: int) -> int:
 def pack(signs: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """Pack the signs of rows.
 
-    signs: (rows, K) real, any dtype; only `signs >= 0` counts.
-    Returns (rows, ceil(K / 64)) uint64.
+    Args:
+        signs: (rows, K) real, any dtype; only `signs >= 0` counts.
+
+    Returns:
+        (rows, ceil(K / 64)) uint64.
     """
     rows, count = signs.shape
     bits = np.zeros((rows, words_for(count) * WORD), np.bool_)
@@ -36,10 +40,14 @@ def pack(signs: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
 
 
 def sums(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
-    """GemmSpec of the signs of packed rows: 2 * (bits that are 1) - count.
+    """Sums of the signs of packed rows: 2 * (bits that are 1) - count.
 
-    words: (rows, ceil(count / 64)) uint64.
-    Returns (rows,) int64.
+    Args:
+        words: (rows, ceil(count / 64)) uint64.
+        count: Signs of a row.
+
+    Returns:
+        (rows,) int64.
     """
     octets = np.ascontiguousarray(words).view(np.uint8)
     return np.asarray(2 * _BITS[octets].sum(axis=1, dtype=np.int64) - count)
@@ -48,12 +56,16 @@ def sums(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
 def unpack(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int8]:
     """Signs of packed rows.
 
-    words: (rows, ceil(count / 64)) uint64.
-    Returns (rows, count) int8, +-1.
+    Args:
+        words: (rows, ceil(count / 64)) uint64.
+        count: Signs of a row.
+
+    Returns:
+        (rows, count) int8, +-1.
     """
     octets = np.ascontiguousarray(words).astype("<u8", copy=False).view(np.uint8)
     signs = np.unpackbits(octets, axis=1, count=count, bitorder="little").view(np.int8)
-    signs *= 2  # in place: a plan's memory peaks here
+    signs *= 2  # in place: the memory of planning peaks here
     signs -= 1
     return signs
 

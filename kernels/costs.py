@@ -27,7 +27,14 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Table:
-    """Costs by the kernel's name. path: where a measured table is, or would be. problem: why that one was not taken."""
+    """Costs in force.
+
+    Attributes:
+        costs: By the kernel's name.
+        origin: Whether they were measured on this machine.
+        path: Where a measured table is, or would be.
+        problem: Why that one is not used, or empty.
+    """
 
     costs: Mapping[str, Cost]
     origin: Literal["measured", "default"]
@@ -46,11 +53,11 @@ DEFAULTS = {
     family: {spec.name: spec.costs[family] for spec in SPECS if family in spec.costs}
     for family in cpu.FAMILIES
 }
-"""For each family of CPUs, the costs of every product that it has."""
+"""For each family of CPUs, the costs of every GEMM that it has."""
 
 
 def fingerprint() -> dict[str, Any]:
-    """What a measurement holds for: the CPU, the features compiled for, and the kernels."""
+    """What a measurement depends on: the CPU, the features compiled for, and the kernels."""
     return {
         "cpu": cpu.model(),
         "llvm_cpu": cpu.name(),
@@ -60,42 +67,42 @@ def fingerprint() -> dict[str, Any]:
 
 
 def table_path() -> Path:
-    """Where this machine's measured table is kept: with the compiled kernels, named after the fingerprint."""
+    """Where this machine's measured table is: in the cache folder, named by the fingerprint."""
     name = hashlib.sha256(json.dumps(fingerprint()).encode()).hexdigest()[:16]
     return cache_folder() / f"costs-{name}.json"
 
 
 def to_json(costs: Mapping[str, Cost]) -> str:
-    """A measured table as it is kept."""
+    """A measured table as it is stored."""
     return json.dumps({"version": VERSION, "fingerprint": fingerprint(), "costs": costs}, indent=1)
 
 
 def load(path: Path) -> Table:
-    """The table at `path`; where there is none, or none that can be used, the default of this CPU's family."""
-    names = [spec.name for spec in SPECS if spec.runs_on(cpu.features())]
-    default, problem = DEFAULTS[cpu.family()], ""
+    """The table at `path`, or the default of this CPU's family if that one cannot be used."""
+    default = DEFAULTS[cpu.family()]
     try:
-        found = json.loads(path.read_bytes())
-        if found["version"] != VERSION:
+        stored = json.loads(path.read_bytes())
+        if stored["version"] != VERSION:
             problem = "of another version"
-        elif found["fingerprint"] != fingerprint():
+        elif stored["fingerprint"] != fingerprint():
             problem = "of another machine or other kernels"
         else:
-            return Table(_costs(found["costs"], names), "measured", path)
+            return Table(_checked(stored["costs"]), "measured", path)
     except (FileNotFoundError, NotADirectoryError):
         return Table(default, "default", path)
     except OSError as error:
         problem = f"unreadable: {error.strerror}"
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         problem = "damaged"
-    problem = f"since the measured table is {problem} (bwn tune --force measures anew): {path}"
+    problem = f"since the measured table is {problem} (bwn tune --force measures again): {path}"
     logging.getLogger(__name__).warning("cost table: default, %s", problem)
     return Table(default, "default", path, problem)
 
 
-def _costs(found: Mapping[str, list[float]], names: list[str]) -> dict[str, Cost]:
-    """Costs of the kernels of these names. Raises ValueError, TypeError or KeyError where one is missing or is none."""
-    costs = {name: Cost(*map(float, found[name])) for name in names}
+def _checked(stored: Mapping[str, list[float]]) -> dict[str, Cost]:
+    """Costs of this CPU's kernels; ValueError, TypeError or KeyError where one is missing."""
+    names = [spec.name for spec in SPECS if spec.runs_on(cpu.features())]
+    costs = {name: Cost(*map(float, stored[name])) for name in names}
     if not all(math.isfinite(number) and number >= 0 for cost in costs.values() for number in cost):
         raise ValueError
     return costs

@@ -1,10 +1,12 @@
-"""Parameters of kernels: the fields of each parameter block, int64 all of them, in the order given here.
+"""Parameters of kernels: the fields of each parameter block, int64 all of them, in the order given
+here.
 
 A kernel gets the address of such a block; addresses in it point into the caller's buffers. Nothing
 here knows how kernels are compiled.
 
-A plane is one channel of one image: its positions row by row, padding before and after. Strides go from
-one image, channel, row, position to the next. Sizes and strides count elements unless they say bytes.
+A plane is one channel of one image: its positions row by row, padding before and after. Strides go
+from one image, channel, row, position to the next. Sizes and strides count elements unless they say
+bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 
 
 class Activation(IntEnum):
-    """Codes of the field `activation`; the formulas are in `simd/activations.py`, under these names."""
+    """Codes of the field `activation`; `simd/activations.py` has the formulas, by these names."""
 
     NONE = 0
     HARD_SWISH = 1
@@ -75,7 +77,7 @@ _EPILOGUE = {
 _QUANTIZED_INPUT = {
     "correction": "Address of float32, one an output channel: zero-point corrections of the sums.",
     "x_scales": "Address of float32 quantization scales, one an image or one a position.",
-    "scale_per_position": "1 where there is a scale a position, else 0.",
+    "scale_per_position": "1 where each position has its scale, else 0.",
 }
 _OFFSET_INPUT = {
     "x": "Address of position 0 of channel 0 of image 0.",
@@ -123,7 +125,7 @@ LutPermuteParams = _struct(
         "images": "Images of the batch.",
         "groups": "Groups of channels.",
         "outputs": "Output channels of one group.",
-        "starts": "Address of (blocks + 1,) int64: first position of each block, then the plane's end.",
+        "starts": "Address of (blocks + 1,) int64: first position of each block; the plane's end.",
         "blocks": "Blocks of positions of a plane.",
         "band": "Blocks of one unit of work.",
         "rows_bytes": "Bytes of scratch for a chunk's activations around a band, as int16.",
@@ -135,7 +137,7 @@ LutPermuteParams = _struct(
 )
 XnorParams = _struct(
     "XnorParams",
-    "A GEMM of packed signs on both sides, to packed signs or to planes. Strides of inputs are bytes.",
+    "A GEMM of packed signs on both sides, to packed signs or planes. Input strides are bytes.",
     {
         "x": "Address of what tap 0 of output position 0 reads; it may lie in the zeros around.",
         "x_image": "Stride.",
@@ -143,7 +145,7 @@ XnorParams = _struct(
         "x_position": "Stride from one output position to the next.",
         "x_group": "Stride from one group of channels to the next.",
         "words": "Address of the packed weights.",
-        "runs": "Address of int64: where each run of pairs begins, from the first tap's first pair.",
+        "runs": "Address of int64: where each run of pairs begins, from the first pair of all.",
         "run_count": "Runs.",
         "run_pairs": "Pairs of a run.",
         "images": "Images of the batch.",
@@ -153,7 +155,7 @@ XnorParams = _struct(
         "thresholds_row": "Bytes from one row of them to the next.",
         "class_y": "Address of int64: the row of `thresholds` of each output row.",
         "class_x": "Address of int64, to be added: of each column.",
-        "inverted": "Address of uint64, one a block: bits of channels that are -1 up to the threshold.",
+        "inverted": "Address of uint64, one a block: channels that are -1 up to the threshold.",
         "plane_row": "Stride of rows of an output plane.",
         "positions": "Positions of an output plane.",
         "outputs": "Output channels of all groups.",
@@ -206,7 +208,7 @@ ElementwiseParams = _struct(
         "other_image": "Stride.",
         "other_plane": "Stride.",
         "other_lead": "Elements of a plane before position 0.",
-        "other_broadcast": "1 where position 0 of each plane of `other` serves all positions, else 0.",
+        "other_broadcast": "1 where position 0 of each plane of `other` serves all positions.",
         "channels": "Channels of an image.",
         "positions": "Positions of a plane.",
         "mask": "As of GemmParams.",

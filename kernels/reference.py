@@ -1,7 +1,8 @@
-"""The plain truth of every operation: numpy, float64 and exact integers, nothing optimized.
+"""The reference: every operation in numpy, float64 and exact integers, nothing optimized.
 
-The kernels, the planner's tests and `bwn verify` are judged against this file. It is slow on purpose and must stay
-obvious. Arrays carry the batch axis first. Bits and signs follow the rule in `bits.py`.
+The kernels, the planner's tests and `bwn verify` are checked against this file. It is slow on
+purpose and must stay obvious. Arrays carry the batch axis first. Bits and signs follow the rule in
+`bits.py`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,15 @@ Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]
 
 EXACT = 2**53
-"""Below this, float64 holds every integer, so a sum of products taken in float64 is the integer sum."""
+"""Below this float64 holds every integer, so sums of products taken in it are the integer sums."""
 
 
-def product(a: Reals, b: Reals) -> Reals:
-    """Return a @ b: float64 if either is floating, else exact int64."""
+def matmul(a: Reals, b: Reals) -> Reals:
+    """a @ b: float64 if either is floating, else exact int64."""
     if a.dtype.kind == "f" or b.dtype.kind == "f":
         return np.matmul(a.astype(np.float64), b.astype(np.float64))
     largest = [int(np.abs(m.astype(np.int64)).max(initial=0)) for m in (a, b)]
-    if (
-        a.shape[-1] * largest[0] * largest[1] < EXACT
-    ):  # numpy multiplies float64 matrices many times faster than int64
+    if a.shape[-1] * largest[0] * largest[1] < EXACT:  # many times faster than int64
         return np.matmul(a.astype(np.float64), b.astype(np.float64)).astype(np.int64)
     return np.matmul(a.astype(np.int64), b.astype(np.int64))
 
@@ -43,10 +42,20 @@ def conv(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Reals:
-    """2-D convolution with zero padding: y[n, o, i, j] = sum_c,u,v w[o, c, u, v] * x[n, c, i * s + u * d - top, ...].
+    """2-D convolution with zero padding.
 
-    x: (N, C, H, W). w: (O, C / groups, KH, KW). pads: top, left, bottom, right.
-    Returns (N, O, Ho, Wo): float64 if either is floating, else int64, exact.
+    y[n, o, i, j] = sum over c, u, v of w[o, c, u, v] * x[n, c, i * sy + u * dy - top, j * sx + ...]
+
+    Args:
+        x: (N, C, H, W).
+        w: (O, C / groups, KH, KW).
+        stride: sy, sx.
+        pads: Top, left, bottom, right.
+        dilation: dy, dx.
+        groups: Groups of channels.
+
+    Returns:
+        (N, O, Ho, Wo): float64 if either is floating, else int64, exact.
     """
     outputs, channels, kh, kw = w.shape
     x = np.pad(x, ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])))
@@ -55,45 +64,49 @@ def conv(
     y: Any = 0
     for u in range(kh):
         for v in range(kw):
-            seen = _tap(x, (u * dilation[0], v * dilation[1]), stride, (height, width))
-            seen = seen.reshape(len(x), groups, channels, height * width)
-            y = y + product(
-                w[:, :, u, v].reshape(groups, outputs // groups, channels), seen
-            )  # (N, groups, O / g, P)
+            inputs = _tap(x, (u * dilation[0], v * dilation[1]), stride, (height, width))
+            inputs = inputs.reshape(len(x), groups, channels, height * width)
+            weights = w[:, :, u, v].reshape(groups, outputs // groups, channels)
+            y = y + matmul(weights, inputs)  # (N, groups, O / groups, Ho * Wo)
     return np.asarray(y).reshape(len(x), outputs, height, width)
 
 
 def dense(x: Reals, w: Reals) -> Reals:
-    """Return y[n, o] = sum_k w[o, k] * x[n, k], as `product` does. x: (N, K). w: (O, K)."""
-    return product(x, w.T)
+    """y[n, o] = sum_k w[o, k] * x[n, k], as `matmul` does. x: (N, K). w: (O, K)."""
+    return matmul(x, w.T)
 
 
 def epilogue(
-    acc: Reals,
+    sums: Reals,
     scale: Reals | None = None,
     bias: Reals | None = None,
     low: float | None = None,
     high: float | None = None,
 ) -> Floats:
-    """Return clamp(scale[o] * acc[n, o] + bias[o], low, high) in float64; None is 1, 0 or no bound.
+    """clamp(scale[o] * sums[n, o] + bias[o], low, high) in float64.
 
-    acc: (N, O, ...). scale: (O,), or (N, O) where each image has its own. bias: (O,).
+    Args:
+        sums: (N, O, ...).
+        scale: (O,), or (N, O) where each image has its own; None is 1.
+        bias: (O,); None is 0.
+        low: Lower bound, or None.
+        high: Upper bound, or None.
     """
-    y = acc.astype(np.float64)
+    y = sums.astype(np.float64)
     if scale is not None:
-        y = y * _beside(scale, y)
+        y = y * _broadcast(scale, y)
     if bias is not None:
-        y = y + _beside(bias, y)
+        y = y + _broadcast(bias, y)
     return clamp(y, low, high)
 
 
 def affine(x: Reals, scale: Reals, bias: Reals) -> Floats:
-    """Return scale[c] * x[n, c] + bias[c] in float64. x: (N, C, ...). scale, bias: (C,)."""
+    """scale[c] * x[n, c] + bias[c] in float64. x: (N, C, ...). scale, bias: (C,)."""
     return epilogue(x, scale, bias)
 
 
 def clamp(x: Reals, low: float | None = None, high: float | None = None) -> Floats:
-    """Return min(max(x, low), high) in float64; None is no bound."""
+    """min(max(x, low), high) in float64; None is no bound."""
     y = x.astype(np.float64)
     if low is not None:
         y = np.maximum(y, low)
@@ -101,7 +114,7 @@ def clamp(x: Reals, low: float | None = None, high: float | None = None) -> Floa
 
 
 def sign(x: Reals) -> npt.NDArray[np.int8]:
-    """Return +1 where x >= 0, else -1 (NaN too), as int8."""
+    """+1 where x >= 0, else -1 (NaN too), as int8."""
     return np.where(x >= 0, 1, -1).astype(np.int8)
 
 
@@ -114,10 +127,18 @@ def pool(
     pads: Pads = (0, 0, 0, 0),
     count_pads: bool = False,
 ) -> Floats:
-    """Maximum or average over windows.
+    """Maximum or average over windows; padding never wins a maximum.
 
-    Padding never wins a maximum; an average counts it (`count_pads`) or divides by the positions inside the image.
-    x: (N, C, H, W). Returns (N, C, Ho, Wo) float64.
+    Args:
+        x: (N, C, H, W).
+        kind: Of pooling.
+        kernel: Height and width of the window.
+        stride: From one window to the next.
+        pads: Top, left, bottom, right.
+        count_pads: Whether an average divides by the padding too, or by positions inside the image.
+
+    Returns:
+        (N, C, Ho, Wo) float64.
     """
     around = ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3]))
     inside = np.pad(np.ones((1, 1, *x.shape[2:])), around, constant_values=float(count_pads))
@@ -134,27 +155,34 @@ def pool(
 
 
 def softmax(x: Reals) -> Floats:
-    """Return exp(x - max x) / sum exp(x - max x) over the last axis of x: (N, K), in float64."""
+    """exp(x - max x) / sum exp(x - max x) over the last axis of x: (N, K), in float64."""
     e = np.exp(x.astype(np.float64) - x.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
 def quantize(
-    x: Reals, step: float | None = None, least: int = -127, most: int = 127
+    x: Reals, scale: float | None = None, qmin: int = -127, qmax: int = 127
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32]]:
-    """Round images to 8 bits: q = clip(rint(x / step), least, most), all in float32, halves to even.
+    """Quantize images: q = clip(rint(x / scale), qmin, qmax), all in float32, halves to even.
 
-    x: (N, ...) float32, finite. step: one for all, or None: max|x| / most of each image, 1 where that is 0.
-    Returns q: (N, ...) int16 and the steps: (N,) float32, with x ~ step * q.
+    Args:
+        x: (N, ...) float32, finite.
+        scale: One for all, or None: max |x| / qmax of each image, 1 where that is 0.
+        qmin: Smallest q.
+        qmax: Largest q.
+
+    Returns:
+        q: (N, ...) int16.
+        scales: (N,) float32, with x ~ scale * q.
     """
     x = x.astype(np.float32, copy=False)
-    if step is None:
-        steps = np.abs(x).reshape(len(x), -1).max(axis=1) / np.float32(most)
-        steps[steps == 0] = 1
+    if scale is None:
+        scales = np.abs(x).reshape(len(x), -1).max(axis=1) / np.float32(qmax)
+        scales[scales == 0] = 1
     else:
-        steps = np.full(len(x), step, np.float32)
-    q = np.rint(x / steps.reshape(-1, *[1] * (x.ndim - 1)))
-    return np.clip(q, least, most).astype(np.int16), steps
+        scales = np.full(len(x), scale, np.float32)
+    q = np.rint(x / scales.reshape(-1, *[1] * (x.ndim - 1)))
+    return np.clip(q, qmin, qmax).astype(np.int16), scales
 
 
 def conv_weights(
@@ -162,15 +190,20 @@ def conv_weights(
 ) -> npt.NDArray[np.int8]:
     """Weights +-1 of packed rows, from the order k = (ky * KW + kx) * channels + c.
 
-    words: (O, ceil(KH * KW * channels / 64)) uint64. channels: inputs of one group.
-    Returns (O, channels, KH, KW) int8.
+    Args:
+        words: (O, ceil(KH * KW * channels / 64)) uint64.
+        kernel: KH, KW.
+        channels: Input channels of one group.
+
+    Returns:
+        (O, channels, KH, KW) int8.
     """
     rows = bits.unpack(words, kernel[0] * kernel[1] * channels)
     return np.ascontiguousarray(rows.reshape(-1, *kernel, channels).transpose(0, 3, 1, 2))
 
 
 def dense_weights(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int8]:
-    """Weights +-1 of packed rows. words: (O, ceil(count / 64)) uint64. Returns (O, count) int8."""
+    """Weights +-1 of packed rows: (O, count) int8. words: (O, ceil(count / 64)) uint64."""
     return bits.unpack(words, count)
 
 
@@ -181,6 +214,6 @@ def _tap(x: Reals, start: Pair, stride: Pair, size: Pair) -> Reals:
     return x[:, :, rows, columns]
 
 
-def _beside(values: Reals, y: Reals) -> Floats:
+def _broadcast(values: Reals, y: Reals) -> Floats:
     """(O,) or (N, O) values shaped to multiply y: (N, O, ...)."""
     return values.astype(np.float64).reshape(*values.shape, *[1] * (y.ndim - 2))

@@ -1,6 +1,7 @@
-"""The lists of kernels: planner, tests, benchmarks and the libraries loop over them, and `select`.
+"""The lists of kernels, and the choice among GEMMs.
 
-What is not here is not shipped. GEMM kernels have their rows in `gemm/specs.py`.
+Planner, tests, benchmarks and libraries loop over these lists: a kernel that is not here is not
+shipped. GEMMs have their rows in `gemm/specs.py`.
 """
 
 from __future__ import annotations
@@ -79,15 +80,22 @@ UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", params.BitpackedParams)
 UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.BitpackedParams)
 
 OTHERS: tuple[Kernel, ...] = (
-    AFFINE, ADD, MUL, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE,
-    XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1, UNPACK_F32, UNPACK_S1,
+    AFFINE, ADD, MUL, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR,
+    MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1, UNPACK_F32,
+    UNPACK_S1,
 )  # fmt: skip
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*GEMMS, *OTHERS)}
 
 
 class Choice(NamedTuple):
-    """A product for some work, its predicted microseconds on one thread, and why it was chosen."""
+    """The GEMM for some work.
+
+    Attributes:
+        kernel: It.
+        microseconds: Its predicted time on one thread.
+        why: The reason, one line.
+    """
 
     kernel: GemmSpec
     microseconds: float
@@ -95,26 +103,39 @@ class Choice(NamedTuple):
 
 
 def fitting(activations: Element, weights: Weights, depth: int) -> list[GemmSpec]:
-    """The products that read these types and hold sums of `depth` products, in the order of the list."""
-    return [row for row in _reading(activations, weights) if depth <= row.max_depth]
+    """The GEMMs that read these types and hold sums of `depth` products, in order of the list."""
+    return [spec for spec in _reading(activations, weights) if depth <= spec.max_depth]
 
 
 def _reading(activations: Element, weights: Weights) -> list[GemmSpec]:
-    return [row for row in GEMMS if (row.activations, row.weights) == (activations, weights)]
+    return [spec for spec in GEMMS if (spec.activations, spec.weights) == (activations, weights)]
 
 
 def short(microseconds: float) -> str:
-    """Three digits, more where they stand before the point: `0.348`, `31.2`, `2124`."""
+    """Three digits, or all before the point: `0.348`, `31.2`, `2124`."""
     return f"{microseconds:.0f}" if microseconds >= 100 else f"{microseconds:.3g}"
 
 
 def select(activations: Element, weights: Weights, work: Work, costs: Mapping[str, Cost]) -> Choice:
-    """The product of least predicted time among `fitting` ones. Raises ValueError where there are none."""
-    every = {row: row.microseconds(work, costs[row.name]) for row in _reading(activations, weights)}
-    rows = fitting(activations, weights, work.depth)
-    best = min(rows, key=every.__getitem__)
-    others = [f"{row.variant} {short(every[row])}" for row in rows if row is not best]
-    others += [f"K = {work.depth} would overflow {row.variant}" for row in every if row not in rows]
-    why = "; ".join([f"predicted {short(every[best])} us", *others])
-    slow = every[best] > min(every.values())  # a faster one exists that cannot hold the sums
-    return Choice(best, every[best], f"slow: {why}" if slow else why)
+    """The GEMM of least predicted time among `fitting` ones.
+
+    Args:
+        activations: What it reads.
+        weights: What it reads.
+        work: What it computes.
+        costs: Of each kernel, by name.
+
+    Raises:
+        ValueError: None fits.
+    """
+    specs = _reading(activations, weights)
+    times = {spec: spec.microseconds(work, costs[spec.name]) for spec in specs}
+    fit = fitting(activations, weights, work.depth)
+    best = min(fit, key=times.__getitem__)
+    others = [f"{spec.variant} {short(times[spec])}" for spec in fit if spec is not best]
+    others += [
+        f"K = {work.depth} would overflow {spec.variant}" for spec in specs if spec not in fit
+    ]
+    why = "; ".join([f"predicted {short(times[best])} us", *others])
+    slow = times[best] > min(times.values())  # a faster one exists that cannot hold the sums
+    return Choice(best, times[best], f"slow: {why}" if slow else why)

@@ -1,4 +1,6 @@
-"""Compiling kernels ahead of time, for machines without a compiler: at build time only, nothing here is installed.
+"""Compiling kernels ahead of time, for machines without a compiler. Used at build time only.
 
-- `cross.py`: numba with another machine's code generator; `build.py`: one library, checked; `wheels.py`: the wheels.
+- `cross.py`: numba with another machine's code generator.
+- `build.py`: a library for each target, checked.
+- `wheels.py`: wheels with the libraries.
 """

@@ -1,8 +1,8 @@
 """Build the libraries of compiled kernels: python -m bwn.kernels.aot.build FOLDER [TARGET]...
 
-Each target is compiled in a process of its own, linked, and checked: what it needs of the system, its pages, and the
-instructions that its kernels must hold. Needs a linker for the target's machine, binutils'; with --objects it stops
-before that, with object files whose instructions are checked.
+Each target is compiled in a process of its own, linked, and checked: what it needs of the system,
+its pages, and the instructions that its kernels must have. This needs binutils for the target's
+machine; with --objects it stops at object files, whose instructions are checked.
 """
 
 from __future__ import annotations
@@ -24,25 +24,29 @@ from bwn.kernels.target.loader import DIGEST, symbol
 from bwn.kernels.target.targets import TARGETS, Target
 
 PINNED = {"numba": "0.68.1", "llvmlite": "0.50.0"}
-"""Versions that made the libraries: `cross.py` uses numba's private parts, and another LLVM makes other code."""
+"""Versions that libraries are built with: `cross.py` uses numba's private parts, and another LLVM
+makes other code."""
 SYSTEM = {
     "libc.so.6": {"clock_gettime", "sched_yield", "memcpy", "memset"},
     "libm.so.6": {"exp", "fmaf", "nearbyintf"},
 }
 """What libraries may ask of the system: present in every glibc since 2.17."""
 PAGE = 0x10000
-"""Alignment of segments: an aarch64 system may have pages of 64 KB; a Raspberry Pi 5's are of 16."""
+"""Alignment of segments: pages of an aarch64 system may be 64 KB; a Raspberry Pi 5's are 16."""
 
 
 def compile_target(target: Target, folder: Path) -> None:
-    """Write the object file of a target, and its assembly. This process cannot compile for itself afterwards."""
+    """Write the object file of a target, and its assembly.
+
+    This process cannot compile for itself afterwards.
+    """
     for package, version in PINNED.items():
-        found = importlib.import_module(package).__version__
-        if found != version:
-            sys.exit(f"Error: libraries are made by {package} {version}, here is {found}")
+        installed = importlib.import_module(package).__version__
+        if installed != version:
+            sys.exit(f"Error: libraries are built with {package} {version}, here is {installed}")
     from bwn.kernels.target import cpu
 
-    cpu.ASKED = target.offers
+    cpu.OVERRIDE = target.offers
     from bwn.kernels.aot.cross import compile_object
     from bwn.kernels.registry import KERNELS
     from bwn.kernels.target.cache import sources_digest
@@ -72,37 +76,40 @@ def tool(target: Target, name: str) -> str:
 
 
 def run(*command: str | Path) -> str:
-    """What a command prints; its failure ends the build."""
-    done = subprocess.run(command, check=False, text=True, capture_output=True)
-    if done.returncode:
-        sys.exit(f"Error: {' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr}")
-    return done.stdout
+    """Run a command and return what it prints; its failure ends the build."""
+    result = subprocess.run(command, check=False, text=True, capture_output=True)
+    if result.returncode:
+        sys.exit(f"Error: {' '.join(map(str, command))}: exit {result.returncode}\n{result.stderr}")
+    return result.stdout
 
 
 def link(target: Target, folder: Path) -> Path:
-    """Make the library of an object file. The system's libraries are named by stand-ins, so none need be installed."""
-    ld, made = tool(target, "ld"), folder / f"{target.name}.so"
+    """Link an object file to a library.
+
+    The system's libraries are replaced by empty ones, so none need be installed.
+    """
+    ld, library = tool(target, "ld"), folder / f"{target.name}.so"
     empty, scratch = folder / f"{target.name}.empty.o", []
     run(tool(target, "as"), "-o", empty, "/dev/null")
-    for library, names in SYSTEM.items():
-        stand_in = folder / f"{target.name}.{library}"
+    for system, names in SYSTEM.items():
+        stand_in = folder / f"{target.name}.{system}"
         definitions = [f"--defsym={name}=0" for name in sorted(names)]
-        run(ld, "-shared", f"-soname={library}", *definitions, "-o", stand_in, empty)
+        run(ld, "-shared", f"-soname={system}", *definitions, "-o", stand_in, empty)
         scratch.append(stand_in)
     exported = folder / f"{target.name}.map"
     exported.write_text("{ global: bwn_*; local: *; };\n")
     run(
-        ld, "-shared", "--hash-style=gnu", "--build-id=none", "--as-needed", "--strip-all", "-z", "noexecstack",
-        "-z", "now", "-z", f"max-page-size={PAGE}", f"--version-script={exported}", "-o", made,
-        folder / f"{target.name}.o", *scratch,
+        ld, "-shared", "--hash-style=gnu", "--build-id=none", "--as-needed", "--strip-all",
+        "-z", "noexecstack", "-z", "now", "-z", f"max-page-size={PAGE}",
+        f"--version-script={exported}", "-o", library, folder / f"{target.name}.o", *scratch,
     )  # fmt: skip
     for path in (empty, exported, *scratch):
         path.unlink()
-    return made
+    return library
 
 
 def check(target: Target, library: Path) -> list[str]:
-    """What is wrong with a library, but for its instructions."""
+    """What is wrong with a library, its instructions aside."""
     symbols = run(tool(target, "nm"), "--dynamic", library)
     wanted = set(re.findall(r" [Uw] (\S+)", symbols))
     problems = [
@@ -118,7 +125,7 @@ def check(target: Target, library: Path) -> list[str]:
 
 def missing_instructions(target: Target, assembly: str) -> list[str]:
     """Kernels whose code lacks an instruction that they expect there: a lost vectorization."""
-    # Not imported above: a module of kernels asks for the CPU's features, and `compile_target` sets them before.
+    # Imported here: these ask for the CPU's features, which `compile_target` sets first.
     from bwn.kernels.gemm.specs import SPECS
     from bwn.kernels.registry import OTHERS
 
@@ -144,25 +151,27 @@ def build(target: Target, folder: Path, linked: bool = True) -> Path:
     began = time.monotonic()
     environment = os.environ | {"BWN_KERNELS": "jit"}
     command = [sys.executable, "-m", __spec__.name, "--compile", str(folder), target.name]
-    done = subprocess.run(command, check=False, env=environment)
-    if done.returncode:
-        sys.exit(f"Error: {target.name} did not compile: exit {done.returncode}")
-    made, listing = folder / f"{target.name}.o", folder / f"{target.name}.s"
-    problems = missing_instructions(target, listing.read_text())
-    listing.unlink()
+    result = subprocess.run(command, check=False, env=environment)
+    if result.returncode:
+        sys.exit(f"Error: {target.name} did not compile: exit {result.returncode}")
+    output, assembly = folder / f"{target.name}.o", folder / f"{target.name}.s"
+    problems = missing_instructions(target, assembly.read_text())
+    assembly.unlink()
     if linked:
-        compiled, made = made, link(target, folder)
-        problems += check(target, made)
-        compiled.unlink()
+        objects, output = output, link(target, folder)
+        problems += check(target, output)
+        objects.unlink()
     if problems:
-        made.unlink()
+        output.unlink()
         sys.exit(f"Error: {target.name}: " + "; ".join(problems))
-    print(f"{made}: {made.stat().st_size:,} bytes, {time.monotonic() - began:.0f} s", flush=True)
-    return made
+    print(
+        f"{output}: {output.stat().st_size:,} bytes, {time.monotonic() - began:.0f} s", flush=True
+    )
+    return output
 
 
 def build_all(folder: Path, targets: Iterable[Target] = TARGETS, linked: bool = True) -> list[Path]:
-    """The libraries of all targets, or their object files, as many at a time as there are processors."""
+    """Build the libraries of all targets, or their object files, a processor each."""
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lambda target: build(target, folder, linked), targets))

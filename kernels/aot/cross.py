@@ -1,7 +1,8 @@
 """Numba's own front end and passes, with the code generator of another machine.
 
-Entries and helpers compile as in `bwn.kernels.target.jit`, with the same options, to one object file. It uses numba's
-private parts, so the build pins numba; and it changes numba's CPU target for good, so it has a process of its own.
+Entries and helpers compile as in `bwn.kernels.target.jit`, with the same options, to one object
+file. It uses numba's private parts, so the build pins numba; and it changes numba's CPU target for
+good, so it has a process of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ WHOLE = "bwn"
 
 
 class _Library(codegen.AOTCodeLibrary):
-    # Helpers are inlined into entries: passes over each alone would be for nothing, and take most of the time.
+    # Helpers are inlined into entries: passes over each alone are wasted, and take most time.
     def _optimize_functions(self, ll_module: Any) -> None:
         pass
 
@@ -103,15 +104,20 @@ def compile_object(
 ) -> Any:
     """Compile entries for a target.
 
-    entries: by the name that each has in the library, C functions of four int64. digest: name and content of a string
-    in it. Returns numba's finished code library.
+    Args:
+        target: What to compile for.
+        entries: By the name that each has in the library; C functions of four int64.
+        digest: Name and content of a string in the library.
+
+    Returns:
+        Numba's finished code library.
     """
     context = cpu_target.target_context
     context._internal_codegen = _Codegen(target)
     library = context.codegen().create_library(WHOLE)
     wrappers = library.create_ir_module("entries")
     for name, function in entries.items():
-        made = compile_extra(
+        compiled = compile_extra(
             cpu_target.typing_context,
             context,
             function,
@@ -121,21 +127,23 @@ def compile_object(
             locals={},
             library=library,
         )
-        kind = context.call_conv.get_function_type(made.fndesc.restype, made.fndesc.argtypes)
-        callee = ir.Function(wrappers, kind, made.fndesc.llvm_func_name)
+        kind = context.call_conv.get_function_type(
+            compiled.fndesc.restype, compiled.fndesc.argtypes
+        )
+        callee = ir.Function(wrappers, kind, compiled.fndesc.llvm_func_name)
         entry = ir.Function(
             wrappers, ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * len(ARGUMENTS)), name
         )
         builder = ir.IRBuilder(entry.append_basic_block())
         context.call_conv.call_function(
-            builder, callee, made.fndesc.restype, made.fndesc.argtypes, entry.args
+            builder, callee, compiled.fndesc.restype, compiled.fndesc.argtypes, entry.args
         )
         builder.ret_void()
     text = bytearray(digest[1].encode() + b"\0")
     constant = ir.GlobalVariable(wrappers, ir.ArrayType(ir.IntType(8), len(text)), digest[0])
     constant.initializer, constant.global_constant = ir.Constant(constant.value_type, text), True
     library.add_ir_module(wrappers)
-    # Nothing but the entries is seen from outside, said before the passes: so what is inlined everywhere goes.
+    # Only entries are visible from outside. Passes then drop what is inlined everywhere.
     for function in library._final_module.functions:
         if not function.is_declaration and function.name not in entries:
             function.linkage = "internal"

@@ -1,8 +1,8 @@
 """Make the wheels with compiled kernels: python -m bwn.kernels.aot.wheels WHEEL LIBRARIES FOLDER
 
-WHEEL is the one that setuptools makes of the tree. One more is made of it for each machine that LIBRARIES has targets
-of: with these inside, a tag of that machine, and no need of numba, which becomes the extra `jit`. Same input, same
-bytes.
+WHEEL is the one that setuptools makes of the tree. From it a wheel is made for each machine that
+LIBRARIES has targets of: with these inside, a tag of that machine, and without the requirement of
+numba, which becomes the extra `jit`. Same input, same bytes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from bwn.kernels.target.targets import TARGETS
 TAG = "py3-none-manylinux_2_17_{machine}.manylinux2014_{machine}"
 """Any CPython 3 (none of it is compiled against Python), glibc 2.17 or later."""
 COMPILER = "numba"
-"""The requirement that the libraries stand in for."""
+"""The requirement that the libraries replace."""
 
 
 def machine_wheel(wheel: Path, machine: str, libraries: list[Path], folder: Path) -> Path:
     """A wheel with the libraries of one machine. Returns its path."""
     tag = TAG.format(machine=machine)
-    made = folder / f"{'-'.join(wheel.stem.split('-')[:2])}-{tag}.whl"
+    wheel_path = folder / f"{'-'.join(wheel.stem.split('-')[:2])}-{tag}.whl"
     with zipfile.ZipFile(wheel) as source:
         stamp = source.infolist()[0].date_time
         files = {
@@ -38,13 +38,13 @@ def machine_wheel(wheel: Path, machine: str, libraries: list[Path], folder: Path
         files[f"bwn/kernels/libraries/{library.name}"] = library.read_bytes()
     del files[f"{info}/RECORD"]
     files[f"{info}/RECORD"] = record(files, f"{info}/RECORD").encode()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
+    with zipfile.ZipFile(wheel_path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
         for name, content in files.items():
             entry = zipfile.ZipInfo(name, stamp)
             entry.external_attr = 0o100644 << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             target.writestr(entry, content)
-    return made
+    return wheel_path
 
 
 def without_compiler(metadata: str) -> str:
@@ -97,13 +97,13 @@ def main() -> None:
         library = chosen.libraries / f"{target.name}.so"
         if library.exists():
             if sources_digest().encode() not in library.read_bytes():
-                parser.error(f"{library} was made of other sources than these: build it anew")
+                parser.error(f"{library} was built from other sources than these: build it again")
             machines.setdefault(target.machine, []).append(library)
     if not machines:
         parser.error(f"no library of a target in {chosen.libraries}")
     for machine, libraries in machines.items():
-        made = machine_wheel(chosen.wheel, machine, libraries, chosen.folder)
-        print(f"{made}: {made.stat().st_size:,} bytes")
+        path = machine_wheel(chosen.wheel, machine, libraries, chosen.folder)
+        print(f"{path}: {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Matrix products: weight packing, one file a kernel, and the epilogue they share."""
+"""Matrix products: a row each in `specs.py`, weight packing, and the epilogue that they share."""

@@ -2,8 +2,8 @@
 
     sum[n] = sum_k w[n, k] * x[k],    w = +-1 or float32
 
-The inputs of a position are gathered into scratch once, then every row of weights is read once. A unit of
-work is one output channel; each part gathers for itself.
+The inputs of a position are gathered into scratch once, then every row of weights is read once. A
+unit of work is one output channel; each part gathers for itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bwn.kernels.simd.vectors import F32, I8, I16, I32, load, zero
 from bwn.kernels.target.jit import helper
 
 I16_SAFE_WORDS = 128
-"""Words of 8-bit inputs after which int16 lanes are widened: each adds at most 2 * 127 to a lane."""
+"""Words of 8-bit inputs before int16 lanes are widened: each adds at most 2 * 127 to a lane."""
 
 
 @helper
@@ -39,7 +39,7 @@ def f32_signed_dot(x: int, row: int, row_words: int) -> Any:
 
 @helper
 def i8_signed_dot(x: int, row: int, row_words: int) -> Any:
-    """Sum of +-x over one packed row, exact. x: (64 * row_words,) int8, zeros past the row's end."""
+    """Exact sum of +-x over one packed row. x: (64 * row_words,) int8, zeros past the end."""
     sums = zero(I32)
     w = 0
     while w < row_words:

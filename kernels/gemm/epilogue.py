@@ -4,10 +4,10 @@
     y = clamp(y + added, low', high')               where planes are added
     y = clip(rint(y / out_scale), qmin, qmax)       where the next layer reads 8 bits
 
-x_scale is 1 for float32 and sign activations; for 8-bit ones it is the quantization scale of the image.
-8-bit outputs are stored as `tensor/elementwise.py` describes. A kernel writes the whole planes that it
-owns: outputs where the mask is set, and elsewhere what represents zero, so that the next layer reads its
-padding from the same plane.
+x_scale is 1 for float32 and sign activations; for 8-bit ones it is the quantization scale of the
+image. 8-bit outputs are stored as `tensor/elementwise.py` describes. A kernel writes the whole
+planes that it owns: outputs where the mask is set, and elsewhere what represents zero, so that the
+next layer reads its padding from the same plane.
 """
 
 from __future__ import annotations

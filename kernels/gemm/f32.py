@@ -2,8 +2,9 @@
 
     sum[n, p] = sum_k w[n, k] * x[offset[k] + p]
 
-Positions are in the lanes; a tile of output channels by vectors of positions stays in registers for all
-of k. Each weight that is loaded serves all vectors of the tile, each vector all of its channels.
+Positions are in the lanes; a tile of output channels by vectors of positions stays in registers for
+all of k. Each weight that is loaded serves all vectors of the tile, each vector all of its
+channels.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def compute_block(
 
 
 def f32_f32_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None:
-    """float32 activations and weights. A unit is one block of 16 positions of one group of an image."""
+    """float32 activations and weights. A unit is a block of 16 positions of a group of an image."""
     f = gemm_params(p)
     totals = f.scratch + part * f.scratch_part
     blocks = (f.positions + LANES - 1) // LANES

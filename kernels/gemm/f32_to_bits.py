@@ -1,7 +1,9 @@
-"""GEMM of float32 weights and planes whose outputs are only read as signs: written packed, never as numbers.
+"""GEMM of float32 weights and planes whose outputs are only read as signs: written packed, never as
+numbers.
 
-The sum is taken as in `f32.py`, input after input, and ends by the formula of `epilogue.py`, so every sign
-is the sign of the number that would have been written there. Words are those of `xnor.py`.
+The sum is taken as in `f32.py`, input after input, and ends by the formula of `epilogue.py`, so
+every sign is the sign of the number that would have been written there. Words are those of
+`xnor.py`.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def _splat_float(builder: Any, vec: Any, address: Any) -> Any:
 
 @intrinsic
 def multiply_add(_: Any, sums: Any, x: Any, weights: Any, row_bytes: Any) -> tuple[Any, Codegen]:
-    """multiply_add(sums, x, weights, row_bytes): sums plus VECTORS vectors at x times each row's weight."""
+    """multiply_add(sums, x, weights, row_bytes): sums plus VECTORS vectors times each weight."""
     vec = sums.dtype
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -68,7 +70,8 @@ def multiply_add(_: Any, sums: Any, x: Any, weights: Any, row_bytes: Any) -> tup
 def add_signs(
     _: Any, words: Any, sums: Any, scale: Any, bias: Any, low: Any, high: Any, bit: Any
 ) -> tuple[Any, Codegen]:
-    """add_signs(words, sums, scale, bias, low, high, bit): words with a tile's signs, from `bit` on.
+    """add_signs(words, sums, scale, bias, low, high, bit): words with a tile's signs, from `bit`
+    on.
 
     words: VECTORS vectors of int32. scale, bias: addresses of the first row's. low, high: bounds.
     """
@@ -99,7 +102,7 @@ def add_signs(
 
 @helper
 def half_words(f: Any, x: int, first: int, count: int) -> Any:
-    """Bits of `count` channels from `first` on, at VECTORS vectors of positions from address x on."""
+    """Bits of `count` channels from `first` on, at VECTORS vectors of positions at address x."""
     words = zeros(I32, VECTORS)
     low, high = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
     row_bytes = f.row_words * 4

@@ -88,7 +88,7 @@ class GemmSpec(Kernel, ABC):
 
     @property
     def exact(self) -> bool:
-        """Whether sums are integers: equal inputs give bit-equal sums in every row and on every machine."""
+        """Whether sums are integers: bit-equal in every kernel and on every machine."""
         return self.activations != "f32"
 
     @property

@@ -2,11 +2,12 @@
 
     sum[n] = sum_k s[n, k] * x[k],    s = +-1
 
-1. The inputs of a position are gathered once. For g consecutive k, all 2**g sums +-x0 +-x1 .. fill one
-   or two registers: a table.
-2. A lane is an output channel, and holds the indices of its next table entries, g bits each: a shift
-   brings the next.
-3. So a permute, an add and a shift do g multiply-accumulates a lane. Many channels share each table.
+1. The inputs of a position are gathered once. For g consecutive k, all 2**g sums +-x0 +-x1 .. fill
+   one or two registers: a table.
+2. A lane is an output channel, and holds the indices of its next table entries, g bits each: a
+   shift brings the next.
+3. So a permute, an add and a shift do g multiply-accumulates a lane. Many channels share each
+   table.
 
 | activations | table | lanes | g | lane of the sum | needs |
 |---|---|---|---|---|---|
@@ -14,11 +15,12 @@
 | float32 | 1 of 8 entries | 8 | 3 | float32 | AVX2 |
 | 8-bit, +-127 | 1 of 32 entries | 32 | 5 | int16, widened after 51 tables | AVX-512BW |
 
-`Form.pack` packs the weights once a model: the indices of 16 (8, 32) channels side by side. A unit of
-work is one output channel; parts that share a block of lanes both compute it, and each writes its own
-channels.
+`Form.pack` packs the weights once a model: the indices of 16 (8, 32) channels side by side. A unit
+of work is one output channel; parts that share a block of lanes both compute it, and each writes
+its own channels.
 
-The loops are in `gemv_loops.py`; here is what looks up entries, of the tables that fit registers whole.
+The loops are in `gemv_loops.py`; here is what looks up entries, of the tables that fit registers
+whole.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ indices."""
 
 @intrinsic
 def write_tables(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
-    """write_tables(kind, inputs, tables): the tables of a piece; bit j of an index is input j's sign.
+    """write_tables(kind, inputs, tables): the tables of a piece, of all signed sums of its inputs.
+
+    Bit j of an index is the sign of input j.
 
     inputs: address of as many float32, or int8 for I16.
     """
@@ -130,7 +134,7 @@ def add_entries(
 
 @intrinsic
 def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
-    """add_to_totals(totals, sums): add each vector to float32 or int32 totals at an address, in a row."""
+    """add_to_totals(totals, sums): add each vector to float32 or int32 totals, in a row."""
     vec = sums.dtype
     wide = vec if vec.element == types.float32 else Vec(types.int32, vec.lanes)
 

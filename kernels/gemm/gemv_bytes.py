@@ -1,12 +1,12 @@
 """GEMV of 8-bit activations by tables of bytes, for AVX2 and NEON.
 
-Neither looks up int16 by one instruction, but both look up bytes in a table of 16 (`vpshufb`, `tbl`). So 4
-inputs make 16 entries v within +-508, in two tables: v = 256 * high + low, with high in -2..1 and low in
-0..255.
+Neither looks up int16 by one instruction, but both look up bytes in a table of 16 (`vpshufb`,
+`tbl`). So 4 inputs make 16 entries v within +-508, in two tables: v = 256 * high + low, with high
+in -2..1 and low in 0..255.
 
 - high is summed in int8: 64 tables add at most -128.
-- low is summed as pairs of bytes, in uint16 that wrap, and the odd byte of each pair once more on its own,
-  shifted down: the even byte's sum is what is left. Both sums of 64 tables fit.
+- low is summed as pairs of bytes, in uint16 that wrap, and the odd byte of each pair once more on
+  its own, shifted down: the even byte's sum is what is left. Both sums of 64 tables fit.
 
 The sum of 64 tables, within 64 * 508, fits an int16, in which it is put together: exact.
 """
@@ -49,7 +49,7 @@ SHORTS = ir.VectorType(ir.IntType(16), 16)
 
 @intrinsic
 def write_tables(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
-    """write_tables(kind, inputs, tables): both bytes of the 16 entries of 2 tables of 4 int8 each."""
+    """write_tables(kind, inputs, tables): both bytes of the entries of 2 tables, of 8 int8."""
     vec = Vec(types.int16, 16)
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -86,7 +86,7 @@ def _take_bytes(builder: Any, table: Any, indices: Any) -> Any:
 def add_entries(
     _: Any, sums: Any, tables: Any, indices: Any, block_bytes: Any
 ) -> tuple[Any, Codegen]:
-    """add_entries(sums, tables, indices, block_bytes): sums plus the entries each block's bytes name."""
+    """add_entries(sums, tables, indices, block_bytes): sums plus the entries that bytes name."""
     vec = sums.dtype
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -119,7 +119,7 @@ def add_entries(
 
 @intrinsic
 def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
-    """add_to_totals(totals, sums): add the sums of bytes to 32 int32 totals a block, block after block."""
+    """add_to_totals(totals, sums): add the sums of bytes to int32 totals, 32 a block, in a row."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         eight = ir.Constant(SHORTS, [8] * 16)

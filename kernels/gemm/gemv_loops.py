@@ -1,8 +1,8 @@
 """What all GEMV kernels share: loops over images, groups, positions and blocks of channels.
 
-`gemv_kernel` makes a kernel of what differs: how the inputs of a position are prepared, and how blocks of
-channels are summed. Kernels that look up entries of tables make those by `table_writer` and
-`table_summer`.
+`gemv_kernel` makes a kernel of what differs: how the inputs of a position are prepared, and how
+blocks of channels are summed. Kernels that look up entries of tables make those by `table_writer`
+and `table_summer`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Prepare(Protocol):
     """What is done for a position before its channels are summed."""
 
     def __call__(self, f: Any, x: int, scratch: int) -> None:
-        """Write to scratch what all channels share of the position whose inputs start at address x."""
+        """Write to scratch what channels share of the position whose inputs start at x."""
 
 
 class SumBlocks(Protocol):
     """What sums blocks of channels at a position."""
 
     def __call__(self, f: Any, block: int, several: bool, scratch: int, totals: int) -> None:
-        """Write the totals of several blocks from `block` on, or of one. scratch: what `Prepare` wrote."""
+        """Write the totals of several blocks from `block` on, or of one. scratch: as prepared."""
 
 
 @helper
@@ -125,7 +125,7 @@ def write_range(
     position: int,
     x_scale: Any,
 ) -> None:
-    """Write outputs first..last-1 of a position. totals: address of the first's, of `total_kind`."""
+    """Write outputs first..last-1 of a position. totals: the first's address, of `total_kind`."""
     if last - first < LANES:
         for n in range(first, last):
             total = np.float32(get(total_kind, totals, n - first)) + get_f32(f.correction, n)

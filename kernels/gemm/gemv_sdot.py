@@ -1,15 +1,15 @@
 """GEMV of 8-bit activations by dot products of bytes, for ARM's `sdot`.
 
-`sdot` adds 4 products of int8 to each of 4 int32. A register of 16 bytes holds the weights of 32 channels
-for 4 inputs: bit j of byte 4 * c + i is channel 4 * j + c, input i. With only bit j left, a byte is 0 or
-2**j (-2**7 for j = 7), so
+`sdot` adds 4 products of int8 to each of 4 int32. A register of 16 bytes holds the weights of 32
+channels for 4 inputs: bit j of byte 4 * c + i is channel 4 * j + c, input i. With only bit j left,
+a byte is 0 or 2**j (-2**7 for j = 7), so
 
     sums[j][c] = 2**j * sum_k b[4 * j + c, k] * x[k],    b = 0 or 1
     out[n] = 2 * sum_k b[n, k] * x[k] - sum_k x[k]
 
-For j = 0 nothing is masked: the whole byte gives the sum of all the others besides its own. 7 `and` and
-8 `sdot` are 128 multiply-accumulates, and no table is written: for few channels that is less work than
-`gemv_bytes.py` takes.
+For j = 0 nothing is masked: the whole byte gives the sum of all the others besides its own. 7 `and`
+and 8 `sdot` are 128 multiply-accumulates, and no table is written: for few channels that is less
+work than `gemv_bytes.py` takes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _sdot(builder: Any, total: Any, a: Any, b: Any) -> Any:
 def add_entries(
     _: Any, sums: Any, tables: Any, indices: Any, block_bytes: Any
 ) -> tuple[Any, Codegen]:
-    """add_entries(sums, tables, indices, block_bytes): sums plus products of 16 inputs with each block."""
+    """add_entries(sums, tables, indices, block_bytes): sums plus products of 16 inputs."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         octets, fours = llvm_type(OCTETS), llvm_type(FOUR)
@@ -94,7 +94,7 @@ def add_entries(
 
 @intrinsic
 def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
-    """add_to_totals(totals, sums): add the sums of bits to 32 int32 totals a block, block after block."""
+    """add_to_totals(totals, sums): add the sums of bits to int32 totals, 32 a block, in a row."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         fours = llvm_type(FOUR)

@@ -1,11 +1,12 @@
 """GEMV of float32 activations by tables split into their bytes, for NEON.
 
-NEON looks up bytes: `tbl` takes 16 of them out of a register at once. A table of 4 inputs has 16 float32,
-so its first bytes fill one register, its second ones the next, and so on; one load (`ld4`) splits them.
-Four lookups by the same indices, put together again, are 16 channels' entries: 64 multiply-accumulates in
-4 lookups, 8 instructions that interleave, 4 additions.
+NEON looks up bytes: `tbl` takes 16 of them out of a register at once. A table of 4 inputs has 16
+float32, so its first bytes fill one register, its second ones the next, and so on; one load (`ld4`)
+splits them. Four lookups by the same indices, put together again, are 16 channels' entries: 64
+multiply-accumulates in 4 lookups, 8 instructions that interleave, 4 additions.
 
-    sum[n] = sum over groups g of table[g][index[n, g]],    table[g] = the 16 sums +-x0 +-x1 +-x2 +-x3
+    sum[n] = sum over groups g of table[g][index[n, g]]
+    table[g] = the 16 sums +-x0 +-x1 +-x2 +-x3
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ OCTETS = I8_16.dtype
 
 @intrinsic
 def write_tables(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
-    """write_tables(kind, inputs, tables): the 16 entries of each of 2 tables, from 8 float32 inputs."""
+    """write_tables(kind, inputs, tables): the 16 entries of each of 2 tables, of 8 float32."""
     vec = kind.dtype
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -83,7 +84,7 @@ def _entries(builder: Any, planes: list[Any], indices: Any) -> Any:
 def add_entries(
     _: Any, sums: Any, tables: Any, indices: Any, block_bytes: Any
 ) -> tuple[Any, Codegen]:
-    """add_entries(sums, tables, indices, block_bytes): sums[m] plus the entries block m's bytes name."""
+    """add_entries(sums, tables, indices, block_bytes): sums[m] plus the entries block m names."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind, lanes = llvm_type(OCTETS), ir.VectorType(ir.IntType(32), LANES)

@@ -2,9 +2,10 @@
 
     sum[n] = |m| - 2 * popcount((a xor w[n]) and m)
 
-a: bits of the inputs of one position; m: those that are not padding, so padding adds nothing, and unused
-bits are outside m. A lane of 64 bits holds a word of its own channel, so no sum over lanes is needed: 512
-multiply-accumulates are a load, an xor, an and (with AVX-512 one instruction), a count and an add.
+a: bits of the inputs of one position; m: those that are not padding, so padding adds nothing, and
+unused bits are outside m. A lane of 64 bits holds a word of its own channel, so no sum over lanes
+is needed: 512 multiply-accumulates are a load, an xor, an and (with AVX-512 one instruction), a
+count and an add.
 """
 
 from __future__ import annotations
@@ -67,10 +68,12 @@ def above_zero(_: Any, value: Any) -> tuple[Any, Codegen]:
 def count_differences(
     _: Any, counts: Any, bits: Any, mask: Any, words: Any, block_bytes: Any
 ) -> tuple[Any, Codegen]:
-    """count_differences(counts, bits, mask, words, block_bytes): counts[m] plus block m's differing bits.
+    """count_differences(counts, bits, mask, words, block_bytes): counts[m] plus block m's differing
+    bits.
 
-    counts: tuple of vectors of 64 bytes, in whose lanes bits are counted. bits, mask: a uint64 for all
-    rows. words: address of a word of each of 8 rows; those of block m are m * block_bytes further.
+    counts: tuple of vectors of 64 bytes, in whose lanes bits are counted. bits, mask: a uint64 for
+    all rows. words: address of a word of each of 8 rows; those of block m are m * block_bytes
+    further.
     """
     rows = Vec(types.int64, 8)
 
@@ -93,7 +96,8 @@ def count_differences(
 
 @intrinsic
 def subtract_twice(_: Any, totals: Any, counts: Any) -> tuple[Any, Codegen]:
-    """subtract_twice(totals, counts): subtract twice the counts from int32 totals, 8 a vector, in a row.
+    """subtract_twice(totals, counts): subtract twice the counts from int32 totals, 8 a vector, in a
+    row.
 
     counts: tuple of vectors of 8 int64, or of 64 uint8 of which 8 count for the same total.
     """
@@ -124,7 +128,7 @@ def subtract_twice(_: Any, totals: Any, counts: Any) -> tuple[Any, Codegen]:
 
 @helper
 def gather_bits(x: int, offsets: int, depth: int, row_words: int, to: int) -> None:
-    """Pack the int8 signs of a position: their bits, the mask of those not 0, and how many those are."""
+    """Pack the int8 signs of a position: bits, the mask of those not 0, and how many those are."""
     inputs = to + (2 * row_words + 1) * 8
     gather(get_i8, put_i8, x, offsets, depth, row_words * 64, inputs)
     inside = np.uint64(0)
@@ -142,7 +146,7 @@ def gather_bits(x: int, offsets: int, depth: int, row_words: int, to: int) -> No
 def subtract_differences(
     count_zeros: Any, safe_words: int, row_words: int, bits: int, words: int, totals: int
 ) -> None:
-    """Subtract twice the differing bits from the totals of as many blocks as there are zeroed counts."""
+    """Subtract twice the differing bits from the totals of as many blocks as zeroed counts."""
     for start in range(0, row_words, safe_words):
         counts = count_zeros
         for w in range(start, min(start + safe_words, row_words)):
@@ -181,5 +185,5 @@ signs_gemv = gemv_kernel(
 
 
 def s1_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:
-    """Activations +-1 or 0 in int8, one-bit weights packed by SIGNS_FORM: exact sums of any depth."""
+    """Activations +-1 or 0 in int8, weights packed by SIGNS_FORM: exact sums of any depth."""
     signs_gemv(p, begin, end, part)

@@ -1,15 +1,16 @@
-"""LUT GEMM (as T-MAC and DeepGEMM): one-bit weights select sums from tables, read from packed words.
+"""LUT GEMM (as T-MAC and DeepGEMM): one-bit weights select sums from tables, read from packed
+words.
 
     sum[n, p] = sum_k s[n, k] * x[offset[k] + p],    s = +-1
 
 1. Positions p are in the lanes: 64 bytes of them at a time.
-2. For 4 consecutive k, all 16 sums +-x0 +-x1 +-x2 +-x3 are computed once: the group's table, shared by
-   all outputs n.
-3. A row of weights is then a list of 4-bit table indices, and the packed words are that list: a word is
-   16 indices.
+2. For 4 consecutive k, all 16 sums +-x0 +-x1 +-x2 +-x3 are computed once: the group's table, shared
+   by all outputs n.
+3. A row of weights is then a list of 4-bit table indices, and the packed words are that list: a
+   word is 16 indices.
 
-So one vector load and one add do 4 multiply-accumulates a lane. The range of an entry decides how long
-sums fit their lanes:
+So one vector load and one add do 4 multiply-accumulates a lane. The range of an entry decides how
+long sums fit their lanes:
 
 | activations | entry within | lane of the sum | groups before it must be widened |
 |---|---|---|---|
@@ -69,7 +70,7 @@ WIDER: dict[Any, Any] = {
 
 @intrinsic
 def write_table(_: Any, table: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Codegen]:
-    """write_table(table, x0, x1, x2, x3): the 16 signed sums; bit j of an index is the sign of xj."""
+    """write_table(table, x0, x1, x2, x3): the 16 signed sums; bit j of an index is xj's sign."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         zero = ir.Constant(llvm_type(x0), None)
@@ -89,7 +90,8 @@ def write_table(_: Any, table: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> tuple
 
 @intrinsic
 def add_entries(_: Any, sums: Any, tables: Any, words: Any) -> tuple[Any, Codegen]:
-    """add_entries(sums, tables, words): sums[m] plus, for each of 16 groups, the entry word m names.
+    """add_entries(sums, tables, words): sums[m] plus, for each of 16 groups, the entry word m
+    names.
 
     sums: tuple of vectors. words: tuple of as many uint64. tables: address of 16 tables.
     """
@@ -116,7 +118,7 @@ def add_entries(_: Any, sums: Any, tables: Any, words: Any) -> tuple[Any, Codege
 
 @intrinsic
 def load_row_words(_: Any, sums: Any, address: Any, row_bytes: Any) -> tuple[Any, Codegen]:
-    """load_row_words(sums, address, row_bytes): a uint64 of each of as many rows as there are sums."""
+    """load_row_words(sums, address, row_bytes): a uint64 of each of as many rows as sums."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         address, words = args[1], []
@@ -303,5 +305,5 @@ def i8_b1_f32_planes_lookup(p: int, begin: int, end: int, part: int) -> None:
 
 
 def s1_b1_f32_planes_lookup(p: int, begin: int, end: int, part: int) -> None:
-    """Activations +-1 or 0 in int8; sums of 16 groups in int8, totals in int16: exact to K = 32767."""
+    """Activations +-1 or 0 in int8; sums of 16 groups in int8, totals in int16: exact."""
     s1_b1(p, begin, end, part)

@@ -2,15 +2,17 @@
 
     sum[n, p] = sum_t sum_c s[n, t, c] * x[c, p + shift[t]],    s = +-1
 
-1. For G consecutive channels at one position, the 2**G sums +-x0 +-x1 ... make one table of 128 bytes: 32
-   float32 (G = 5) or 64 int16 (G = 6). It serves all taps that fall on that position, and all outputs.
-2. The weights' bits are packed once (`lut_permute_packing.py`): a lane of an index vector holds table
-   indices of one output, 6 of 5 bits (float32) or 2 of 6 bits (int16).
-3. One permute looks up 16 or 32 outputs at once: 80 or 192 multiply-accumulates for a permute and an add.
+1. For G consecutive channels at one position, the 2**G sums +-x0 +-x1 ... make one table of 128
+   bytes: 32 float32 (G = 5) or 64 int16 (G = 6). It serves all taps that fall on that position, and
+   all outputs.
+2. The weights' bits are packed once (`lut_permute_packing.py`): a lane of an index vector holds
+   table indices of one output, 6 of 5 bits (float32) or 2 of 6 bits (int16).
+3. One permute looks up 16 or 32 outputs at once: 80 or 192 multiply-accumulates for a permute and
+   an add.
 
-Positions are those of the padded plane, so a tap is a shift. Channels are taken in chunks: the tables of a
-chunk around 4 positions stay in L1 while all taps and outputs read them. A tile is 4 positions by 4 vectors
-of outputs.
+Positions are those of the padded plane, so a tap is a shift. Channels are taken in chunks: the
+tables of a chunk around 4 positions stay in L1 while all taps and outputs read them. A tile is 4
+positions by 4 vectors of outputs.
 
 8-bit activations are within +-128, so int16 sums are widened after 255 inputs: exact.
 """
@@ -66,7 +68,8 @@ def outputs_at(kind: Any, f: Any, total: int, n: int, image: int, position: int)
 def write_blocks(
     f: Any, outputs: int, image: int, channel: int, block: int, count: int, rows: int
 ) -> None:
-    """Write `count` blocks of neighbouring positions of `outputs` channels, and the padding after them.
+    """Write `count` blocks of neighbouring positions of `outputs` channels, and the padding after
+    them.
 
     rows: address of 16 float32 outputs of each channel.
     """
@@ -87,7 +90,7 @@ def write_blocks(
 
 
 def band_writer(kind: Any, layout: Layout) -> Any:
-    """A helper that writes outputs from their totals, 16 positions at once where they are neighbours."""
+    """A helper that writes outputs from totals, 16 positions at once where they are neighbours."""
     lanes = layout.lanes
     row_bytes = lanes * 4  # of the totals of one vector at one position
 
@@ -126,8 +129,8 @@ def band_writer(kind: Any, layout: Layout) -> Any:
 def lut_permute_kernel(kind: Any, layout: Layout, rows_of: Any, inputs_of: Any) -> Any:
     """A GEMM by tables in registers: a helper that computes units begin..end-1.
 
-    A unit is one band of blocks of one group of one image. kind: of the tables, F32 or I16; `rows_of`,
-    `inputs_of`: see `table_writer`.
+    A unit is one band of blocks of one group of one image. kind: of the tables, F32 or I16;
+    `rows_of`, `inputs_of`: see `table_writer`.
     """
     group_inputs, lanes, held = layout.group, layout.lanes, layout.held
     write_tables = table_writer(kind, layout, rows_of, inputs_of)

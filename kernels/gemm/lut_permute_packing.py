@@ -1,4 +1,4 @@
-"""Weight packing for `lut_permute.py`: table indices in the order that they are read; and its sizes."""
+"""Weight packing for `lut_permute.py`, table indices in the order that they are read; its sizes."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Layout(NamedTuple):
             segments: The taps of each segment.
 
         Returns:
-            (groups, chunks of all segments and their taps, vectors, index vectors of a chunk, lanes)
-            unsigned integers that fill a vector.
+            (groups, chunks of all segments and their taps, vectors, index vectors of a chunk,
+            lanes) unsigned integers that fill a vector.
         """
         chunk, dtype = self.chunk(channels), np.dtype(f"<u{VECTOR_BYTES // self.lanes}")
         chunks = -(-channels // (chunk * self.group))
@@ -112,10 +112,11 @@ def in_a_row(
     end: int,
     band: int,
 ) -> tuple[dict[str, int], tuple[npt.NDArray[Any], ...]]:
-    """Parameters of a product whose taps are neighbours in a row, and the arrays that they point to.
+    """Parameters of a product whose taps are neighbours in a row, and the arrays that they point
+    to.
 
-    For tests. words: (groups * outputs, ceil(taps * channels / 64)) uint64. end: the plane's end, from
-    position 0. band: blocks of a unit.
+    For tests. words: (groups * outputs, ceil(taps * channels / 64)) uint64. end: the plane's end,
+    from position 0. band: blocks of a unit.
     """
     indices = layout.pack(words, groups, channels, [list(range(taps))])
     starts = np.array([*range(0, positions, TILE), end])

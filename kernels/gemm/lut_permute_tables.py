@@ -1,4 +1,4 @@
-"""Tables of `lut_permute.py`: all signed sums of a few channels at one position, in two registers."""
+"""Tables of `lut_permute.py`: all signed sums of some channels at a position, in two registers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bwn.kernels.target.jit import helper, intrinsic
 
 @intrinsic
 def write_table(_: Any, kind: Any, table: Any, inputs: Any) -> tuple[Any, Codegen]:
-    """write_table(F32, table, inputs): all signed sums; bit j of an index is the sign of input j."""
+    """write_table(F32, table, inputs): all signed sums; bit j of an index is input j's sign."""
     vec = kind.dtype
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -67,7 +67,7 @@ def rows_of_f32(x: int, plane: int, count: int, span: int, scratch: int) -> Any:
 
 @helper
 def rows_of_i8(x: int, plane: int, count: int, span: int, scratch: int) -> Any:
-    """`count` int8 channels of `span` positions as int16 rows in scratch, so that one load spreads one."""
+    """`count` int8 channels of `span` positions as int16 rows in scratch, for loads that spread."""
     row = (span + 31) // 32 * 32
     for channel in range(count):
         for i in range(0, span, 32):
@@ -108,16 +108,19 @@ def table_writer(kind: Any, layout: Layout, rows_of: Any, inputs_of: Any) -> Any
     Args:
         kind: Of the tables, F32 or I16.
         layout: Of the weights.
-        rows_of: (x, plane, count, span, scratch) to the address of rows of inputs, and their stride.
+        rows_of: (x, plane, count, span, scratch) to the address of rows of inputs, and their
+        stride.
         inputs_of: (rows, position, stride, count) to the inputs of a table.
     """
     group = layout.group
 
     @helper
     def write_tables(f: Any, x: int, channels: int, span: int, tables: int, scratch: int) -> int:
-        """Write tables of up to `f.chunk` groups of channels, at `span` positions; how many they are.
+        """Write tables of up to `f.chunk` groups of channels, at `span` positions; how many they
+        are.
 
-        x: address of the first position in the first channel. channels: how many there are from it on.
+        x: address of the first position in the first channel. channels: how many there are from it
+        on.
         """
         stride = f.chunk * TABLE_BYTES
         count = min(f.chunk, (channels + group - 1) // group)

@@ -1,4 +1,4 @@
-"""Sums of `lut_permute.py`: a tile of positions by vectors of outputs, looked up in a chunk's tables."""
+"""Sums of `lut_permute.py`: tiles of positions by vectors of outputs, looked up in tables."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def next_indices(_: Any, indices: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def add_entries(_: Any, sums: Any, table: Any, stride: Any, indices: Any) -> tuple[Any, Codegen]:
-    """add_entries(sums, table, stride, indices): sums plus the entries that the indices' low bits name.
+    """add_entries(sums, table, stride, indices): sums plus the entries that the indices' low bits
+    name.
 
     sums: vectors of outputs by positions. table: address of the first position's; `stride` bytes to
     the next.

@@ -1,14 +1,14 @@
 """Every GEMM kernel, a row each: what it reads, needs, packs, costs, and must be compiled to.
 
 A new kernel is its file and its row here; the planner then has one more to choose from, and tests,
-benchmarks, `bwn tune` and the libraries take it up. `GemmSpec` describes the columns. Rows stand here
-for every machine; `registry.GEMMS` are those that this one can run.
+benchmarks, `bwn tune` and the libraries take it up. `GemmSpec` describes the columns. They are
+here for every machine; `registry.GEMMS` are those that this one can run.
 
-Costs: avx512, avx2: `bwn tune` on a Zen 5 server core, 2026-11-23, the second with code compiled for
-Zen 3. neon: not measured; instructions at a nominal one a nanosecond, of single, bytes, split, dots
-and inlane fitted to counts of 17 to 19 sizes each within 2 %, of the others those of docs/arm.md,
-split into coefficients by what the loops do. The sums of dots (0.13 instructions) are those of bytes
-times 1.27, as llvm-mca's cycles on a Neoverse N1 are.
+Costs: avx512, avx2: `bwn tune` on a Zen 5 server core, 2026-11-23, the second with code compiled
+for Zen 3. neon: not measured; instructions at a nominal one a nanosecond, of single, bytes, split,
+dots and inlane fitted to counts of 17 to 19 sizes each within 2 %, of the others those of
+docs/arm.md, split into coefficients by what the loops do. The sums of dots (0.13 instructions) are
+those of bytes times 1.27, as llvm-mca's cycles on a Neoverse N1 are.
 """
 
 from __future__ import annotations

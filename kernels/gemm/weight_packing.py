@@ -1,8 +1,9 @@
-"""Weight packing for the kernels that keep output channels in the lanes, and the scratch those need.
+"""Weight packing for the kernels that keep output channels in the lanes, and the scratch those
+need.
 
 The rows of a block of channels are packed side by side. A `Form` says how wide a block is, how many
-inputs one element serves, and when sums must be widened. The kernels are `gemv.py`, `gemv_bytes.py`,
-`gemv_split.py`, `gemv_sdot.py` and `gemv_xnor.py`.
+inputs one element serves, and when sums must be widened. The kernels are `gemv.py`,
+`gemv_bytes.py`, `gemv_split.py`, `gemv_sdot.py` and `gemv_xnor.py`.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ SHORT_FORM = Form(32, 5, 3, 17, 64, 64, 1)
 BYTES_FORM = Form(32, 4, 2, 32, 32, 2 * 16, 1)
 SPLIT_FORM = Form(16, 4, 2, 2**31, 16, 4 * 16, 4)
 DOTS_FORM = Form(32, 16, 1, 2**31, 64, 16, 1)
-# Without an instruction that counts words, bytes are counted: adding up their counts once costs less.
+# Without an instruction that counts words, bytes are counted: adding up their counts once costs
+# less.
 COUNTS_WORDS = "avx512vpopcntdq" in features()
 SIGNS_FORM = Form(8, WORD, 1, 2**31 if COUNTS_WORDS else BYTE_SAFE_WORDS, 64, 0, 1)
 
@@ -100,8 +102,8 @@ def pack_dots(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
         words: (N, row_words) uint64.
 
     Returns:
-        (blocks of 32 rows, pieces of 16 inputs, 4, 4, 4) uint8: bit j of byte [.., .., q, c, i] is row
-        4 * j + c of the block and input 4 * q + i of the piece; zeros past the last row.
+        (blocks of 32 rows, pieces of 16 inputs, 4, 4, 4) uint8: bit j of byte [.., .., q, c, i] is
+        row 4 * j + c of the block and input 4 * q + i of the piece; zeros past the last row.
     """
     blocks = -(-len(words) // DOTS_FORM.lanes)
     octets = np.zeros((blocks * DOTS_FORM.lanes, words.shape[1] * WORD // 8), np.uint8)

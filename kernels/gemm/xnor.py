@@ -1,25 +1,27 @@
-"""GEMM of packed signs on both sides: exclusive or and counting bits, 16 output channels in the lanes.
+"""GEMM of packed signs on both sides: exclusive or and counting bits, 16 output channels in the
+lanes.
 
     sum[n, p] = inside - 2 * D,    D = how many bits of weights and activations differ
 
 Counting every word takes three operations: exclusive or, count, add. Where a count of bytes is one
-instruction, as with NEON, that is best. Elsewhere words go in pairs, and the pair's ones are added up as
-binary numbers, so that only the carries are counted (`widths.CARRIES`). With u = x1 ^ w1, v = x2 ^ w2 and
-the running ones s,
+instruction, as with NEON, that is best. Elsewhere words go in pairs, and the pair's ones are added
+up as binary numbers, so that only the carries are counted (`widths.CARRIES`). With u = x1 ^ w1, v =
+x2 ^ w2 and the running ones s,
 
     s' = s ^ u ^ v = s ^ (x1 ^ x2) ^ (w1 ^ w2)
     carry = (s = u ? s : not s')
     D = 2 * count(carries) + count(s)
 
-Both sides store (x1, x1 ^ x2) instead of (x1, x2), so a pair takes five operations: u, s', carry, count,
-add.
+Both sides store (x1, x1 ^ x2) instead of (x1, x2), so a pair takes five operations: u, s', carry,
+count, add.
 
-A pair is one word of 64 signs by the bit rule, its halves x1 (low) and x2. Where carries are counted it is
-stored as word ^ word << 32, which undoes itself. Activations are stored position by position, all channels
-of a position together, with zeros around the image.
+A pair is one word of 64 signs by the bit rule, its halves x1 (low) and x2. Where carries are
+counted it is stored as word ^ word << 32, which undoes itself. Activations are stored position by
+position, all channels of a position together, with zeros around the image.
 
-Those zeros are not signs: `xnor_packing.py` corrects what the weights of taps outside the image add to D,
-in one row of numbers for every set of taps that can be inside (zero-padding correction, as in Larq).
+Those zeros are not signs: `xnor_packing.py` corrects what the weights of taps outside the image add
+to D, in one row of numbers for every set of taps that can be inside (zero-padding correction, as in
+Larq).
 """
 
 from __future__ import annotations
@@ -125,7 +127,8 @@ def b1_b1_b1_signs_xnor(p: int, begin: int, end: int, part: int) -> None:
 
 @helper
 def write_sums(f: Any, x: int, words: int, block: int, first: int, sums: int) -> None:
-    """Sums of the block's channels at 16 positions of a plane from `first` on, an int32 row of each.
+    """Sums of the block's channels at 16 positions of a plane from `first` on, an int32 row of
+    each.
 
     Rows of positions in the slack of the plane stay as they are.
     """

@@ -1,8 +1,9 @@
-"""What a GEMM of packed signs reads besides activations, prepared with the plan: packed weights, and what
-turns a count of differing bits into a sum or into a sign, for each class of positions and each channel.
+"""What a GEMM of packed signs reads besides activations, prepared with the plan: packed weights,
+and what turns a count of differing bits into a sum or into a sign, for each class of positions and
+each channel.
 
-A class is a set of taps that lie inside the image. Its sums are base - 2 * D (see `xnor.py`): base corrects
-for the zeros that taps outside the image read.
+A class is a set of taps that lie inside the image. Its sums are base - 2 * D (see `xnor.py`): base
+corrects for the zeros that taps outside the image read.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Axis(NamedTuple):
 
 
 def pack_weights(signs: npt.NDArray[np.int8]) -> npt.NDArray[np.uint32]:
-    """Pack weights: pairs of words, first and second half as stored, the channels of a block side by side.
+    """Pack weights: pairs of words, first and second half as stored, the channels of a block side
+    by side.
 
     Args:
         signs: (outputs, taps, channels) int8, +-1, taps in the order in which the runs meet them.
@@ -102,7 +104,8 @@ def sum_thresholds(
     high: float | None,
     depth: int,
 ) -> tuple[Ints, npt.NDArray[np.bool_]]:
-    """The sums from which clamp(scale * sum + bias, low, high) changes its sign, of integers within +-K.
+    """The sums from which clamp(scale * sum + bias, low, high) changes its sign, of integers within
+    +-K.
 
     Args:
         scale: (outputs,) float32, finite.
@@ -113,10 +116,11 @@ def sum_thresholds(
 
     Returns:
         thresholds: (outputs,) int64.
-        inverted: (outputs,) bool, so that the sign is +1 exactly where (sum >= threshold) != inverted.
+        inverted: (outputs,) bool, so that the sign is +1 exactly where (sum >= threshold) !=
+        inverted.
     """
-    # float64 holds scale * sum, and rounding scale * sum + bias, to float64 or to float32, never changes
-    # its sign: both are multiples of the smallest float32.
+    # float64 holds scale * sum, and rounding scale * sum + bias, to float64 or to float32, never
+    # changes its sign: both are multiples of the smallest float32.
     a, b, inverted = scale.astype(np.float64), bias.astype(np.float64), scale < 0
     lower = -np.inf if low is None else np.float64(np.float32(low))
     upper = np.inf if high is None else np.float64(np.float32(high))

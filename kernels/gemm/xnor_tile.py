@@ -1,7 +1,8 @@
-"""A tile of packed signs: two positions by vectors of output channels, and how often their bits differ.
+"""A tile of packed signs: two positions by vectors of output channels, and how often their bits
+differ.
 
-`xnor.py` describes what is counted, and in which form words are stored. Here are the operations: one more
-pair of words, and what becomes of the counts.
+`xnor.py` describes what is counted, and in which form words are stored. Here are the operations:
+one more pair of words, and what becomes of the counts.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import intrinsic
 
 VECTORS = BLOCK_VECTORS if "avx512f" in features() else 2 if "neon" in features() else 1
-"""Vectors of channels that are counted at a time, for two positions: their state fits the registers."""
+"""Vectors of channels counted at a time, for two positions: their state fits the registers."""
 WIDE = "avx512vpopcntdq" in features()
-"""Whether the CPU counts bits by lanes of 32; else bytes are counted, and folded into lanes before they
-overflow."""
+"""Whether the CPU counts bits by lanes of 32; else bytes are counted, and folded into lanes before
+they overflow."""
 MAX_PAIRS = 255 // 8 if CARRIES else 255 // 16
 """Pairs whose bits bytes can count before `fold`."""
 COUNT = 0 if WIDE else 1
 PER_VECTOR = COUNT + 1 + CARRIES
-"""Vectors of state: the count by lanes; that by bytes, before it is folded into lanes; the running ones."""
+"""Vectors of state: counts by lanes; counts by bytes, not yet folded into lanes; running ones."""
 PAIR_BYTES = 2 * BLOCK_VECTORS * VECTOR_BYTES
 """Weights of one pair of words of a block."""
 
@@ -67,7 +68,7 @@ def _add_popcount(builder: Any, counts: Any, value: Any) -> Any:
 
 @intrinsic
 def no_differences(_: Any, inputs: Any) -> tuple[Any, Codegen]:
-    """no_differences(inputs): the state of a tile of len(inputs) positions before the first pair."""
+    """no_differences(inputs): the state of a tile before the first pair."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return ir.Constant(context.get_value_type(sig.return_type), None)
@@ -79,8 +80,8 @@ def no_differences(_: Any, inputs: Any) -> tuple[Any, Codegen]:
 def count_pair(_: Any, state: Any, inputs: Any, offset: Any, words: Any) -> tuple[Any, Codegen]:
     """count_pair(state, inputs, offset, words): the state with one pair of each position added.
 
-    state: PER_VECTOR vectors for each position and vector of channels. inputs: tuple of addresses of
-    activations; the pair is `offset` bytes further. words: address of the pair's weights.
+    state: PER_VECTOR vectors for each position and vector of channels. inputs: tuple of addresses
+    of activations; the pair is `offset` bytes further. words: address of the pair's weights.
     """
     vec = state.dtype
 
@@ -121,7 +122,7 @@ def count_pair(_: Any, state: Any, inputs: Any, offset: Any, words: Any) -> tupl
 
 
 def _differences(builder: Any, state: Any, i: int) -> Any:
-    """LLVM value of D of vector i of a folded tile: the count, or 2 * carries + the ones that are left."""
+    """LLVM value of D of vector i of a folded tile: the count, or 2 * carries + ones left."""
     count = builder.extract_value(state, PER_VECTOR * i)
     if not CARRIES:
         return count
@@ -149,7 +150,8 @@ def fold(_: Any, state: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def within(_: Any, state: Any, thresholds: Any, v: Any) -> tuple[Any, Codegen]:
-    """within(state, thresholds, v): for each position a word, bit 16 v + i for channel i: D <= threshold.
+    """within(state, thresholds, v): for each position a word, bit 16 v + i for channel i: D <=
+    threshold.
 
     thresholds: tuple of addresses of the block's thresholds. v: the first vector of the tile.
     """
@@ -176,7 +178,8 @@ def within(_: Any, state: Any, thresholds: Any, v: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def store_sums(_: Any, address: Any, state: Any, bases: Any, v: Any) -> tuple[Any, Codegen]:
-    """store_sums(address, state, bases, v): base - 2 * D of each position, a row of 64 int32 sums each.
+    """store_sums(address, state, bases, v): base - 2 * D of each position, a row of 64 int32 sums
+    each.
 
     bases: tuple of addresses of the block's numbers. v: the first vector of the tile.
     """

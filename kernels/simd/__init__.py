@@ -1,1 +1,1 @@
-"""Vectors, single registers and scalars, as Numba intrinsics: the only place that emits LLVM instructions for lanes."""
+"""Vectors, single registers and scalars for Numba, and what kernels do with them."""

@@ -1,7 +1,8 @@
-"""Activations: one formula each, of vectors or of numbers, for the epilogue of products and elementwise kernels.
+"""Activations: one formula each, of vectors or of numbers, for the epilogue of products and
+elementwise kernels.
 
-A new activation is its name in `params.Activation` and the formula of the same name here. Clamps need none: every
-epilogue has bounds.
+A new activation is its name in `params.Activation` and the formula of the same name here. Clamps
+need none: every epilogue has bounds.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def hard_swish(x: Any) -> Any:
 
 
 def _choice(activations: list[Activation]) -> Any:
-    """The helper that applies the one of these activations whose code it gets; another code changes nothing."""
+    """A helper that applies the one of these activations whose code it gets, if any."""
     if not activations:
         return helper(lambda code, x: x)
     first, formula = int(activations[0]), globals()[activations[0].name.lower()]

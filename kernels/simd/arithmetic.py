@@ -144,7 +144,7 @@ def widen(_: Any, value: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def greatest(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
-    """greatest(a, b): the larger, or a NaN where either is one; vectors or numbers, floats or integers."""
+    """greatest(a, b): the larger, or a NaN where either is one; vectors or numbers, of any kind."""
     element = a.element if isinstance(a, Vec) else a
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:

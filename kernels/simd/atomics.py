@@ -1,7 +1,8 @@
-"""Atomics: int64 words that threads of compiled code read and change at once, and how to wait for one.
+"""Atomics: int64 words that threads of compiled code read and change at once, and how to wait for
+one.
 
-All operations are sequentially consistent: what a thread wrote before it changes a word is seen by whoever reads
-that change.
+All operations are sequentially consistent: what a thread wrote before it changes a word is seen by
+whoever reads that change.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Vectors beside the packed words of `bits.py`: lanes that take the sign of a bit, lanes that count bits."""
+"""Vectors and the packed words of `bits.py`: lanes that take the sign of a bit."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def _lanes_of_bits(builder: Any, bits: Any, vec: Vec) -> Any:
     if "neon" not in features():
         word = builder.trunc(bits, ir.IntType(count)) if count < 64 else bits
         return builder.bitcast(word, ir.VectorType(ir.IntType(1), count))
-    # For NEON LLVM takes a word of i1 apart bit by bit. So each lane gets the piece of the word, as wide as an element,
-    # that its bit lies in, and tests the bit: a quarter of the instructions.
+    # For NEON LLVM takes a word of i1 apart bit by bit. So each lane gets the piece of the word, as
+    # wide as an element, that its bit lies in, and tests the bit: a quarter of the instructions.
     pieces = ir.VectorType(ir.IntType(width), 64 // width)
     lanes = ir.VectorType(ir.IntType(width), count)
     picks = ir.Constant(ir.VectorType(ir.IntType(32), count), [i // width for i in range(count)])

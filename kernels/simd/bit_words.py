@@ -36,9 +36,11 @@ def store_words(_: Any, address: Any, low: Any, high: Any) -> tuple[Any, Codegen
 
 @helper
 def clear_border(f: Any, corner: int, y: int) -> None:
-    """Zero one word of the positions around row y of an image; of all above the first, below the last.
+    """Zero one word of the positions around row y of an image; of all above the first, below the
+    last.
 
-    f: with the fields of a bitpacked output. corner: address of the word in the corner of the zeros.
+    f: with the fields of a bitpacked output. corner: address of the word in the corner of the
+    zeros.
     """
     first = 0 if y == 0 else y + f.top
     last = f.rows if y == f.height - 1 else y + f.top + 1

@@ -1,7 +1,7 @@
-"""Single registers of NEON, 128 bits, and values hidden from LLVM where its rearranging makes the code worse.
+"""Single registers of NEON, 128 bits, and values hidden from LLVM where reordering hurts.
 
-Told to compute sums in an order, LLVM moves additions of integers and the loads before them, until 32 registers do not
-hold what waits; and it folds an address into offsets that loads of pairs cannot have.
+LLVM moves additions of integers, and the loads before them, until 32 registers no longer hold what
+is pending; and it folds addresses into offsets that loads of pairs cannot have.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def by_register(builder: Any, value: Any, operation: Callable[[Any], Any]) -> An
 
 
 def hidden(builder: Any, value: Any) -> Any:
-    """The same integer or vector, for NEON through an empty piece of assembly: no operation is moved across."""
+    """The same integer or vector, for NEON through empty assembly: nothing is moved across it."""
     if "neon" not in features():
         return value
     if isinstance(value.type, ir.IntType):
@@ -44,11 +44,12 @@ def hidden(builder: Any, value: Any) -> Any:
 
 
 def add_neighbours(builder: Any, value: Any) -> Any:
-    """GemmSpec of neighbouring unsigned lanes, in lanes twice as wide."""
+    """Sums of neighbouring unsigned lanes, in lanes twice as wide."""
 
     def added(part: Any) -> Any:
         wide = ir.VectorType(ir.IntType(2 * part.type.element.width), part.type.count // 2)
-        name = f"llvm.aarch64.neon.uaddlp.v{wide.count}i{wide.element.width}.v{part.type.count}i{part.type.element.width}"
+        kinds = ".".join(f"v{kind.count}i{kind.element.width}" for kind in (wide, part.type))
+        name = f"llvm.aarch64.neon.uaddlp.{kinds}"
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(wide, (part.type,)), name
         )

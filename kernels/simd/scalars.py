@@ -1,7 +1,7 @@
 """Scalars at integer addresses, and the parameter block of a kernel.
 
-A kernel gets one address: that of its int64 fields, named by a NamedTuple. Addresses in the fields point into the
-caller's buffers. Nothing here checks a bound.
+A kernel gets one address: that of its int64 fields, named by a NamedTuple. Addresses in the fields
+point into the caller's buffers. Nothing here checks a bound.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def popcount(_: Any, word: Any) -> tuple[Any, Codegen]:
 
 
 @helper
-def gather(get: Any, put: Any, x: int, offsets: int, depth: int, room: int, to: int) -> None:
-    """Copy the inputs of a position, x plus each of `depth` offsets, then zeros up to `room` elements."""
+def gather(get: Any, put: Any, x: int, offsets: int, depth: int, size: int, to: int) -> None:
+    """Copy the inputs of a position, x plus each of K offsets; zeros up to `size` elements."""
     for k in range(depth):
         put(to, k, get(x, get_i64(offsets, k)))
-    for k in range(depth, room):
+    for k in range(depth, size):
         put(to, k, 0)

@@ -1,5 +1,4 @@
-"""Operations that move lanes of vectors about: halves, every second element, tables in registers, transposing; and
-those that make one number of all lanes."""
+"""Moving lanes of vectors: halves, strided loads, tables in registers, transposes, reductions."""
 
 from __future__ import annotations
 
@@ -35,7 +34,7 @@ def halves(_: Any, value: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def load_second(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
-    """load_second(F32, address, index): every second element from `index` on; nothing past the last is read."""
+    """load_second(F32, address, index): every second element from `index`, reading no further."""
     vec = kind.dtype
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -53,7 +52,7 @@ def load_second(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codeg
     return vec(kind, types.intp, types.intp), gen
 
 
-_TAKES = {
+TAKES = {
     (types.float32, 8, 1): "llvm.x86.avx2.permps",
     (types.float32, 16, 1): "llvm.x86.avx512.permvar.sf.512",
     (types.float32, 16, 2): "llvm.x86.avx512.vpermi2var.ps.512",
@@ -62,34 +61,19 @@ _TAKES = {
     (types.int8, 32, 1): "llvm.x86.avx2.pshuf.b",
     (types.int8, 16, 1): "llvm.aarch64.neon.tbl1.v16i8",
 }
+"""LLVM's names of the instructions of `take_value`, by element, lanes and vectors of the table."""
 
 
-@intrinsic
-def take(_: Any, table: Any, numbers: Any) -> tuple[Any, Codegen] | None:
-    """take(table, numbers): lane i is entry numbers[i] of the table; only the low bits of a number count.
+def take_value(builder: Any, vec: Vec, table: list[Any], indices: Any) -> Any:
+    """LLVM value whose lane i is entry indices[i] of a table; only an index's low bits count.
 
-    table: a tuple of 1 or 2 vectors. One instruction: of AVX2 for 8 float32, of AVX-512 for 16, 2 * 16 float32 and 32
-    int16; of bytes, by numbers within the table, for 16 of NEON, and for 32 of AVX2, where each half of them has its
-    half of the table.
+    table: 1 or 2 vectors of kind `vec`. One instruction: of AVX2 for 8 float32; of AVX-512 for 16
+    or 2 * 16 float32 and for 32 or 2 * 32 int16. Of bytes, by indices within the table, for 16 of
+    NEON, and for 32 of AVX2, where each half of the indices has its half of the table.
     """
-    if (
-        not isinstance(table, types.UniTuple)
-        or (table.dtype.element, table.dtype.lanes, table.count) not in _TAKES
-    ):
-        return None
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        parts = [builder.extract_value(args[0], part) for part in range(table.count)]
-        return take_value(builder, table.dtype, parts, args[1])
-
-    return table.dtype(table, numbers), gen
-
-
-def take_value(builder: Any, vec: Vec, table: list[Any], numbers: Any) -> Any:
-    """LLVM value of `take`."""
-    operands = [*table, numbers] if len(table) == 1 else [table[0], numbers, table[1]]
+    operands = [*table, indices] if len(table) == 1 else [table[0], indices, table[1]]
     signature = ir.FunctionType(llvm_type(vec), [operand.type for operand in operands])
-    name = _TAKES[vec.element, vec.lanes, len(table)]
+    name = TAKES[vec.element, vec.lanes, len(table)]
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), operands)
 
 
@@ -99,11 +83,11 @@ def load_apart(_: Any, kind: Any, address: Any, step: Any) -> tuple[Any, Codegen
     vec = kind.dtype
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value, where = ir.Constant(llvm_type(vec), ir.Undefined), args[1]
+        value, address = ir.Constant(llvm_type(vec), ir.Undefined), args[1]
         for lane in range(vec.lanes):
-            one = builder.load(at(builder, where, value.type.element), align=1)
-            value = builder.insert_element(value, one, ir.Constant(ir.IntType(32), lane))
-            where = builder.add(where, args[2])
+            number = builder.load(at(builder, address, value.type.element), align=1)
+            value = builder.insert_element(value, number, ir.Constant(ir.IntType(32), lane))
+            address = builder.add(address, args[2])
         return value
 
     return vec(kind, types.intp, types.intp), gen
@@ -111,15 +95,18 @@ def load_apart(_: Any, kind: Any, address: Any, step: Any) -> tuple[Any, Codegen
 
 @intrinsic
 def store_apart(_: Any, kind: Any, address: Any, step: Any, value: Any) -> tuple[Any, Codegen]:
-    """store_apart(F32, address, step, v): write the lanes `step` bytes apart; I8_16: the low bytes of int32 lanes."""
+    """store_apart(F32, address, step, v): write the lanes `step` bytes apart.
+
+    With I8_16, the low bytes of int32 lanes.
+    """
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        small, where = llvm_type(kind.dtype), args[1]
+        small, address = llvm_type(kind.dtype), args[1]
         lanes = args[3] if args[3].type == small else builder.trunc(args[3], small)
         for lane in range(value.lanes):
-            one = builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane))
-            builder.store(one, at(builder, where, small.element), align=1)
-            where = builder.add(where, args[2])
+            number = builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane))
+            builder.store(number, at(builder, address, small.element), align=1)
+            address = builder.add(address, args[2])
         return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp, value), gen
@@ -127,14 +114,14 @@ def store_apart(_: Any, kind: Any, address: Any, step: Any, value: Any) -> tuple
 
 @intrinsic
 def transpose(_: Any, target: Any, source: Any, row_bytes: Any) -> tuple[Any, Codegen]:
-    """transpose(target, source, row_bytes): 16 x 16 elements of 4 bytes, to rows of 64 bytes one after another."""
+    """transpose(target, source, row_bytes): 16 x 16 elements of 4 bytes, to rows of 64 bytes."""
     vec, lanes = I32.dtype, I32.dtype.lanes
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        where, rows = args[1], []
+        address, rows = args[1], []
         for _row in range(lanes):
-            rows.append(load_at(builder, vec, where))
-            where = builder.add(where, args[2])
+            rows.append(load_at(builder, vec, address))
+            address = builder.add(address, args[2])
         picks = ir.VectorType(ir.IntType(32), lanes)
         width = 1
         while width < lanes:  # swap blocks of `width` across the diagonal
@@ -170,7 +157,7 @@ def top_lane(_: Any, value: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def total(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """total(v): sum of all lanes, halving (the order is fixed, so the result is the same on every machine)."""
+    """total(v): sum of all lanes by halving, in the same order on every machine."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         part, lanes = args[0], value.lanes

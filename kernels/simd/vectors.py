@@ -1,12 +1,14 @@
-"""Vector types for Numba: a fixed number of lanes that LLVM lowers to AVX2, AVX-512 or NEON registers.
+"""Vector types for Numba: a fixed number of lanes that LLVM lowers to AVX2, AVX-512 or NEON
+registers.
 
 A kernel names a type (F32, I16, ...) and an address (an integer), and reads like its algorithm:
 
     total = load(F32, x, i) + load(F32, y, i)
     store(out, i, total)
 
-Indices count elements, not bytes. Loads and stores need no alignment and check no bounds. A whole vector is 64
-bytes: 16 float32, 32 int16, 64 int8, so one register of AVX-512, two of AVX2, four of NEON.
+Indices count elements, not bytes. Loads and stores need no alignment and check no bounds. A whole
+vector is 64 bytes: 16 float32, 32 int16, 64 int8, so one register of AVX-512, two of AVX2, four of
+NEON.
 """
 
 from __future__ import annotations
@@ -166,7 +168,7 @@ def splat(_: Any, kind: Any, value: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def like(_: Any, example: Any, value: Any) -> tuple[Any, Codegen]:
-    """like(x, 3.0): the float32 3.0 where x is a number, in every lane where x is a vector of float32."""
+    """like(x, 3.0): 3.0 as float32, in every lane where x is a vector of float32."""
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return splat_value(builder, example, args[1]) if isinstance(example, Vec) else args[1]
@@ -218,9 +220,24 @@ _operator(operator.mul, _mul)
 _operator(operator.truediv, lambda builder, vec, a, b: builder.fdiv(a, b))
 
 
+@infer_global(operator.neg)
+class _Negation(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        return signature(args[0], *args) if isinstance(args[0], Vec) else None
+
+
+@lower_builtin(operator.neg, Vec)
+def _negate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return (
+        builder.fneg(args[0])
+        if isinstance(sig.return_type.element, types.Float)
+        else builder.neg(args[0])
+    )
+
+
 @intrinsic
 def store_bytes(_: Any, address: Any, index: Any, value: Any, mask: Any) -> tuple[Any, Codegen]:
-    """store_bytes(address, index, v, mask): int32 lanes as int8 from element `index` on, 0 where the mask is 0."""
+    """store_bytes(address, index, v, mask): int32 lanes as int8 from `index` on, 0 off the mask."""
     small = ir.VectorType(ir.IntType(8), value.lanes)
 
     def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -21,14 +21,14 @@ BLOCK = 64
 """Output channels of a block of packed signs: they make one word."""
 BLOCK_VECTORS = BLOCK // LANES
 CARRIES = "neon" not in features()
-"""Whether products of packed signs count carries of pairs (`gemm/xnor.py`). NEON counts a register of
-bytes in one instruction, as many as a carry takes."""
+"""Whether products of packed signs count carries of pairs (`gemm/xnor.py`). NEON counts a register
+of bytes in one instruction, as many as a carry takes."""
 
 
 def xor_halves(words: Any) -> Any:
     """Words with the low half XORed into the high one where carries are counted; undoes itself.
 
-    So the words of `bits.py` are stored where products of packed signs read them, see `gemm/xnor.py`.
-    words: uint64.
+    So the words of `bits.py` are stored where products of packed signs read them, see
+    `gemm/xnor.py`. words: uint64.
     """
     return words ^ (words << np.uint64(32)) if CARRIES else words

@@ -1,4 +1,4 @@
-"""Where compiled code and measurements are kept, and what they hold for: the sources of this package."""
+"""Where compiled code and measurements are cached, by a hash of the sources of this package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 NOWHERE = Path(os.devnull) / "none"
-"""Where nothing can ever be, of this or another user."""
+"""A folder that cannot exist, for this or another user."""
 
 compiling = threading.RLock()
 """Held while kernels are imported and compiled. A fork waits for it: the child has no other thread
@@ -25,7 +25,7 @@ if hasattr(os, "register_at_fork"):
 
 @cache
 def sources_digest() -> str:
-    """Hash of all files of this package."""
+    """Hash of all files of this package but the ahead-of-time build."""
     digest = hashlib.sha256()
     package = Path(__file__).parents[1]
     for path in sorted(
@@ -38,9 +38,10 @@ def sources_digest() -> str:
 
 @cache
 def cache_folder() -> Path:
-    """Folder of this version of the kernels: in BWN_CACHE_DIR, else the user's cache folder, else a temporary one.
+    """Cache folder of this version of the kernels.
 
-    NOWHERE on a system that only reads: compiled kernels that came with bwn need no folder.
+    In BWN_CACHE_DIR, else in the user's cache folder, else temporary. NOWHERE on a read-only
+    system: bundled kernels need no folder.
     """
     for root in _roots():
         folder = root / f"kernels-{sources_digest()}"
@@ -59,14 +60,14 @@ def cache_folder() -> Path:
 
 
 def _roots() -> Iterator[Path]:
-    named = os.environ.get("BWN_CACHE_DIR")
-    if named:
-        yield Path(named)
+    chosen = os.environ.get("BWN_CACHE_DIR")
+    if chosen:
+        yield Path(chosen)
         return
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    if os.path.isabs(home):  # a user whom nobody knows has no home, and `~` is left as it is
+    if os.path.isabs(home):  # a user without a home leaves `~` as it is
         yield Path(home) / "bwn"
-    import tempfile  # costs each start 3 ms, and to ask for the folder writes a file
+    import tempfile  # costs 3 ms, and asking for the folder writes a file
 
     try:
         root = (
@@ -75,10 +76,10 @@ def _roots() -> Iterator[Path]:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:
         return
-    if _is_mine(root):  # whoever owns it could put another folder in the place of ours
+    if _is_mine(root):  # its owner could replace our folder
         yield root
 
 
 def _is_mine(folder: Path) -> bool:
-    # Cached code is executed: never take it from a folder that another user made.
+    # Cached code is executed: never load it from a folder that another user created.
     return not hasattr(os, "getuid") or folder.stat().st_uid in (os.getuid(), 0)

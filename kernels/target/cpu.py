@@ -9,18 +9,18 @@ from typing import Any
 
 from bwn.kernels.target.loader import library
 
-ASKED: frozenset[str] | None = None
+OVERRIDE: frozenset[str] | None = None
 """Features of another CPU, set by a build before it imports a kernel."""
 
 
 @cache
 def features() -> frozenset[str]:
-    """Names of the features that kernels are compiled for, as LLVM knows them, e.g. `avx2`, `neon`."""
-    if ASKED is not None:
-        return ASKED
-    found = library()
-    if found is not None:
-        return found.target.offers
+    """LLVM's names of the features that kernels are compiled for, e.g. `avx2`, `neon`."""
+    if OVERRIDE is not None:
+        return OVERRIDE
+    bundled = library()
+    if bundled is not None:
+        return bundled.target.offers
     import llvmlite.binding as llvm
     import numba
 
@@ -29,15 +29,15 @@ def features() -> frozenset[str]:
         return frozenset(
             part[1:] for part in settings.CPU_FEATURES.split(",") if part.startswith("+")
         )
-    return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
+    return frozenset(name for name, offered in llvm.get_host_cpu_features().items() if offered)
 
 
 @cache
 def name() -> str:
     """LLVM's name of the CPU that kernels are compiled for, e.g. `znver3`, `cortex-a76`."""
-    found = library()
-    if found is not None:
-        return found.target.cpu
+    bundled = library()
+    if bundled is not None:
+        return bundled.target.cpu
     import llvmlite.binding as llvm
     import numba
 
@@ -61,7 +61,7 @@ FAMILIES = ("avx512", "avx2", "neon")
 
 
 def family() -> str:
-    """The one of FAMILIES whose instructions the kernels' speed depends on; the nearest where none fits."""
+    """The one of FAMILIES that the kernels' speed depends on; the nearest where none fits."""
     if "neon" in features():
         return "neon"
     return "avx512" if "avx512f" in features() else "avx2"

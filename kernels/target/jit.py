@@ -1,12 +1,14 @@
-"""How numba compiles kernels, where no library has them (`code.py`), and keeps the compiled code.
+"""How numba compiles kernels where no library has them (`loader.py`), and caches the code.
 
-Entries compile when first asked for. Numba keys its on-disk cache by the bytes of the function's own file alone, so an
-edited helper would leave stale code running: here the cache folder is named after a hash of every file of this package.
-Numba adds its own version, Python's, and the CPU's name and features.
+Entries compile when first asked for. Numba keys its on-disk cache by the bytes of the function's
+own file alone, so an edited helper would leave stale code running: here the cache folder is named
+after a hash of every file of this package. Numba adds its own version, Python's, and the CPU's name
+and features.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -22,9 +24,10 @@ from numba.core.sigutils import normalize_signature
 from bwn.kernels.target.cache import cache_folder, compiling
 
 SIGNATURE = types.void(types.intp, types.intp, types.intp, types.intp)
-# `numpy` error model: a division by zero is a NaN, not an exception. Bounds and wrap-around never apply: kernels use
-# addresses. No fastmath: NaN and infinity keep their meaning and sums keep their order. No array is ever allocated, so
-# kernels do without numba's memory manager (`_nrt`), which `_Kept` would have to start.
+# `numpy` error model: a division by zero is a NaN, not an exception. Bounds and wrap-around never
+# apply: kernels use addresses. No fastmath: NaN and infinity keep their meaning and sums keep their
+# order. No array is ever allocated, so kernels do without numba's memory manager (`_nrt`), which
+# `_Cache` would have to start.
 OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "nogil": True,
@@ -38,36 +41,59 @@ helper: Any = numba.njit(forceinline=True, **OPTIONS)
 intrinsic: Any = numba.extending.intrinsic
 """Decorator for operations that are written as LLVM instructions."""
 
-Made = TypeVar("Made")
+Compiled = TypeVar("Compiled")
 
 
-class _Kept(FunctionCache):
-    """Numba's cache, without what it imports before it loads anything: all that compiling needs, 33 MB and 0.1 s."""
+@cache
+def _announce() -> None:
+    """Log that kernels are being compiled, once a process: without a handler, on standard error."""
+    folder = cache_folder()
+    if folder.name.startswith("kernels-"):
+        later = f"later runs load them from {folder}"
+    else:  # a temporary one
+        later = "they cannot be cached: set BWN_CACHE_DIR to a folder that can be written"
+    message = "compiling kernels for this CPU, which takes up to a minute; %s"
+    logging.getLogger(__name__).warning(message, later)
+
+
+class _Cache(FunctionCache):
+    """Numba's cache, loading without the imports that only compiling needs: 33 MB and 0.1 s."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        loaded = None
         with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)
+            loaded = self._load_overload(sig, target_context)
+        if loaded is None:
+            _announce()
+        return loaded
 
 
 class CompiledEntry:
-    """An entry that numba compiled. loaded: whether the cache had it."""
+    """An entry that numba compiled.
+
+    Attributes:
+        address: Of a C function of four int64.
+        loaded: Whether the cache had it.
+    """
 
     def __init__(self, function: Callable[..., None], *, cache: bool) -> None:
         compiled: Any = CFunc(function, normalize_signature(SIGNATURE), {}, OPTIONS)
         if cache:
-            compiled._cache = _Kept(function)
+            compiled._cache = _Cache(function)
+        else:
+            _announce()
         compiled.compile()
         self._compiled = compiled
         self.address: int = compiled.address
         self.loaded = compiled.cache_hits > 0
 
-    def __call__(self, fields: int, begin: int, end: int, part: int) -> None:
+    def __call__(self, p: int, begin: int, end: int, part: int) -> None:
         """Do units begin..end-1 as `part`."""
-        self._compiled.ctypes(fields, begin, end, part)
+        self._compiled.ctypes(p, begin, end, part)
 
 
 def _forget(function: Callable[..., None]) -> None:
-    """Remove what the cache holds of an entry; the next process compiles and keeps it again."""
+    """Remove an entry from the cache; the next process compiles and caches it again."""
     name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}-*"
     for path in cache_folder().glob(f"*/{name}"):
         with suppress(OSError):
@@ -78,38 +104,37 @@ def _forget(function: Callable[..., None]) -> None:
 def compile_entry(function: Callable[..., None]) -> CompiledEntry:
     """Compile an entry, or load it from the cache; a damaged or full cache costs time only.
 
-    function: entry(fields, begin, end, part), plain Python.
+    function: entry(p, begin, end, part), plain Python.
     """
-    return _kept(function, lambda cache: CompiledEntry(function, cache=cache))
+    return _cached(function, lambda cache: CompiledEntry(function, cache=cache))
 
 
 def compiled(*signatures: str) -> Callable[[Callable[..., None]], Any]:
-    """Decorator for a function of numpy arrays that Python calls: compiled at once, for these types, and kept alike.
+    """Decorator for a function of numpy arrays: compiled at once for these types, and cached.
 
     Multiplications and additions may be contracted, nothing else reordered.
     """
 
     def decorate(function: Callable[..., None]) -> Any:
         options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": {"contract"}}
-        return _kept(
+        return _cached(
             function, lambda cache: numba.njit(list(signatures), cache=cache, **options)(function)
         )
 
     return decorate
 
 
-def _kept(function: Callable[..., None], make: Callable[[bool], Made]) -> Made:
-    """make(True), with our folder as its cache; make(False) where that fails."""
+def _cached(function: Callable[..., None], make: Callable[[bool], Compiled]) -> Compiled:
+    """make(True), with our folder as its cache; make(False), without one, where that fails."""
     with compiling:
-        # Numba binds the cache folder of a function when it is decorated, from a setting of the whole process.
+        # Numba binds the cache folder of a function when it is decorated, from a setting of the
+        # whole process.
         settings: Any = numba.config
         before = settings.CACHE_DIR
         settings.CACHE_DIR = str(cache_folder())
         try:
             return make(True)
-        except (
-            Exception
-        ):  # a cut file makes pickle raise anything; a full disk cannot keep a new one
+        except Exception:  # a truncated file makes pickle raise anything; a disk may be full
             _forget(function)
             return make(False)
         finally:

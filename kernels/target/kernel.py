@@ -1,4 +1,7 @@
-"""A kernel by its name: how it is called, and what its code must be made of. Nothing here needs a compiler."""
+"""A kernel by its name: how it is called, and what its code must be made of.
+
+Nothing here needs a compiler.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ class Kernel:
         return True
 
     def expected_on(self, target: Target) -> Sequence[str]:
-        """What its assembly for a target must match: the patterns of the best target up to that one."""
+        """What its assembly for a target must match: the patterns of the best target up to it."""
         names = [other.name for other in TARGETS if other.machine == target.machine]  # best first
         upto = names[names.index(target.name) :]
         return next((self.expected[name] for name in upto if name in self.expected), ())

@@ -1,11 +1,13 @@
-"""Compiled kernels: from the library that came with bwn, else compiled here and now.
+"""Compiled kernels: from the library that is bundled with bwn, else compiled by numba when needed.
 
-An *entry* has one signature, `entry(fields, begin, end, part)`: the address of its int64 fields, the range of work to
-do, and which of the concurrent parts this is (each has its own scratch). It is named `folder.module.function`.
+An *entry* has one signature, `entry(p, begin, end, part)`: the address of its parameter block, the
+range of work to do, and which of the concurrent parts this is (each has its own scratch). It is
+named `folder.module.function`.
 
-Wheels bring a library for each target of their machine; the best that this machine can run is used, and neither numba
-nor llvmlite is imported. Elsewhere numba compiles the same sources for this very CPU. BWN_KERNELS says otherwise:
-`jit`, or a target's name. BWN_LIBRARIES names another folder of libraries.
+Wheels bundle a library for each target of their machine; the best that this machine can run is
+used, and neither numba nor llvmlite is imported. Elsewhere numba compiles the same sources for this
+very CPU. The environment variable BWN_KERNELS overrides this: `jit`, or a target's name.
+BWN_LIBRARIES names another folder of libraries.
 """
 
 from __future__ import annotations
@@ -22,27 +24,29 @@ from typing import Protocol
 from bwn.kernels.target.cache import compiling, sources_digest
 from bwn.kernels.target.targets import TARGETS, Target, runnable
 
-# Absolute: a name without a folder the loader looks for elsewhere, and a process may change its own.
+# Absolute: the system searches for a name without a folder, and a process may change its own.
 FOLDER = Path(os.environ.get("BWN_LIBRARIES") or Path(__file__).parents[1] / "libraries").absolute()
 PROTOTYPE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 DIGEST = "bwn_sources"
-"""Symbol of the digest of the sources that a library was made of."""
+"""Symbol of the digest of the sources that a library was built from."""
 
 
 class KernelsError(Exception):
-    """No compiled kernels can be had on this machine."""
+    """No compiled kernels are available on this machine."""
 
 
 class Entry(Protocol):
-    """A compiled entry. From Python it is called, and holds no GIL; compiled code calls its address.
+    """A compiled entry. Python calls it, holding no GIL; compiled code calls its address.
 
-    address: of a C function of four int64. loaded: whether it was there, not compiled now.
+    Attributes:
+        address: Of a C function of four int64.
+        loaded: Whether it came from a library or the cache, not compiled now.
     """
 
     address: int
     loaded: bool
 
-    def __call__(self, fields: int, begin: int, end: int, part: int) -> None:
+    def __call__(self, p: int, begin: int, end: int, part: int) -> None:
         """Do units begin..end-1 as `part`."""
 
 
@@ -55,30 +59,33 @@ class LibraryEntry:
         self.address = int(ctypes.cast(function, ctypes.c_void_p).value or 0)
         self._call = PROTOTYPE(self.address)
 
-    def __call__(self, fields: int, begin: int, end: int, part: int) -> None:
+    def __call__(self, p: int, begin: int, end: int, part: int) -> None:
         """Do units begin..end-1 as `part`."""
-        self._call(fields, begin, end, part)
+        self._call(p, begin, end, part)
 
 
 class Library:
-    """A target's compiled kernels. Raises KernelsError where the file is of other sources, or is none."""
+    """A target's compiled kernels; KernelsError where the file was built from other sources."""
 
     def __init__(self, target: Target) -> None:
         self.target, self.path = target, FOLDER / f"{target.name}.so"
         if not self.path.exists():
-            raise KernelsError(f"no library {target.name} came with bwn: {self.path} is not there")
+            raise KernelsError(
+                f"no library {target.name} is bundled with bwn: {self.path} is missing"
+            )
         try:
             self._library = ctypes.CDLL(str(self.path))
-            made_of = ctypes.c_char.in_dll(self._library, DIGEST)
+            built_from = ctypes.c_char.in_dll(self._library, DIGEST)
         except (OSError, ValueError) as error:
             # The loader's message starts with the path already.
             raise KernelsError(
                 str(error) if str(self.path) in str(error) else f"{self.path}: {error}"
             ) from error
-        digest = ctypes.string_at(ctypes.addressof(made_of)).decode()
+        digest = ctypes.string_at(ctypes.addressof(built_from)).decode()
         if digest != sources_digest():
             raise KernelsError(
-                f"{self.path} was made of other sources ({digest}) than these ({sources_digest()})"
+                f"{self.path} was built from other sources ({digest}) than those installed"
+                f" ({sources_digest()}): build or install bwn again"
             )
 
     def entry(self, name: str) -> LibraryEntry:
@@ -92,7 +99,7 @@ def symbol(name: str) -> str:
 
 
 def shipped() -> list[str]:
-    """Targets whose library is there, for this machine or another."""
+    """Targets whose library is bundled, for this machine or another."""
     return [target.name for target in TARGETS if (FOLDER / f"{target.name}.so").exists()]
 
 
@@ -103,9 +110,10 @@ def can_compile() -> bool:
 
 @cache
 def library() -> Library | None:
-    """The library in use; None where code is compiled here.
+    """The library in use; None where numba compiles.
 
-    Raises KernelsError where neither is possible, or BWN_KERNELS asks for what this machine cannot run.
+    Raises:
+        KernelsError: Neither is possible, or BWN_KERNELS asks for what this machine cannot run.
     """
     wanted = os.environ.get("BWN_KERNELS", "")
     if compiling_is_asked():
@@ -125,22 +133,22 @@ def library() -> Library | None:
             except KernelsError as error:
                 if not can_compile():
                     raise
-                # In a checkout, a library older than its sources; else an installation to mend.
+                # In a checkout, a library older than its sources; else a broken installation.
                 logging.getLogger(__name__).warning("%s; numba compiles the kernels instead", error)
                 return None
-    _need_numba("no compiled kernels for this machine came with bwn")
+    _need_numba("no compiled kernels for this machine are bundled with bwn")
     return None
 
 
 def _need_numba(why: str) -> None:
     if not can_compile():
-        raise KernelsError(f"{why}, and numba is not there to compile them: pip install 'bwn[jit]'")
+        raise KernelsError(f"{why}, and numba is not installed: pip install 'bwn[jit]'")
 
 
 def origin() -> str:
-    """Where the kernels in use come from, in a few words: `library aarch64-dotprod`, `numba`."""
-    found = library()
-    return "numba" if found is None else f"library {found.target.name}"
+    """Where the kernels in use come from: `library aarch64-dotprod`, `numba`."""
+    bundled = library()
+    return "numba" if bundled is None else f"library {bundled.target.name}"
 
 
 def compiling_is_asked() -> bool:
@@ -151,10 +159,10 @@ def compiling_is_asked() -> bool:
 
 @cache
 def entry(name: str) -> Entry:
-    """The entry `module.function`, compiled where there is no library."""
-    found = library()
-    if found is not None:
-        return found.entry(name)
+    """The entry `folder.module.function`, compiled where no library is in use."""
+    bundled = library()
+    if bundled is not None:
+        return bundled.entry(name)
     module, _, function = name.rpartition(".")
     with compiling:
         from bwn.kernels.target.jit import compile_entry

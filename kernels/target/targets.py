@@ -1,7 +1,8 @@
-"""The processors that kernels are compiled for ahead of time, and which of them this machine can run.
+"""The processors that kernels are compiled for ahead of time, and which of them this machine can
+run.
 
-A target says by LLVM's names what the code may use, and by the system's names what a machine must have. No compiler is
-needed here.
+A target names what the code may use in LLVM's words, and what a machine must have in the system's.
+Nothing here needs a compiler.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from typing import NamedTuple
 class Target(NamedTuple):
     """One compiled library.
 
-    name: of its file. machine: as `platform.machine` says. cpu, features: LLVM's names, for the compiler. offers: the
-    features that kernels choose by. needs: what the machine must have, by the names of `machine_features`.
+    Attributes:
+        name: Of its file.
+        machine: As `platform.machine` names it.
+        cpu: LLVM's name, for the compiler.
+        features: LLVM's names of features to add and to leave out, for the compiler.
+        offers: The features that kernels choose by.
+        needs: What the machine must have, by the names of `machine_features`.
     """
 
     name: str
@@ -55,9 +61,13 @@ TARGETS = (
     # No crypto: the cores of the Raspberry Pi 3 and 4 have none, though LLVM's have.
     Target(
         "aarch64-dotprod", "aarch64", "cortex-a76", "-aes,-sha2,-rcpc,-ssbs,-fullfp16",
-        frozenset({"neon", "dotprod"}), frozenset({"asimd", "crc32", "atomics", "asimdrdm", "asimddp"}),
+        frozenset({"neon", "dotprod"}),
+        frozenset({"asimd", "crc32", "atomics", "asimdrdm", "asimddp"}),
     ),
-    Target("aarch64", "aarch64", "cortex-a53", "-aes,-sha2,-crc", frozenset({"neon"}), frozenset({"asimd"})),
+    Target(
+        "aarch64", "aarch64", "cortex-a53", "-aes,-sha2,-crc", frozenset({"neon"}),
+        frozenset({"asimd"}),
+    ),
 )  # fmt: skip
 """Those that are built; of one machine the fastest first."""
 
@@ -68,7 +78,7 @@ _HWCAP_BITS = {"asimd": 1, "crc32": 7, "atomics": 8, "asimdrdm": 12, "asimddp": 
 
 @cache
 def machine_features() -> frozenset[str]:
-    """What this machine's processor and system offer, by Linux's names; nothing on other systems."""
+    """Linux's names of what this machine's CPU and system offer; none on other systems."""
     if not sys.platform.startswith("linux"):
         return frozenset()
     if platform.machine() == "aarch64":
@@ -91,9 +101,9 @@ def runnable() -> list[Target]:
     # A 32-bit Python under a 64-bit kernel has that kernel's machine.
     if not sys.platform.startswith("linux") or sys.maxsize < 2**32:
         return []
-    there = machine_features()
+    offered = machine_features()
     return [
         target
         for target in TARGETS
-        if target.machine == platform.machine() and target.needs <= there
+        if target.machine == platform.machine() and target.needs <= offered
     ]

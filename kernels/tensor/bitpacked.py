@@ -1,5 +1,5 @@
-"""Bitpacked tensors, whose signs are stored position by position (see `gemm/xnor.py`): packed from planes,
-unpacked to planes, and pooled.
+"""Bitpacked tensors, whose signs are stored position by position (see `gemm/xnor.py`): packed from
+planes, unpacked to planes, and pooled.
 
 A maximum of signs is an or of bits.
 """

@@ -1,8 +1,9 @@
 """Moving tensors between layouts: a four-axis strided copy, and clearing.
 
-Everything that is not arithmetic is one or more of these copies: the user's array into padded planes, the
-phases of a strided convolution, flattening, a batch into the lanes and back. Rows whose elements are
-neighbours in the target, and neighbours or at every second place in the source, are moved as vectors.
+Everything that is not arithmetic is one or more of these copies: the user's array into padded
+planes, the phases of a strided convolution, flattening, a batch into the lanes and back. Rows whose
+elements are neighbours in the target, and neighbours or at every second place in the source, are
+moved as vectors.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ clear_params = reader(ClearParams)
 
 @helper
 def move(kind: Any, lanes: int, take: Any, source: int, step: int, target: int, count: int) -> None:
-    """Copy `count` elements, at least `lanes`. take: load for a source step of 1, load_second for 2."""
+    """Copy `count` elements, at least `lanes`. take: load for a step of 1, load_second for 2."""
     d = 0
     while d < count:
         d = min(d, count - lanes)  # the last vector may overlap the one before

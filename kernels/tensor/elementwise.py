@@ -1,18 +1,20 @@
-"""Elementwise kernels over planes: affine and clamp, operations of two tensors, sign, quantization, softmax.
+"""Elementwise kernels over planes: affine and clamp, operations of two tensors, sign, quantization,
+softmax.
 
 Inputs and output share the row stride, so position p of one is position p of the others. Like every
-kernel, these write the whole plane of the output, with exact zeros where the mask is 0. A unit of work is
-one channel of one image.
+kernel, these write the whole plane of the output, with exact zeros where the mask is 0. A unit of
+work is one channel of one image.
 
-8-bit activations q = clip(rint(x / scale), qmin, qmax) are in -127..127 or in 0..254. They are stored less
-the midpoint m = (qmin + qmax) / 2, so that every GEMM reads -127..127, and padding, q = 0, is stored as -m.
-What the sums of a GEMM then lack is the same for all positions, its zero-point correction:
+8-bit activations q = clip(rint(x / scale), qmin, qmax) are in -127..127 or in 0..254. They are
+stored less the midpoint m = (qmin + qmax) / 2, so that every GEMM reads -127..127, and padding, q =
+0, is stored as -m. What the sums of a GEMM then lack is the same for all positions, its zero-point
+correction:
 
     sum_k s[n, k] * q[k] = sum_k s[n, k] * (q[k] - m) + correction[n]
     correction[n] = m * sum_k s[n, k]
 
-Both terms on the right are integers within 2**24, exact in float32: their sum is rounded once, like any
-other integer.
+Both terms on the right are integers within 2**24, exact in float32: their sum is rounded once, like
+any other integer.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ elementwise_params = reader(ElementwiseParams)
 
 @helper
 def clear_padding(f: Any, plane: int) -> None:
-    """Zero what stands before the first position of a float32 plane, and what stands after its last vector."""
+    """Zero the padding before the first position of a float32 plane, and after its last vector."""
     clear(plane, f.out_lead)
     end = f.out_lead + (f.positions + LANES - 1) // LANES * LANES
     clear(plane + end * 4, f.out_plane - end)
@@ -110,7 +112,7 @@ def other_plane(f: Any, image: int, channel: int) -> int:
 
 
 def of_two(operation: Any) -> tuple[Any, Any]:
-    """Formulas clamp(operation(x, other), low, high): other has each position, or one number for all."""
+    """Formulas clamp(operation(x, other), low, high), of an `other` with all positions or one."""
 
     @helper
     def each(f: Any, source: int, image: int, channel: int, i: int) -> Any:
@@ -161,7 +163,8 @@ def f32_s1_sign(p: int, begin: int, end: int, part: int) -> None:
 
 
 def f32_f32_steps(p: int, begin: int, end: int, part: int) -> None:
-    """Quantization scales of whole images: max |x| / qmax, or 1 where that is 0. A unit is one image.
+    """Quantization scales of whole images: max |x| / qmax, or 1 where that is 0. A unit is one
+    image.
 
     A NaN or an infinity makes the scale a NaN, and with it all outputs of the image.
     """
@@ -224,8 +227,8 @@ def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
 def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:
     """y = exp(x - max x) / sum exp(x - max x) over the channels.
 
-    A unit is one position of image 0; the others stay as they are: nothing past a batch of vectors is
-    read.
+    A unit is one position of image 0; the others stay as they are: nothing past a batch of vectors
+    is read.
     """
     f = elementwise_params(p)
     for position in range(begin, end):

@@ -1,8 +1,8 @@
 """Maximum and average over windows. A unit of work is one channel of one image.
 
-Outputs whose windows' columns are all inside the image are in the lanes, along the row; those at its left
-and right edge are taken one by one, and so are all where the stride is above 2. Rows outside the image are
-left out of a window, so padding never wins a maximum.
+Outputs whose windows' columns are all inside the image are in the lanes, along the row; those at
+its left and right edge are taken one by one, and so are all where the stride is above 2. Rows
+outside the image are left out of a window, so padding never wins a maximum.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def pool_lanes(
     z0: int,
     z1: int,
 ) -> None:
-    """The same for at least `lanes` outputs whose windows have `columns` columns, all inside the image.
+    """The same for at least `lanes` outputs whose windows have `columns` columns, all inside the
+    image.
 
     take: load for stride 1, load_second for 2.
     """

@@ -1,10 +1,11 @@
-"""A plan's steps run by one call of compiled code, their work taken piece by piece by a pool of threads.
+"""A plan's steps run by one call of compiled code, their work taken piece by piece by a pool of
+threads.
 
-The caller of `run` leads. It runs a step that is not split by itself. Any other it announces by a *ticket*:
-one word that holds the step, how many units nobody has taken, and how many threads may take some. Whoever
-takes units takes them by replacing that word, the leader like the rest; the step is over when all its units
-are finished. So the leader never waits for a thread that has not begun: one that sleeps, or that the system
-does not run, costs only its help.
+The caller of `run` leads. It runs a step that is not split by itself. Any other it announces by a
+*ticket*: one word that holds the step, how many units nobody has taken, and how many threads may
+take some. Whoever takes units takes them by replacing that word, the leader like the rest; the step
+is over when all its units are finished. So the leader never waits for a thread that has not begun:
+one that sleeps, or that the system does not run, costs only its help.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def lead(state: int, threads: int, index: int, f: StepParams) -> None:
 
 
 def run(p: int, begin: int, end: int, part: int) -> None:
-    """Steps begin..end-1 of a table, on up to `part` threads; on one where another run has the pool.
+    """Steps begin..end-1 of a table, on up to `part` threads; on one where another run has the
+    pool.
 
     p: address of RunParams.
     """

@@ -1,4 +1,5 @@
-"""The state that threads share while they run a plan, and the table of steps that they run: layouts of both.
+"""The state that threads share while they run a plan, and the table of steps that they run: layouts
+of both.
 
 The threads' code is `run_loop.py`.
 """
@@ -8,17 +9,17 @@ from typing import NamedTuple
 APART = 128
 """Bytes between words that different threads write: CPUs fetch cache lines in pairs."""
 TICKET, UNFINISHED, BUSY, STOP, TABLE = range(0, 5 * APART, APART)
-"""Offsets of the words: the ticket; units of it that are not finished; threads of the run in progress, 0
-between runs; whether workers are to stop; the run's table."""
+"""Offsets of the words: the ticket; units of it that are not finished; threads of the run in
+progress, 0 between runs; whether workers are to stop; the run's table."""
 MIN_UNITS = TICKET + 8
 """Offset of the fewest units to take of the ticket's step."""
 STATE_BYTES = 5 * APART
 UNIT_BITS, STEP_BITS = 32, 20
-"""Bits of a ticket: units that nobody has taken, the step's index, and above them the number of threads."""
+"""Bits of a ticket: units that nobody has taken; the step's index; above, the number of threads."""
 MAX_THREADS = 2000
 SHARE = 2
-"""A thread takes an even share of what is left, divided by this: large pieces first, small ones last, so
-that all threads finish at about the same time."""
+"""A thread takes an even share of what is left, divided by this: large pieces first, small ones
+last, so that all threads finish at about the same time."""
 SPINS = 1024
 """Reads of a word, some 50 ns each, before a waiting thread yields its core."""
 

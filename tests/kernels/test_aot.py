@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from bwn.kernels.target import cpu, targets
 (target,) = (t for t in targets.TARGETS if t.name == sys.argv[1])
-cpu.ASKED = target.offers
+cpu.OVERRIDE = target.offers
 from bwn.kernels.tensor import elementwise
 from bwn.kernels.aot.cross import compile_object
 from bwn.kernels.target.cache import sources_digest

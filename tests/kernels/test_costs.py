@@ -201,7 +201,7 @@ def test_a_table_that_cannot_be_used_is_told_of(
     assert table.origin == "default"
     assert (
         table.line
-        == f"default, since the measured table is {problem} (bwn tune --force measures anew): {path}"
+        == f"default, since the measured table is {problem} (bwn tune --force measures again): {path}"
     )
     assert [record.getMessage() for record in caplog.records] == [f"cost table: {table.line}"]
 

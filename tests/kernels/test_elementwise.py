@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from gemm_cases import ACTIVATIONS
+from gemm_cases import activated
 
 from bwn.kernels.params import Activation
 from bwn.kernels.registry import ADD, AFFINE, MUL, Kernel
@@ -110,7 +110,7 @@ def test_affine_clamps_then_activates(activation: Activation) -> None:
             bounds=clamps.ctypes.data, activation=activation,
         )  # fmt: skip
         once = x.astype(np.float64) * scale[:, None] + bias[:, None]
-        expected = ACTIVATIONS[activation](np.clip(once, *clamps.astype(np.float64)))
+        expected = activated(activation, np.clip(once, *clamps.astype(np.float64)))
         np.testing.assert_allclose(out, expected, rtol=5e-7, atol=5e-7, err_msg=str(case))
 
 

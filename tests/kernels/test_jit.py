@@ -79,6 +79,47 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, kept: int) -> None:
     assert answer(kernels, cache) == (2.0, 1)
 
 
+COMPILE = """
+from bwn.kernels import registry
+from bwn.kernels.target.cache import cache_folder
+registry.ADD.entry(), registry.MUL.entry()
+print(cache_folder())
+"""
+
+
+def compile_two(**environment: str) -> tuple[str, list[str]]:
+    """The cache folder of a process that needs two kernels, and what it says on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", COMPILE],
+        env={**os.environ, "BWN_KERNELS": "jit", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr.splitlines()
+
+
+def test_compiling_is_announced_once_and_loading_is_not(tmp_path: Path) -> None:
+    folder, lines = compile_two(BWN_CACHE_DIR=str(tmp_path))
+    assert lines == [
+        "compiling kernels for this CPU, which takes up to a minute; later runs load them from"
+        f" {folder}"
+    ]
+    assert compile_two(BWN_CACHE_DIR=str(tmp_path)) == (folder, [])
+
+
+def test_where_no_cache_can_be_written_every_run_says_that_it_compiles(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    for _ in range(2):
+        _, lines = compile_two(BWN_CACHE_DIR=str(blocked), TMPDIR=str(tmp_path))
+        assert lines == [
+            "compiling kernels for this CPU, which takes up to a minute; they cannot be cached: set"
+            " BWN_CACHE_DIR to a folder that can be written"
+        ]
+
+
 def test_an_unwritable_cache_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jit.cache_folder.cache_clear()
     blocked = tmp_path / "file"

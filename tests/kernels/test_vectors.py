@@ -23,7 +23,14 @@ from bwn.kernels.simd.arithmetic import (
 )
 from bwn.kernels.simd.bit_lanes import signed
 from bwn.kernels.simd.scalars import get_f32, get_u64, popcount, put_f32
-from bwn.kernels.simd.shuffles import halves, load_second, take, top_lane, total, transpose
+from bwn.kernels.simd.shuffles import (
+    halves,
+    load_second,
+    take_value,
+    top_lane,
+    total,
+    transpose,
+)
 from bwn.kernels.simd.vectors import (
     F32,
     F32_4,
@@ -42,8 +49,21 @@ from bwn.kernels.simd.vectors import (
     zero,
 )
 from bwn.kernels.target.cpu import features
+from bwn.kernels.target.jit import intrinsic
 
 I32_HALF = marker(numba.types.int32, 8)
+
+
+@intrinsic
+def take(_, table, indices):
+    """take(table, indices): what kernels do by `take_value`, of a tuple of vectors."""
+
+    def gen(context, builder, sig, args):
+        parts = [builder.extract_value(args[0], part) for part in range(table.count)]
+        return take_value(builder, table.dtype, parts, args[1])
+
+    return table.dtype(table, indices), gen
+
 
 SPECIAL = [
     0.0,

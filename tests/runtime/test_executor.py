@@ -163,7 +163,8 @@ def script(body: str) -> str:
     command = [sys.executable, "-c", SETTING + body]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert not done.stderr
+    lines = done.stderr.splitlines()
+    assert not [line for line in lines if not line.startswith("compiling kernels")]
     return done.stdout
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from gemm_cases import ACTIVATIONS
+from gemm_cases import activated
 
 from bwn.kernels import bits, reference, registry
 from bwn.kernels.gemm import tiles, xnor_packing
@@ -143,7 +143,7 @@ class Call:
     def expected(self) -> np.ndarray:
         """Outputs as float32 makes them: scale * sum + bias rounded once, then clamped."""
         once = self.sums * self.scale[:, None, None].astype(np.float64) + self.bias[:, None, None]
-        return ACTIVATIONS[self.activation](np.clip(once.astype(np.float32), self.low, self.high))
+        return activated(self.activation, np.clip(once.astype(np.float32), self.low, self.high))
 
     def check_signs(self, parts: int = 1) -> None:
         signs = np.where(self.expected() >= 0, 1, -1)
