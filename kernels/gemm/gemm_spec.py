@@ -126,7 +126,7 @@ class IndirectGemm(GemmSpec):
         pack: (N, row_words) weights, packed as it reads them.
     """
 
-    fields: Any = GemmParams
+    params: Any = GemmParams
     scratch: Callable[[int, int], int]
     pack: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = as_stored
 
@@ -147,7 +147,7 @@ class LutPermuteGemm(GemmSpec):
         layout: How its weights are packed.
     """
 
-    fields: Any = LutPermuteParams
+    params: Any = LutPermuteParams
     layout: Layout
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:

@@ -22,13 +22,13 @@ class Kernel:
 
     Attributes:
         code: Its `folder.module.function`; the module is imported only to compile it.
-        fields: The NamedTuple of its parameters, from `params.py`.
+        params: The NamedTuple of its parameters, from `params.py`.
         expected: By target, regular expressions that its assembly must match. A kernel whose loop
             is no longer made of these has lost its vectors; only what it is built around is named.
     """
 
     code: str
-    fields: Any
+    params: Any
     expected: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False, kw_only=True)
 
     @property
@@ -41,8 +41,8 @@ class Kernel:
         return entry(self.code)
 
     def block(self, **values: int) -> npt.NDArray[np.int64]:
-        """The parameter block of a call. values: one for each field, no other."""
-        return np.array(self.fields(**values), np.int64)
+        """The parameter block of a call. values: one for each parameter, no other."""
+        return np.array(self.params(**values), np.int64)
 
     def runs_on(self, features: frozenset[str]) -> bool:
         """Whether a CPU with these features has the instructions that the kernel is written in."""

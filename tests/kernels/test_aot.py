@@ -45,7 +45,7 @@ from bwn.kernels.target import loader
 assert loader.library() is not None
 a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
 bounds = np.array([-9, 9], np.float32)
-values = dict.fromkeys(registry.ADD.fields._fields, 0)
+values = dict.fromkeys(registry.ADD.params._fields, 0)
 values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data, mask=mask.ctypes.data)
 values |= dict(bounds=bounds.ctypes.data, channels=1, positions=16)
 values |= dict(out_plane=16, x_plane=16, other_plane=16)

@@ -62,7 +62,7 @@ def run(
     mask = np.zeros(-(-case.positions // 16) * 16, np.int32)
     mask[: case.positions] = -(rng.random(case.positions) < 0.9).astype(np.int32)
     block = kernel.block(
-        **dict.fromkeys(kernel.fields._fields, 0)
+        **dict.fromkeys(kernel.params._fields, 0)
         | {
             "x": source.ctypes.data, "x_image": source[0].size, "x_plane": source.shape[2],
             "x_lead": case.lead,
@@ -121,7 +121,7 @@ def test_a_nan_stays_one(kernel: Kernel) -> None:
     x = np.full(16, np.nan, np.float32)
     out, mask, clamps = np.zeros(32, np.float32), np.full(16, -1, np.int32), bounds(-1, 1)
     block = kernel.block(
-        **dict.fromkeys(kernel.fields._fields, 0)
+        **dict.fromkeys(kernel.params._fields, 0)
         | {
             "x": x.ctypes.data, "other": x.ctypes.data, "out": out.ctypes.data, "out_plane": 32,
             "channels": 1, "positions": 16, "mask": mask.ctypes.data, "bounds": clamps.ctypes.data,

@@ -60,7 +60,7 @@ def check_reads(plan: Plan) -> None:
 
 
 def params_of(step: Step):
-    return step.kernel.fields(*(int(value) for value in step.block))
+    return step.kernel.params(*(int(value) for value in step.block))
 
 
 def check_indirect_reads(memory: Memory, step: Step) -> None:
