@@ -1,10 +1,10 @@
-"""Inner loops of the products on ARM: what they are made of, and how many cycles LLVM's models of cores give them.
+"""Inner loops of the GEMM kernels on ARM: what they are made of, and their cycles by LLVM's models.
 
     loops.py [--mca llvm-mca-22] [--objects FOLDER] [--show KERNEL]
 
-Compiles the kernels for both ARM targets and prints docs/arm.md's tables. No ARM machine is needed, and no
-emulator. A model knows issue, ports and latencies, no cache, no branch predictor: its cycles are a bracket. The lower
-end is the loop simulated, the upper one what the busiest port allows.
+Compiles the kernels for both ARM targets and prints docs/arm.md's tables. No ARM machine is needed,
+and no emulator. A model knows issue, ports and latencies, no cache, no branch predictor: its cycles
+are a bracket. The lower end is the loop simulated, the upper one what the busiest port allows.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ RECORD = Path(__file__).resolve().parents[2] / "docs/records/instructions.json"
 ITERATIONS = 100
 
 
-class Found(NamedTuple):
-    """A product's loop."""
+class KernelLoop(NamedTuple):
+    """The hot loop of a kernel."""
 
     kernel: str
     loop: Loop
@@ -61,9 +61,9 @@ def disassembly(target: Target, folder: Path) -> str:
     return run(tool(target, "objdump"), "-d", "--no-show-raw-insn", path)
 
 
-def products(text: str) -> list[Found]:
+def products(text: str) -> list[KernelLoop]:
     """The hot loop of every kernel that multiplies. Exits where one has none."""
-    found = []
+    loops = []
     for symbol, lines in functions(text).items():
         name = re.fullmatch(r"bwn_\w+?_((?:f32|i8|s1|b1)_\w+_(?:planes|signs)_\w+)", symbol)
         if not name:
@@ -72,26 +72,26 @@ def products(text: str) -> list[Found]:
         loop = hot_loop(lines, rule)
         if loop is None:
             sys.exit(f"Error: no loop of {symbol} does what RULES in assembly.py says: {rule.why}")
-        found.append(Found(name[1], loop, rule))
-    return found
+        loops.append(KernelLoop(name[1], loop, rule))
+    return loops
 
 
 def simulate(mca: str, core: str, body: list[str]) -> tuple[float, float]:
     """Cycles of an iteration: simulated, and as the busiest port allows."""
     features = [] if core in NO_SDOT else ["-mattr=+dotprod"]
     command = [mca, "-mtriple=aarch64", f"-mcpu={core}", f"-iterations={ITERATIONS}", *features]
-    done = subprocess.run(
+    result = subprocess.run(
         command, input="\n".join(body), text=True, capture_output=True, check=False
     )
-    total = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
-    bound = re.search(r"Block RThroughput:\s+([\d.]+)", done.stdout)
-    if done.returncode or not total or not bound:
-        sys.exit(f"Error: {' '.join(command)}: exit {done.returncode}\n{done.stderr[:1000]}")
+    total = re.search(r"Total Cycles:\s+(\d+)", result.stdout)
+    bound = re.search(r"Block RThroughput:\s+([\d.]+)", result.stdout)
+    if result.returncode or not total or not bound:
+        sys.exit(f"Error: {' '.join(command)}: exit {result.returncode}\n{result.stderr[:1000]}")
     return int(total[1]) / ITERATIONS, float(bound[1])
 
 
 def bracket(mca: str, core: str, body: list[str], macs: int) -> str:
-    """Multiply-accumulates a cycle: `low-high`; one number where they are the same; - for what a core cannot do."""
+    """Multiply-accumulates a cycle: `low-high`, one number if they agree, - if it cannot run."""
     if core in NO_SDOT and any("dot v" in line for line in body):
         return "-"
     both = sorted(macs / cycles for cycles in simulate(mca, core, body))
@@ -100,14 +100,14 @@ def bracket(mca: str, core: str, body: list[str], macs: int) -> str:
 
 
 def calls() -> dict[str, int]:
-    """Multiply-accumulates of the calls whose instructions are on record (`count.py`), by product."""
+    """Multiply-accumulates of the calls whose instructions `count.py` records, by kernel."""
     cpu.OVERRIDE = frozenset().union(
         *(target.offers for target in TARGETS if target.name in COUNTED)
     )
     from bwn.kernels.registry import GEMMS, XNOR_PLANES, XNOR_SIGNS
 
     deep = 1152 * 64 * 128
-    products = {product.name: deep if product.lanes else 1024 * 512 for product in GEMMS}
+    products = {spec.name: deep if spec.lanes else 1024 * 512 for spec in GEMMS}
     return products | {XNOR_SIGNS.name: deep, XNOR_PLANES.name: deep}
 
 
@@ -115,7 +115,7 @@ def row(*cells: object) -> None:
     print("|", " | ".join(map(str, cells)), "|")
 
 
-def contents(target: str, found: list[Found], size_of: dict[str, int]) -> None:
+def contents(target: str, loops: list[KernelLoop], size_of: dict[str, int]) -> None:
     """Print what the loops are made of, and which part of a recorded call they make up."""
     record = json.loads(RECORD.read_text())[COUNTED[target]]["products"]
     print(f"\n{target}\n")
@@ -132,7 +132,7 @@ def contents(target: str, found: list[Found], size_of: dict[str, int]) -> None:
         "of a call",
     )
     row(*["---"] + ["---:"] * 9)
-    for kernel, loop, rule in found:
+    for kernel, loop, rule in loops:
         kinds, macs, size = loop.classes(), loop.macs(rule), len(loop.body)
         whole = record.get(kernel)
         share = f"{size / macs * size_of[kernel] / whole:.0%}" if whole else ""
@@ -149,19 +149,19 @@ def contents(target: str, found: list[Found], size_of: dict[str, int]) -> None:
         row(f"`{kernel}`", macs, size, *cells)
 
 
-def brackets(mca: str, found: dict[str, list[Found]]) -> None:
+def brackets(mca: str, loops: dict[str, list[KernelLoop]]) -> None:
     """Print multiply-accumulates a cycle of our loops and of the peers'."""
     print()
     row("loop", "MAC an instruction", *CORES)
     row(*["---"] + ["---:"] * (len(CORES) + 1))
-    of_target = {target: {one.kernel: one for one in loops} for target, loops in found.items()}
-    for kernel in dict.fromkeys(one.kernel for loops in found.values() for one in loops):
-        cells, each = [], []
+    by_name = {target: {each.kernel: each for each in of} for target, of in loops.items()}
+    for kernel in dict.fromkeys(each.kernel for of in loops.values() for each in of):
+        cells, rates = [], []
         for core, target in CORES.items():
-            one = of_target[target].get(kernel)
-            cells.append(bracket(mca, core, one.loop.body, one.macs) if one else "-")
-            each += [f"{one.macs / len(one.loop.body):.1f}"] if one else []
-        row(f"`{kernel}`", ", ".join(dict.fromkeys(each)), *cells)
+            ours = by_name[target].get(kernel)
+            cells.append(bracket(mca, core, ours.loop.body, ours.macs) if ours else "-")
+            rates += [f"{ours.macs / len(ours.loop.body):.1f}"] if ours else []
+        row(f"`{kernel}`", ", ".join(dict.fromkeys(rates)), *cells)
     for name, macs, loads, body in PEERS:
         row(
             f"{name}: {loads}",
@@ -179,7 +179,7 @@ def main() -> None:
         "--mca", default="llvm-mca-22", help="the program; another version has other models"
     )
     parser.add_argument(
-        "--objects", type=Path, help="a folder to keep TARGET.o in; those there are not made anew"
+        "--objects", type=Path, help="a folder to keep TARGET.o in; existing ones are used"
     )
     parser.add_argument(
         "--show",
@@ -195,19 +195,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = chosen.objects or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        found = {name: products(disassembly(targets[name], folder)) for name in COUNTED}
+        loops = {name: products(disassembly(targets[name], folder)) for name in COUNTED}
     size_of = calls()
-    for target, loops in found.items():
+    for target, of_target in loops.items():
         if not chosen.show:
-            contents(target, loops, size_of)
-        for kernel, loop, rule in loops:
+            contents(target, of_target, size_of)
+        for kernel, loop, rule in of_target:
             if chosen.show and chosen.show in kernel:
-                print(
-                    f"{target} {kernel} {loop.label}: {loop.macs(rule)} MAC, {len(loop.body)} instructions"
-                )
+                size = f"{loop.macs(rule)} MAC, {len(loop.body)} instructions"
+                print(f"{target} {kernel} {loop.label}: {size}")
                 print("\n".join(f"    {line}" for line in loop.body))
     if not chosen.show:
-        brackets(chosen.mca, found)
+        brackets(chosen.mca, loops)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from bwn.kernels.simd.scalars import get_f32, put_f32
 from bwn.kernels.simd.vectors import F32, load, store
 
 EDGES = np.array(
-    [0.0, -0.0, 1e-40, -1e-40, 0.5, -0.5, 3, -3, 2.9999998, -2.9999998, 6, -6, 1e30, -1e30, 3e38, np.nan],
+    [0.0, -0.0, 1e-40, -1e-40, 0.5, -0.5, 3, -3, 2.9999998, -2.9999998, 6, -6, 1e30, -1e30, 3e38,
+     np.nan],
     np.float32,
 )  # fmt: skip
 

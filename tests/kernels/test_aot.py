@@ -1,4 +1,4 @@
-"""Kernels compiled ahead of time: one really is, and runs; the checks find what is wrong; wheels are whole."""
+"""Kernels compiled ahead of time: one is run; the checks find faults; wheels are complete."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ from bwn.kernels.tensor import elementwise
 from bwn.kernels.aot.cross import compile_object
 from bwn.kernels.target.cache import sources_digest
 from bwn.kernels.target.loader import DIGEST, symbol
-made = compile_object(target, {symbol("tensor.elementwise.f32_f32_add"): elementwise.f32_f32_add}, (DIGEST, sources_digest()))
-Path(sys.argv[2], target.name + ".o").write_bytes(made.emit_native_object())
+entries = {symbol("tensor.elementwise.f32_f32_add"): elementwise.f32_f32_add}
+library = compile_object(target, entries, (DIGEST, sources_digest()))
+Path(sys.argv[2], target.name + ".o").write_bytes(library.emit_native_object())
 """
 USE = """
 import numpy as np
@@ -46,7 +47,8 @@ a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1
 bounds = np.array([-9, 9], np.float32)
 values = dict.fromkeys(registry.ADD.fields._fields, 0)
 values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data, mask=mask.ctypes.data)
-values |= dict(bounds=bounds.ctypes.data, channels=1, positions=16, out_plane=16, x_plane=16, other_plane=16)
+values |= dict(bounds=bounds.ctypes.data, channels=1, positions=16)
+values |= dict(out_plane=16, x_plane=16, other_plane=16)
 registry.ADD.entry()(registry.ADD.block(**values).ctypes.data, 0, 1, 0)
 print(out.tolist() == [2.0] * 16)
 """
@@ -68,8 +70,8 @@ def python(script: str, *arguments: object, **environment: str) -> str:
 def test_a_kernel_compiled_ahead_of_time_computes_the_same(tmp_path: Path) -> None:
     (target,) = (target for target in TARGETS if target.name == BASELINE)
     python(SCRIPT, target.name, tmp_path, BWN_KERNELS="jit")
-    made = build.link(target, tmp_path)
-    assert build.check(target, made) == []
+    library = build.link(target, tmp_path)
+    assert build.check(target, library) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{BASELINE}.o", f"{BASELINE}.so"]
     assert python(USE, BWN_LIBRARIES=str(tmp_path), BWN_KERNELS=BASELINE) == "True"
 
@@ -89,7 +91,7 @@ def test_a_library_that_asks_for_more_than_the_system_has_is_refused(tmp_path: P
 
 
 def assembly(target: Target, scalar: Kernel | None = None) -> str:
-    """A listing in which all kernels but `scalar` have each instruction that is expected of them."""
+    """A listing in which all kernels but `scalar` have each instruction expected of them."""
     lines = []
     for kernel in EVERY:
         if kernel.runs_on(target.offers):
@@ -102,8 +104,8 @@ def example(pattern: str) -> str:
     """An instruction that a pattern finds."""
     pattern = pattern.partition("|")[0]
     for sign, text in (
-        (r"\b", ""), (r"\s+", " "), (r"\s*", ""), (r"\s", " "), (r"\d+", "1"), (".*", ""), ("[yz]", "z"),
-        ("[it]", "i"), ("[qd]", "d"), ("p?s", "ps"),
+        (r"\b", ""), (r"\s+", " "), (r"\s*", ""), (r"\s", " "), (r"\d+", "1"), (".*", ""),
+        ("[yz]", "z"), ("[it]", "i"), ("[qd]", "d"), ("p?s", "ps"),
     ):  # fmt: skip
         pattern = pattern.replace(sign, text)
     return pattern.replace("\\", "")
@@ -153,14 +155,27 @@ def test_without_binutils_the_package_is_named(monkeypatch: pytest.MonkeyPatch) 
             build.tool(target, "ld")
 
 
+METADATA = """Metadata-Version: 2.4
+Name: bwn
+Requires-Dist: numba>=0.61
+Requires-Dist: numpy
+Requires-Dist: numba>=0.61; extra == "jit"
+
+Requires-Dist: numba is text here
+"""
+WHEEL = """Wheel-Version: 1.0
+Root-Is-Purelib: true
+Tag: py3-none-any
+"""
+
+
 @pytest.fixture
-def plain(tmp_path: Path) -> Path:
+def pure_wheel(tmp_path: Path) -> Path:
     wheel = tmp_path / "bwn-0.1.0-py3-none-any.whl"
     files = {
         "bwn/__init__.py": "",
-        "bwn-0.1.0.dist-info/METADATA": "Metadata-Version: 2.4\nName: bwn\nRequires-Dist: numba>=0.61\n"
-        'Requires-Dist: numpy\nRequires-Dist: numba>=0.61; extra == "jit"\n\nRequires-Dist: numba is text here\n',
-        "bwn-0.1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "bwn-0.1.0.dist-info/METADATA": METADATA,
+        "bwn-0.1.0.dist-info/WHEEL": WHEEL,
         "bwn-0.1.0.dist-info/RECORD": "old",
     }
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -169,12 +184,14 @@ def plain(tmp_path: Path) -> Path:
     return wheel
 
 
-def test_a_machine_wheel_has_the_libraries_and_no_compiler(plain: Path, tmp_path: Path) -> None:
+def test_a_machine_wheel_has_the_libraries_and_no_compiler(
+    pure_wheel: Path, tmp_path: Path
+) -> None:
     library = tmp_path / "aarch64.so"
     library.write_bytes(b"code")
-    made = wheels.machine_wheel(plain, "aarch64", [library], tmp_path)
-    assert made.name == "bwn-0.1.0-py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.whl"
-    with zipfile.ZipFile(made) as archive:
+    path = wheels.machine_wheel(pure_wheel, "aarch64", [library], tmp_path)
+    assert path.name == "bwn-0.1.0-py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.whl"
+    with zipfile.ZipFile(path) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     assert files["bwn/kernels/libraries/aarch64.so"] == b"code"
     metadata = files["bwn-0.1.0.dist-info/METADATA"].decode()
@@ -193,11 +210,11 @@ def test_a_machine_wheel_has_the_libraries_and_no_compiler(plain: Path, tmp_path
         assert line == f"{name},sha256={digest},{len(content)}"
 
 
-def test_the_same_wheel_is_the_same_bytes(plain: Path, tmp_path: Path) -> None:
+def test_the_same_wheel_is_the_same_bytes(pure_wheel: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
         folder.mkdir()
-        wheels.machine_wheel(plain, "x86_64", [], folder)
+        wheels.machine_wheel(pure_wheel, "x86_64", [], folder)
     (a,), (b,) = one.iterdir(), two.iterdir()
     assert a.read_bytes() == b.read_bytes()
 

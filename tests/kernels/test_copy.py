@@ -18,7 +18,7 @@ GAP = 5
 
 
 def strided(lengths: Lengths, steps: Lengths) -> tuple[int, Lengths]:
-    """Elements of an array whose axis i has room for `steps[i]` times its length, and its strides."""
+    """Elements of an array whose axis i is `steps[i]` times as long as needed, and its strides."""
     size, strides = 1, []
     for length, step in zip(reversed(lengths), reversed(steps), strict=True):
         strides.append(size * step)
@@ -105,8 +105,8 @@ for kernel, size in ((COPY_F32, 4), (COPY_I8, 1)):
         for count in range(1, 70):
             out = np.zeros(count * size, np.uint8)
             last = nobodys.value - ((count - 1) * step + 1) * size
-            block = kernel.block(x=last, x0=0, x1=0, x2=0, x3=step, out=out.ctypes.data, out0=0, out1=0, out2=0,
-                                 out3=1, n1=1, n2=1, n3=count)
+            block = kernel.block(x=last, x0=0, x1=0, x2=0, x3=step, out=out.ctypes.data,
+                                 out0=0, out1=0, out2=0, out3=1, n1=1, n2=1, n3=count)
             kernel.entry()(block.ctypes.data, 0, 1, 0)
 print("read no further")
 """

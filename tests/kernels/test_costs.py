@@ -1,4 +1,4 @@
-"""The model of what a product costs, the tables, and the choice that follows from them."""
+"""The cost model of GEMMs, the tables, and the choice that follows from them."""
 
 from __future__ import annotations
 
@@ -145,11 +145,16 @@ def test_nothing_is_chosen_where_sums_would_overflow() -> None:
 
 def test_a_table_is_read_back_exactly(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    made = {name: Cost(*rng.uniform(0, 100, 4).tolist()) for name in ROWS}
+    measured = {name: Cost(*rng.uniform(0, 100, 4).tolist()) for name in ROWS}
     path = tmp_path / "costs.json"
-    path.write_text(costs.to_json(made))
+    path.write_text(costs.to_json(measured))
     table = costs.load(path)
-    assert (table.costs, table.origin, table.path, table.problem) == (made, "measured", path, "")
+    assert (table.costs, table.origin, table.path, table.problem) == (
+        measured,
+        "measured",
+        path,
+        "",
+    )
     assert table.line == f"measured on this machine, {path}"
 
 
@@ -190,7 +195,7 @@ def all_of(numbers: list[object]) -> dict[str, object]:
     ],
     ids=range(14),
 )
-def test_a_table_that_cannot_be_used_is_told_of(
+def test_a_table_that_cannot_be_used_is_reported(
     tmp_path: Path, caplog, content: bytes, problem: str
 ) -> None:
     path = tmp_path / "costs.json"
@@ -200,13 +205,13 @@ def test_a_table_that_cannot_be_used_is_told_of(
     assert table.costs == DEFAULTS[costs.cpu.family()]
     assert table.origin == "default"
     assert (
-        table.line
-        == f"default, since the measured table is {problem} (bwn tune --force measures again): {path}"
+        table.line == f"default, since the measured table is {problem}"
+        f" (bwn tune --force measures again): {path}"
     )
     assert [record.getMessage() for record in caplog.records] == [f"cost table: {table.line}"]
 
 
-def test_an_unreadable_table_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_table_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = costs.load(tmp_path)
     assert "unreadable: Is a directory" in table.line
     assert len(caplog.records) == 1

@@ -1,4 +1,4 @@
-"""What kernels are told of the CPU is what they are compiled for."""
+"""The CPU features that kernels choose by are those that they are compiled for."""
 
 from __future__ import annotations
 

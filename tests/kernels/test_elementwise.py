@@ -40,7 +40,7 @@ CASES = [
 
 
 def planes(values: np.ndarray, lead: int, rest: float) -> np.ndarray:
-    """Planes of whole vectors with `values` (images, channels, positions) in them; `rest` around."""
+    """Planes of whole vectors with `values` (images, channels, positions) in them."""
     images, channels, positions = values.shape
     size = lead + -(-positions // 16) * 16 + 16
     room = np.full((images, channels, size), rest, np.float32)
@@ -64,10 +64,12 @@ def run(
     block = kernel.block(
         **dict.fromkeys(kernel.fields._fields, 0)
         | {
-            "x": source.ctypes.data, "x_image": source[0].size, "x_plane": source.shape[2], "x_lead": case.lead,
+            "x": source.ctypes.data, "x_image": source[0].size, "x_plane": source.shape[2],
+            "x_lead": case.lead,
             "other": other.ctypes.data, "other_image": other[0].size, "other_plane": other.shape[2],
             "other_lead": case.lead + 3, "other_broadcast": int(case.broadcast),
-            "out": out.ctypes.data, "out_image": out[0].size, "out_plane": out.shape[2], "out_lead": case.lead + 6,
+            "out": out.ctypes.data, "out_image": out[0].size, "out_plane": out.shape[2],
+            "out_lead": case.lead + 6,
             "channels": case.channels, "positions": case.positions, "mask": mask.ctypes.data,
         }
         | fields
@@ -75,12 +77,12 @@ def run(
     units = case.images * case.channels
     for part in range(parts):
         kernel.entry()(block.ctypes.data, units * part // parts, units * (part + 1) // parts, part)
-    there = mask[: case.positions] != 0
+    is_output = mask[: case.positions] != 0
     values = out[:, :, case.lead + 6 :][:, :, : case.positions]
-    written = values[:, :, there].copy()
-    values[:, :, there] = 0
-    assert not out.any(), "something but a zero stands in the padding"
-    return written, x[:, :, there], (y if case.broadcast else y[:, :, there])
+    written = values[:, :, is_output].copy()
+    values[:, :, is_output] = 0
+    assert not out.any(), "the padding is not zero"
+    return written, x[:, :, is_output], (y if case.broadcast else y[:, :, is_output])
 
 
 def bounds(low: float, high: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Weights laid out for channels in the lanes."""
+"""GEMV: weights packed for channels in the lanes; 16 outputs written at once; counted bits."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_lanes_hold_the_rows_in_order(
 ) -> None:
     form, lanes, inputs, element = form
     signs = np.random.default_rng(seed).integers(0, 2, (count, depth)) * 2 - 1
-    laid = form.pack(bits.pack(signs))
-    assert laid.dtype == element
-    assert laid.shape[2] == lanes
+    packed = form.pack(bits.pack(signs))
+    assert packed.dtype == element
+    assert packed.shape[2] == lanes
     for row, block, lane in ((0, 0, 0), (count - 1, (count - 1) // lanes, (count - 1) % lanes)):
-        found = [int(laid[block, k // inputs, lane]) >> k % inputs & 1 for k in range(depth)]
-        assert found == [int(sign > 0) for sign in signs[row]]
-    assert sum(map(int.bit_count, map(int, laid.ravel()))) == (signs > 0).sum()
+        row_bits = [int(packed[block, k // inputs, lane]) >> k % inputs & 1 for k in range(depth)]
+        assert row_bits == [int(sign > 0) for sign in signs[row]]
+    assert sum(map(int.bit_count, map(int, packed.ravel()))) == (signs > 0).sum()
 
 
 @given(st.integers(1, 70), st.integers(1, 200), st.integers(0, 2**32))
@@ -56,14 +56,16 @@ def test_dots_find_the_weights_of_32_rows_in_each_register(
     count: int, depth: int, seed: int
 ) -> None:
     signs = np.random.default_rng(seed).integers(0, 2, (count, depth)) * 2 - 1
-    laid = pack_dots(bits.pack(signs))
-    assert laid.flags.c_contiguous
-    assert laid.shape[1:] == (-(-depth // 64) * 4, 4, 4, 4)
+    packed = pack_dots(bits.pack(signs))
+    assert packed.flags.c_contiguous
+    assert packed.shape[1:] == (-(-depth // 64) * 4, 4, 4, 4)
     for row in (0, count // 2, count - 1):
         block, (j, c) = row // 32, divmod(row % 32, 4)
-        found = [int(laid[block, k // 16, k // 4 % 4, c, k % 4]) >> j & 1 for k in range(depth)]
-        assert found == [int(sign > 0) for sign in signs[row]]
-    assert sum(map(int.bit_count, map(int, laid.ravel()))) == (signs > 0).sum()
+        row_bits = [
+            int(packed[block, k // 16, k // 4 % 4, c, k % 4]) >> j & 1 for k in range(depth)
+        ]
+        assert row_bits == [int(sign > 0) for sign in signs[row]]
+    assert sum(map(int.bit_count, map(int, packed.ravel()))) == (signs > 0).sum()
 
 
 @numba.njit
@@ -79,10 +81,10 @@ def write_all(p: int, totals: int, n: int, step: float) -> None:
 
 
 @pytest.mark.parametrize("added", [False, True])
-@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize("quantized", [False, True])
 @pytest.mark.parametrize("activation", list(Activation))
 def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
-    added: bool, rounded: bool, activation: Activation
+    added: bool, quantized: bool, activation: Activation
 ) -> None:
     rng = np.random.default_rng(0)
     totals, scale, bias = rng.normal(0, 9, (3, 20)).astype(np.float32)
@@ -93,21 +95,22 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
         rng.normal(0, 9, (2, 20, 7)).astype(np.float32),
         np.array([0.25], np.float32),
     )
-    found = []
+    outputs = []
     for write in (write_each, write_all):
-        out = np.full((2, 20, 9), 7, np.int8 if rounded else np.float32)
+        out = np.full((2, 20, 9), 7, np.int8 if quantized else np.float32)
         values = dict.fromkeys(GemmParams._fields, 0) | {
             "scale": scale.ctypes.data, "bias": bias.ctypes.data, "bounds": bounds.ctypes.data,
             "out": out.ctypes.data, "out_image": 20 * 9, "out_plane": 9, "out_lead": 3,
-            "out_scale": out_scale.ctypes.data if rounded else 0, "activation": activation,
-            "added": others.ctypes.data if added else 0, "added_image": 20 * 7, "added_plane": 7, "added_lead": 1,
+            "out_scale": out_scale.ctypes.data if quantized else 0, "activation": activation,
+            "added": others.ctypes.data if added else 0, "added_image": 20 * 7, "added_plane": 7,
+            "added_lead": 1,
         }  # fmt: skip
         block = np.array(GemmParams(**values), np.int64)
         write(block.ctypes.data, totals.ctypes.data, 2, np.float32(0.5))
-        found.append(out)
-    assert (found[0][1, 2:18, 5] != 7).all()
-    assert (found[0] == 7).sum() == found[0].size - 16
-    assert found[0].tobytes() == found[1].tobytes()
+        outputs.append(out)
+    assert (outputs[0][1, 2:18, 5] != 7).all()
+    assert (outputs[0] == 7).sum() == outputs[0].size - 16
+    assert outputs[0].tobytes() == outputs[1].tobytes()
 
 
 counts_in_bytes = numba.njit(
@@ -128,9 +131,9 @@ def test_differing_bits_are_counted_at_any_depth(count, words: int) -> None:
     rows = rng.integers(0, 2**64, (16, words), np.uint64)
     rows[0] = ~bits
     block = np.concatenate([bits, mask])
-    laid = np.ascontiguousarray(rows.reshape(2, 8, words).transpose(0, 2, 1))
+    packed = np.ascontiguousarray(rows.reshape(2, 8, words).transpose(0, 2, 1))
     totals = np.full(16, 7, np.int32)
-    count(block.ctypes.data, laid.ctypes.data, totals.ctypes.data, words)
+    count(block.ctypes.data, packed.ctypes.data, totals.ctypes.data, words)
     np.testing.assert_array_equal(
         totals, 7 - 2 * np.bitwise_count((rows ^ bits) & mask).sum(1, dtype=np.int64)
     )

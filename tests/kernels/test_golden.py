@@ -1,4 +1,5 @@
-"""The same bits on every machine, by library and by numba: digests of outputs, made once and kept in golden.json.
+"""The same bits on every machine, by library and by numba: digests of outputs, made once and kept
+in golden.json.
 
     PYTHONPATH=tests/support python tests/kernels/test_golden.py     makes them anew, where an
     answer is meant to change
@@ -29,17 +30,17 @@ CASES = (
 
 
 def key(row: GemmSpec) -> str:
-    """The kernel's name, with the width of its tables where the order of its sums follows from it."""
+    """The kernel's name, with the width of its tables where that decides the order of its sums."""
     return f"{row.name} {FLOAT_FORM.group}" if row.name == "f32_b1_f32_planes_inlane" else row.name
 
 
 def digest(row: GemmSpec) -> str:
     """Of all outputs of the cases, margins included."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for case in CASES:
         out, _, _ = run(row, case)
-        found.update(np.nan_to_num(out, nan=9.0).astype("<f4").tobytes())
-    return found.hexdigest()[:16]
+        digest.update(np.nan_to_num(out, nan=9.0).astype("<f4").tobytes())
+    return digest.hexdigest()[:16]
 
 
 @pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)

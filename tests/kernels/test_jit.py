@@ -1,4 +1,4 @@
-"""Compiled kernels are kept on disk, and never outlive the source that made them."""
+"""Compiled kernels are cached on disk, and never outlive their sources."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from bwn.kernels.target import jit
 SCRIPT = """
 import importlib.util, sys, pathlib
 folder = pathlib.Path(sys.argv[1])
-init, places = folder / "__init__.py", [str(folder)]
-spec = importlib.util.spec_from_file_location("bwn.kernels", init, submodule_search_locations=places)
+spec = importlib.util.spec_from_file_location(
+    "bwn.kernels", folder / "__init__.py", submodule_search_locations=[str(folder)]
+)
 import bwn
 module = importlib.util.module_from_spec(spec)
 sys.modules["bwn.kernels"] = module
@@ -68,14 +69,14 @@ def test_an_edited_helper_is_seen(tmp_path: Path) -> None:
     assert answer(kernels, cache) == (0.0, 0)
 
 
-@pytest.mark.parametrize("kept", [0, 5, 100])
-def test_a_damaged_cache_is_made_again(tmp_path: Path, kept: int) -> None:
+@pytest.mark.parametrize("size", [0, 5, 100])
+def test_a_damaged_cache_is_replaced(tmp_path: Path, size: int) -> None:
     kernels, cache = Path(bwn.kernels.__file__).parent, tmp_path / "cache"
     assert answer(kernels, cache) == (2.0, 0)
     for path in [path for path in cache.rglob("*") if path.is_file()]:
-        path.write_bytes(path.read_bytes()[:kept])
-    assert answer(kernels, cache) == (2.0, 0)  # compiled, not kept
-    assert answer(kernels, cache) == (2.0, 0)  # compiled and kept
+        path.write_bytes(path.read_bytes()[:size])
+    assert answer(kernels, cache) == (2.0, 0)  # compiled, not cached
+    assert answer(kernels, cache) == (2.0, 0)  # compiled and cached
     assert answer(kernels, cache) == (2.0, 1)
 
 
@@ -149,7 +150,7 @@ def test_a_user_without_a_home_gets_no_folder_named_like_it(
         jit.cache_folder.cache_clear()
 
 
-def test_a_temporary_folder_that_another_user_made_is_not_trusted(
+def test_a_temporary_folder_of_another_user_is_not_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("BWN_CACHE_DIR", raising=False)
@@ -166,7 +167,7 @@ def test_a_temporary_folder_that_another_user_made_is_not_trusted(
     jit.cache_folder.cache_clear()
 
 
-def test_where_nothing_can_be_written_a_plan_is_made_and_nothing_kept(
+def test_where_nothing_can_be_written_default_costs_are_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = tmp_path / "file"
@@ -190,7 +191,10 @@ def test_where_nothing_can_be_written_a_plan_is_made_and_nothing_kept(
 def test_every_kernel_loads_in_a_process_that_compiled_nothing() -> None:
     for kernel in registry.KERNELS.values():
         kernel.entry()
-    load = "from bwn.kernels.registry import KERNELS; print(all([k.entry().loaded for k in KERNELS.values()]))"
+    load = """
+from bwn.kernels.registry import KERNELS
+print(all([kernel.entry().loaded for kernel in KERNELS.values()]))
+"""
     done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
@@ -208,7 +212,7 @@ print(x.sum(), sum(twice.stats.cache_hits.values()))
 """
 
 
-def test_a_function_of_arrays_is_kept_alike_and_made_again_where_the_cache_is_damaged(
+def test_a_function_of_arrays_is_cached_too_and_compiled_again_where_the_cache_is_damaged(
     tmp_path: Path,
 ) -> None:
     cache = tmp_path / "cache"
@@ -223,8 +227,10 @@ def test_a_function_of_arrays_is_kept_alike_and_made_again_where_the_cache_is_da
 
     assert run() == "6.0 0"
     assert run() == "6.0 1"
-    kept = [path for path in cache.rglob("*twice*") if path.is_file()]
-    assert kept
-    for path in kept:
+    cached = [path for path in cache.rglob("*twice*") if path.is_file()]
+    assert cached
+    for path in cached:
         path.write_bytes(path.read_bytes()[:20])
-    assert [run(), run(), run()] == ["6.0 0", "6.0 0", "6.0 1"], "compiled, not kept; kept; loaded"
+    assert [run(), run(), run()] == ["6.0 0", "6.0 0", "6.0 1"], (
+        "compiled; compiled and cached; loaded"
+    )

@@ -1,4 +1,4 @@
-"""Which compiled kernels are used: the best library that the machine can run, numba where there is none."""
+"""Which compiled kernels are used: the best library that the machine can run, else numba."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def test_the_first_runnable_library_that_is_there_is_used(folder: Path) -> None:
 
     *_, last = targets.runnable()
     fake(folder, last, cache.sources_digest())
-    found = choose()
-    assert found is not None
-    assert found.target is last
-    entry, fields = found.entry("tensor.elementwise.f32_f32_add"), np.zeros(3, np.int64)
+    library = choose()
+    assert library is not None
+    assert library.target is last
+    entry, fields = library.entry("tensor.elementwise.f32_f32_add"), np.zeros(3, np.int64)
     entry(fields.ctypes.data, 5, 6, 7)
     assert fields.tolist() == [5, 6, 7]
     assert entry.loaded
@@ -174,7 +174,12 @@ def test_a_python_of_32_bits_loads_none(monkeypatch: pytest.MonkeyPatch) -> None
 def test_libraries_are_looked_for_where_the_process_began(tmp_path: Path) -> None:
     target = targets.runnable()[0]
     fake(tmp_path, target, cache.sources_digest())
-    script = "import os; from bwn.kernels.target import loader; os.chdir('/'); print(loader.library().path)"
+    script = """
+import os
+from bwn.kernels.target import loader
+os.chdir('/')
+print(loader.library().path)
+"""
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path,
         env={**os.environ, "BWN_LIBRARIES": ".", "BWN_KERNELS": target.name},
@@ -191,7 +196,11 @@ def test_an_unknown_system_has_no_libraries(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_command_line_says_it_in_one_line() -> None:
     command = [sys.executable, "-m", "bwn.cli", "inspect", "--plan", "models/mnist-mlp.bwn"]
     done = subprocess.run(
-        command, env={**os.environ, "BWN_KERNELS": "z80"}, capture_output=True, text=True, check=False,
+        command,
+        env={**os.environ, "BWN_KERNELS": "z80"},
+        capture_output=True,
+        text=True,
+        check=False,
         cwd=Path(__file__).resolve().parents[2],
     )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
@@ -204,7 +213,8 @@ def test_planning_imports_no_compiler() -> None:
         "import sys\n"
         "from bwn.kernels.target import cpu\n"
         "cpu.OVERRIDE = frozenset({'neon'})\n"
-        "import bwn.kernels.registry, bwn.plan.planner, bwn.model, bwn.runtime.executor, bwn.tools.tune\n"
+        "import bwn.kernels.registry, bwn.plan.planner, bwn.model\n"
+        "import bwn.runtime.executor, bwn.tools.tune\n"
         "print(sorted({'numba', 'llvmlite'} & set(sys.modules)))\n"
     )
     done = subprocess.run(

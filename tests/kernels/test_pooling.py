@@ -1,4 +1,4 @@
-"""Pooling against the plain reference, over windows, strides, padding and widths around every edge."""
+"""Pooling against the reference, over windows, strides, padding and widths around every edge."""
 
 from __future__ import annotations
 
@@ -63,8 +63,9 @@ def run(kernel: Kernel, case: Case, parts: int = 1) -> tuple[np.ndarray, np.ndar
     out = np.full((case.images, case.channels, out_plane), 77, kind)
     block = kernel.block(
         x=room.ctypes.data, x_image=room[0].size, x_plane=plane, x_lead=lead, x_row=row,
-        height=case.height, width=case.width, out=out.ctypes.data, out_image=out[0].size, out_plane=out_plane,
-        out_lead=out_lead, out_row=out_row, out_height=expected.shape[2], out_width=expected.shape[3],
+        height=case.height, width=case.width, out=out.ctypes.data, out_image=out[0].size,
+        out_plane=out_plane, out_lead=out_lead, out_row=out_row, out_height=expected.shape[2],
+        out_width=expected.shape[3],
         channels=case.channels, kernel_y=case.kernel[0], kernel_x=case.kernel[1],
         stride_y=case.stride[0], stride_x=case.stride[1], top=case.pads[0], left=case.pads[1],
         window=case.kernel[0] * case.kernel[1] if case.count_pads else 0,
@@ -73,11 +74,11 @@ def run(kernel: Kernel, case: Case, parts: int = 1) -> tuple[np.ndarray, np.ndar
     for part in range(parts):
         kernel.entry()(block.ctypes.data, units * part // parts, units * (part + 1) // parts, part)
     size = expected.shape[2] * out_row
-    found = out[:, :, out_lead : out_lead + size].reshape(*expected.shape[:3], out_row)
+    rows = out[:, :, out_lead : out_lead + size].reshape(*expected.shape[:3], out_row)
     margins = np.delete(out, np.s_[out_lead : out_lead + size], axis=2)
     assert not margins.any(), "margins are not zero"
-    assert not found[..., expected.shape[3] :].any(), "slack is not zero"
-    return found[..., : expected.shape[3]], expected
+    assert not rows[..., expected.shape[3] :].any(), "slack is not zero"
+    return rows[..., : expected.shape[3]], expected
 
 
 def wanted(kernel: Kernel, case: Case, values: np.ndarray) -> np.ndarray:
@@ -88,16 +89,16 @@ def wanted(kernel: Kernel, case: Case, values: np.ndarray) -> np.ndarray:
 
 
 def check(kernel: Kernel, case: Case, parts: int = 1) -> None:
-    found, expected = run(kernel, case, parts)
+    actual, expected = run(kernel, case, parts)
     if kernel is not AVERAGE:
-        np.testing.assert_array_equal(found, expected, err_msg=str(case))
+        np.testing.assert_array_equal(actual, expected, err_msg=str(case))
         return
     allowed = (
         EPSILON
         * (case.kernel[0] * case.kernel[1] + 8)
         * max(1, np.nanmax(np.abs(expected), initial=0))
     )
-    np.testing.assert_allclose(found, expected, rtol=0, atol=allowed, err_msg=str(case))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=allowed, err_msg=str(case))
 
 
 KERNELS = pytest.mark.parametrize(
@@ -119,7 +120,8 @@ def cases(draw: st.DrawFn) -> Case:
     pads = tuple(draw(st.integers(0, kernel[axis % 2] - 1)) for axis in range(4))
     return Case(
         height=draw(st.integers(1, 20)), width=draw(st.integers(1, 80)), kernel=kernel,
-        stride=draw(st.tuples(st.integers(1, 4), st.integers(1, 4))), pads=pads, images=draw(st.integers(1, 2)),
+        stride=draw(st.tuples(st.integers(1, 4), st.integers(1, 4))), pads=pads,
+        images=draw(st.integers(1, 2)),
         channels=draw(st.integers(1, 3)), count_pads=draw(st.booleans()),
     )  # fmt: skip
 

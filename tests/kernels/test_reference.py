@@ -1,4 +1,4 @@
-"""The plain reference against formulations that share nothing with it: nested loops, and ONNX Runtime."""
+"""The reference against formulations that share nothing with it: nested loops, ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -156,23 +156,23 @@ def test_softmax_of_large_scores():
 
 
 def test_quantize_rounds_halves_to_even_and_clips():
-    q, steps = reference.quantize(np.float32([[0.5, 1.5, -2.5, 200, -200]]), 1.0)
+    q, scales = reference.quantize(np.float32([[0.5, 1.5, -2.5, 200, -200]]), 1.0)
     assert q.tolist() == [[0, 2, -2, 127, -127]]
-    assert (steps.dtype, steps.tolist()) == (np.float32, [1.0])
+    assert (scales.dtype, scales.tolist()) == (np.float32, [1.0])
 
 
 def test_quantize_from_0_up_has_steps_half_as_long():
-    q, steps = reference.quantize(
+    q, scales = reference.quantize(
         np.float32([[254, 1.5, -3], [0, 0, 0], [1, 0.5, -0.0]]), None, 0, 254
     )
     assert q.tolist() == [[254, 2, 0], [0, 0, 0], [254, 127, 0]]
-    assert steps.tolist() == [1, 1, float(np.float32(1) / np.float32(127)) / 2]
+    assert scales.tolist() == [1, 1, float(np.float32(1) / np.float32(127)) / 2]
 
 
 def test_quantize_takes_the_step_of_each_image():
-    q, steps = reference.quantize(np.float32([[-254, 1, 3], [0, 0, 0], [1, 0.5, 0]]))
+    q, scales = reference.quantize(np.float32([[-254, 1, 3], [0, 0, 0], [1, 0.5, 0]]))
     assert q.tolist() == [[-127, 0, 2], [0, 0, 0], [127, 64, 0]]
-    assert steps.tolist() == [2, 1, float(np.float32(1) / np.float32(127))]
+    assert scales.tolist() == [2, 1, float(np.float32(1) / np.float32(127))]
 
 
 def test_packed_weights_come_back_in_k_order():

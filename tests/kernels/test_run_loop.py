@@ -96,8 +96,8 @@ def noting(
 
 @pytest.fixture(scope="module")
 def pool():
-    with Pool(MANY) as made:
-        yield made
+    with Pool(MANY) as threads:
+        yield threads
 
 
 @settings(max_examples=60)

@@ -96,8 +96,8 @@ def apply(function: Callable[..., None], out: np.ndarray, *arrays: np.ndarray) -
     return room[1:]
 
 
-def same(found: np.ndarray, expected: np.ndarray) -> None:
-    np.testing.assert_array_equal(found, expected)
+def same(actual: np.ndarray, expected: np.ndarray) -> None:
+    np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
@@ -123,7 +123,8 @@ def test_float_arithmetic() -> None:
         store(out, 0, maximum(load(F32, a, 0), load(F32, b, 0)))
 
     for ours, theirs in (
-        (add, np.add), (sub, np.subtract), (mul, np.multiply), (div, np.divide), (low, np.minimum), (high, np.maximum),
+        (add, np.add), (sub, np.subtract), (mul, np.multiply), (div, np.divide),
+        (low, np.minimum), (high, np.maximum),
     ):  # fmt: skip
         same(apply(ours, FLOATS, FLOATS, OTHERS), theirs(FLOATS, OTHERS))
 

@@ -1,4 +1,4 @@
-"""Products of packed signs against the plain reference: every edge of sizes, padding, stride, dilation and groups."""
+"""GEMMs of packed signs against the reference: sizes, padding, stride, dilation, groups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xnor_cases import Call, Case
+from xnor_cases import LEAD, Call, Case
 
 from bwn.kernels.gemm import xnor_packing
 from bwn.kernels.params import Activation
@@ -61,10 +61,8 @@ def test_sums_are_exact(case: Case) -> None:
     call = Call(case, 1, None, None)
     call.scale[:], call.bias[:] = 1, 0
     out = call.run(False)
-    height, width = call.sums.shape[2:]
-    values = out[:, :, 5 : 5 + height * call.row].reshape(*out.shape[:2], height, call.row)[
-        ..., :width
-    ]
+    values = out[:, :, LEAD : LEAD + call.positions]
+    values = values.reshape(*out.shape[:2], call.height, call.row)[..., : call.width]
     assert np.array_equal(values, call.sums)
 
 
@@ -90,8 +88,15 @@ def test_parts_cover_all_work_and_write_nothing_of_each_other(compares: bool) ->
         assert (written == 1).all()
 
 
-@pytest.mark.parametrize("case", [Case(65_601, 3, (1, 2)), Case(7300, 3, (3, 3), (3, 3), pads=(1, 1, 1, 1)),
-                                  Case(40, 65_601, (1, 1)), Case(40, 3, (2, 32_801))], ids=str)  # fmt: skip
+LARGE = [
+    Case(65_601, 3, (1, 2)),
+    Case(7300, 3, (3, 3), (3, 3), pads=(1, 1, 1, 1)),
+    Case(40, 65_601, (1, 1)),
+    Case(40, 3, (2, 32_801)),
+]
+
+
+@pytest.mark.parametrize("case", LARGE, ids=str)
 def test_sizes_past_65536(case: Case) -> None:
     Call(case).check_signs()
     Call(case).check_planes()
@@ -114,10 +119,11 @@ def test_thresholds_are_the_sign_of_the_formula(scale, bias, low, high, depth) -
     if low is not None and high is not None and low > high:
         low, high = high, low
     a, b = np.array([scale], np.float32), np.array([bias], np.float32)
-    least, flip = xnor_packing.sum_thresholds(a, b, low, high, depth)
+    thresholds, inverted = xnor_packing.sum_thresholds(a, b, low, high, depth)
     for total in range(-depth, depth + 1):
         # Exact rational arithmetic: Python's own fractions of the float32 numbers.
-        assert ((total >= least[0]) != flip[0]) == sign_is_plus(total, scale, bias, low, high)
+        plus = (total >= thresholds[0]) != inverted[0]
+        assert plus == sign_is_plus(total, scale, bias, low, high)
 
 
 def sign_is_plus(
@@ -135,14 +141,16 @@ def sign_is_plus(
 def test_random_windows(seed: int) -> None:
     rng = np.random.default_rng(seed)
     kernel, dilation, stride = (
-        tuple(int(i) for i in rng.integers(1, most, 2)) for most in (5, 3, 4)
+        tuple(int(i) for i in rng.integers(1, limit, 2)) for limit in (5, 3, 4)
     )
     reach = [dilation[axis % 2] * (kernel[axis % 2] - 1) + 1 for axis in range(4)]
-    pads = tuple(int(rng.integers(0, most)) for most in reach)
-    size = tuple(int(rng.integers(max(1, reach[axis] - pads[axis] - pads[axis + 2]), 12)) if
-                 reach[axis] - pads[axis] - pads[axis + 2] < 12 else 12 for axis in (0, 1))  # fmt: skip
-    case = Case(int(rng.integers(1, 200)), int(rng.integers(1, 100)), size, kernel, stride, pads, dilation,
-                images=int(rng.integers(1, 3)), around=tuple(int(i) for i in rng.integers(0, 3, 4)))  # fmt: skip
+    pads = tuple(int(rng.integers(0, limit)) for limit in reach)
+    smallest = [max(1, reach[axis] - pads[axis] - pads[axis + 2]) for axis in (0, 1)]
+    size = tuple(int(rng.integers(least, 12)) if least < 12 else 12 for least in smallest)
+    case = Case(
+        int(rng.integers(1, 200)), int(rng.integers(1, 100)), size, kernel, stride, pads, dilation,
+        images=int(rng.integers(1, 3)), around=tuple(int(i) for i in rng.integers(0, 3, 4)),
+    )  # fmt: skip
     call = Call(case, seed)
     call.check_signs()
     call.check_planes()
