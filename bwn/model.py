@@ -36,6 +36,7 @@ from bwn.runtime.executor import Runner
 if TYPE_CHECKING:
     from bwn.runtime.layer_times import LayerTime
 
+THREADS_LIMIT = 1024
 KEPT_PLANS = 4
 """Plans that a model keeps, one for each batch size; the least recently used is dropped first."""
 
@@ -67,10 +68,12 @@ class Model:
     """
 
     def __init__(self, spec: ModelSpec, threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise ArgumentError(f"threads is {threads}, expected 1 or more")
+        if threads is not None:
+            check_counts(threads=threads)
+            if threads > THREADS_LIMIT:
+                raise ArgumentError(f"threads is {threads}, at most {THREADS_LIMIT} are allowed")
         self.spec = spec
-        self.threads = threads or available_threads()
+        self._threads = threads or available_threads()
         self._forget_runs()
         _models.add(self)
 
@@ -79,6 +82,11 @@ class Model:
         self._runners: OrderedDict[int, Runner] = OrderedDict()
         self._sizes: dict[int, int] = {}
         self._lock = threading.Lock()
+
+    @property
+    def threads(self) -> int:
+        """How many threads share the work of a run."""
+        return self._threads
 
     def __repr__(self) -> str:
         size = byte_size(sum(array.nbytes for array in self.spec.graph.tensors.values()))

@@ -102,8 +102,10 @@ def predict(
 
 
 def check_counts(**counts: int) -> None:
-    """Raise ArgumentError where an argument is less than 1."""
+    """Raise ArgumentError where an argument is not a whole number of 1 or more."""
     for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+            raise ArgumentError(f"{name} is {count!r}, expected a whole number")
         if count < 1:
             raise ArgumentError(f"{name} is {count}, expected 1 or more")
 

@@ -235,3 +235,14 @@ def test_a_large_batch_goes_in_passes_that_fit_the_caches() -> None:
         layer.macs for layer in model.profile(x[:1])
     )
     assert len({layer.name for layer in layers}) == len(layers)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "two", 1025])
+def test_threads_is_a_whole_number_in_range_and_stays(threads) -> None:
+    spec = NETWORKS["mlp"](0)
+    with pytest.raises(BwnError, match="threads is"):
+        Model(spec, threads)
+    model = Model(spec, 2)
+    with pytest.raises(AttributeError):
+        model.threads = threads
+    assert model.threads == 2

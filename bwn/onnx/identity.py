@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bwn.ops.reading import BATCH, reads
+from bwn.ops.onnx_reading import BATCH, reads
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState, OnnxNode

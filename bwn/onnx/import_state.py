@@ -18,7 +18,7 @@ from bwn.ir.checker import check_node
 from bwn.ir.graph import Topology
 from bwn.ir.node import Array, Node, Shape
 from bwn.ir.quantization import Quantization
-from bwn.ops.reading import Pending
+from bwn.ops.onnx_reading import Pending
 from bwn.ops.weighted import Weighted
 
 EXPLAINED = {

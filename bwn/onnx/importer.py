@@ -24,7 +24,7 @@ from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState
 from bwn.onnx.protobuf import brief, plain_node, to_array
 from bwn.ops import NODES
-from bwn.ops.reading import READERS
+from bwn.ops.onnx_reading import READERS
 
 MAX_BYTES = 2**30
 OLDEST_OPSET = 11

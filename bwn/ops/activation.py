@@ -10,7 +10,7 @@ from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from bwn.ir.node import Elementwise, Reals, Tensors, largest
-from bwn.ops.reading import reads
+from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph

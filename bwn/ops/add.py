@@ -10,7 +10,7 @@ import numpy as np
 from bwn.ir.node import Reals, Shape, Tensors, largest
 from bwn.ops.affine import constant_operand, emit_affine
 from bwn.ops.binary import Binary
-from bwn.ops.reading import reads
+from bwn.ops.onnx_reading import reads
 from bwn.ops.sign import read_raised_sign
 
 if TYPE_CHECKING:

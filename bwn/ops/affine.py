@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bwn.ir.node import Array, Elementwise, Floats, Reals, Shape, Tensors, check_vector, largest
 from bwn.kernels import reference as plain
-from bwn.ops.reading import reads
+from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph

@@ -9,8 +9,8 @@ import numpy as np
 
 from bwn.ir.node import Elementwise, Reals, Shape, Tensors, check_bounds
 from bwn.kernels import reference as plain
+from bwn.ops.onnx_reading import reads
 from bwn.ops.quantize import clip_quantized
-from bwn.ops.reading import reads
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph

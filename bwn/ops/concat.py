@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.ir.node import Node, Reals, Shape, Tensors
-from bwn.ops.reading import reads
+from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph

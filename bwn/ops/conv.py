@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bwn.ir.node import Pair, Reals, Shape, Tensors
 from bwn.kernels import reference as plain
-from bwn.ops.reading import pair, reads, vector, window_pads
+from bwn.ops.onnx_reading import pair, reads, vector, window_pads
 from bwn.ops.weighted import Weighted
 from bwn.ops.window import Pads, Window, check_window, window_shape
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bwn.ir.node import Reals, Shape, Tensors
 from bwn.kernels import reference as plain
-from bwn.ops.reading import reads, vector
+from bwn.ops.onnx_reading import reads, vector
 from bwn.ops.weighted import Weighted
 from bwn.ops.window import Window
 

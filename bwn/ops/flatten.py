@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bwn.ir.node import Node, Reals, Shape, Tensors, elements
-from bwn.ops.reading import BATCH, axes_of, reads
+from bwn.ops.onnx_reading import BATCH, axes_of, reads
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph

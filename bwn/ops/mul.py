@@ -10,7 +10,7 @@ import numpy as np
 from bwn.ir.node import Reals, Shape, Tensors
 from bwn.ops.affine import constant_operand, emit_affine
 from bwn.ops.binary import Binary
-from bwn.ops.reading import reads
+from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState, OnnxNode

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from bwn.ir.node import Node, Pair, Reals, Shape, Tensors, elements, largest
 from bwn.kernels import reference as plain
 from bwn.ops.flatten import Flatten
-from bwn.ops.reading import axes_of, ceil_pads, pair, reads, window_pads
+from bwn.ops.onnx_reading import axes_of, ceil_pads, pair, reads, window_pads
 from bwn.ops.window import Pads, Window, check_window, window_shape
 
 if TYPE_CHECKING:

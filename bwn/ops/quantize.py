@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from bwn.ir.node import Array
 from bwn.ir.quantization import QUANT_RANGES, Quantization
-from bwn.ops.reading import Pending, reads
+from bwn.ops.onnx_reading import Pending, reads
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState, OnnxNode

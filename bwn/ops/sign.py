@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from bwn.ir.node import Elementwise, Reals, Shape, Tensors
 from bwn.kernels import reference as plain
-from bwn.ops.reading import Pending, reads
+from bwn.ops.onnx_reading import Pending, reads
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph

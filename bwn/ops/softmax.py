@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bwn.ir.node import Node, Reals, Shape, Tensors, largest
 from bwn.kernels import reference as plain
-from bwn.ops.reading import reads
+from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph

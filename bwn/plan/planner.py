@@ -1,7 +1,8 @@
 """The planner: for one graph, batch and number of threads, the steps to run and their memory.
 
-All decisions are made here: kernels (through `registry.select`), layouts, places in the arena,
-sharing among threads. The executor decides nothing and allocates nothing.
+`builder.py` chooses layouts and what is fused, `gemm_steps.py` and its neighbours the kernels (by
+`registry.select`), `state.py` what threads share, `buffers.py` the places in the arena. The
+executor decides nothing and allocates nothing.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ def make_plan(
     Raises:
         GraphError: No kernel, or not the one in `only`, can compute a layer.
     """
+    if threads < 1 or batch < 1:
+        raise ValueError(f"batch {batch} on {threads} threads: expected 1 or more of each")
     builder = PlanBuilder(
         graph, batch, threads, table or costs.table(), fuse=not keep_all, split=split, only=only
     )

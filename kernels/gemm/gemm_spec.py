@@ -116,7 +116,7 @@ def as_stored(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class IndirectGemm(GemmSpec):
-    """GemmSpec over planes at offsets, with GemmParams.
+    """A GEMM over planes at offsets, with GemmParams.
 
     A unit of work is a block of positions of one group of one image; an output channel where there
     are no lanes.
@@ -141,7 +141,7 @@ class IndirectGemm(GemmSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class LutPermuteGemm(GemmSpec):
-    """GemmSpec by tables in registers, with LutPermuteParams.
+    """A GEMM by tables in registers, with LutPermuteParams.
 
     Attributes:
         layout: How its weights are packed.
