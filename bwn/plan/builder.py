@@ -287,7 +287,7 @@ class PlanBuilder(PlanState):
 
     def __contains__(self, name: object) -> bool:
         """Whether a tensor exists already."""
-        return isinstance(name, str) and self.exists(name)
+        return isinstance(name, str) and self.form(name) is not None
 
 
 def homes(graph: Graph) -> dict[str, tuple[str, int]]:

@@ -119,10 +119,6 @@ class PlanState:
         forms = self._forms.get(name, {})
         return next(iter(forms.values()), None) if type is None else forms.get(type)
 
-    def exists(self, name: str) -> bool:
-        """Whether a tensor has been made."""
-        return name in self._forms
-
     def consumer(self, name: str) -> Node | None:
         """The node that alone reads a tensor; None also where the plan keeps all tensors."""
         return self.graph.sole_consumer(name) if self.fuse else None
