@@ -10,10 +10,11 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from bwn.kernels.gemm.gemm_spec import Cost, Work
 from bwn.kernels.gemm.specs import SPECS
@@ -25,8 +26,7 @@ __all__ = ["DEFAULTS", "Cost", "Table", "Work", "load", "table", "table_path", "
 VERSION = 1
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """Costs in force.
 
     Attributes:

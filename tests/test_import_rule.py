@@ -37,7 +37,7 @@ HEIGHT = {
 PACKAGES = {
     "numba": "kernels",
     "llvmlite": "kernels",
-    "msgspec": "ir ops passes format onnx plan predict train tools experiment data cli",
+    "msgspec": "kernels ir ops passes format onnx plan predict train tools experiment data cli",
     "safetensors": "format",
     "PIL": "data predict tools",
     "onnx": "onnx",

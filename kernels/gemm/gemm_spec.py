@@ -10,9 +10,7 @@ one like a whole one, or once a position where it has no lanes (`GemmSpec.terms`
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from operator import mul
 from typing import Any, Literal, NamedTuple
 
@@ -66,8 +64,7 @@ class Work(NamedTuple):
     taps: int = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class GemmSpec(Kernel, ABC):
+class GemmSpec(Kernel, frozen=True, eq=False, kw_only=True):
     """A kernel of sums of products.
 
     Attributes:
@@ -83,7 +80,7 @@ class GemmSpec(Kernel, ABC):
     weights: Weights
     max_depth: int
     lanes: int
-    costs: Mapping[str, Cost] = field(compare=False)
+    costs: Mapping[str, Cost]
     needs: tuple[str, ...] = ()
 
     @property
@@ -100,9 +97,9 @@ class GemmSpec(Kernel, ABC):
         """Whether a CPU with these features has the instructions that the kernel is written in."""
         return not self.needs or not features.isdisjoint(self.needs)
 
-    @abstractmethod
     def terms(self, work: Work) -> tuple[float, float, float, float]:
         """How often each coefficient of its `Cost` counts on one thread."""
+        raise NotImplementedError(self.name)
 
     def microseconds(self, work: Work, cost: Cost) -> float:
         """Predicted time on one thread."""
@@ -114,8 +111,7 @@ def as_stored(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return weights
 
 
-@dataclass(frozen=True, kw_only=True)
-class IndirectGemm(GemmSpec):
+class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
     """A GEMM over planes at offsets, with GemmParams.
 
     A unit of work is a block of positions of one group of one image; an output channel where there
@@ -139,8 +135,7 @@ class IndirectGemm(GemmSpec):
         return 1.0, passes * depth, passes * depth * work.outputs, passes * work.outputs
 
 
-@dataclass(frozen=True, kw_only=True)
-class LutPermuteGemm(GemmSpec):
+class LutPermuteGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
     """A GEMM by tables in registers, with LutPermuteParams.
 
     Attributes:

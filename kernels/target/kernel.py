@@ -6,9 +6,9 @@ Nothing here needs a compiler.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -16,8 +16,7 @@ from bwn.kernels.target.loader import Entry, entry
 from bwn.kernels.target.targets import TARGETS, Target
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(msgspec.Struct, frozen=True, eq=False):
     """A compiled entry and its parameters.
 
     Attributes:
@@ -29,7 +28,7 @@ class Kernel:
 
     code: str
     params: Any
-    expected: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False, kw_only=True)
+    expected: Mapping[str, Sequence[str]] = {}
 
     @property
     def name(self) -> str:
