@@ -18,7 +18,20 @@ def one_line(text: object, limit: int | None = None) -> str:
         The text with spaces for line ends and escapes for control and undecodable characters.
     """
     line = " ".join(str(text).split("\n")).rstrip()
-    return "".join(char if char.isprintable() else _escape(char) for char in line)[:limit]
+    return "".join(char if _is_safe(char) else _escape(char) for char in line)[:limit]
+
+
+def is_name(text: str) -> bool:
+    """Return whether `text` is one line without control characters, in any script.
+
+    Joiners, soft hyphens, wide spaces and characters newer than Python's tables are part of names.
+    """
+    return all(char.isprintable() or _category(char) not in _NOT_IN_NAMES for char in text)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and its noun: `1 image`, `2,000 images`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def reason(error: Exception) -> str:
@@ -36,6 +49,22 @@ def byte_size(count: float) -> str:
         return f"{count:.0f} B"
     power = min(int(math.log2(count) / 10), 4)
     return f"{count / 1024**power:.1f} {'KMGT'[power - 1]}iB"
+
+
+_NOT_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories of control characters, halves of characters, and ends of lines."""
+
+
+def _category(char: str) -> str:
+    import unicodedata  # only for characters that are rare
+
+    return unicodedata.category(char)
+
+
+def _is_safe(char: str) -> bool:
+    """Whether a terminal shows a character in its place: not if it turns the text around it."""
+    turns = "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
+    return char.isprintable() or (_category(char) not in _NOT_IN_NAMES and not turns)
 
 
 def _escape(char: str) -> str:

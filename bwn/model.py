@@ -19,6 +19,7 @@ from bwn.format import read
 from bwn.format.reader import Source
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Shape
+from bwn.kernels.target.limits import available_threads
 from bwn.plan.planner import make_plan
 from bwn.predict import (
     BATCH_SIZE,
@@ -41,11 +42,6 @@ KEPT_PLANS = 4
 """Plans that a model keeps, one for each batch size; the least recently used is dropped first."""
 
 _models: WeakSet[Model] = WeakSet()
-
-
-def available_threads() -> int:
-    """CPUs that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Model:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from math import prod
 from typing import Any, BinaryIO, Generic, NamedTuple, Protocol, TypeVar
@@ -14,10 +16,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from bwn._types import Floats, StrPath
-from bwn.data.images import as_image, prepare
+from bwn.data.images import as_image
+from bwn.data.resizing import prepare
 from bwn.errors import ArgumentError, BwnError, DataError, NotPreparedError
 from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import reference
+from bwn.kernels.target.limits import available_threads
 from bwn.ops import Softmax
 
 ImageLike = Image.Image | npt.NDArray[np.uint8] | StrPath | bytes | BinaryIO
@@ -140,10 +144,7 @@ def stream(
 def _stream(
     model: SupportsRun, images: Iterator[tuple[int, ImageT]], top: int, batch_size: int
 ) -> Iterator[Result[ImageT]]:
-    while batch := [
-        (image, _input_or_error(model.spec, image, f"images[{index}]"))
-        for index, image in islice(images, batch_size)
-    ]:
+    for batch in _prepared(model.spec, images, batch_size):
         inputs = [x for _, x in batch if not isinstance(x, DataError)]
         ranked = iter(classify(model, np.stack(inputs), top) if inputs else ())
         for image, x in batch:
@@ -151,6 +152,26 @@ def _stream(
                 yield Result(image, (), x)
             else:
                 yield Result(image, next(ranked), None)
+
+
+def _prepared(
+    spec: ModelSpec, images: Iterator[tuple[int, ImageT]], batch_size: int
+) -> Iterator[list[tuple[ImageT, Floats | DataError]]]:
+    """Yield batches of images with their inputs; files are decoded by a thread for each CPU."""
+    with ExitStack() as stack:
+        pool = None
+        while batch := list(islice(images, batch_size)):
+            pictures = [image for _, image in batch]
+            names = [f"images[{index}]" for index, _ in batch]
+            inputs: Iterable[Floats | DataError]
+            if len(batch) == 1 or isinstance(pictures[0], np.ndarray):
+                inputs = map(partial(_input_or_error, spec), pictures, names)
+            else:
+                from concurrent.futures import ThreadPoolExecutor  # a single image starts faster
+
+                pool = pool or stack.enter_context(ThreadPoolExecutor(available_threads()))
+                inputs = pool.map(partial(_input_or_error, spec), pictures, names)
+            yield list(zip(pictures, inputs, strict=True))
 
 
 def _input_or_error(spec: ModelSpec, image: ImageLike, name: str) -> Floats | DataError:
@@ -177,7 +198,7 @@ def to_input(spec: ModelSpec, image: ImageLike, name: str = "image") -> Floats:
     """
     if spec.preprocess is None:
         raise NotPreparedError
-    prepared = prepare(as_image(image, name), spec.preprocess)
+    prepared = prepare(as_image(image, name, spec.preprocess.size), spec.preprocess)
     return prepared.reshape(spec.graph.topology.input_shape)
 
 

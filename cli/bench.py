@@ -73,7 +73,7 @@ def command(
     """
     if model is not None and networks:
         raise click.UsageError("Give MODEL or --network, not both.")
-    from bwn.model import available_threads
+    from bwn.kernels.target.limits import available_threads
     from bwn.tools.benchmark import Benchmark, machine, onnxruntime_installed
 
     facts = machine(threads or available_threads())

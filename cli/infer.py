@@ -84,17 +84,18 @@ def command(
         for folder in paths:
             if not os.path.isdir(folder):
                 raise click.UsageError(f"--watch: '{one_line(folder)}' is not a folder.")
-    from bwn.data.images import find_images
+    from bwn.data.folders import PassedOver, find_images
     from bwn.model import load
     from bwn.predict import class_names
 
     loaded = load(model, threads)
+    passed_over = PassedOver()
     if watch:
         from bwn.data.watch import arrivals
 
         images = arrivals(paths, recursive)
     else:
-        images = find_images(expand(paths), recursive)
+        images = find_images(expand(paths), recursive, passed_over)
     results = classified(loaded, islice(images, limit), top, 1 if watch else batch_size)
     printer = Printer(as_json, as_csv, class_names(loaded.spec), top)
     seen = failed = 0
@@ -102,6 +103,8 @@ def command(
         seen += 1
         failed += result.error is not None
         printer.show(result)
+    if passed_over.counts:
+        click.echo(f"Passed over, no images by their names: {passed_over}", err=True)
     if not seen:
         raise DataError(f"no images found in {', '.join(paths)}")
     if failed:

@@ -7,10 +7,12 @@ refused; 4 `infer` could not read some of the images; 70 an error inside bwn; 13
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
 import traceback
+import warnings
 from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
@@ -123,6 +125,24 @@ def bwn() -> None:
 
     Run `bwn COMMAND --help` for details or `bwn demo` for a two-minute tour.
     """
+    logger = logging.getLogger("bwn.data")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        logger.addHandler(Notices())
+    # Pillow warns of odd metadata in pictures that it reads all the same.
+    warnings.filterwarnings("ignore", module=r"PIL\b")
+
+
+class Notices(logging.Handler):
+    """Prints what is said of the data, each in a line on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        from bwn.cli.output import show_progress
+
+        show_progress("")
+        kind = "Warning: " if record.levelno >= logging.WARNING else ""
+        click.echo(f"{kind}{one_line(record.getMessage())}", err=True)
 
 
 def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -40,6 +40,7 @@ PACKAGES = {
     "msgspec": "kernels ir ops passes format onnx plan predict train tools experiment data cli",
     "safetensors": "format",
     "PIL": "data predict tools",
+    "pillow_heif": "data.images",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "torch": "train",

@@ -1,39 +1,40 @@
-"""Images: found in folders, read safely, and turned into a network's input.
+"""Images read safely, upright and in 8 bits, from whatever form they come in.
 
-Reading decodes PNG, JPEG, BMP, GIF, PPM, TIFF and WebP by content, whatever the file is called, and
-nothing else: Pillow's other readers (PostScript runs a program) are never tried. Every way in which
-a file can be wrong is a DataError of one line.
+A file is decoded by its content, whatever it is called, by those of Pillow's readers that run no
+other program (its PostScript reader does). Every way in which a file can be wrong is a DataError of
+one line.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
 from typing import IO, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 from PIL import Image, UnidentifiedImageError
 
+from bwn._file_types import HEAD, looks_like
 from bwn._text import one_line, reason
-from bwn._types import Floats, StrPath
+from bwn._types import StrPath
+from bwn.data.pixels import to_8_bit
 from bwn.errors import DataError
-from bwn.ir.model_spec import Preprocess
+from bwn.ir.node import Pair
 
 MAX_PIXELS = 64 * 2**20
 """Largest image decoded, in pixels; a small file can claim a size that fills any memory."""
 QUOTED = 200
 """Characters of Pillow's message that are quoted at most."""
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff", ".webp"}
-)
-"""Endings of the names that a search of a folder takes for images, in upper or lower case."""
+FORMATS = ["PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000"]
+if tuple(map(int, PIL.__version__.split(".")[:2])) >= (11, 3):
+    FORMATS.append("AVIF")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,64 +48,57 @@ _UPRIGHT = {
 """EXIF orientation (Exif 2.32, tag 274) to what undoes it."""
 
 
-def read_image(source: StrPath | bytes, name: str = "image") -> Image.Image:
+def read_image(
+    source: StrPath | bytes, name: str = "image", needed: Pair | None = None
+) -> Image.Image:
     """Decode one image: upright, first frame, mode `L` or `RGB`.
 
-    Transparent pixels are laid over black; 16-bit grey is rounded to 8 bits.
+    Transparent pixels are laid over black; 16-bit gray is rounded to 8 bits.
 
     Args:
         source: A path, or the bytes of a file.
         name: What to call bytes in a message.
+        needed: (H, W) that the image will be resized to. A JPEG that is several times as large is
+            decoded at 1/2, 1/4 or 1/8 of its size, so that it is still twice as large.
 
     Raises:
-        DataError: It is missing, a folder, empty, larger than MAX_PIXELS, truncated, or no image.
+        DataError: It is missing, a folder, empty, larger than MAX_PIXELS, truncated, no image, or
+            its pixels have a meaning that is not known.
     """
     name = name if isinstance(source, bytes) else os.fspath(source)
-    try:
-        with _open(source, name) as stream, warnings.catch_warnings():
-            # Pillow warns of odd metadata, and of sizes that are refused here.
-            warnings.simplefilter("ignore")
-            with Image.open(stream, formats=FORMATS) as image:
-                _check_size(image.size, name)
-                orientation = _orientation(image)
-                plain = _plain(image, name)
-    except DataError:
-        raise
-    except UnidentifiedImageError:
-        raise DataError(f"{name}: not an image that bwn reads ({', '.join(FORMATS)})") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"{name}: far more pixels than the {MAX_PIXELS:,} that bwn reads") from None
-    except Exception as error:  # a broken file makes Pillow raise almost anything
-        raise DataError(
-            f"{name}: truncated or damaged image ({one_line(error, QUOTED)})"
-        ) from error
-    return plain.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else plain
+    with _open(source, name) as stream:
+        return _decode(stream, name, needed)
 
 
 def as_image(
-    source: Image.Image | npt.NDArray[np.uint8] | StrPath | bytes | BinaryIO, name: str = "image"
+    source: Image.Image | npt.NDArray[np.uint8] | StrPath | bytes | BinaryIO,
+    name: str = "image",
+    needed: Pair | None = None,
 ) -> Image.Image:
     """Turn any form of image that `Model.predict` accepts into a PIL image of mode `L` or `RGB`.
 
     Args:
         source: A PIL image; uint8 pixels (H, W), (H, W, 1) or (H, W, 3); a path; the bytes of a
-            file; or a file opened in binary mode.
+            file; or a file opened in binary mode. All but arrays are turned upright by their EXIF
+            orientation.
         name: What to call an image without a path in a message.
+        needed: As for `read_image`.
 
     Raises:
         DataError: The array has another shape or type, or the file is refused.
         TypeError: `source` is none of these.
     """
     if isinstance(source, Image.Image):
-        return _plain(source, name)
+        with _errors_in_one_line(name):
+            return _upright(source, name)
     if isinstance(source, np.ndarray):
         return _from_pixels(source, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return read_image(bytes(source), name)
+        return read_image(bytes(source), name, needed)
     if isinstance(source, (str, os.PathLike)):
-        return read_image(source)
+        return read_image(source, needed=needed)
     if hasattr(source, "read"):
-        return read_image(source.read(), name)
+        return read_image(source.read(), name, needed)
     raise TypeError(
         f"{name} is {type(source).__name__}; expected a path, a PIL image, a uint8 array, "
         "or the bytes of an image file"
@@ -127,67 +121,6 @@ def _from_pixels(pixels: npt.NDArray[np.uint8], name: str) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def prepare(image: Image.Image, preprocess: Preprocess) -> Floats:
-    """Turn an image into a network's input: colour, then size, then normalization.
-
-    x = (pixel / 255 - mean) / std, in float32. Resizing is bilinear, and averages where it shrinks;
-    an image that has the size already keeps every pixel. `crop` takes the largest centred part of
-    the size's proportions, `stretch` the whole.
-
-    Args:
-        image: Mode `L` or `RGB`.
-        preprocess: What the network expects.
-
-    Returns:
-        (C, H, W) float32.
-    """
-    height, width = preprocess.size
-    if image.mode != preprocess.color:
-        image = image.convert(preprocess.color)
-    if image.size != (width, height):
-        box = _centre(image.size, (width, height)) if preprocess.resize == "crop" else None
-        image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
-    x = np.asarray(image, np.float32).reshape(height, width, -1).transpose(2, 0, 1)  # (C, H, W)
-    mean, std = (
-        np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (preprocess.mean, preprocess.std)
-    )
-    return np.ascontiguousarray((x / np.float32(255) - mean) / std, np.float32)
-
-
-def find_images(paths: Iterable[StrPath], recursive: bool = True) -> Iterator[Path]:
-    """Yield the paths of images in the order of `paths`, one at a time.
-
-    A folder gives its files that are named as images (SUFFIXES), sorted, with those of its
-    subfolders if `recursive`; hidden names and links to folders inside it are skipped. Any other
-    path is yielded unchanged.
-    """
-    for path in map(Path, paths):
-        if os.path.isdir(path):  # never raises, as Path's does for a name that is too long
-            yield from map(Path, images_in(path, recursive))
-        else:
-            yield path
-
-
-def images_in(folder: StrPath, recursive: bool = True) -> Iterator[str]:
-    """Yield the images of a folder as `find_images` does; or itself if it cannot be listed."""
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError:
-        yield os.fspath(folder)  # reading it says why
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            if recursive:
-                yield from images_in(entry.path, recursive)
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and not (
-            entry.is_symlink() and os.path.isdir(entry.path)
-        ):
-            yield entry.path
-
-
 def _open(source: StrPath | bytes, name: str) -> IO[bytes]:
     """Open a file that ends: a pipe or a device could keep a run waiting forever."""
     if isinstance(source, bytes):
@@ -206,42 +139,81 @@ def _open(source: StrPath | bytes, name: str) -> IO[bytes]:
         raise DataError(f"{name}: cannot be read: {reason(error)}") from None
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise DataError(
-            f"{name}: {size[0]} x {size[1]} pixels, more than the {MAX_PIXELS:,} that bwn reads"
-        )
+def image_size(path: StrPath) -> Pair:
+    """(H, W) of an image file, upright, from its first bytes. Raises DataError."""
+    name = os.fspath(path)
+    with _open(path, name) as stream, _errors_in_one_line(name), _opened(stream, name) as image:
+        turned = image.getexif().get(274) in (5, 6, 7, 8)
+        return image.size if turned else image.size[::-1]
 
 
-def _orientation(image: Image.Image) -> object:
-    """Value of the EXIF orientation tag; None if there is none or the metadata is broken."""
+def _decode(stream: IO[bytes], name: str, needed: Pair | None) -> Image.Image:
+    with _errors_in_one_line(name), _opened(stream, name) as image:
+        if needed is not None:  # either side may be the longer one before it is turned
+            image.draft(None, (2 * max(needed), 2 * max(needed)))
+        return _upright(image, name)
+
+
+def _opened(stream: IO[bytes], name: str) -> Image.Image:
+    """An image whose header is read."""
     try:
-        return image.getexif().get(274)
-    except Exception:  # Pillow raises anything; the pixels may be sound all the same
-        return None
-
-
-def _plain(image: Image.Image, name: str) -> Image.Image:
-    """Convert any mode to `L` or `RGB`."""
-    if image.has_transparency_data:
-        below = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        plain = Image.alpha_composite(below, image.convert("RGBA"))
-        return plain.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
-    if image.mode in ("L", "RGB"):
-        return image.copy()
-    if image.mode.startswith("I"):  # 16-bit grey, 0..65535
-        grey = np.clip(np.asarray(image), 0, 65535).astype(np.int32)
-        return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode == "F":
+        image = Image.open(stream, formats=_formats(stream))
+    except UnidentifiedImageError:
+        raise DataError(f"{name}: {_why_not(stream)}") from None
+    if image.width * image.height > MAX_PIXELS:
         raise DataError(
-            f"{name}: floating-point pixels, whose range is not known; save it with 8 or 16 bits"
+            f"{name}: {image.width:,} x {image.height:,} pixels, more than the {MAX_PIXELS:,} "
+            "that bwn reads"
         )
-    return image.convert("L" if image.mode == "1" else "RGB")
+    return image
 
 
-def _centre(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Box of the largest centered part of `size` in the proportions of `shape` (width, height)."""
-    scale = min(size[0] / shape[0], size[1] / shape[1])
-    width, height = shape[0] * scale, shape[1] * scale
-    left, top = (size[0] - width) / 2, (size[1] - height) / 2
-    return left, top, min(left + width, size[0]), min(top + height, size[1])
+@contextmanager
+def _errors_in_one_line(name: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except Image.DecompressionBombError:
+        raise DataError(f"{name}: far more pixels than the {MAX_PIXELS:,} that bwn reads") from None
+    except Exception as error:  # a broken file makes Pillow raise almost anything
+        raise DataError(
+            f"{name}: truncated or damaged image ({one_line(error, QUOTED)})"
+        ) from error
+
+
+def _formats(stream: IO[bytes]) -> list[str]:
+    """Pillow's readers to try; the one for HEIC photos is a package of its own."""
+    head = stream.read(12)
+    stream.seek(0)
+    if head[4:8] != b"ftyp" or head[8:] not in _HEIF_BRANDS:
+        return FORMATS
+    try:
+        import pillow_heif  # type: ignore[import-not-found]  # not asked for, used if there
+    except ImportError:
+        return FORMATS
+    pillow_heif.register_heif_opener()
+    return ["HEIF"]
+
+
+def _why_not(stream: IO[bytes]) -> str:
+    """Why Pillow cannot read a file: what it is instead of an image, where that is known."""
+    stream.seek(0)
+    head = stream.read(HEAD)
+    kind = looks_like(head)
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        return "a HEIC image; to read it, pip install pillow-heif, or save it as JPEG"
+    if kind.endswith(" image"):
+        return f"{kind} in a pixel format that bwn cannot read; save it with 8 bits a channel"
+    return f"not an image that bwn reads ({', '.join(FORMATS)}): it looks like {kind}"
+
+
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    """The image in 8 bits, turned upright."""
+    plain = to_8_bit(image, name)
+    try:
+        # Asked after decoding: only then has Pillow turned a TIFF itself, or seen the end of a PNG.
+        orientation = image.getexif().get(274)
+    except Exception:  # Pillow raises anything; the pixels may be sound all the same
+        return plain
+    return plain.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else plain

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bwn._types import StrPath
-from bwn.data.images import images_in
+from bwn.data.folders import images_in
 
 INTERVAL = 0.25
 """Seconds between two scans."""

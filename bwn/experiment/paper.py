@@ -9,7 +9,7 @@ from pathlib import Path
 from bwn.experiment.jobs import ExperimentRequest, Job, locked, plan, unfinished
 from bwn.experiment.worker import Event
 from bwn.experiment.worker_pool import run_jobs
-from bwn.model import available_threads
+from bwn.kernels.target.limits import available_threads
 from bwn.train.device import CPU, find_precision
 
 

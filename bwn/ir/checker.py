@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bwn._text import is_name
 from bwn.errors import GraphError
 from bwn.ir.graph import Graph, input_shapes
 from bwn.ir.model_spec import ModelSpec, Preprocess
@@ -82,9 +83,11 @@ def check_input(graph: Graph) -> None:
 
 
 def check_name(name: str) -> None:
-    """Names are printable, so that a message that quotes one stays one line."""
-    if not name or len(name) > MAX_NAME or not name.isprintable():
-        raise GraphError(f"name {name[:40]!r}: expected 1 to {MAX_NAME} printable characters")
+    """Names are without control characters, so that a message that quotes one stays one line."""
+    if not name or len(name) > MAX_NAME or not is_name(name):
+        raise GraphError(
+            f"name {name[:40]!r}: expected 1 to {MAX_NAME} characters, no control characters"
+        )
 
 
 def check_node(node: Node, tensors: Tensors, shapes: Mapping[str, Shape], signs: set[str]) -> Shape:
@@ -116,7 +119,7 @@ def check_spec(spec: ModelSpec) -> None:
     """Check the graph, and that preprocessing and class names fit it. Raises GraphError."""
     check(spec.graph)
     output = spec.graph.output_shape
-    if not (spec.producer.isprintable() and len(spec.producer) <= MAX_NAME):
+    if not is_name(spec.producer) or len(spec.producer) > MAX_NAME:
         raise GraphError(f"producer: expected at most {MAX_NAME} printable characters")
     if spec.classes is not None:
         if output != (len(spec.classes),) or len(spec.classes) > MAX_CLASSES:

@@ -21,7 +21,8 @@ from bwn.errors import BwnError
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.tolerance import chain_tolerance
 from bwn.kernels.target import cpu, loader
-from bwn.model import Model, available_threads
+from bwn.kernels.target.limits import available_threads
+from bwn.model import Model
 from bwn.runtime.layer_times import LayerTime
 from bwn.tools.timing import Timing, interleave
 from bwn.tools.verify_scores import sign_ties

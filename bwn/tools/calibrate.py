@@ -11,7 +11,9 @@ import numpy as np
 
 from bwn._types import Floats, StrPath
 from bwn.data.datasets import load_dataset
-from bwn.data.images import as_image, find_images, prepare
+from bwn.data.folders import find_images
+from bwn.data.images import as_image
+from bwn.data.resizing import prepare
 from bwn.errors import ArgumentError, BwnError
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
@@ -87,7 +89,10 @@ def input_batches(
         )
     if isinstance(images, (str, os.PathLike)):
         images = spread_images(images)
-    inputs = (prepare(as_image(image), preprocess).reshape(shape) for image in images)
+    inputs = (
+        prepare(as_image(image, needed=preprocess.size), preprocess).reshape(shape)
+        for image in images
+    )
     while batch := list(islice(inputs, BATCH)):
         yield np.stack(batch)
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from bwn.data.datasets import SAMPLE, load_dataset
-from bwn.data.images import prepare
+from bwn.data.resizing import prepare
 from bwn.model import load
 
 

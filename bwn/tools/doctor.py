@@ -10,7 +10,7 @@ from typing import Any
 
 from bwn.kernels import costs
 from bwn.kernels.target import loader, targets
-from bwn.model import available_threads
+from bwn.kernels.target.limits import available_threads
 from bwn.tools.benchmark import machine
 
 GOVERNORS = Path("/sys/devices/system/cpu")

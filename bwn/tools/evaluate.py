@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from bwn._types import Labels, StrPath
-from bwn.data.datasets import Pixels
+from bwn.data.records import Pixels
 from bwn.errors import DataError
 from bwn.metrics import accuracy_of, confusion
 from bwn.model import Model, load

@@ -84,7 +84,7 @@ def inspect(
 
 def plan_facts(spec: ModelSpec, batch: int, threads: int | None) -> dict[str, Any]:
     """How a batch would run on this machine; `pass` is how many images go through at a time."""
-    from bwn.model import available_threads
+    from bwn.kernels.target.limits import available_threads
     from bwn.plan.explain import explain
     from bwn.plan.planner import make_plan
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from bwn._types import Floats, Labels, StrPath
-from bwn.data.datasets import Pixels, load_dataset
-from bwn.data.images import SUFFIXES, find_images
+from bwn.data.datasets import load_dataset
+from bwn.data.folders import SUFFIXES, find_images
+from bwn.data.records import Pixels
 from bwn.errors import DataError, NotPreparedError
 from bwn.ir.model_spec import ModelSpec
 from bwn.predict import to_input

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from bwn._types import StrPath
-from bwn.data.datasets import Dataset, Resize, Split, load_dataset
+from bwn.data.datasets import Dataset, Resize, load_dataset
+from bwn.data.records import Split
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
 from bwn.metrics import Counts, accuracy_of, confusion
 from bwn.train import distributed

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bwn.data.datasets import CIFAR_CLASSES, load_dataset
+from bwn.data.cifar import CIFAR_CLASSES
+from bwn.data.datasets import load_dataset
 from bwn.errors import DataError
 
 
@@ -161,19 +162,33 @@ def picture(path, color, size=(6, 4)):
     Image.new("RGB" if isinstance(color, tuple) else "L", size, color).save(path)
 
 
-def test_class_folders_under_train_and_test_are_read(tmp_path):
-    for split, held in (("train", 2), ("val", 1)):
-        for index in range(held):
-            picture(tmp_path / split / "cat" / f"{index}.png", (200, 10, index))
-            picture(tmp_path / split / "dog" / "deep" / f"{index}.jpg", (10, 200, 10), size=(12, 8))
-    (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
-    train, test = load_dataset(tmp_path), load_dataset(tmp_path, "test")
-    assert train.classes == test.classes == ("cat", "dog")
-    assert train.labels.tolist() == [0, 0, 1, 1]
-    assert test.labels.tolist() == [0, 1]
-    assert train.images.shape == (4, 4, 6, 3), "the size is that of the first image"
-    assert train.images[1, 0, 0].tolist() == [200, 10, 1]
-    assert load_dataset(tmp_path, size=(8, 8), color="L").images.shape == (4, 8, 8)
+def test_class_folders_become_a_data_set(tmp_path):
+    for index in range(2):
+        picture(tmp_path / "train" / "cat" / f"{index}.png", (200, 10, index))
+        picture(tmp_path / "train" / "dog" / f"{index}.jpg", (10, 200, 10), size=(12, 8))
+    data = load_dataset(tmp_path)
+    assert data.classes == ("cat", "dog")
+    assert data.labels.tolist() == [0, 0, 1, 1]
+    assert data.images.shape == (4, 8, 8, 3), "sizes differ: a square of the usual shorter side"
+    assert data.images[1, 0, 0].tolist() == [200, 10, 1]
+    assert load_dataset(tmp_path, size=(8, 6), color="L").images.shape == (4, 8, 6)
+    assert "has no test images (train = train/)" in refused(tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(6, 4), (6, 4)], (4, 6)),  # (width, height): kept as they are
+        ([(6, 4), (6, 5)], (5, 5)),
+        ([(640, 480), (640, 480)], (64, 64)),
+        ([(100, 30), (640, 480), (100, 30)], (30, 30)),
+    ],
+)
+def test_a_sensible_size_is_picked(tmp_path, sizes, expected):
+    for index, size in enumerate(sizes):
+        picture(tmp_path / "train" / "a" / f"{index}.png", 9, size=size)
+        picture(tmp_path / "train" / "b" / f"{index}.png", 9, size=size)
+    assert load_dataset(tmp_path).size == expected
 
 
 def test_grey_folders_stay_grey(tmp_path):
@@ -182,36 +197,49 @@ def test_grey_folders_stay_grey(tmp_path):
     data = load_dataset(tmp_path)
     assert data.color == "L"
     assert data.images[:, 0, 0].tolist() == [7, 9]
+    picture(tmp_path / "train" / "b" / "2.png", (9, 9, 8))
+    assert load_dataset(tmp_path).color == "RGB"
 
 
-def test_a_flat_folder_holds_out_one_image_in_five_for_good(tmp_path):
-    for index in range(150):
-        picture(tmp_path / ("a" if index % 2 else "b") / f"{index}.png", index, size=(1, 1))
-    train, test = (load_dataset(tmp_path, split) for split in ("train", "test"))
-    assert sorted([*train.images.ravel(), *test.images.ravel()]) == list(range(150))
-    assert 15 <= len(test.images) <= 45
-    for index in range(150, 200):
-        picture(tmp_path / "a" / f"{index}.png", index, size=(1, 1))
-    assert set(test.images.ravel()) <= set(load_dataset(tmp_path, "test").images.ravel())
+def test_all_broken_images_are_named_at_once_or_left_out(tmp_path, caplog):
+    for name in ("a", "b"):
+        for index in range(10):
+            picture(tmp_path / "train" / name / f"{index}.png", index)
+    for index in (3, 4, 8, 9):
+        (tmp_path / "train" / "b" / f"{index}.png").write_bytes(b"no image")
+    message = refused(tmp_path)
+    assert "4 of 20 images cannot be read" in message
+    assert "3.png: not an image" in message
+    assert "and 1 more; repair them, or skip bad images" in message
+    data = load_dataset(tmp_path, skip_bad=True)
+    assert data.labels.tolist() == [0] * 10 + [1] * 6
+    assert data.images[:, 0, 0].tolist() == [*range(10), 0, 1, 2, 5, 6, 7]
+    assert "left out: 4 of 20 images" in caplog.text
 
 
-def test_broken_image_folders_are_refused(tmp_path):
-    assert (
-        "has no train images; expected 'mnist-sample' (bundled), a folder of IDX files"
-        in refused(tmp_path)
-    )
-    picture(tmp_path / "loose.png", 1)
-    assert "has no train images" in refused(tmp_path)
-    picture(tmp_path / "train" / "a" / "1.png", 1)
-    assert "has train/ but neither test/ nor val/" in refused(tmp_path, "test")
-    (tmp_path / "train" / "b").mkdir()
-    assert "class folder 'b' has no images to train on" in refused(tmp_path)
-    (tmp_path / "train" / "b" / "broken.png").write_bytes(
-        (tmp_path / "loose.png").read_bytes()[:40]
-    )
-    assert "broken.png" in refused(tmp_path)
-    picture(tmp_path / "test" / "c" / "1.png", 1)
-    assert "class 'c' is not in" in refused(tmp_path, "test")
+def test_a_folder_is_described_before_it_is_read(tmp_path, caplog):
+    caplog.set_level("INFO", "bwn.data")
+    picture(tmp_path / "a" / "1.png", 1)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "1.png").write_bytes(b"no image")
+    assert "1 of 2 images cannot be read" in refused(tmp_path)
+    assert "2 classes, 2 training and 0 test images (one in five of each class" in caplog.text
+
+
+def test_images_that_do_not_fit_in_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    picture(tmp_path / "a" / "1.png", 1)
+    picture(tmp_path / "b" / "1.png", 1)
+    monkeypatch.setattr("bwn.data.datasets.available_memory", lambda: 5000)
+    message = refused(tmp_path, size=(30, 30))
+    assert "2 images of 30 x 30 pixels take 5.3 KiB, 4.9 KiB are available" in message
+
+
+def test_progress_is_shown_and_cleared(tmp_path):
+    for name in ("a", "b"):
+        picture(tmp_path / name / "1.png", 1)
+    lines = []
+    load_dataset(tmp_path, progress=lines.append)
+    assert lines == ["Reading images: 1 of 2", ""]
 
 
 def test_other_sizes_and_colours_on_demand(tmp_path):

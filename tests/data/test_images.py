@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bwn.data import images
+from bwn.data.folders import find_images
+from bwn.data.resizing import prepare
 from bwn.errors import DataError
 from bwn.ir.model_spec import Preprocess
 
@@ -42,9 +44,7 @@ def prep(size, color="L", resize="stretch", mean=0.0, std=1.0):
 
 def test_grey_digit_passes_bit_for_bit(tmp_path):
     Image.fromarray(GREY).save(tmp_path / "digit.png")
-    x = images.prepare(
-        images.read_image(tmp_path / "digit.png"), prep((28, 28), mean=0.25, std=0.5)
-    )
+    x = prepare(images.read_image(tmp_path / "digit.png"), prep((28, 28), mean=0.25, std=0.5))
     assert (x.shape, x.dtype, x.flags.c_contiguous) == ((1, 28, 28), np.float32, True)
     assert (
         x[0] == (GREY.astype(np.float32) / np.float32(255) - np.float32(0.25)) / np.float32(0.5)
@@ -52,32 +52,32 @@ def test_grey_digit_passes_bit_for_bit(tmp_path):
 
 
 def test_color_is_channels_first():
-    x = images.prepare(images.read_image(encoded(Image.fromarray(COLOR))), prep((6, 9), "RGB"))
+    x = prepare(images.read_image(encoded(Image.fromarray(COLOR))), prep((6, 9), "RGB"))
     assert (x == COLOR.transpose(2, 0, 1).astype(np.float32) / np.float32(255)).all()
 
 
 def test_color_is_made_grey_by_luma_and_grey_made_color_by_copies():
     red = Image.new("RGB", (2, 2), (255, 0, 0))
-    np.testing.assert_allclose(images.prepare(red, prep((2, 2))), 0.299, atol=1 / 255)
-    x = images.prepare(Image.fromarray(GREY), prep((28, 28), "RGB"))
+    np.testing.assert_allclose(prepare(red, prep((2, 2))), 0.299, atol=1 / 255)
+    x = prepare(Image.fromarray(GREY), prep((28, 28), "RGB"))
     assert (x[0] == x[1]).all()
     assert (x[0] == x[2]).all()
 
 
 def test_shrinking_averages():
     board = np.indices((64, 64)).sum(0) % 2 * 255  # the nearest pixel would be 0 or 255
-    x = images.prepare(Image.fromarray(board.astype(np.uint8)), prep((4, 4)))
+    x = prepare(Image.fromarray(board.astype(np.uint8)), prep((4, 4)))
     np.testing.assert_allclose(x, 0.5, atol=0.02)
 
 
 def test_crop_takes_the_centre_and_stretch_the_whole():
     thirds = np.zeros((10, 30), np.uint8)
     thirds[:, 10:20] = 200
-    cropped = images.prepare(Image.fromarray(thirds), prep((10, 10), resize="crop"))
+    cropped = prepare(Image.fromarray(thirds), prep((10, 10), resize="crop"))
     assert (cropped * 255 == 200).all()
-    stretched = images.prepare(Image.fromarray(thirds), prep((10, 10)))
+    stretched = prepare(Image.fromarray(thirds), prep((10, 10)))
     assert stretched[0, 5, 0] == 0
-    tall = images.prepare(Image.fromarray(thirds.T.copy()), prep((5, 5), resize="crop"))
+    tall = prepare(Image.fromarray(thirds.T.copy()), prep((5, 5), resize="crop"))
     assert (
         tall[:, 1:4] * 255 == 200
     ).all()  # as if resized, then cropped: the border rows see their neighbours
@@ -94,7 +94,7 @@ def test_crop_takes_the_centre_and_stretch_the_whole():
 )
 def test_any_size_of_one_colour_stays_that_colour(width, height, out_height, out_width, resize):
     image = Image.new("L", (width, height), 51)
-    x = images.prepare(image, prep((out_height, out_width), resize=resize))
+    x = prepare(image, prep((out_height, out_width), resize=resize))
     assert x.shape == (1, out_height, out_width)
     assert (x == np.float32(51) / np.float32(255)).all()
 
@@ -154,7 +154,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch):
     header = encoded(Image.new("1", (100_000, 1)))
     assert images.read_image(header).size == (100_000, 1)
     bomb = bytearray(encoded(Image.new("1", (8, 8))))
-    for claimed, message in ((9_000, "9000 x 9000 pixels"), (60_000, "far more pixels")):
+    for claimed, message in ((9_000, "9,000 x 9,000 pixels"), (60_000, "far more pixels")):
         bomb[16:24] = claimed.to_bytes(4, "big") * 2
         bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
         monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
@@ -230,22 +230,22 @@ def test_folders_are_searched_in_order(tmp_path):
         tmp_path / "missing.png",
         tmp_path / "a.png",
     ]
-    found = [str(p.relative_to(tmp_path)) for p in images.find_images(given_paths)]
+    found = [str(p.relative_to(tmp_path)) for p in find_images(given_paths)]
     assert found == ["z.dat", "b/1.jpg", "b/2.PNG", "b/sub/0.gif", "missing.png", "a.png"]
     assert "b/sub/0.gif" not in [
-        str(p.relative_to(tmp_path)) for p in images.find_images(given_paths, recursive=False)
+        str(p.relative_to(tmp_path)) for p in find_images(given_paths, recursive=False)
     ]
 
 
 def test_paths_are_taken_one_at_a_time():
     endless = (f"{n}.png" for n in iter(int, 1))
-    assert len(list(islice(images.find_images(endless), 3))) == 3
+    assert len(list(islice(find_images(endless), 3))) == 3
 
 
 def test_names_that_lead_nowhere_are_tried_like_others(tmp_path):
     loop, long = tmp_path / "loop.png", "a" * 5000
     loop.symlink_to("loop.png")
-    found = list(images.find_images([tmp_path, long, "a\0b"]))
+    found = list(find_images([tmp_path, long, "a\0b"]))
     assert [str(path) for path in found] == [str(loop), long, "a\0b"]
     for path, reason in zip(
         found, ("Too many levels", "File name too long", "embedded null byte"), strict=True

@@ -212,7 +212,7 @@ def test_measure_standardizes_each_channel():
 def test_training_feeds_what_inference_prepares():
     from PIL import Image
 
-    from bwn.data.images import prepare
+    from bwn.data.resizing import prepare
 
     image = np.random.default_rng(2).integers(0, 256, (4, 5, 3), np.uint8)
     rule = Preprocess(size=(4, 5), color="RGB", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))

@@ -1,0 +1,300 @@
+"""A folder with one folder of images for each class: what is in it, decided in one look.
+
+The images of a split are either in folders of their own, such as train/ and test/, each with a
+folder for every class; or the class folders are directly in the folder, and one image in five is
+held out for the test split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bwn._text import counted, is_name, one_line
+from bwn.data.folders import PassedOver, images_in, is_sidecar
+from bwn.data.records import Split
+from bwn.errors import DataError
+
+_ROLES: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training", "trn", "tr"),
+    "test": ("test", "testing", "tst", "te"),
+    "validation": ("val", "valid", "validation", "dev", "eval", "evaluation", "holdout"),
+}
+_EXTRA = re.compile(r"(_?(set|data|split|images|imgs|pictures|photos))+$")
+LISTED = 5
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """Images in class folders.
+
+    Attributes:
+        folder: The folder that was looked at.
+        classes: Names of the classes, in the order of their labels.
+        images: For each split, the paths of its images and their labels.
+        layout: How the splits are told apart, in words.
+        notes: What was passed over, one line each.
+    """
+
+    folder: Path
+    classes: tuple[str, ...]
+    images: dict[Split, tuple[list[str], list[int]]]
+    layout: str
+    notes: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """What is in the folder: a line for the whole, one for the classes, and the notes."""
+        counts = {split: Counter(labels) for split, (_, labels) in self.images.items()}
+        sizes = [
+            f"{name} {' + '.join(f'{counts[split][label]:,}' for split in self.images)}"
+            for label, name in enumerate(self.classes)
+        ]
+        more = f", ... ({len(sizes) - 20:,} more)" if len(sizes) > 20 else ""
+        totals = " and ".join(
+            f"{len(paths):,} {'training' if split == 'train' else 'test'}"
+            for split, (paths, _) in self.images.items()
+        )
+        return [
+            f"{self.folder}: {len(self.classes):,} classes, {totals} images ({self.layout})",
+            f"images of each class: {', '.join(sizes[:20])}{more}",
+            *self.notes,
+        ]
+
+
+def look(folder: Path) -> ClassFolders:
+    """Find the classes, the splits and the images of a folder.
+
+    Raises:
+        DataError: There are fewer than two classes, a split is ambiguous, or a class of the test
+            split is not in the training split.
+    """
+    notes: list[str] = []
+    base = _descend(folder)
+    folders = _folders(base, notes)
+    roles = _split_folders(base, folders)
+    passed_over = PassedOver()
+    if roles:
+        images, classes = _read_splits(base, roles, notes, passed_over)
+        layout = ", ".join(f"{split} = {roles[split].name}/" for split in roles)
+    else:
+        images, classes = _hold_out(base, folders, notes, passed_over)
+        layout = "one in five of each class held out for test, by a hash of the name"
+    if passed_over.counts:
+        notes.append(f"passed over, no images by their names: {passed_over}")
+    return ClassFolders(base, classes, images, layout, tuple(notes))
+
+
+def _descend(folder: Path, role: str | None = None) -> Path:
+    """The folder, or the one in it that holds everything, as unpacked archives have it.
+
+    role: The split that the folder is, which the one in it may be called after too.
+    """
+    inner = folder
+    while True:
+        entries = [entry for entry in _entries(inner) if not is_sidecar(entry.name)]
+        if (
+            len(entries) != 1
+            or not entries[0].is_dir()
+            or _role(entries[0].name) not in (None, role)
+        ):
+            return inner if len(_folders(inner, [])) > 1 else folder
+        inner = Path(entries[0].path)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as listing:
+            return sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"data '{folder}' cannot be read: {error.strerror}") from None
+
+
+def _folders(base: Path, notes: list[str]) -> list[Path]:
+    """The folders in `base` that may be classes or splits."""
+    folders = [entry for entry in _entries(base) if entry.is_dir()]
+    skipped = [entry.name for entry in folders if is_sidecar(entry.name)]
+    if skipped:
+        notes.append(f"passed over, made by programs: {_some(f'{name}/' for name in skipped)}")
+    return [Path(entry.path) for entry in folders if not is_sidecar(entry.name)]
+
+
+def _role(name: str) -> str | None:
+    """Which split a folder's name means: `train`, `test`, `validation` or none."""
+    plain = _EXTRA.sub("", re.sub(r"[^a-z]+", "_", name.lower()).strip("_"))
+    last = plain.rpartition("_")[2]
+    return next((role for role, words in _ROLES.items() if last in words), None)
+
+
+def _split_folders(base: Path, folders: Sequence[Path]) -> dict[Split, Path]:
+    """The folders of the splits; none where the folders are classes.
+
+    A folder of a split holds folders, and a class's holds images: so a class may be called `train`.
+    """
+    splits: dict[str, list[Path]] = {}
+    others = []
+    for path in folders:
+        role = _role(path.name)
+        if role is None or not _folders(path, []):
+            others.append(path)
+        else:
+            splits.setdefault(role, []).append(path)
+    named = [path.name for path in others if _role(path.name)]
+    if not splits:
+        if named and len(named) == len(folders):
+            raise DataError(
+                f"data '{base}': {_some(f'{name}/' for name in named)} hold no class folders; "
+                "expected a folder of images for each class in them"
+            )
+        return {}
+    twice = next((paths for paths in splits.values() if len(paths) > 1), None)
+    if twice is not None:
+        raise DataError(
+            f"data '{base}': {twice[0].name}/ and {twice[1].name}/ both look like the "
+            f"{_role(twice[0].name)} split; rename or move one"
+        )
+    beside = [path.name for path in others if any(images_in(path))]
+    if beside:
+        some = next(iter(splits.values()))[0].name
+        raise DataError(
+            f"data '{base}': {some}/ holds folders like a split, but "
+            f"{_some(f'{name}/' for name in beside)} next to it "
+            f"{'holds' if len(beside) == 1 else 'hold'} images like a class; move one of the two"
+        )
+    if "train" not in splits:
+        raise DataError(
+            f"data '{base}' has {next(iter(splits.values()))[0].name}/ but no train/ with the same "
+            "class folders"
+        )
+    roles: dict[Split, Path] = {"train": splits["train"][0]}
+    test = splits.get("test") or splits.get("validation")
+    if test:
+        roles["test"] = test[0]
+    return roles
+
+
+def _read_splits(
+    base: Path, roles: dict[Split, Path], notes: list[str], passed_over: PassedOver
+) -> tuple[dict[Split, tuple[list[str], list[int]]], tuple[str, ...]]:
+    """Images of folders such as train/ and test/, whose class folders have the same names."""
+    names: list[str] = []
+    images: dict[Split, tuple[list[str], list[int]]] = {}
+    unused = [path.name for path in _folders(base, []) if path not in roles.values()]
+    if unused:
+        notes.append(f"not used: {_some(f'{name}/' for name in unused)}")
+    for split, root in roles.items():
+        paths: list[str] = []
+        labels: list[int] = []
+        for path in _folders(_descend(root, _role(root.name)), notes):
+            files = list(images_in(path, passed_over=passed_over))
+            if not files:
+                notes.append(f"passed over, no images in it: {root.name}/{path.name}/")
+                continue
+            name = class_name(path)
+            if split == "train":
+                names.append(name)
+            label = _label(name, names, root, roles["train"])
+            paths += files
+            labels += [label] * len(files)
+        images[split] = paths, labels
+    return images, _checked(names, base)
+
+
+def _label(name: str, names: Sequence[str], root: Path, train: Path) -> int:
+    """The label of a class folder; other capitals or Unicode forms of a name are the same class."""
+    if name in names:
+        return names.index(name)
+    alike = [
+        label
+        for label, other in enumerate(names)
+        if _composed(other).casefold() == _composed(name).casefold()
+    ]
+    if len(alike) != 1:
+        raise DataError(f"data '{root}': class '{one_line(name)}' is not in '{train}'")
+    return alike[0]
+
+
+def _composed(name: str) -> str:
+    """A name in one of the Unicode forms that look the same; macOS uses another than Linux."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _hold_out(
+    base: Path, folders: Sequence[Path], notes: list[str], passed_over: PassedOver
+) -> tuple[dict[Split, tuple[list[str], list[int]]], tuple[str, ...]]:
+    """Images of class folders, with one in five of each class in the test split."""
+    names: list[str] = []
+    train: tuple[list[str], list[int]] = ([], [])
+    test: tuple[list[str], list[int]] = ([], [])
+    for path in folders:
+        files = list(images_in(path, passed_over=passed_over))
+        if not files:
+            notes.append(f"passed over, no images in it: {path.name}/")
+            continue
+        held = _held_out(files, base)
+        for file in files:
+            paths, labels = test if file in held else train
+            paths.append(file)
+            labels.append(len(names))
+        names.append(class_name(path))
+    loose = [entry.name for entry in _entries(base) if entry.is_file() and entry.name[0] != "."]
+    if loose:
+        notes.append(f"passed over, in no class folder: {_some(loose)}")
+    return {"train": train, "test": test}, _checked(names, base)
+
+
+def _held_out(files: Sequence[str], base: Path) -> set[str]:
+    """The images of one class that are in the test split.
+
+    One in five, by a hash of the path, so that new images move none. A class of two or more images
+    has at least one in each split, and a class's only image is trained on.
+    """
+
+    def draw(file: str) -> bytes:
+        return hashlib.sha256(os.fsencode(os.path.relpath(file, base))).digest()
+
+    held = {file for file in files if draw(file)[0] % 5 == 0}
+    if not held and len(files) > 1:
+        held = {min(files, key=draw)}
+    if len(held) == len(files):
+        held.remove(min(held, key=draw))
+    return held
+
+
+def class_name(path: Path) -> str:
+    """A class's name from its folder's; bytes that are not UTF-8 become `\\xNN`."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+
+
+def _checked(names: Sequence[str], base: Path) -> tuple[str, ...]:
+    """The classes' names, if a model file can hold them."""
+    for name in names:
+        if not is_name(name):
+            raise DataError(
+                f"data '{base}': the name of class folder '{one_line(name)}' has a control "
+                "character; rename it"
+            )
+        if sum(_composed(name) == _composed(other) for other in names) > 1:
+            raise DataError(
+                f"data '{base}': two class folders are called '{one_line(name)}', in different "
+                "Unicode forms; merge them"
+            )
+    if len(names) < 2:
+        raise DataError(
+            f"data '{base}' has {counted(len(names), 'class folder')} with images; expected a "
+            "folder of images for each of two or more classes, or a folder of IDX files or of "
+            "CIFAR-10 binary files"
+        )
+    return tuple(names)
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few names of several."""
+    listed = [one_line(name) for name in names]
+    more = f" and {len(listed) - LISTED:,} more" if len(listed) > LISTED else ""
+    return ", ".join(listed[:LISTED]) + more

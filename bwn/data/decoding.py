@@ -1,0 +1,117 @@
+"""Many image files decoded at once, each as soon as a CPU is free, into one array."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from bwn._text import counted
+from bwn.data.images import image_size, read_image
+from bwn.data.records import Pixels
+from bwn.data.resizing import prepare
+from bwn.errors import DataError
+from bwn.ir.model_spec import Preprocess
+from bwn.ir.node import Pair
+from bwn.kernels.target.limits import available_threads
+
+Progress = Callable[[str], None]
+"""Called with a line of text while something takes long, and with "" at its end."""
+
+INTERVAL = 0.1
+"""Seconds between two lines of progress."""
+LISTED = 3
+SAMPLED = 200
+
+
+class Decoded(NamedTuple):
+    """Images of one size.
+
+    Attributes:
+        images: (N, H, W) or (N, H, W, 3) uint8.
+        kept: (N,) index of each image's file.
+        errors: Why the other files cannot be read.
+    """
+
+    images: Pixels
+    kept: npt.NDArray[np.int64]
+    errors: list[DataError]
+
+
+def decode(
+    files: Sequence[str], rule: Preprocess, progress: Progress, keep_gray: bool = False
+) -> Decoded:
+    """Read images and bring them to one size.
+
+    Args:
+        files: Paths.
+        rule: Size and color.
+        progress: See there.
+        keep_gray: Whether images that are all gray are stored with one channel.
+    """
+    images = np.empty((len(files), *rule.size, 1 if rule.color == "L" else 3), np.uint8)
+
+    def read(index: int) -> DataError | bool:
+        """Fill in one image; whether it is gray, or why it cannot be read."""
+        try:
+            image = read_image(files[index], needed=rule.size)
+        except DataError as error:
+            return error
+        images[index] = fit(image, rule)
+        return image.mode == "L" or bool((images[index] == images[index, ..., :1]).all())
+
+    with ThreadPoolExecutor(available_threads()) as pool:
+        results = []
+        shown = 0.0
+        for result in pool.map(read, range(len(files))):
+            results.append(result)
+            if time.monotonic() > shown + INTERVAL:
+                shown = time.monotonic()
+                progress(f"Reading images: {len(results):,} of {len(files):,}")
+    progress("")
+    errors = [result for result in results if isinstance(result, DataError)]
+    kept = np.array([not isinstance(result, DataError) for result in results], bool).nonzero()[0]
+    if errors:
+        images = images[kept]
+    if rule.color == "L" or (keep_gray and all(results)):
+        images = np.ascontiguousarray(images[..., 0])
+    return Decoded(images, kept, errors)
+
+
+def fit(image: Image.Image, rule: Preprocess) -> Pixels:
+    """(H, W, C) pixels, resized by the code that prepares images for a trained network."""
+    return np.rint(prepare(image, rule) * 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+def unreadable(errors: Sequence[DataError], files: int) -> str:
+    """The first few of the files that cannot be read, in one line."""
+    listed = "; ".join(str(error) for error in errors[:LISTED])
+    more = f"; and {len(errors) - LISTED:,} more" if len(errors) > LISTED else ""
+    return f"{len(errors):,} of {counted(files, 'image')} cannot be read: {listed}{more}"
+
+
+def usual_size(files: Sequence[str], largest: int) -> Pair:
+    """The size to bring images to: their own where they share one up to `largest`.
+
+    Otherwise a square: `largest`, or the median of the shorter sides where that is less.
+
+    Args:
+        files: Paths; up to SAMPLED of them, evenly spread, are opened.
+        largest: Pixels of a side.
+    """
+    sizes = []
+    for path in files[:: -(-len(files) // SAMPLED)]:
+        with suppress(DataError):
+            sizes.append(image_size(path))
+    if not sizes:
+        return largest, largest
+    if len(set(sizes)) == 1 and max(sizes[0]) <= largest:
+        return sizes[0]
+    side = min(largest, sorted(map(min, sizes))[len(sizes) // 2])
+    return side, side

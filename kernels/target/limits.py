@@ -1,0 +1,73 @@
+"""What this process may use of its machine: CPUs and memory, a container's limits included."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+PROC = Path("/proc")
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def available_threads() -> int:
+    """CPUs that this process may use: those that it may run on, at most its quota, rounded up."""
+    if hasattr(os, "sched_getaffinity"):
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
+    for group in _groups("cpu"):
+        quota, period = (
+            _numbers(group / "cpu.max")
+            or (
+                *_numbers(group / "cpu.cfs_quota_us"),
+                *_numbers(group / "cpu.cfs_period_us"),
+            )
+            or (0, 0)
+        )
+        if quota > 0 and period > 0:
+            cpus = min(cpus, -(-quota // period))
+    return cpus
+
+
+def available_memory() -> int | None:
+    """Bytes that this process can still allocate without swapping; None where nothing says."""
+    free = [
+        int(line.split()[1]) * 1024
+        for line in _text(PROC / "meminfo").splitlines()
+        if line.startswith("MemAvailable:")
+    ]
+    for group in _groups("memory"):
+        for limit, used in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            numbers = (*_numbers(group / limit), *_numbers(group / used))
+            if len(numbers) == 2:
+                free.append(max(numbers[0] - numbers[1], 0))
+    return min(free, default=None)
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """The control groups that limit this process: its own and those around it, of both versions."""
+    for line in _text(PROC / "self" / "cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        base = CGROUPS / controllers if controllers else CGROUPS
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts), -1, -1):
+            yield base.joinpath(*parts[:depth])
+
+
+def _numbers(path: Path) -> tuple[int, ...]:
+    """The whole numbers of a file; none where it is missing or says `max`."""
+    words = _text(path).split()
+    return tuple(map(int, words)) if all(word.lstrip("-").isdigit() for word in words) else ()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,196 @@
+"""What a folder of class folders holds is recognized, or refused where it is ambiguous."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bwn.data.class_folders import look
+from bwn.errors import DataError
+
+PNG = b"\x89PNG"  # never decoded here
+
+
+def make(root, *names):
+    """Files by their paths; a name that ends in / is a folder."""
+    for name in names:
+        path = root / name
+        if name.endswith("/"):
+            path.mkdir(parents=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(PNG)
+    return root
+
+
+def classes_of(root, split="train"):
+    """Class name to the names of its images, in one split."""
+    folders = look(root)
+    paths, labels = folders.images.get(split, ([], []))
+    names = {}
+    for path, label in zip(paths, labels, strict=True):
+        names.setdefault(folders.classes[label], []).append(Path(path).name)
+    return names
+
+
+def refused(root):
+    with pytest.raises(DataError) as caught:
+        look(root)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train", "test"), ("Training", "Testing"), ("training_set", "test_set"), ("Train", "Val"),
+        ("TRAIN", "validation"), ("trainset", "testset"), ("train_images", "eval"), ("train-data", "dev"),
+        ("01_train", "02_test"), ("seg_train", "seg_test"), ("training-set", "validation set"),
+    ],
+)  # fmt: skip
+def test_splits_are_recognized_in_any_spelling(tmp_path, train, test):
+    make(tmp_path, f"{train}/cat/1.png", f"{train}/dog/2.png", f"{test}/cat/3.png")
+    assert classes_of(tmp_path) == {"cat": ["1.png"], "dog": ["2.png"]}
+    assert classes_of(tmp_path, "test") == {"cat": ["3.png"]}
+    assert look(tmp_path).layout == f"train = {train}/, test = {test}/"
+
+
+def test_test_is_preferred_to_validation_and_the_other_is_named(tmp_path):
+    make(
+        tmp_path, *(f"{split}/{name}/1.png" for split in ("train", "val", "test") for name in "ab")
+    )
+    folders = look(tmp_path)
+    assert folders.layout == "train = train/, test = test/"
+    assert "not used: val/" in folders.notes
+
+
+@pytest.mark.parametrize("name", ["train", "test", "Training", "val"])
+def test_a_class_may_be_called_like_a_split(tmp_path, name):
+    make(tmp_path, f"{name}/1.png", "bus/2.png", "car/3.png")
+    assert set(classes_of(tmp_path)) == {name, "bus", "car"}
+
+
+def test_a_class_of_a_split_may_be_called_train(tmp_path):
+    make(tmp_path, "train/train/1.png", "train/bus/2.png", "test/train/3.png", "test/bus/4.png")
+    assert set(classes_of(tmp_path)) == {"train", "bus"}
+    assert classes_of(tmp_path, "test") == {"bus": ["4.png"], "train": ["3.png"]}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train/1.png", "test/2.png"), "test/, train/ hold no class folders"),
+        (("train/a/1.png", "train/b/1.png", "car/2.png"), "car/ next to it holds images"),
+        (("train/a/1.png", "train/b/1.png", "training/a/2.png"), "both look like the train split"),
+        (("test/a/1.png", "test/b/2.png"), "has test/ but no train/"),
+        (("train/a/1.png", "train/b/1.png", "test/c/2.png"), "class 'c' is not in"),
+        (("a/1.png",), "has 1 class folder with images"),
+        (("1.png",), "has 0 class folders with images"),
+        ((), "has 0 class folders with images"),
+        (("a\nb/1.png", "c/1.png"), r"class folder 'a b' has a control character"),
+    ],
+)
+def test_what_is_ambiguous_or_incomplete_is_refused(tmp_path, names, message):
+    assert message in refused(make(tmp_path, *names))
+
+
+def test_sidecar_folders_are_never_classes(tmp_path):
+    sidecars = (
+        "__MACOSX",
+        ".ipynb_checkpoints",
+        "@eaDir",
+        "#recycle",
+        "$RECYCLE.BIN",
+        "lost+found",
+        ".thumbnails",
+    )
+    make(tmp_path, "a/1.png", "b/2.png", "a/@eaDir/3.png", "a/.AppleDouble/4.png", "a/._1.png")
+    make(tmp_path, *(f"{name}/9.png" for name in sidecars))
+    assert sum(map(len, classes_of(tmp_path).values())) == 2
+    (note,) = look(tmp_path).notes
+    assert note.startswith("passed over, made by programs: #recycle/, $RECYCLE.BIN/")
+    assert "and 2 more" in note
+
+
+def test_what_is_passed_over_is_counted_and_named(tmp_path):
+    make(tmp_path, "a/1.png", "a/notes.txt", "a/2.cr2", "a/3.cr2", "b/1.png", "empty/", "list.csv")
+    assert look(tmp_path).notes == (
+        "passed over, no images in it: empty/",
+        "passed over, in no class folder: list.csv",
+        "passed over, no images by their names: 2 .cr2 (2.cr2, ...), 1 .txt (notes.txt)",
+    )
+
+
+@pytest.mark.parametrize(
+    "suffix", ["jpe", "JFIF", "pnm", "jp2", "avif", "heic", "HEIF", "tiff", "dib"]
+)
+def test_every_ending_of_a_readable_format_counts(tmp_path, suffix):
+    make(tmp_path, f"a/1.{suffix}", f"b/2.{suffix}")
+    assert set(classes_of(tmp_path)) == {"a", "b"}
+
+
+def test_an_archive_of_one_folder_is_entered(tmp_path):
+    make(tmp_path, "photos/photos/a/1.png", "photos/photos/b/1.png", "__MACOSX/photos/a/1.png")
+    assert set(classes_of(tmp_path)) == {"a", "b"}
+
+
+def test_classes_of_the_test_split_may_have_other_capitals_or_unicode_forms(tmp_path):
+    make(
+        tmp_path,
+        "train/cat/1.png",
+        "train/caf\u00e9/1.png",
+        "test/CAT/2.png",
+        "test/cafe\u0301/3.png",
+    )
+    assert classes_of(tmp_path, "test") == {"cat": ["2.png"], "caf\u00e9": ["3.png"]}
+
+
+def test_letters_in_both_cases_are_classes_of_their_own(tmp_path):
+    make(tmp_path, "train/a/1.png", "train/A/2.png", "test/A/3.png", "test/a/4.png")
+    assert classes_of(tmp_path, "test") == {"A": ["3.png"], "a": ["4.png"]}
+
+
+@pytest.mark.parametrize(
+    "name", ["کتاب\u200cها", "soft\u00adhyphen", "👩\u200d🔬", "全角\u3000空白", "no\u00a0break"]
+)
+def test_names_of_any_script_are_classes(tmp_path, name):
+    make(tmp_path, f"{name}/1.png", "b/2.png")
+    assert name in look(tmp_path).classes
+
+
+def test_names_that_are_not_utf8_are_classes(tmp_path):
+    make(tmp_path, "b/2.png")
+    folder = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
+    os.mkdir(folder)
+    Path(os.fsdecode(folder), "1.png").write_bytes(PNG)
+    assert look(tmp_path).classes == ("b", "caf\\xe9")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 30, 200])
+def test_the_hold_out_leaves_both_splits_an_image_of_each_class(tmp_path, count):
+    make(tmp_path, *(f"{name}/{index}.png" for name in ("a", "b", "c") for index in range(count)))
+    train, test = classes_of(tmp_path), classes_of(tmp_path, "test")
+    for name in ("a", "b", "c"):
+        held = test.get(name, [])
+        assert sorted([*train[name], *held]) == sorted(f"{index}.png" for index in range(count))
+        assert len(held) == 0 if count == 1 else 1 <= len(held) < max(count / 2, 2)
+
+
+def test_new_images_move_none_of_the_others(tmp_path):
+    make(tmp_path, *(f"a/{index}.png" for index in range(50)), "b/1.png")
+    before = set(classes_of(tmp_path, "test")["a"])
+    make(tmp_path, *(f"a/new{index}.png" for index in range(50)))
+    assert {name for name in classes_of(tmp_path, "test")["a"] if "new" not in name} == before
+
+
+def test_an_unreadable_folder_is_named(tmp_path):
+    message = refused(tmp_path / "none")
+    assert message.endswith("cannot be read: No such file or directory")
+
+
+def test_images_are_not_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *_a, **_k: pytest.fail("opened"))
+    look(make(tmp_path, "a/1.png", "b/1.png"))
