@@ -22,11 +22,13 @@ def one_line(text: object, limit: int | None = None) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Return whether `text` is one line without control characters, in any script.
+    """Return whether `text` is one line that is shown as it is, in any script.
 
-    Joiners, soft hyphens, wide spaces and characters newer than Python's tables are part of names.
+    Joiners, soft hyphens, wide spaces and characters newer than Python's tables are part of names;
+    control characters, halves of characters, ends of lines, and what turns the text around it are
+    not.
     """
-    return all(char.isprintable() or _category(char) not in _NOT_IN_NAMES for char in text)
+    return all(map(_is_safe, text))
 
 
 def counted(count: int, noun: str) -> str:
@@ -51,20 +53,13 @@ def byte_size(count: float) -> str:
     return f"{count / 1024**power:.1f} {'KMGT'[power - 1]}iB"
 
 
-_NOT_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode categories of control characters, halves of characters, and ends of lines."""
-
-
-def _category(char: str) -> str:
-    import unicodedata  # only for characters that are rare
-
-    return unicodedata.category(char)
-
-
 def _is_safe(char: str) -> bool:
-    """Whether a terminal shows a character in its place: not if it turns the text around it."""
+    if char.isprintable():
+        return True
+    import unicodedata  # characters that are rare
+
     turns = "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
-    return char.isprintable() or (_category(char) not in _NOT_IN_NAMES and not turns)
+    return not turns and unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp")
 
 
 def _escape(char: str) -> str:

@@ -213,7 +213,7 @@ def classify(model: SupportsRun, x: Floats, top: int = 1) -> list[tuple[Predicti
     Raises:
         BwnError: A score is not finite.
     """
-    scores = np.asarray(model.run(x)).reshape(len(x), -1)
+    scores = class_scores(np.asarray(model.run(x)).reshape(len(x), -1))
     chances = probabilities(model.spec, scores)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     names = class_names(model.spec)
@@ -221,6 +221,15 @@ def classify(model: SupportsRun, x: Floats, top: int = 1) -> list[tuple[Predicti
         tuple(Prediction(names[k], float(row[k]), int(k)) for k in best)
         for row, best in zip(chances, order, strict=True)
     ]
+
+
+def class_scores(scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Scores (N, classes) of scores (N, outputs).
+
+    A single output is the logit of the second of two classes, as networks trained with a sigmoid
+    have it: the first class's score is 0, so that the softmax of both is that sigmoid.
+    """
+    return np.insert(scores, 0, 0, axis=1) if scores.shape[1] == 1 else scores
 
 
 def probabilities(spec: ModelSpec, scores: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
@@ -238,7 +247,7 @@ def probabilities(spec: ModelSpec, scores: npt.NDArray[np.generic]) -> npt.NDArr
 
 
 def class_names(spec: ModelSpec) -> Sequence[str]:
-    """Names of the classes: those of the file, or else their indices."""
-    if spec.classes is not None:
-        return spec.classes
-    return [str(index) for index in range(prod(spec.graph.output_shape))]
+    """Names of the classes: those of the file, or else their indices; two for a single score."""
+    outputs = prod(spec.graph.output_shape)
+    names = spec.classes or [str(index) for index in range(max(outputs, 2))]
+    return (f"not {names[0]}", names[0]) if len(names) == 1 else names

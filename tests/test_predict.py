@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bwn.errors import ArgumentError, BwnError, DataError, NotPreparedError
+from bwn.errors import ArgumentError, BwnError, DataError, GraphError, NotPreparedError
+from bwn.ir.checker import check_spec
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.model import Model
 from bwn.ops import Dense
 from bwn.predict import Prediction, classify, predict, stream
+from bwn.tools.verify_scores import compare_batch
 
 GREYS = Preprocess(size=(2, 2), color="L", mean=(0.0,), std=(1.0,))
 
@@ -155,3 +159,54 @@ def test_what_cannot_be_predicted_is_said():
             predict(Fake(), images)
     with pytest.raises(BwnError, match="not finite"):
         classify(Fake(), np.float32([[np.inf, 0, 0, 0]]))
+
+
+def logit_model(classes, sign=1):
+    """Two pixels in, their difference out: one score."""
+    dense = Dense(input="x", output="y", weight="w")
+    topology = Topology(input="x", input_shape=(2,), output="y", nodes=(dense,))
+    weights = np.array([[sign, -sign]], np.float32)
+    spec = ModelSpec(
+        graph=Graph(topology=topology, tensors={"w": weights}),
+        preprocess=Preprocess(size=(1, 2), color="L", mean=(0.0,), std=(1.0,)),
+        classes=classes,
+    )
+    check_spec(spec)
+    return Model(spec, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [(("cat", "dog"), ("cat", "dog")), (None, ("0", "1")), (("dog",), ("not dog", "dog"))],
+)
+def test_a_single_score_is_the_logit_of_the_second_class(classes, names):
+    model = logit_model(classes)
+    bright_left, bright_right = np.array([[255, 0]], np.uint8), np.array([[0, 255]], np.uint8)
+    sigmoid = 1 / (1 + np.exp(-1))
+    for image, best in ((bright_left, 1), (bright_right, 0)):
+        ranked = model.predict(image, top=2)
+        assert [guess.label for guess in ranked] == [names[best], names[1 - best]]
+        assert ranked[0].index == best
+        assert [guess.probability for guess in ranked] == pytest.approx([sigmoid, 1 - sigmoid])
+
+
+def test_a_single_score_takes_one_or_two_names():
+    with pytest.raises(GraphError, match="classes"):
+        logit_model(("a", "b", "c"))
+
+
+def test_verify_compares_the_classes_of_a_single_score():
+    model, opposite = logit_model(None), logit_model(None, sign=-1)
+
+    class Session:
+        def run(self, x):
+            return opposite.run(x)
+
+    x = np.array([[1, 0], [0, 1]], np.float32)
+    Session.session = types.SimpleNamespace(
+        get_inputs=lambda: [types.SimpleNamespace(shape=["N", 2])]
+    )
+    result = compare_batch(model, Session(), x, rounded=True)
+    assert result.predicted.tolist() == [1, 0]
+    assert result.expected.tolist() == [0, 1]
+    assert not result.close.any()

@@ -78,12 +78,13 @@ def load_dataset(
     color: Color | None = None,
     photo_size: int = PHOTO_SIZE,
     skip_bad: bool = False,
+    describe: bool = True,
     progress: Progress = no_progress,
 ) -> Dataset:
     """Read one split of a set of labeled images.
 
     What class folders hold is logged before any image is read: classes, counts, how the splits are
-    told apart, and what is passed over.
+    recognized, and what is passed over.
 
     Args:
         source: `mnist-sample`, or a folder of IDX files, of CIFAR-10 binary files, or of class
@@ -98,6 +99,7 @@ def load_dataset(
         photo_size: Largest side, in pixels, that images keep where `size` is None.
         skip_bad: Whether images that cannot be read are left out, with a warning; otherwise they
             are an error that lists them.
+        describe: Whether to log what class folders hold.
         progress: Called with a line of text while images are read, and with "" at the end.
 
     Raises:
@@ -115,7 +117,7 @@ def load_dataset(
     if any(cifar.NAMES.fullmatch(name) for name in names):
         return _resized(Dataset(*cifar.read_cifar(folder, split)), size, resize, color)
     folders = look(folder)
-    for line in folders.lines():
+    for line in folders.lines() if describe else ():
         _log.info("%s", line)
     paths, labels = folders.images.get(split, ([], []))
     if not paths:

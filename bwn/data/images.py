@@ -143,7 +143,8 @@ def image_size(path: StrPath) -> Pair:
     """(H, W) of an image file, upright, from its first bytes. Raises DataError."""
     name = os.fspath(path)
     with _open(path, name) as stream, _errors_in_one_line(name), _opened(stream, name) as image:
-        turned = image.getexif().get(274) in (5, 6, 7, 8)
+        # Pillow knows the upright size of a TIFF.
+        turned = image.format != "TIFF" and image.getexif().get(274) in (5, 6, 7, 8)
         return image.size if turned else image.size[::-1]
 
 

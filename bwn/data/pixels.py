@@ -37,7 +37,7 @@ def to_8_bit(image: Image.Image, name: str) -> Image.Image:
     tile = getattr(image, "tile", None)  # empty once decoded
     storage = str(tile[0][3]) if tile else ""
     _refuse_unknown(image, name)
-    image.load()
+    _load(image)
     transparent = image.info.get("transparency")
     if image.mode.startswith("I"):
         return _deep_gray(image, transparent)
@@ -52,11 +52,28 @@ def to_8_bit(image: Image.Image, name: str) -> Image.Image:
         return _without(np.array(image), transparent)
     if image.has_transparency_data:
         below = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        plain = Image.alpha_composite(below, image.convert("RGBA"))
+        straight = image.convert("LA") if image.mode == "La" else image
+        plain = Image.alpha_composite(below, straight.convert("RGBA"))
         return plain.convert("L" if image.mode in ("LA", "La") else "RGB")
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _load(image: Image.Image) -> None:
+    """Decode the pixels.
+
+    Pillow 13 maps an uncompressed TIFF into memory with height and width exchanged if it is stored
+    on its side; an image without the name of its file is read instead.
+    """
+    name = getattr(image, "filename", "")
+    if image.format == "TIFF" and name:
+        image.filename = ""  # type: ignore[attr-defined]  # only opened images have one
+    try:
+        image.load()
+    finally:
+        if name:
+            image.filename = name  # type: ignore[attr-defined]
 
 
 def _refuse_unknown(image: Image.Image, name: str) -> None:

@@ -17,40 +17,66 @@ INTERVAL = 0.25
 """Seconds between two scans."""
 REST = 9
 """Pause after a scan, in times that it took: large folders must not keep the CPU busy."""
+PATIENCE = 2.0
+"""Seconds after which a file that is replaced without pause is taken as it is."""
 
 
 class Stamp(NamedTuple):
-    """What changes when a file is written: its time in nanoseconds, and its size in bytes."""
+    """What changes when a file is written or replaced.
+
+    Attributes:
+        modified: Its time, in nanoseconds.
+        size: Bytes.
+        inode: Another one where a new file took the name.
+    """
 
     modified: int
     size: int
+    inode: int
+
+    def grew_from(self, before: Stamp | None) -> bool:
+        """Whether this is the same file, longer: it is still being written."""
+        return before is not None and self.inode == before.inode and self.size > before.size
 
 
 def arrivals(
-    folders: Sequence[StrPath], recursive: bool = True, wait: Callable[[], object] | None = None
+    folders: Sequence[StrPath],
+    recursive: bool = True,
+    wait: Callable[[], object] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Path]:
     """Yield the images that arrive or change in folders, without end; those already there are not.
 
-    An image counts as written when its size and time are the same in two scans. The folders are
-    listed again for each scan, which works on every file system, network drives included. When a
-    folder disappears or cannot be listed, one line warns of it, and it is waited for.
+    An image counts as written when its size and time are the same in two scans. One that changes in
+    every scan, without growing, is replaced again and again: its newest state is yielded at least
+    every PATIENCE seconds. The folders are listed again for each scan, which works on every file
+    system, network drives included. When a folder disappears or cannot be listed, one line warns of
+    it, and it is waited for.
 
     Args:
         folders: The folders to watch.
         recursive: Whether to watch folders inside them.
         wait: Called between two scans; None: sleep INTERVAL, or longer after long scans (REST).
+        clock: Tells the time in seconds.
     """
     scanner = _Scanner(folders, recursive)
     done = before = scanner.scan()
+    since: dict[str, float] = {}  # when an image was first seen to differ from its state in `done`
     while True:
         wait() if wait is not None else time.sleep(max(INTERVAL, REST * scanner.seconds))
         now = scanner.scan()
         for path, stamp in now.items():
-            if before.get(path) == stamp and done.get(path) != stamp:
+            if done.get(path) == stamp or stamp.grew_from(before.get(path)):
+                since.pop(path, None)
+                continue
+            start = since.setdefault(path, clock())
+            if before.get(path) == stamp or clock() - start > PATIENCE:
                 done[path] = stamp
+                del since[path]
                 yield Path(path)
         if not scanner.missing:  # images on a drive that comes back are not new
             done = {path: stamp for path, stamp in done.items() if path in now}
+            since = {path: start for path, start in since.items() if path in now}
         before = now
 
 
@@ -85,6 +111,6 @@ class _Scanner:
             for path in images_in(folder, self.recursive):
                 with suppress(OSError):  # deleted since it was listed
                     status = os.stat(path)
-                    images[path] = Stamp(status.st_mtime_ns, status.st_size)
+                    images[path] = Stamp(status.st_mtime_ns, status.st_size, status.st_ino)
         self.seconds = time.perf_counter() - start
         return images

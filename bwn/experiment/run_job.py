@@ -191,7 +191,7 @@ def _error(accuracy: float | None) -> float | None:
 
 def _test_images(run: Run) -> Dataset | None:
     try:
-        return images_of(run.description, "test")
+        return images_of(run.description, "test", describe=False)
     except DataError:
         return None  # a folder without test images; the run's own test has said so
 

@@ -120,9 +120,11 @@ def check_spec(spec: ModelSpec) -> None:
     check(spec.graph)
     output = spec.graph.output_shape
     if not is_name(spec.producer) or len(spec.producer) > MAX_NAME:
-        raise GraphError(f"producer: expected at most {MAX_NAME} printable characters")
+        raise GraphError(f"producer: expected at most {MAX_NAME} characters, no control characters")
     if spec.classes is not None:
-        if output != (len(spec.classes),) or len(spec.classes) > MAX_CLASSES:
+        # A single score is the logit of the second of two classes.
+        counts = (1, 2) if output == (1,) else output
+        if len(output) != 1 or len(spec.classes) not in counts or len(spec.classes) > MAX_CLASSES:
             raise GraphError(f"classes: {len(spec.classes)} names for an output of shape {output}")
         for name in spec.classes:
             check_name(name)

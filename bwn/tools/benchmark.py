@@ -23,6 +23,7 @@ from bwn.ir.tolerance import chain_tolerance
 from bwn.kernels.target import cpu, loader
 from bwn.kernels.target.limits import available_threads
 from bwn.model import Model
+from bwn.predict import class_scores
 from bwn.runtime.layer_times import LayerTime
 from bwn.tools.timing import Timing, interleave
 from bwn.tools.verify_scores import sign_ties
@@ -207,7 +208,9 @@ class Benchmark:
             error=float(errors[~tied].max(initial=0)),
             tolerance=tolerance,
             sign_ties=int(tied.sum()),
-            same_class=float((ours.argmax(1) == theirs.argmax(1)).mean()),
+            same_class=float(
+                (class_scores(ours).argmax(1) == class_scores(theirs).argmax(1)).mean()
+            ),
         )
 
     def time(

@@ -13,6 +13,7 @@ from bwn._types import Floats, Labels
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.tolerance import chain_tolerance
 from bwn.ops import Sign
+from bwn.predict import class_scores
 from bwn.tools.verify_inputs import Samples
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ def compare_batch(model: SupportsTrace, session: Session, x: Floats, rounded: bo
         rounded: Whether activations are quantized, so that sign ties are not looked for.
     """
     graph = model.spec.graph
-    ours, theirs = _flat(model.run(x)), _flat(reference_scores(session, x))
+    ours, theirs = (
+        class_scores(_flat(scores)) for scores in (model.run(x), reference_scores(session, x))
+    )
     with np.errstate(invalid="ignore", over="ignore"):  # scores that are not finite differ
         difference = np.nan_to_num(np.abs(ours - theirs).max(axis=1), nan=np.inf)
         largest = np.abs(theirs).max(axis=1)

@@ -156,7 +156,7 @@ class Run:
         preprocess = self.description.preprocess
         self.description = msgspec.structs.replace(self.description, finished=True)
         try:
-            data = images_of(self.description, "test")
+            data = images_of(self.description, "test", describe=False)
         except DataError as error:
             return f"not tested: {error}"
 
@@ -278,7 +278,7 @@ def resume(
     return Run(trainer, description, Checkpointer(trainer, output, checkpoint_path, best))
 
 
-def images_of(description: Description, split: Split) -> Dataset:
+def images_of(description: Description, split: Split, describe: bool = True) -> Dataset:
     """The images of a run's data set, as its network reads them. Raises DataError."""
     preprocess = description.preprocess
     return load_dataset(
@@ -287,6 +287,7 @@ def images_of(description: Description, split: Split) -> Dataset:
         size=preprocess.size,
         resize=preprocess.resize,
         color=preprocess.color,
+        describe=describe,
     )
 
 

@@ -154,7 +154,14 @@ def test_letters_in_both_cases_are_classes_of_their_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["کتاب\u200cها", "soft\u00adhyphen", "👩\u200d🔬", "全角\u3000空白", "no\u00a0break"]
+    "name",
+    [
+        "\u06a9\u062a\u0627\u0628\u200c\u0647\u0627",  # Persian, with a zero-width non-joiner
+        "soft\u00adhyphen",
+        "\U0001f469\u200d\U0001f52c",  # an emoji of two, joined
+        "\u5168\u89d2\u3000\u7a7a\u767d",  # a wide space
+        "no\u00a0break",
+    ],
 )
 def test_names_of_any_script_are_classes(tmp_path, name):
     make(tmp_path, f"{name}/1.png", "b/2.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tracemalloc
 import zlib
 from contextlib import suppress
 from itertools import islice
@@ -133,17 +134,69 @@ def test_animation_gives_its_first_frame():
     assert (pixels(frames[0], kind="GIF", save_all=True, append_images=frames[1:]) == 10).all()
 
 
+STORED = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: a[::-1, ::-1],
+    4: np.flipud,
+    5: lambda a: a.T,
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: a[::-1, ::-1].T,
+    8: lambda a: np.rot90(a, -1),
+}
+"""EXIF orientation to how an upright image is stored with it."""
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_undone(orientation):
-    upright = Image.fromarray(GREY[:4, :6])
-    turned = {
-        1: lambda a: a, 2: np.fliplr, 3: lambda a: a[::-1, ::-1], 4: np.flipud,
-        5: lambda a: a.T, 6: lambda a: np.rot90(a, 1), 7: lambda a: a[::-1, ::-1].T, 8: lambda a: np.rot90(a, -1),
-    }[orientation](np.asarray(upright))  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("PNG", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+        ("WEBP", {"lossless": True}),
+        ("JPEG", {"quality": 100}),
+    ],
+)
+def test_an_image_is_turned_upright_once_whatever_the_way_in(tmp_path, orientation, kind, options):
+    upright = np.kron(GREY[:4, :6] // 128 * 255, np.ones((8, 8), np.uint8))  # blocks, for JPEG
     exif = Image.Exif()
     exif[274] = orientation
-    found = pixels(Image.fromarray(np.ascontiguousarray(turned)), exif=exif)
-    assert (found == GREY[:4, :6]).all()
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](upright)))
+    raw = encoded(stored, kind, exif=exif, **options)
+    path = tmp_path / "photo"
+    path.write_bytes(raw)
+    ways = (raw, path, str(path), io.BytesIO(raw), Image.open(path), Image.open(io.BytesIO(raw)))
+    # Pillow itself scrambles uncompressed TIFFs that lie on their side, if it opens their path.
+    if (kind, options) != ("TIFF", {}):
+        loaded = Image.open(path)
+        loaded.load()
+        ways += loaded, Image.open(path).copy()
+    for source in ways:
+        image = images.as_image(source).convert("L")
+        assert np.abs(np.asarray(image, int) - upright).max() <= 2
+    assert images.image_size(path) == upright.shape
+    assert (np.asarray(images.as_image(upright)) == upright).all(), "pixels are upright already"
+
+
+@pytest.mark.parametrize(("side", "scale"), [(100, 1), (130, 2), (300, 4), (4000, 8)])
+def test_large_jpegs_are_decoded_smaller(side, scale):
+    ramp = np.tile(np.linspace(0, 255, side).astype(np.uint8), (side, 1))
+    raw = encoded(Image.fromarray(ramp), "JPEG", quality=95)
+    image = images.read_image(raw, needed=(20, 32))
+    assert image.size == (-(-side // scale),) * 2
+    rule = prep((20, 32))
+    whole = prepare(images.read_image(raw), rule)
+    assert np.abs(prepare(image, rule) - whole).max() < 2 / 255
+
+
+def test_a_large_jpeg_needs_little_memory():
+    raw = encoded(Image.new("RGB", (4000, 3000), (9, 90, 200)), "JPEG")
+    tracemalloc.start()
+    assert images.read_image(raw, needed=(28, 28)).size == (500, 375)
+    assert tracemalloc.get_traced_memory()[1] < 4e6
+    tracemalloc.stop()
 
 
 def test_broken_exif_is_passed_over():

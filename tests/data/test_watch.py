@@ -157,3 +157,34 @@ def test_long_looks_rest_longer_and_answers_do_not_count(
     clock[0] += 1000.0  # classified slowly
     assert next(watched).name == "2.png"
     assert set(slept) == {9.0}
+
+
+def test_an_image_that_is_replaced_without_pause_is_found_every_two_seconds(tmp_path: Path) -> None:
+    path, temporary = tmp_path / "a.jpg", tmp_path / ".a"
+    contents: list[str] = []
+    time = iter(range(10**6))  # a tenth of a second a scan
+
+    def replace() -> None:
+        contents.append(f"{len(contents):03d}")
+        temporary.write_text(contents[-1])
+        temporary.replace(path)
+
+    watched = arrivals([tmp_path], wait=replace, clock=lambda: next(time) / 20)
+    for _ in range(3):
+        before = len(contents)
+        assert next(watched).read_text() == contents[-1], "the newest wins"
+        assert 15 < len(contents) - before < 30
+
+
+def test_a_slow_copy_is_not_taken_before_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    time = iter(range(10**6))
+
+    def grow() -> None:
+        if path.exists() and path.stat().st_size >= 100:
+            return
+        with path.open("ab") as file:
+            file.write(b"p")
+
+    assert next(arrivals([tmp_path], wait=grow, clock=lambda: float(next(time)))) == path
+    assert path.stat().st_size == 100

@@ -275,7 +275,7 @@ def test_a_model_passes_with_and_without_optional_parts():
     [
         ({"classes": ("a", "b")}, "2 names for an output of shape (4,)"),
         ({"classes": ("a", "b", "c", "")}, "name ''"),
-        ({"classes": ("a", "b", "c", "\x1b[2J")}, "printable"),
+        ({"classes": ("a", "b", "c", "\x1b[2J")}, "no control characters"),
         ({"producer": "a\nb"}, "producer: expected"),
         (
             {"preprocess": preprocess(size=(6, 7))},
