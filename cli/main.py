@@ -7,6 +7,7 @@ refused; 4 `infer` could not read some of the images; 70 an error inside bwn; 13
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import signal
@@ -154,6 +155,9 @@ def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Entry point of the installed command."""
     signal.signal(signal.SIGINT, interrupt)
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         bwn(prog_name="bwn")
     except OSError as error:  # of click itself: help on a full disk

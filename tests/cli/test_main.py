@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from bwn._text import byte_size
 from bwn.cli import main, output
@@ -215,3 +217,19 @@ def test_byte_size_states_its_unit():
         2**50: "1024.0 TiB",
     }
     assert {count: byte_size(count) for count in sizes} == sizes
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_names_that_the_output_cannot_encode_are_escaped(tmp_path, encoding):
+    for name in ("\u6f22.png", "\U0001f600.png"):
+        Image.new("L", (28, 28)).save(tmp_path / name)
+    for options in ([], ["--csv"], ["--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "bwn", "infer", "models/mnist-mlp.bwn", tmp_path, *options],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == (2 if options == ["--json"] else 3)
+        assert b"\\u6f22.png" in done.stdout
