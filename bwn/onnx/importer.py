@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import onnx
 
-from bwn._file_types import HEAD, looks_like
+from bwn._file_types import HEAD, looks_like, mismatch
 from bwn._text import one_line
 from bwn.errors import FileError, GraphError
 from bwn.ir.checker import check, check_spec
@@ -78,9 +78,8 @@ def parse(data: bytes) -> onnx.ModelProto:
     Raises:
         FileError: It is no such model.
     """
-    file_type = looks_like(data[:HEAD])
-    problem = f"not an ONNX model; it looks like {file_type}"
-    if "ONNX" in file_type:
+    problem = mismatch("an ONNX model", data[:HEAD])
+    if "ONNX" in looks_like(data[:HEAD]):
         problem = "truncated or damaged ONNX model; copy it again, or export it again"
     try:
         model = onnx.load_model_from_string(data)

@@ -70,8 +70,8 @@ def test_a_mistyped_command_is_answered_with_the_nearest():
         (ArgumentError("threads is 0"), 2, "threads is 0"),
         (DataError("a.png: cut\nshort \x1b[2J"), 3, r"a.png: cut short \x1b[2J"),
         (MissingPackageError("torch", "train", "bwn train"), 1, "bwn train needs torch, which is not installed: "
-         "pip install 'bwn[train]'"),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "m.pt"), 1, "m.pt: No such file or directory"),
+         "pip install torch, or '.[train]' in bwn's folder"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "m.pt"), 1, "no such file: m.pt"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
         (MemoryError(), 1, "not enough memory; try smaller batches or images"),
     ],

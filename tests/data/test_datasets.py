@@ -225,10 +225,10 @@ def test_other_sizes_and_colours_on_demand(tmp_path):
 
 def test_unknown_sources_name_what_is_near_and_what_is_accepted(tmp_path):
     assert (
-        "'mnist-sampel' not found (did you mean mnist-sample?); expected 'mnist-sample' (bundled)"
+        "no such folder: mnist-sampel (did you mean mnist-sample?); expected 'mnist-sample' (bundled)"
         in refused("mnist-sampel")
     )
     (tmp_path / "photos").mkdir()
     assert f"(did you mean {tmp_path / 'photos'}?)" in refused(tmp_path / "fotos")
     (tmp_path / "file.zip").write_bytes(b"")
-    assert "is a file; expected" in refused(tmp_path / "file.zip")
+    assert "is a file, expected" in refused(tmp_path / "file.zip")

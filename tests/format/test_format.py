@@ -248,7 +248,7 @@ def test_an_illegal_model_is_not_written_and_the_old_file_stays(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_says_so(tmp_path):
-    with pytest.raises(FileError, match=r"none/a.bwn: cannot be written: No such file"):
+    with pytest.raises(FileError, match=r"none/a.bwn: cannot be written: no such folder"):
         format.write(tmp_path / "none" / "a.bwn", every_node())
     (tmp_path / "folder").mkdir()
     with pytest.raises(FileError, match="folder: cannot be written"):
@@ -338,5 +338,5 @@ def test_every_truncation_and_extension_is_refused():
             from_bytes(data[:length])
         assert str(caught.value).isprintable(), length
     for more in (b"\0", b" ", b"\0" * 8, data):
-        with pytest.raises(FormatError, match=r"truncated or damaged"):
+        with pytest.raises(FormatError, match=r"^(truncated|damaged): "):
             from_bytes(data + more)

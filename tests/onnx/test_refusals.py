@@ -239,7 +239,7 @@ REFUSED = {
     ),
     "preprocess that does not fit": (
         model(op("Relu", "x"), notes={"bwn.preprocess": json.dumps(PREPROCESS)}),
-        "makes (3, 7, 6) of an image",
+        "images become arrays of shape (3, 7, 6)",
     ),
     "metadata of another kind": (
         model(op("Relu", "x"), notes={"bwn.classes": "{}"}),
@@ -273,17 +273,17 @@ def test_the_onnx_checker_is_asked_first():
 
 
 @pytest.mark.parametrize(
-    ("data", "looks"),
+    ("data", "message"),
     [
-        (b"", "an empty file"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG image"),
-        (b"PK\x03\x04" + bytes(50), "a zip archive"),
-        (b"not a model at all\n", "a text file"),
-        (bytes(64), "no kind of file"),
+        (b"", "the file is empty, expected an ONNX model"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "not an ONNX model: it looks like a PNG image"),
+        (b"PK\x03\x04" + bytes(50), "not an ONNX model: it looks like a zip archive"),
+        (b"not a model at all\n", "not an ONNX model: it looks like a text file"),
+        (bytes(64), "not an ONNX model: unrecognized contents"),
     ],
 )
-def test_files_of_other_types_are_named(data, looks):
-    with pytest.raises(FileError, match=f"not an ONNX model; it looks like {looks}"):
+def test_files_of_other_types_are_named(data, message):
+    with pytest.raises(FileError, match=f"^{message}$"):
         from_bytes(data)
 
 
@@ -297,5 +297,5 @@ def test_a_damaged_onnx_file_is_not_called_foreign():
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileError, match=r"none.onnx: cannot be read: No such file"):
+    with pytest.raises(FileError, match=r"^no such file: .*none.onnx$"):
         load(tmp_path / "none.onnx")

@@ -79,8 +79,8 @@ def test_threads_share_what_is_predicted_to_be_worth_it(monkeypatch: pytest.Monk
 def test_rows_have_shapes_lanes_and_bytes() -> None:
     plan = make_plan(network("int8"), 3, 1, table=BLOCKS)
     rows = {row.name: row for row in layer_plans(plan)}
-    assert list(rows) == ["input", "c", "p", "f", "y", "output"]
-    conv, dense = rows["c"], rows["y"]
+    assert list(rows) == ["input", "conv1", "p", "f", "dense1", "output"]
+    conv, dense = rows["conv1"], rows["dense1"]
     assert conv.kernels == ["f32_f32_steps", "f32_i8_quantize", "i8_b1_f32_planes_lookup"]
     # 72 positions: each row of 8 is padded with a zero.
     assert (conv.depth, conv.outputs, conv.positions, conv.units) == (45, 6, 72, 9)

@@ -129,11 +129,11 @@ def vars_of(found):
 def test_what_cannot_be_measured_is_refused(photos, tmp_path):
     with pytest.raises(NotPreparedError):
         evaluate(Model(spec(preprocess=None), 1), photos)
-    with pytest.raises(DataError, match="has no labels; accuracy needs class folders"):
+    with pytest.raises(DataError, match="has no labels; accuracy needs folders of images"):
         evaluate(Model(spec(), 1), photos / "test" / "dark")
     with pytest.raises(DataError, match="has the class 'dark', which the model does not know"):
         evaluate(Model(spec(("a", "b")), 1), photos)
-    with pytest.raises(DataError, match="has a class 9, the model 2 classes"):
+    with pytest.raises(DataError, match="has class 9, but the model has 2 classes"):
         evaluate(Model(spec(None), 1), "mnist-sample")
     with pytest.raises(BwnError, match="scores are not finite"):
         evaluate(Model(spec(scale=3e38), 1), photos)
@@ -141,4 +141,4 @@ def test_what_cannot_be_measured_is_refused(photos, tmp_path):
         bwn, ["evaluate", str(tmp_path / "m.bwn"), "--data", str(tmp_path / "none")]
     )
     assert result.exit_code == 3
-    assert result.stderr.startswith(f"Error: data '{tmp_path / 'none'}' not found")
+    assert result.stderr.startswith(f"Error: no such folder: {tmp_path / 'none'}")

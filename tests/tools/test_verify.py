@@ -30,19 +30,19 @@ def network(activations="float32", signs=False, low=0.0):
     middle = (Sign(input="c", output="m"),) if signs else (Clamp(input="c", output="m", low=low),)
     second = "binary" if signs else activations
     nodes = (
-        Conv(input="x", output="a", weight="a.w", scale="a.s", bias="a.b", kernel=(3, 3), pads=(1, 1, 1, 1),
+        Conv(input="x", output="a", weight="a.weight", scale="a.s", bias="a.b", kernel=(3, 3), pads=(1, 1, 1, 1),
              activations=activations),
-        Conv(input="a", output="b", weight="b.w", scale="b.s", kernel=(1, 1), activations=activations),
+        Conv(input="a", output="b", weight="b.weight", scale="b.s", kernel=(1, 1), activations=activations),
         Add(input="a", other="b", output="c"),
         *middle,
         Pool(input="m", output="p", kind="max", kernel=(2, 2), stride=(2, 2)),
-        Conv(input="p", output="d", weight="d.w", scale="d.s", bias="d.b", kernel=(3, 3), activations=second),
+        Conv(input="p", output="d", weight="d.weight", scale="d.s", bias="d.b", kernel=(3, 3), activations=second),
         Flatten(input="d", output="f"),
-        Dense(input="f", output="y", weight="y.w", scale="y.s", activations=activations),
+        Dense(input="f", output="y", weight="y.weight", scale="y.s", activations=activations),
     )  # fmt: skip
     tensors = {}
     for name, outputs, depth in (("a", 8, 18), ("b", 8, 8), ("d", 6, 72), ("y", 5, 24)):
-        tensors[f"{name}.w"] = bits.pack(rng.integers(-1, 1, (outputs, depth)))
+        tensors[f"{name}.weight"] = bits.pack(rng.integers(-1, 1, (outputs, depth)))
         tensors[f"{name}.s"] = rng.uniform(0.05, 0.2, outputs).astype(np.float32)
         tensors[f"{name}.b"] = rng.normal(size=outputs).astype(np.float32)
     tensors.pop("b.b")
@@ -85,7 +85,7 @@ def test_equal_networks_agree(compare, signs):
 @pytest.mark.parametrize("layer", ["a", "b", "d", "y"])
 def test_one_wrong_bit_is_found_where_it_is(compare, layer):
     spec = network()
-    report = compare(one_bit_flipped(spec, f"{layer}.w"), spec)
+    report = compare(one_bit_flipped(spec, f"{layer}.weight"), spec)
     assert not report.agrees
     assert report.first_departure == layer
     assert report.verdict.startswith(f"layer '{layer}' differs by ")
@@ -114,7 +114,7 @@ def test_scores_that_depart_are_found_though_layers_agree(compare, monkeypatch):
     report = compare(network(), samples=9)
     assert report.first_departure is None
     assert report.scores.departing == tuple(range(9))
-    assert report.verdict.startswith("scores of 9 inputs differ (first: 0), by up to ")
+    assert report.verdict.startswith("scores of 9 inputs differ (the first is 0), by up to ")
 
 
 def test_scores_that_are_not_numbers_depart(compare, monkeypatch):
@@ -146,15 +146,15 @@ def test_int8_is_exact_by_layer_and_judged_by_agreement(compare):
     report = compare(other, network("int8"))
     assert report.min_agreement == 0.99
     assert "top-1 differs" in report.verdict
-    assert report.verdict.endswith(", required 99.00%")
+    assert report.verdict.endswith(", 99.00% are required")
 
 
 def test_equal_scores_are_ties(compare, monkeypatch):
     spec = network()
-    words = spec.graph.tensors["y.w"].copy()
+    words = spec.graph.tensors["y.weight"].copy()
     words[:] = words[0]
     scale = np.full(5, 0.1, np.float32)
-    spec = changed(spec, **{"y.w": words, "y.s": scale})  # five equal scores
+    spec = changed(spec, **{"y.weight": words, "y.s": scale})  # five equal scores
     run = Model.run
     monkeypatch.setattr(
         Model, "run", lambda self, x: run(self, x) * np.float32([1, 1 + 1e-6, 1 - 1e-6, 1, 1])
@@ -194,7 +194,8 @@ def test_other_networks_are_refused(tmp_path):
     with pytest.raises(FileError, match=r"takes inputs of shape \(7,\), the model \(2, 8, 8\)"):
         verify(Model(spec, 1), tmp_path / "w.onnx")
     fewer = changed(
-        spec, **{"y.w": spec.graph.tensors["y.w"][:4], "y.s": spec.graph.tensors["y.s"][:4]}
+        spec,
+        **{"y.weight": spec.graph.tensors["y.weight"][:4], "y.s": spec.graph.tensors["y.s"][:4]},
     )
     save_onnx(fewer, tmp_path / "f.onnx")
     with pytest.raises(FileError, match=r"gives scores of shape \(4,\), the model \(5,\)"):
@@ -307,7 +308,7 @@ def test_no_loss_is_told_without_labels(compare):
     assert (report.loss, report.max_loss) == (None, None)
     with pytest.raises(
         ArgumentError,
-        match="needs labelled images; noise, seed 0 has no labels",
+        match="max_loss needs labeled images; noise, seed 0 has no labels",
     ):
         compare(network(), samples=2, max_loss=0.3)
 
@@ -315,7 +316,7 @@ def test_no_loss_is_told_without_labels(compare):
 def test_images_need_preprocessing(tmp_path):
     with pytest.raises(BwnError, match="does not say how images are prepared"):
         choose(grey(preprocess=None), tmp_path)
-    with pytest.raises(DataError, match="not found"):
+    with pytest.raises(DataError, match="no such folder"):
         choose(grey(), tmp_path / "none")
 
 
