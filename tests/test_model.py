@@ -140,8 +140,12 @@ def test_what_cannot_be_loaded_is_one_line_without_its_content(tmp_path: Path) -
         bwn.load(closed)
     with path.open() as text, pytest.raises(FileError, match=f"^{path}: opened in text mode"):
         bwn.load(text)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="a path, bytes or a binary file, not int"):
+    with pytest.raises(bwn.ArgumentError, match="a path, bytes or a binary file, not int"):
         bwn.load(3)  # type: ignore[arg-type]
+    with pytest.raises(bwn.ArgumentError, match=r"^the path is empty$"):
+        bwn.load("")
+    with pytest.raises(bwn.ArgumentError, match=r"^spec is str; read a file with bwn\.load$"):
+        Model("m.bwn")  # type: ignore[arg-type]
 
 
 def test_copies_and_pickles_compute_the_same() -> None:

@@ -150,8 +150,12 @@ def test_what_cannot_be_predicted_is_said():
         predict(Fake(preprocess=None), [PIXELS])
     with pytest.raises(DataError, match=r"image: array of float64 .*expected one image of uint8"):
         predict(Fake(), PIXELS / 255)
-    for images in (3, [3], [[0, 1], [2, 3]]):
-        with pytest.raises(TypeError):
+    for images in (3, None, [3], [[0, 1], [2, 3]]):
+        with pytest.raises(
+            ArgumentError, match=r"^images(\[0\])? is (int|NoneType|list), expected"
+        ):
             predict(Fake(), images)
+    with pytest.raises(ArgumentError, match=r"^images is str, expected a list of images$"):
+        stream(Fake(), "a.png")
     with pytest.raises(BwnError, match="not finite"):
         classify(Fake(), np.float32([[np.inf, 0, 0, 0]]))

@@ -12,7 +12,7 @@ from bwn._text import count_noun
 from bwn._types import Labels, StrPath
 from bwn.data.datasets import Pixels
 from bwn.errors import DataError
-from bwn.metrics import accuracy_of, confusion
+from bwn.metrics import Counts, accuracy_of, confusion
 from bwn.model import Model, load
 from bwn.predict import check_counts, class_names
 from bwn.tools.verify_inputs import is_images, load_test_split
@@ -118,16 +118,17 @@ def evaluate(
         accuracy=accuracy,
         error=1 - accuracy,
         classes=tuple(
-            ClassResult(
-                name,
-                int(row.sum()),
-                int(row[index]),
-                float(row[index] / row.sum()) if row.any() else None,
-            )
+            class_result(name, row, index)
             for index, (name, row) in enumerate(zip(names, counts, strict=True))
         ),
         confusion=tuple(tuple(row) for row in counts.tolist()),
     )
+
+
+def class_result(name: str, row: Counts, index: int) -> ClassResult:
+    """The result of class `index`, of which `row` counts what the model says."""
+    images, right = int(row.sum()), int(row[index])
+    return ClassResult(name, images, right, right / images if images else None)
 
 
 def _predicted(

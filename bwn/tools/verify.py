@@ -24,6 +24,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate_node
 from bwn.ir.node import Node
 from bwn.ir.tolerance import EPSILON, ROUNDINGS, in_tolerances, tolerance
+from bwn.model import Model, load
 from bwn.ops import Sign, Weighted
 from bwn.ops.weighted import layer_names
 from bwn.predict import check_counts
@@ -37,7 +38,6 @@ from bwn.tools.verify_scores import (
 )
 
 if TYPE_CHECKING:
-    from bwn.model import Model
     from bwn.onnx.session import Session
 
 LAYER_IMAGES = 4
@@ -149,8 +149,6 @@ def verify(
         >>> report.agrees, report.verdict
         (True, 'every layer within tolerance, same top-1 on all 100 inputs')
     """
-    from bwn.model import Model, load
-
     check_options(samples, seed, batch_size, min_agreement, max_loss)
     progress = progress or (lambda text: None)
     loaded = model if isinstance(model, Model) else load(model, threads)

@@ -189,6 +189,17 @@ def test_a_limit_takes_no_image_more(folder):
     assert len(result.stdout.splitlines()) == 3
 
 
+def test_verbose_logs_files_and_plans(folder, caplog):
+    caplog.set_level("WARNING", "bwn")  # restored at the end
+    result = infer(folder, "images", "--verbose")
+    assert result.exit_code == 0, result.output
+    log = [record.getMessage() for record in caplog.records]
+    assert log[0].startswith(f"reading {folder / 'm.bwn'}, ")
+    assert log[1].startswith("planned batch 1: ")
+    assert "on 1 thread, " in log[1]
+    assert "; kernels: " in log[1]
+
+
 def test_watch_answers_each_image_that_arrives(folder, monkeypatch):
     def arrive(_seconds):
         Image.new("L", (9, 9), 255).save(folder / "images" / "new.png")

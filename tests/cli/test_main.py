@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bwn._text import byte_size
+from bwn._text import byte_size, count_noun
 from bwn.cli import main, output
 from bwn.errors import ArgumentError, BwnError, DataError, MissingPackageError
 
@@ -203,6 +203,11 @@ def test_json_takes_what_commands_have():
     assert output.json_text(value) == (
         '{"rows": [{"path": "a", "value": null}], "array": [0, 1], "one": 0.5, "3": [true, null]}'
     )
+
+
+def test_counts_have_their_noun_in_the_right_number():
+    counts = [count_noun(1, "image"), count_noun(1200, "class"), count_noun(0, "input")]
+    assert counts == ["1 image", "1,200 classes", "0 inputs"]
 
 
 def test_byte_size_states_its_unit():

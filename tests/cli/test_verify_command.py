@@ -14,13 +14,15 @@ from msgspec.structs import replace
 from PIL import Image
 
 from bwn.cli.main import bwn
-from bwn.cli.verify import units
+from bwn.cli.verify import score_lines, units
 from bwn.format import write
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
 from bwn.ops import Clamp, Dense
+from bwn.tools.verify import VerifyReport, success
+from bwn.tools.verify_scores import Scores
 
 
 def network(activations="float32"):
@@ -170,6 +172,51 @@ def test_a_limit_without_labels_is_refused(folder):
     assert result.exit_code == 2
     assert result.stderr == (f"Error: max_loss needs labeled images; {folder} has no labels\n")
     assert run(folder, "m.bwn", "--max-loss", "-1").exit_code == 2
+
+
+def test_a_gain_of_accuracy_is_not_a_negative_loss():
+    scores = Scores(
+        rounded=True,
+        error=0.0,
+        difference=0.0,
+        departing=(),
+        sign_ties=(),
+        agreement=1.0,
+        disagreements=(),
+        ties=(),
+        accuracy=0.9,
+        reference_accuracy=0.816,
+    )
+    report = VerifyReport(
+        model="m.bwn",
+        reference="m.onnx",
+        inputs="noise",
+        count=1,
+        layers=(),
+        first_departure=None,
+        scores=scores,
+        min_agreement=1.0,
+        loss=scores.loss,
+        max_loss=None,
+        agrees=True,
+        verdict=success(scores, 1),
+    )
+    assert score_lines(report)[-1] == (
+        "accuracy       90.00%, reference 81.60%: 8.40 points higher"
+    )
+    assert report.verdict == "every layer within tolerance, same top-1 on 1 input"
+
+
+def test_a_network_of_another_width_ends_with_3(folder):
+    spec = network()
+    first = spec.graph.tensors["a.weight"][:10]
+    tensors = {"a.weight": first, "v": spec.graph.tensors["v"][:, :10].copy()}
+    save_onnx(replace(spec, graph=replace(spec.graph, tensors=tensors)), folder / "narrow.onnx")
+    result = run(folder, "m.bwn", reference="narrow.onnx")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.endswith(
+        "narrow.onnx: 'a' has shape (10,), in the model (20,): not the same network\n"
+    )
 
 
 def test_refused_files_end_with_3(folder):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from graphs import floats, save_onnx, signs
 from msgspec.structs import replace
 from onnx_models import FLAT, f32, model, op
 
 from bwn import format
+from bwn.cli.main import bwn
 from bwn.errors import FileError, GraphError
 from bwn.ir.quantization import Quantization
 from bwn.onnx.importer import from_bytes
@@ -114,7 +116,11 @@ def test_a_wrong_scale_differs_from_a_quantized_reference(tmp_path):
 
 def test_float32_activations_leave_quantization_out_as_float_weights_need(tmp_path):
     (tmp_path / "m.onnx").write_bytes(gemm(*quantization(), **INT8))
-    pack(tmp_path / "m.onnx", tmp_path / "m.bwn", activations="float32")
+    options = ["pack", str(tmp_path / "m.onnx"), "--activations", "float32"]
+    output = CliRunner().invoke(bwn, options).output
+    assert "note: the source rounds activations to 8 bits and the file does not" in output
+    assert output.endswith(f"\nNext: bwn evaluate {tmp_path / 'm.bwn'} --data DATA\n")
+    assert not verify(tmp_path / "m.bwn", tmp_path / "m.onnx", threads=1).agrees
     assert [node.activations for node in format.read(tmp_path / "m.bwn").graph.nodes] == ["float32"]
     (tmp_path / "f.onnx").write_bytes(gemm(*quantization(), weights=floats(6, 3), **INT8))
     with pytest.raises(

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import conv3x3, floats, legal_graph, words
+from graphs import conv3x3, floats, legal_graph, make_graph, words
 from plan_checks import only
 
 from bwn.ir.graph import Graph
 from bwn.kernels.costs import Cost, Table
 from bwn.model import Model
 from bwn.ops import Dense, Flatten, Pool, Sign
+from bwn.ops.weighted import layer_names
 from bwn.plan import state
 from bwn.plan.explain import explain, layer_plans
 from bwn.plan.planner import make_plan
@@ -93,6 +94,20 @@ def test_rows_have_shapes_lanes_and_bytes() -> None:
     assert sum(row.bytes for row in rows.values()) == sum(buffers.values())
     assert (rows["p"].microseconds, rows["p"].depth, rows["p"].filled) == (None, None, None)
     assert layer_plans(make_plan(network("int8"), 3, 1, table=SINGLES))[1].filled is None
+
+
+def test_layers_are_named_after_their_module_or_their_kind() -> None:
+    weights = ["features.0.weight", "0.weight", "w", "fc1.weight", "fc1.weight'"]
+    names = [f"relu_{index}" for index in range(len(weights))]
+    nodes = [
+        Dense(input=source, output=output, weight=weight)
+        for source, output, weight in zip(["x", *names], names, weights, strict=False)
+    ]
+    graph = make_graph(*nodes, Sign(input=names[-1], output="where"), shape=(4,))
+    assert layer_names(graph) == {
+        **dict(zip(names, ["features.0", "dense2", "dense3", "fc1", "fc1'"], strict=True)),
+        "where": "where",
+    }
 
 
 def test_slow_steps_are_marked_where_they_take_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bwn.cli.main import bwn
-from bwn.errors import BwnError, DataError
+from bwn.errors import ArgumentError, BwnError, DataError
 from bwn.format import write
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
@@ -135,6 +135,13 @@ def test_what_cannot_be_measured_is_refused(photos, tmp_path):
         evaluate(Model(spec(("a", "b")), 1), photos)
     with pytest.raises(DataError, match="has class 9, but the model has 2 classes"):
         evaluate(Model(spec(None), 1), "mnist-sample")
+    for data, samples, message in (
+        (photos, 0, "samples is 0, expected 1 or more"),
+        (None, None, "None is not a path"),
+        ("", None, "the path is empty"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            evaluate(Model(spec(), 1), data, samples=samples)
     with pytest.raises(BwnError, match="scores are not finite"):
         evaluate(Model(spec(scale=3e38), 1), photos)
     result = CliRunner().invoke(

@@ -186,6 +186,12 @@ def test_calibration_of_zeros_has_step_1(source, tmp_path):
         ({"preprocess": {"mean": (0.5,)}}, "need 3 numbers each"),
         ({"preprocess": {"std": "1"}}, "preprocess, std: Expected array, got str"),
         ({"preprocess": {"colour": "RGB"}}, "preprocess: .*unknown field"),
+        ({"preprocess": {"size": "a"}}, "preprocess, size: Expected array, got str"),
+        ({"preprocess": 5}, "preprocess is int, expected a mapping"),
+        ({"classes": 3}, "classes: expected a list of names"),
+        ({"classes": [1, 2, 3]}, "classes: expected a list of names"),
+        ({"classes": "abc"}, "classes: expected a list of names"),
+        ({"calibration": 3, "activations": "int8"}, "calibration is int, expected images"),
     ],
 )
 def test_options_that_do_not_fit(source, tmp_path, options, message):
@@ -286,6 +292,9 @@ def test_a_source_is_not_overwritten(source, tmp_path):
     before = source.read_bytes()
     with pytest.raises(ArgumentError, match="source and target are the same file; name another"):
         pack(source, source)
+    for target, message in (("", "^the path is empty$"), (None, "^None is not a path$")):
+        with pytest.raises(ArgumentError, match=message):
+            pack(source, target)
     assert source.read_bytes() == before
     packed = tmp_path / "a.bwn"
     pack(source, packed)

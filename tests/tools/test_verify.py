@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from graphs import save_onnx
+from graphs import make_graph, save_onnx, signs
 from msgspec.structs import replace
 from PIL import Image
 
@@ -205,6 +205,37 @@ def test_other_networks_are_refused(tmp_path):
             noise(spec, 1, 0).batch(0, 1),
             "f.onnx",
         )
+
+
+def test_a_network_of_another_width_is_refused(tmp_path):
+    def wide(width):
+        nodes = (
+            Dense(input="x", output="h", weight="fc1.weight"),
+            Dense(input="h", output="y", weight="fc2.weight"),
+        )
+        tensors = {"fc1.weight": signs(width, 9), "fc2.weight": signs(3, width)}
+        return ModelSpec(graph=make_graph(*nodes, shape=(9,), **tensors))
+
+    save_onnx(wide(8), tmp_path / "r.onnx")
+    with pytest.raises(
+        FileError, match=r"r.onnx: 'h' has shape \(8,\), in the model \(16,\): not the same network"
+    ):
+        verify(Model(wide(16), 1), tmp_path / "r.onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samples": 0}, "samples is 0, expected 1 or more"),
+        ({"batch_size": 0}, "batch_size is 0, expected 1 or more"),
+        ({"seed": -1}, "seed is -1, expected 0 or more"),
+        ({"min_agreement": 2}, "min_agreement is 2, expected 0 to 1"),
+        ({"max_loss": -1}, "max_loss is -1, expected 0 to 100"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(compare, options, message):
+    with pytest.raises(ArgumentError, match=f"^{message}$"):
+        compare(network(), **options)
 
 
 def test_files_that_are_no_reference_are_refused(tmp_path):
