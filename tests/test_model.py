@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graphs import make_graph
 
 import bwn
 from bwn.errors import ArgumentError, BwnError, FileError, FormatError
 from bwn.format import write
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
@@ -31,9 +31,8 @@ from bwn.tools.random_networks import NETWORKS
 def signs_of_sums() -> ModelSpec:
     """Four sums of eight numbers, and their signs."""
     nodes = (Dense(input="x", output="y", weight="w"), Sign(input="y", output="s"))
-    topology = Topology(input="x", input_shape=(8,), output="s", nodes=nodes)
     words = bits.pack(np.random.default_rng(0).standard_normal((4, 8)))
-    return ModelSpec(graph=Graph(topology=topology, tensors={"w": words}))
+    return ModelSpec(graph=make_graph(*nodes, shape=(8,), w=words))
 
 
 @pytest.mark.parametrize("shape", [(8,), (2, 7), (2, 8, 1), (), (0,), (0, 7)])

@@ -6,10 +6,10 @@ import io
 
 import numpy as np
 import pytest
+from graphs import make_graph
 from PIL import Image
 
 from bwn.errors import ArgumentError, BwnError, DataError, NotPreparedError
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ops import Dense
 from bwn.predict import Prediction, classify, predict, stream
@@ -22,8 +22,7 @@ class Fake:
 
     def __init__(self, preprocess=GREYS, classes=("a", "b", "c")):
         dense = Dense(input="x", output="y", weight="w")
-        topology = Topology(input="x", input_shape=(4,), output="y", nodes=(dense,))
-        graph = Graph(topology=topology, tensors={"w": np.eye(3, 4, dtype=np.float32)})
+        graph = make_graph(dense, shape=(4,), w=np.eye(3, 4, dtype=np.float32))
         self.spec = ModelSpec(graph=graph, preprocess=preprocess, classes=classes)
         self.batches = []
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from graphs import make_graph
 from PIL import Image
 
 from bwn.cli.infer import classified
 from bwn.cli.main import bwn
 from bwn.format import write
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
@@ -31,9 +32,8 @@ def spec(classes=CLASSES, preprocess=PREPROCESS, softmax=False):
     nodes += (Softmax(input="y", output="p"),) if softmax else ()
     weights = np.ones((2, 16)) * [[-1], [1]]
     tensors = {"w": bits.pack(weights), "s": np.full(2, 1 / 16, np.float32)}
-    topology = Topology(input="x", input_shape=(1, 4, 4), output=nodes[-1].output, nodes=nodes)
     return ModelSpec(
-        graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes
+        graph=make_graph(*nodes, shape=(1, 4, 4), **tensors), preprocess=preprocess, classes=classes
     )
 
 
@@ -190,8 +190,8 @@ def test_a_limit_takes_no_image_more(folder):
 
 
 def test_verbose_logs_files_and_plans(folder, caplog):
-    caplog.set_level("WARNING", "bwn")  # restored at the end
     result = infer(folder, "images", "--verbose")
+    logging.getLogger("bwn").setLevel(logging.NOTSET)
     assert result.exit_code == 0, result.output
     log = [record.getMessage() for record in caplog.records]
     assert log[0].startswith(f"reading {folder / 'm.bwn'}, ")

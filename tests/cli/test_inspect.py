@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from graphs import make_graph
 
 from bwn import format
 from bwn.cli.main import bwn
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import costs
 from bwn.ops import Dense
@@ -56,10 +56,9 @@ def test_json():
 
 def test_a_model_that_says_little(tmp_path):
     node = Dense(input="x", output="y", weight="w")
-    topology = Topology(input="x", input_shape=(5,), output="y", nodes=(node,))
     format.write(
         tmp_path / "a.bwn",
-        ModelSpec(graph=Graph(topology=topology, tensors={"w": np.ones((2, 5), np.float32)})),
+        ModelSpec(graph=make_graph(node, shape=(5,), w=np.ones((2, 5), np.float32))),
     )
     result = run(tmp_path / "a.bwn")
     assert result.exit_code == 0, result.output
@@ -69,8 +68,7 @@ def test_a_model_that_says_little(tmp_path):
 
 def test_many_classes_are_cut(tmp_path):
     node = Dense(input="x", output="y", weight="w")
-    topology = Topology(input="x", input_shape=(5,), output="y", nodes=(node,))
-    graph = Graph(topology=topology, tensors={"w": np.ones((50, 5), np.float32)})
+    graph = make_graph(node, shape=(5,), w=np.ones((50, 5), np.float32))
     format.write(
         tmp_path / "a.bwn",
         ModelSpec(graph=graph, classes=tuple(f"c{index}" for index in range(50))),

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from graphs import save_onnx
+from graphs import make_graph, save_onnx
 from PIL import Image
 
 from bwn import format
 from bwn.cli.main import bwn
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.ops import Conv, Dense, Flatten, Pool
@@ -41,9 +40,8 @@ def source(tmp_path):
         "v": rng.standard_normal((3, 8)).astype(np.float32),
         "b": np.zeros(3, np.float32),
     }
-    topology = Topology(input="x", input_shape=(3, 8, 8), output="scores", nodes=nodes)
     path = tmp_path / "source.onnx"
-    save_onnx(ModelSpec(graph=Graph(topology=topology, tensors=tensors)), path)
+    save_onnx(ModelSpec(graph=make_graph(*nodes, shape=(3, 8, 8), **tensors)), path)
     return path
 
 
@@ -155,11 +153,13 @@ def test_calibration_from_a_folder_of_images(source, tmp_path):
 
 def test_calibration_from_the_sample(tmp_path):
     node = Dense(input="f", output="y", weight="w")
-    topology = Topology(
-        input="x", input_shape=(1, 28, 28), output="y", nodes=(Flatten(input="x", output="f"), node)
-    )
     words = bits.pack(np.random.default_rng(0).standard_normal((10, 784)))
-    save_onnx(ModelSpec(graph=Graph(topology=topology, tensors={"w": words})), tmp_path / "a.onnx")
+    save_onnx(
+        ModelSpec(
+            graph=make_graph(Flatten(input="x", output="f"), node, shape=(1, 28, 28), w=words)
+        ),
+        tmp_path / "a.onnx",
+    )
     result = run(tmp_path / "a.onnx", "--activations", "int8", "--calibration", "mnist-sample")
     assert result.exit_code == 0, result.output
     assert format.read(tmp_path / "a.bwn").graph.nodes[1].input_scale == pytest.approx(1 / 127)

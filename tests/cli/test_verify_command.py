@@ -9,14 +9,13 @@ import re
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from graphs import save_onnx
+from graphs import make_graph, save_onnx
 from msgspec.structs import replace
 from PIL import Image
 
 from bwn.cli.main import bwn
 from bwn.cli.verify import score_lines, units
 from bwn.format import write
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
@@ -36,10 +35,9 @@ def network(activations="float32"):
         "a.weight": bits.pack(rng.integers(-1, 1, (20, 16))),
         "v": rng.normal(size=(3, 20)).astype(np.float32),
     }
-    topology = Topology(input="x", input_shape=(16,), output="y", nodes=nodes)
     preprocess = Preprocess(size=(4, 4), color="L", mean=(0.5,), std=(0.5,))
     return ModelSpec(
-        graph=Graph(topology=topology, tensors=tensors),
+        graph=make_graph(*nodes, shape=(16,), **tensors),
         preprocess=preprocess,
         classes=("a", "b", "c"),
     )

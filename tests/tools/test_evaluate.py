@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from graphs import make_graph
 from PIL import Image
 
 from bwn.cli.main import bwn
 from bwn.errors import ArgumentError, BwnError, DataError
 from bwn.format import write
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.metrics import accuracy_of, confused_text, confusion, most_confused
@@ -31,9 +31,8 @@ def spec(classes=CLASSES, preprocess=PREPROCESS, scale=1 / 16, outputs=2):
     weights = np.ones((outputs, 16)) * -1
     weights[1] = 1
     tensors = {"w": bits.pack(weights), "s": np.full(outputs, scale, np.float32)}
-    topology = Topology(input="x", input_shape=(1, 4, 4), output="y", nodes=nodes)
     return ModelSpec(
-        graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes
+        graph=make_graph(*nodes, shape=(1, 4, 4), **tensors), preprocess=preprocess, classes=classes
     )
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import save_onnx
+from graphs import make_graph, save_onnx
 from PIL import Image
 
 from bwn import format
 from bwn.errors import ArgumentError, BwnError, DataError, FileError, GraphError
 from bwn.format.writer import to_bytes
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.onnx.exporter import to_onnx_bytes
@@ -49,9 +48,8 @@ def network(shape=(3, 6, 6), preprocess=RULE, classes=("a", "b", "c"), first=Non
         "w3": signs(5, 36, seed=2),
         "w4": np.random.default_rng(3).standard_normal((3, 5)).astype(np.float32),
     }
-    topology = Topology(input="x", input_shape=shape, output="scores", nodes=nodes)
     return ModelSpec(
-        graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes
+        graph=make_graph(*nodes, shape=shape, **tensors), preprocess=preprocess, classes=classes
     )
 
 
@@ -231,10 +229,7 @@ def test_a_source_that_says_nothing_gets_a_default_and_a_note(tmp_path):
 
 def test_an_input_of_features_needs_size_and_color(tmp_path):
     node = Dense(input="x", output="y", weight="w")
-    topology = Topology(input="x", input_shape=(12,), output="y", nodes=(node,))
-    save_onnx(
-        ModelSpec(graph=Graph(topology=topology, tensors={"w": signs(2, 12)})), tmp_path / "a.onnx"
-    )
+    save_onnx(ModelSpec(graph=make_graph(node, shape=(12,), w=signs(2, 12))), tmp_path / "a.onnx")
     assert pack(tmp_path / "a.onnx", tmp_path / "a.bwn").preprocess is None
     rule = {"size": (2, 2), "color": "RGB"}
     assert pack(tmp_path / "a.onnx", tmp_path / "a.bwn", preprocess=rule).preprocess.size == (2, 2)
@@ -255,9 +250,8 @@ def test_a_layer_that_is_almost_binary_is_explained(tmp_path):
 
 def test_a_network_without_binary_weights_is_packed_with_a_note(tmp_path):
     nodes = (Flatten(input="x", output="f"), Dense(input="f", output="y", weight="w"))
-    topology = Topology(input="x", input_shape=(1, 2, 2), output="y", nodes=nodes)
     weight = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
-    save_onnx(ModelSpec(graph=Graph(topology=topology, tensors={"w": weight})), tmp_path / "a.onnx")
+    save_onnx(ModelSpec(graph=make_graph(*nodes, shape=(1, 2, 2), w=weight)), tmp_path / "a.onnx")
     report = pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
     assert any(note.startswith("no layer has binary weights") for note in report.notes)
     assert report.layers[0].stored == "float32"

@@ -13,7 +13,6 @@ from PIL import Image
 
 from bwn.errors import ArgumentError, BwnError, DataError, FileError
 from bwn.format import write
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
@@ -47,8 +46,7 @@ def network(activations="float32", signs=False, low=0.0):
         tensors[f"{name}.b"] = rng.normal(size=outputs).astype(np.float32)
     tensors.pop("b.b")
     tensors.pop("y.b")
-    topology = Topology(input="x", input_shape=(2, 8, 8), output="y", nodes=nodes)
-    return ModelSpec(graph=Graph(topology=topology, tensors=tensors))
+    return ModelSpec(graph=make_graph(*nodes, shape=(2, 8, 8), **tensors))
 
 
 def changed(spec, **tensors):
@@ -172,9 +170,8 @@ def test_sign_ties_excuse_only_numbers_near_zero(tmp_path):
         Sign(input="a", output="s"),
         Dense(input="s", output="y", weight="w", activations="binary"),
     )
-    topology = Topology(input="x", input_shape=(2,), output="y", nodes=nodes)
     tensors = {"w": bits.pack(np.ones((2, 2)) * [[1, 1], [1, -1]]), "b": np.zeros(2, np.float32)}
-    spec = ModelSpec(graph=Graph(topology=topology, tensors=tensors))
+    spec = ModelSpec(graph=make_graph(*nodes, shape=(2,), **tensors))
     x = np.float32([[1, 1], [2, 1]])  # sums (2, 0) and (3, 1)
     for shift, excused in ((-1e-7, [True, False]), (-1e-2, [False, False])):
         save_onnx(changed(spec, b=np.full(2, shift, np.float32)), tmp_path / "r.onnx")
@@ -184,11 +181,14 @@ def test_sign_ties_excuse_only_numbers_near_zero(tmp_path):
 
 def test_other_networks_are_refused(tmp_path):
     spec = network()
-    wide = Topology(
-        input="x", input_shape=(7,), output="y", nodes=(Dense(input="x", output="y", weight="w"),)
-    )
     save_onnx(
-        ModelSpec(graph=Graph(topology=wide, tensors={"w": np.eye(3, 7, dtype=np.float32)})),
+        ModelSpec(
+            graph=make_graph(
+                Dense(input="x", output="y", weight="w"),
+                shape=(7,),
+                w=np.eye(3, 7, dtype=np.float32),
+            )
+        ),
         tmp_path / "w.onnx",
     )
     with pytest.raises(FileError, match=r"takes inputs of shape \(7,\), the model \(2, 8, 8\)"):
@@ -254,10 +254,9 @@ GREYS = Preprocess(size=(2, 2), color="L", mean=(0.0,), std=(1.0,))
 
 
 def grey(classes=("0", "1", "2"), preprocess=GREYS):
-    topology = Topology(
-        input="x", input_shape=(4,), output="y", nodes=(Dense(input="x", output="y", weight="w"),)
+    graph = make_graph(
+        Dense(input="x", output="y", weight="w"), shape=(4,), w=np.eye(3, 4, dtype=np.float32)
     )
-    graph = Graph(topology=topology, tensors={"w": np.eye(3, 4, dtype=np.float32)})
     return ModelSpec(graph=graph, preprocess=preprocess, classes=classes)
 
 
@@ -305,9 +304,8 @@ def rough(step):
     words = bits.pack(np.where(np.eye(3, 4) > 0, 1, -1))
     kind = {} if step is None else {"activations": "int8", "input_scale": step}
     nodes = (Dense(input="x", output="y", weight="w", **kind),)
-    topology = Topology(input="x", input_shape=(4,), output="y", nodes=nodes)
     return ModelSpec(
-        graph=Graph(topology=topology, tensors={"w": words}),
+        graph=make_graph(*nodes, shape=(4,), w=words),
         preprocess=GREYS,
         classes=("0", "1", "2"),
     )
