@@ -227,8 +227,8 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("L", "RGB"):
         return image.copy()
     if image.mode.startswith("I"):  # 16-bit gray, 0..65535
-        grey = np.clip(np.asarray(image), 0, 65535).astype(np.int32)
-        return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
+        gray = np.clip(np.asarray(image), 0, 65535).astype(np.int32)
+        return Image.fromarray(((gray * 255 + 32767) // 65535).astype(np.uint8))
     if image.mode == "F":
         raise DataError(
             f"{name}: floating-point pixels, whose range is not known; save it with 8 or 16 bits"

@@ -44,7 +44,7 @@ def check(graph: Graph) -> None:
         shapes[node.output] = shape
         work += node.work([shapes[name] for name in node.inputs], shape)
         if work > MAX_WORK:
-            raise node.refuse(f"takes more than {MAX_WORK:,} operations up to here")
+            raise node.refuse(f"one example takes more than {MAX_WORK:,} operations")
         if node.makes_signs(signs):
             signs.add(node.output)
     total = sum(map(elements, shapes.values()))

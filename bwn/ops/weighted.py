@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bwn._text import count_noun
 from bwn.ir.node import (
     Array,
     Node,
@@ -151,7 +152,8 @@ class Weighted(Node, frozen=True, kw_only=True):
         outputs, groups = weight.shape[0], self.window(shape).groups
         if shape[0] % groups or outputs % groups:
             raise self.refuse(
-                f"{groups} groups do not divide {shape[0]} inputs and {outputs} outputs"
+                f"{groups} groups do not divide {count_noun(shape[0], 'input')} "
+                f"and {count_noun(outputs, 'output')}"
             )
         packed = weight.dtype == np.uint64
         depth = self.depth(shape)

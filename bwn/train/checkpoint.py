@@ -25,6 +25,7 @@ from msgspec import Meta, Struct
 from torch import Tensor, nn
 
 from bwn._files import check_file, write_atomically
+from bwn._text import count_noun
 from bwn._types import StrPath
 from bwn.errors import BwnError, CheckpointError
 from bwn.ir.model_spec import Preprocess
@@ -199,7 +200,8 @@ def _check_description(path: StrPath, description: Description) -> None:
         raise CheckpointError(f"{path}: mean and std are not {channels} numbers each, std above 0")
     if len(description.classes) != architecture.classes:
         raise CheckpointError(
-            f"{path}: {len(description.classes)} class names for {architecture.classes} classes"
+            f"{path}: {count_noun(len(description.classes), 'class name')}, but the network has "
+            f"{count_noun(architecture.classes, 'class')}"
         )
 
 

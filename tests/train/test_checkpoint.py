@@ -184,7 +184,7 @@ def describe(content, **changes):
         ),
         (lambda c: describe(c, preprocess__std=[0.0]), "mean and std are not 1 numbers each"),
         (lambda c: describe(c, preprocess__mean=[0.1, 0.2]), "mean and std are not 1 numbers each"),
-        (lambda c: describe(c, classes=["a", "b"]), "2 class names for 3 classes"),
+        (lambda c: describe(c, classes=["a", "b"]), "2 class names, but the network has 3 classes"),
         (lambda c: describe(c, settings__epochs=-1), "description is invalid"),
         (lambda c: c.update(weights=[1]), "weights are not those of its network"),
         (lambda c: c["weights"].pop("1.weight"), "weights are not those of its network"),
