@@ -5,6 +5,7 @@ from __future__ import annotations
 HEAD = 512
 """How many of the first bytes of a file are enough."""
 UNKNOWN = "an unknown kind of file"
+PACKABLE = ("a PyTorch checkpoint", "an ONNX model")
 SOURCES = "a .pt checkpoint or an ONNX file"
 """What a network is packed from."""
 
@@ -31,7 +32,7 @@ def looks_like(head: bytes) -> str:
     if not head:
         return "an empty file"
     if head.startswith(b"PK\x03\x04") and b"/data.pkl" in head:
-        return "a PyTorch checkpoint"
+        return PACKABLE[0]
     for start, name in STARTS:
         if head.startswith(start):
             return name
@@ -45,7 +46,7 @@ def looks_like(head: bytes) -> str:
         and head[1:2] < b"\x20"
         and head[2:3] in (b"\x12", b"\x1a", b"\x42", b"\x3a")
     ):
-        return "an ONNX model"
+        return PACKABLE[1]
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return "a text file"
     return UNKNOWN

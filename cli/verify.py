@@ -146,9 +146,9 @@ def text(report: VerifyReport) -> str:
         "less is right.",
     ]
     if any(layer.runtime is None for layer in report.layers):
-        lines.append("-: REFERENCE has no tensor of that name; only the reference counts.")
+        lines.append("-: not in the network of ONNX Runtime, so not compared with it.")
     if not all(layer.judged for layer in report.layers):
-        lines.append("*: 8-bit activations differ from float32; only the reference counts.")
+        lines.append("*: 8-bit activations differ from float32, so this is shown but not checked.")
     lines += ["", *score_lines(report), ""]
     return "\n".join([*lines, f"{'AGREES' if report.agrees else 'DISAGREES'}: {report.verdict}"])
 

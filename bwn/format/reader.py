@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import safetensors
 
-from bwn._file_types import HEAD, looks_like, mismatch
+from bwn._file_types import HEAD, PACKABLE, looks_like, mismatch
 from bwn._files import read_limited
 from bwn._text import count_noun, one_line, read_failure
 from bwn._types import StrPath
@@ -95,8 +95,8 @@ def from_bytes(data: bytes) -> ModelSpec:
     recognize(data)
     try:
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]  # no types
-    except safetensors.SafetensorError as error:
-        raise FormatError(f"{size_problem(data)}; {AGAIN}") from error
+    except safetensors.SafetensorError:
+        raise FormatError(f"{size_problem(data)}; {AGAIN}") from None
     if digest(data) != data[DIGEST_AT]:
         raise FormatError(f"damaged: its contents do not match its digest; {AGAIN}")
     metadata = metadata_of(data)
@@ -137,9 +137,11 @@ def recognize(data: bytes) -> None:
             f'format version "{other[1].decode()}"; this bwn reads versions {known}: '
             "install a newer bwn"
         )
-    if ".bwn" in looks_like(data[:HEAD]):
+    kind = looks_like(data[:HEAD])
+    if ".bwn" in kind:
         raise FormatError(f"damaged: its header does not start as it should; {AGAIN}")
-    raise FormatError(f"{mismatch('a .bwn file', data[:HEAD])}; make one with bwn pack")
+    hint = "pack it" if kind in PACKABLE else "make one"
+    raise FormatError(f"{mismatch('a .bwn file', data[:HEAD])}; {hint} with bwn pack")
 
 
 def size_problem(data: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import msgspec
 import numpy as np
 
-from bwn._file_types import HEAD, SOURCES, UNKNOWN, looks_like, mismatch
+from bwn._file_types import HEAD, PACKABLE, SOURCES, UNKNOWN, looks_like, mismatch
 from bwn._files import read_limited, same_file
 from bwn._text import __version__, count_noun, read_failure
 from bwn._types import StrPath
@@ -134,8 +134,7 @@ def read_source(source: StrPath) -> bytes:
     kind = looks_like(data[:HEAD])
     if ".bwn" in kind:
         raise FileError(f"{source}: packed already; bwn pack takes {SOURCES}")
-    known = "PyTorch" in kind or "ONNX" in kind or kind == UNKNOWN
-    if not known and not os.fspath(source).endswith(".onnx"):
+    if kind not in (*PACKABLE, UNKNOWN) and not os.fspath(source).endswith(".onnx"):
         raise FileError(f"{source}: {mismatch(SOURCES, data[:HEAD])}")
     return data
 

@@ -307,11 +307,11 @@ def compare_runtime(
     except Exception:  # onnxruntime's errors have no common class
         shapes = " and ".join(str(array.shape[1:]) for array in inputs)
         raise FileError(
-            f"{session.name}: '{node.output}' does not take {shapes}: not the same network"
+            f"{session.name}: tensor '{node.output}' does not fit {shapes}: not the same network"
         ) from None
     if theirs.shape != output.shape:
         raise FileError(
-            f"{session.name}: '{node.output}' has shape {theirs.shape[1:]}, in the model "
+            f"{session.name}: tensor '{node.output}' has shape {theirs.shape[1:]}, in the model "
             f"{output.shape[1:]}: not the same network"
         )
     if isinstance(node, Sign):

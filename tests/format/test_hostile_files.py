@@ -299,7 +299,9 @@ def test_a_foreign_file_is_named(text, tmp_path):
     path.write_bytes(data)
     with pytest.raises(FormatError) as caught:
         format.read(path)
-    assert f"not a .bwn file: it looks like {FOREIGN[text]}; " in str(caught.value)
+    hint = "pack it" if FOREIGN[text] in ("a PyTorch checkpoint", "an ONNX model") else "make one"
+    message = f"{path}: not a .bwn file: it looks like {FOREIGN[text]}; {hint} with bwn pack"
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,8 @@ def test_a_network_of_another_width_is_refused(tmp_path):
 
     save_onnx(wide(8), tmp_path / "r.onnx")
     with pytest.raises(
-        FileError, match=r"r.onnx: 'h' has shape \(8,\), in the model \(16,\): not the same network"
+        FileError,
+        match=r"r.onnx: tensor 'h' has shape \(8,\), in the model \(16,\): not the same network",
     ):
         verify(Model(wide(16), 1), tmp_path / "r.onnx")
 
