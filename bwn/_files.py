@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bwn._text import byte_size, read_failure, reason
-from bwn.errors import ArgumentError, FileError
+from bwn.errors import ArgumentError, BwnError, FileError
 
 if TYPE_CHECKING:
     from bwn._types import StrPath
@@ -40,11 +40,8 @@ def read_limited(path: StrPath, limit: int) -> bytes:
 
 
 def check_file(path: StrPath, kind: type[FileError] = FileError) -> None:
-    """Raise an error of this kind where `path` is not a regular file, or is empty or missing.
-
-    Opening a pipe would wait for its writer.
-    """
-    check_path(path)
+    """Raise an error of this kind where `path` names no regular file: a pipe might never open."""
+    check_path(path, kind)
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
@@ -53,12 +50,12 @@ def check_file(path: StrPath, kind: type[FileError] = FileError) -> None:
         raise kind(f"{path}: {not_regular(mode)}")
 
 
-def check_path(path: StrPath) -> None:
-    """Raise ArgumentError where a path is no path or empty, which Python takes for `.`."""
+def check_path(path: StrPath, kind: type[BwnError] = ArgumentError) -> None:
+    """Raise an error where a path is no path or empty, which Python takes for `.`."""
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentError(f"{path!r} is not a path")
     if not os.fspath(path):
-        raise ArgumentError("the path is empty")
+        raise kind("the path is empty")
 
 
 def not_regular(mode: int) -> str:

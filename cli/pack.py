@@ -99,7 +99,6 @@ def command(
 
 def text(report: PackReport) -> str:
     """The report as a table and a few lines."""
-    known = any(row.margin is not None for row in report.layers)
     rows = [
         (
             row.name,
@@ -110,19 +109,19 @@ def text(report: PackReport) -> str:
             byte_size(row.before),
             byte_size(row.after),
             None if row.margin is None else f"{row.margin:.3f}",
-        )[: None if known else -1]
+        )
         for row in report.layers
     ]
     header = ("layer", "op", "weights", "stored", "activations", "before", "after", "distance")
-    lines = [table(header[: None if known else -1], rows, "<<<<<")]
-    if known:
-        lines.append("distance: how far the trained weights are from -1 or +1, on average.")
-    ratio = report.before / report.file
-    lines += [
+    lines = [
+        table(header, rows, "<<<<<"),
+        "distance: of the trained weights from -1 or +1, on average, if SOURCE says it.",
         "",
-        f"{report.target}: {byte_size(report.file)} for {byte_size(report.before)} of "
-        f"float32 weights" + (f", {ratio:.1f} times smaller" if ratio >= 1.05 else ""),
+        f"{report.target}: {byte_size(report.file)} for {byte_size(report.before)} of float32 "
+        "weights",
     ]
+    if report.before >= 1.05 * report.file:
+        lines[-1] += f", {report.before / report.file:.1f} times smaller"
     lines += [f"note: {note}" for note in report.notes]
     quantized = any(row.activations in ("int8", "uint8") for row in report.layers)
     if not report.follows_source:

@@ -141,7 +141,7 @@ def test_what_cannot_be_loaded_is_one_line_without_its_content(tmp_path: Path) -
         bwn.load(text)  # type: ignore[arg-type]
     with pytest.raises(bwn.ArgumentError, match="a path, bytes or a binary file, not int"):
         bwn.load(3)  # type: ignore[arg-type]
-    with pytest.raises(bwn.ArgumentError, match=r"^the path is empty$"):
+    with pytest.raises(FileError, match=r"^the path is empty$"):
         bwn.load("")
     with pytest.raises(bwn.ArgumentError, match=r"^spec is str; read a file with bwn\.load$"):
         Model("m.bwn")  # type: ignore[arg-type]

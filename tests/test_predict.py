@@ -88,6 +88,10 @@ def test_a_stream_goes_on_after_a_broken_image(tmp_path):
         assert messages[0].startswith("images[1]: not an image")
         assert messages[1] == f"no such file: {tmp_path / 'none.png'}"
         assert messages[2].startswith("images[3]: array of float64 (2, 2), expected one image")
+    assert [str(result.error) for result in stream(Fake(), ["", PIXELS])] == [
+        "the path is empty",
+        "None",
+    ]
     with pytest.raises(DataError, match=r"^images\[1\]: not an image"):
         predict(Fake(), images)
 

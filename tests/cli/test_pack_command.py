@@ -62,6 +62,7 @@ def test_the_table(source, tmp_path):
         "B",
         "96",
         "B",
+        "-",
     ]
     assert lines[3].split() == [
         "dense1",
@@ -73,8 +74,9 @@ def test_the_table(source, tmp_path):
         "B",
         "108",
         "B",
+        "-",
     ]
-    assert lines[5].startswith(f"{target}: ")
+    assert lines[6].startswith(f"{target}: ")
     assert (
         "note: the source does not say how images are prepared; assumed: RGB, stretched to 8 x 8"
         in result.stdout
