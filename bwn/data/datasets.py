@@ -313,7 +313,7 @@ def _folders(base: Path) -> list[str]:
 
 def _held_out(path: Path) -> bool:
     """Whether a path is in the test split: one in five, by hash, so that new images move none."""
-    return hashlib.sha256(path.as_posix().encode()).digest()[0] % 5 == 0
+    return hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).digest()[0] % 5 == 0
 
 
 # --- resizing ------------------------------------------------------------------------------------

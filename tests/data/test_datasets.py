@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -174,6 +175,15 @@ def test_class_folders_under_train_and_test_are_read(tmp_path):
     assert train.images.shape == (4, 4, 6, 3), "the size is that of the first image"
     assert train.images[1, 0, 0].tolist() == [200, 10, 1]
     assert load_dataset(tmp_path, size=(8, 8), color="L").images.shape == (4, 8, 8)
+
+
+def test_names_that_are_not_utf_8_are_read(tmp_path):
+    for name in ("cat", "dog"):
+        for index in range(20):
+            picture(tmp_path / name / os.fsdecode(b"\xe9%d.png" % index), (200, 10, index))
+    counts = [len(load_dataset(tmp_path, split).labels) for split in ("train", "test")]
+    assert sum(counts) == 40
+    assert min(counts) > 0
 
 
 def test_grey_folders_stay_grey(tmp_path):
