@@ -108,7 +108,7 @@ def header(machine: dict[str, Any], *, missing: bool) -> str:
     versions = dict(machine["versions"])
     own = versions.pop("bwn")
     others = ", ".join(f"{name} {number}" for name, number in versions.items())
-    hint = "\nONNX Runtime is not installed: nothing is compared (pip install 'bwn[onnx]')"
+    hint = "\nONNX Runtime is not installed: nothing is compared (pip install onnx onnxruntime)"
     return (
         f"bwn {own}, {machine['threads']} of {machine['cores']} cores, {machine['cpu']} "
         f"({machine['kernels']}: {' '.join((machine['llvm_cpu'], *machine['features']))})\n"

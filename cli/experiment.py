@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn.cli.output import json_text, show_progress, table
+from bwn.cli.output import json_text, show_progress, stopped, table
 from bwn.cli.params import FilePath, Number, json_option, threads_option, verbose_option
 from bwn.cli.settings_options import chosen, field_option, settings_options
 from bwn.cli.train_report import clock
@@ -253,7 +253,7 @@ class Screen:
                 f"Stopped with {self.done} of {self.runs} runs done. Run the command again to "
                 "continue."
             )
-        raise click.exceptions.Exit(130)
+        raise stopped()
 
 
 def plural(count: int, word: str) -> str:
@@ -300,7 +300,7 @@ def show(folders: Sequence[Path], out: Path, as_json: bool) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"'{out}' cannot be made: {error.strerror}") from error
+        raise FileError(f"{out}: cannot be made: {error.strerror}") from error
     files, missing = write_report(groups, out)
     if as_json:
         lines = [values(row) for row in rows(groups)]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from bwn._text import one_line
+from bwn._text import count_noun, one_line
 from bwn.cli.output import json_text
 from bwn.cli.params import FilePath, batch_size_option, json_option, threads_option, verbose_option
 from bwn.errors import DataError
@@ -45,7 +45,7 @@ SOME_FAILED = 4
     show_default=True,
     help="Search folders inside folders.",
 )
-@click.option("--watch", is_flag=True, help="Wait for new images in the folders; Ctrl-C ends it.")
+@click.option("--watch", is_flag=True, help="Wait for new images in the folders; Ctrl-C to stop.")
 @threads_option
 @json_option
 @verbose_option
@@ -79,7 +79,7 @@ def command(
     find photos -name '*.jpg' | bwn infer model.bwn - --json
     """
     if as_csv and as_json:
-        raise click.UsageError("--csv and --json do not go together.")
+        raise click.UsageError("--csv and --json: choose one of them.")
     if watch:
         for folder in paths:
             if not os.path.isdir(folder):
@@ -93,20 +93,27 @@ def command(
         from bwn.data.watch import arrivals
 
         images = arrivals(paths, recursive)
+        click.echo(f"Watching {one_line(', '.join(paths))} (Ctrl-C to stop)", err=True)
     else:
         images = find_images(expand(paths), recursive)
     results = classified(loaded, islice(images, limit), top, 1 if watch else batch_size)
-    printer = Printer(as_json, as_csv, class_names(loaded.spec), top)
+    seen, failed = show(results, Printer(as_json, as_csv, class_names(loaded.spec), top))
+    if not seen:
+        places = ("standard input" if path == "-" else path for path in paths)
+        raise DataError(f"no images in {', '.join(places)}")
+    if failed:
+        click.echo(f"Error: cannot read {failed:,} of {count_noun(seen, 'image')}", err=True)
+        raise click.exceptions.Exit(SOME_FAILED)
+
+
+def show(results: Iterable[Result[Path]], printer: Printer) -> tuple[int, int]:
+    """Print results as they come. Returns how many there were, and how many failed."""
     seen = failed = 0
     for result in results:
         seen += 1
         failed += result.error is not None
         printer.show(result)
-    if not seen:
-        raise DataError(f"no images found in {', '.join(paths)}")
-    if failed:
-        click.echo(f"Error: {failed} of {seen} images could not be read", err=True)
-        raise click.exceptions.Exit(SOME_FAILED)
+    return seen, failed
 
 
 def expand(paths: Iterable[str]) -> Iterator[str]:

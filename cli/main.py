@@ -1,7 +1,8 @@
 """The `bwn` command: a table of commands, each imported only when it runs, and what errors become.
 
 Exit codes: 0 done; 1 failed, or `verify` found a difference; 2 wrong usage; 3 an input file was
-refused; 4 `infer` could not read some of the images; 70 an error inside bwn; 130 interrupted.
+refused; 4 `infer` could not read some of the images; 70 an error inside bwn; 130 interrupted
+(Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ def failure(error: Exception) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         return "not enough memory; try smaller batches or images", 1
     if isinstance(error, OSError):
+        if isinstance(error, FileNotFoundError):
+            return f"no such file: {error.filename}", 1
         file = f"{error.filename}: " if error.filename else ""
         return f"{file}{error.strerror or error}", 1
     hint = "set BWN_DEBUG=1 for the traceback, and please report it"

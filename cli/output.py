@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,3 +61,10 @@ def show_progress(text: str) -> None:
     """Overwrite one line of standard error if it is a terminal; an empty text clears it."""
     if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+
+
+def stopped() -> click.exceptions.Exit:
+    """The exit of a run that Ctrl-C (code 130) or SIGTERM (143) stopped."""
+    from bwn.train.run import stop_signals
+
+    return click.exceptions.Exit(128 + (stop_signals or [signal.SIGINT])[0])

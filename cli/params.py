@@ -80,10 +80,10 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
         return int(parts[0]), int(parts[-1])
 
 
-def _set_verbose(_ctx: click.Context, _param: click.Parameter, value: int) -> None:
+def _set_verbose(_ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
         logging.basicConfig(format="%(name)s: %(message)s", stream=sys.stderr)
-        logging.getLogger("bwn").setLevel(logging.DEBUG if value > 1 else logging.INFO)
+        logging.getLogger("bwn").setLevel(logging.INFO)
 
 
 threads_option = click.option(
@@ -96,10 +96,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 verbose_option = click.option(
     "-v",
     "--verbose",
-    count=True,
+    is_flag=True,
     expose_value=False,
     callback=_set_verbose,
-    help="Print more messages; -vv prints even more.",
+    help="Log files, kernels and plans to standard error.",
 )
 
 

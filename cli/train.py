@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bwn.cli.output import show_progress
+from bwn.cli.output import show_progress, stopped
 from bwn.cli.params import FilePath, Size, json_option, threads_option, verbose_option
 from bwn.cli.settings_options import chosen, field_option, settings_options
 from bwn.cli.train_report import show_end, show_epoch, show_start, warn
@@ -96,7 +96,7 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     type=FilePath(),
     metavar="DIR",
     help="Write curves and weight histograms of each epoch there, for TensorBoard; needs "
-    "bwn[tensorboard].",
+    "the package tensorboard.",
 )
 @threads_option
 @json_option
@@ -142,7 +142,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
             show_progress("")
         show_end(run, outcome, as_json)
     if not outcome.finished:
-        raise click.exceptions.Exit(130)
+        raise stopped()
 
 
 def _check_usage(ctx: click.Context, options: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Labelled image sets: IDX files (MNIST and the like), CIFAR-10 binary files, class folders.
+"""Labeled image sets: IDX files (MNIST and the like), CIFAR-10 binary files, class folders.
 
 A split is read into memory as uint8 pixels. Nothing here needs torch.
 """
@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from bwn._files import check_path
+from bwn._text import read_failure
 from bwn._types import Labels, StrPath
 from bwn.data.images import find_images, prepare, read_image
 from bwn.errors import DataError
@@ -60,10 +62,10 @@ _ACCEPTED = (
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images of one size.
+    """Labeled images of one size.
 
     Attributes:
-        images: (N, H, W) grey or (N, H, W, 3) RGB, uint8.
+        images: (N, H, W) gray or (N, H, W, 3) RGB, uint8.
         labels: (N,) int64, index into classes.
         classes: Names of the classes.
     """
@@ -74,7 +76,7 @@ class Dataset:
 
     @property
     def color(self) -> Color:
-        """`L` for grey images, `RGB` for color images."""
+        """`L` for gray images, `RGB` for color images."""
         return "L" if self.images.ndim == 3 else "RGB"
 
     @property
@@ -91,7 +93,7 @@ def load_dataset(
     resize: Resize = "stretch",
     color: Color | None = None,
 ) -> Dataset:
-    """Read one split of a set of labelled images.
+    """Read one split of a set of labeled images.
 
     Args:
         source: `mnist-sample`, or a folder of IDX files, of CIFAR-10 binary files, or of class
@@ -100,7 +102,7 @@ def load_dataset(
         split: `train` or `test`.
         size: (H, W) that images are resized to; None: as stored, photographs as the first one.
         resize: `stretch` to the size, or `crop`: shorter side to the size, then the center.
-        color: `L` or `RGB`; None: as stored (photographs: `L` if all are grey).
+        color: `L` or `RGB`; None: as stored (photographs: `L` if all are gray).
 
     Raises:
         DataError: A source or a file cannot be read; one line that says which.
@@ -108,6 +110,7 @@ def load_dataset(
     if str(source) == SAMPLE:
         with as_file(files("bwn.data") / SAMPLE) as folder:
             return _resized(_read_idx(folder, split), size, resize, color)
+    check_path(source)
     folder = Path(source)
     if not folder.is_dir():
         raise DataError(_unknown(folder))
@@ -122,7 +125,7 @@ def load_dataset(
 def _unknown(source: Path) -> str:
     """Why `source` is no data set, with the names of similar folders."""
     if source.is_file():
-        return f"data '{source}' is a file; expected {_ACCEPTED}"
+        return f"{source}: is a file, expected {_ACCEPTED}"
     near: list[str] = difflib.get_close_matches(str(source), [SAMPLE], cutoff=0.4)
     if source.parent.is_dir():
         folders = {entry.name: str(entry) for entry in source.parent.iterdir() if entry.is_dir()}
@@ -130,7 +133,7 @@ def _unknown(source: Path) -> str:
             folders[name] for name in difflib.get_close_matches(source.name, list(folders), n=2)
         ]
     hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-    return f"data '{source}' not found{hint}; expected {_ACCEPTED}"
+    return f"no such folder: {source}{hint}; expected {_ACCEPTED}"
 
 
 # --- IDX -----------------------------------------------------------------------------------------
@@ -146,12 +149,12 @@ def _read_idx(folder: Path, split: Split) -> Dataset:
         if (split, part) not in paths:
             prefix = "train" if split == "train" else "t10k"
             name = f"{prefix}-{part}-idx{3 if part == 'images' else 1}-ubyte"
-            raise DataError(f"data '{folder}' has no {split} {part}: {name} (or .gz) is missing")
+            raise DataError(f"{folder}: has no {split} {part}: {name} (or .gz) is missing")
     images = _read_idx_file(paths[split, "images"], 3)
     labels = _read_idx_file(paths[split, "labels"], 1)
     if len(images) != len(labels):
         raise DataError(
-            f"data '{folder}': {len(images)} {split} images but {len(labels)} {split} labels"
+            f"{folder}: {len(images):,} {split} images but {len(labels):,} {split} labels"
         )
     count = (
         max(
@@ -170,16 +173,16 @@ def _read_idx_file(path: Path, axes: int) -> Pixels:
         head = stream.read(4 + 4 * axes)
         if head[:4] != bytes([0, 0, 8, axes]):
             raise DataError(
-                f"'{path}': magic is {head[:4].hex() or 'absent'}, expected 000008{axes:02d} (IDX)"
+                f"{path}: magic is {head[:4].hex() or 'absent'}, expected 000008{axes:02d} (IDX)"
             )
         if len(head) < 4 + 4 * axes:
-            raise DataError(f"'{path}': truncated inside its header")
+            raise DataError(f"{path}: truncated inside its header")
         shape = tuple(int(length) for length in np.frombuffer(head[4:], ">u4"))
         count = int(np.prod(np.array(shape, object)))
         if count == 0:
-            raise DataError(f"'{path}': empty (shape {shape})")
+            raise DataError(f"{path}: empty (shape {shape})")
         if count > MAX_BYTES:
-            raise DataError(f"'{path}': claims {count:,} bytes; at most {MAX_BYTES:,} are read")
+            raise DataError(f"{path}: claims {count:,} bytes; at most {MAX_BYTES:,} are read")
         return np.frombuffer(_read_exactly(stream, count, path), np.uint8).reshape(shape)
 
 
@@ -189,7 +192,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as raw:
             yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"'{path}' cannot be read: {error}") from error
+        raise DataError(read_failure(path, error)) from error
 
 
 def _read_exactly(stream: BinaryIO, count: int, path: Path) -> bytearray:
@@ -203,9 +206,9 @@ def _read_exactly(stream: BinaryIO, count: int, path: Path) -> bytearray:
         pieces.append(piece)
         size += len(piece)
     if size < count:
-        raise DataError(f"'{path}': truncated, {size:,} of {count:,} bytes of data")
+        raise DataError(f"{path}: truncated, {size:,} of {count:,} bytes of data")
     if size > count:
-        raise DataError(f"'{path}': more than the {count:,} bytes of data that its header says")
+        raise DataError(f"{path}: more than the {count:,} bytes of data that its header says")
     return bytearray().join(pieces)  # an array made of it can be written to, as torch wants
 
 
@@ -216,7 +219,7 @@ def _read_cifar(folder: Path, split: Split) -> Dataset:
     paths = sorted(folder.glob("data_batch_*.bin" if split == "train" else "test_batch.bin"))
     if not paths:
         raise DataError(
-            f"data '{folder}' has no {'data_batch_*.bin' if split == 'train' else 'test_batch.bin'}"
+            f"{folder}: has no {'data_batch_*.bin' if split == 'train' else 'test_batch.bin'}"
         )
     parts = [_read_cifar_file(path) for path in paths]
     images = np.concatenate([images for images, _ in parts])
@@ -229,7 +232,7 @@ def _read_cifar_file(path: Path) -> tuple[Pixels, Labels]:
         size = path.stat().st_size
         if size == 0 or size % _CIFAR_RECORD or size > MAX_BYTES:
             raise DataError(
-                f"'{path}': {size:,} bytes, expected a multiple of {_CIFAR_RECORD} "
+                f"{path}: {size:,} bytes, expected a multiple of {_CIFAR_RECORD} "
                 "(CIFAR-10 binary records)"
             )
         records = np.frombuffer(_read_exactly(stream, size, path), np.uint8).reshape(
@@ -238,7 +241,7 @@ def _read_cifar_file(path: Path) -> tuple[Pixels, Labels]:
     labels = records[:, 0].astype(np.int64)
     if labels.max() >= len(CIFAR_CLASSES):
         raise DataError(
-            f"'{path}': record {int(labels.argmax())} has label {labels.max()}, expected 0 to 9"
+            f"{path}: record {int(labels.argmax())} has label {labels.max()}, expected 0 to 9"
         )
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels
@@ -256,7 +259,7 @@ def _read_folders(
         size = first.height, first.width
     if len(paths) * size[0] * size[1] * 3 > MAX_BYTES:
         raise DataError(
-            f"data '{folder}': {len(paths)} images of {size[0]} x {size[1]} pixels exceed "
+            f"{folder}: {len(paths):,} images of {size[0]} x {size[1]} pixels exceed "
             f"{MAX_BYTES:,} bytes"
         )
     rule = _resize_only(size, resize, color or "RGB")
@@ -279,12 +282,12 @@ def _class_files(folder: Path, split: Split) -> tuple[list[Path], list[int], tup
             if (folder / name).is_dir()
         ]
         if split == "test" and not test_folders:
-            raise DataError(f"data '{folder}' has train/ but neither test/ nor val/")
+            raise DataError(f"{folder}: has train/ but neither test/ nor val/")
         base = train if split == "train" else test_folders[0]
     classes = _folders(train if train.is_dir() else folder)
     unknown = [name for name in _folders(base) if name not in classes]
     if unknown:
-        raise DataError(f"data '{base}': class '{unknown[0]}' is not in '{train}'")
+        raise DataError(f"{base}: class '{unknown[0]}' is not in {train}")
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
@@ -294,11 +297,11 @@ def _class_files(folder: Path, split: Split) -> tuple[list[Path], list[int], tup
                 path for path in images if _held_out(path.relative_to(folder)) == (split == "test")
             ]
         if not images and split == "train":
-            raise DataError(f"data '{folder}': class folder '{name}' has no images to train on")
+            raise DataError(f"{folder}: class folder '{name}' has no images to train on")
         paths += images
         labels += [label] * len(images)
     if not paths:
-        raise DataError(f"data '{folder}' has no {split} images; expected {_ACCEPTED}")
+        raise DataError(f"{folder}: has no {split} images; expected {_ACCEPTED}")
     return paths, labels, tuple(classes)
 
 
@@ -310,7 +313,7 @@ def _folders(base: Path) -> list[str]:
 
 def _held_out(path: Path) -> bool:
     """Whether a path is in the test split: one in five, by hash, so that new images move none."""
-    return hashlib.sha256(path.as_posix().encode()).digest()[0] % 5 == 0
+    return hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).digest()[0] % 5 == 0
 
 
 # --- resizing ------------------------------------------------------------------------------------

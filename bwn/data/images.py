@@ -8,7 +8,6 @@ a file can be wrong is a DataError of one line.
 from __future__ import annotations
 
 import os
-import stat
 import warnings
 from collections.abc import Iterable, Iterator
 from io import BytesIO
@@ -19,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from bwn._text import one_line, reason
+from bwn._files import check_file
+from bwn._text import one_line, read_failure
 from bwn._types import Floats, StrPath
-from bwn.errors import DataError
+from bwn.errors import ArgumentError, DataError
 from bwn.ir.model_spec import Preprocess
 
 MAX_PIXELS = 64 * 2**20
@@ -50,7 +50,7 @@ _UPRIGHT = {
 def read_image(source: StrPath | bytes, name: str = "image") -> Image.Image:
     """Decode one image: upright, first frame, mode `L` or `RGB`.
 
-    Transparent pixels are laid over black; 16-bit grey is rounded to 8 bits.
+    Transparent pixels are laid over black; 16-bit gray is rounded to 8 bits.
 
     Args:
         source: A path, or the bytes of a file.
@@ -93,7 +93,7 @@ def as_image(
 
     Raises:
         DataError: The array has another shape or type, or the file is refused.
-        TypeError: `source` is none of these.
+        ArgumentError: `source` is none of these.
     """
     if isinstance(source, Image.Image):
         return _plain(source, name)
@@ -105,8 +105,8 @@ def as_image(
         return read_image(source)
     if hasattr(source, "read"):
         return read_image(source.read(), name)
-    raise TypeError(
-        f"{name} is {type(source).__name__}; expected a path, a PIL image, a uint8 array, "
+    raise ArgumentError(
+        f"{name} is {type(source).__name__}, expected a path, a PIL image, a uint8 array, "
         "or the bytes of an image file"
     )
 
@@ -128,10 +128,10 @@ def _from_pixels(pixels: npt.NDArray[np.uint8], name: str) -> Image.Image:
 
 
 def prepare(image: Image.Image, preprocess: Preprocess) -> Floats:
-    """Turn an image into a network's input: colour, then size, then normalization.
+    """Turn an image into a network's input: color, then size, then normalization.
 
     x = (pixel / 255 - mean) / std, in float32. Resizing is bilinear, and averages where it shrinks;
-    an image that has the size already keeps every pixel. `crop` takes the largest centred part of
+    an image that has the size already keeps every pixel. `crop` takes the largest centered part of
     the size's proportions, `stretch` the whole.
 
     Args:
@@ -145,7 +145,7 @@ def prepare(image: Image.Image, preprocess: Preprocess) -> Floats:
     if image.mode != preprocess.color:
         image = image.convert(preprocess.color)
     if image.size != (width, height):
-        box = _centre(image.size, (width, height)) if preprocess.resize == "crop" else None
+        box = _center(image.size, (width, height)) if preprocess.resize == "crop" else None
         image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
     x = np.asarray(image, np.float32).reshape(height, width, -1).transpose(2, 0, 1)  # (C, H, W)
     mean, std = (
@@ -193,17 +193,14 @@ def _open(source: StrPath | bytes, name: str) -> IO[bytes]:
     if isinstance(source, bytes):
         return BytesIO(source)
     try:
-        status = os.stat(source)
-        if stat.S_ISDIR(status.st_mode):
+        if os.path.isdir(source):
             os.scandir(source).close()  # says why if it cannot be listed
-            raise DataError(f"{name}: a folder, expected an image")
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{name}: not a regular file")
-        if status.st_size == 0:
-            raise DataError(f"{name}: empty file, expected an image")
+        check_file(source, DataError)
+        if os.path.getsize(source) == 0:
+            raise DataError(f"{name}: the file is empty, expected an image")
         return open(source, "rb")
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
-        raise DataError(f"{name}: cannot be read: {reason(error)}") from None
+    except OSError as error:
+        raise DataError(read_failure(name, error)) from None
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:
@@ -229,9 +226,9 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
         return plain.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
     if image.mode in ("L", "RGB"):
         return image.copy()
-    if image.mode.startswith("I"):  # 16-bit grey, 0..65535
-        grey = np.clip(np.asarray(image), 0, 65535).astype(np.int32)
-        return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode.startswith("I"):  # 16-bit gray, 0..65535
+        gray = np.clip(np.asarray(image), 0, 65535).astype(np.int32)
+        return Image.fromarray(((gray * 255 + 32767) // 65535).astype(np.uint8))
     if image.mode == "F":
         raise DataError(
             f"{name}: floating-point pixels, whose range is not known; save it with 8 or 16 bits"
@@ -239,7 +236,7 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _centre(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float, float, float]:
+def _center(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float, float, float]:
     """Box of the largest centered part of `size` in the proportions of `shape` (width, height)."""
     scale = min(size[0] / shape[0], size[1] / shape[1])
     width, height = shape[0] * scale, shape[1] * scale

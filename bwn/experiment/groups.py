@@ -55,7 +55,7 @@ def read_groups(folders: Sequence[Path]) -> list[Group]:
     for folder in folders:
         records = read_records(folder)
         if not records:
-            raise FileError(f"'{folder}' has no finished run: no line in {RESULTS}")
+            raise FileError(f"{folder}: has no finished run: no line in {RESULTS}")
         prefix = f"{folder.resolve().name}: " if len(folders) > 1 else ""
         groups += [
             _group(prefix, key, records) for key in sorted({_key(record) for record in records})

@@ -78,7 +78,7 @@ def check_size(node: OnnxNode, elements: int) -> None:
     """Refuse a node whose result would not fit in memory."""
     if elements > MAX_ELEMENTS:
         raise node.refuse(
-            f"makes a constant of {elements} elements; at most {MAX_ELEMENTS} are allowed"
+            f"makes a constant of {elements:,} elements; at most {MAX_ELEMENTS:,} are allowed"
         )
 
 

@@ -68,7 +68,7 @@ def read_concat(state: ImportState, node: OnnxNode) -> None:
     parts = [state.activation(node, index) for index in range(len(node.inputs))]
     rank = len(parts[0][1]) + 1
     if node.attrs["axis"] % rank != 1 % rank:
-        raise node.refuse(f"on axis {node.attrs['axis']}; only axis 1, the channels, is supported")
+        raise node.refuse(f"joins axis {node.attrs['axis']}, expected axis 1, the channels")
     if len(parts) == 1:
         state.alias(node)
         return

@@ -91,7 +91,7 @@ def read_reshape(state: ImportState, node: OnnxNode) -> None:
             state.alias(node)
             return
     shown = ["N" if size == BATCH else size for size in target]
-    raise node.refuse(f"to {shown} of {('N', *shape)}; only (N, all the rest) is supported")
+    raise node.refuse(f"turns {('N', *shape)} into {shown}; only (N, all the rest) is supported")
 
 
 @reads("Squeeze")
@@ -102,6 +102,6 @@ def read_squeeze(state: ImportState, node: OnnxNode) -> None:
     wanted = axes is not None and sorted(axis % (len(shape) + 1) for axis in axes) == [2, 3]
     if not wanted or shape[1:] != (1, 1):
         raise node.refuse(
-            f"axes {axes} of {('N', *shape)}; only (N, C, 1, 1) to (N, C) is supported"
+            f"removes axes {axes} of {('N', *shape)}; only (N, C, 1, 1) to (N, C) is supported"
         )
     _emit(state, node, source, shape)

@@ -76,7 +76,7 @@ class Checkpointer:
         folder = Path(output).absolute().parent
         # Better now than after an hour of training.
         if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise FileError(f"'{output}' cannot be written: no folder '{folder}' to write to")
+            raise FileError(f"{output}: cannot be written: no writable folder {folder}")
         self.best_output = best_path(output)
         check_target(output)
         check_target(self.best_output)

@@ -84,6 +84,7 @@ class RoundActivation(nn.Module):
     step: Tensor
 
     def __init__(self, *, signed: bool) -> None:
+        """Make the layer; the arguments are described at the class."""
         super().__init__()
         self.kind = "int8" if signed else "uint8"
         self.register_buffer("step", torch.zeros(()))

@@ -106,6 +106,7 @@ class BinaryConv2d(_Binary, nn.Conv2d):
         bias: bool = False,
         scheme: str | Scheme = "deterministic",
     ) -> None:
+        """Make the layer; the arguments are described at the class."""
         nn.Conv2d.__init__(
             self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
         )
@@ -161,6 +162,7 @@ class BinaryLinear(_Binary, nn.Linear):
         bias: bool = False,
         scheme: str | Scheme = "deterministic",
     ) -> None:
+        """Make the layer; the arguments are described at the class."""
         nn.Linear.__init__(self, in_features, out_features, bias)
         self._set_scheme(scheme)
 

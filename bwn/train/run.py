@@ -206,9 +206,7 @@ def start(
         BwnError: Data, network and settings do not fit together, or `output` cannot be written.
     """
     if len(data.classes) < 2:
-        raise DataError(
-            f"data '{source}' has only the class '{data.classes[0]}'; expected two or more"
-        )
+        raise DataError(f"{source}: has only the class '{data.classes[0]}', expected two or more")
     preprocess = measure(data, resize)
     description = Description(
         architecture=architecture,
@@ -289,16 +287,19 @@ def images_of(description: Description, split: Split) -> Dataset:
     )
 
 
+stop_signals: list[int] = []
+"""The signal that stopped the last run. An Event could wait forever for its own lock, in `set`."""
+
+
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a flag; a second one acts as usual.
 
     Gives a function that reads the flag.
     """
-    # A list: an Event would wait for ever for its own lock, if a second signal came within set().
-    signals: list[int] = []
+    stop_signals.clear()
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: bool(signals)  # signals belong to the main thread
+        yield lambda: False  # signals belong to the main thread
         return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -307,12 +308,12 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
     def on_signal(received: int, _frame: FrameType | None) -> None:
-        signals.append(received)
+        stop_signals.append(received)
         restore()
 
     try:
         for number in handlers:
             signal.signal(number, on_signal)
-        yield lambda: bool(signals)
+        yield lambda: bool(stop_signals)
     finally:
         restore()

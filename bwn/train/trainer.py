@@ -107,6 +107,7 @@ class Trainer:
     def __init__(
         self, module: nn.Module, data: Dataset, preprocess: Preprocess, settings: Settings
     ) -> None:
+        """Prepare the first step; the arguments are described at the class."""
         self.module, self.preprocess, self.settings = module, preprocess, settings
         self.device = device_of(module)
         self.step = 0

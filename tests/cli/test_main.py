@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bwn._text import byte_size
+from bwn._text import byte_size, count_noun
 from bwn.cli import main, output
 from bwn.errors import ArgumentError, BwnError, DataError, MissingPackageError
 
@@ -70,8 +70,8 @@ def test_a_mistyped_command_is_answered_with_the_nearest():
         (ArgumentError("threads is 0"), 2, "threads is 0"),
         (DataError("a.png: cut\nshort \x1b[2J"), 3, r"a.png: cut short \x1b[2J"),
         (MissingPackageError("torch", "train", "bwn train"), 1, "bwn train needs torch, which is not installed: "
-         "pip install 'bwn[train]'"),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "m.pt"), 1, "m.pt: No such file or directory"),
+         "pip install torch, or '.[train]' in bwn's folder"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "m.pt"), 1, "no such file: m.pt"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
         (MemoryError(), 1, "not enough memory; try smaller batches or images"),
     ],
@@ -203,6 +203,11 @@ def test_json_takes_what_commands_have():
     assert output.json_text(value) == (
         '{"rows": [{"path": "a", "value": null}], "array": [0, 1], "one": 0.5, "3": [true, null]}'
     )
+
+
+def test_counts_have_their_noun_in_the_right_number():
+    counts = [count_noun(1, "image"), count_noun(1200, "class"), count_noun(0, "input")]
+    assert counts == ["1 image", "1,200 classes", "0 inputs"]
 
 
 def test_byte_size_states_its_unit():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -176,6 +177,15 @@ def test_class_folders_under_train_and_test_are_read(tmp_path):
     assert load_dataset(tmp_path, size=(8, 8), color="L").images.shape == (4, 8, 8)
 
 
+def test_names_that_are_not_utf_8_are_read(tmp_path):
+    for name in ("cat", "dog"):
+        for index in range(20):
+            picture(tmp_path / name / os.fsdecode(b"\xe9%d.png" % index), (200, 10, index))
+    counts = [len(load_dataset(tmp_path, split).labels) for split in ("train", "test")]
+    assert sum(counts) == 40
+    assert min(counts) > 0
+
+
 def test_grey_folders_stay_grey(tmp_path):
     picture(tmp_path / "train" / "a" / "1.png", 7)
     picture(tmp_path / "train" / "b" / "1.png", (9, 9, 9))
@@ -225,10 +235,10 @@ def test_other_sizes_and_colours_on_demand(tmp_path):
 
 def test_unknown_sources_name_what_is_near_and_what_is_accepted(tmp_path):
     assert (
-        "'mnist-sampel' not found (did you mean mnist-sample?); expected 'mnist-sample' (bundled)"
+        "no such folder: mnist-sampel (did you mean mnist-sample?); expected 'mnist-sample' (bundled)"
         in refused("mnist-sampel")
     )
     (tmp_path / "photos").mkdir()
     assert f"(did you mean {tmp_path / 'photos'}?)" in refused(tmp_path / "fotos")
     (tmp_path / "file.zip").write_bytes(b"")
-    assert "is a file; expected" in refused(tmp_path / "file.zip")
+    assert "is a file, expected" in refused(tmp_path / "file.zip")

@@ -110,9 +110,7 @@ def test_a_run_that_fails_is_reported_and_the_others_are_done(shapes, tmp_path):
     assert result.exit_code == 1
     failed, last = result.stderr.splitlines()
     assert failed.startswith("margin-seed3 failed: ")
-    assert failed.endswith(
-        "margin-seed3.pt' is not a checkpoint, or is truncated; expected a file by bwn train"
-    )
+    assert failed.endswith("margin-seed3.pt: not a checkpoint of bwn train, or truncated")
     assert last == "Error: 1 of 2 runs failed; run the command again to retry them"
     assert [record.scheme for record in read_records(out)] == ["float"]
     assert (out / "table.md").exists()
@@ -166,7 +164,7 @@ def test_report_makes_the_table_again(tmp_path, made_up):
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (("paper", "--data", "nowhere", "--out", "x"), 3, "data 'nowhere' not found"),
+        (("paper", "--data", "nowhere", "--out", "x"), 3, "no such folder: nowhere"),
         (("paper", "--data", "mnist-sample"), 2, "Missing option '--out'"),
         (
             ("paper", "--data", "mnist-sample", "--out", "x", "--schemes", "margin,tern"),
@@ -188,7 +186,7 @@ def test_report_makes_the_table_again(tmp_path, made_up):
             2,
             "Invalid value for '--width'",
         ),
-        (("report", "nowhere"), 3, "'nowhere' has no finished run: no line in results.jsonl"),
+        (("report", "nowhere"), 3, "nowhere: has no finished run: no line in results.jsonl"),
         (("report", "a", "b"), 2, "Missing option '--out'"),
         (("fly",), 2, "No such command 'fly'"),
     ],
@@ -222,7 +220,7 @@ def test_other_settings_are_refused_before_anything_runs(shapes, tmp_path):
     result = run(*command, 2)
     assert result.exit_code == 3
     words = "was made with epochs 1, not 2: choose another folder, or the same value"
-    assert result.stderr == f"Error: '{out}' {words}\n"
+    assert result.stderr == f"Error: {out}: {words}\n"
     assert (out / "results.jsonl").read_bytes() == before
     result = run(*command, 1)
     assert result.exit_code == 0

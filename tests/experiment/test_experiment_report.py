@@ -135,6 +135,6 @@ def test_without_matplotlib_the_table_is_written_and_a_line_says_how_to_get_plot
     assert files == ["table.md"]
     assert (
         missing
-        == "drawing plots needs matplotlib, which is not installed: pip install 'bwn[plots]'"
+        == "drawing plots needs matplotlib, which is not installed: pip install matplotlib, or '.[plots]' in bwn's folder"
     )
     assert not list(folder.glob("*.svg"))

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from graphs import make_graph
 from PIL import Image
 
 from bwn.cli.main import bwn
-from bwn.errors import BwnError, DataError
+from bwn.errors import ArgumentError, BwnError, DataError
 from bwn.format import write
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.metrics import accuracy_of, confused_text, confusion, most_confused
@@ -31,9 +31,8 @@ def spec(classes=CLASSES, preprocess=PREPROCESS, scale=1 / 16, outputs=2):
     weights = np.ones((outputs, 16)) * -1
     weights[1] = 1
     tensors = {"w": bits.pack(weights), "s": np.full(outputs, scale, np.float32)}
-    topology = Topology(input="x", input_shape=(1, 4, 4), output="y", nodes=nodes)
     return ModelSpec(
-        graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes
+        graph=make_graph(*nodes, shape=(1, 4, 4), **tensors), preprocess=preprocess, classes=classes
     )
 
 
@@ -129,16 +128,23 @@ def vars_of(found):
 def test_what_cannot_be_measured_is_refused(photos, tmp_path):
     with pytest.raises(NotPreparedError):
         evaluate(Model(spec(preprocess=None), 1), photos)
-    with pytest.raises(DataError, match="has no labels; accuracy needs class folders"):
+    with pytest.raises(DataError, match="has no labels; accuracy needs folders of images"):
         evaluate(Model(spec(), 1), photos / "test" / "dark")
     with pytest.raises(DataError, match="has the class 'dark', which the model does not know"):
         evaluate(Model(spec(("a", "b")), 1), photos)
-    with pytest.raises(DataError, match="has a class 9, the model 2 classes"):
+    with pytest.raises(DataError, match="has class 9, but the model has 2 classes"):
         evaluate(Model(spec(None), 1), "mnist-sample")
+    for data, samples, message in (
+        (photos, 0, "samples is 0, expected 1 or more"),
+        (None, None, "None is not a path"),
+        ("", None, "the path is empty"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            evaluate(Model(spec(), 1), data, samples=samples)
     with pytest.raises(BwnError, match="scores are not finite"):
         evaluate(Model(spec(scale=3e38), 1), photos)
     result = CliRunner().invoke(
         bwn, ["evaluate", str(tmp_path / "m.bwn"), "--data", str(tmp_path / "none")]
     )
     assert result.exit_code == 3
-    assert result.stderr.startswith(f"Error: data '{tmp_path / 'none'}' not found")
+    assert result.stderr.startswith(f"Error: no such folder: {tmp_path / 'none'}")

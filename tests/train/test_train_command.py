@@ -170,7 +170,7 @@ def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
     ("args", "code", "words"),
     [
         ((), 2, "Missing option '--data' (or '--resume'). To try: --data mnist-sample"),
-        (("--data", "nowhere"), 3, "data 'nowhere' not found"),
+        (("--data", "nowhere"), 3, "no such folder: nowhere"),
         (("--data", "mnist-sample", "--scheme", "ternary"), 2, "'ternary' is not one of"),
         (
             ("--data", "mnist-sample", "--size", "big"),
@@ -211,7 +211,7 @@ def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
             2,
             "2 class weights for 10 classes: 0, 1, 2, ",
         ),
-        (("--resume", "none.pt"), 3, "'none.pt' not found"),
+        (("--resume", "none.pt"), 3, "no such file: none.pt"),
         (
             ("--resume", "none.pt", "--epochs", "3"),
             2,
@@ -247,7 +247,8 @@ def test_export_does_not_replace_its_checkpoint(photos, tmp_path):
         result = run("export", model, "-o", output)
         assert result.exit_code == 2
         assert (
-            result.stderr == f"Error: {output}: is the checkpoint itself; write to another file\n"
+            result.stderr
+            == f"Error: {output}: checkpoint and output are the same file; name another output\n"
         )
         assert model.read_bytes() == before
 
