@@ -30,6 +30,19 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def read_failure(path: object, error: Exception) -> str:
+    """Return why the file `path` cannot be read. error: as for `reason`."""
+    if isinstance(error, FileNotFoundError):
+        return f"no such file: {path}"
+    return f"{path}: cannot be read: {reason(error)}"
+
+
+def count_noun(count: int, noun: str) -> str:
+    """A count and its noun, in the plural where it needs one: `1 image`, `1,200 classes`."""
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"
+
+
 def byte_size(count: float) -> str:
     """A count of bytes with its unit (IEC 80000-13): `512 B`, `12.3 KiB`, `4.0 MiB`."""
     if count < 1024:

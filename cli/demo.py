@@ -49,7 +49,7 @@ def steps(folder: Path) -> list[tuple[str, list[str]]]:
     default=Path("demo"),
     show_default=True,
     metavar="DIR",
-    help="Where the files go.",
+    help="Folder that the demo writes its files to.",
 )
 @click.pass_context
 def command(context: click.Context, folder: Path) -> None:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import FilePath, batch_size_option, json_option, threads_option, verbose_option
+from bwn.cli.params import (
+    FilePath,
+    Integer,
+    Option,
+    batch_size_option,
+    json_option,
+    threads_option,
+    verbose_option,
+)
 
 if TYPE_CHECKING:
     from bwn.tools.evaluate import Evaluation
@@ -26,7 +34,8 @@ LISTED = 20
 )
 @click.option(
     "--samples",
-    type=click.IntRange(1),
+    cls=Option,
+    type=Integer(1),
     help="At most this many images, the first ones.  [default: all]",
 )
 @batch_size_option(64)

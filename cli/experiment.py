@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import FilePath, Number, json_option, threads_option, verbose_option
+from bwn.cli.params import FilePath, Integer, Number, json_option, threads_option, verbose_option
 from bwn.cli.settings_options import chosen, field_option, settings_options
 from bwn.cli.train_report import clock
 from bwn.errors import BwnError, FileError
@@ -51,7 +51,8 @@ def command() -> None:
 
 
 @command.command(
-    epilog="Example: bwn experiment paper --data mnist-sample --epochs 3 --seeds 2 --out runs/try"
+    short_help="Train every scheme with several seeds, and compare them.",
+    epilog="Example: bwn experiment paper --data mnist-sample --epochs 3 --seeds 2 --out runs/try",
 )
 @click.option(
     "--data", required=True, type=FilePath(), metavar="SOURCE", help="Images, as for `bwn train`."
@@ -61,7 +62,7 @@ def command() -> None:
     required=True,
     type=FilePath(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Where checkpoints, records, table and plots go.",
+    help="Folder for checkpoints, records, table and plots.",
 )
 @click.option(
     "--schemes",
@@ -73,21 +74,19 @@ def command() -> None:
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(1, 1000),
+    type=Integer(1, 1000),
     default=5,
     show_default=True,
     help="Runs of each scheme.",
 )
 @click.option(
     "--first-seed",
-    type=click.IntRange(0, 2**31),
+    type=Integer(0, 2**31),
     default=0,
     show_default=True,
     help="Seed of the first run.",
 )
-@field_option(
-    Architecture, "name", help="Network.  [default: mlp for grey images, vgg for coloured]"
-)
+@field_option(Architecture, "name", help="Network.  [default: mlp for gray images, vgg for color]")
 @field_option(Architecture, "width")
 @click.option(
     "--lambdas",
@@ -112,7 +111,7 @@ def command() -> None:
 @settings_options("augment", "seed")
 @click.option(
     "--jobs",
-    type=click.IntRange(1, 1024),
+    type=Integer(1, 1024),
     default=1,
     show_default=True,
     help="Runs at the same time.",
@@ -173,23 +172,23 @@ def paper(
         )
 
 
-@command.command()
+@command.command(short_help="Make the table and plots of finished runs.")
 @click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=FilePath(path_type=Path))
 @click.option(
     "--out",
     type=FilePath(file_okay=False, path_type=Path),
-    help="Where table and plots go.  [default: the DIR, if there is only one]",
+    help="Folder for the table and plots.  [default: DIR, if there is only one]",
 )
 @json_option
 @verbose_option
 def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
-    """Make table and plots of the runs that are finished.
+    """Make the table and plots of the runs that are finished.
 
     Several DIRs share one table, and are compared with margin of the first one that has it.
     """
     if out is None and len(folders) > 1:
         raise click.UsageError(
-            "Missing option '--out': where do table and plots of several folders go?"
+            "Missing option '--out': the folder for the table and plots of several experiments."
         )
     show(folders, out or folders[0], as_json)
 
@@ -208,8 +207,8 @@ class Screen:
         if not self.as_json:
             finished = f", {done} of them done" if done else ""
             click.echo(
-                f"{plural(runs, 'run')}{finished}; {self.at_once} at a time, "
-                f"{plural(threads, 'thread')} each"
+                f"{count_noun(runs, 'run')}{finished}; {self.at_once} at a time, "
+                f"{count_noun(threads, 'thread')} each"
             )
 
     def event(self, job: Job, event: Event) -> None:
@@ -227,7 +226,7 @@ class Screen:
             self._failed(job.name, event.failed)
         runs = (position(*item) for item in self._progress.items())
         line = "  ".join([f"{self.done}/{self.runs}", *runs])
-        show_progress(line[: get_terminal_size().columns - 1])
+        show_progress(line)
 
     def _finished(self, record: Record) -> None:
         if self.as_json:
@@ -256,11 +255,6 @@ class Screen:
         raise click.exceptions.Exit(130)
 
 
-def plural(count: int, word: str) -> str:
-    """A count and its word."""
-    return f"{count} {word}" + "s" * (count != 1)
-
-
 def position(name: str, progress: Progress) -> str:
     """How far a run is, for the one line that shows all."""
     return f"{name}: epoch {progress.epoch}/{progress.epochs}, {clock(progress.left)} left"
@@ -270,7 +264,7 @@ def summary(record: Record) -> str:
     """A finished run."""
     parts = [f"{record.name}: test error {percent(record.test_error)}"]
     if record.test_error_real_weights is not None:
-        parts.append(f"by its real weights {percent(record.test_error_real_weights)}")
+        parts.append(f"with its real weights {percent(record.test_error_real_weights)}")
     parts.append(f"validation {percent(record.validation_error)}")
     if record.near is not None:
         parts.append(f"{record.near:.1%} of the weights at +-1")

@@ -8,7 +8,7 @@ import click
 
 from bwn._text import byte_size
 from bwn.cli.output import json_text, table
-from bwn.cli.params import FilePath, json_option, threads_option, verbose_option
+from bwn.cli.params import FilePath, Integer, Option, json_option, threads_option, verbose_option
 
 if TYPE_CHECKING:
     from bwn.ir.model_spec import Preprocess
@@ -25,7 +25,8 @@ SHOWN_CLASSES = 20
 )
 @click.option(
     "--batch",
-    type=click.IntRange(1, 4096),
+    cls=Option,
+    type=Integer(1, 4096),
     help="Images in a run, for --plan.  [default: 1]",
 )
 @threads_option

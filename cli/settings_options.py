@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import click
 from msgspec import Struct, inspect
 
-from bwn.cli.params import Number
-from bwn.train.options import Option, options_of
+from bwn.cli.params import Integer, Number, Option
+from bwn.train.options import Option as FieldOption
+from bwn.train.options import options_of
 from bwn.train.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -49,6 +50,7 @@ def field_option(kind: type[Struct], name: str, **changes: Any) -> Callable[[Com
     """The option of a field. changes: arguments of click.option that are not the field's."""
     option = options_of(kind)[name]
     arguments: dict[str, Any] = {
+        "cls": Option,
         "type": _click_type(option),
         "default": None,
         "metavar": option.metavar,
@@ -74,14 +76,14 @@ def chosen(kind: type[Struct], options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in options_of(kind) if name in options}
 
 
-def _click_type(option: Option) -> click.ParamType[Any]:
+def _click_type(option: FieldOption) -> click.ParamType[Any]:
     """What click checks a value with."""
     for member in option.members:
         match member:
             case inspect.VarTupleType(item_type=inspect.FloatType(le=limit)):
                 return WordOrNumbers(option.words, limit or float("inf"))
             case inspect.IntType():
-                return click.IntRange(member.ge, member.le)
+                return Integer(member.ge, member.le)
             case inspect.FloatType():
                 low = member.ge if member.gt is None else member.gt
                 return Number(low, member.le, min_open=member.gt is not None)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bwn.cli.output import show_progress
+from bwn.cli.output import show_progress, warn
 from bwn.cli.params import FilePath, Size, json_option, threads_option, verbose_option
 from bwn.cli.settings_options import chosen, field_option, settings_options
-from bwn.cli.train_report import show_end, show_epoch, show_start, warn
+from bwn.cli.train_report import show_end, show_epoch, show_start
 from bwn.train import require_torch
 from bwn.train.settings import Architecture, Settings
 
@@ -49,7 +49,7 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     "--output",
     type=FilePath(path_type=Path),
     help="Checkpoint of the last state to write. The epoch with the best held-out accuracy is "
-    "saved next to it: model.best.pt for model.pt.  [default: model.pt, unless it exists]",
+    "saved next to it: model.best.pt for model.pt.  [default: model.pt; an existing file is kept]",
 )
 @field_option(Architecture, "name")
 @field_option(Architecture, "scheme")

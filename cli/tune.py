@@ -63,20 +63,20 @@ def report(current: Table, fits: list[Fit]) -> str:
 
     titles: tuple[str, ...] = ("kernel", "call ns", "gather", "sums", "end")
     if fits:
-        titles = (*titles, "shapes", "off by", "at worst")
+        titles = (*titles, "shapes", "median ratio", "worst ratio")
     by_kernel = {fit.kernel: fit for fit in fits}
     rows = []
     for name, cost in current.costs.items():
-        row = [name, *(f"{coefficient:.4g}" for coefficient in cost)]
+        row: list[object] = [name, *(f"{coefficient:.4g}" for coefficient in cost)]
         if fits:
             fit = by_kernel[name]
-            row += [str(len(fit.shapes)), *(f"{r:.2f}x" for r in summary([fit]).values())]
+            row += [len(fit.shapes), *(f"{r:.2f}x" for r in summary([fit]).values())]
         rows.append(row)
     lines = [table(titles, rows), "", f"costs: {current.line}"]
     if fits:
         median, worst = summary(fits).values()
         lines.append(
-            f"Predicted and measured times differ by a factor of {median:.2f} (median), "
-            f"{worst:.2f} at worst."
+            f"Ratio of predicted and measured time: median {median:.2f}, worst {worst:.2f} "
+            "(1 is exact)."
         )
     return "\n".join(lines)

@@ -163,7 +163,7 @@ class Checkpointer:
         if self.best is not None and self.best.saved and self.best.description.best is not None:
             epoch = self.best.description.best.epoch
             states.append(f"{self.best_output} holds the best epoch, {epoch}")
-        return ", ".join(states) or "nothing was saved before"
+        return ", ".join(states) or "no checkpoint has been saved"
 
     def _state_of(self, path: StrPath) -> str:
         return f"{path} holds the state of step {self.trainer.step:,}, epoch {self.trainer.epoch}"

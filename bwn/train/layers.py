@@ -114,12 +114,14 @@ class BinaryConv2d(_Binary, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, out, H', W')."""
         weight, device = self.binarized(), x.device.type
-        if self.stride[1] > x.shape[3] and torch.is_autocast_enabled(device):
-            # Where taps read nothing but padding, torch 2.13 leaves their bfloat16 gradients
-            # uninitialized.
+        mixed = torch.is_autocast_enabled(device)
+        if mixed and self.stride[1] > x.shape[3]:
+            # torch 2.13 leaves bfloat16 gradients of taps that read only padding uninitialized.
             with torch.autocast(device, enabled=False):
-                return self._conv_forward(x.float(), weight.float(), self.bias)
-        return self._conv_forward(x, weight, self.bias)
+                y: Tensor = self._conv_forward(x.float(), weight.float(), self.bias)
+        else:
+            y = self._conv_forward(x, weight, self.bias)
+        return y
 
     def deployed(self) -> nn.Conv2d:
         """An ordinary convolution with the deployed weights."""

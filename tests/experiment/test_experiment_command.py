@@ -67,7 +67,7 @@ def test_ctrl_c_stops_all_jobs_and_the_same_command_ends_as_one_that_was_not_sto
     lines = result.stdout.splitlines()
     assert lines[0] == "2 runs, 1 of them done; 1 at a time, 1 thread each"
     assert lines[1].startswith("2/2  margin-seed3: test error ")
-    assert "margin minus it" in lines[3]
+    assert "margin minus scheme" in lines[3]
     assert result.stdout.endswith(f"Wrote table.md, errors.svg, weights.svg in {out}.\n")
 
     (tmp_path / "whole" / "runs").mkdir(parents=True)
@@ -176,7 +176,7 @@ def test_report_makes_the_table_again(tmp_path, made_up):
         (
             ("paper", "--data", "mnist-sample", "--out", "x", "--lambdas", "1e-3,no"),
             2,
-            "'no' is not a valid float",
+            "'no' is not a valid number",
         ),
         (
             ("paper", "--data", "mnist-sample", "--out", "x", "--lr", "0"),

@@ -106,16 +106,20 @@ def test_a_grey_network_reads_coloured_images_as_grey(photos, tmp_path):
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (("--width", 8), 3, "Error: '{old}' does not fit: its width 24, here 8\n"),
+        (
+            ("--width", 8),
+            3,
+            "Error: {old}: its weights do not fit: the width is 24 there, 8 here\n",
+        ),
         (
             ("--size", "8x8"),
             3,
-            "Error: '{old}' does not fit: its images 3 x 8 x 6, here 3 x 8 x 8\n",
+            "Error: {old}: its weights do not fit: images are 3 x 8 x 6 there, 3 x 8 x 8 here\n",
         ),
         (
             ("--model", "lenet", "--width", 24),
             3,
-            "Error: '{old}' does not fit: its network mlp, here lenet\n",
+            "Error: {old}: its weights do not fit: the network is mlp there, lenet here\n",
         ),
         (("--resume", "none.pt"), 2, "leave out the option --from"),
     ],

@@ -205,7 +205,7 @@ def test_measure_standardizes_each_channel():
     assert x.shape == (20, 3, 5, 6)
     torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-5)
     torch.testing.assert_close(x.std((0, 2, 3), correction=0), torch.ones(3), rtol=1e-5, atol=0)
-    with pytest.raises(BwnError, match="all of one colour"):
+    with pytest.raises(BwnError, match="all of one color"):
         measure(Dataset(np.full((3, 4, 4), 7, np.uint8), np.zeros(3, np.int64), ("a",)))
 
 
