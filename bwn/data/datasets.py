@@ -1,4 +1,4 @@
-"""Labelled image sets: IDX files (MNIST and the like), CIFAR-10 binary files, class folders.
+"""Labeled image sets: IDX files (MNIST and the like), CIFAR-10 binary files, class folders.
 
 A split is read into memory as uint8 pixels. Nothing here needs torch.
 """
@@ -60,10 +60,10 @@ _ACCEPTED = (
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images of one size.
+    """Labeled images of one size.
 
     Attributes:
-        images: (N, H, W) grey or (N, H, W, 3) RGB, uint8.
+        images: (N, H, W) gray or (N, H, W, 3) RGB, uint8.
         labels: (N,) int64, index into classes.
         classes: Names of the classes.
     """
@@ -74,7 +74,7 @@ class Dataset:
 
     @property
     def color(self) -> Color:
-        """`L` for grey images, `RGB` for color images."""
+        """`L` for gray images, `RGB` for color images."""
         return "L" if self.images.ndim == 3 else "RGB"
 
     @property
@@ -91,7 +91,7 @@ def load_dataset(
     resize: Resize = "stretch",
     color: Color | None = None,
 ) -> Dataset:
-    """Read one split of a set of labelled images.
+    """Read one split of a set of labeled images.
 
     Args:
         source: `mnist-sample`, or a folder of IDX files, of CIFAR-10 binary files, or of class
@@ -100,7 +100,7 @@ def load_dataset(
         split: `train` or `test`.
         size: (H, W) that images are resized to; None: as stored, photographs as the first one.
         resize: `stretch` to the size, or `crop`: shorter side to the size, then the center.
-        color: `L` or `RGB`; None: as stored (photographs: `L` if all are grey).
+        color: `L` or `RGB`; None: as stored (photographs: `L` if all are gray).
 
     Raises:
         DataError: A source or a file cannot be read; one line that says which.

@@ -16,7 +16,7 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Attributes:
         size: Height and width in pixels.
         resize: `stretch` to the size, or `crop`: scale the shorter side to the size, then crop the
-            centre.
+            center.
         color: `L` (one channel) or `RGB`.
         mean: One number a channel.
         std: One number a channel, above 0.

@@ -26,7 +26,7 @@ def run(*args):
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder of class folders: bright and dark noise, 12 x 10 pixels in colour."""
+    """A folder of class folders: bright and dark noise, 12 x 10 pixels in color."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 40), ("test", 10)):
         for name, level in (("dark", 0), ("bright", 150)):

@@ -234,13 +234,13 @@ def test_split_holds_out_a_seeded_part(shapes_set):
 
 def test_digest_sees_every_pixel_and_label(shapes_set):
     data = shapes_set(9)
-    other, relabelled = data.images.copy(), data.labels.copy()
+    other, relabeled = data.images.copy(), data.labels.copy()
     other[4, 3, 2] ^= 1
-    relabelled[0] = 2
+    relabeled[0] = 2
     digests = {
         digest(data),
         digest(Dataset(other, data.labels, data.classes)),
-        digest(Dataset(data.images, relabelled, data.classes)),
+        digest(Dataset(data.images, relabeled, data.classes)),
         digest(Dataset(data.images, data.labels, ("x", "y", "z"))),
     }
     assert len(digests) == 4
