@@ -9,7 +9,7 @@ import click
 
 from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress, table, warn
-from bwn.cli.params import FilePath, Integer, Number, json_option, threads_option, verbose_option
+from bwn.cli.params import FilePath, Integer, Number, run_options
 
 if TYPE_CHECKING:
     from bwn.ir.model_spec import ModelSpec
@@ -49,9 +49,7 @@ BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2])
     default=None,
     help="Compare with ONNX Runtime.  [default: if it is installed]",
 )
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def command(
     model: str | None,
     networks: tuple[str, ...],

@@ -10,12 +10,11 @@ import click
 
 from bwn._text import byte_size, count_noun
 from bwn.cli.output import json_text
-from bwn.cli.params import json_option, verbose_option
+from bwn.cli.params import output_options
 
 
 @click.command()
-@json_option
-@verbose_option
+@output_options
 def command(as_json: bool) -> None:
     """Show the kernels in use on this machine, and how to speed them up.
 

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import (
-    FilePath,
-    Integer,
-    Option,
-    batch_size_option,
-    json_option,
-    threads_option,
-    verbose_option,
-)
+from bwn.cli.params import FilePath, Integer, Option, batch_size_option, run_options
 
 if TYPE_CHECKING:
     from bwn.tools.evaluate import Evaluation
@@ -39,9 +31,7 @@ LISTED = 20
     help="At most this many images, the first ones.  [default: all]",
 )
 @batch_size_option(64)
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def command(
     model: str,
     data: str,

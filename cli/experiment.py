@@ -11,8 +11,8 @@ import click
 
 from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import FilePath, Integer, Number, json_option, threads_option, verbose_option
-from bwn.cli.settings_options import chosen, field_option, settings_options
+from bwn.cli.params import FilePath, Integer, Number, output_options, run_options
+from bwn.cli.settings_options import chosen, field_option, field_options
 from bwn.cli.train_report import clock
 from bwn.errors import BwnError, FileError
 from bwn.train import require_torch
@@ -108,7 +108,7 @@ def command() -> None:
     help="Shift each image by a few pixels; `flip` also mirrors it. (The paper did neither.)  "
     "[default: none]",
 )
-@settings_options("augment", "seed")
+@field_options(Settings, "augment", "seed")
 @click.option(
     "--jobs",
     type=Integer(1, 1024),
@@ -116,9 +116,7 @@ def command() -> None:
     show_default=True,
     help="Runs at the same time.",
 )
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def paper(
     data: str, out: Path, jobs: int, threads: int | None, as_json: bool, **options: Any
 ) -> None:
@@ -179,8 +177,7 @@ def paper(
     type=FilePath(file_okay=False, path_type=Path),
     help="Folder for the table and plots.  [default: DIR, if there is only one]",
 )
-@json_option
-@verbose_option
+@output_options
 def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """Make the table and plots of the runs that are finished.
 

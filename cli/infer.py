@@ -16,14 +16,7 @@ import msgspec
 
 from bwn._text import one_line
 from bwn.cli.output import json_text
-from bwn.cli.params import (
-    FilePath,
-    Integer,
-    batch_size_option,
-    json_option,
-    threads_option,
-    verbose_option,
-)
+from bwn.cli.params import FilePath, Integer, batch_size_option, run_options
 from bwn.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,9 +46,7 @@ SOME_FAILED = 4
     help="Search folders inside folders.",
 )
 @click.option("--watch", is_flag=True, help="Wait for new images in the folders; Ctrl-C ends it.")
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def command(
     model: str,
     paths: tuple[str, ...],

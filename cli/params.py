@@ -117,21 +117,37 @@ class Option(click.Option):
         return record and (record[0], record[1].replace("]  [", "; "))
 
 
-threads_option = click.option(
-    "--threads",
-    cls=Option,
-    type=Integer(1, 1024),
-    default=None,
-    help="Threads to use.  [default: every core available]",
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """One decorator for several options."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+output_options = together(
+    click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
+    click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        expose_value=False,
+        callback=_set_verbose,
+        help="Print more messages; -vv prints even more.",
+    ),
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-verbose_option = click.option(
-    "-v",
-    "--verbose",
-    count=True,
-    expose_value=False,
-    callback=_set_verbose,
-    help="Print more messages; -vv prints even more.",
+run_options = together(
+    click.option(
+        "--threads",
+        cls=Option,
+        type=Integer(1, 1024),
+        default=None,
+        help="Threads to use.  [default: every core available]",
+    ),
+    output_options,
 )
 
 

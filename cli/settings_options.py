@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from msgspec import Struct, inspect
 
-from bwn.cli.params import Integer, Number, Option
+from bwn.cli.params import Command, Integer, Number, Option, together
 from bwn.train.options import Option as FieldOption
 from bwn.train.options import options_of
-from bwn.train.settings import Settings
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class WordOrNumbers(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
@@ -59,16 +56,9 @@ def field_option(kind: type[Struct], name: str, **changes: Any) -> Callable[[Com
     return click.option(option.flag, name, **(arguments | changes))
 
 
-def settings_options(*without: str) -> Callable[[Command], Command]:
-    """Add an option for each field of `Settings` to a command, but not for those named."""
-
-    def add(command: Command) -> Command:
-        for name in reversed(options_of(Settings)):
-            if name not in without:
-                command = field_option(Settings, name)(command)
-        return command
-
-    return add
+def field_options(kind: type[Struct], *without: str) -> Callable[[Command], Command]:
+    """The options of all fields, but not of those named."""
+    return together(*(field_option(kind, name) for name in options_of(kind) if name not in without))
 
 
 def chosen(kind: type[Struct], options: dict[str, Any]) -> dict[str, Any]:

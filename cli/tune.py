@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import json_option, verbose_option
+from bwn.cli.params import output_options
 
 if TYPE_CHECKING:
     from bwn.kernels.costs import Table
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--show", is_flag=True, help="Print the table in use; measure nothing.")
 @click.option("--force", is_flag=True, help="Measure again even if this machine has a table.")
-@json_option
-@verbose_option
+@output_options
 def command(show: bool, force: bool, as_json: bool) -> None:
     """Measure the kernels of packed and dense layers on this machine.
 

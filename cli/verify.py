@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import (
-    FilePath,
-    Integer,
-    Number,
-    Option,
-    batch_size_option,
-    json_option,
-    threads_option,
-    verbose_option,
-)
+from bwn.cli.params import FilePath, Integer, Number, Option, batch_size_option, run_options
 
 if TYPE_CHECKING:
     from bwn.tools.verify import VerifyReport
@@ -59,9 +50,7 @@ LISTED = 10
     help="Percentage points of accuracy that may be lost; needs a data set in --images.  "
     "[default: 0.3 with 8-bit activations]",
 )
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def command(
     model: str,
     reference: str,
