@@ -33,12 +33,7 @@ LISTED = 20
 @batch_size_option(64)
 @run_options
 def command(
-    model: str,
-    data: str,
-    samples: int | None,
-    batch_size: int,
-    threads: int | None,
-    as_json: bool,
+    model: str, data: str, samples: int | None, batch_size: int, threads: int | None, as_json: bool
 ) -> None:
     """Measure the accuracy of MODEL, a .bwn file, on a data set.
 

@@ -73,11 +73,7 @@ def command() -> None:
     help=f"Schemes to compare, of {', '.join(SCHEME_NAMES)}.",
 )
 @click.option(
-    "--seeds",
-    type=Integer(1, 1000),
-    default=5,
-    show_default=True,
-    help="Runs of each scheme.",
+    "--seeds", type=Integer(1, 1000), default=5, show_default=True, help="Runs of each scheme."
 )
 @click.option(
     "--first-seed",
@@ -110,11 +106,7 @@ def command() -> None:
 )
 @field_options(Settings, "augment", "seed")
 @click.option(
-    "--jobs",
-    type=Integer(1, 1024),
-    default=1,
-    show_default=True,
-    help="Runs at the same time.",
+    "--jobs", type=Integer(1, 1024), default=1, show_default=True, help="Runs at the same time."
 )
 @run_options
 def paper(
@@ -154,12 +146,7 @@ def paper(
     )
     screen = Screen(jobs, as_json)
     run_paper(
-        request,
-        out,
-        at_once=jobs,
-        threads=threads,
-        begin=screen.begin,
-        on_event=screen.event,
+        request, out, at_once=jobs, threads=threads, begin=screen.begin, on_event=screen.event
     )
     screen.end()
     if screen.done:
@@ -217,38 +204,28 @@ class Screen:
             show_progress("")
         if event.record is not None:
             self.done += 1
-            self._finished(event.record)
+            self._show(brief(event.record), f"{self.done}/{self.runs}  {summary(event.record)}")
         if event.failed is not None:
             self.failed += 1
-            self._failed(job.name, event.failed)
+            document = {"event": "failed", "name": job.name, "reason": event.failed}
+            self._show(document, f"{job.name} failed: {event.failed}", err=True)
         runs = (position(*item) for item in self._progress.items())
-        line = "  ".join([f"{self.done}/{self.runs}", *runs])
-        show_progress(line)
+        show_progress("  ".join([f"{self.done}/{self.runs}", *runs]))
 
-    def _finished(self, record: Record) -> None:
-        if self.as_json:
-            click.echo(json_text(brief(record)))
-        else:
-            click.echo(f"{self.done}/{self.runs}  {summary(record)}")
-
-    def _failed(self, name: str, reason: str) -> None:
-        if self.as_json:
-            click.echo(json_text({"event": "failed", "name": name, "reason": reason}))
-        else:
-            click.echo(f"{name} failed: {reason}", err=True)
+    def _show(self, document: object, text: str, *, err: bool = False) -> None:
+        """A line for programs, or one for people. err: whether the second is an error."""
+        click.echo(json_text(document) if self.as_json else text, err=err and not self.as_json)
 
     def end(self) -> None:
         """Clear the line of runs in progress. Where runs are left, say so and exit."""
         show_progress("")
         if self.done + self.failed == self.runs:
             return
-        if self.as_json:
-            click.echo(json_text({"event": "stopped", "done": self.done, "runs": self.runs}))
-        else:
-            click.echo(
-                f"Stopped with {self.done} of {self.runs} runs done. Run the command again to "
-                "continue."
-            )
+        self._show(
+            {"event": "stopped", "done": self.done, "runs": self.runs},
+            f"Stopped with {self.done} of {count_noun(self.runs, 'run')} done. Run the command "
+            "again to continue.",
+        )
         raise click.exceptions.Exit(130)
 
 

@@ -30,11 +30,7 @@ SOME_FAILED = 4
 @click.argument("model", type=FilePath())
 @click.argument("paths", nargs=-1, required=True, type=FilePath())
 @click.option(
-    "--top",
-    type=Integer(1),
-    default=1,
-    show_default=True,
-    help="Classes to show for each image.",
+    "--top", type=Integer(1), default=1, show_default=True, help="Classes to show for each image."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line per image and rank.")
 @batch_size_option(16)

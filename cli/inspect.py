@@ -24,10 +24,7 @@ SHOWN_CLASSES = 20
     help="Also show how each layer would run: its kernel and why, threads, memory.",
 )
 @click.option(
-    "--batch",
-    cls=Option,
-    type=Integer(1, 4096),
-    help="Images in a run, for --plan.  [default: 1]",
+    "--batch", cls=Option, type=Integer(1, 4096), help="Images in a run, for --plan.  [default: 1]"
 )
 @run_options
 def command(model: str, plan: bool, batch: int | None, threads: int | None, as_json: bool) -> None:

@@ -20,12 +20,7 @@ from torch import nn
 from bwn._files import check_target, same_file
 from bwn._types import StrPath
 from bwn.errors import CheckpointError, FileError
-from bwn.train.checkpoint import (
-    BestEpoch,
-    Description,
-    read_checkpoint,
-    write_checkpoint,
-)
+from bwn.train.checkpoint import BestEpoch, Description, read_checkpoint, write_checkpoint
 from bwn.train.trainer import Trainer
 
 SAVE_SECONDS = 15.0

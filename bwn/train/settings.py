@@ -149,14 +149,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = 300.0
     ramp: Annotated[
-        float,
-        Meta(ge=0, le=20),
-        _about("Powers of ten by which lambda grows over the run."),
+        float, Meta(ge=0, le=20), _about("Powers of ten by which lambda grows over the run.")
     ] = 6.0
     weight_decay: Annotated[
-        float,
-        Meta(ge=0, le=1e3),
-        _about("Decoupled weight decay (AdamW), for scheme `float`."),
+        float, Meta(ge=0, le=1e3), _about("Decoupled weight decay (AdamW), for scheme `float`.")
     ] = 0.0
     precision: Annotated[
         Precision,
