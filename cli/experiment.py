@@ -153,7 +153,8 @@ def paper(
         show((out,), out, as_json)
     if screen.failed:
         raise BwnError(
-            f"{screen.failed} of {screen.runs} runs failed; run the command again to retry them"
+            f"{screen.failed} of {count_noun(screen.runs, 'run')} failed; run the command again to "
+            "retry"
         )
 
 

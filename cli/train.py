@@ -49,7 +49,7 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     "--output",
     type=FilePath(path_type=Path),
     help="Checkpoint of the last state to write. The epoch with the best held-out accuracy is "
-    "saved next to it: model.best.pt for model.pt.  [default: model.pt; an existing file is kept]",
+    "saved next to it: model.best.pt for model.pt.  [default: model.pt, if there is none yet]",
 )
 @field_options(Architecture)
 @click.option(

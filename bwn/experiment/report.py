@@ -129,10 +129,11 @@ def _about(record: Record) -> str:
     width = f" of width {network['width']}" if network["width"] else ""
     return (
         f"{record.source}: {network['name']}{width}, {count_noun(settings['epochs'], 'epoch')} of "
-        f"{record.train_images:,} images, batches of {settings['batch_size']}, "
+        f"{count_noun(record.train_images, 'image')}, batches of {settings['batch_size']}, "
         f"learning rate {settings['learning_rate']:g} to {settings['final_learning_rate']:g}, "
         f"augmentation {settings['augment']}, {settings['precision']}; "
-        f"{record.validation_images:,} images held out, {record.test_images:,} test images."
+        f"{count_noun(record.validation_images, 'image')} held out, "
+        f"{count_noun(record.test_images, 'test image')}."
     )
 
 

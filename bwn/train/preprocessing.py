@@ -138,7 +138,7 @@ def split(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """
     count = int(len(data.images) * fraction)
     if len(data.images) - count < 2:
-        raise BwnError(f"{len(data.images)} images are too few to train on")
+        raise BwnError(f"too few images to train on: {len(data.images)}")
     if count == 0:
         return data, Dataset(data.images[:0], data.labels[:0], data.classes)
     order = np.random.default_rng(seed).permutation(len(data.images))

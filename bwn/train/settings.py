@@ -63,7 +63,7 @@ class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     scheme: Annotated[
         SchemeName,
         _about(
-            "How weights become one bit. `margin` also pulls them towards -1 and +1; `float` keeps "
+            "How weights become one bit. `margin` also pulls them toward -1 and +1; `float` keeps "
             "them real."
         ),
     ] = "margin"

@@ -113,7 +113,7 @@ def test_a_run_that_fails_is_reported_and_the_others_are_done(shapes, tmp_path):
     assert failed.endswith(
         "margin-seed3.pt' is not a checkpoint, or is truncated; expected a file by bwn train"
     )
-    assert last == "Error: 1 of 2 runs failed; run the command again to retry them"
+    assert last == "Error: 1 of 2 runs failed; run the command again to retry"
     assert [record.scheme for record in read_records(out)] == ["float"]
     assert (out / "table.md").exists()
 

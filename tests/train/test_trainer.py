@@ -228,7 +228,7 @@ def test_split_holds_out_a_seeded_part(shapes_set):
     assert pixels == {image.tobytes() for image in data.images}
     assert np.array_equal(split(data, 0.2, seed=3)[1].images, held_out.images)
     assert not np.array_equal(split(data, 0.2, seed=4)[1].images, held_out.images)
-    with pytest.raises(BwnError, match="1 images are too few"):
+    with pytest.raises(BwnError, match="too few images to train on: 1"):
         split(shapes_set(1), 0.2, seed=0)
 
 
