@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     metavar="H[xW]",
     help="Size of the input: 32, or 224x320 (height x width).",
 )
-@click.option("--color", type=click.Choice(["L", "RGB"]), help="L for gray images, or RGB.")
+@click.option("--color", type=click.Choice(["L", "RGB"]), help="L for grayscale images, or RGB.")
 @click.option(
     "--resize",
     type=click.Choice(["stretch", "crop"]),

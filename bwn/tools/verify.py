@@ -128,7 +128,7 @@ def verify(
         threads: Threads for a model that is loaded here; None: every core.
         min_agreement: Share of equal top-1 that is required; None: 1, or 0.99 with 8-bit
             activations.
-        max_loss: Percentage points of accuracy that may be lost on labeled images; None: 0.3 with
+        max_loss: Percentage points of accuracy that may be lost on labelled images; None: 0.3 with
             8-bit activations.
         progress: Called with a line of text at each step, and with "" at the end.
 
@@ -153,7 +153,7 @@ def verify(
     inputs = choose(loaded.spec, images, samples, seed)
     if max_loss is not None and inputs.labels is None:
         raise ArgumentError(
-            f"a limit of the loss of accuracy needs labeled images; {inputs.name} has no labels"
+            f"a limit of the loss of accuracy needs labelled images; {inputs.name} has no labels"
         )
     check_fit(loaded, session, inputs.batch(0, 1), os.fspath(reference))
     layers = tuple(check_layers(loaded, session, inputs.batch(0, LAYER_IMAGES), progress))

@@ -235,3 +235,10 @@ def test_byte_size_states_its_unit():
         2**50: "1024.0 TiB",
     }
     assert {count: byte_size(count) for count in sizes} == sizes
+
+
+def test_progress_is_cut_to_the_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    output.show_progress("x" * 50)
+    assert capsys.readouterr().err == "\r\x1b[K" + "x" * 19

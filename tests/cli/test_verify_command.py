@@ -169,7 +169,7 @@ def test_a_limit_without_labels_is_refused(folder):
     result = run(folder, "m.bwn", "--max-loss", "0.3", "--images", str(folder))
     assert result.exit_code == 2
     assert result.stderr == (
-        f"Error: a limit of the loss of accuracy needs labeled images; {folder} has no labels\n"
+        f"Error: a limit of the loss of accuracy needs labelled images; {folder} has no labels\n"
     )
     assert run(folder, "m.bwn", "--max-loss", "-1").exit_code == 2
 

@@ -307,7 +307,7 @@ def test_no_loss_is_told_without_labels(compare):
     assert (report.loss, report.max_loss) == (None, None)
     with pytest.raises(
         ArgumentError,
-        match="needs labeled images; noise, seed 0 has no labels",
+        match="needs labelled images; noise, seed 0 has no labels",
     ):
         compare(network(), samples=2, max_loss=0.3)
 
