@@ -8,7 +8,7 @@ import click
 
 from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import FilePath, batch_size_option, json_option, threads_option, verbose_option
+from bwn.cli.params import FilePath, Integer, Option, batch_size_option, run_options
 
 if TYPE_CHECKING:
     from bwn.tools.evaluate import Evaluation
@@ -27,20 +27,14 @@ LISTED = 20
 )
 @click.option(
     "--samples",
-    type=click.IntRange(1),
+    cls=Option,
+    type=Integer(1),
     help="At most this many images, the first ones.  [default: all]",
 )
 @batch_size_option(64)
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def command(
-    model: str,
-    data: str,
-    samples: int | None,
-    batch_size: int,
-    threads: int | None,
-    as_json: bool,
+    model: str, data: str, samples: int | None, batch_size: int, threads: int | None, as_json: bool
 ) -> None:
     """Measure the accuracy of MODEL, a .bwn file, on a data set.
 

@@ -16,7 +16,7 @@ import msgspec
 
 from bwn._text import count_noun, one_line
 from bwn.cli.output import json_text
-from bwn.cli.params import FilePath, batch_size_option, json_option, threads_option, verbose_option
+from bwn.cli.params import FilePath, Integer, batch_size_option, run_options
 from bwn.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,15 +30,11 @@ SOME_FAILED = 4
 @click.argument("model", type=FilePath())
 @click.argument("paths", nargs=-1, required=True, type=FilePath())
 @click.option(
-    "--top",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Classes to show for each image.",
+    "--top", type=Integer(1), default=1, show_default=True, help="Classes to show for each image."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line per image and rank.")
 @batch_size_option(16)
-@click.option("--limit", type=click.IntRange(1), help="Stop after this many images.")
+@click.option("--limit", type=Integer(1), help="Stop after this many images.")
 @click.option(
     "--recursive/--no-recursive",
     default=True,
@@ -46,9 +42,7 @@ SOME_FAILED = 4
     help="Search folders inside folders.",
 )
 @click.option("--watch", is_flag=True, help="Wait for new images in the folders; Ctrl-C to stop.")
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def command(
     model: str,
     paths: tuple[str, ...],

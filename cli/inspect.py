@@ -8,7 +8,7 @@ import click
 
 from bwn._text import byte_size, count_noun
 from bwn.cli.output import json_text, table
-from bwn.cli.params import FilePath, json_option, threads_option, verbose_option
+from bwn.cli.params import FilePath, Integer, Option, run_options
 
 SHOWN_CLASSES = 20
 
@@ -21,13 +21,9 @@ SHOWN_CLASSES = 20
     help="Also show how each layer would run: its kernel and why, threads, memory.",
 )
 @click.option(
-    "--batch",
-    type=click.IntRange(1, 4096),
-    help="Images in a run, for --plan.  [default: 1]",
+    "--batch", cls=Option, type=Integer(1, 4096), help="Images in a run, for --plan.  [default: 1]"
 )
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def command(model: str, plan: bool, batch: int | None, threads: int | None, as_json: bool) -> None:
     """Show what a .bwn file holds: its layers, sizes, preprocessing and class names.
 

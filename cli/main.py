@@ -113,7 +113,9 @@ def failure(error: Exception) -> tuple[str, int]:
     return f"internal: {type(error).__name__}: {error} ({hint})", INTERNAL
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, message="bwn %(version)s")
 def bwn() -> None:
     """Image classifiers with one bit per weight: train them, pack them, run them fast on a CPU.

@@ -9,7 +9,7 @@ import click
 
 from bwn._text import byte_size
 from bwn.cli.output import json_text, table
-from bwn.cli.params import FilePath, Numbers, Size, json_option, verbose_option
+from bwn.cli.params import FilePath, Numbers, Size, output_options
 
 if TYPE_CHECKING:
     from bwn.tools.pack import PackReport
@@ -60,8 +60,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Text file of class names, one on each line.",
 )
-@json_option
-@verbose_option
+@output_options
 def command(
     source: str,
     output: str | None,

@@ -9,14 +9,7 @@ import click
 
 from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import (
-    FilePath,
-    Number,
-    batch_size_option,
-    json_option,
-    threads_option,
-    verbose_option,
-)
+from bwn.cli.params import FilePath, Integer, Number, Option, batch_size_option, run_options
 
 if TYPE_CHECKING:
     from bwn.tools.verify import VerifyReport
@@ -37,29 +30,28 @@ LISTED = 10
 )
 @click.option(
     "--samples",
-    type=click.IntRange(1),
+    cls=Option,
+    type=Integer(1),
     help="At most this many inputs.  [default: all; 64 of noise]",
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the noise."
-)
+@click.option("--seed", type=Integer(0), default=0, show_default=True, help="Seed of the noise.")
 @batch_size_option(64)
 @click.option(
     "--min-agreement",
+    cls=Option,
     type=Number(0, 1),
     help="Share of inputs that must have the same top-1.  "
     "[default: 1; 0.99 with 8-bit activations]",
 )
 @click.option(
     "--max-loss",
+    cls=Option,
     type=Number(0, 100),
     metavar="POINTS",
     help="Percentage points of accuracy that may be lost; needs a data set in --images.  "
     "[default: 0.3 with 8-bit activations]",
 )
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def command(
     model: str,
     reference: str,

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from bwn._files import check_path
-from bwn._text import read_failure
+from bwn._text import count_noun, read_failure
 from bwn._types import Labels, StrPath
 from bwn.data.images import find_images, prepare, read_image
 from bwn.errors import DataError
@@ -52,6 +52,7 @@ MAX_BYTES = 2**33
 
 _IDX = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
 _IDX_SPLITS = {"train": "train", "t10k": "test", "test": "test"}
+_NOUNS = {"train": "training", "test": "test"}
 _CIFAR_RECORD = 1 + 3 * 32 * 32
 _ACCEPTED = (
     f"'{SAMPLE}' (bundled), a folder of IDX files (train-images-idx3-ubyte and so on, .gz or not), "
@@ -149,12 +150,13 @@ def _read_idx(folder: Path, split: Split) -> Dataset:
         if (split, part) not in paths:
             prefix = "train" if split == "train" else "t10k"
             name = f"{prefix}-{part}-idx{3 if part == 'images' else 1}-ubyte"
-            raise DataError(f"{folder}: has no {split} {part}: {name} (or .gz) is missing")
+            raise DataError(f"{folder}: has no {_NOUNS[split]} {part}: {name} (or .gz) is missing")
     images = _read_idx_file(paths[split, "images"], 3)
     labels = _read_idx_file(paths[split, "labels"], 1)
     if len(images) != len(labels):
         raise DataError(
-            f"{folder}: {len(images):,} {split} images but {len(labels):,} {split} labels"
+            f"{folder}: {count_noun(len(images), _NOUNS[split] + ' image')} but "
+            f"{count_noun(len(labels), 'label')}"
         )
     count = (
         max(
@@ -301,7 +303,7 @@ def _class_files(folder: Path, split: Split) -> tuple[list[Path], list[int], tup
         paths += images
         labels += [label] * len(images)
     if not paths:
-        raise DataError(f"{folder}: has no {split} images; expected {_ACCEPTED}")
+        raise DataError(f"{folder}: has no {_NOUNS[split]} images; expected {_ACCEPTED}")
     return paths, labels, tuple(classes)
 
 

@@ -26,7 +26,7 @@ from bwn.train.settings import Architecture, NetworkName, SchemeName, Settings, 
 
 BASIS, RUNS = "experiment.json", "runs"
 
-_ONLY_FOR = {"weight_decay": "float", "penalty": "margin"}
+_ONLY_FOR = {"weight_decay": "float", "penalty": "margin", "strength": "margin", "ramp": "margin"}
 """Settings that are of one scheme alone."""
 
 
@@ -80,10 +80,10 @@ class ExperimentRequest:
         seeds: Seeds of each scheme.
         lambdas: More values of lambda for margin, each with every seed.
         weight_decays: More values of weight decay for float, each with every seed.
-        model: The network; None: `mlp` for grey images, `vgg` for coloured ones.
+        model: The network; None: `mlp` for gray images, `vgg` for color ones.
         width: Of its first hidden layer; None: the network's own.
         chosen: Fields of `Settings`; None: not chosen. `weight_decay` is for float alone,
-            `penalty` for margin.
+            `penalty`, `strength` and `ramp` for margin.
     """
 
     source: str

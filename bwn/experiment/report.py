@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bwn._files import write_atomically
+from bwn._text import count_noun
 from bwn.errors import MissingPackageError
 from bwn.experiment.groups import REFERENCE, Group, Value
 from bwn.experiment.record import NEAR, Record
@@ -18,10 +19,10 @@ HEADER = (
     "runs",
     "test error %",
     "range",
-    "margin minus it",
+    "margin minus scheme",
     "validation %",
     "train %",
-    "arrived %",
+    "near +-1 %",
 )
 
 
@@ -56,7 +57,7 @@ def rows(groups: Sequence[Group]) -> list[Row]:
     for group in groups:
         table.append(_row(group, group.name, lambda record: record.test_error, margin))
         if group.by_seed(lambda record: record.test_error_real_weights):
-            name = f"{group.name}, by its real weights"
+            name = f"{group.name}, with its real weights"
             table.append(_row(group, name, lambda record: record.test_error_real_weights, margin))
     return table
 
@@ -80,7 +81,7 @@ def _row(group: Group, name: str, value: Value, margin: Group | None) -> Row:
 
 
 def cells(row: Row) -> tuple[str | int, ...]:
-    """A line of the table as text, in per cent, under HEADER; `-` where there is nothing."""
+    """A line of the table as text, in percent, under HEADER; `-` where there is nothing."""
     test = row.test
     return (
         row.name,
@@ -116,10 +117,10 @@ def notes(groups: Sequence[Group]) -> list[str]:
         "Errors are in %, at the end of the last epoch, with the weights that are deployed: one "
         "bit each, except for `float`.",
         "+-: sample standard deviation over the seeds.",
-        "margin minus it: mean difference of the test errors of runs with the same seed, in "
+        "margin minus scheme: mean difference of the test errors of runs with the same seed, in "
         "percentage points, with its 95 % confidence interval (Student's t) and the number of "
         "pairs; below 0 the margin scheme is better.",
-        f"arrived: weights within {NEAR} of -1 or +1.",
+        f"near +-1: weights within {NEAR} of -1 or +1.",
     ]
 
 
@@ -127,11 +128,12 @@ def _about(record: Record) -> str:
     settings, network = record.settings, record.architecture
     width = f" of width {network['width']}" if network["width"] else ""
     return (
-        f"{record.source}: {network['name']}{width}, {settings['epochs']} epochs of "
-        f"{record.train_images:,} images, batches of {settings['batch_size']}, "
+        f"{record.source}: {network['name']}{width}, {count_noun(settings['epochs'], 'epoch')} of "
+        f"{count_noun(record.train_images, 'image')}, batches of {settings['batch_size']}, "
         f"learning rate {settings['learning_rate']:g} to {settings['final_learning_rate']:g}, "
         f"augmentation {settings['augment']}, {settings['precision']}; "
-        f"{record.validation_images:,} images held out, {record.test_images:,} test images."
+        f"{count_noun(record.validation_images, 'image')} held out, "
+        f"{count_noun(record.test_images, 'test image')}."
     )
 
 

@@ -224,9 +224,9 @@ def place(buffers: Sequence[Buffer], *, reuse: bool) -> int:
             buffer.offset, end = end, end + sizes[id(buffer)]
             continue
         steps = range(buffer.first, buffer.last + 1)
-        neighbours = {id(other): other for step in steps for other in alive_at.get(step, ())}
+        neighbors = {id(other): other for step in steps for other in alive_at.get(step, ())}
         buffer.offset = 0
-        for other in sorted(neighbours.values(), key=lambda b: b.offset):
+        for other in sorted(neighbors.values(), key=lambda b: b.offset):
             if other.offset - buffer.offset >= sizes[id(buffer)]:
                 break
             buffer.offset = max(buffer.offset, other.offset + sizes[id(other)])

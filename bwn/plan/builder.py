@@ -1,7 +1,7 @@
 """The plan builder: the calls that operations lower themselves with.
 
 `read` and `write` give the buffers of tensors; the rest add steps. An operation never sees whether
-its neighbours keep a tensor as floats, 8-bit integers, signs in bytes or bits.
+its neighbors keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 """
 
 from __future__ import annotations

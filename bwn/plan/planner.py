@@ -1,6 +1,6 @@
 """The planner: for one graph, batch and number of threads, the steps to run and their memory.
 
-`builder.py` chooses layouts and what is fused, `gemm_steps.py` and its neighbours the kernels (by
+`builder.py` chooses layouts and what is fused, `gemm_steps.py` and its neighbors the kernels (by
 `registry.select`), `state.py` what threads share, `buffers.py` the places in the arena. The
 executor decides nothing and allocates nothing.
 """

@@ -52,7 +52,7 @@ class BitWindow(Window, frozen=True):
     def runs(self, source: BitBuffer) -> tuple[list[int], int]:
         """Where runs of word pairs begin, from tap (0, 0), and the pairs of each.
 
-        Neighbouring taps are one run.
+        Neighboring taps are one run.
         """
         (height, width), (dy, dx) = self.kernel, self.dilation
         pairs = source.words // self.groups

@@ -111,7 +111,7 @@ class RoundActivation(nn.Module):
         return y
 
     def _measure(self, x: Tensor, qmax: int) -> None:
-        """Move the step towards this batch's. A batch of zeros has none."""
+        """Move the step toward this batch's. A batch of zeros has none."""
         with torch.no_grad():
             step = distributed.maximum(x.detach().abs().amax()) / qmax
             step = torch.where(step > 0, step, torch.where(self.step > 0, self.step, 1.0))

@@ -37,6 +37,7 @@ class Outcome:
         description: Of the last state's checkpoint.
         best: Of the best epoch's file; None without held-out images.
         finished: False where the run was stopped.
+        already_complete: Whether nothing was left to do.
         early: Whether `patience` ended it.
         epochs: Epochs done.
         images: Number of training images.
@@ -51,6 +52,7 @@ class Outcome:
     description: Description
     best: Description | None
     finished: bool
+    already_complete: bool
     early: bool
     epochs: int
     images: int
@@ -100,7 +102,7 @@ class Run:
             DivergedError: The loss or the weights became NaN or infinite.
             FileError: The last state could not be saved. Both messages say what was.
         """
-        start = time.monotonic()
+        start, already_complete = time.monotonic(), self.description.finished
         try:
             with stop_requested() as stop:
                 hook = None if distributed.rank() else self._reporting(report, warn)
@@ -117,6 +119,7 @@ class Run:
             description=self.description,
             best=None if best is None else best.description,
             finished=finished,
+            already_complete=already_complete,
             early=self.trainer.early,
             epochs=self.trainer.epoch,
             images=len(self.trainer.train_data.images),

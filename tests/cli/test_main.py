@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import subprocess
 import sys
@@ -169,6 +170,25 @@ def test_nan_is_in_no_range(arguments):
     assert result.stderr.endswith(f"Invalid value for '{arguments[-1]}': nan is not a number.\n")
 
 
+COMMAND_LINES = [*((name,) for name in main.COMMANDS), ("experiment", "paper")]
+
+
+@pytest.mark.parametrize("words", COMMAND_LINES, ids=" ".join)
+def test_help_names_ranges_in_words_and_uses_up_to_100_columns(words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    lines = run(*words, "--help").stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    text = " ".join(" ".join(lines).split())
+    assert not re.search(r"RANGE|<=|>=|<x|x>|\]\s*\[|\.\.\.\s*$", text.partition("Options:")[2])
+
+
+def test_help_of_a_range():
+    text = " ".join(run("train", "--help").stdout.split())
+    assert "--width N Width of the first hidden layer. [default: the network's; 1 to 8,192]" in text
+    assert "--lr NUMBER" in text
+    assert "above 0, at most 1,000,000]" in text
+
+
 def test_usage_and_exit_codes_of_commands_pass(monkeypatch):
     assert run("inspect", error=click.exceptions.Exit(4), monkeypatch=monkeypatch).exit_code == 4
     result = run("inspect", error=click.UsageError("odd"), monkeypatch=monkeypatch)
@@ -178,12 +198,12 @@ def test_usage_and_exit_codes_of_commands_pass(monkeypatch):
 
 def test_table():
     text = output.table(
-        ("layer", "bytes", "note"), [("a", 10, None), ("long\nname", 2, "x")], "<><"
+        ("layer", "bytes", "note"), [("a", 1000, None), ("long\nname", 2, "x")], "<><"
     )
     assert text.splitlines() == [
         "layer      bytes  note",
         "---------  -----  ----",
-        "a             10  -",
+        "a          1,000  -",
         "long name      2  x",
     ]
     assert output.table(("a", "b"), []).splitlines() == ["a  b", "-  -"]
@@ -220,3 +240,10 @@ def test_byte_size_states_its_unit():
         2**50: "1024.0 TiB",
     }
     assert {count: byte_size(count) for count in sizes} == sizes
+
+
+def test_progress_is_cut_to_the_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    output.show_progress("x" * 50)
+    assert capsys.readouterr().err == "\r\x1b[K" + "x" * 19

@@ -115,10 +115,10 @@ def test_truncated_and_flipped_gzip_files_are_refused(tmp_path, cut):
 def test_idx_parts_must_agree_and_be_there(tmp_path):
     images, labels = digits()
     write_idx(tmp_path, images, labels[:4])
-    assert "6 train images but 4 train labels" in refused(tmp_path)
+    assert "6 training images but 4 labels" in refused(tmp_path)
     assert "no test images: t10k-images-idx3-ubyte (or .gz) is missing" in refused(tmp_path, "test")
     (tmp_path / "train-labels-idx1-ubyte").unlink()
-    assert "no train labels: train-labels-idx1-ubyte (or .gz) is missing" in refused(tmp_path)
+    assert "no training labels: train-labels-idx1-ubyte (or .gz) is missing" in refused(tmp_path)
 
 
 def write_cifar(folder, name, labels, seed=0):
@@ -207,11 +207,11 @@ def test_a_flat_folder_holds_out_one_image_in_five_for_good(tmp_path):
 
 def test_broken_image_folders_are_refused(tmp_path):
     assert (
-        "has no train images; expected 'mnist-sample' (bundled), a folder of IDX files"
+        "has no training images; expected 'mnist-sample' (bundled), a folder of IDX files"
         in refused(tmp_path)
     )
     picture(tmp_path / "loose.png", 1)
-    assert "has no train images" in refused(tmp_path)
+    assert "has no training images" in refused(tmp_path)
     picture(tmp_path / "train" / "a" / "1.png", 1)
     assert "has train/ but neither test/ nor val/" in refused(tmp_path, "test")
     (tmp_path / "train" / "b").mkdir()

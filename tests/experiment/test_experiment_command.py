@@ -67,7 +67,7 @@ def test_ctrl_c_stops_all_jobs_and_the_same_command_ends_as_one_that_was_not_sto
     lines = result.stdout.splitlines()
     assert lines[0] == "2 runs, 1 of them done; 1 at a time, 1 thread each"
     assert lines[1].startswith("2/2  margin-seed3: test error ")
-    assert "margin minus it" in lines[3]
+    assert "margin minus scheme" in lines[3]
     assert result.stdout.endswith(f"Wrote table.md, errors.svg, weights.svg in {out}.\n")
 
     (tmp_path / "whole" / "runs").mkdir(parents=True)
@@ -111,7 +111,7 @@ def test_a_run_that_fails_is_reported_and_the_others_are_done(shapes, tmp_path):
     failed, last = result.stderr.splitlines()
     assert failed.startswith("margin-seed3 failed: ")
     assert failed.endswith("margin-seed3.pt: not a checkpoint of bwn train, or truncated")
-    assert last == "Error: 1 of 2 runs failed; run the command again to retry them"
+    assert last == "Error: 1 of 2 runs failed; run the command again to retry"
     assert [record.scheme for record in read_records(out)] == ["float"]
     assert (out / "table.md").exists()
 
@@ -174,7 +174,7 @@ def test_report_makes_the_table_again(tmp_path, made_up):
         (
             ("paper", "--data", "mnist-sample", "--out", "x", "--lambdas", "1e-3,no"),
             2,
-            "'no' is not a valid float",
+            "'no' is not a valid number",
         ),
         (
             ("paper", "--data", "mnist-sample", "--out", "x", "--lr", "0"),

@@ -96,7 +96,7 @@ class Call:
         case, packed = self.case, stored(self.x, self.case.pads)
         words = packed.shape[3]
         position, line = words * 8, packed.shape[2] * words * 8
-        # Neighbouring taps are one run, as in plans.
+        # Neighboring taps are one run, as in plans.
         (kh, kw), (dy, dx) = case.kernel, case.dilation
         taps = kw if dx == 1 and case.groups == 1 else 1
         runs = [y * dy * line + x * dx * position for y in range(kh) for x in range(0, kw, taps)]

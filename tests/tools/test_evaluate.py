@@ -58,7 +58,10 @@ def test_confusions_are_counted():
     assert accuracy_of(counts) == 3 / 7
     assert most_confused(counts) == [(2, 0, 2), (0, 1, 1), (2, 1, 1)]
     assert most_confused(counts, 1) == [(2, 0, 2)]
-    assert confused_text(counts, "abc") == "c as a 2x, a as b 1x, c as b 1x"
+    assert (
+        confused_text(counts, "abc")
+        == "c taken for a (2 times), a taken for b (1 time), c taken for b (1 time)"
+    )
     assert confused_text(np.diag([3, 4]), "ab") == ""
 
 
@@ -97,7 +100,7 @@ def test_the_command_prints_a_table_or_json(photos):
         "dark        6      4  66.67%",
         "light       4      3  75.00%",
         "",
-        "Most frequent confusions: dark as light 2x, light as dark 1x",
+        "Most frequent confusions: dark taken for light (2 times), light taken for dark (1 time)",
         f"Accuracy 70.00% (error 30.00%) on 10 images of {photos} (test split)",
     ]
     result = CliRunner().invoke(
