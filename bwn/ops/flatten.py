@@ -98,7 +98,7 @@ def read_reshape(state: ImportState, node: OnnxNode) -> None:
 def read_squeeze(state: ImportState, node: OnnxNode) -> None:
     """Of (C, 1, 1) to (C,)."""
     source, shape = state.activation(node)
-    axes = axes_of(state, node)
+    axes = axes_of(node, state.optional(node, 1))
     wanted = axes is not None and sorted(axis % (len(shape) + 1) for axis in axes) == [2, 3]
     if not wanted or shape[1:] != (1, 1):
         raise node.refuse(
