@@ -89,12 +89,12 @@ def multiply_add(_: Any, sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tu
 
 
 @helper
-def sum_tile(f: Any, sums: Any, xs: Any, x: int, rows: int, totals: int) -> None:
-    """Totals of as many rows and vectors of positions as there are zeroed sums and xs."""
+def sum_rows(f: Any, sums: Any, xs: Any, x: int, rows: int) -> Any:
+    """Sums of as many rows and vectors of positions as there are zeroed sums and xs."""
     for k in range(f.depth):
         xs = load_vectors(xs, x + get_i64(f.offsets, k) * 4)
         sums = multiply_add(sums, xs, rows + k * 4, f.row_words * 4)
-    store_vectors(totals, sums)
+    return sums
 
 
 @helper
@@ -119,18 +119,20 @@ def compute_block(
     while n < f.outputs:
         if f.outputs >= CHANNELS:
             n = min(n, f.outputs - CHANNELS)  # the last tile may overlap the one before
-            sum_tile(f, tile_zeros, xs, x, rows + n * row_bytes, totals + n * total_bytes)
+            sums = sum_rows(f, tile_zeros, xs, x, rows + n * row_bytes)
+            store_vectors(totals + n * total_bytes, sums)
             n += CHANNELS
         else:
-            sum_tile(f, row_zeros, xs, x, rows + n * row_bytes, totals + n * total_bytes)
+            row = sum_rows(f, row_zeros, xs, x, rows + n * row_bytes)
+            store_vectors(totals + n * total_bytes, row)
             n += 1
     last = first + len(xs) * LANES >= f.positions
     for n in range(f.outputs):
         for v in range(len(xs)):
             position = first + v * LANES
-            sums = load(F32, totals + n * total_bytes, v * LANES)
+            total = load(F32, totals + n * total_bytes, v * LANES)
             x_scales = x_scales_at(F32, f, image, position)
-            write_positions(f, sums, image, channel + n, position, x_scales)
+            write_positions(f, total, image, channel + n, position, x_scales)
         fill_margins(f, out_plane(f, image, channel + n), first == 0, last)
 
 

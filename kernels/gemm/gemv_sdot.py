@@ -21,7 +21,7 @@ from numba import types
 from numba.core import cgutils
 
 from bwn.kernels.gemm.gemv_loops import gemv_kernel, table_summer, table_writer
-from bwn.kernels.gemm.weight_packing import DOTS_FORM
+from bwn.kernels.gemm.gemv_packing import DOTS_LAYOUT
 from bwn.kernels.simd.scalars import get_i8, put_i8
 from bwn.kernels.simd.vectors import (
     I8_16,
@@ -126,9 +126,9 @@ def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
 
 
 dots_gemv = gemv_kernel(
-    form=DOTS_FORM,
-    prepare=table_writer(I32_4, DOTS_FORM, write_tables, get_i8, put_i8),
-    sum_blocks=table_summer(I32_4, DOTS_FORM, add_entries, add_to_totals, BLOCKS, SUMS),
+    layout=DOTS_LAYOUT,
+    prepare=table_writer(I32_4, DOTS_LAYOUT, write_tables, get_i8, put_i8),
+    sum_blocks=table_summer(I32_4, DOTS_LAYOUT, add_entries, add_to_totals, BLOCKS, SUMS),
     total_kind=I32,
     blocks_at_once=BLOCKS,
 )

@@ -18,8 +18,8 @@ from numba import types
 from numba.core import cgutils
 
 from bwn.kernels.gemm.gemv_loops import gemv_kernel
+from bwn.kernels.gemm.gemv_packing import COUNTS_WORDS, SIGNS_LAYOUT
 from bwn.kernels.gemm.tiles import CHANNELS
-from bwn.kernels.gemm.weight_packing import COUNTS_WORDS, SIGNS_FORM
 from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.scalars import (
     gather,
@@ -48,7 +48,7 @@ from bwn.kernels.simd.vectors import (
 )
 from bwn.kernels.target.jit import helper, intrinsic
 
-LANES = SIGNS_FORM.lanes
+LANES = SIGNS_LAYOUT.lanes
 COUNTS = I64 if COUNTS_WORDS else I8
 """Lanes that bits are counted in."""
 
@@ -166,7 +166,7 @@ def prepare(f: Any, x: int, scratch: int) -> None:
 @helper
 def sum_blocks(f: Any, block: int, several: bool, scratch: int, totals: int) -> None:
     """Totals of CHANNELS blocks of channels from `block` on, or of one."""
-    words, safe = f.words + block * f.row_words * 64, SIGNS_FORM.safe_pieces
+    words, safe = f.words + block * f.row_words * 64, SIGNS_LAYOUT.safe_pieces
     for n in range(CHANNELS * LANES):
         put_i32(totals, n, get_i32(scratch, 4 * f.row_words))
     if several:
@@ -176,7 +176,7 @@ def sum_blocks(f: Any, block: int, several: bool, scratch: int, totals: int) -> 
 
 
 signs_gemv = gemv_kernel(
-    form=SIGNS_FORM,
+    layout=SIGNS_LAYOUT,
     prepare=prepare,
     sum_blocks=sum_blocks,
     total_kind=I32,
@@ -185,5 +185,5 @@ signs_gemv = gemv_kernel(
 
 
 def s1_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:
-    """Activations +-1 or 0 in int8, weights packed by SIGNS_FORM: exact sums of any depth."""
+    """Activations +-1 or 0 in int8, weights packed by SIGNS_LAYOUT: exact sums of any depth."""
     signs_gemv(p, begin, end, part)

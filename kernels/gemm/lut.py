@@ -145,24 +145,34 @@ def load_inputs(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codeg
     return vec(kind, types.intp, types.intp), gen
 
 
-@intrinsic
-def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
-    """add_to_totals(totals, sums): add each vector to the wider totals at an address, in a row."""
-    vec = sums.dtype
-    wide = Vec(WIDER[vec.element], vec.lanes)
-    size = wide.lanes * wide.element.bitwidth // 8
+def totals_adder(align: int) -> Any:
+    """add_to_totals(totals, sums): add each vector to the wider totals at an address, in a row.
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind = llvm_type(wide)
-        for m in range(sums.count):
-            value = builder.extract_value(args[1], m)
-            value = value if wide == vec else builder.sext(value, kind)
-            pointer = at(builder, offset_by(builder, args[0], m * size), kind)
-            before = builder.load(pointer, align=VECTOR_BYTES)
-            builder.store(add(builder, wide, before, value), pointer, align=VECTOR_BYTES)
-        return context.get_dummy_value()
+    align: of the address, in bytes.
+    """
 
-    return types.void(types.intp, sums), gen
+    @intrinsic
+    def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
+        vec = sums.dtype
+        wide = Vec(WIDER[vec.element], vec.lanes)
+        size = wide.lanes * wide.element.bitwidth // 8
+
+        def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            kind = llvm_type(wide)
+            for m in range(sums.count):
+                value = builder.extract_value(args[1], m)
+                value = value if wide == vec else builder.sext(value, kind)
+                pointer = at(builder, offset_by(builder, args[0], m * size), kind)
+                before = builder.load(pointer, align=align)
+                builder.store(add(builder, wide, before, value), pointer, align=align)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, sums), gen
+
+    return add_to_totals
+
+
+add_to_totals = totals_adder(VECTOR_BYTES)
 
 
 @intrinsic

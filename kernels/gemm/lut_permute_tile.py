@@ -111,15 +111,15 @@ class Chunk(NamedTuple):
     indices: int
 
 
-def chunk_summer(kind: Any, layout: Layout) -> Any:
-    """A helper that adds a chunk to the totals of blocks. kind: of the tables, F32 or I16."""
+def tile_summer(layout: Layout) -> Any:
+    """A helper that adds a chunk to the totals of a tile."""
     lanes, held = layout.lanes, layout.held
 
     @helper
     def sum_tile(
         sums_zero: Any, f: Any, chunk: Chunk, table: int, indices: int, total: int
     ) -> None:
-        """Add a chunk to the totals of a tile, whose vectors of outputs are as many as zeroed sums.
+        """The tile has as many vectors of outputs as there are zeroed sums.
 
         table: address of the tables of the tile's first position.
         """
@@ -145,6 +145,13 @@ def chunk_summer(kind: Any, layout: Layout) -> Any:
             summed += chunk.groups
             indices += vectors * vector_bytes
         add_to_totals(total, sums)
+
+    return sum_tile
+
+
+def chunk_summer(kind: Any, layout: Layout) -> Any:
+    """A helper that adds a chunk to the totals of blocks. kind: of the tables, F32 or I16."""
+    lanes, held, sum_tile = layout.lanes, layout.held, tile_summer(layout)
 
     @helper
     def sum_tiles(sums_zero: Any, v: int, f: Any, chunk: Chunk, table: int, total: int) -> int:
