@@ -21,7 +21,6 @@ from bwn.kernels.simd.scalars import get_i64
 from bwn.kernels.simd.stores import x_scales_at
 from bwn.kernels.simd.vectors import (
     F32,
-    Codegen,
     at,
     llvm_type,
     load,
@@ -31,49 +30,47 @@ from bwn.kernels.simd.vectors import (
     zeros,
 )
 from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
-from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 CHANNELS, VECTORS = MULTIPLY
 TILE = CHANNELS * VECTORS
 
 
 @intrinsic
-def load_vectors(_: Any, like: Any, address: Any) -> tuple[Any, Codegen]:
+def load_vectors(like: Any, address: Any) -> tuple[Any, Codegen]:
     """load_vectors(like, address): as many vectors as `like` has, one after another."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vectors = [
+    def gen(builder: Any, args: Any) -> Any:
+        return [
             load_at(builder, like.dtype, offset_by(builder, args[1], v * VECTOR_BYTES))
             for v in range(like.count)
         ]
-        return context.make_tuple(builder, sig.return_type, vectors)
 
     return like(like, types.intp), gen
 
 
 @intrinsic
-def store_vectors(_: Any, address: Any, vectors: Any) -> tuple[Any, Codegen]:
+def store_vectors(address: Any, vectors: Any) -> tuple[Any, Codegen]:
     """store_vectors(address, vectors): write the vectors one after another."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         for v in range(vectors.count):
             target = offset_by(builder, args[0], v * VECTOR_BYTES)
             pointer = at(builder, target, llvm_type(vectors.dtype))
             builder.store(builder.extract_value(args[1], v), pointer, align=4)
-        return context.get_dummy_value()
 
     return types.void(types.intp, vectors), gen
 
 
 @intrinsic
-def multiply_add(_: Any, sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any, Codegen]:
+def multiply_add(sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any, Codegen]:
     """multiply_add(sums, xs, weights, row_bytes): sums plus each x times the weight of each row.
 
     sums: a tuple of rows times len(xs) vectors, row by row. weights: address of the first row's.
     """
     vec = sums.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         address = args[2]
         totals: list[Any] = []
         for _row in range(sums.count // xs.count):
@@ -83,7 +80,7 @@ def multiply_add(_: Any, sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tu
                 before = builder.extract_value(args[0], len(totals))
                 totals.append(fma_value(builder, builder.extract_value(args[1], v), weight, before))
             address = builder.add(address, args[3])
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return sums(sums, xs, types.intp, types.intp), gen
 

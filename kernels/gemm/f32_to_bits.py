@@ -22,7 +22,6 @@ from bwn.kernels.simd.scalars import get_f32, get_u64, put_u64, reader
 from bwn.kernels.simd.vectors import (
     F32,
     I32,
-    Codegen,
     at,
     llvm_type,
     offset_by,
@@ -30,7 +29,7 @@ from bwn.kernels.simd.vectors import (
     zeros,
 )
 from bwn.kernels.simd.widths import LANES
-from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 CHANNELS, VECTORS = MULTIPLY_SIGNS
 TILE = CHANNELS * VECTORS
@@ -46,7 +45,7 @@ def _splat_float(builder: Any, vec: Any, address: Any) -> Any:
 
 @intrinsic
 def add_signs(
-    _: Any, words: Any, sums: Any, scale: Any, bias: Any, low: Any, high: Any, bit: Any
+    words: Any, sums: Any, scale: Any, bias: Any, low: Any, high: Any, bit: Any
 ) -> tuple[Any, Codegen]:
     """add_signs(words, sums, scale, bias, low, high, bit): words with a tile's signs, from `bit`
     on.
@@ -55,7 +54,7 @@ def add_signs(
     """
     vec, rows = sums.dtype, sums.count // VECTORS
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         marked = [builder.extract_value(args[0], v) for v in range(VECTORS)]
         zero = ir.Constant(llvm_type(vec), None)
         lower, upper = (splat_value(builder, vec, bound) for bound in args[4:6])
@@ -73,7 +72,7 @@ def add_signs(
                 y = builder.select(builder.fcmp_ordered("<", upper, y), upper, y)
                 plus = builder.fcmp_ordered(">=", y, zero)
                 marked[v] = builder.select(plus, builder.or_(marked[v], mark), marked[v])
-        return context.make_tuple(builder, sig.return_type, marked)
+        return marked
 
     return words(words, sums, types.intp, types.intp, types.float32, types.float32, types.intp), gen
 

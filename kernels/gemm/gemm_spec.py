@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import mul
 from typing import Any, Literal, NamedTuple
 
@@ -91,7 +92,7 @@ class GemmSpec(Kernel, ABC):
         """Whether sums are integers: bit-equal in every kernel and on every machine."""
         return self.activations != "f32"
 
-    @property
+    @cached_property
     def variant(self) -> str:
         """The last part of its name: what tells it from the others of its types."""
         return self.name.rpartition("_")[2]

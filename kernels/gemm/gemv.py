@@ -41,7 +41,6 @@ from bwn.kernels.simd.vectors import (
     F32_HALF,
     I16,
     I32,
-    Codegen,
     add,
     at,
     llvm_type,
@@ -50,7 +49,7 @@ from bwn.kernels.simd.vectors import (
     splat_value,
 )
 from bwn.kernels.target.cpu import features
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.target.jit import Codegen, intrinsic
 
 FLOAT, SHORT = F32 if FLOAT_LAYOUT.lanes == 16 else F32_HALF, I16
 LAYOUTS: dict[Any, GemvLayout] = {FLOAT.dtype: FLOAT_LAYOUT, SHORT.dtype: SHORT_LAYOUT}
@@ -84,11 +83,11 @@ def tables_writer(layout: GemvLayout) -> Any:
     """write_tables(kind, inputs, tables): the tables of a piece. inputs: their address."""
 
     @intrinsic
-    def write_tables(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
+    def write_tables(kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
         vec = kind.dtype
         starts = range(0, 1 << layout.group, vec.lanes)
 
-        def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def gen(builder: Any, args: Any) -> None:
             for table in range(layout.tables):
                 address = offset_by(builder, args[1], table * layout.group * layout.input_bytes)
                 registers = [signed_sums(builder, vec, address, layout, start) for start in starts]
@@ -96,7 +95,6 @@ def tables_writer(layout: GemvLayout) -> Any:
                     offset = table * layout.table_bytes + start * vec.element.bitwidth // 8
                     pointer = at(builder, offset_by(builder, args[2], offset), entries.type)
                     builder.store(entries, pointer, align=layout.register_bytes)
-            return context.get_dummy_value()
 
         return types.void(kind, types.intp, types.intp), gen
 
@@ -104,9 +102,7 @@ def tables_writer(layout: GemvLayout) -> Any:
 
 
 @intrinsic
-def add_entries(
-    _: Any, sums: Any, tables: Any, indices: Any, block_bytes: Any
-) -> tuple[Any, Codegen]:
+def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple[Any, Codegen]:
     """add_entries(sums, tables, indices, block_bytes): sums[m] plus the entries that block m names.
 
     indices: address of block 0's lanes for these tables; block m's are m * block_bytes further.
@@ -114,7 +110,7 @@ def add_entries(
     vec, layout = sums.dtype, LAYOUTS[sums.dtype]
     index = ir.VectorType(ir.IntType(vec.element.bitwidth), vec.lanes)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         totals, lanes, address = [], [], args[2]
         shift = ir.Constant(index, [layout.group] * vec.lanes)
         for m in range(sums.count):
@@ -130,7 +126,7 @@ def add_entries(
             for m in range(sums.count):
                 totals[m] = add(builder, vec, totals[m], take_value(builder, vec, table, lanes[m]))
                 lanes[m] = builder.lshr(lanes[m], shift)
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return sums(sums, types.intp, types.intp, types.intp), gen
 

@@ -28,7 +28,6 @@ from bwn.kernels.simd.vectors import (
     I8_16,
     I8_HALF,
     I32,
-    Codegen,
     Vec,
     at,
     llvm_type,
@@ -36,7 +35,7 @@ from bwn.kernels.simd.vectors import (
     offset_by,
 )
 from bwn.kernels.target.cpu import features
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.target.jit import Codegen, intrinsic
 
 LANES, GROUP, TABLES = BYTES_LAYOUT.lanes, BYTES_LAYOUT.group, BYTES_LAYOUT.tables
 TABLE_BYTES = BYTES_LAYOUT.table_bytes
@@ -48,11 +47,11 @@ SHORTS = ir.VectorType(ir.IntType(16), 16)
 
 
 @intrinsic
-def write_tables(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
+def write_tables(kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
     """write_tables(kind, inputs, tables): both bytes of the entries of 2 tables, of 8 int8."""
     vec = Vec(types.int16, 16)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         half = ir.VectorType(ir.IntType(8), 16)
         for table in range(TABLES):
             address = offset_by(builder, args[1], table * GROUP)
@@ -61,7 +60,6 @@ def write_tables(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Code
             for number, value in enumerate((entries, high)):
                 address = offset_by(builder, args[2], table * TABLE_BYTES + number * 16)
                 builder.store(builder.trunc(value, half), at(builder, address, half), align=1)
-        return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp), gen
 
@@ -78,13 +76,11 @@ def _take_bytes(builder: Any, table: Any, indices: Any) -> Any:
 
 
 @intrinsic
-def add_entries(
-    _: Any, sums: Any, tables: Any, indices: Any, block_bytes: Any
-) -> tuple[Any, Codegen]:
+def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple[Any, Codegen]:
     """add_entries(sums, tables, indices, block_bytes): sums plus the entries that bytes name."""
     vec = sums.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         kind = llvm_type(vec)
         eight = ir.Constant(SHORTS, [8] * 16)
         address, totals = args[2], []
@@ -107,16 +103,16 @@ def add_entries(
                 high = builder.add(high, _take_bytes(builder, high_table, index))
             totals += [pairs, odd, high]
             address = builder.add(address, args[3])
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return sums(sums, types.intp, types.intp, types.intp), gen
 
 
 @intrinsic
-def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
+def add_to_totals(totals: Any, sums: Any) -> tuple[Any, Codegen]:
     """add_to_totals(totals, sums): add the sums of bytes to int32 totals, 32 a block, in a row."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         eight = ir.Constant(SHORTS, [8] * 16)
         wide = ir.VectorType(ir.IntType(32), LANES)
         order = ir.Constant(wide, [lane // 2 + 16 * (lane % 2) for lane in range(LANES)])
@@ -130,7 +126,6 @@ def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
             pointer = at(builder, offset_by(builder, args[0], m // SUMS * LANES * 4), wide)
             total = builder.add(builder.load(pointer, align=4), value)
             builder.store(total, pointer, align=4)
-        return context.get_dummy_value()
 
     return types.void(types.intp, sums), gen
 

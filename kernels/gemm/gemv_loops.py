@@ -75,12 +75,7 @@ def table_writer(kind: Any, layout: GemvLayout, write_tables: Any, get: Any, put
 
 
 def table_summer(
-    kind: Any,
-    layout: GemvLayout,
-    add_entries: Any,
-    add_to_totals: Any,
-    blocks: int,
-    registers: int = 1,
+    kind: Any, layout: GemvLayout, add_entries: Any, add_to_totals: Any, blocks: int, sums: int = 1
 ) -> SumBlocks:
     """The `SumBlocks` of a kernel that looks up.
 
@@ -90,9 +85,9 @@ def table_summer(
         add_entries: (sums, tables, indices, block_bytes): sums plus the entries of one piece.
         add_to_totals: (totals, sums): adds to the totals at an address.
         blocks: Blocks of channels that are summed at once.
-        registers: Sums of a block.
+        sums: Of a block.
     """
-    most = blocks * registers
+    most = blocks * sums
 
     @helper
     def sum_pieces(sums_zero: Any, tables: int, indices: int, pieces: int, totals: int) -> None:
@@ -112,7 +107,7 @@ def table_summer(
         if several:
             sum_pieces(zeros(kind, most), scratch, indices, pieces, totals)
         else:
-            sum_pieces(zeros(kind, registers), scratch, indices, pieces, totals)
+            sum_pieces(zeros(kind, sums), scratch, indices, pieces, totals)
 
     return sum_blocks
 

@@ -27,14 +27,13 @@ from bwn.kernels.simd.vectors import (
     I8_16,
     I32,
     I32_4,
-    Codegen,
     at,
     llvm_type,
     load_at,
     offset_by,
     splat_value,
 )
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.target.jit import Codegen, intrinsic
 
 BLOCKS = 2
 BITS = 8
@@ -44,13 +43,12 @@ OCTETS, FOUR = I8_16.dtype, I32_4.dtype
 
 
 @intrinsic
-def write_tables(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
+def write_tables(kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
     """write_tables(kind, inputs, tables): the table of a piece is its 16 inputs."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         pointer = at(builder, args[2], llvm_type(OCTETS))
         builder.store(load_at(builder, OCTETS, args[1]), pointer, align=1)
-        return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp), gen
 
@@ -65,12 +63,10 @@ def _sdot(builder: Any, total: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def add_entries(
-    _: Any, sums: Any, tables: Any, indices: Any, block_bytes: Any
-) -> tuple[Any, Codegen]:
+def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple[Any, Codegen]:
     """add_entries(sums, tables, indices, block_bytes): sums plus products of 16 inputs."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         octets, fours = llvm_type(OCTETS), llvm_type(FOUR)
         inputs = load_at(builder, OCTETS, args[1])
         words = builder.bitcast(inputs, fours)
@@ -87,16 +83,16 @@ def add_entries(
             ones = ir.Constant(octets, [1] * 16)
             totals[m + BITS] = _sdot(builder, totals[m + BITS], inputs, ones)
             address = builder.add(address, args[3])
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return sums(sums, types.intp, types.intp, types.intp), gen
 
 
 @intrinsic
-def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
+def add_to_totals(totals: Any, sums: Any) -> tuple[Any, Codegen]:
     """add_to_totals(totals, sums): add the sums of bits to int32 totals, 32 a block, in a row."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         fours = llvm_type(FOUR)
         reduce = cgutils.get_or_insert_function(
             builder.module,
@@ -120,7 +116,6 @@ def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
                 before = builder.load(pointer, align=4)
                 total = builder.add(before, builder.sub(twice, all_inputs))
                 builder.store(total, pointer, align=4)
-        return context.get_dummy_value()
 
     return types.void(types.intp, sums), gen
 

@@ -25,13 +25,12 @@ from bwn.kernels.simd.shuffles import take_value
 from bwn.kernels.simd.vectors import (
     F32,
     I8_16,
-    Codegen,
     Vec,
     llvm_type,
     load_at,
     offset_by,
 )
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.target.jit import Codegen, intrinsic
 
 LANES, GROUP, TABLES = SPLIT_LAYOUT.lanes, SPLIT_LAYOUT.group, SPLIT_LAYOUT.tables
 TABLE_BYTES = SPLIT_LAYOUT.table_bytes
@@ -57,12 +56,10 @@ def _entries(builder: Any, planes: list[Any], indices: Any) -> Any:
 
 
 @intrinsic
-def add_entries(
-    _: Any, sums: Any, tables: Any, indices: Any, block_bytes: Any
-) -> tuple[Any, Codegen]:
+def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple[Any, Codegen]:
     """add_entries(sums, tables, indices, block_bytes): sums[m] plus the entries block m names."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         kind, lanes = llvm_type(OCTETS), ir.VectorType(ir.IntType(32), LANES)
         totals, octets, address = [], [], args[2]
         for m in range(sums.count):
@@ -82,7 +79,7 @@ def add_entries(
                 index = builder.and_(shifted, ir.Constant(kind, [15] * LANES))
                 total = builder.fadd(totals[m], _entries(builder, planes, index))
                 totals[m] = hidden(builder, total)
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return sums(sums, types.intp, types.intp, types.intp), gen
 

@@ -35,7 +35,6 @@ from bwn.kernels.simd.vectors import (
     I8,
     I32,
     I64,
-    Codegen,
     Vec,
     at,
     llvm_type,
@@ -46,7 +45,7 @@ from bwn.kernels.simd.vectors import (
     zero,
     zeros,
 )
-from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 LANES = SIGNS_LAYOUT.lanes
 COUNTS = I64 if COUNTS_WORDS else I8
@@ -54,10 +53,10 @@ COUNTS = I64 if COUNTS_WORDS else I8
 
 
 @intrinsic
-def above_zero(_: Any, value: Any) -> tuple[Any, Codegen]:
+def above_zero(value: Any) -> tuple[Any, Codegen]:
     """above_zero(v): a uint64 whose bit i says whether int8 lane i is more than 0."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         positive = builder.icmp_signed(">", args[0], ir.Constant(args[0].type, None))
         return builder.bitcast(positive, ir.IntType(64))
 
@@ -66,7 +65,7 @@ def above_zero(_: Any, value: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def count_differences(
-    _: Any, counts: Any, bits: Any, mask: Any, words: Any, block_bytes: Any
+    counts: Any, bits: Any, mask: Any, words: Any, block_bytes: Any
 ) -> tuple[Any, Codegen]:
     """count_differences(counts, bits, mask, words, block_bytes): counts[m] plus block m's differing
     bits.
@@ -77,7 +76,7 @@ def count_differences(
     """
     rows = Vec(types.int64, 8)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         kind = llvm_type(counts.dtype)
         name = f"llvm.ctpop.v{counts.dtype.lanes}i{counts.dtype.element.bitwidth}"
         count = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind,)), name)
@@ -89,13 +88,13 @@ def count_differences(
             more = builder.call(count, (inside,))
             totals.append(hidden(builder, builder.add(builder.extract_value(args[0], m), more)))
             address = builder.add(address, args[4])
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return counts(counts, types.uint64, types.uint64, types.intp, types.intp), gen
 
 
 @intrinsic
-def subtract_twice(_: Any, totals: Any, counts: Any) -> tuple[Any, Codegen]:
+def subtract_twice(totals: Any, counts: Any) -> tuple[Any, Codegen]:
     """subtract_twice(totals, counts): subtract twice the counts from int32 totals, 8 a vector, in a
     row.
 
@@ -103,7 +102,7 @@ def subtract_twice(_: Any, totals: Any, counts: Any) -> tuple[Any, Codegen]:
     """
     rows = Vec(types.int64, 8)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         def constant(value: int) -> Any:
             return ir.Constant(llvm_type(rows), [value] * rows.lanes)
 
@@ -121,7 +120,6 @@ def subtract_twice(_: Any, totals: Any, counts: Any) -> tuple[Any, Codegen]:
             pointer = at(builder, offset_by(builder, args[0], m * 32), small)
             total = builder.sub(builder.load(pointer, align=4), twice)
             builder.store(total, pointer, align=4)
-        return context.get_dummy_value()
 
     return types.void(types.intp, counts), gen
 

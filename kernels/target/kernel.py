@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Kernel:
     params: Any
     expected: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False, kw_only=True)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Name of the kernel; `bwn.kernels` deciphers it."""
         return self.code.rpartition(".")[2]
