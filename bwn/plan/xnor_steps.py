@@ -126,7 +126,7 @@ def _weight_params(gemm: Gemm, source: BitBuffer, window: BitWindow) -> dict[str
         return plan.constant((name, gemm.node.output), lambda: array)
 
     return {
-        "words": kept("words", xnor_packing.pack_weights(signs)),
+        "words": kept("words", xnor_packing.pack(signs)),
         "blocks": -(-out.channels // window.groups // BLOCK),
         "thresholds": kept("limits", limits),
         "thresholds_row": limits.shape[1] * limits.itemsize,

@@ -128,7 +128,7 @@ class Call:
         else:
             thresholds = xnor_packing.in_blocks(base, 0)
         return {
-            "words": self.address(xnor_packing.pack_weights(signs)),
+            "words": self.address(xnor_packing.pack(signs)),
             "blocks": -(-case.outputs // case.groups // 64),
             "thresholds": self.address(thresholds),
             "thresholds_row": thresholds[0].nbytes,
