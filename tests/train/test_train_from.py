@@ -134,4 +134,4 @@ def test_a_checkpoint_that_is_not_there_is_refused(photos, tmp_path):
         "train", "--data", photos, "--from", tmp_path / "none.pt", "-o", tmp_path / "new.pt"
     )
     assert result.exit_code == 3
-    assert result.stderr == f"Error: '{tmp_path / 'none.pt'}' not found\n"
+    assert result.stderr == f"Error: no such file: {tmp_path / 'none.pt'}\n"
