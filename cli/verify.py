@@ -168,7 +168,7 @@ def score_lines(report: VerifyReport) -> list[str]:
             lines.append(f"{name:<13}  {count_noun(len(numbers), 'input')}: {listed}{more}")
     if scores.accuracy is not None and scores.reference_accuracy is not None:
         loss, limit = report.loss or 0.0, report.max_loss
-        allowed = "" if limit is None else f" (at most {limit:g} lower allowed)"
+        allowed = "" if limit is None else f" (limit {limit:g})"
         lines.append(
             f"accuracy       {scores.accuracy:.2%}, reference {scores.reference_accuracy:.2%}: "
             f"{abs(loss):.2f} points {'higher' if loss < 0 else 'lower'}{allowed}"

@@ -1,15 +1,14 @@
 """Does a .bwn file compute what the network does that it was packed from?
 
-Layer by layer: every node gets the model's own tensors, and its output is compared with the
-reference interpreter and with ONNX Runtime on the same inputs. So a difference is charged to the
-layer where it arises. End to end: the scores of every input are compared with ONNX Runtime on the
-whole network. `bwn/ir/tolerance.py` says what counts as equal.
+Layer by layer with the reference interpreter and ONNX Runtime (`verify_layers.py`), and end to end
+with the scores of ONNX Runtime (`verify_scores.py`). `bwn/ir/tolerance.py` says what counts as
+equal.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,22 +19,11 @@ from bwn._files import read_limited
 from bwn._text import count_noun
 from bwn._types import Floats, StrPath
 from bwn.errors import ArgumentError, FileError
-from bwn.ir.graph import Graph
-from bwn.ir.interpreter import evaluate_node
-from bwn.ir.node import Node
-from bwn.ir.tolerance import EPSILON, ROUNDINGS, in_tolerances, tolerance
 from bwn.model import Model, load
-from bwn.ops import Sign, Weighted
-from bwn.ops.weighted import layer_names
 from bwn.predict import check_counts
 from bwn.tools.verify_inputs import choose
-from bwn.tools.verify_scores import (
-    Scores,
-    SupportsTrace,
-    compare_scores,
-    one_at_a_time,
-    reference_scores,
-)
+from bwn.tools.verify_layers import LayerCheck, check_layers
+from bwn.tools.verify_scores import Scores, SupportsTrace, compare_scores, reference_scores
 
 if TYPE_CHECKING:
     from bwn.onnx.session import Session
@@ -47,31 +35,6 @@ FLOAT_AGREEMENT = 1.0
 ROUNDED_AGREEMENT = 0.99
 MAX_LOSS = 0.3
 """Percentage points of accuracy that 8-bit activations may lose."""
-
-
-class LayerCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """One layer compared with the reference interpreter and ONNX Runtime.
-
-    Attributes:
-        name: Name of the layer.
-        op: Its operation.
-        kind: How it reads weights and activations.
-        depth: Products that each output sums (K).
-        reference: Largest difference from the reference in tolerances; infinite where it must be
-            exact and is not.
-        runtime: The same from ONNX Runtime; None where that has no such tensor.
-        judged: Whether `runtime` counts: not where activations are quantized to 8 bits here only.
-        agrees: Whether all that counts is within tolerance.
-    """
-
-    name: str
-    op: str
-    kind: str
-    depth: int
-    reference: float
-    runtime: float | None
-    judged: bool
-    agrees: bool
 
 
 class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,74 +220,6 @@ def check_fit(model: SupportsTrace, session: Session, x: Floats, name: str) -> N
         raise FileError(
             f"{name}: gives scores of shape {shape}, the model {expected}: not the same network"
         )
-
-
-def check_layers(
-    model: SupportsTrace, session: Session, x: Floats, progress: Callable[[str], None]
-) -> Iterator[LayerCheck]:
-    """Compare every node with the reference and ONNX Runtime, all on the model's own tensors."""
-    graph = model.spec.graph
-    if one_at_a_time(session):
-        x = x[:1]
-    tensors, names = model.trace(x), layer_names(graph)
-    for number, node in enumerate(graph.nodes, 1):
-        name = names[node.output]
-        progress(f"layer {number:,} of {len(graph.nodes):,}: {name}")
-        inputs = [tensors[name] for name in node.inputs]
-        output, expected = tensors[node.output], evaluate_node(graph, node, inputs)
-        reference = in_tolerances(output, expected, tolerance(graph, node, inputs))
-        runtime = compare_runtime(session, graph, node, inputs, output)
-        quantized_here = node.is_quantized and not session.quantizes(node.inputs, node.output)
-        yield LayerCheck(
-            name=name,
-            op=node.op,
-            kind=kind_of(graph, node),
-            depth=node.float_terms(inputs[0].shape[1:], floats=True) or 0,
-            reference=reference,
-            runtime=runtime,
-            judged=not quantized_here,
-            agrees=reference <= 1 and (runtime is None or quantized_here or runtime <= 1),
-        )
-    progress("")
-
-
-def compare_runtime(
-    session: Session, graph: Graph, node: Node, inputs: list[Floats], output: Floats
-) -> float | None:
-    """Largest difference of `output` from ONNX Runtime, in tolerances; None without such a tensor.
-
-    Signs of numbers within tolerance of 0 are ties: ONNX Runtime need not compute that very number.
-
-    Raises:
-        FileError: The model's tensors do not fit the layer of ONNX Runtime.
-    """
-    if not any(node.output in other.output for other in session.model.graph.node):
-        return None
-    try:
-        theirs = session.layer(dict(zip(node.inputs, inputs, strict=True)), node.output)
-    except FileError:
-        return None  # it also depends on tensors that the passes have folded away
-    except Exception:  # onnxruntime's errors have no common class
-        shapes = " and ".join(str(array.shape[1:]) for array in inputs)
-        raise FileError(
-            f"{session.name}: tensor '{node.output}' does not fit {shapes}: not the same network"
-        ) from None
-    if theirs.shape != output.shape:
-        raise FileError(
-            f"{session.name}: tensor '{node.output}' has shape {theirs.shape[1:]}, in the model "
-            f"{output.shape[1:]}: not the same network"
-        )
-    if isinstance(node, Sign):
-        size = np.abs(inputs[0])
-        theirs = np.where(size <= EPSILON * ROUNDINGS * size.max(initial=0), output, theirs)
-    return in_tolerances(output, theirs, tolerance(graph, node, inputs, floats=True))
-
-
-def kind_of(graph: Graph, node: Node) -> str:
-    """How a weighted node reads weights and activations; empty for other nodes."""
-    if not isinstance(node, Weighted):
-        return ""
-    return f"{'1 bit' if node.is_packed(graph.tensors) else 'float32'} x {node.activations}"
 
 
 def find_fault(

@@ -145,7 +145,7 @@ def test_the_loss_of_accuracy_decides(labelled):
     assert result.exit_code == 0, result.output
     assert "accuracy       100.00%, reference 100.00%: 0.00 points lower\n" in result.stdout
     result = run(labelled, "m.bwn", *data, "--max-loss", "0.5")
-    assert ": 0.00 points lower (at most 0.5 lower allowed)\n" in result.stdout
+    assert ": 0.00 points lower (limit 0.5)\n" in result.stdout
     result = run(labelled, "rough.bwn", *data, "--min-agreement", "0")
     assert result.exit_code == 1, result.output
     verdict = result.stdout.splitlines()[-1]
