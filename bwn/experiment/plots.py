@@ -56,8 +56,8 @@ def _errors(groups: Sequence[Group]) -> Figure | None:
     columns = []
     for group in groups:
         if not group.sweep:
-            real = group.by_seed(lambda record: record.test_error_real_weights)
-            columns.append((group.name, group.by_seed(lambda record: record.test_error)))
+            real = group.by_seed("test_error_real_weights")
+            columns.append((group.name, group.by_seed("test_error")))
             columns.append((f"{group.name},\nreal weights", real))
     columns = [(name, values) for name, values in columns if values]
     if not columns:
@@ -134,12 +134,12 @@ def _lambda(groups: Sequence[Group]) -> Figure | None:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     for place, group in enumerate(swept):
         for side, color, name, values in (
-            (-0.15, BLUE, "test", group.by_seed(lambda record: record.test_error)),
-            (0.15, ORANGE, "validation", group.by_seed(lambda record: record.validation_error)),
+            (-0.15, BLUE, "test", group.by_seed("test_error")),
+            (0.15, ORANGE, "validation", group.by_seed("validation_error")),
         ):
             if values:
                 _points(above, place + side, values, color, None if place else name)
-        _points(below, place, group.by_seed(lambda record: record.near), BLUE)
+        _points(below, place, group.by_seed("near"), BLUE)
     above.set_ylabel("error, %")
     above.legend()
     below.set(ylabel="weights within 0.05\nof -1 or +1, %", xlabel="lambda at the last step")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bwn._files import write_atomically
 from bwn._text import count_noun
 from bwn.errors import MissingPackageError
-from bwn.experiment.groups import REFERENCE, Group, Value
+from bwn.experiment.groups import REFERENCE, Group
 from bwn.experiment.record import NEAR, Record
 from bwn.experiment.statistics import Difference, Spread, paired_difference
 
@@ -55,28 +55,26 @@ def rows(groups: Sequence[Group]) -> list[Row]:
     )
     table = []
     for group in groups:
-        table.append(_row(group, group.name, lambda record: record.test_error, margin))
-        if group.by_seed(lambda record: record.test_error_real_weights):
+        table.append(_row(group, group.name, "test_error", margin))
+        if group.by_seed("test_error_real_weights"):
             name = f"{group.name}, with its real weights"
-            table.append(_row(group, name, lambda record: record.test_error_real_weights, margin))
+            table.append(_row(group, name, "test_error_real_weights", margin))
     return table
 
 
-def _row(group: Group, name: str, value: Value, margin: Group | None) -> Row:
+def _row(group: Group, name: str, field: str, margin: Group | None) -> Row:
     less = None
     if margin is not None and group is not margin:
-        less = paired_difference(
-            margin.by_seed(lambda record: record.test_error), group.by_seed(value)
-        )
+        less = paired_difference(margin.by_seed("test_error"), group.by_seed(field))
     real = name != group.name
     return Row(
         name=name,
         runs=len(group.records),
-        test=group.spread(value),
+        test=group.spread(field),
         less=less,
-        validation=None if real else group.spread(lambda record: record.validation_error),
-        train=None if real else group.spread(lambda record: record.train_error),
-        arrived=group.spread(lambda record: record.near),
+        validation=None if real else group.spread("validation_error"),
+        train=None if real else group.spread("train_error"),
+        arrived=group.spread("near"),
     )
 
 

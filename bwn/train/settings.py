@@ -282,12 +282,10 @@ def _check_effects(settings: Settings, scheme: Scheme, chosen: Collection[str]) 
             f"penalty '{settings.penalty}' pulls weights to +-1, which scheme '{scheme.name}' "
             "does not use"
         )
+    advice = "leave it out, or choose one" if scheme.binary else f"scheme '{scheme.name}' has none"
     for name, word in (("strength", "lambda"), ("ramp", "ramp")):
         if name in chosen and not settings.penalty:
-            raise ArgumentError(
-                f"{word} has no effect without a penalty, and scheme '{scheme.name}' has "
-                f"none{', unless one is chosen' * scheme.binary}"
-            )
+            raise ArgumentError(f"{word} has no effect without a penalty: {advice}")
     if "weight_decay" in chosen and scheme.binary:
         raise ArgumentError(
             f"weight decay is for scheme 'float': scheme '{scheme.name}' clips its weights instead"
@@ -295,5 +293,5 @@ def _check_effects(settings: Settings, scheme: Scheme, chosen: Collection[str]) 
     if settings.final_learning_rate > settings.learning_rate:
         raise ArgumentError(
             f"the final learning rate, {settings.final_learning_rate:g}, is above the first, "
-            f"{settings.learning_rate:g}: the rate must not rise"
+            f"{settings.learning_rate:g}: choose one at most as high"
         )

@@ -208,12 +208,17 @@ def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
         *(
             (("--data", "mnist-sample", "--scheme", scheme, option, value), 2, words)
             for scheme, option, value, words in (
-                ("scaled", "--lambda", "3", "lambda has no effect without a penalty, and scheme"),
+                (
+                    "scaled",
+                    "--lambda",
+                    "3",
+                    "lambda has no effect without a penalty: leave it out, or choose",
+                ),
                 (
                     "float",
                     "--ramp",
                     "3",
-                    "ramp has no effect without a penalty, and scheme 'float'",
+                    "ramp has no effect without a penalty: scheme 'float' has none",
                 ),
                 ("margin", "--weight-decay", "0.1", "weight decay is for scheme 'float'"),
                 ("float", "--float-ends", "--json", "its ends cannot be chosen"),
