@@ -118,18 +118,10 @@ def make_plan(
     builder.build()
     if passes and batch > threads:
         builder.resize(_pass_size(builder, batch))
-    steps, memory, keep = builder.finish()
     return Plan(
-        graph,
-        builder.batch,
-        threads,
-        steps,
-        memory,
-        keep,
-        builder.tensors,
-        builder.buffers,
-        builder.table,
-    )
+        graph, builder.batch, threads, *builder.finish(),
+        builder.tensors, builder.buffers, builder.table,
+    )  # fmt: skip
 
 
 def _pass_size(builder: PlanBuilder, batch: int) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 
 from bwn.kernels.gemm.epilogue import fill_margins, gemm_params, out_plane, write_positions
@@ -26,7 +25,7 @@ from bwn.kernels.simd.vectors import (
     load,
     load_at,
     offset_by,
-    splat_value,
+    splat_at,
     zeros,
 )
 from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
@@ -74,8 +73,7 @@ def multiply_add(sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any,
         address = args[2]
         totals: list[Any] = []
         for _row in range(sums.count // xs.count):
-            number = builder.load(at(builder, address, ir.FloatType()), align=4)
-            weight = splat_value(builder, vec, number)
+            weight = splat_at(builder, vec, address)
             for v in range(xs.count):
                 before = builder.extract_value(args[0], len(totals))
                 totals.append(fma_value(builder, builder.extract_value(args[1], v), weight, before))

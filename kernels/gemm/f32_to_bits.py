@@ -22,9 +22,9 @@ from bwn.kernels.simd.scalars import get_f32, get_u64, put_u64, reader
 from bwn.kernels.simd.vectors import (
     F32,
     I32,
-    at,
     llvm_type,
     offset_by,
+    splat_at,
     splat_value,
     zeros,
 )
@@ -36,11 +36,6 @@ TILE = CHANNELS * VECTORS
 """A tile: output channels by vectors of positions. Channels divide HALF."""
 
 f32_to_bits_params = reader(F32ToBitsParams)
-
-
-def _splat_float(builder: Any, vec: Any, address: Any) -> Any:
-    """LLVM value of the float32 at an address, in every lane."""
-    return splat_value(builder, vec, builder.load(at(builder, address, ir.FloatType()), align=4))
 
 
 @intrinsic
@@ -61,8 +56,7 @@ def add_signs(
         first_bit = builder.trunc(args[6], ir.IntType(32))
         for row in range(rows):
             a, b = (
-                _splat_float(builder, vec, offset_by(builder, start, row * 4))
-                for start in args[2:4]
+                splat_at(builder, vec, offset_by(builder, start, row * 4)) for start in args[2:4]
             )
             bit = builder.shl(ir.Constant(ir.IntType(32), 1 << row), first_bit)
             mark = splat_value(builder, words.dtype, bit)

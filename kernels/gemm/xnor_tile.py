@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 
 from bwn.kernels.simd.neon import add_neighbours, hidden
-from bwn.kernels.simd.vectors import I32, at, llvm_type, load_at, offset_by, splat_value
+from bwn.kernels.simd.vectors import I32, at, llvm_type, load_at, offset_by, splat_at
 from bwn.kernels.simd.widths import BLOCK, BLOCK_VECTORS, CARRIES, LANES, VECTOR_BYTES
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, intrinsic
@@ -92,9 +92,7 @@ def count_pair(state: Any, inputs: Any, offset: Any, words: Any) -> tuple[Any, C
 
         def load_input(p: int, half: int) -> Any:
             start = offset_by(builder, args[2], half * 4)
-            address = builder.add(builder.extract_value(args[1], p), start)
-            word = builder.load(at(builder, address, ir.IntType(32)), align=4)
-            return splat_value(builder, vec, word)
+            return splat_at(builder, vec, builder.add(builder.extract_value(args[1], p), start))
 
         def load_weights(v: int, half: int) -> Any:
             offset = (half * BLOCK_VECTORS + v) * VECTOR_BYTES

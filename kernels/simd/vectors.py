@@ -89,6 +89,13 @@ def load_at(builder: Any, vec: Vec, address: Any) -> Any:
     return builder.load(at(builder, address, llvm_type(vec)), align=1)
 
 
+def splat_at(builder: Any, vec: Vec, address: Any) -> Any:
+    """LLVM value of the 4-byte element at an address, in every lane."""
+    return splat_value(
+        builder, vec, builder.load(at(builder, address, llvm_type(vec).element), align=4)
+    )
+
+
 def element_address(builder: Any, element: Any, address: Any, index: Any) -> Any:
     """LLVM value of the address of element `index`."""
     size = ir.Constant(ir.IntType(64), element.bitwidth // 8)
