@@ -50,7 +50,7 @@ counts: $(READY) ## count executed instructions on x86-64 and check their budget
 arm: $(READY) ## test the ARM wheel on emulated cores: results, instruction budgets (Debian); 10 minutes
 	@PYTHON=$(BIN)/python tests/arm/check.sh
 
-loops: $(READY) ## show the kernels' inner loops on ARM, with modelled cycles (Debian: llvm-22); a minute
+loops: $(READY) ## show the kernels' inner loops on ARM, with modeled cycles (Debian: llvm-22); a minute
 	@$(BIN)/python tests/counts/loops.py
 
 bench: $(READY) ## compare the built-in networks with ONNX Runtime, OpenVINO, ncnn, LiteRT; 10 minutes

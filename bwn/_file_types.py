@@ -4,10 +4,13 @@ from __future__ import annotations
 
 HEAD = 512
 """How many of the first bytes of a file are enough."""
-UNKNOWN = "no kind of file that bwn knows"
+UNKNOWN = "an unknown kind of file"
+PACKABLE = ("a PyTorch checkpoint", "an ONNX model")
+SOURCES = "a .pt checkpoint or an ONNX file"
+"""What a network is packed from."""
 
 STARTS = (
-    (b"PK\x03\x04", "a zip archive (a torch checkpoint is one)"),
+    (b"PK\x03\x04", "a zip archive"),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
@@ -31,6 +34,8 @@ def looks_like(head: bytes) -> str:
     """Return what kind of file starts with `head`, in words for a message."""
     if not head:
         return "an empty file"
+    if head.startswith(b"PK\x03\x04") and b"/data.pkl" in head:
+        return PACKABLE[0]
     for start, name in STARTS:
         if head.startswith(start):
             return name
@@ -44,7 +49,16 @@ def looks_like(head: bytes) -> str:
         and head[1:2] < b"\x20"
         and head[2:3] in (b"\x12", b"\x1a", b"\x42", b"\x3a")
     ):
-        return "an ONNX model"
+        return PACKABLE[1]
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return "a text file"
     return UNKNOWN
+
+
+def mismatch(expected: str, head: bytes) -> str:
+    """Return that a file which starts with `head` is not what was `expected`, and what it is."""
+    if not head:
+        return f"the file is empty, expected {expected}"
+    kind = looks_like(head)
+    known = "unrecognized contents" if kind == UNKNOWN else f"it looks like {kind}"
+    return f"not {expected}: {known}"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bwn._text import reason
-from bwn.errors import FileError
+from bwn._text import byte_size, read_failure, reason
+from bwn.errors import ArgumentError, BwnError, FileError
 
 if TYPE_CHECKING:
     from bwn._types import StrPath
+
+logger = logging.getLogger(__name__)
 
 
 def read_limited(path: StrPath, limit: int) -> bytes:
@@ -24,17 +27,40 @@ def read_limited(path: StrPath, limit: int) -> bytes:
     Raises:
         FileError: It is larger, not a regular file, or cannot be read; the message names it.
     """
+    check_file(path)
     try:
-        # Before opening: opening a pipe would wait for its writer.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise FileError(f"{path}: not a regular file; expected a model file")
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
-                raise FileError(f"{path}: {size} bytes; at most {limit} are read")
+                raise FileError(f"{path}: {size:,} bytes; at most {limit:,} are read")
+            logger.info("reading %s, %s", path, byte_size(size))
             return file.read(limit)
+    except OSError as error:
+        raise FileError(read_failure(path, error)) from None
+
+
+def check_file(path: StrPath, kind: type[FileError] = FileError) -> None:
+    """Raise an error of this kind where `path` names no regular file: a pipe might never open."""
+    check_path(path, kind)
+    try:
+        mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise FileError(f"{path}: cannot be read: {reason(error)}") from None
+        raise kind(read_failure(path, error)) from None
+    if not stat.S_ISREG(mode):
+        raise kind(f"{path}: {not_regular(mode)}")
+
+
+def check_path(path: StrPath, kind: type[BwnError] = ArgumentError) -> None:
+    """Raise an error where a path is no path or empty, which Python takes for `.`."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentError(f"{path!r} is not a path")
+    if not os.fspath(path):
+        raise kind("the path is empty")
+
+
+def not_regular(mode: int) -> str:
+    """What a path of this mode is instead of a file."""
+    return "is a folder" if stat.S_ISDIR(mode) else "not a regular file"
 
 
 def write_atomically(path: StrPath, data: bytes | memoryview) -> None:
@@ -49,8 +75,10 @@ def write_atomically(path: StrPath, data: bytes | memoryview) -> None:
     import tempfile  # not needed by who only reads
 
     temporary = None
+    check_path(path)
     try:
         check_target(path)
+        logger.info("writing %s, %s", path, byte_size(len(data)))
         target = os.path.realpath(path)
         folder, name = os.path.split(target)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as file:
@@ -61,6 +89,8 @@ def write_atomically(path: StrPath, data: bytes | memoryview) -> None:
         os.chmod(temporary, 0o666 & ~current_umask())  # a temporary file is private; a model is not
         os.replace(temporary, target)
         _sync_folder(folder)
+    except FileNotFoundError:
+        raise FileError(f"{path}: cannot be written: no such folder") from None
     except (OSError, ValueError) as error:
         raise FileError(f"{path}: cannot be written: {reason(error)}") from None
     finally:
@@ -79,12 +109,15 @@ def _sync_folder(folder: str) -> None:
 
 def check_target(path: StrPath) -> None:
     """Raise FileError if `path` is a folder, pipe or device: renaming would destroy /dev/null."""
+    check_path(path)
     if os.path.exists(path) and not os.path.isfile(path):
-        raise FileError(f"{path}: cannot be written: not a regular file")
+        raise FileError(f"{path}: cannot be written: {not_regular(os.stat(path).st_mode)}")
 
 
 def same_file(path: StrPath, other: StrPath) -> bool:
     """Return whether two paths name one file, also through links."""
+    check_path(path)
+    check_path(other)
     return os.path.realpath(path) == os.path.realpath(other)
 
 

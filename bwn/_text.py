@@ -31,11 +31,6 @@ def is_name(text: str) -> bool:
     return all(map(_is_safe, text))
 
 
-def counted(count: int, noun: str) -> str:
-    """A number and its noun: `1 image`, `2,000 images`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 def reason(error: Exception) -> str:
     """Return why a file cannot be read or written, without its name.
 
@@ -43,6 +38,19 @@ def reason(error: Exception) -> str:
         error: An OSError, or the ValueError of a file name with a zero byte.
     """
     return getattr(error, "strerror", None) or str(error)
+
+
+def read_failure(path: object, error: Exception) -> str:
+    """Return why the file `path` cannot be read. error: as for `reason`."""
+    if isinstance(error, FileNotFoundError):
+        return f"no such file: {path}"
+    return f"{path}: cannot be read: {reason(error)}"
+
+
+def count_noun(count: int, noun: str) -> str:
+    """A count and its noun, in the plural where it needs one: `1 image`, `1,200 classes`."""
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"
 
 
 def byte_size(count: float) -> str:

@@ -18,14 +18,14 @@ class BwnError(Exception):
         ...     model = bwn.load("none.bwn")
         ... except bwn.BwnError as error:
         ...     print(error)
-        none.bwn: cannot be read: No such file or directory
+        no such file: none.bwn
     """
 
     exit_code = 1
 
 
-class ArgumentError(BwnError, ValueError):
-    """Arguments are out of range, do not go together, or do not fit the network.
+class ArgumentError(BwnError, ValueError, TypeError):
+    """Arguments are of a wrong type, out of range, do not go together, or do not fit the network.
 
     Example:
         >>> import bwn
@@ -44,7 +44,7 @@ class FileError(BwnError):
         >>> import bwn
         >>> bwn.load("none.bwn")
         Traceback (most recent call last):
-        bwn.errors.FileError: none.bwn: cannot be read: No such file or directory
+        bwn.errors.FileError: no such file: none.bwn
     """
 
     exit_code = 3
@@ -59,7 +59,7 @@ class FormatError(FileError):
         ...     model = bwn.load("digit.png")
         ... except bwn.FormatError as error:
         ...     print(str(error).partition(";")[0])
-        digit.png: not a .bwn model
+        digit.png: not a .bwn file: it looks like a PNG image
     """
 
 
@@ -93,7 +93,7 @@ class DataError(FileError):
         >>> import bwn
         >>> bwn.load("model.bwn").predict("none.png")
         Traceback (most recent call last):
-        bwn.errors.DataError: none.png: cannot be read: No such file or directory
+        bwn.errors.DataError: no such file: none.png
     """
 
 
@@ -107,6 +107,7 @@ class NotPreparedError(FileError):
     """
 
     def __init__(self) -> None:
+        """Make the error; its message says what to do."""
         super().__init__(
             "the model does not say how images are prepared: pack it from a checkpoint of "
             "bwn train or from an ONNX file with bwn.preprocess metadata, or pass prepared "
@@ -129,11 +130,13 @@ class MissingPackageError(BwnError):
 
     Example:
         >>> import bwn
-        >>> print(bwn.MissingPackageError("torch", "train", "training"))
-        training needs torch, which is not installed: pip install 'bwn[train]'
+        >>> print(bwn.MissingPackageError("onnx", "onnx", "ONNX"))
+        ONNX needs onnx, which is not installed: pip install onnx, or '.[onnx]' in bwn's folder
     """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
+        """Name the package, the extra of bwn that has it, and what needs it."""
         super().__init__(
-            f"{purpose} needs {package}, which is not installed: pip install 'bwn[{extra}]'"
+            f"{purpose} needs {package}, which is not installed: pip install {package}, or "
+            f"'.[{extra}]' in bwn's folder"
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from bwn._text import count_noun
 from bwn._types import Labels
 
 Counts = npt.NDArray[np.int64]
@@ -49,6 +50,6 @@ def most_confused(counts: Counts, limit: int = 3) -> list[tuple[int, int, int]]:
 def confused_text(counts: Counts, classes: Sequence[str]) -> str:
     """The most frequent confusions in words; empty where there are none."""
     return ", ".join(
-        f"{classes[true]} as {classes[guess]} {count}x"
+        f"{classes[true]} taken for {classes[guess]} ({count_noun(count, 'time')})"
         for true, guess, count in most_confused(counts)
     )

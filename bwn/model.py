@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -12,7 +13,7 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from bwn._text import byte_size
+from bwn._text import byte_size, count_noun
 from bwn._types import Floats
 from bwn.errors import ArgumentError
 from bwn.format import read
@@ -20,6 +21,7 @@ from bwn.format.reader import Source
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Shape
 from bwn.kernels.target.limits import available_threads
+from bwn.kernels.target.loader import origin
 from bwn.plan.planner import make_plan
 from bwn.predict import (
     BATCH_SIZE,
@@ -28,7 +30,6 @@ from bwn.predict import (
     Prediction,
     Result,
     check_counts,
-    is_one_image,
     predict,
     stream,
 )
@@ -36,6 +37,8 @@ from bwn.runtime.executor import Runner
 
 if TYPE_CHECKING:
     from bwn.runtime.layer_times import LayerTime
+
+logger = logging.getLogger(__name__)
 
 THREADS_LIMIT = 1024
 KEPT_PLANS = 4
@@ -64,10 +67,13 @@ class Model:
     """
 
     def __init__(self, spec: ModelSpec, threads: int | None = None) -> None:
+        """Prepare to run `spec`. threads: as for `bwn.load`."""
+        if not isinstance(spec, ModelSpec):
+            raise ArgumentError(f"spec is {type(spec).__name__}; read a file with bwn.load")
         if threads is not None:
             check_counts(threads=threads)
             if threads > THREADS_LIMIT:
-                raise ArgumentError(f"threads is {threads}, at most {THREADS_LIMIT} are allowed")
+                raise ArgumentError(f"threads is {threads}, at most {THREADS_LIMIT:,} are allowed")
         self.spec = spec
         self._threads = threads or available_threads()
         self._forget_runs()
@@ -86,7 +92,7 @@ class Model:
 
     def __repr__(self) -> str:
         size = byte_size(sum(array.nbytes for array in self.spec.graph.tensors.values()))
-        threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
+        threads = count_noun(self.threads, "thread")
         return f"<bwn.Model {self.input_shape} -> {self.output_shape}, {size}, {threads}>"
 
     def __reduce__(self) -> tuple[type[Model], tuple[ModelSpec, int]]:
@@ -227,8 +233,6 @@ class Model:
             digit.png 7
             none.png failed
         """
-        if is_one_image(images):
-            raise ArgumentError(f"images is one {type(images).__name__}; pass a list of images")
         return stream(self, images, top, batch_size)
 
     def trace(self, x: npt.ArrayLike) -> dict[str, Floats]:
@@ -272,7 +276,7 @@ class Model:
             >>> import bwn, numpy as np
             >>> layers = bwn.load("model.bwn").profile(np.zeros((1, 1, 28, 28), np.float32))
             >>> [layer.name for layer in layers if layer.macs]
-            ['relu', 'relu_1', 'relu_2', 'scores']
+            ['dense1', 'dense2', 'dense3', 'dense4']
         """
         from bwn.runtime.layer_times import layer_times, total
 
@@ -307,6 +311,17 @@ class Model:
         runner = self._runners.get(self._sizes.get(batch, 0))
         if runner is None:
             plan = make_plan(self.spec.graph, batch, self.threads, passes=True)
+            logger.info(
+                "planned batch %d: %s in passes of %d on %s, %s of activations; "
+                "kernels: %s; costs: %s",
+                batch,
+                count_noun(len(plan.steps), "step"),
+                plan.batch,
+                count_noun(self.threads, "thread"),
+                byte_size(plan.bytes),
+                origin(),
+                plan.table.line,
+            )
             self._sizes[batch] = plan.batch
             runner = self._runners.get(plan.batch) or Runner(plan)
             self._runners[plan.batch] = runner

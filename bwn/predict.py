@@ -105,13 +105,13 @@ def predict(
     return [predictions[0] for predictions in ranked] if top is None else ranked
 
 
-def check_counts(**counts: int) -> None:
-    """Raise ArgumentError where an argument is not a whole number of 1 or more."""
+def check_counts(least: int = 1, /, **counts: int) -> None:
+    """Raise ArgumentError where an argument is not a whole number of `least` or more."""
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
             raise ArgumentError(f"{name} is {count!r}, expected a whole number")
-        if count < 1:
-            raise ArgumentError(f"{name} is {count}, expected 1 or more")
+        if count < least:
+            raise ArgumentError(f"{name} is {count}, expected {least} or more")
 
 
 def stream(
@@ -132,10 +132,12 @@ def stream(
 
     Raises:
         NotPreparedError: The model does not say how images are prepared.
-        ArgumentError: `top` or `batch_size` is less than 1.
+        ArgumentError: `top` or `batch_size` is less than 1, or `images` is one image.
         BwnError: A score is not finite (while iterating).
     """
     check_counts(top=top, batch_size=batch_size)
+    if is_one_image(images) or not isinstance(images, Iterable):
+        raise ArgumentError(f"images is {type(images).__name__}, expected a list of images")
     if model.spec.preprocess is None:
         raise NotPreparedError
     return _stream(model, enumerate(images), top, batch_size)

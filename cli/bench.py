@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import FilePath, Number, json_option, threads_option, verbose_option
+from bwn._text import count_noun
+from bwn.cli.output import json_text, show_progress, table, warn
+from bwn.cli.params import FilePath, Integer, Number, run_options
 
 if TYPE_CHECKING:
     from bwn.ir.model_spec import ModelSpec
@@ -30,7 +31,7 @@ BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2])
 )
 @click.option(
     "--batch",
-    type=click.IntRange(2, 4096),
+    type=Integer(2, 4096),
     default=16,
     show_default=True,
     help="Batch size for throughput.",
@@ -48,9 +49,7 @@ BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2])
     default=None,
     help="Compare with ONNX Runtime.  [default: if it is installed]",
 )
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def command(
     model: str | None,
     networks: tuple[str, ...],
@@ -69,7 +68,7 @@ def command(
     ONNX Runtime runs the same function with float32 weights and as many threads. Scores are
     compared first; wrong results are not timed. The engines are interleaved in turns of a few
     calls, of which the first is not counted. A time is the median of the turns, the speedup the
-    median of the ratios of neighbouring turns.
+    median of the ratios of neighboring turns.
     """
     if model is not None and networks:
         raise click.UsageError("Give MODEL or --network, not both.")
@@ -78,10 +77,13 @@ def command(
 
     facts = machine(threads or available_threads())
     compared = onnxruntime_installed() if compare is None else compare
+    measured = chosen(model, networks or DEFAULT_NETWORKS)  # may refuse the file
     if not as_json:
         click.echo(header(facts, missing=compare is None and not compared))
+    if facts["threads"] > facts["cores"]:
+        warn(f"{on_cores(facts)}: threads that share a core slow each other down")
     results = []
-    for name, spec in chosen(model, networks or DEFAULT_NETWORKS):
+    for name, spec in measured:
         show_progress(f"{name}: preparing")
         benchmark = Benchmark(name, spec, facts["threads"], compare=compared)
         results.append(benchmark.run(batch, seconds, layers=layers, progress=show_progress))
@@ -108,12 +110,18 @@ def header(machine: dict[str, Any], *, missing: bool) -> str:
     versions = dict(machine["versions"])
     own = versions.pop("bwn")
     others = ", ".join(f"{name} {number}" for name, number in versions.items())
-    hint = "\nONNX Runtime is not installed: nothing is compared (pip install 'bwn[onnx]')"
+    hint = "\nONNX Runtime is not installed: nothing is compared (pip install onnx onnxruntime)"
     return (
-        f"bwn {own}, {machine['threads']} of {machine['cores']} cores, {machine['cpu']} "
+        f"bwn {own}, {on_cores(machine)}, {machine['cpu']} "
         f"({machine['kernels']}: {' '.join((machine['llvm_cpu'], *machine['features']))})\n"
         f"{machine['system']}, Python {machine['python']}, {others}{hint * missing}"
     )
+
+
+def on_cores(machine: dict[str, Any]) -> str:
+    """`4 threads on 2 cores`."""
+    threads, cores = machine["threads"], machine["cores"]
+    return f"{count_noun(threads, 'thread')} on {count_noun(cores, 'core')}"
 
 
 def report(result: NetworkResult) -> str:
@@ -152,10 +160,15 @@ def agreement(comparison: Comparison) -> str:
     if comparison.tolerance is None:
         share = f"{comparison.same_class:.1%} of the batch"
         return f"8-bit activations: same class as ONNX Runtime's float32 on {share}"
-    ties = f"; {comparison.sign_ties} images with a sign tie left out" * bool(comparison.sign_ties)
+    ties = f"; left out: {count_noun(comparison.sign_ties, 'image')} with a sign tie"
+    ties *= bool(comparison.sign_ties)
+    peer = (
+        "\nONNX Runtime has no binary kernels and computes in float32, so this is no comparison of "
+        "equals: docs/benchmarks.md compares with OpenVINO's binary kernels"
+    )
     return (
         f"scores agree with ONNX Runtime: they differ by {comparison.error:.1e} of the largest "
-        f"score, tolerance {comparison.tolerance:.1e}{ties}"
+        f"score, tolerance {comparison.tolerance:.1e}{ties}{peer * comparison.binary}"
     )
 
 

@@ -24,7 +24,7 @@ def steps(folder: Path) -> list[tuple[str, list[str]]]:
     checkpoint, exported, packed = (str(folder / f"model.{kind}") for kind in ("pt", "onnx", "bwn"))
     return [
         (
-            "Train a small network on 7,000 digits, pulling its weights towards -1 and +1.",
+            "Train a small network on 7,000 digits, pulling its weights toward -1 and +1.",
             [*TRAIN, "-o", checkpoint],
         ),
         ("Write it as an ONNX file: the float32 network.", ["export", checkpoint, "-o", exported]),
@@ -49,7 +49,7 @@ def steps(folder: Path) -> list[tuple[str, list[str]]]:
     default=Path("demo"),
     show_default=True,
     metavar="DIR",
-    help="Where the files go.",
+    help="Folder that the demo writes its files to.",
 )
 @click.pass_context
 def command(context: click.Context, folder: Path) -> None:

@@ -8,14 +8,13 @@ from typing import Any
 
 import click
 
-from bwn._text import byte_size
+from bwn._text import byte_size, count_noun
 from bwn.cli.output import json_text
-from bwn.cli.params import json_option, verbose_option
+from bwn.cli.params import output_options
 
 
 @click.command()
-@json_option
-@verbose_option
+@output_options
 def command(as_json: bool) -> None:
     """Show the kernels in use on this machine, and how to speed them up.
 
@@ -50,17 +49,18 @@ def text(facts: dict[str, Any]) -> str:
     memory = (
         "" if facts["memory_bytes"] is None else f", {byte_size(facts['memory_bytes'])} of memory"
     )
+    cores = count_noun(facts["cores"], "core")
     pages = "" if facts["page_bytes"] is None else f", pages of {byte_size(facts['page_bytes'])}"
     rows = {
-        "machine": f"{facts['cpu']} ({facts['machine']}), {facts['cores']} cores{memory}{pages}",
+        "machine": f"{facts['cpu']} ({facts['machine']}), {cores}{memory}{pages}",
         "system": f"{facts['system']}, Python {facts['python']}",
         "versions": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
         "kernels": f"{facts['kernels']}, for {', '.join(facts['features']) or 'the baseline'}",
-        "file": facts["library"] or "compiled here and cached",
+        "library": facts["library"] or "none; numba compiles the kernels once and caches them",
         "supported": names(facts["runnable"]),
         "bundled": names(facts["shipped"]),
         "costs": facts["costs"],
-        "clock": ", ".join(sorted(set(facts["governors"]))) or "unknown",
+        "governor": ", ".join(sorted(set(facts["governors"]))) or "not reported by the system",
     }
     lines = [f"{name:10}  {value}" for name, value in rows.items()]
     advice = [f"- {line}" for line in facts["advice"]] or ["- no suggestions"]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import FilePath, batch_size_option, json_option, threads_option, verbose_option
+from bwn.cli.params import FilePath, Integer, Option, batch_size_option, run_options
 
 if TYPE_CHECKING:
     from bwn.tools.evaluate import Evaluation
@@ -26,20 +27,14 @@ LISTED = 20
 )
 @click.option(
     "--samples",
-    type=click.IntRange(1),
+    cls=Option,
+    type=Integer(1),
     help="At most this many images, the first ones.  [default: all]",
 )
 @batch_size_option(64)
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def command(
-    model: str,
-    data: str,
-    samples: int | None,
-    batch_size: int,
-    threads: int | None,
-    as_json: bool,
+    model: str, data: str, samples: int | None, batch_size: int, threads: int | None, as_json: bool
 ) -> None:
     """Measure the accuracy of MODEL, a .bwn file, on a data set.
 
@@ -72,11 +67,11 @@ def text(result: Evaluation) -> str:
     rows = [(row.name, row.images, row.right, f"{row.recall:.2%}") for row in shown]
     lines = [table(("class", "images", "right", "recall"), rows)]
     if len(known) > LISTED:
-        lines.append(f"The {LISTED} of {len(known)} classes with the lowest recall.")
+        lines.append(f"The {LISTED} of {len(known):,} classes with the lowest recall.")
     most = confused_text(np.array(result.confusion), [row.name for row in result.classes])
     lines += ["", *([f"Most frequent confusions: {most}"] if most else [])]
     lines.append(
-        f"Accuracy {result.accuracy:.2%} (error {result.error:.2%}) on {result.images:,} images "
-        f"of {result.data}"
+        f"Accuracy {result.accuracy:.2%} (error {result.error:.2%}) on "
+        f"{count_noun(result.images, 'image')} of {result.data}"
     )
     return "\n".join(lines)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import FilePath, Number, json_option, threads_option, verbose_option
-from bwn.cli.settings_options import chosen, field_option, settings_options
+from bwn._text import count_noun
+from bwn.cli.output import json_text, show_progress, stopped, table
+from bwn.cli.params import FilePath, Integer, Number, output_options, run_options
+from bwn.cli.settings_options import chosen, field_option, field_options
 from bwn.cli.train_report import clock
 from bwn.errors import BwnError, FileError
 from bwn.train import require_torch
@@ -51,7 +51,8 @@ def command() -> None:
 
 
 @command.command(
-    epilog="Example: bwn experiment paper --data mnist-sample --epochs 3 --seeds 2 --out runs/try"
+    short_help="Train every scheme with several seeds, and compare them.",
+    epilog="Example: bwn experiment paper --data mnist-sample --epochs 3 --seeds 2 --out runs/try",
 )
 @click.option(
     "--data", required=True, type=FilePath(), metavar="SOURCE", help="Images, as for `bwn train`."
@@ -61,7 +62,7 @@ def command() -> None:
     required=True,
     type=FilePath(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Where checkpoints, records, table and plots go.",
+    help="Folder for checkpoints, records, table and plots.",
 )
 @click.option(
     "--schemes",
@@ -72,22 +73,16 @@ def command() -> None:
     help=f"Schemes to compare, of {', '.join(SCHEME_NAMES)}.",
 )
 @click.option(
-    "--seeds",
-    type=click.IntRange(1, 1000),
-    default=5,
-    show_default=True,
-    help="Runs of each scheme.",
+    "--seeds", type=Integer(1, 1000), default=5, show_default=True, help="Runs of each scheme."
 )
 @click.option(
     "--first-seed",
-    type=click.IntRange(0, 2**31),
+    type=Integer(0, 2**31),
     default=0,
     show_default=True,
     help="Seed of the first run.",
 )
-@field_option(
-    Architecture, "name", help="Network.  [default: mlp for grey images, vgg for coloured]"
-)
+@field_option(Architecture, "name", help="Network.  [default: mlp for gray images, vgg for color]")
 @field_option(Architecture, "width")
 @click.option(
     "--lambdas",
@@ -109,17 +104,11 @@ def command() -> None:
     help="Shift each image by a few pixels; `flip` also mirrors it. (The paper did neither.)  "
     "[default: none]",
 )
-@settings_options("augment", "seed")
+@field_options(Settings, "augment", "seed")
 @click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Runs at the same time.",
+    "--jobs", type=Integer(1, 1024), default=1, show_default=True, help="Runs at the same time."
 )
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def paper(
     data: str, out: Path, jobs: int, threads: int | None, as_json: bool, **options: Any
 ) -> None:
@@ -157,39 +146,34 @@ def paper(
     )
     screen = Screen(jobs, as_json)
     run_paper(
-        request,
-        out,
-        at_once=jobs,
-        threads=threads,
-        begin=screen.begin,
-        on_event=screen.event,
+        request, out, at_once=jobs, threads=threads, begin=screen.begin, on_event=screen.event
     )
     screen.end()
     if screen.done:
         show((out,), out, as_json)
     if screen.failed:
         raise BwnError(
-            f"{screen.failed} of {screen.runs} runs failed; run the command again to retry them"
+            f"{screen.failed} of {count_noun(screen.runs, 'run')} failed; run the command again to "
+            "retry"
         )
 
 
-@command.command()
+@command.command(short_help="Make the table and plots of finished runs.")
 @click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=FilePath(path_type=Path))
 @click.option(
     "--out",
     type=FilePath(file_okay=False, path_type=Path),
-    help="Where table and plots go.  [default: the DIR, if there is only one]",
+    help="Folder for the table and plots.  [default: DIR, if there is only one]",
 )
-@json_option
-@verbose_option
+@output_options
 def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
-    """Make table and plots of the runs that are finished.
+    """Make the table and plots of the runs that are finished.
 
     Several DIRs share one table, and are compared with margin of the first one that has it.
     """
     if out is None and len(folders) > 1:
         raise click.UsageError(
-            "Missing option '--out': where do table and plots of several folders go?"
+            "Missing option '--out': the folder for the table and plots of several experiments."
         )
     show(folders, out or folders[0], as_json)
 
@@ -208,8 +192,8 @@ class Screen:
         if not self.as_json:
             finished = f", {done} of them done" if done else ""
             click.echo(
-                f"{plural(runs, 'run')}{finished}; {self.at_once} at a time, "
-                f"{plural(threads, 'thread')} each"
+                f"{count_noun(runs, 'run')}{finished}; {self.at_once} at a time, "
+                f"{count_noun(threads, 'thread')} each"
             )
 
     def event(self, job: Job, event: Event) -> None:
@@ -221,44 +205,29 @@ class Screen:
             show_progress("")
         if event.record is not None:
             self.done += 1
-            self._finished(event.record)
+            self._show(brief(event.record), f"{self.done}/{self.runs}  {summary(event.record)}")
         if event.failed is not None:
             self.failed += 1
-            self._failed(job.name, event.failed)
+            document = {"event": "failed", "name": job.name, "reason": event.failed}
+            self._show(document, f"{job.name} failed: {event.failed}", err=True)
         runs = (position(*item) for item in self._progress.items())
-        line = "  ".join([f"{self.done}/{self.runs}", *runs])
-        show_progress(line[: get_terminal_size().columns - 1])
+        show_progress("  ".join([f"{self.done}/{self.runs}", *runs]))
 
-    def _finished(self, record: Record) -> None:
-        if self.as_json:
-            click.echo(json_text(brief(record)))
-        else:
-            click.echo(f"{self.done}/{self.runs}  {summary(record)}")
-
-    def _failed(self, name: str, reason: str) -> None:
-        if self.as_json:
-            click.echo(json_text({"event": "failed", "name": name, "reason": reason}))
-        else:
-            click.echo(f"{name} failed: {reason}", err=True)
+    def _show(self, document: object, text: str, *, err: bool = False) -> None:
+        """A line for programs, or one for people. err: whether the second is an error."""
+        click.echo(json_text(document) if self.as_json else text, err=err and not self.as_json)
 
     def end(self) -> None:
         """Clear the line of runs in progress. Where runs are left, say so and exit."""
         show_progress("")
         if self.done + self.failed == self.runs:
             return
-        if self.as_json:
-            click.echo(json_text({"event": "stopped", "done": self.done, "runs": self.runs}))
-        else:
-            click.echo(
-                f"Stopped with {self.done} of {self.runs} runs done. Run the command again to "
-                "continue."
-            )
-        raise click.exceptions.Exit(130)
-
-
-def plural(count: int, word: str) -> str:
-    """A count and its word."""
-    return f"{count} {word}" + "s" * (count != 1)
+        self._show(
+            {"event": "stopped", "done": self.done, "runs": self.runs},
+            f"Stopped with {self.done} of {count_noun(self.runs, 'run')} done. Run the command "
+            "again to continue.",
+        )
+        raise stopped()
 
 
 def position(name: str, progress: Progress) -> str:
@@ -270,7 +239,7 @@ def summary(record: Record) -> str:
     """A finished run."""
     parts = [f"{record.name}: test error {percent(record.test_error)}"]
     if record.test_error_real_weights is not None:
-        parts.append(f"by its real weights {percent(record.test_error_real_weights)}")
+        parts.append(f"with its real weights {percent(record.test_error_real_weights)}")
     parts.append(f"validation {percent(record.validation_error)}")
     if record.near is not None:
         parts.append(f"{record.near:.1%} of the weights at +-1")
@@ -300,7 +269,7 @@ def show(folders: Sequence[Path], out: Path, as_json: bool) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"'{out}' cannot be made: {error.strerror}") from error
+        raise FileError(f"{out}: cannot be made: {error.strerror}") from error
     files, missing = write_report(groups, out)
     if as_json:
         lines = [values(row) for row in rows(groups)]

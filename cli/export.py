@@ -8,7 +8,7 @@ import click
 
 from bwn._text import byte_size
 from bwn.cli.output import json_text
-from bwn.cli.params import FilePath, json_option, verbose_option
+from bwn.cli.params import FilePath, output_options
 
 
 @click.command(epilog="Example: bwn export model.pt -o model.onnx")
@@ -16,8 +16,7 @@ from bwn.cli.params import FilePath, json_option, verbose_option
 @click.option(
     "-o", "--output", type=FilePath(path_type=Path), help="File to write.  [default: MODEL.onnx]"
 )
-@json_option
-@verbose_option
+@output_options
 def command(model: Path, output: Path | None, as_json: bool) -> None:
     """Write a trained checkpoint as an ONNX file.
 

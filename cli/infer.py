@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from bwn._text import one_line
+from bwn._text import count_noun, one_line
 from bwn.cli.output import json_text
-from bwn.cli.params import FilePath, batch_size_option, json_option, threads_option, verbose_option
+from bwn.cli.params import FilePath, Integer, batch_size_option, run_options
 from bwn.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,25 +30,19 @@ SOME_FAILED = 4
 @click.argument("model", type=FilePath())
 @click.argument("paths", nargs=-1, required=True, type=FilePath())
 @click.option(
-    "--top",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Classes to show for each image.",
+    "--top", type=Integer(1), default=1, show_default=True, help="Classes to show for each image."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line per image and rank.")
 @batch_size_option(16)
-@click.option("--limit", type=click.IntRange(1), help="Stop after this many images.")
+@click.option("--limit", type=Integer(1), help="Stop after this many images.")
 @click.option(
     "--recursive/--no-recursive",
     default=True,
     show_default=True,
     help="Search folders inside folders.",
 )
-@click.option("--watch", is_flag=True, help="Wait for new images in the folders; Ctrl-C ends it.")
-@threads_option
-@json_option
-@verbose_option
+@click.option("--watch", is_flag=True, help="Wait for new images in the folders; Ctrl-C to stop.")
+@run_options
 def command(
     model: str,
     paths: tuple[str, ...],
@@ -79,7 +73,7 @@ def command(
     find photos -name '*.jpg' | bwn infer model.bwn - --json
     """
     if as_csv and as_json:
-        raise click.UsageError("--csv and --json do not go together.")
+        raise click.UsageError("--csv and --json: choose one of them.")
     if watch:
         for folder in paths:
             if not os.path.isdir(folder):
@@ -94,22 +88,29 @@ def command(
         from bwn.data.watch import arrivals
 
         images = arrivals(paths, recursive)
+        click.echo(f"Watching {one_line(', '.join(paths))} (Ctrl-C to stop)", err=True)
     else:
         images = find_images(expand(paths), recursive, passed_over)
     results = classified(loaded, islice(images, limit), top, 1 if watch else batch_size)
-    printer = Printer(as_json, as_csv, class_names(loaded.spec), top)
+    seen, failed = show(results, Printer(as_json, as_csv, class_names(loaded.spec), top))
+    if passed_over.counts:
+        click.echo(f"Passed over, no images by their names: {passed_over}", err=True)
+    if not seen:
+        places = ("standard input" if path == "-" else path for path in paths)
+        raise DataError(f"no images in {', '.join(places)}")
+    if failed:
+        click.echo(f"Error: cannot read {failed:,} of {count_noun(seen, 'image')}", err=True)
+        raise click.exceptions.Exit(SOME_FAILED)
+
+
+def show(results: Iterable[Result[Path]], printer: Printer) -> tuple[int, int]:
+    """Print results as they come. Returns how many there were, and how many failed."""
     seen = failed = 0
     for result in results:
         seen += 1
         failed += result.error is not None
         printer.show(result)
-    if passed_over.counts:
-        click.echo(f"Passed over, no images by their names: {passed_over}", err=True)
-    if not seen:
-        raise DataError(f"no images found in {', '.join(paths)}")
-    if failed:
-        click.echo(f"Error: {failed} of {seen} images could not be read", err=True)
-        raise click.exceptions.Exit(SOME_FAILED)
+    return seen, failed
 
 
 def expand(paths: Iterable[str]) -> Iterator[str]:

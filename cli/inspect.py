@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from bwn._text import byte_size
+from bwn._text import byte_size, count_noun
 from bwn.cli.output import json_text, table
-from bwn.cli.params import FilePath, json_option, threads_option, verbose_option
-
-if TYPE_CHECKING:
-    from bwn.ir.model_spec import Preprocess
+from bwn.cli.params import FilePath, Integer, Option, run_options
 
 SHOWN_CLASSES = 20
 
@@ -24,25 +21,27 @@ SHOWN_CLASSES = 20
     help="Also show how each layer would run: its kernel and why, threads, memory.",
 )
 @click.option(
-    "--batch",
-    type=click.IntRange(1, 4096),
-    help="Images in a run, for --plan.  [default: 1]",
+    "--batch", cls=Option, type=Integer(1, 4096), help="Images in a run, for --plan.  [default: 1]"
 )
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def command(model: str, plan: bool, batch: int | None, threads: int | None, as_json: bool) -> None:
     """Show what a .bwn file holds: its layers, sizes, preprocessing and class names.
 
     The whole file is checked, as `bwn infer` checks it before it runs.
 
-    --plan shows what `bwn infer` and `bwn bench` would run on this machine. Predicted times are for
-    one thread. K, N and P are the depth of a sum, the outputs of one group, and the positions of an
-    image; lanes is the share of the vector lanes that computes outputs.
+    --plan shows what `bwn infer` and `bwn bench` would run on this machine, a row for each layer:
+
+    \b
+    us           predicted time on one thread, in microseconds
+    parts/units  threads that share its work, and pieces of work to share
+    K, N, P      products in a sum, outputs of a group, positions of an image
+    lanes        share of the vector lanes that compute outputs
+    buffers      memory that it writes
+    because      why this kernel, and the predicted times of others
     """
     for name, value in (("--batch", batch), ("--threads", threads)):
         if value is not None and not plan:
-            raise click.UsageError(f"{name} goes with --plan only.")
+            raise click.UsageError(f"{name} needs --plan.")
     from bwn.tools.inspect import inspect
 
     facts = inspect(model, plan=plan, batch=batch or 1, threads=threads)
@@ -57,9 +56,9 @@ def text(facts: dict[str, Any]) -> str:
         ("file", f"{facts['file']}, {size}"),
         ("format", f"bwn version {facts['version']}, written by {producer}"),
         ("input", f"{shape(facts['input'])} float32 per image"),
-        ("images", preprocessing(facts["preprocess"])),
+        ("images", str(facts["preprocess"] or "preprocessing unknown")),
         ("classes", class_line(facts["classes"])),
-        ("work", f"{facts['multiplications'] / 1e6:.1f} million multiply-adds per image"),
+        ("work", f"{facts['multiplications'] / 1e6:,.1f} million multiply-adds per image"),
     ]
     cells = [
         (
@@ -98,7 +97,8 @@ def plan_text(plan: dict[str, Any]) -> str:
         for row in plan["layers"]
     ]
     passes = f" in passes of {plan['pass']}" if plan["pass"] < plan["batch"] else ""
-    size = f"batch {plan['batch']}{passes}, {plan['threads']} threads, {plan['steps']} steps"
+    threads, steps = (count_noun(plan[f"{noun}s"], noun) for noun in ("thread", "step"))
+    size = f"batch {plan['batch']:,}{passes}, {threads}, {steps}"
     memory = byte_size(plan["arena_bytes"])
     header = ("layer", "kernel", "us", "parts/units", "K", "N", "P", "lanes", "buffers", "because")
     return "\n".join(
@@ -117,20 +117,9 @@ def shape(sizes: tuple[int, ...] | list[int]) -> str | None:
     return "x".join(map(str, sizes)) or None
 
 
-def preprocessing(rule: Preprocess | None) -> str:
-    """How an image becomes the input, on one line."""
-    if rule is None:
-        return "preprocessing unknown"
-    mean, std = (
-        ", ".join(f"{number:g}" for number in numbers) for numbers in (rule.mean, rule.std)
-    )
-    size = f"{rule.size[0]}x{rule.size[1]}"
-    return f"{rule.color}, {rule.resize} to {size}, (pixel / 255 - [{mean}]) / [{std}]"
-
-
 def class_line(classes: tuple[str, ...] | None) -> str:
     """How many classes, and the first of them."""
     if classes is None:
         return "names unknown"
     more = ", ..." if len(classes) > SHOWN_CLASSES else ""
-    return f"{len(classes)}: {', '.join(classes[:SHOWN_CLASSES])}{more}"
+    return f"{len(classes):,}: {', '.join(classes[:SHOWN_CLASSES])}{more}"

@@ -1,7 +1,8 @@
 """The `bwn` command: a table of commands, each imported only when it runs, and what errors become.
 
 Exit codes: 0 done; 1 failed, or `verify` found a difference; 2 wrong usage; 3 an input file was
-refused; 4 `infer` could not read some of the images; 70 an error inside bwn; 130 interrupted.
+refused; 4 `infer` could not read some of the images; 70 an error inside bwn; 130 interrupted
+(Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -107,13 +108,17 @@ def failure(error: Exception) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         return "not enough memory; try smaller batches or images", 1
     if isinstance(error, OSError):
+        if isinstance(error, FileNotFoundError):
+            return f"no such file: {error.filename}", 1
         file = f"{error.filename}: " if error.filename else ""
         return f"{file}{error.strerror or error}", 1
     hint = "set BWN_DEBUG=1 for the traceback, and please report it"
     return f"internal: {type(error).__name__}: {error} ({hint})", INTERNAL
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, message="bwn %(version)s")
 def bwn() -> None:
     """Image classifiers with one bit per weight: train them, pack them, run them fast on a CPU.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -16,7 +18,7 @@ from bwn._text import one_line
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], align: str = "") -> str:
-    """Columns two spaces apart, the header underlined; None shows as `-`.
+    """Columns two spaces apart, the header underlined; None shows as `-`, integers as `1,234`.
 
     Args:
         header: Names of the columns.
@@ -25,9 +27,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], align: str = 
             left and the others to the right.
     """
     align += "<>"[bool(align)] + ">" * len(header)
-    cells = [
-        [one_line("-" if cell is None else str(cell)) for cell in row] for row in (header, *rows)
-    ]
+    cells = [[_cell(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
     lines = (
@@ -35,6 +35,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], align: str = 
         for row in cells
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(value: object) -> str:
+    return one_line("-" if value is None else f"{value:,}" if isinstance(value, int) else value)
 
 
 def json_text(value: object, indent: int | None = None) -> str:
@@ -59,4 +63,18 @@ def _plain(value: Any) -> Any:
 def show_progress(text: str) -> None:
     """Overwrite one line of standard error if it is a terminal; an empty text clears it."""
     if sys.stderr.isatty():
+        text = text[: get_terminal_size().columns - 1]  # a wrapped line could not be overwritten
         click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+
+
+def stopped() -> click.exceptions.Exit:
+    """The exit of a run that Ctrl-C (code 130) or SIGTERM (143) stopped."""
+    from bwn.train.run import stop_signals
+
+    return click.exceptions.Exit(128 + (stop_signals or [signal.SIGINT])[0])
+
+
+def warn(text: str) -> None:
+    """One line on standard error that is no reason to stop."""
+    show_progress("")
+    click.echo(f"Warning: {one_line(text)}", err=True)

@@ -9,7 +9,7 @@ import click
 
 from bwn._text import byte_size
 from bwn.cli.output import json_text, table
-from bwn.cli.params import FilePath, Numbers, Size, json_option, verbose_option
+from bwn.cli.params import FilePath, Numbers, Size, output_options
 
 if TYPE_CHECKING:
     from bwn.tools.pack import PackReport
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     metavar="H[xW]",
     help="Size of the input: 32, or 224x320 (height x width).",
 )
-@click.option("--color", type=click.Choice(["L", "RGB"]), help="L for grey images, or RGB.")
+@click.option("--color", type=click.Choice(["L", "RGB"]), help="L for grayscale images, or RGB.")
 @click.option(
     "--resize",
     type=click.Choice(["stretch", "crop"]),
@@ -60,8 +60,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Text file of class names, one on each line.",
 )
-@json_option
-@verbose_option
+@output_options
 def command(
     source: str,
     output: str | None,
@@ -83,7 +82,7 @@ def command(
     bwn pack other.onnx -o other.bwn --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
     if calibration is not None and activations != "int8":
-        raise click.UsageError("--calibration goes with --activations int8 only.")
+        raise click.UsageError("--calibration needs --activations int8.")
     from bwn.tools.pack import pack, read_class_names
 
     report = pack(
@@ -112,14 +111,21 @@ def text(report: PackReport) -> str:
         )
         for row in report.layers
     ]
-    header = ("layer", "op", "weights", "stored", "activations", "before", "after", "mean |1-|w||")
-    lines = [table(header, rows, "<<<<<"), ""]
-    lines.append(
+    header = ("layer", "op", "weights", "stored", "activations", "before", "after", "distance")
+    lines = [
+        table(header, rows, "<<<<<"),
+        "distance: of the trained weights from -1 or +1, on average, if SOURCE says it.",
+        "",
         f"{report.target}: {byte_size(report.file)} for {byte_size(report.before)} of float32 "
-        f"weights, {report.before / report.file:.1f} times smaller"
-    )
+        "weights",
+    ]
+    if report.before >= 1.05 * report.file:
+        lines[-1] += f", {report.before / report.file:.1f} times smaller"
     lines += [f"note: {note}" for note in report.notes]
     quantized = any(row.activations in ("int8", "uint8") for row in report.layers)
-    data = " --images DATA" if quantized else ""
-    lines.append(f"Next: bwn verify {report.target} {report.source}{data}")
+    if not report.follows_source:
+        lines.append(f"Next: bwn evaluate {report.target} --data DATA")
+    else:
+        data = " --images DATA" if quantized else ""
+        lines.append(f"Next: bwn verify {report.target} {report.source}{data}")
     return "\n".join(lines)

@@ -31,8 +31,30 @@ class FilePath(click.Path):
         return super().convert(value, param, ctx)
 
 
+def _in_words(self: click.IntRange | click.FloatRange) -> str:
+    """A range as help and errors describe it, where click writes `0<x<=8`."""
+    low, high = ("" if bound is None else f"{bound:,.10g}" for bound in (self.min, self.max))
+    if self.min_open:
+        return f"above {low}" + f", at most {high}" * bool(high)
+    return f"{low} to {high}" if high else f"{low} or more"
+
+
+class Integer(click.IntRange):
+    """An integer of a range."""
+
+    name = "integer"
+    _describe_range = _in_words
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """What the help shows for the value."""
+        return "N"
+
+
 class Number(click.FloatRange):
     """A number of a range; `nan`, which click takes for any range, is refused."""
+
+    name = "number"
+    _describe_range = _in_words
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -80,26 +102,52 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
         return int(parts[0]), int(parts[-1])
 
 
-def _set_verbose(_ctx: click.Context, _param: click.Parameter, value: int) -> None:
+def _set_verbose(_ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
         logging.basicConfig(format="%(name)s: %(message)s", stream=sys.stderr)
-        logging.getLogger("bwn").setLevel(logging.DEBUG if value > 1 else logging.INFO)
+        logging.getLogger("bwn").setLevel(logging.INFO)
 
 
-threads_option = click.option(
-    "--threads",
-    type=click.IntRange(1, 1024),
-    default=None,
-    help="Threads to use.  [default: every core available]",
+class Option(click.Option):
+    """An option whose help may end in `[default: ...]`; click's own notes join that bracket."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option and its help."""
+        record = super().get_help_record(ctx)
+        return record and (record[0], record[1].replace("]  [", "; "))
+
+
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """One decorator for several options."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+output_options = together(
+    click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
+    click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=_set_verbose,
+        help="Log files, kernels and plans to standard error.",
+    ),
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-verbose_option = click.option(
-    "-v",
-    "--verbose",
-    count=True,
-    expose_value=False,
-    callback=_set_verbose,
-    help="Print more messages; -vv prints even more.",
+run_options = together(
+    click.option(
+        "--threads",
+        cls=Option,
+        type=Integer(1, 1024),
+        default=None,
+        help="Threads to use.  [default: every core available]",
+    ),
+    output_options,
 )
 
 
@@ -107,7 +155,7 @@ def batch_size_option(default: int) -> Callable[[Command], Command]:
     """The option --batch-size with this default."""
     return click.option(
         "--batch-size",
-        type=click.IntRange(1, 4096),
+        type=Integer(1, 4096),
         default=default,
         show_default=True,
         help="Images to run at once.",

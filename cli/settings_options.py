@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from msgspec import Struct, inspect
 
-from bwn.cli.params import Number
-from bwn.train.options import Option, options_of
-from bwn.train.settings import Settings
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+from bwn.cli.params import Command, Integer, Number, Option, together
+from bwn.train.options import Option as FieldOption
+from bwn.train.options import options_of
 
 
 class WordOrNumbers(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
@@ -49,6 +47,7 @@ def field_option(kind: type[Struct], name: str, **changes: Any) -> Callable[[Com
     """The option of a field. changes: arguments of click.option that are not the field's."""
     option = options_of(kind)[name]
     arguments: dict[str, Any] = {
+        "cls": Option,
         "type": _click_type(option),
         "default": None,
         "metavar": option.metavar,
@@ -57,16 +56,9 @@ def field_option(kind: type[Struct], name: str, **changes: Any) -> Callable[[Com
     return click.option(option.flag, name, **(arguments | changes))
 
 
-def settings_options(*without: str) -> Callable[[Command], Command]:
-    """Add an option for each field of `Settings` to a command, but not for those named."""
-
-    def add(command: Command) -> Command:
-        for name in reversed(options_of(Settings)):
-            if name not in without:
-                command = field_option(Settings, name)(command)
-        return command
-
-    return add
+def field_options(kind: type[Struct], *without: str) -> Callable[[Command], Command]:
+    """The options of all fields, but not of those named."""
+    return together(*(field_option(kind, name) for name in options_of(kind) if name not in without))
 
 
 def chosen(kind: type[Struct], options: dict[str, Any]) -> dict[str, Any]:
@@ -74,14 +66,14 @@ def chosen(kind: type[Struct], options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in options_of(kind) if name in options}
 
 
-def _click_type(option: Option) -> click.ParamType[Any]:
+def _click_type(option: FieldOption) -> click.ParamType[Any]:
     """What click checks a value with."""
     for member in option.members:
         match member:
             case inspect.VarTupleType(item_type=inspect.FloatType(le=limit)):
                 return WordOrNumbers(option.words, limit or float("inf"))
             case inspect.IntType():
-                return click.IntRange(member.ge, member.le)
+                return Integer(member.ge, member.le)
             case inspect.FloatType():
                 low = member.ge if member.gt is None else member.gt
                 return Number(low, member.le, min_open=member.gt is not None)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bwn.cli.output import show_progress
-from bwn.cli.params import FilePath, Size, json_option, threads_option, verbose_option
-from bwn.cli.settings_options import chosen, field_option, settings_options
-from bwn.cli.train_report import show_end, show_epoch, show_start, warn
+from bwn.cli.output import show_progress, stopped, warn
+from bwn.cli.params import FilePath, Size, run_options
+from bwn.cli.settings_options import chosen, field_options
+from bwn.cli.train_report import show_end, show_epoch, show_start
 from bwn.train import require_torch
 from bwn.train.settings import Architecture, Settings
 
@@ -49,13 +49,9 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     "--output",
     type=FilePath(path_type=Path),
     help="Checkpoint of the last state to write. The epoch with the best held-out accuracy is "
-    "saved next to it: model.best.pt for model.pt.  [default: model.pt, unless it exists]",
+    "saved next to it: model.best.pt for model.pt.  [default: model.pt, if there is none yet]",
 )
-@field_option(Architecture, "name")
-@field_option(Architecture, "scheme")
-@field_option(Architecture, "activations")
-@field_option(Architecture, "float_ends")
-@field_option(Architecture, "width")
+@field_options(Architecture)
 @click.option(
     "--size",
     type=Size(),
@@ -67,7 +63,7 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     type=click.Choice(["stretch", "crop"]),
     help="How images of other proportions are brought to the size.  [default: stretch]",
 )
-@settings_options()
+@field_options(Settings)
 @click.option(
     "--device",
     type=Device(),
@@ -96,11 +92,9 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     type=FilePath(),
     metavar="DIR",
     help="Write curves and weight histograms of each epoch there, for TensorBoard; needs "
-    "bwn[tensorboard].",
+    "the package tensorboard.",
 )
-@threads_option
-@json_option
-@verbose_option
+@run_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Train an image classifier with one-bit weights.
@@ -142,7 +136,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
             show_progress("")
         show_end(run, outcome, as_json)
     if not outcome.finished:
-        raise click.exceptions.Exit(130)
+        raise stopped()
 
 
 def _check_usage(ctx: click.Context, options: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bwn._text import one_line
+from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress
 from bwn.metrics import confused_text
 
@@ -48,12 +48,6 @@ def show_end(run: Run, outcome: Outcome, as_json: bool) -> None:
         click.echo(json_text(summary(outcome, run)) if as_json else text(outcome, run))
 
 
-def warn(text: str) -> None:
-    """One line on standard error that is no reason to stop."""
-    show_progress("")
-    click.echo(f"Warning: {one_line(text)}", err=True)
-
-
 def origin(run: Run) -> str:
     """Where a warm start's weights come from."""
     from bwn.train.warm_start import keeps_last_layer
@@ -72,20 +66,19 @@ def heading(run: Run) -> str:
     shape = " x ".join(str(extent) for extent in architecture.input_shape)
     return (
         f"{architecture.name}, scheme {architecture.scheme}, {architecture.activations} "
-        f"activations; {len(run.trainer.train_data.images):,} images of {shape}, "
+        f"activations; {count_noun(len(run.trainer.train_data.images), 'image')} of {shape}, "
         f"{architecture.classes} classes"
     )
 
 
 def line(progress: Progress) -> str:
     """How far the run is."""
+    held_out = "" if progress.validation is None else f", held-out {progress.validation:.2%}"
     parts = [
         f"epoch {progress.epoch:>{len(str(progress.epochs))}}/{progress.epochs}",
         f"loss {progress.loss:.4f}",
-        f"accuracy {progress.accuracy:.2%}",
+        f"accuracy: training {progress.accuracy:.2%}{held_out}",
     ]
-    if progress.validation is not None:
-        parts.append(f"held-out {progress.validation:.2%}")
     if progress.distance is not None:
         parts.append(f"distance to +-1 {progress.distance:.3f}")
     return "  ".join([*parts, f"{clock(progress.left)} left"])
@@ -103,6 +96,7 @@ def summary(outcome: Outcome, run: Run) -> dict[str, object]:
         }
     return {
         "event": "finished" if outcome.finished else "stopped",
+        "already_complete": outcome.already_complete,
         "early": outcome.early,
         "epochs": outcome.epochs,
         "checkpoint": str(run.checkpointer.output),
@@ -124,13 +118,17 @@ def text(outcome: Outcome, run: Run) -> str:
     if not outcome.finished:
         return f"Stopped; {output} is a checkpoint. To resume: bwn train --resume {output}"
     lines, description = [], outcome.description
+    if outcome.already_complete:
+        lines.append("This run is already complete: there was nothing left to train.")
     if outcome.early:
+        patience = count_noun(description.settings.patience or 0, "epoch")
         lines.append(
-            f"Ended after epoch {outcome.epochs} of {description.settings.epochs}: "
-            f"held-out accuracy has not risen for {description.settings.patience} epochs."
+            f"Stopped early, after epoch {outcome.epochs} of {description.settings.epochs}: "
+            f"held-out accuracy had not risen for {patience}."
         )
     if description.test_accuracy is not None:
-        images = f" on {outcome.test_images:,} test images" if outcome.test_images else ""
+        count = outcome.test_images
+        images = f" on {count_noun(count, 'test image')}" if count else ""
         lines.append(
             f"Accuracy {share(description.test_accuracy)}{images}, with the weights to be packed."
         )
@@ -147,10 +145,8 @@ def text(outcome: Outcome, run: Run) -> str:
         lines.append(f"Most frequent confusions: {mistakes}")
     if outcome.note:
         lines.append(f"Note: {outcome.note}")
-    lines.append(
-        f"Wrote {output} after {clock(outcome.seconds)}. "
-        f"Next: bwn pack {output} -o {output.with_suffix('.bwn')}"
-    )
+    wrote = "" if outcome.already_complete else f"Wrote {output} after {clock(outcome.seconds)}. "
+    lines.append(f"{wrote}Next: bwn pack {output} -o {output.with_suffix('.bwn')}")
     return "\n".join(lines)
 
 

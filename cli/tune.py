@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import json_option, verbose_option
+from bwn.cli.params import output_options
 
 if TYPE_CHECKING:
     from bwn.kernels.costs import Table
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--show", is_flag=True, help="Print the table in use; measure nothing.")
 @click.option("--force", is_flag=True, help="Measure again even if this machine has a table.")
-@json_option
-@verbose_option
+@output_options
 def command(show: bool, force: bool, as_json: bool) -> None:
     """Measure the kernels of packed and dense layers on this machine.
 
@@ -63,20 +62,20 @@ def report(current: Table, fits: list[Fit]) -> str:
 
     titles: tuple[str, ...] = ("kernel", "call ns", "gather", "sums", "end")
     if fits:
-        titles = (*titles, "shapes", "off by", "at worst")
+        titles = (*titles, "shapes", "median ratio", "worst ratio")
     by_kernel = {fit.kernel: fit for fit in fits}
     rows = []
     for name, cost in current.costs.items():
-        row = [name, *(f"{coefficient:.4g}" for coefficient in cost)]
+        row: list[object] = [name, *(f"{coefficient:.4g}" for coefficient in cost)]
         if fits:
             fit = by_kernel[name]
-            row += [str(len(fit.shapes)), *(f"{r:.2f}x" for r in summary([fit]).values())]
+            row += [len(fit.shapes), *(f"{r:.2f}x" for r in summary([fit]).values())]
         rows.append(row)
     lines = [table(titles, rows), "", f"costs: {current.line}"]
     if fits:
         median, worst = summary(fits).values()
         lines.append(
-            f"Predicted and measured times differ by a factor of {median:.2f} (median), "
-            f"{worst:.2f} at worst."
+            f"Ratio of predicted and measured time: median {median:.2f}, worst {worst:.2f} "
+            "(1 is exact)."
         )
     return "\n".join(lines)

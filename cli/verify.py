@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import (
-    FilePath,
-    Number,
-    batch_size_option,
-    json_option,
-    threads_option,
-    verbose_option,
-)
+from bwn.cli.params import FilePath, Integer, Number, Option, batch_size_option, run_options
 
 if TYPE_CHECKING:
     from bwn.tools.verify import VerifyReport
@@ -36,29 +30,28 @@ LISTED = 10
 )
 @click.option(
     "--samples",
-    type=click.IntRange(1),
+    cls=Option,
+    type=Integer(1),
     help="At most this many inputs.  [default: all; 64 of noise]",
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the noise."
-)
+@click.option("--seed", type=Integer(0), default=0, show_default=True, help="Seed of the noise.")
 @batch_size_option(64)
 @click.option(
     "--min-agreement",
+    cls=Option,
     type=Number(0, 1),
     help="Share of inputs that must have the same top-1.  "
     "[default: 1; 0.99 with 8-bit activations]",
 )
 @click.option(
     "--max-loss",
+    cls=Option,
     type=Number(0, 100),
     metavar="POINTS",
     help="Percentage points of accuracy that may be lost; needs a data set in --images.  "
     "[default: 0.3 with 8-bit activations]",
 )
-@threads_option
-@json_option
-@verbose_option
+@run_options
 def command(
     model: str,
     reference: str,
@@ -137,16 +130,17 @@ def text(report: VerifyReport) -> str:
         "K",
         "vs reference",
         "vs ONNX Runtime",
-        "verdict",
+        "result",
     )
     lines = [
         table(header, rows, "<<<>>><"),
-        "Differences in units of the tolerance: 1 or less is right.",
+        "K is how many products each output sums. Differences are in units of the tolerance: 1 or "
+        "less is right.",
     ]
     if any(layer.runtime is None for layer in report.layers):
-        lines.append("- no such layer in ONNX Runtime: compared with the reference only.")
+        lines.append("-: not in the network of ONNX Runtime, so not compared with it.")
     if not all(layer.judged for layer in report.layers):
-        lines.append("* 8-bit activations: the difference from float is shown but not checked.")
+        lines.append("*: 8-bit activations differ from float32, so this is shown but not checked.")
     lines += ["", *score_lines(report), ""]
     return "\n".join([*lines, f"{'AGREES' if report.agrees else 'DISAGREES'}: {report.verdict}"])
 
@@ -156,27 +150,28 @@ def score_lines(report: VerifyReport) -> list[str]:
     scores = report.scores
     share = "exact" if scores.error == 0 else f"{scores.error:.3g} times the tolerance"
     lines = [
-        f"inputs         {report.count} of {report.inputs}",
+        f"inputs         {report.count:,} of {report.inputs}",
         f"scores         largest difference {scores.difference:.3g}"
         + ("" if scores.rounded else f", {share}"),
-        f"top-1          {scores.agreement:.2%} equal, without ties",
+        f"top-1          the same on {scores.agreement:.2%}"
+        + (" of the inputs that are not ties" if scores.ties else " of the inputs"),
     ]
     for name, numbers in (
         ("ties", scores.ties),
         ("sign ties", scores.sign_ties),
-        ("differ", scores.departing),
-        ("other top-1", scores.disagreements),
+        ("wrong scores", scores.departing),
+        ("wrong top-1", scores.disagreements),
     ):
         if numbers:
             more = ", ..." if len(numbers) > LISTED else ""
-            lines.append(
-                f"{name:<13}  {len(numbers)}: inputs {', '.join(map(str, numbers[:LISTED]))}{more}"
-            )
+            listed = ", ".join(map(str, numbers[:LISTED]))
+            lines.append(f"{name:<13}  {count_noun(len(numbers), 'input')}: {listed}{more}")
     if scores.accuracy is not None and scores.reference_accuracy is not None:
-        limit = "" if report.max_loss is None else f" (at most {report.max_loss:g} allowed)"
+        loss, limit = report.loss or 0.0, report.max_loss
+        allowed = "" if limit is None else f" (limit {limit:g})"
         lines.append(
-            f"accuracy       {scores.accuracy:.2%}, reference {scores.reference_accuracy:.2%}, "
-            f"lost {report.loss:.2f} points{limit}"
+            f"accuracy       {scores.accuracy:.2%}, reference {scores.reference_accuracy:.2%}: "
+            f"{abs(loss):.2f} points {'higher' if loss < 0 else 'lower'}{allowed}"
         )
     return lines
 
@@ -185,4 +180,4 @@ def units(error: float) -> str:
     """A difference in units of the tolerance, for people."""
     if error == 0:
         return "exact"
-    return "differs" if math.isinf(error) else f"{error:.3g}"
+    return "not exact" if math.isinf(error) else f"{error:.3g}"

@@ -202,11 +202,6 @@ def conv_weights(
     return np.ascontiguousarray(rows.reshape(-1, *kernel, channels).transpose(0, 3, 1, 2))
 
 
-def dense_weights(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int8]:
-    """Weights +-1 of packed rows: (O, count) int8. words: (O, ceil(count / 64)) uint64."""
-    return bits.unpack(words, count)
-
-
 def _tap(x: Reals, start: Pair, stride: Pair, size: Pair) -> Reals:
     """Every position's element at offset `start` of its window: (N, C, *size)."""
     rows = slice(start[0], start[0] + (size[0] - 1) * stride[0] + 1, stride[0])

@@ -7,6 +7,7 @@ shipped. GEMMs have their rows in `gemm/specs.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 from bwn.kernels import params
@@ -31,14 +32,11 @@ __all__ = [
 GEMMS: tuple[GemmSpec, ...] = tuple(spec for spec in SPECS if spec.runs_on(features()))
 """Those that this CPU can run."""
 
-AFFINE = Kernel(
-    "tensor.elementwise.f32_f32_affine",
-    params.ElementwiseParams,
-    expected={
-        "x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
-        "aarch64": [r"fmla\s+v\d+\.4s"],
-    },
-)
+_FMA = {"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"], "aarch64": [r"fmla\s+v\d+\.4s"]}
+_COUNTS = {"aarch64": [r"cnt\s+v\d+\.16b", r"uadalp\s+v\d+\.4s"]}
+_LANE_COUNTS = {"x86-64-avx512": [r"vpopcntd\s.*zmm", r"vpternlogd\s.*zmm"], **_COUNTS}
+
+AFFINE = Kernel("tensor.elementwise.f32_f32_affine", params.ElementwiseParams, expected=_FMA)
 ADD = Kernel("tensor.elementwise.f32_f32_add", params.ElementwiseParams)
 MUL = Kernel("tensor.elementwise.f32_f32_mul", params.ElementwiseParams)
 SIGN = Kernel("tensor.elementwise.f32_s1_sign", params.ElementwiseParams)
@@ -53,27 +51,11 @@ CLEAR = Kernel("tensor.copy.clear", params.ClearParams)
 MAX_F32 = Kernel("tensor.pooling.f32_f32_max_pool", params.PoolParams)
 MAX_I8 = Kernel("tensor.pooling.i8_i8_max_pool", params.PoolParams)
 AVERAGE = Kernel("tensor.pooling.f32_f32_average_pool", params.PoolParams)
-XNOR_SIGNS = Kernel(
-    "gemm.xnor.b1_b1_b1_signs_xnor",
-    params.XnorParams,
-    expected={
-        "x86-64-avx512": [r"vpopcntd\s.*zmm", r"vpternlogd\s.*zmm"],
-        "aarch64": [r"cnt\s+v\d+\.16b", r"uadalp\s+v\d+\.4s"],
-    },
-)
-XNOR_PLANES = Kernel(
-    "gemm.xnor.b1_b1_f32_planes_xnor",
-    params.XnorParams,
-    expected={"aarch64": [r"cnt\s+v\d+\.16b", r"uadalp\s+v\d+\.4s"]},
-)
+XNOR_SIGNS = Kernel("gemm.xnor.b1_b1_b1_signs_xnor", params.XnorParams, expected=_LANE_COUNTS)
+XNOR_PLANES = Kernel("gemm.xnor.b1_b1_f32_planes_xnor", params.XnorParams, expected=_COUNTS)
 PACK = Kernel("tensor.bitpacked.f32_b1_sign", params.BitpackedParams)
 FLOAT_SIGNS = Kernel(
-    "gemm.f32_to_bits.f32_f32_b1_signs_multiply",
-    params.F32ToBitsParams,
-    expected={
-        "x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
-        "aarch64": [r"fmla\s+v\d+\.4s"],
-    },
+    "gemm.f32_to_bits.f32_f32_b1_signs_multiply", params.F32ToBitsParams, expected=_FMA
 )
 MAX_B1 = Kernel("tensor.bitpacked.b1_b1_max_pool", params.BitpackedParams)
 UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", params.BitpackedParams)
@@ -107,8 +89,10 @@ def fitting(activations: Element, weights: Weights, depth: int) -> list[GemmSpec
     return [spec for spec in _reading(activations, weights) if depth <= spec.max_depth]
 
 
-def _reading(activations: Element, weights: Weights) -> list[GemmSpec]:
-    return [spec for spec in GEMMS if (spec.activations, spec.weights) == (activations, weights)]
+@cache
+def _reading(activations: Element, weights: Weights) -> tuple[GemmSpec, ...]:
+    read = activations, weights
+    return tuple(spec for spec in GEMMS if (spec.activations, spec.weights) == read)
 
 
 def short(microseconds: float) -> str:

@@ -12,6 +12,8 @@ import pytest
 
 import bwn
 from bwn.cli.main import bwn as group
+from bwn.kernels.gemm.specs import SPECS
+from bwn.kernels.registry import OTHERS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -92,6 +94,25 @@ def test_every_make_target_exists(document: Path) -> None:
 def test_every_file_named_is_there(document: Path) -> None:
     named = {code for code in CODE.findall(BLOCK.sub("", text(document))) if FILE.fullmatch(code)}
     assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_where_things_are_is_right() -> None:
+    """Each name after a file, in the table of CONTRIBUTING.md, is in that file."""
+    rows = re.findall(r"`([\w/.]+\.py)`: ((?:`\w+`(?:, )?)+)", text(ROOT / "CONTRIBUTING.md"))
+    named = [(file, name) for file, names in rows for name in CODE.findall(names)]
+    assert len(named) >= 8
+    assert [(f, n) for f, n in named if not re.search(rf"\b{n}\b", text(ROOT / f))] == []
+
+
+def test_every_kernel_is_in_the_table_of_its_file() -> None:
+    rows = re.findall(
+        r"^\| (.*?`) .*?\| `(kernels/\w+/\w+)\.py` \|", text(ROOT / "docs/planner.md"), re.MULTILINE
+    )
+    endings = [(ending, file) for names, file in rows for ending in CODE.findall(names)]
+    for kernel in (*SPECS, *OTHERS):
+        fits = [pair for pair in endings if kernel.name.endswith(pair[0])]
+        folder, module, _ = kernel.code.split(".")
+        assert f"kernels/{folder}/{module}" in [file for _, file in fits], kernel.name
 
 
 def test_the_readme_starts_with_the_two_commands() -> None:

@@ -32,8 +32,8 @@ def test_a_link_stays_and_its_target_is_written(tmp_path: Path) -> None:
 
 def test_refusals_name_the_path_that_was_given(tmp_path: Path) -> None:
     for path, reason in (
-        (tmp_path, "not a regular file"),
-        (tmp_path / "none" / "a", "No such file or directory"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "none" / "a", "no such folder"),
         (tmp_path / "a\0b", "embedded null byte"),
     ):
         with pytest.raises(FileError) as caught:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graphs import make_graph
 
 import bwn
 from bwn.errors import ArgumentError, BwnError, FileError, FormatError
 from bwn.format import write
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
@@ -31,9 +31,8 @@ from bwn.tools.random_networks import NETWORKS
 def signs_of_sums() -> ModelSpec:
     """Four sums of eight numbers, and their signs."""
     nodes = (Dense(input="x", output="y", weight="w"), Sign(input="y", output="s"))
-    topology = Topology(input="x", input_shape=(8,), output="s", nodes=nodes)
     words = bits.pack(np.random.default_rng(0).standard_normal((4, 8)))
-    return ModelSpec(graph=Graph(topology=topology, tensors={"w": words}))
+    return ModelSpec(graph=make_graph(*nodes, shape=(8,), w=words))
 
 
 @pytest.mark.parametrize("shape", [(8,), (2, 7), (2, 8, 1), (), (0,), (0, 7)])
@@ -122,11 +121,11 @@ def test_what_cannot_be_loaded_is_one_line_without_its_content(tmp_path: Path) -
     write(path, signs_of_sums())
     data = path.read_bytes()
     cases: list[tuple[object, type[BwnError], str]] = [
-        (data[:-1], FormatError, "model: truncated or damaged"),
-        (b"SECRET" * 10**5, FormatError, "model: not a .bwn model; it looks like a text file"),
-        (io.BytesIO(data + b"SECRET"), FormatError, "model: truncated or damaged"),
+        (data[:-1], FormatError, f"model: truncated: {len(data) - 1} of {len(data)} bytes"),
+        (b"SECRET" * 10**5, FormatError, "model: not a .bwn file: it looks like a text file"),
+        (io.BytesIO(data + b"SECRET"), FormatError, "model: damaged: "),
         (io.StringIO("SECRET"), FileError, "model: opened in text mode; open it with mode 'rb'"),
-        (tmp_path / "none", FileError, f"{tmp_path / 'none'}: cannot be read: No such file"),
+        (tmp_path / "none", FileError, f"no such file: {tmp_path / 'none'}"),
     ]
     for source, kind, message in cases:
         with pytest.raises(kind) as caught:
@@ -140,8 +139,12 @@ def test_what_cannot_be_loaded_is_one_line_without_its_content(tmp_path: Path) -
         bwn.load(closed)
     with path.open() as text, pytest.raises(FileError, match=f"^{path}: opened in text mode"):
         bwn.load(text)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="a path, bytes or a binary file, not int"):
+    with pytest.raises(bwn.ArgumentError, match="a path, bytes or a binary file, not int"):
         bwn.load(3)  # type: ignore[arg-type]
+    with pytest.raises(FileError, match=r"^the path is empty$"):
+        bwn.load("")
+    with pytest.raises(bwn.ArgumentError, match=r"^spec is str; read a file with bwn\.load$"):
+        Model("m.bwn")  # type: ignore[arg-type]
 
 
 def test_copies_and_pickles_compute_the_same() -> None:
@@ -208,7 +211,7 @@ def test_a_profile_tells_the_median_and_whose_each_step_is(monkeypatch: pytest.M
     assert product.startswith("f32_b1_f32_planes_")
     assert [(layer.name, layer.kernel, layer.macs) for layer in layers] == [
         ("input", "clear f32_f32_copy", 0),
-        ("y", product, 3 * 4 * 8),
+        ("dense1", product, 3 * 4 * 8),
         ("s", "f32_s1_sign", 0),
         ("output", "i8_f32_float f32_f32_copy", 0),
     ]

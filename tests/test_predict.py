@@ -7,6 +7,7 @@ import types
 
 import numpy as np
 import pytest
+from graphs import make_graph
 from PIL import Image
 
 from bwn.errors import ArgumentError, BwnError, DataError, GraphError, NotPreparedError
@@ -26,8 +27,7 @@ class Fake:
 
     def __init__(self, preprocess=GREYS, classes=("a", "b", "c")):
         dense = Dense(input="x", output="y", weight="w")
-        topology = Topology(input="x", input_shape=(4,), output="y", nodes=(dense,))
-        graph = Graph(topology=topology, tensors={"w": np.eye(3, 4, dtype=np.float32)})
+        graph = make_graph(dense, shape=(4,), w=np.eye(3, 4, dtype=np.float32))
         self.spec = ModelSpec(graph=graph, preprocess=preprocess, classes=classes)
         self.batches = []
 
@@ -91,8 +91,12 @@ def test_a_stream_goes_on_after_a_broken_image(tmp_path):
         assert [len(result.predictions) for result in results] == [2, 0, 0, 0, 2]
         messages = [str(result.error) for result in results[1:4]]
         assert messages[0].startswith("images[1]: not an image")
-        assert messages[1] == f"{tmp_path / 'none.png'}: cannot be read: No such file or directory"
+        assert messages[1] == f"no such file: {tmp_path / 'none.png'}"
         assert messages[2].startswith("images[3]: array of float64 (2, 2), expected one image")
+    assert [str(result.error) for result in stream(Fake(), ["", PIXELS])] == [
+        "the path is empty",
+        "None",
+    ]
     with pytest.raises(DataError, match=r"^images\[1\]: not an image"):
         predict(Fake(), images)
 
@@ -154,9 +158,13 @@ def test_what_cannot_be_predicted_is_said():
         predict(Fake(preprocess=None), [PIXELS])
     with pytest.raises(DataError, match=r"image: array of float64 .*expected one image of uint8"):
         predict(Fake(), PIXELS / 255)
-    for images in (3, [3], [[0, 1], [2, 3]]):
-        with pytest.raises(TypeError):
+    for images in (3, None, [3], [[0, 1], [2, 3]]):
+        with pytest.raises(
+            ArgumentError, match=r"^images(\[0\])? is (int|NoneType|list), expected"
+        ):
             predict(Fake(), images)
+    with pytest.raises(ArgumentError, match=r"^images is str, expected a list of images$"):
+        stream(Fake(), "a.png")
     with pytest.raises(BwnError, match="not finite"):
         classify(Fake(), np.float32([[np.inf, 0, 0, 0]]))
 

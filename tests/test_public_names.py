@@ -6,6 +6,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import pydoc
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,18 @@ def test_a_public_name_is_callable_whatever_was_imported(name: str) -> None:
     assert callable(getattr(bwn, name)), f"bwn.{name} is {getattr(bwn, name)}"
 
 
+@pytest.mark.parametrize("module", ["bwn", "bwn.train"])
+def test_help_shows_what_people_can_read(module: str) -> None:
+    package = importlib.import_module(module)
+    for name in package.__all__:
+        value = getattr(package, name)
+        if callable(value):
+            assert "<function" not in pydoc.plain(pydoc.render_doc(value)), name
+        made = vars(value).get("__init__") if isinstance(value, type) else None
+        if made is not None and made.__code__.co_filename != "<string>":  # not a dataclass's
+            assert made.__doc__, name
+
+
 def test_without_kernels_a_name_ends_in_an_error_of_bwn(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(_name: str) -> None:
         raise KernelsError("no kernels at all")
@@ -51,6 +64,7 @@ def test_every_error_can_be_caught_by_its_name_in_bwn() -> None:
             assert getattr(bwn, name) is error
             assert name in bwn.__all__
     assert issubclass(bwn.ArgumentError, ValueError)
+    assert issubclass(bwn.ArgumentError, TypeError)
 
 
 def test_names_are_listed_and_train_is_found() -> None:

@@ -37,7 +37,7 @@ MIN_COSINE = 0.98
 MAX_SIGN_TIES = 1 / 8
 
 
-class Judgement(NamedTuple):
+class Judgment(NamedTuple):
     """How scores compare with the reference.
 
     Attributes:
@@ -70,7 +70,7 @@ def scores(ready: Contender, case: Case) -> Floats:
     return np.concatenate([part.reshape(case.batch, -1) for part in parts])
 
 
-def judge(kind: Kind, actual: Floats, expected: Floats, *, has_signs: bool) -> Judgement:
+def judge(kind: Kind, actual: Floats, expected: Floats, *, has_signs: bool) -> Judgment:
     """Compare scores with the reference.
 
     float32 and binary: within 1e-4 of the largest score and of the same class, on every image. In a
@@ -94,7 +94,7 @@ def judge(kind: Kind, actual: Floats, expected: Floats, *, has_signs: bool) -> J
     else:
         correct = cosine >= MIN_COSINE
     verdict: Verdict = "ok" if kind != "bfloat16" else "information"
-    return Judgement(
+    return Judgment(
         verdict if correct else "wrong result", float(errors.max()), cosine, float(same.mean())
     )
 
@@ -117,20 +117,20 @@ def measure(
     ready = [candidate for candidate in candidates if isinstance(candidate, Contender)]
     left_out = [candidate for candidate in candidates if isinstance(candidate, LeftOut)]
     expected = scores(ready[0], case)
-    judgements = [judge(c.kind, scores(c, case), expected, has_signs=case.has_signs) for c in ready]
+    judgments = [judge(c.kind, scores(c, case), expected, has_signs=case.has_signs) for c in ready]
     load = OtherLoad()
     calls = {(c.engine, c.kind): partial(c.run, case.x) for c in ready}
     timings = interleave(calls, seconds, progress=progress)
     share = load.share()
     results = [
-        result(case, c, judgement, timing, share)
-        for c, judgement, timing in zip(ready, judgements, timings.values(), strict=True)
+        result(case, c, judgment, timing, share)
+        for c, judgment, timing in zip(ready, judgments, timings.values(), strict=True)
     ]
     return results, left_out
 
 
 def result(
-    case: Case, ready: Contender, judgement: Judgement, timing: Timing, others: float
+    case: Case, ready: Contender, judgment: Judgment, timing: Timing, others: float
 ) -> Result:
     """What is recorded of one engine."""
     return Result(
@@ -139,7 +139,7 @@ def result(
         threads=case.threads,
         engine=ready.engine,
         kind=ready.kind,
-        **judgement._asdict(),
+        **judgment._asdict(),
         median_ms=timing.median * 1e3,
         min_ms=timing.minimum * 1e3,
         calls=timing.calls,

@@ -146,7 +146,7 @@ def advantage(report: Report, network: str, cell: Cell, kind: Kind, peer_kind: K
     if ours.verdict != "ok":
         return "wrong result"
     ratio = median(b / a for a, b in zip(ours.turns_ms, peer.turns_ms, strict=True))
-    return f"{ratio:.2f} x {peer.engine}"
+    return f"{ratio:.2f}x {peer.engine}"
 
 
 def advantages(report: Report) -> str:

@@ -132,7 +132,7 @@ def load(engine: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise UnsupportedError(f"{engine} is not installed (pip install 'bwn[bench]')") from None
+        raise UnsupportedError(f"{engine} is not installed (pip install '.[bench]')") from None
 
 
 def installed(engine: str) -> str | None:

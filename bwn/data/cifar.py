@@ -33,7 +33,7 @@ def read_cifar(folder: Path, split: Split) -> Labeled:
     paths = sorted(folder.glob("data_batch_*.bin" if split == "train" else "test_batch.bin"))
     if not paths:
         raise DataError(
-            f"data '{folder}' has no {'data_batch_*.bin' if split == 'train' else 'test_batch.bin'}"
+            f"{folder}: has no {'data_batch_*.bin' if split == 'train' else 'test_batch.bin'}"
         )
     parts = [_read_cifar_file(path) for path in paths]
     images = np.concatenate([images for images, _ in parts])
@@ -46,14 +46,14 @@ def _read_cifar_file(path: Path) -> tuple[Pixels, Labels]:
         size = path.stat().st_size
         if size == 0 or size % _RECORD or size > MAX_BYTES:
             raise DataError(
-                f"'{path}': {size:,} bytes, expected a multiple of {_RECORD} "
+                f"{path}: {size:,} bytes, expected a multiple of {_RECORD} "
                 "(CIFAR-10 binary records)"
             )
         records = np.frombuffer(read_exactly(stream, size, path), np.uint8).reshape(-1, _RECORD)
     labels = records[:, 0].astype(np.int64)
     if labels.max() >= len(CIFAR_CLASSES):
         raise DataError(
-            f"'{path}': record {int(labels.argmax())} has label {labels.max()}, expected 0 to 9"
+            f"{path}: record {int(labels.argmax())} has label {labels.max()}, expected 0 to 9"
         )
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bwn._text import counted, is_name, one_line
+from bwn._text import count_noun, is_name, one_line, read_failure
 from bwn.data.folders import PassedOver, images_in, is_sidecar
-from bwn.data.records import Split
+from bwn.data.records import NOUNS, Split
 from bwn.errors import DataError
 
 _ROLES: dict[str, tuple[str, ...]] = {
@@ -57,8 +57,7 @@ class ClassFolders:
         ]
         more = f", ... ({len(sizes) - 20:,} more)" if len(sizes) > 20 else ""
         totals = " and ".join(
-            f"{len(paths):,} {'training' if split == 'train' else 'test'}"
-            for split, (paths, _) in self.images.items()
+            f"{len(paths):,} {NOUNS[split]}" for split, (paths, _) in self.images.items()
         )
         return [
             f"{self.folder}: {len(self.classes):,} classes, {totals} images ({self.layout})",
@@ -112,7 +111,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as listing:
             return sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
-        raise DataError(f"data '{folder}' cannot be read: {error.strerror}") from None
+        raise DataError(read_failure(folder, error)) from None
 
 
 def _folders(base: Path, notes: list[str]) -> list[Path]:
@@ -148,27 +147,27 @@ def _split_folders(base: Path, folders: Sequence[Path]) -> dict[Split, Path]:
     if not splits:
         if named and len(named) == len(folders):
             raise DataError(
-                f"data '{base}': {_some(f'{name}/' for name in named)} hold no class folders; "
+                f"{base}: {_some(f'{name}/' for name in named)} hold no class folders; "
                 "expected a folder of images for each class in them"
             )
         return {}
     twice = next((paths for paths in splits.values() if len(paths) > 1), None)
     if twice is not None:
         raise DataError(
-            f"data '{base}': {twice[0].name}/ and {twice[1].name}/ both look like the "
+            f"{base}: {twice[0].name}/ and {twice[1].name}/ both look like the "
             f"{_role(twice[0].name)} split; rename or move one"
         )
     beside = [path.name for path in others if any(images_in(path))]
     if beside:
         some = next(iter(splits.values()))[0].name
         raise DataError(
-            f"data '{base}': {some}/ holds folders like a split, but "
+            f"{base}: {some}/ holds folders like a split, but "
             f"{_some(f'{name}/' for name in beside)} next to it "
             f"{'holds' if len(beside) == 1 else 'hold'} images like a class; move one of the two"
         )
     if "train" not in splits:
         raise DataError(
-            f"data '{base}' has {next(iter(splits.values()))[0].name}/ but no train/ with the same "
+            f"{base}: has {next(iter(splits.values()))[0].name}/ but no train/ with the same "
             "class folders"
         )
     roles: dict[Split, Path] = {"train": splits["train"][0]}
@@ -215,7 +214,7 @@ def _label(name: str, names: Sequence[str], root: Path, train: Path) -> int:
         if _composed(other).casefold() == _composed(name).casefold()
     ]
     if len(alike) != 1:
-        raise DataError(f"data '{root}': class '{one_line(name)}' is not in '{train}'")
+        raise DataError(f"{root}: class '{one_line(name)}' is not in {train}")
     return alike[0]
 
 
@@ -276,17 +275,17 @@ def _checked(names: Sequence[str], base: Path) -> tuple[str, ...]:
     for name in names:
         if not is_name(name):
             raise DataError(
-                f"data '{base}': the name of class folder '{one_line(name)}' has a control "
+                f"{base}: the name of class folder '{one_line(name)}' has a control "
                 "character; rename it"
             )
         if sum(_composed(name) == _composed(other) for other in names) > 1:
             raise DataError(
-                f"data '{base}': two class folders are called '{one_line(name)}', in different "
+                f"{base}: two class folders are called '{one_line(name)}', in different "
                 "Unicode forms; merge them"
             )
     if len(names) < 2:
         raise DataError(
-            f"data '{base}' has {counted(len(names), 'class folder')} with images; expected a "
+            f"{base}: has {count_noun(len(names), 'class folder')} with images; expected a "
             "folder of images for each of two or more classes, or a folder of IDX files or of "
             "CIFAR-10 binary files"
         )

@@ -15,12 +15,13 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from bwn._text import byte_size, counted
+from bwn._files import check_path
+from bwn._text import byte_size, count_noun
 from bwn._types import Labels, StrPath
 from bwn.data import cifar, idx
 from bwn.data.class_folders import look
 from bwn.data.decoding import Progress, decode, fit, unreadable, usual_size
-from bwn.data.records import MAX_BYTES, Pixels, Split
+from bwn.data.records import MAX_BYTES, NOUNS, Pixels, Split
 from bwn.errors import DataError
 from bwn.ir.model_spec import Preprocess
 from bwn.ir.node import Pair
@@ -108,6 +109,7 @@ def load_dataset(
     if str(source) == SAMPLE:
         with as_file(files("bwn.data") / SAMPLE) as folder:
             return _resized(Dataset(*idx.read_idx(folder, split)), size, resize, color)
+    check_path(source)
     folder = Path(source)
     if not folder.is_dir():
         raise DataError(_unknown(folder))
@@ -121,14 +123,14 @@ def load_dataset(
         _log.info("%s", line)
     paths, labels = folders.images.get(split, ([], []))
     if not paths:
-        raise DataError(f"data '{folder}' has no {split} images ({folders.layout})")
+        raise DataError(f"{folder}: has no {NOUNS[split]} images ({folders.layout})")
     rule = _resize_only(size or usual_size(paths, photo_size), resize, color or "RGB")
     _check_memory(folder, paths, rule)
     decoded = decode(paths, rule, progress, keep_gray=color is None)
     if decoded.errors:
         problem = unreadable(decoded.errors, len(paths))
         if not skip_bad or not len(decoded.kept):
-            raise DataError(f"data '{folder}': {problem}; repair them, or skip bad images")
+            raise DataError(f"{folder}: {problem}; repair them, or skip bad images")
         _log.warning("left out: %s", problem)
     return Dataset(decoded.images, np.array(labels, np.int64)[decoded.kept], folders.classes)
 
@@ -136,7 +138,7 @@ def load_dataset(
 def _unknown(source: Path) -> str:
     """Why `source` is no data set, with the names of similar folders."""
     if source.is_file():
-        return f"data '{source}' is a file; expected {_ACCEPTED}"
+        return f"{source}: is a file, expected {_ACCEPTED}"
     near: list[str] = difflib.get_close_matches(str(source), [SAMPLE], cutoff=0.4)
     if source.parent.is_dir():
         folders = {entry.name: str(entry) for entry in source.parent.iterdir() if entry.is_dir()}
@@ -144,7 +146,7 @@ def _unknown(source: Path) -> str:
             folders[name] for name in difflib.get_close_matches(source.name, list(folders), n=2)
         ]
     hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-    return f"data '{source}' not found{hint}; expected {_ACCEPTED}"
+    return f"no such folder: {source}{hint}; expected {_ACCEPTED}"
 
 
 def _check_memory(folder: Path, paths: list[str], rule: Preprocess) -> None:
@@ -155,7 +157,7 @@ def _check_memory(folder: Path, paths: list[str], rule: Preprocess) -> None:
     limit = MAX_BYTES if free is None else min(MAX_BYTES, free)
     if needed > limit:
         raise DataError(
-            f"data '{folder}': {counted(len(paths), 'image')} of {height} x {width} pixels take "
+            f"{folder}: {count_noun(len(paths), 'image')} of {height} x {width} pixels take "
             f"{byte_size(needed)}, {byte_size(limit)} are available; choose a smaller size"
         )
 

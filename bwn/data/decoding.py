@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bwn._text import counted
+from bwn._text import count_noun
 from bwn.data.images import image_size, read_image
 from bwn.data.records import Pixels
 from bwn.data.resizing import prepare
@@ -93,7 +93,7 @@ def unreadable(errors: Sequence[DataError], files: int) -> str:
     """The first few of the files that cannot be read, in one line."""
     listed = "; ".join(str(error) for error in errors[:LISTED])
     more = f"; and {len(errors) - LISTED:,} more" if len(errors) > LISTED else ""
-    return f"{len(errors):,} of {counted(files, 'image')} cannot be read: {listed}{more}"
+    return f"{len(errors):,} of {count_noun(files, 'image')} cannot be read: {listed}{more}"
 
 
 def usual_size(files: Sequence[str], largest: int) -> Pair:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bwn.data.records import MAX_BYTES, Labeled, Pixels, Split, opened, read_exactly
+from bwn._text import count_noun
+from bwn.data.records import MAX_BYTES, NOUNS, Labeled, Pixels, Split, opened, read_exactly
 from bwn.errors import DataError
 
 NAMES = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
@@ -25,12 +26,13 @@ def read_idx(folder: Path, split: Split) -> Labeled:
         if (split, part) not in paths:
             prefix = "train" if split == "train" else "t10k"
             name = f"{prefix}-{part}-idx{3 if part == 'images' else 1}-ubyte"
-            raise DataError(f"data '{folder}' has no {split} {part}: {name} (or .gz) is missing")
+            raise DataError(f"{folder}: has no {NOUNS[split]} {part}: {name} (or .gz) is missing")
     images = _read_idx_file(paths[split, "images"], 3)
     labels = _read_idx_file(paths[split, "labels"], 1)
     if len(images) != len(labels):
         raise DataError(
-            f"data '{folder}': {len(images)} {split} images but {len(labels)} {split} labels"
+            f"{folder}: {count_noun(len(images), NOUNS[split] + ' image')} but "
+            f"{count_noun(len(labels), 'label')}"
         )
     count = (
         max(
@@ -49,14 +51,14 @@ def _read_idx_file(path: Path, axes: int) -> Pixels:
         head = stream.read(4 + 4 * axes)
         if head[:4] != bytes([0, 0, 8, axes]):
             raise DataError(
-                f"'{path}': magic is {head[:4].hex() or 'absent'}, expected 000008{axes:02d} (IDX)"
+                f"{path}: magic is {head[:4].hex() or 'absent'}, expected 000008{axes:02d} (IDX)"
             )
         if len(head) < 4 + 4 * axes:
-            raise DataError(f"'{path}': truncated inside its header")
+            raise DataError(f"{path}: truncated inside its header")
         shape = tuple(int(length) for length in np.frombuffer(head[4:], ">u4"))
         count = int(np.prod(np.array(shape, object)))
         if count == 0:
-            raise DataError(f"'{path}': empty (shape {shape})")
+            raise DataError(f"{path}: empty (shape {shape})")
         if count > MAX_BYTES:
-            raise DataError(f"'{path}': claims {count:,} bytes; at most {MAX_BYTES:,} are read")
+            raise DataError(f"{path}: claims {count:,} bytes; at most {MAX_BYTES:,} are read")
         return np.frombuffer(read_exactly(stream, count, path), np.uint8).reshape(shape)

@@ -8,7 +8,6 @@ one line.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -19,11 +18,12 @@ import numpy.typing as npt
 import PIL
 from PIL import Image, UnidentifiedImageError
 
-from bwn._file_types import HEAD, looks_like
-from bwn._text import one_line, reason
+from bwn._file_types import HEAD, looks_like, mismatch
+from bwn._files import check_file
+from bwn._text import one_line, read_failure
 from bwn._types import StrPath
 from bwn.data.pixels import to_8_bit
-from bwn.errors import DataError
+from bwn.errors import ArgumentError, DataError
 from bwn.ir.node import Pair
 
 MAX_PIXELS = 64 * 2**20
@@ -86,7 +86,7 @@ def as_image(
 
     Raises:
         DataError: The array has another shape or type, or the file is refused.
-        TypeError: `source` is none of these.
+        ArgumentError: `source` is none of these.
     """
     if isinstance(source, Image.Image):
         with _errors_in_one_line(name):
@@ -99,8 +99,8 @@ def as_image(
         return read_image(source, needed=needed)
     if hasattr(source, "read"):
         return read_image(source.read(), name, needed)
-    raise TypeError(
-        f"{name} is {type(source).__name__}; expected a path, a PIL image, a uint8 array, "
+    raise ArgumentError(
+        f"{name} is {type(source).__name__}, expected a path, a PIL image, a uint8 array, "
         "or the bytes of an image file"
     )
 
@@ -126,17 +126,14 @@ def _open(source: StrPath | bytes, name: str) -> IO[bytes]:
     if isinstance(source, bytes):
         return BytesIO(source)
     try:
-        status = os.stat(source)
-        if stat.S_ISDIR(status.st_mode):
+        if os.path.isdir(source):
             os.scandir(source).close()  # says why if it cannot be listed
-            raise DataError(f"{name}: a folder, expected an image")
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{name}: not a regular file")
-        if status.st_size == 0:
-            raise DataError(f"{name}: empty file, expected an image")
+        check_file(source, DataError)
+        if os.path.getsize(source) == 0:
+            raise DataError(f"{name}: the file is empty, expected an image")
         return open(source, "rb")
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
-        raise DataError(f"{name}: cannot be read: {reason(error)}") from None
+    except OSError as error:
+        raise DataError(read_failure(name, error)) from None
 
 
 def image_size(path: StrPath) -> Pair:
@@ -206,7 +203,7 @@ def _why_not(stream: IO[bytes]) -> str:
         return "a HEIC image; to read it, pip install pillow-heif, or save it as JPEG"
     if kind.endswith(" image"):
         return f"{kind} in a pixel format that bwn cannot read; save it with 8 bits a channel"
-    return f"not an image that bwn reads ({', '.join(FORMATS)}): it looks like {kind}"
+    return mismatch(f"an image that bwn reads ({', '.join(FORMATS)})", head)
 
 
 def _upright(image: Image.Image, name: str) -> Image.Image:

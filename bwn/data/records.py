@@ -12,6 +12,7 @@ from typing import BinaryIO, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from bwn._text import read_failure
 from bwn._types import Labels
 from bwn.errors import DataError
 
@@ -19,6 +20,9 @@ Split = Literal["train", "test"]
 Pixels = npt.NDArray[np.uint8]
 Labeled = tuple[Pixels, Labels, tuple[str, ...]]
 """Images (N, H, W) or (N, H, W, 3), the index of each one's class, and the classes' names."""
+
+NOUNS: dict[Split, str] = {"train": "training", "test": "test"}
+"""How messages call the images of a split."""
 
 MAX_BYTES = 2**33
 """Largest split that is read: 8 GiB of pixels."""
@@ -31,7 +35,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as raw:
             yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"'{path}' cannot be read: {error}") from error
+        raise DataError(read_failure(path, error)) from error
 
 
 def read_exactly(stream: BinaryIO, count: int, path: Path) -> bytearray:
@@ -45,7 +49,7 @@ def read_exactly(stream: BinaryIO, count: int, path: Path) -> bytearray:
         pieces.append(piece)
         size += len(piece)
     if size < count:
-        raise DataError(f"'{path}': truncated, {size:,} of {count:,} bytes of data")
+        raise DataError(f"{path}: truncated, {size:,} of {count:,} bytes of data")
     if size > count:
-        raise DataError(f"'{path}': more than the {count:,} bytes of data that its header says")
+        raise DataError(f"{path}: more than the {count:,} bytes of data that its header says")
     return bytearray().join(pieces)  # an array made of it can be written to, as torch wants

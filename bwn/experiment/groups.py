@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,6 @@ from bwn.train.settings import SCHEME_NAMES
 
 REFERENCE = "margin"
 """The scheme that the others are compared with."""
-
-Value = Callable[[Record], float | None]
 
 
 @dataclass(frozen=True)
@@ -33,14 +31,14 @@ class Group:
     sweep: bool
     records: tuple[Record, ...]
 
-    def by_seed(self, value: Value) -> dict[int, float]:
-        """A number of each run that has it, by its seed."""
-        values = {record.seed: value(record) for record in self.records}
+    def by_seed(self, field: str) -> dict[int, float]:
+        """A field of each record that has it, by the run's seed."""
+        values = {record.seed: getattr(record, field) for record in self.records}
         return {seed: number for seed, number in values.items() if number is not None}
 
-    def spread(self, value: Value) -> Spread | None:
+    def spread(self, field: str) -> Spread | None:
         """Mean and deviation of the same numbers; None if there are none."""
-        values = self.by_seed(value)
+        values = self.by_seed(field)
         return spread(list(values.values())) if values else None
 
 
@@ -55,7 +53,7 @@ def read_groups(folders: Sequence[Path]) -> list[Group]:
     for folder in folders:
         records = read_records(folder)
         if not records:
-            raise FileError(f"'{folder}' has no finished run: no line in {RESULTS}")
+            raise FileError(f"{folder}: has no finished run: no line in {RESULTS}")
         prefix = f"{folder.resolve().name}: " if len(folders) > 1 else ""
         groups += [
             _group(prefix, key, records) for key in sorted({_key(record) for record in records})

@@ -26,7 +26,7 @@ from bwn.train.settings import Architecture, NetworkName, SchemeName, Settings, 
 
 BASIS, RUNS = "experiment.json", "runs"
 
-_ONLY_FOR = {"weight_decay": "float", "penalty": "margin"}
+_ONLY_FOR = {"weight_decay": "float", "penalty": "margin", "strength": "margin", "ramp": "margin"}
 """Settings that are of one scheme alone."""
 
 
@@ -80,10 +80,10 @@ class ExperimentRequest:
         seeds: Seeds of each scheme.
         lambdas: More values of lambda for margin, each with every seed.
         weight_decays: More values of weight decay for float, each with every seed.
-        model: The network; None: `mlp` for grey images, `vgg` for coloured ones.
+        model: The network; None: `mlp` for gray images, `vgg` for color ones.
         width: Of its first hidden layer; None: the network's own.
         chosen: Fields of `Settings`; None: not chosen. `weight_decay` is for float alone,
-            `penalty` for margin.
+            `penalty`, `strength` and `ramp` for margin.
     """
 
     source: str
@@ -189,12 +189,12 @@ def locked(folder: Path, basis: Basis) -> Iterator[int]:
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
         lock = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise FileError(f"'{folder}' cannot be made: {error.strerror}") from error
+        raise FileError(f"{folder}: cannot be made: {error.strerror}") from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise FileError(f"'{folder}' is in use by another `bwn experiment`") from None
+            raise FileError(f"{folder}: in use by another `bwn experiment`") from None
         _check_basis(folder, basis)
         yield lock
     finally:
@@ -210,14 +210,14 @@ def _check_basis(folder: Path, basis: Basis) -> None:
     try:
         before = msgspec.json.decode(path.read_bytes(), type=Basis)
     except (OSError, msgspec.MsgspecError) as error:
-        raise FileError(f"'{path}' cannot be read as an experiment's basis: {error}") from error
+        raise FileError(f"{path}: cannot be read as an experiment's basis: {error}") from error
     if before.digest != basis.digest:
-        raise FileError(f"'{folder}' was made with other images: choose another folder")
+        raise FileError(f"{folder}: was made with other images; choose another folder")
     old, new = _values(before), _values(basis)
     for name, value in new.items():
         if old[name] != value:
             raise FileError(
-                f"'{folder}' was made with {name} {old[name]}, not {value}: choose another "
+                f"{folder}: was made with {name} {old[name]}, not {value}: choose another "
                 "folder, or the same value"
             )
 

@@ -56,8 +56,8 @@ def _errors(groups: Sequence[Group]) -> Figure | None:
     columns = []
     for group in groups:
         if not group.sweep:
-            real = group.by_seed(lambda record: record.test_error_real_weights)
-            columns.append((group.name, group.by_seed(lambda record: record.test_error)))
+            real = group.by_seed("test_error_real_weights")
+            columns.append((group.name, group.by_seed("test_error")))
             columns.append((f"{group.name},\nreal weights", real))
     columns = [(name, values) for name, values in columns if values]
     if not columns:
@@ -78,14 +78,14 @@ def _errors(groups: Sequence[Group]) -> Figure | None:
 
 
 def _points(
-    axes: Axes, place: float, values: dict[int, float], colour: str, label: str | None = None
+    axes: Axes, place: float, values: dict[int, float], color: str, label: str | None = None
 ) -> None:
     percent = [100 * value for value in values.values()]
     # Spread in x, so that equal values stay visible.
     x = [place + 0.04 * (index - (len(percent) - 1) / 2) for index in range(len(percent))]
-    axes.plot(x, percent, "o", color=colour, markersize=4, alpha=0.7)
+    axes.plot(x, percent, "o", color=color, markersize=4, alpha=0.7)
     mean = sum(percent) / len(percent)
-    axes.plot([place - 0.14, place + 0.14], [mean, mean], color=colour, linewidth=2, label=label)
+    axes.plot([place - 0.14, place + 0.14], [mean, mean], color=color, linewidth=2, label=label)
 
 
 def _weights(groups: Sequence[Group]) -> Figure | None:
@@ -105,8 +105,8 @@ def _weights(groups: Sequence[Group]) -> Figure | None:
         moments = sorted({round(last * index / (MOMENTS - 1)) for index in range(MOMENTS)})
         for index, moment in enumerate(moments):
             share = _share([record.epochs[moment] for record in group.records])
-            colour = viridis(0.9 * index / max(len(moments) - 1, 1))
-            axes.stairs(share, edges, color=colour, label=f"epoch {moment}" if moment else "start")
+            color = viridis(0.9 * index / max(len(moments) - 1, 1))
+            axes.stairs(share, edges, color=color, label=f"epoch {moment}" if moment else "start")
         axes.set_yscale("log")
         axes.set(title=group.name, xlabel="real weight")
     panels[0].set_ylabel(f"% of the weights, in each of {BINS} bins")
@@ -115,7 +115,7 @@ def _weights(groups: Sequence[Group]) -> Figure | None:
 
 
 def _share(epochs: Sequence[Epoch]) -> list[float]:
-    """Sum of histograms, in per cent of all weights."""
+    """Sum of histograms, in percent of all weights."""
     histograms = (epoch.histogram or () for epoch in epochs)
     sums = [sum(counts) for counts in zip(*histograms, strict=True)]
     return [100 * count / sum(sums) for count in sums]
@@ -133,13 +133,13 @@ def _lambda(groups: Sequence[Group]) -> Figure | None:
     figure = Figure(figsize=(2 + 0.9 * len(swept), 5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     for place, group in enumerate(swept):
-        for side, colour, name, values in (
-            (-0.15, BLUE, "test", group.by_seed(lambda record: record.test_error)),
-            (0.15, ORANGE, "validation", group.by_seed(lambda record: record.validation_error)),
+        for side, color, name, values in (
+            (-0.15, BLUE, "test", group.by_seed("test_error")),
+            (0.15, ORANGE, "validation", group.by_seed("validation_error")),
         ):
             if values:
-                _points(above, place + side, values, colour, None if place else name)
-        _points(below, place, group.by_seed(lambda record: record.near), BLUE)
+                _points(above, place + side, values, color, None if place else name)
+        _points(below, place, group.by_seed("near"), BLUE)
     above.set_ylabel("error, %")
     above.legend()
     below.set(ylabel="weights within 0.05\nof -1 or +1, %", xlabel="lambda at the last step")

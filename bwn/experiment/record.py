@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from bwn._files import write_atomically
+from bwn._text import read_failure
 from bwn.errors import FileError
 from bwn.train.settings import SchemeName
 
@@ -128,13 +129,13 @@ def read_lines(path: Path, kind: type[Line]) -> list[Line]:
     try:
         lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
     except OSError as error:
-        raise FileError(f"'{path}' cannot be read: {error.strerror}") from error
+        raise FileError(read_failure(path, error)) from error
     structs = []
     for number, line in enumerate(lines[:-1], 1):
         try:
             structs.append(msgspec.json.decode(line, type=kind))
         except msgspec.MsgspecError as error:
             raise FileError(
-                f"'{path}', line {number}: not a {kind.__name__.lower()}: {error}"
+                f"{path}: line {number} is not a {kind.__name__.lower()}: {error}"
             ) from error
     return structs

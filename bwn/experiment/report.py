@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bwn._files import write_atomically
+from bwn._text import count_noun
 from bwn.errors import MissingPackageError
-from bwn.experiment.groups import REFERENCE, Group, Value
+from bwn.experiment.groups import REFERENCE, Group
 from bwn.experiment.record import NEAR, Record
 from bwn.experiment.statistics import Difference, Spread, paired_difference
 
@@ -18,10 +19,10 @@ HEADER = (
     "runs",
     "test error %",
     "range",
-    "margin minus it",
+    "margin minus scheme",
     "validation %",
     "train %",
-    "arrived %",
+    "near +-1 %",
 )
 
 
@@ -54,33 +55,31 @@ def rows(groups: Sequence[Group]) -> list[Row]:
     )
     table = []
     for group in groups:
-        table.append(_row(group, group.name, lambda record: record.test_error, margin))
-        if group.by_seed(lambda record: record.test_error_real_weights):
-            name = f"{group.name}, by its real weights"
-            table.append(_row(group, name, lambda record: record.test_error_real_weights, margin))
+        table.append(_row(group, group.name, "test_error", margin))
+        if group.by_seed("test_error_real_weights"):
+            name = f"{group.name}, with its real weights"
+            table.append(_row(group, name, "test_error_real_weights", margin))
     return table
 
 
-def _row(group: Group, name: str, value: Value, margin: Group | None) -> Row:
+def _row(group: Group, name: str, field: str, margin: Group | None) -> Row:
     less = None
     if margin is not None and group is not margin:
-        less = paired_difference(
-            margin.by_seed(lambda record: record.test_error), group.by_seed(value)
-        )
+        less = paired_difference(margin.by_seed("test_error"), group.by_seed(field))
     real = name != group.name
     return Row(
         name=name,
         runs=len(group.records),
-        test=group.spread(value),
+        test=group.spread(field),
         less=less,
-        validation=None if real else group.spread(lambda record: record.validation_error),
-        train=None if real else group.spread(lambda record: record.train_error),
-        arrived=group.spread(lambda record: record.near),
+        validation=None if real else group.spread("validation_error"),
+        train=None if real else group.spread("train_error"),
+        arrived=group.spread("near"),
     )
 
 
 def cells(row: Row) -> tuple[str | int, ...]:
-    """A line of the table as text, in per cent, under HEADER; `-` where there is nothing."""
+    """A line of the table as text, in percent, under HEADER; `-` where there is nothing."""
     test = row.test
     return (
         row.name,
@@ -116,10 +115,10 @@ def notes(groups: Sequence[Group]) -> list[str]:
         "Errors are in %, at the end of the last epoch, with the weights that are deployed: one "
         "bit each, except for `float`.",
         "+-: sample standard deviation over the seeds.",
-        "margin minus it: mean difference of the test errors of runs with the same seed, in "
+        "margin minus scheme: mean difference of the test errors of runs with the same seed, in "
         "percentage points, with its 95 % confidence interval (Student's t) and the number of "
         "pairs; below 0 the margin scheme is better.",
-        f"arrived: weights within {NEAR} of -1 or +1.",
+        f"near +-1: weights within {NEAR} of -1 or +1.",
     ]
 
 
@@ -127,11 +126,12 @@ def _about(record: Record) -> str:
     settings, network = record.settings, record.architecture
     width = f" of width {network['width']}" if network["width"] else ""
     return (
-        f"{record.source}: {network['name']}{width}, {settings['epochs']} epochs of "
-        f"{record.train_images:,} images, batches of {settings['batch_size']}, "
+        f"{record.source}: {network['name']}{width}, {count_noun(settings['epochs'], 'epoch')} of "
+        f"{count_noun(record.train_images, 'image')}, batches of {settings['batch_size']}, "
         f"learning rate {settings['learning_rate']:g} to {settings['final_learning_rate']:g}, "
         f"augmentation {settings['augment']}, {settings['precision']}; "
-        f"{record.validation_images:,} images held out, {record.test_images:,} test images."
+        f"{count_noun(record.validation_images, 'image')} held out, "
+        f"{count_noun(record.test_images, 'test image')}."
     )
 
 

@@ -62,7 +62,7 @@ class EpochLog:
         missing = [number for number in range(last + 1) if number not in epochs]
         if missing:
             raise CheckpointError(
-                f"'{self.path}' lacks epoch {missing[0]}: remove its .pt file to do the run again"
+                f"{self.path}: lacks epoch {missing[0]}: remove its .pt file to do the run again"
             )
         return tuple(epochs[number] for number in range(last + 1))
 

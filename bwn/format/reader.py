@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import safetensors
 
-from bwn._file_types import HEAD, looks_like
+from bwn._file_types import HEAD, PACKABLE, looks_like, mismatch
 from bwn._files import read_limited
-from bwn._text import one_line, reason
+from bwn._text import count_noun, one_line, read_failure
 from bwn._types import StrPath
-from bwn.errors import FileError, FormatError, GraphError
+from bwn.errors import ArgumentError, FileError, FormatError, GraphError
 from bwn.format.header import (
     DIGEST_AT,
     DTYPES,
@@ -23,6 +23,7 @@ from bwn.format.header import (
     MAX_HEADER,
     PREFIXES,
     VERSIONS,
+    Entry,
     FileTopology,
     Metadata,
     digest,
@@ -63,7 +64,9 @@ def read(source: Source) -> ModelSpec:
         name = str(getattr(source, "name", "model"))
         data = _read_stream(source, name)
     else:
-        raise TypeError(f"a model is a path, bytes or a binary file, not {type(source).__name__}")
+        raise ArgumentError(
+            f"a model is a path, bytes or a binary file, not {type(source).__name__}"
+        )
     try:
         return from_bytes(data)
     except FileError as error:
@@ -81,9 +84,9 @@ def _read_stream(stream: BinaryIO, name: str) -> bytes:
             pieces.append(piece)
             left -= len(piece)
     except (OSError, ValueError) as error:  # ValueError: it is closed
-        raise FileError(f"{name}: cannot be read: {reason(error)}") from None
+        raise FileError(read_failure(name, error)) from None
     if left <= 0:
-        raise FileError(f"{name}: more than {MAX_FILE} bytes, which is the most that is read")
+        raise FileError(f"{name}: more than {MAX_FILE:,} bytes, which is the most that is read")
     return b"".join(pieces)
 
 
@@ -92,9 +95,8 @@ def from_bytes(data: bytes) -> ModelSpec:
     recognize(data)
     try:
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]  # no types
-    except safetensors.SafetensorError as error:
-        why = one_line(error, QUOTED).removeprefix("Error while deserializing: ")
-        raise FormatError(f"truncated or damaged ({why}); {AGAIN}") from None
+    except safetensors.SafetensorError:
+        raise FormatError(f"{size_problem(data)}; {AGAIN}") from None
     if digest(data) != data[DIGEST_AT]:
         raise FormatError(f"damaged: its contents do not match its digest; {AGAIN}")
     metadata = metadata_of(data)
@@ -121,10 +123,12 @@ def recognize(data: bytes) -> None:
     length = int.from_bytes(data[:8], "little")
     if data[8 : DIGEST_AT.start].startswith(PREFIXES):
         if length > MAX_HEADER:
-            raise FormatError(f"header of {length} bytes; at most {MAX_HEADER} are read; {AGAIN}")
+            raise FormatError(
+                f"header of {length:,} bytes; at most {MAX_HEADER:,} are read; {AGAIN}"
+            )
         return
     if len(data) > 8 and any(start.startswith(data[8:]) for start in PREFIXES):
-        raise FormatError(f"truncated after {len(data)} bytes; {AGAIN}")
+        raise FormatError(f"truncated after {count_noun(len(data), 'byte')}; {AGAIN}")
     start = PREFIXES[0][: PREFIXES[0].index(b'"1"')]
     other = re.match(re.escape(start) + rb'"([0-9.]+)",', data[8:HEAD])
     if other and other[1].decode() not in VERSIONS:
@@ -136,7 +140,27 @@ def recognize(data: bytes) -> None:
     kind = looks_like(data[:HEAD])
     if ".bwn" in kind:
         raise FormatError(f"damaged: its header does not start as it should; {AGAIN}")
-    raise FormatError(f"not a .bwn model; it looks like {kind}; make one with bwn pack")
+    hint = "pack it" if kind in PACKABLE else "make one"
+    raise FormatError(f"{mismatch('a .bwn file', data[:HEAD])}; {hint} with bwn pack")
+
+
+def size_problem(data: bytes) -> str:
+    """Why a file of fewer or more bytes than its header says, or with a broken one, is refused."""
+    size = 8 + int.from_bytes(data[:8], "little")
+    if size > len(data):
+        return f"truncated: {len(data):,} of more than {size:,} bytes"
+    try:
+        fields = msgspec.json.decode(data[8:size], type=dict[str, msgspec.Raw])
+        fields.pop("__metadata__", None)
+        tensors = [msgspec.json.decode(field, type=Entry) for field in fields.values()]
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return "damaged: its header is not valid"
+    size += max((entry.data_offsets[1] for entry in tensors), default=0)
+    if size > len(data):
+        return f"truncated: {len(data):,} of {size:,} bytes"
+    if size < len(data):
+        return f"damaged: {len(data):,} bytes, expected {size:,}"
+    return "damaged: its tensors overlap, leave gaps or have other sizes than their shapes"
 
 
 def metadata_of(data: bytes) -> Metadata:

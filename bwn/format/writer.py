@@ -46,8 +46,8 @@ def to_bytes(spec: ModelSpec) -> bytes:
     data = laid_out(spec)
     if len(data) > MAX_FILE or int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise FileError(
-            f"the model takes {len(data)} bytes; a .bwn file holds at most {MAX_FILE}, "
-            f"of which the header takes at most {MAX_HEADER}"
+            f"the model takes {len(data):,} bytes; a .bwn file holds at most {MAX_FILE:,}, "
+            f"of which the header takes at most {MAX_HEADER:,}"
         )
     return b"".join((data[: DIGEST_AT.start], digest(data), data[DIGEST_AT.stop :]))
 

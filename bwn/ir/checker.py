@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bwn._text import is_name
+from bwn._text import count_noun, is_name
 from bwn.errors import GraphError
 from bwn.ir.graph import Graph, input_shapes
 from bwn.ir.model_spec import ModelSpec, Preprocess
@@ -44,13 +44,13 @@ def check(graph: Graph) -> None:
         shapes[node.output] = shape
         work += node.work([shapes[name] for name in node.inputs], shape)
         if work > MAX_WORK:
-            raise node.refuse(f"one example takes more than {MAX_WORK} operations up to here")
+            raise node.refuse(f"one example takes more than {MAX_WORK:,} operations")
         if node.makes_signs(signs):
             signs.add(node.output)
     total = sum(map(elements, shapes.values()))
     if total > MAX_TOTAL:
         raise GraphError(
-            f"graph: activations have {total} elements together, at most {MAX_TOTAL} are allowed"
+            f"graph: activations have {total:,} elements together, at most {MAX_TOTAL:,} may be"
         )
     if graph.topology.output == graph.topology.input or graph.topology.output not in shapes:
         raise GraphError(f"graph: no node makes the output '{graph.topology.output}'")
@@ -72,10 +72,10 @@ def check_input(graph: Graph) -> None:
         )
     if elements(shape) > MAX_ELEMENTS:
         raise GraphError(
-            f"input '{topology.input}': shape {shape} has more than {MAX_ELEMENTS} elements"
+            f"input '{topology.input}': shape {shape} has more than {MAX_ELEMENTS:,} elements"
         )
     if len(graph.nodes) > MAX_NODES:
-        raise GraphError(f"graph: {len(graph.nodes)} nodes, at most {MAX_NODES} are allowed")
+        raise GraphError(f"graph: {len(graph.nodes):,} nodes, at most {MAX_NODES:,} are allowed")
     for name in graph.tensors:
         check_name(name)
         if name == topology.input:
@@ -111,7 +111,7 @@ def check_node(node: Node, tensors: Tensors, shapes: Mapping[str, Shape], signs:
     node.check(inputs, tensors, signs)
     output = node.output_shape(inputs, tensors)
     if elements(output) > MAX_ELEMENTS:
-        raise node.refuse(f"makes {output}, more than {MAX_ELEMENTS} elements")
+        raise node.refuse(f"makes {output}, more than {MAX_ELEMENTS:,} elements")
     return output
 
 
@@ -125,7 +125,10 @@ def check_spec(spec: ModelSpec) -> None:
         # A single score is the logit of the second of two classes.
         counts = (1, 2) if output == (1,) else output
         if len(output) != 1 or len(spec.classes) not in counts or len(spec.classes) > MAX_CLASSES:
-            raise GraphError(f"classes: {len(spec.classes)} names for an output of shape {output}")
+            raise GraphError(
+                f"classes: {count_noun(len(spec.classes), 'name')} given, but the network's output "
+                f"has shape {output}"
+            )
         for name in spec.classes:
             check_name(name)
     if spec.preprocess is not None:
@@ -137,11 +140,11 @@ def check_preprocess(preprocess: Preprocess, shape: Shape) -> None:
     channels = 1 if preprocess.color == "L" else 3
     image = (channels, *preprocess.size)
     if shape not in (image, (elements(image),)) or min(preprocess.size) < 1:
-        raise GraphError(f"preprocess: makes {image} of an image, the input takes {shape}")
-    if len(preprocess.mean) != channels or len(preprocess.std) != channels:
         raise GraphError(
-            f"preprocess: mean and std need {channels} number{'s' * (channels != 1)} each"
+            f"preprocess: images become arrays of shape {image}, but the network takes {shape}"
         )
+    if len(preprocess.mean) != channels or len(preprocess.std) != channels:
+        raise GraphError(f"preprocess: mean and std need {count_noun(channels, 'number')} each")
     if not all(map(is_float32, preprocess.mean)):
         raise GraphError(f"preprocess: mean is {preprocess.mean}, expected finite numbers")
     if not all(is_float32(number) and np.float32(number) > 0 for number in preprocess.std):

@@ -16,7 +16,7 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Attributes:
         size: Height and width in pixels.
         resize: `stretch` to the size, or `crop`: scale the shorter side to the size, then crop the
-            centre.
+            center.
         color: `L` (one channel) or `RGB`.
         mean: One number a channel.
         std: One number a channel, above 0.
@@ -27,6 +27,15 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     color: Literal["L", "RGB"]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __str__(self) -> str:
+        color = "grayscale" if self.color == "L" else "RGB"
+        how = "stretched" if self.resize == "stretch" else "cropped"
+        mean, std = (", ".join(f"{n:g}" for n in numbers) for numbers in (self.mean, self.std))
+        return (
+            f"{color}, {how} to {self.size[0]} x {self.size[1]}, then "
+            f"(pixel / 255 - [{mean}]) / [{std}]"
+        )
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -179,6 +179,21 @@ class Elementwise(Node, frozen=True, kw_only=True):
         return inputs[0]
 
 
+class Rearrangement(Node, frozen=True, kw_only=True):
+    """An operation that moves the numbers of its inputs and changes none."""
+
+    def makes_signs(self, signs: set[str]) -> bool:
+        """Where all inputs are signs."""
+        return signs.issuperset(self.inputs)
+
+    def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
+        """Where no input is negative."""
+        return nonnegative.issuperset(self.inputs)
+
+    def float_terms(self, shape: Shape, *, floats: bool = False) -> None:
+        """Exact."""
+
+
 def is_float32(number: float) -> bool:
     """Whether `number` is finite, also as float32."""
     return isfinite(number) and abs(number) <= float(np.finfo(np.float32).max)

@@ -20,7 +20,7 @@ class Quantization(msgspec.Struct, frozen=True):
     Attributes:
         activations: Type of q.
         scale: x ~ scale * q.
-        whole: Whether the source has a 256th value (-128 or 255), which is read as its neighbour.
+        whole: Whether the source has a 256th value (-128 or 255), which is read as its neighbor.
     """
 
     activations: Literal["int8", "uint8"]

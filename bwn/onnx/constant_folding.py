@@ -17,6 +17,7 @@ import numpy as np
 from bwn.ir.node import Array
 from bwn.onnx.import_state import OnnxNode
 from bwn.onnx.protobuf import brief
+from bwn.ops.onnx_reading import axes_of
 
 MAX_ELEMENTS = 2**28
 
@@ -78,7 +79,7 @@ def check_size(node: OnnxNode, elements: int) -> None:
     """Refuse a node whose result would not fit in memory."""
     if elements > MAX_ELEMENTS:
         raise node.refuse(
-            f"makes a constant of {elements} elements; at most {MAX_ELEMENTS} are allowed"
+            f"makes a constant of {elements:,} elements; at most {MAX_ELEMENTS:,} are allowed"
         )
 
 
@@ -174,7 +175,7 @@ def identity(node: OnnxNode, data: Array) -> Array:
 @folds("Reshape")
 def reshape(node: OnnxNode, data: Array, shape: Array) -> Array:
     """The same elements in another shape, in which 0 keeps a size and -1 takes the rest."""
-    sizes = integers(shape)
+    sizes = [int(size) for size in shape.reshape(-1)]
     if not node.attrs.get("allowzero", 0):
         sizes = [data.shape[axis] if size == 0 else size for axis, size in enumerate(sizes)]
     return data.reshape(sizes)
@@ -198,15 +199,3 @@ def unsqueeze(node: OnnxNode, data: Array, axes: Array | None = None) -> Array |
     """With axes of size 1 added."""
     chosen = axes_of(node, axes)
     return None if chosen is None else np.expand_dims(data, tuple(chosen))
-
-
-def axes_of(node: OnnxNode, axes: Array | None) -> list[int] | None:
-    """The axes of a node: an attribute in old opsets, an input in new ones."""
-    if "axes" in node.attrs:
-        return [int(axis) for axis in node.attrs["axes"]]
-    return None if axes is None else integers(axes)
-
-
-def integers(array: Array) -> list[int]:
-    """The numbers of an array of integers."""
-    return [int(number) for number in array.reshape(-1)]

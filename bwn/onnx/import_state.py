@@ -128,6 +128,10 @@ class ImportState:
             )
         return self.constants[name]
 
+    def optional(self, node: OnnxNode, index: int) -> Array | None:
+        """As `constant`; None where the node lacks that input."""
+        return self.constant(node, index) if node.has(index) else None
+
     def weights(self, node: OnnxNode, index: int) -> npt.NDArray[np.float32]:
         """As `constant`, of float32 numbers."""
         array = self.constant(node, index)
@@ -145,7 +149,9 @@ class ImportState:
             The name under which it is stored.
         """
         array = np.ascontiguousarray(array, np.float32)
-        while name in self.shapes or (name in self.tensors and not same(self.tensors[name], array)):
+        while name in self.shapes or (
+            name in self.tensors and not np.array_equal(self.tensors[name], array)
+        ):
             name += "'"
         self.tensors[name] = array
         return name
@@ -173,8 +179,3 @@ class ImportState:
         if not node.has(index):
             raise node.refuse(f"has no input {index}")
         return node.inputs[index]
-
-
-def same(first: Array, second: Array) -> bool:
-    """Equal in shape and in every number."""
-    return first.shape == second.shape and bool(np.array_equal(first, second))

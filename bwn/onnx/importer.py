@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import onnx
 
-from bwn._file_types import HEAD, looks_like
-from bwn._text import one_line
+from bwn._file_types import HEAD, looks_like, mismatch
+from bwn._text import count_noun, one_line
 from bwn.errors import FileError, GraphError
 from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
@@ -78,9 +78,8 @@ def parse(data: bytes) -> onnx.ModelProto:
     Raises:
         FileError: It is no such model.
     """
-    file_type = looks_like(data[:HEAD])
-    problem = f"not an ONNX model; it looks like {file_type}"
-    if "ONNX" in file_type:
+    problem = mismatch("an ONNX model", data[:HEAD])
+    if "ONNX" in looks_like(data[:HEAD]):
         problem = "truncated or damaged ONNX model; copy it again, or export it again"
     try:
         model = onnx.load_model_from_string(data)
@@ -162,8 +161,8 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
     if len(inputs) != 1 or len(model.graph.output) != 1:
-        counts = f"{len(inputs)} inputs and {len(model.graph.output)} outputs"
-        raise GraphError(f"the model has {counts}, expected one of each")
+        counts = count_noun(len(inputs), "input"), count_noun(len(model.graph.output), "output")
+        raise GraphError(f"the model has {' and '.join(counts)}, expected one of each")
     name, tensor = one_line(inputs[0].name), inputs[0].type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
         raise GraphError(f"input '{name}' is not float32; export the model in float32")

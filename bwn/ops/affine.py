@@ -103,7 +103,7 @@ def constant_operand(state: ImportState, node: OnnxNode) -> tuple[str, Floats, i
     """
     places = [index for index in (0, 1) if state.is_constant(node, index)]
     if not places:
-        raise node.refuse("of two activations is not supported; only Add and Mul are")
+        raise node.refuse("reads two activations, which only Add and Mul can")
     source, shape = state.activation(node, 1 - places[0])
     value = per_channel(node, state.weights(node, places[0]), shape)
     return source, value, places[0]

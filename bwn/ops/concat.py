@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bwn.ir.node import Node, Reals, Shape, Tensors
+from bwn.ir.node import Reals, Rearrangement, Shape, Tensors
 from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bwn.plan.builder import PlanBuilder
 
 
-class Concat(Node, frozen=True, kw_only=True, tag="concat"):
+class Concat(Rearrangement, frozen=True, kw_only=True, tag="concat"):
     """y = x, then the others, along the channels."""
 
     since = 3
@@ -42,17 +42,6 @@ class Concat(Node, frozen=True, kw_only=True, tag="concat"):
         """Channels are axis 1."""
         return np.concatenate([x.astype(np.float64) for x in inputs], axis=1)
 
-    def makes_signs(self, signs: set[str]) -> bool:
-        """Where all parts are signs."""
-        return signs.issuperset(self.inputs)
-
-    def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Where no part is negative."""
-        return nonnegative.issuperset(self.inputs)
-
-    def float_terms(self, shape: Shape, *, floats: bool = False) -> None:
-        """Exact."""
-
     def lower(self, plan: PlanBuilder) -> None:
         """Parts are made where they belong, as views of one buffer; a second use is copied."""
         plan.join(self)
@@ -68,7 +57,7 @@ def read_concat(state: ImportState, node: OnnxNode) -> None:
     parts = [state.activation(node, index) for index in range(len(node.inputs))]
     rank = len(parts[0][1]) + 1
     if node.attrs["axis"] % rank != 1 % rank:
-        raise node.refuse(f"on axis {node.attrs['axis']}; only axis 1, the channels, is supported")
+        raise node.refuse(f"joins axis {node.attrs['axis']}, expected axis 1, the channels")
     if len(parts) == 1:
         state.alias(node)
         return

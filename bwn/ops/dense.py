@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.ir.node import Reals, Shape, Tensors
+from bwn.kernels import bits
 from bwn.kernels import reference as plain
 from bwn.ops.onnx_reading import reads, vector
 from bwn.ops.weighted import Weighted
@@ -43,7 +44,7 @@ class Dense(Weighted, frozen=True, kw_only=True, tag="dense"):
 
     def unpack(self, words: npt.NDArray[np.uint64], shape: Shape) -> npt.NDArray[np.int8]:
         """(outputs, K)."""
-        return plain.dense_weights(words, shape[0])
+        return bits.unpack(words, shape[0])
 
     def onnx_form(self) -> tuple[str, dict[str, Any]]:
         """Gemm."""

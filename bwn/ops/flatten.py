@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bwn.ir.node import Node, Reals, Shape, Tensors, elements
+from bwn.ir.node import Reals, Rearrangement, Shape, Tensors, elements
 from bwn.ops.onnx_reading import BATCH, axes_of, reads
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bwn.plan.builder import PlanBuilder
 
 
-class Flatten(Node, frozen=True, kw_only=True, tag="flatten"):
+class Flatten(Rearrangement, frozen=True, kw_only=True, tag="flatten"):
     """(N, C, H, W) to (N, C * H * W), in that order."""
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
@@ -24,17 +24,6 @@ class Flatten(Node, frozen=True, kw_only=True, tag="flatten"):
     def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
         """The same elements."""
         return inputs[0].reshape(len(inputs[0]), -1)
-
-    def makes_signs(self, signs: set[str]) -> bool:
-        """Of signs."""
-        return self.input in signs
-
-    def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Of such a tensor."""
-        return self.input in nonnegative
-
-    def float_terms(self, shape: Shape, *, floats: bool = False) -> None:
-        """Exact."""
 
     @property
     def moves_signs(self) -> bool:
@@ -91,17 +80,17 @@ def read_reshape(state: ImportState, node: OnnxNode) -> None:
             state.alias(node)
             return
     shown = ["N" if size == BATCH else size for size in target]
-    raise node.refuse(f"to {shown} of {('N', *shape)}; only (N, all the rest) is supported")
+    raise node.refuse(f"turns {('N', *shape)} into {shown}; only (N, all the rest) is supported")
 
 
 @reads("Squeeze")
 def read_squeeze(state: ImportState, node: OnnxNode) -> None:
     """Of (C, 1, 1) to (C,)."""
     source, shape = state.activation(node)
-    axes = axes_of(state, node)
+    axes = axes_of(node, state.optional(node, 1))
     wanted = axes is not None and sorted(axis % (len(shape) + 1) for axis in axes) == [2, 3]
     if not wanted or shape[1:] != (1, 1):
         raise node.refuse(
-            f"axes {axes} of {('N', *shape)}; only (N, C, 1, 1) to (N, C) is supported"
+            f"removes axes {axes} of {('N', *shape)}; only (N, C, 1, 1) to (N, C) is supported"
         )
     _emit(state, node, source, shape)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from bwn.ir.node import Pair
+from bwn.ir.node import Array, Pair
 from bwn.ir.quantization import Quantization
 from bwn.ops.window import Pads, Window
 
@@ -74,11 +74,10 @@ def vector(
     return state.store(node.inputs[index], numbers)
 
 
-def axes_of(state: ImportState, node: OnnxNode) -> list[int] | None:
-    """The axes of a node: an attribute in old opsets, the second input in new ones."""
-    if "axes" in node.attrs:
-        return [int(axis) for axis in node.attrs["axes"]]
-    return [int(axis) for axis in state.constant(node, 1).reshape(-1)] if node.has(1) else None
+def axes_of(node: OnnxNode, axes: Array | None) -> list[int] | None:
+    """The axes of a node: an attribute in old opsets; in new ones an input, given here."""
+    numbers = node.attrs.get("axes", axes)
+    return None if numbers is None else [int(axis) for axis in np.ravel(numbers)]
 
 
 def pair(node: OnnxNode, name: str) -> Pair:

@@ -165,7 +165,7 @@ def read_global_pool(state: ImportState, node: OnnxNode) -> None:
 def read_reduce_mean(state: ImportState, node: OnnxNode) -> None:
     """Over height and width."""
     source, shape = _image(state, node)
-    axes = axes_of(state, node)
+    axes = axes_of(node, state.optional(node, 1))
     if axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
         raise node.refuse(
             f"axes are {axes}; only the mean over height and width, axes (2, 3), is supported"

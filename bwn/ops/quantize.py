@@ -27,7 +27,7 @@ def read_quantize(state: ImportState, node: OnnxNode) -> None:
     default = np.zeros((), node.attrs.get("output_dtype") or np.uint8)
     kind = _zero_point(state, node, default).dtype.name
     if kind not in QUANT_RANGES:
-        raise node.refuse(f"rounds to {kind}; only int8 and uint8 are supported")
+        raise node.refuse(f"quantizes to {kind}, expected int8 or uint8")
     quantization = Quantization(cast(Any, kind), _scale(state, node), whole=True)
     state.pending[node.output] = Pending("quantized", source, quantization=quantization)
 
@@ -47,7 +47,7 @@ def clip_quantized(state: ImportState, node: OnnxNode) -> bool:
     ours = QUANT_RANGES[quantization.activations]
     if (low, high) not in (ours, (limits.min, limits.max)):
         raise node.refuse(
-            f"leaves {low} to {high} of 8 bits; only {ours[0]} to {ours[1]} are supported"
+            f"clips 8-bit integers to {low} to {high}, expected {ours[0]} to {ours[1]}"
         )
     quantization = replace(quantization, whole=(low, high) != ours)
     state.pending[node.output] = replace(half, quantization=quantization)
@@ -59,7 +59,7 @@ def read_dequantize(state: ImportState, node: OnnxNode) -> None:
     """Of what QuantizeLinear made, with the same scale."""
     half = state.pending.get(node.inputs[0])
     if half is None or half.quantization is None:
-        raise node.refuse("of activations is supported only after QuantizeLinear")
+        raise node.refuse("reads activations that no QuantizeLinear has quantized")
     _zero_point(state, node, np.zeros(()))
     if _scale(state, node) != half.quantization.scale:
         raise node.refuse("has another scale than its QuantizeLinear")

@@ -55,5 +55,5 @@ def read_softmax(state: ImportState, node: OnnxNode) -> None:
     source, shape = state.activation(node)
     axis = node.attrs.get("axis", -1 if state.opset >= 13 else 1)
     if len(shape) != 1 or axis not in (1, -1):
-        raise node.refuse(f"of {('N', *shape)}: only the last axis of (N, classes) is supported")
+        raise node.refuse(f"reads {('N', *shape)}; only the last axis of (N, classes) is supported")
     state.emit(Softmax(input=source, output=node.output))

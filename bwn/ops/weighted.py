@@ -11,6 +11,7 @@ nothing to the sum. With 8-bit activations x ~ input_scale * q, the sum is over 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bwn._text import count_noun
 from bwn.ir.node import (
     Array,
     Node,
@@ -38,11 +40,33 @@ from bwn.ops.clamp import clamp_to_onnx
 from bwn.ops.window import Window
 
 if TYPE_CHECKING:
+    from bwn.ir.graph import Graph
     from bwn.onnx.exporter import OnnxGraph
     from bwn.plan.builder import PlanBuilder
 
 UINT8_MAX_DEPTH = 2**17
 """K of a sum of uint8 activations: kernels add two numbers, each exact in float32 up to here."""
+
+
+def layer_names(graph: Graph) -> dict[str, str]:
+    """How tables name the node that makes each tensor; other nodes are named as the tensor.
+
+    A layer is named after its module, where the name of its weights tells that (`fc1.weight`), or
+    else after its kind: `conv1`, `dense2`. The numbers of torch's Sequential say too little.
+    """
+    names: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for node in graph.nodes:
+        name = node.output
+        if isinstance(node, Weighted):
+            counts[node.op] += 1
+            module, _, field = node.weight.rstrip("'").rpartition(".")
+            known = field == "weight" and not module.isdigit()
+            name = module if known else f"{node.op}{counts[node.op]}"
+        while name in names.values():
+            name += "'"
+        names[node.output] = name
+    return names
 
 
 class Weighted(Node, frozen=True, kw_only=True):
@@ -128,7 +152,8 @@ class Weighted(Node, frozen=True, kw_only=True):
         outputs, groups = weight.shape[0], self.window(shape).groups
         if shape[0] % groups or outputs % groups:
             raise self.refuse(
-                f"{groups} groups do not divide {shape[0]} inputs and {outputs} outputs"
+                f"{groups} groups do not divide {count_noun(shape[0], 'input')} "
+                f"and {count_noun(outputs, 'output')}"
             )
         packed = weight.dtype == np.uint64
         depth = self.depth(shape)
@@ -162,15 +187,15 @@ class Weighted(Node, frozen=True, kw_only=True):
             )
         if kind == "uint8" and self.depth(shape) > UINT8_MAX_DEPTH:
             raise self.refuse(
-                f"sums {self.depth(shape)} products, at most {UINT8_MAX_DEPTH} go with uint8 "
-                "activations; use int8"
+                f"sums {self.depth(shape):,} products; uint8 activations allow at most "
+                f"{UINT8_MAX_DEPTH:,}: use int8"
             )
         if self.input_scale is not None and not self.is_quantized:
-            raise self.refuse(f"a step goes with int8 or uint8 activations, these are {kind}")
+            raise self.refuse(f"a step needs int8 or uint8 activations, these are {kind}")
         if self.input_scale is not None and not (
             is_float32(self.input_scale) and np.float32(self.input_scale) > 0
         ):
-            raise self.refuse(f"step is {self.input_scale}, expected a finite number above 0")
+            raise self.refuse(f"the step is {self.input_scale}, expected a finite number above 0")
 
     # Meaning
 

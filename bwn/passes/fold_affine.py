@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node
 from bwn.ops import Affine, Weighted
+from bwn.passes.merging import merged
 
 Wide = npt.NDArray[np.float64]
 
@@ -26,24 +27,13 @@ Wide = npt.NDArray[np.float64]
 def fold_affine(graph: Graph) -> Graph:
     """`graph` with each Affine folded into the node before it where that is possible."""
     tensors = dict(graph.tensors)
-    nodes: list[Node] = []
-    positions: dict[str, int] = {}
-    for node in graph.nodes:
-        position = positions.get(node.input)
-        if isinstance(node, Affine) and position is not None and graph.sole_consumer(node.input):
-            folded = fold(graph, tensors, nodes[position], node)
-            if folded is not None:
-                nodes[position] = folded
-                positions[folded.output] = position
-                continue
-        positions[node.output] = len(nodes)
-        nodes.append(node)
+    nodes = merged(graph, lambda before, node: fold(graph, tensors, before, node))
     return graph.replace(nodes, tensors)
 
 
-def fold(graph: Graph, tensors: dict[str, Array], before: Node, affine: Affine) -> Node | None:
+def fold(graph: Graph, tensors: dict[str, Array], before: Node, affine: Node) -> Node | None:
     """`before` with `affine` in its scale and bias; None where a rule above forbids it."""
-    if not isinstance(before, (Weighted, Affine)):
+    if not isinstance(affine, Affine) or not isinstance(before, (Weighted, Affine)):
         return None
     if isinstance(before, Weighted) and (before.low is not None or before.high is not None):
         return None

@@ -14,24 +14,20 @@ from msgspec.structs import replace
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.ops import Clamp, Weighted
+from bwn.passes.merging import merged
 
 
 def fuse_clamp(graph: Graph) -> Graph:
     """`graph` with each Clamp fused into the node before it where that is possible."""
-    nodes: list[Node] = []
-    positions: dict[str, int] = {}
-    for node in graph.nodes:
-        position = positions.get(node.input)
-        if isinstance(node, Clamp) and position is not None and graph.sole_consumer(node.input):
-            before = nodes[position]
-            if isinstance(before, (Weighted, Clamp)):
-                low, high = bounds(before, node)
-                nodes[position] = replace(before, output=node.output, low=low, high=high)
-                positions[node.output] = position
-                continue
-        positions[node.output] = len(nodes)
-        nodes.append(node)
-    return graph.replace(nodes)
+    return graph.replace(merged(graph, fuse))
+
+
+def fuse(before: Node, clamp: Node) -> Node | None:
+    """`before` with the bounds of `clamp` too; None where a rule above forbids it."""
+    if not isinstance(clamp, Clamp) or not isinstance(before, (Weighted, Clamp)):
+        return None
+    low, high = bounds(before, clamp)
+    return replace(before, output=clamp.output, low=low, high=high)
 
 
 def bounds(first: Clamp | Weighted, second: Clamp) -> tuple[float | None, float | None]:

@@ -91,7 +91,7 @@ def choose(node: Weighted, mode: Mode, reads_signs: bool, first: bool) -> Activa
         return "binary"
     if mode == "binary" and not first:
         raise node.refuse(
-            f"binary activations asked, but its input '{node.input}' is not signs; "
-            "use auto, or train with sign activations"
+            f"cannot read its input '{node.input}' as binary: it is not signs; "
+            "pack with auto activations, or train with sign activations"
         )
     return "int8" if mode == "int8" else "float32"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bwn.ir.node import Shape
 from bwn.kernels import bits
 from bwn.kernels.simd.widths import xor_halves
 from bwn.ops.window import Pads
@@ -69,10 +68,3 @@ class BitBuffer(Buffer, eq=False):
         signs = bits.unpack(xor_halves(words).reshape(-1, words.shape[-1]), self.channels)
         planes = signs.reshape(self.images, self.height, self.width, self.channels)
         return planes.transpose(0, 3, 1, 2).astype(np.float32)
-
-
-def bit_buffer(name: str, shape: Shape, batch: int) -> BitBuffer:
-    """A new bitpacked buffer for a tensor of one example's `shape`."""
-    if len(shape) == 3:
-        return BitBuffer(name, "b1", batch, *shape)
-    return BitBuffer(name, "b1", 1, shape[0], 1, batch, vectors=True)

@@ -12,7 +12,7 @@ A batch of vectors (N, K) is one image of K channels whose width is the batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 import numpy as np
@@ -105,6 +105,13 @@ class Buffer(msgspec.Struct, eq=False):
     offset: int = -1
     rows: SharedRows = msgspec.field(default_factory=SharedRows)
 
+    @classmethod
+    def of(cls, name: str, type: Type, shape: Shape, batch: int) -> Self:
+        """A new buffer for a tensor of one example's `shape`."""
+        if len(shape) == 3:
+            return cls(name, type, batch, *shape)
+        return cls(name, type, 1, shape[0], 1, batch, vectors=True)
+
     def __post_init__(self) -> None:
         self.rows.members.append(self)
 
@@ -196,13 +203,6 @@ class Buffer(msgspec.Struct, eq=False):
         return 0 if self.parent is not None else self.images * self.image * self.itemsize
 
 
-def planes_buffer(name: str, type: Type, shape: Shape, batch: int) -> Buffer:
-    """A new buffer for a tensor of one example's `shape`."""
-    if len(shape) == 3:
-        return Buffer(name, type, batch, *shape)
-    return Buffer(name, type, 1, shape[0], 1, batch, vectors=True)
-
-
 def place(buffers: Sequence[Buffer], *, reuse: bool) -> int:
     """Give every buffer an offset so that no two that live at once overlap.
 
@@ -224,9 +224,9 @@ def place(buffers: Sequence[Buffer], *, reuse: bool) -> int:
             buffer.offset, end = end, end + sizes[id(buffer)]
             continue
         steps = range(buffer.first, buffer.last + 1)
-        neighbours = {id(other): other for step in steps for other in alive_at.get(step, ())}
+        neighbors = {id(other): other for step in steps for other in alive_at.get(step, ())}
         buffer.offset = 0
-        for other in sorted(neighbours.values(), key=lambda b: b.offset):
+        for other in sorted(neighbors.values(), key=lambda b: b.offset):
             if other.offset - buffer.offset >= sizes[id(buffer)]:
                 break
             buffer.offset = max(buffer.offset, other.offset + sizes[id(other)])

@@ -1,7 +1,7 @@
 """The plan builder: the calls that operations lower themselves with.
 
 `read` and `write` give the buffers of tensors; the rest add steps. An operation never sees whether
-its neighbours keep a tensor as floats, 8-bit integers, signs in bytes or bits.
+its neighbors keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bwn.kernels import registry
 from bwn.ops.concat import Concat
 from bwn.ops.weighted import Weighted
 from bwn.plan import bit_steps, gemm_steps, sign_steps, tensor_steps, xnor_steps
-from bwn.plan.bit_buffers import BitBuffer, bit_buffer
+from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.buffers import Buffer, Type
 from bwn.plan.fusion import Epilogue
 from bwn.plan.gemm_layer import Gemm, quantized_buffer
@@ -70,8 +70,6 @@ class PlanBuilder(PlanState):
             type: Type of its elements.
             like: A buffer to share the row stride with.
         """
-        if type == "b1":
-            return self.set_form(name, self.keep(bit_buffer(name, self.shape(name), self.batch)))
         if type == "f32" and name in self.homes:
             buffer = self._view(name)
             if like is not None:
@@ -79,6 +77,12 @@ class PlanBuilder(PlanState):
         else:
             buffer = self.buffer(name, type, self.shape(name), like=like)
         return self.set_form(name, buffer)
+
+    def write_bits(self, name: str) -> BitBuffer:
+        """As `write`, of bits."""
+        return self.set_form(
+            name, self.keep(BitBuffer.of(name, "b1", self.shape(name), self.batch))
+        )
 
     def bits(self, name: str) -> BitBuffer:
         """As `read`, of bits."""
@@ -90,9 +94,9 @@ class PlanBuilder(PlanState):
         source = self.form(name)
         assert source is not None, f"'{name}' is read before it is made"
         if type == "b1":
-            packed = bit_buffer(f"{name}:b1", self.shape(name), self.batch)
-            bit_steps.pack(self, self.read(name, "f32"), packed)
-            self.keep(packed)
+            planes = self.read(name, "f32")
+            packed = self.keep(BitBuffer.of(f"{name}:b1", "b1", self.shape(name), self.batch))
+            bit_steps.pack(self, planes, packed)
             return self.set_form(name, packed)
         out = self.buffer(f"{name}:{type}", type, self.shape(name))
         if name in self._flattened:
@@ -149,13 +153,12 @@ class PlanBuilder(PlanState):
         if isinstance(source, BitBuffer):  # signs already, or the layer before has compared
             self._same(node, source)
         elif node.output in self.wanted_as_bits:
-            out = self.write(node.output, "b1")
-            assert isinstance(out, BitBuffer)
+            out = self.write_bits(node.output)
             bit_steps.pack(self, self.read(node.input, "f32"), out)
         else:
             planes = self.read(node.input, "f32")
-            out = self.write(node.output, "s1", like=planes)
-            tensor_steps.elementwise(self, registry.SIGN, planes, out)
+            signs = self.write(node.output, "s1", like=planes)
+            tensor_steps.elementwise(self, registry.SIGN, planes, signs)
 
     # Windows and shapes
 
@@ -163,9 +166,7 @@ class PlanBuilder(PlanState):
         """Maximum or average over windows; a maximum of signs stays signs."""
         source = self.form(node.input)
         if isinstance(source, BitBuffer) and node.moves_signs:
-            out = self.write(node.output, "b1")
-            assert isinstance(out, BitBuffer)
-            bit_steps.pool_bits(self, node, source, out)
+            bit_steps.pool_bits(self, node, source, self.write_bits(node.output))
             return
         if source is None or node.kind == "average":
             source = self.read(node.input, "f32")
@@ -230,7 +231,7 @@ class PlanBuilder(PlanState):
             source.reserve_padding(window.pads)
         becomes_signs = sign_steps.becomes_signs(self.graph, node, self.wanted_as_bits)
         if becomes_signs and self.fuse:
-            out = self.write(node.output, "b1")
+            out = self.write_bits(node.output)
             sign_steps.multiply_to_bits(Gemm(self, node, source, out, Epilogue(node.output)))
         else:
             gemm = self._with_epilogue(node, source, like=source)
@@ -247,7 +248,7 @@ class PlanBuilder(PlanState):
         sign = bit_steps.sign_after(self.graph, node) if self.fuse else None
         # Signs in planes that nobody reads as bits are made of sums faster than of bits.
         if sign is not None and (sign in self.wanted_as_bits or node.rank == 1):
-            gemm = Gemm(self, node, source, self.write(node.output, "b1"), Epilogue(node.output))
+            gemm = Gemm(self, node, source, self.write_bits(node.output), Epilogue(node.output))
         else:
             gemm = self._with_epilogue(node, source)
         xnor_steps.multiply_bits(gemm)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from bwn.kernels.registry import GemmSpec
+from bwn.ops.weighted import layer_names
 from bwn.plan.planner import Plan
 from bwn.plan.step import Step
 
@@ -15,7 +16,7 @@ class LayerPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How one layer runs.
 
     Attributes:
-        name: The tensor that it makes; `input` and `output` for copying the caller's arrays.
+        name: Name of the layer; `input` and `output` for copying the caller's arrays.
         node: Index of the node, as in `Step`.
         steps: Indices of its steps in the plan.
         kernels: Names of the kernels that run, the main one last.
@@ -47,7 +48,7 @@ class LayerPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 def layer_plans(plan: Plan) -> list[LayerPlan]:
     """A row for each layer that has steps, in order; a layer fused into another has none."""
-    names = ["input", *(node.output for node in plan.graph.nodes), "output"]
+    names = ["input", *layer_names(plan.graph).values(), "output"]
     buffer_bytes = [0] * len(names)
     for buffer in plan.buffers:
         buffer_bytes[plan.steps[buffer.root.first].node + 1] += buffer.bytes

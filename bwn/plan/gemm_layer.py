@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import msgspec
 import numpy as np
@@ -105,18 +105,10 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
         sums = bits.sums(weight.astype(np.uint64, copy=False), self.depth)
         return np.asarray(zero_point * sums, np.float32)
 
-    @cached_property
+    @property
     def taps(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Of each tap, its phase of the stride and its shift from an output's position: (taps,)."""
-        (kh, kw), (dy, dx), (sy, sx) = self.window.kernel, self.window.dilation, self.window.stride
-        y, x = np.arange(kh)[:, None] * dy, np.arange(kw)[None, :] * dx
-        if (sy, sx) == (1, 1):
-            top, left = self.window.pads[:2]
-            shifts = (y - top) * self.source.row + (x - left)
-            return np.zeros(kh * kw, np.int64), shifts.ravel().astype(np.int64)
-        _, phases = np.unique(((y % sy) * sx + x % sx).ravel(), return_inverse=True)
-        shifts = (y // sy) * self.source.row + x // sx
-        return phases.astype(np.int64), shifts.ravel().astype(np.int64)
+        return taps_of(self.window, self.source.row)
 
     def epilogue_params(self) -> dict[str, int]:
         """The parameters of the epilogue."""
@@ -153,6 +145,18 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
             "x_scales": input_scales(plan, node) if node.is_quantized else ones,
             "scale_per_position": int(out.vectors) if node.is_quantized else 0,
         }
+
+
+@lru_cache(maxsize=256)
+def taps_of(window: Window, row: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """As `Gemm.taps`. row: elements from one row of the input to the next."""
+    (kh, kw), (dy, dx), (sy, sx) = window.kernel, window.dilation, window.stride
+    y, x = np.arange(kh)[:, None] * dy, np.arange(kw)[None, :] * dx
+    if (sy, sx) == (1, 1):
+        top, left = window.pads[:2]
+        return np.zeros(kh * kw, np.int64), ((y - top) * row + (x - left)).ravel()
+    _, phases = np.unique(((y % sy) * sx + x % sx).ravel(), return_inverse=True)
+    return phases, (y // sy * row + x // sx).ravel()
 
 
 def zero_point_of(node: Weighted) -> int:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from bwn.ir.node import Array
-from bwn.kernels.gemm.lut_permute_packing import TILE
+from bwn.kernels.gemm.lut_permute_packing import TILE, Layout
 from bwn.kernels.registry import LutPermuteGemm
-from bwn.plan.buffers import Buffer, round_up
-from bwn.plan.gemm_layer import Gemm
+from bwn.ops.window import Window
+from bwn.plan.buffers import round_up
+from bwn.plan.gemm_layer import Gemm, taps_of
 
 BAND = 384
 """Positions of one unit of work, roughly: their tables and totals stay in L2."""
@@ -20,41 +24,75 @@ class Geometry(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         segments: The taps of each phase of the stride.
-        shifts: From an output's position to each tap's, (taps,).
-        starts: First position of each block.
+        ends: Where each segment's taps begin and end, counted over all segments.
+        shifts: From an output's position to each tap's, segment by segment, (taps,).
+        starts: First position of each block, and where the last one's padding ends.
         band: Blocks of a unit of work.
         span: Positions that a band reads.
     """
 
     segments: list[list[int]]
-    shifts: Array
-    starts: list[int]
+    ends: Array
+    shifts: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
     band: int
     span: int
 
+    @property
+    def blocks(self) -> int:
+        """Blocks of a plane."""
+        return len(self.starts) - 1
 
-def block_starts(out: Buffer) -> list[int]:
-    """First positions of a plane's blocks: row by row, without slack, if rows are whole blocks."""
-    if out.width % TILE == 0:
-        rows, columns = out.row * np.arange(out.height), np.arange(0, out.width, TILE)
-        return (rows[:, None] + columns).ravel().tolist()
-    return list(range(0, out.positions, TILE))
+    @property
+    def bands(self) -> int:
+        """Units of work of one group of one image."""
+        return -(-self.blocks // self.band)
 
 
 def geometry(gemm: Gemm, threads: int) -> Geometry:
     """Blocks and bands, at least one band for each thread where there are blocks enough."""
-    (phases, shifts), starts = gemm.taps, block_starts(gemm.out)
+    out, source_row = gemm.out, gemm.source.row
+    size, end = (out.height, out.width, out.row), out.plane - out.lead
+    return _geometry(gemm.window, source_row, size, end, -(-threads // (gemm.groups * out.images)))
+
+
+@lru_cache(maxsize=256)
+def _geometry(
+    window: Window, source_row: int, size: tuple[int, int, int], end: int, fewest: int
+) -> Geometry:
+    """The geometry of all layers of the same shape, with at least `fewest` bands.
+
+    Args:
+        window: The window of the layer.
+        source_row: Elements from one input row to the next.
+        size: Height and width of the output, and elements from one row to the next.
+        end: Positions from the first output to the end of its plane.
+        fewest: Bands, where there are as many blocks.
+    """
+    phases, shifts = taps_of(window, source_row)
     segments = [np.flatnonzero(phases == phase).tolist() for phase in range(int(phases.max()) + 1)]
-    reach = int(shifts.max() - shifts.min())
-    fewest = min(len(starts), -(-threads // (gemm.groups * gemm.out.images)))
-    bands = max(1, round(gemm.out.positions / max(BAND, reach)), fewest)
+    reach = int(np.ptp(shifts))
+    starts = block_starts(*size)
+    bands = max(1, round(size[0] * size[2] / max(BAND, reach)), min(len(starts), fewest))
     band = -(-len(starts) // bands)
-    ends = (min(first + band, len(starts)) - 1 for first in range(0, len(starts), band))
-    longest = max(
-        starts[end] - starts[first]
-        for first, end in zip(range(0, len(starts), band), ends, strict=True)
+    firsts = np.arange(0, len(starts), band)
+    lasts = np.minimum(firsts + band, len(starts)) - 1
+    longest = int((starts[lasts] - starts[firsts]).max())
+    return Geometry(
+        segments,
+        np.cumsum([0, *map(len, segments)]),
+        shifts[np.concatenate(segments)],
+        np.append(starts, end),
+        band,
+        longest + TILE + reach,
     )
-    return Geometry(segments, shifts, starts, band, longest + TILE + reach)
+
+
+def block_starts(height: int, width: int, row: int) -> npt.NDArray[np.int64]:
+    """First positions of a plane's blocks: row by row, without slack, if rows are whole blocks."""
+    if width % TILE == 0:
+        return np.add.outer(row * np.arange(height), np.arange(0, width, TILE)).ravel()
+    return np.arange(0, height * row, TILE)
 
 
 def permute_scratch(gemm: Gemm, spec: LutPermuteGemm) -> int:
@@ -67,23 +105,8 @@ def permute_scratch(gemm: Gemm, spec: LutPermuteGemm) -> int:
 
 def permute_call(gemm: Gemm, spec: LutPermuteGemm, threads: int) -> tuple[dict[str, int], int]:
     """Parameters and units of work."""
-    plan, node, source, out, layout = gemm.plan, gemm.node, gemm.source, gemm.out, spec.layout
-    at, channels, groups = geometry(gemm, threads), gemm.channels, gemm.groups
-    words = plan.graph.tensors[node.weight].astype(np.uint64, copy=False)
-    order = [tap for segment in at.segments for tap in segment]
-
-    def kept(name: str, array: Array) -> int:
-        return plan.constant((name, node.output), lambda: array)
-
-    def padded(name: str | None, fill: float) -> int:
-        vector = np.full(out.channels, fill, np.float32)
-        key = ("padded", name or fill, groups, gemm.outputs, layout.lanes)
-        stored = vector if name is None else plan.graph.tensors[name]
-        return plan.constant(key, lambda: _spread(gemm, stored, layout.lanes))
-
-    indices = plan.constant(
-        ("indices", node.output), lambda: layout.pack(words, groups, channels, at.segments)
-    )
+    plan, source, layout, channels = gemm.plan, gemm.source, spec.layout, gemm.channels
+    at, groups = geometry(gemm, threads), gemm.groups
     params = {
         "x_group": channels * source.plane,
         "x_plane": source.plane,
@@ -91,24 +114,43 @@ def permute_call(gemm: Gemm, spec: LutPermuteGemm, threads: int) -> tuple[dict[s
         "channels": channels,
         "chunk": layout.chunk(channels),
         "segments": len(at.segments),
-        "taps": kept("taps", np.cumsum([0, *map(len, at.segments)])),
-        "shifts": kept("shifts", at.shifts[order]),
+        "taps": plan.constant(("taps", at), lambda: at.ends),
+        "shifts": plan.constant(("shifts", at), lambda: at.shifts),
         "min_shift": int(at.shifts.min()),
         "max_shift": int(at.shifts.max()),
-        "indices": indices,
-        "index_group": plan.constant_bytes(("indices", node.output)) // groups,
         "groups": groups,
         "outputs": gemm.outputs,
-        "starts": kept("starts", np.array([*at.starts, out.plane - out.lead])),
-        "blocks": len(at.starts),
+        "starts": plan.constant(("starts", at), lambda: at.starts),
+        "blocks": at.blocks,
         "band": at.band,
         "rows_bytes": layout.rows_bytes(channels, at.span),
-        "correction": kept("correction", _spread(gemm, gemm.correction(), layout.lanes)),
+        **_weight_params(gemm, layout, at.segments),
         **gemm.plane_params(),
+    }
+    return params, at.bands * groups * gemm.out.images
+
+
+def _weight_params(gemm: Gemm, layout: Layout, segments: list[list[int]]) -> dict[str, int]:
+    """Packed weights, and the vectors of the outputs with each group padded."""
+    plan, node, groups = gemm.plan, gemm.node, gemm.groups
+    words = plan.graph.tensors[node.weight].astype(np.uint64, copy=False)
+    key = ("indices", node.output)
+
+    def padded(name: str | None, fill: float) -> int:
+        vector = np.full(gemm.out.channels, fill, np.float32)
+        stored = vector if name is None else plan.graph.tensors[name]
+        key = ("padded", name or fill, groups, gemm.outputs, layout.lanes)
+        return plan.constant(key, lambda: _spread(gemm, stored, layout.lanes))
+
+    return {
+        "indices": plan.constant(key, lambda: layout.pack(words, groups, gemm.channels, segments)),
+        "index_group": plan.constant_bytes(key) // groups,
+        "correction": plan.constant(
+            ("correction", node.output), lambda: _spread(gemm, gemm.correction(), layout.lanes)
+        ),
         "scale": padded(node.scale, 1.0),
         "bias": padded(node.bias, 0.0),
     }
-    return params, -(-len(at.starts) // at.band) * groups * out.images
 
 
 def _spread(gemm: Gemm, vector: Array, lanes: int) -> Array:

@@ -1,6 +1,6 @@
 """The planner: for one graph, batch and number of threads, the steps to run and their memory.
 
-`builder.py` chooses layouts and what is fused, `gemm_steps.py` and its neighbours the kernels (by
+`builder.py` chooses layouts and what is fused, `gemm_steps.py` and its neighbors the kernels (by
 `registry.select`), `state.py` what threads share, `buffers.py` the places in the arena. The
 executor decides nothing and allocates nothing.
 """
@@ -118,18 +118,10 @@ def make_plan(
     builder.build()
     if passes and batch > threads:
         builder.resize(_pass_size(builder, batch))
-    steps, memory, keep = builder.finish()
     return Plan(
-        graph,
-        builder.batch,
-        threads,
-        steps,
-        memory,
-        keep,
-        builder.tensors,
-        builder.buffers,
-        builder.table,
-    )
+        graph, builder.batch, threads, *builder.finish(),
+        builder.tensors, builder.buffers, builder.table,
+    )  # fmt: skip
 
 
 def _pass_size(builder: PlanBuilder, batch: int) -> int:

@@ -9,7 +9,7 @@ from bwn.ops.sign import Sign
 from bwn.ops.weighted import Weighted
 from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.bit_steps import written
-from bwn.plan.buffers import STORE, planes_buffer
+from bwn.plan.buffers import STORE, Buffer
 from bwn.plan.gemm_layer import Gemm
 from bwn.plan.gemm_steps import offsets
 from bwn.plan.step import Call
@@ -40,7 +40,7 @@ def multiply_to_bits(gemm: Gemm) -> None:
     plan, node, source, out = gemm.plan, gemm.node, gemm.source, gemm.out
     assert isinstance(out, BitBuffer)
     # Outputs are counted in the input's rows, which must be as wide.
-    planes_buffer("", "f32", (1, out.height, out.width), 1).share_rows(source)
+    Buffer.of("", "f32", (1, out.height, out.width), 1).share_rows(source)
     weight = plan.graph.tensors[node.weight]
 
     def call() -> Call:

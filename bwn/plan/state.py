@@ -8,7 +8,7 @@ parameters. When all is known the buffers get their places, and those functions 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,10 @@ from bwn.ir.node import Array, Node, Shape
 from bwn.kernels.costs import Table
 from bwn.kernels.params import Activation
 from bwn.kernels.registry import GemmSpec
-from bwn.plan.buffers import Buffer, Type, arena, place, planes_buffer, round_up
+from bwn.plan.buffers import Buffer, Type, arena, place, round_up
 from bwn.plan.step import Call, Step, Task
 
+AnyBuffer = TypeVar("AnyBuffer", bound=Buffer)
 Split = Literal["auto", "always", "never"]
 
 WORTH_SPLITTING = 8
@@ -99,17 +100,17 @@ class PlanState:
             shape: Shape of one example.
             like: A buffer to share the row stride with.
         """
-        buffer = planes_buffer(name, type, shape, self.batch)
+        buffer = Buffer.of(name, type, shape, self.batch)
         if like is not None:
             buffer.share_rows(like)
         return self.keep(buffer)
 
-    def keep(self, buffer: Buffer) -> Buffer:
+    def keep(self, buffer: AnyBuffer) -> AnyBuffer:
         """Give a new buffer a place in the arena."""
         self._buffers.append(buffer)
         return buffer
 
-    def set_form(self, name: str, buffer: Buffer) -> Buffer:
+    def set_form(self, name: str, buffer: AnyBuffer) -> AnyBuffer:
         """Say that a buffer holds an activation tensor, in its element type."""
         self._forms.setdefault(name, {})[buffer.type] = buffer
         return buffer

@@ -41,7 +41,7 @@ class Step(msgspec.Struct, frozen=True, eq=False):
     microseconds: float | None = None
 
     @property
-    def least(self) -> int:
+    def min_units(self) -> int:
         """Fewest units that a thread takes at a time; all where the step is not split."""
         if self.parts == 1:
             return self.units

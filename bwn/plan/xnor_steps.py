@@ -52,7 +52,7 @@ class BitWindow(Window, frozen=True):
     def runs(self, source: BitBuffer) -> tuple[list[int], int]:
         """Where runs of word pairs begin, from tap (0, 0), and the pairs of each.
 
-        Neighbouring taps are one run.
+        Neighboring taps are one run.
         """
         (height, width), (dy, dx) = self.kernel, self.dilation
         pairs = source.words // self.groups
@@ -126,7 +126,7 @@ def _weight_params(gemm: Gemm, source: BitBuffer, window: BitWindow) -> dict[str
         return plan.constant((name, gemm.node.output), lambda: array)
 
     return {
-        "words": kept("words", xnor_packing.pack_weights(signs)),
+        "words": kept("words", xnor_packing.pack(signs)),
         "blocks": -(-out.channels // window.groups // BLOCK),
         "thresholds": kept("limits", limits),
         "thresholds_row": limits.shape[1] * limits.itemsize,

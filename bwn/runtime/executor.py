@@ -21,7 +21,9 @@ def _external(plan: Plan, name: str) -> Array:
 
 
 def _row(step: Step) -> StepParams:
-    return StepParams(step.kernel.entry().address, step.block.ctypes.data, step.units, step.least)
+    return StepParams(
+        step.kernel.entry().address, step.block.ctypes.data, step.units, step.min_units
+    )
 
 
 class Runner:
@@ -29,7 +31,7 @@ class Runner:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        split = any(step.least < step.units for step in plan.steps)
+        split = any(step.min_units < step.units for step in plan.steps)
         self.threads = min(plan.threads, MAX_THREADS) if split else 1
         self.table = np.array([_row(step) for step in plan.steps], np.int64)
         self.job = np.array(RunParams(POOL.address, self.table.ctypes.data, 0), np.int64)

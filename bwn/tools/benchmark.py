@@ -73,12 +73,14 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         tolerance: Largest `error` allowed; None with 8-bit activations, whose scores differ by
             their rounding.
         same_class: Share of the images with the same best class.
+        binary: Whether layers read signs, for which ONNX Runtime has no kernels.
     """
 
     error: float
     sign_ties: int
     tolerance: float | None
     same_class: float
+    binary: bool = False
 
 
 class NetworkResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,6 +212,10 @@ class Benchmark:
             sign_ties=int(tied.sum()),
             same_class=float(
                 (class_scores(ours).argmax(1) == class_scores(theirs).argmax(1)).mean()
+            ),
+            binary=any(
+                getattr(node, "activations", None) == "binary"
+                for node in self.spec.graph.topology.nodes
             ),
         )
 

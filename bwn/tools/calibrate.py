@@ -89,6 +89,8 @@ def input_batches(
         )
     if isinstance(images, (str, os.PathLike)):
         images = spread_images(images)
+    if not isinstance(images, Iterable):
+        raise ArgumentError(f"calibration is {type(images).__name__}, expected images")
     inputs = (
         prepare(as_image(image, needed=preprocess.size), preprocess).reshape(shape)
         for image in images

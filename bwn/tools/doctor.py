@@ -52,10 +52,10 @@ def advice() -> list[str]:
             f"numba compiles the kernels, as the library cannot be used: {unusable(usable[0])}"
         )
     elif library is None:
-        wheel = "; a wheel with compiled kernels avoids both" if targets.runnable() else ""
+        wheel = "; a wheel with compiled kernels needs neither" if targets.runnable() else ""
         lines.append(
-            "numba compiles the kernels: the first run waits for it, and each start takes twice "
-            f"as long{wheel}"
+            "numba compiles the kernels on the first run and is loaded at every start, which "
+            f"takes time{wheel}"
         )
     if costs.table().origin != "measured":
         lines.append("kernels are chosen by default costs: run bwn tune to measure this machine's")

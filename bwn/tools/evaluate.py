@@ -8,12 +8,13 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
+from bwn._text import count_noun
 from bwn._types import Labels, StrPath
 from bwn.data.records import Pixels
 from bwn.errors import DataError
-from bwn.metrics import accuracy_of, confusion
+from bwn.metrics import Counts, accuracy_of, confusion
 from bwn.model import Model, load
-from bwn.predict import class_names
+from bwn.predict import check_counts, class_names
 from bwn.tools.verify_inputs import is_images, load_test_split
 
 
@@ -64,7 +65,7 @@ def evaluate(
     samples: int | None = None,
     batch_size: int = 64,
     threads: int | None = None,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Measure the accuracy of a model on the test split of a data set.
 
@@ -77,12 +78,13 @@ def evaluate(
         samples: At most this many images, the first ones; None: all.
         batch_size: Images to run at once.
         threads: Threads for a model that is loaded here; None: every core.
-        progress: Called with a line of text after each batch, and with "" at the end.
+        progress: Called with a line of text after each batch, and with "" at the end, if given.
 
     Returns:
         Accuracy, recall of each class, and the confusion matrix.
 
     Raises:
+        ArgumentError: `samples` or `batch_size` is less than 1.
         DataError: The data set cannot be read, has no labels, or has a class that the model does
             not know.
         NotPreparedError: The model does not say how images are prepared.
@@ -94,14 +96,17 @@ def evaluate(
         >>> result.right, result.accuracy
         (100, 1.0)
     """
+    check_counts(samples=1 if samples is None else samples, batch_size=batch_size)
     loaded = model if isinstance(model, Model) else load(model, threads)
     if is_images(data):
-        raise DataError(f"data '{os.fspath(data)}' has no labels; accuracy needs class folders")
+        raise DataError(
+            f"{data}: has no labels; accuracy needs folders of images, one for each class"
+        )
     name, images, labels = load_test_split(loaded.spec, data, samples)
     names = class_names(loaded.spec)
     if int(labels.max()) >= len(names):
         raise DataError(
-            f"data '{os.fspath(data)}' has a class {labels.max()}, the model {len(names)} classes"
+            f"{data}: has class {labels.max()}, but the model has {count_noun(len(names), 'class')}"
         )
     counts = confusion(labels, _predicted(loaded, images, batch_size, progress), len(names))
     accuracy = accuracy_of(counts)
@@ -113,28 +118,30 @@ def evaluate(
         accuracy=accuracy,
         error=1 - accuracy,
         classes=tuple(
-            ClassResult(
-                name,
-                int(row.sum()),
-                int(row[index]),
-                float(row[index] / row.sum()) if row.any() else None,
-            )
+            class_result(name, row, index)
             for index, (name, row) in enumerate(zip(names, counts, strict=True))
         ),
         confusion=tuple(tuple(row) for row in counts.tolist()),
     )
 
 
+def class_result(name: str, row: Counts, index: int) -> ClassResult:
+    """The result of class `index`, of which `row` counts what the model says."""
+    images, right = int(row.sum()), int(row[index])
+    return ClassResult(name, images, right, right / images if images else None)
+
+
 def _predicted(
-    model: Model, images: Pixels, batch_size: int, progress: Callable[[str], None]
+    model: Model, images: Pixels, batch_size: int, progress: Callable[[str], None] | None
 ) -> Labels:
     """Index of the likeliest class of each image; of equal scores the first."""
     best = np.empty(len(images), np.int64)
+    progress = progress or (lambda text: None)
     for index, result in enumerate(model.stream(iter(images), batch_size=batch_size)):
         if result.error is not None:
             raise result.error
         best[index] = result.predictions[0].index
         if (index + 1) % batch_size == 0 or index + 1 == len(images):
-            progress(f"{index + 1:,} of {len(images):,} images")
+            progress(f"{index + 1:,} of {count_noun(len(images), 'image')}")
     progress("")
     return best

@@ -16,13 +16,14 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.node import Node, Shape
 from bwn.ops import Weighted
+from bwn.ops.weighted import layer_names
 
 
 class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
     """One node.
 
     Attributes:
-        name: Name of the tensor that it makes.
+        name: Name of the layer, or of the tensor that a node without weights makes.
         op: Its operation.
         weights: Shape of its weights as floats, empty without weights.
         output_shape: Shape of one example's output.
@@ -94,10 +95,11 @@ def plan_facts(spec: ModelSpec, batch: int, threads: int | None) -> dict[str, An
 
 def layer_rows(graph: Graph, margins: Mapping[str, float] | None = None) -> list[LayerRow]:
     """A row for each node of a legal graph, in order."""
-    return [layer_row(graph, node, margins or {}) for node in graph.nodes]
+    names = layer_names(graph)
+    return [layer_row(graph, node, names[node.output], margins or {}) for node in graph.nodes]
 
 
-def layer_row(graph: Graph, node: Node, margins: Mapping[str, float]) -> LayerRow:
+def layer_row(graph: Graph, node: Node, name: str, margins: Mapping[str, float]) -> LayerRow:
     """The row of one node."""
     inputs = [graph.shapes[name] for name in node.inputs]
     output, layer = graph.shapes[node.output], node if isinstance(node, Weighted) else None
@@ -108,7 +110,7 @@ def layer_row(graph: Graph, node: Node, margins: Mapping[str, float]) -> LayerRo
         weights = layer.weight_shape(output[0], inputs[0])
         before = 4 * prod(weights) + (4 * weights[0] if layer.bias is not None else 0)
     return LayerRow(
-        name=node.output,
+        name=name,
         op=node.op,
         weights=weights,
         output_shape=output,

@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from math import prod
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
 
-from bwn._file_types import HEAD, UNKNOWN, looks_like
+from bwn._file_types import HEAD, PACKABLE, SOURCES, UNKNOWN, looks_like, mismatch
 from bwn._files import read_limited, same_file
-from bwn._text import __version__, reason
+from bwn._text import __version__, count_noun, read_failure
 from bwn._types import StrPath
 from bwn.errors import ArgumentError, DataError, FileError, GraphError
 from bwn.format import write
 from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ir.node import Shape
+from bwn.ir.node import Node, Shape
 from bwn.ir.quantization import Quantizations
 from bwn.onnx.importer import MAX_BYTES, Loaded, from_bytes
 from bwn.ops import Weighted
@@ -46,6 +45,8 @@ class PackReport(msgspec.Struct, frozen=True, kw_only=True):
         preprocess: How images are prepared, or None.
         classes: Names of the classes, or None.
         notes: What a user should know, a line each.
+        follows_source: Whether `verify` can compare the two: not where the source rounds
+            activations to 8 bits and the file does not.
     """
 
     source: str
@@ -57,6 +58,7 @@ class PackReport(msgspec.Struct, frozen=True, kw_only=True):
     preprocess: Preprocess | None
     classes: tuple[str, ...] | None
     notes: tuple[str, ...]
+    follows_source: bool
 
 
 def pack(
@@ -103,11 +105,11 @@ def pack(
         raise ArgumentError("calibration needs int8 activations")
     if same_file(source, target):
         read_source(source)  # says so if it is packed already
-        raise ArgumentError(f"{os.fspath(target)}: is the source itself; write to another file")
+        raise ArgumentError(f"{target}: source and target are the same file; name another target")
     loaded, margins, quantizations = load(source)
     shape = tuple(loaded.graph.topology.input_shape)
     rule, notes = choose_preprocess(loaded.preprocess, preprocess, shape)
-    names = loaded.classes if classes is None else tuple(classes)
+    names = loaded.classes if classes is None else checked_names(classes)
     graph = with_activations(
         pipeline.run(loaded.graph), activations, calibration, rule, quantizations
     )
@@ -116,21 +118,24 @@ def pack(
         check_arguments(spec)
     write(target, spec)
     notes += quantization_notes(graph, quantizations)
+    follows_source = activations != "float32" or not quantizations
+    if not follows_source:
+        notes.append(
+            "the source rounds activations to 8 bits and the file does not, so their scores differ"
+        )
     if names is None:
         notes.append("class names are unknown: predictions show class numbers; set classes")
-    return report(source, target, spec, margins, notes)
+    return report(source, target, spec, margins, notes, follows_source)
 
 
 def read_source(source: StrPath) -> bytes:
     """The bytes of a checkpoint or an ONNX file; other kinds of file are refused."""
     data = read_limited(source, MAX_BYTES)
     kind = looks_like(data[:HEAD])
-    takes = "bwn pack takes a .pt checkpoint or an ONNX file"
     if ".bwn" in kind:
-        raise FileError(f"{os.fspath(source)}: packed already; {takes}")
-    known = "torch" in kind or "ONNX" in kind or kind == UNKNOWN
-    if not known and not os.fspath(source).endswith(".onnx"):
-        raise FileError(f"{os.fspath(source)}: it looks like {kind}; {takes}")
+        raise FileError(f"{source}: packed already; bwn pack takes {SOURCES}")
+    if kind not in (*PACKABLE, UNKNOWN) and not os.fspath(source).endswith(".onnx"):
+        raise FileError(f"{source}: {mismatch(SOURCES, data[:HEAD])}")
     return data
 
 
@@ -141,12 +146,12 @@ def load(source: StrPath) -> Loaded:
         FileError: It is refused; the message names it.
     """
     data = read_source(source)
-    if "torch" in looks_like(data[:HEAD]):
+    if "PyTorch" in looks_like(data[:HEAD]):
         data = exported(source)
     try:
         return from_bytes(data)
     except FileError as error:
-        raise type(error)(f"{os.fspath(source)}: {error}") from None
+        raise type(error)(f"{source}: {error}") from None
 
 
 def exported(checkpoint: StrPath) -> bytes:
@@ -186,12 +191,12 @@ def quantization_notes(graph: Graph, quantizations: Quantizations) -> list[str]:
     fixed = [quantizations.get((node.input, node.weight)) for node in layers]
     if whole := sum(quantization is not None and quantization.whole for quantization in fixed):
         notes.append(
-            f"{whole} inputs have 256 values of 8 bits in the source, 255 here: "
-            "-128 or 255 becomes its neighbour"
+            f"the source uses all 256 values of 8 bits in {count_noun(whole, 'layer')}, bwn 255: "
+            "-128 or 255 becomes its neighbor"
         )
     if None in fixed:
         notes.append(
-            "8-bit activations cost some accuracy: verify on labelled images tells how much"
+            "8-bit activations cost some accuracy: verify on labeled images to see how much"
         )
     return notes
 
@@ -211,6 +216,8 @@ def choose_preprocess(
     """
     if isinstance(replacement, Preprocess):
         return replacement, []
+    if not isinstance(replacement, Mapping | None):
+        raise ArgumentError(f"preprocess is {type(replacement).__name__}, expected a mapping")
     fields = {key: value for key, value in (replacement or {}).items() if value is not None}
     if own is not None:
         return (replaced(own, fields) if fields else own), []
@@ -228,10 +235,7 @@ def choose_preprocess(
     rule = replaced(base, fields)
     if "mean" in fields and "std" in fields:
         return rule, []
-    return rule, [
-        f"the source does not say how images are prepared; assumed: {rule.color}, {rule.resize}, "
-        f"x = (pixel / 255 - mean) / std with mean {rule.mean}, std {rule.std}"
-    ]
+    return rule, [f"the source does not say how images are prepared; assumed: {rule}"]
 
 
 def replaced(base: Preprocess, fields: Mapping[str, Any]) -> Preprocess:
@@ -239,7 +243,16 @@ def replaced(base: Preprocess, fields: Mapping[str, Any]) -> Preprocess:
     try:
         return msgspec.convert({**msgspec.structs.asdict(base), **fields}, Preprocess)
     except msgspec.ValidationError as error:
-        raise ArgumentError(f"preprocess: {error}") from None
+        why, _, field = str(error).replace("`", "").partition(" - at $.")
+        raise ArgumentError(f"preprocess{field and f', {field}'}: {why}") from None
+
+
+def checked_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """The caller's class names. Raises ArgumentError where they are not a list of str."""
+    several = isinstance(classes, Sequence) and not isinstance(classes, str)
+    if not several or not all(isinstance(name, str) for name in classes):
+        raise ArgumentError("classes: expected a list of names")
+    return tuple(classes)
 
 
 def check_arguments(spec: ModelSpec) -> None:
@@ -258,17 +271,28 @@ def read_class_names(path: StrPath) -> tuple[str, ...]:
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeError:
+        raise DataError(f"{path}: class names are not UTF-8 text") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as class names: {reason(error)}") from None
+        raise DataError(read_failure(path, error)) from None
     return tuple(line.strip() for line in lines if line.strip())
 
 
 def report(
-    source: StrPath, target: StrPath, spec: ModelSpec, margins: dict[str, float], notes: list[str]
+    source: StrPath,
+    target: StrPath,
+    spec: ModelSpec,
+    margins: dict[str, float],
+    notes: list[str],
+    follows_source: bool,
 ) -> PackReport:
     """The report of a written file."""
-    rows = tuple(row for row in layer_rows(spec.graph, margins) if row.stored)
-    notes += [f"{row.name}: {why}" for row in rows if (why := almost_binary(spec.graph, row))]
+    graph = spec.graph
+    layers = [
+        pair for pair in zip(graph.nodes, layer_rows(graph, margins), strict=True) if pair[1].stored
+    ]
+    notes += [f"{row.name}: {why}" for node, row in layers if (why := almost_binary(graph, node))]
+    rows = tuple(row for _, row in layers)
     if not any(row.stored == "1 bit" for row in rows):
         notes.append(
             "no layer has binary weights (+a and -a in each output channel): all stay float32"
@@ -278,31 +302,28 @@ def report(
         target=os.fspath(target),
         layers=rows,
         before=sum(row.before for row in rows),
-        after=sum(array.nbytes for array in spec.graph.tensors.values()),
+        after=sum(array.nbytes for array in graph.tensors.values()),
         file=os.path.getsize(target),
         preprocess=spec.preprocess,
         classes=spec.classes,
         notes=tuple(notes),
+        follows_source=follows_source,
     )
 
 
-def almost_binary(graph: Graph, row: LayerRow) -> str | None:
-    """Why a layer whose channels are mostly +-a stays float32; None for any other layer."""
-    node = next(node for node in graph.nodes if node.output == row.name)
-    if (
-        not isinstance(node, Weighted)
-        or node.is_packed(graph.tensors)
-        or prod(row.weights[1:]) <= 2
-    ):
+def almost_binary(graph: Graph, node: Node) -> str | None:
+    """Why a layer whose channels are mostly +-a stays float32; None for any other node."""
+    if not isinstance(node, Weighted) or node.is_packed(graph.tensors):
         return None
-    weight = np.abs(
-        graph.tensors[node.weight].astype(np.float32, copy=False).reshape(row.weights[0], -1)
-    )
+    stored = graph.tensors[node.weight]
+    weight = np.abs(stored.astype(np.float32, copy=False).reshape(len(stored), -1))
+    if weight.shape[1] <= 2:
+        return None
     odd = np.flatnonzero((weight[:, 0] == 0) | (weight != weight[:, :1]).any(axis=1))
     if 2 * len(odd) >= len(weight):
         return None
     low, high = weight[odd[0]].min(), weight[odd[0]].max()
     return (
-        f"stays float32, as {len(odd)} of {len(weight)} output channels are not +a and -a alone "
-        f"(the first: {odd[0]}, with magnitudes {low:g} to {high:g})"
+        f"stays float32: {len(odd):,} of {count_noun(len(weight), 'output channel')} hold more "
+        f"than +a and -a (the first is {odd[0]}, with magnitudes {low:g} to {high:g})"
     )

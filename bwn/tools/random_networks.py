@@ -183,37 +183,33 @@ def mlp(seed: int = 0) -> ModelSpec:
 
 def vgg(seed: int = 0) -> ModelSpec:
     """The BinaryConnect CIFAR-10 network (Courbariaux et al., 2015); every layer binary."""
-    net = NetworkBuilder((3, 32, 32), seed)
-    inputs = 3
-    for outputs in (128, 256, 512):
-        net.conv(inputs, outputs, 3)
-        net.conv(outputs, outputs, 3)
-        net.max_pool(2, 2)
-        inputs = outputs
-    net.flatten()
-    net.dense(8192, 1024)
-    net.dense(1024, 1024)
-    net.dense(1024, 10, relu=False)
-    return net.spec()
+    return _vgg(seed, signs=False)
 
 
 def vgg_sign(seed: int = 0) -> ModelSpec:
     """The same with sign activations; its first and last layers are float32."""
+    return _vgg(seed, signs=True)
+
+
+def _vgg(seed: int, *, signs: bool) -> ModelSpec:
     net = NetworkBuilder((3, 32, 32), seed)
     inputs = 3
     for outputs in (128, 256, 512):
-        first = inputs == 3
-        net.conv(inputs, outputs, 3, relu=False, binary=not first, reads_signs=not first)
-        net.sign()
-        net.conv(outputs, outputs, 3, relu=False, reads_signs=True)
+        binary = not signs or inputs != 3
+        net.conv(inputs, outputs, 3, relu=not signs, binary=binary, reads_signs=signs and binary)
+        if signs:
+            net.sign()
+        net.conv(outputs, outputs, 3, relu=not signs, reads_signs=signs)
         net.max_pool(2, 2)
-        net.sign()
+        if signs:
+            net.sign()
         inputs = outputs
     net.flatten()
     for inputs in (8192, 1024):
-        net.dense(inputs, 1024, relu=False, reads_signs=True)
-        net.sign()
-    net.dense(1024, 10, relu=False, binary=False)
+        net.dense(inputs, 1024, relu=not signs, reads_signs=signs)
+        if signs:
+            net.sign()
+    net.dense(1024, 10, relu=False, binary=not signs)
     return net.spec()
 
 

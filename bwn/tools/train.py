@@ -9,6 +9,7 @@ from typing import Any
 
 from bwn._types import StrPath
 from bwn.data.datasets import Resize, load_dataset
+from bwn.errors import ArgumentError
 from bwn.ir.node import Pair
 from bwn.train.checkpoint import read_checkpoint
 from bwn.train.checkpointing import Warn
@@ -88,6 +89,8 @@ def _start(request: TrainRequest, device: Device) -> Run:
     resize = resize or "stretch"
     data = load_dataset(request.source, "train", size=size, resize=resize, color=color)
     architecture = Architecture(input_shape=image_shape(data), classes=len(data.classes), **network)
+    if architecture.scheme == "float" and request.network.get("float_ends") is not None:
+        raise ArgumentError("all layers of scheme 'float' are float: its ends cannot be chosen")
     precision = find_precision(request.settings.get("precision"), device)
     chosen = {**request.settings, "precision": precision}
     scheme = find_scheme(architecture.scheme)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bwn._files import check_path
 from bwn._types import Floats, Labels, StrPath
 from bwn.data.datasets import load_dataset
 from bwn.data.folders import SUFFIXES, find_images
@@ -84,6 +85,7 @@ def choose(
 
 def is_images(source: StrPath) -> bool:
     """Return whether `source` is a file, or a folder with images directly in it."""
+    check_path(source)
     path = Path(source)
     return path.is_file() or (
         path.is_dir() and any(entry.suffix.lower() in SUFFIXES for entry in path.iterdir())
@@ -118,8 +120,5 @@ def _labels(spec: ModelSpec, labels: Labels, classes: tuple[str, ...], source: S
         return labels
     unknown = [name for name in classes if name not in names]
     if unknown:
-        raise DataError(
-            f"data '{os.fspath(source)}' has the class '{unknown[0]}', "
-            "which the model does not know"
-        )
+        raise DataError(f"{source}: has the class '{unknown[0]}', which the model does not know")
     return np.array([names.index(name) for name in classes], np.int64)[labels]

@@ -107,7 +107,7 @@ def compare_scores(
     rounded = model.spec.graph.is_quantized
     parts: list[Comparisons] = []
     for start in range(0, samples.count, batch_size):
-        progress(f"scores: {start} of {samples.count}")
+        progress(f"scores: {start:,} of {samples.count:,}")
         x = samples.batch(start, start + batch_size)
         parts.append(compare_batch(model, session, x, rounded))
     progress("")

@@ -36,29 +36,11 @@ if TYPE_CHECKING:
     from bwn.train.trainer import Progress, Trainer, fit
 
 __all__ = [
-    "PENALTIES",
-    "SCHEMES",
-    "Architecture",
-    "BinaryConv2d",
-    "BinaryLinear",
-    "Penalty",
-    "Progress",
-    "RoundActivation",
-    "Scheme",
-    "Settings",
-    "SignActivation",
-    "Trainer",
-    "accuracy",
-    "binary_layers",
-    "build",
-    "clip_weights",
-    "deploy",
-    "export_checkpoint",
-    "export_onnx",
-    "fit",
-    "measure",
-    "read_checkpoint",
-]
+    "PENALTIES", "SCHEMES", "Architecture", "BinaryConv2d", "BinaryLinear", "Penalty", "Progress",
+    "RoundActivation", "Scheme", "Settings", "SignActivation", "Trainer", "accuracy",
+    "binary_layers", "build", "clip_weights", "deploy", "export_checkpoint", "export_onnx", "fit",
+    "measure", "read_checkpoint",
+]  # fmt: skip
 
 _MODULES = {
     "architectures": ("build",),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bwn.errors import ArgumentError
 from bwn.ops.weighted import UINT8_MAX_DEPTH
 from bwn.train.fake_quant import RoundActivation
-from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation
+from bwn.train.layers import BinaryConv2d, BinaryLayer, BinaryLinear, SignActivation
 from bwn.train.settings import Architecture, NetworkName
 
 WIDTHS: dict[NetworkName, int] = {
@@ -87,36 +87,32 @@ class _Parts:
     def activation(self) -> nn.Module:
         return SignActivation() if self.sign else nn.ReLU()
 
-    def rounding(self, scheme: str, depth: int, first: bool) -> list[nn.Module]:
-        """What rounds the input of a layer of `depth` inputs; only an image can be negative."""
-        if not self.quantized or scheme == "float":
-            return []
-        return [RoundActivation(signed=first or depth > UINT8_MAX_DEPTH)]
-
     def conv(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, first: bool = False
     ) -> list[nn.Module]:
-        """Rounding of the input, convolution that keeps the size (or halves it), batch norm."""
+        """A convolution that keeps the size (or halves it), normed."""
         scheme = self.end_scheme if first else self.scheme
         layer = BinaryConv2d(inputs, outputs, kernel, stride, kernel // 2, scheme=scheme)
-        rounding = self.rounding(scheme, inputs * kernel * kernel, first)
-        return [*rounding, layer, nn.BatchNorm2d(outputs, eps=_EPSILON)]
+        return self._normed(layer, nn.BatchNorm2d, first)
 
     def dense(self, inputs: int, outputs: int, *, first: bool = False) -> list[nn.Module]:
         scheme = self.end_scheme if first else self.scheme
         layer = BinaryLinear(inputs, outputs, scheme=scheme)
-        return [
-            *self.rounding(scheme, inputs, first),
-            layer,
-            nn.BatchNorm1d(outputs, eps=_EPSILON),
-            self.activation(),
-        ]
+        return [*self._normed(layer, nn.BatchNorm1d, first), self.activation()]
 
     def head(self, inputs: int) -> list[nn.Module]:
         """The last layer; its batch norm gives the scores a range that the losses can use."""
         layer = BinaryLinear(inputs, self.classes, scheme=self.end_scheme)
-        rounding = self.rounding(self.end_scheme, inputs, first=False)
-        return [*rounding, layer, nn.BatchNorm1d(self.classes, eps=_EPSILON)]
+        return self._normed(layer, nn.BatchNorm1d)
+
+    def _normed(
+        self, layer: BinaryLayer, norm: Callable[..., nn.Module], first: bool = False
+    ) -> list[nn.Module]:
+        """What rounds a layer's input, the layer, batch norm; only an image can be negative."""
+        signed = first or layer.weight[0].numel() > UINT8_MAX_DEPTH
+        quantized = self.quantized and layer.scheme.binary
+        rounding = [RoundActivation(signed=signed)] if quantized else []
+        return [*rounding, layer, norm(len(layer.weight), eps=_EPSILON)]
 
 
 def _sequential(*layers: nn.Module) -> nn.Sequential:

@@ -24,7 +24,8 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
-from bwn._files import write_atomically
+from bwn._files import check_file, write_atomically
+from bwn._text import count_noun
 from bwn._types import StrPath
 from bwn.errors import BwnError, CheckpointError
 from bwn.ir.model_spec import Preprocess
@@ -136,20 +137,19 @@ def read_checkpoint(path: StrPath) -> Checkpoint:
         >>> checkpoint.description.classes  # doctest: +SKIP
         ('cat', 'dog')
     """
+    check_file(path, CheckpointError)
     content = _load(Path(path))
     keys = {"version", "description", "weights", "training"}
     if content.get("format") != FORMAT or not keys <= set(content):
-        raise CheckpointError(
-            f"'{path}' is a torch file, but not a checkpoint written by bwn train"
-        )
+        raise CheckpointError(f"{path}: a PyTorch file, but not a checkpoint of bwn train")
     if content["version"] != VERSION:
         raise CheckpointError(
-            f"'{path}' has checkpoint version {content['version']!r}, expected {VERSION}"
+            f"{path}: has checkpoint version {content['version']!r}, expected {VERSION}"
         )
     try:
         description = msgspec.json.decode(content["description"], type=Description)
     except (msgspec.MsgspecError, TypeError, UnicodeError) as error:
-        raise CheckpointError(f"'{path}': its description is invalid: {error}") from error
+        raise CheckpointError(f"{path}: its description is invalid: {error}") from error
     _check_description(path, description)
     module = _module(path, description.architecture, content["weights"])
     training = content["training"] if isinstance(content["training"], dict) else {}
@@ -158,14 +158,9 @@ def read_checkpoint(path: StrPath) -> Checkpoint:
 
 def _load(path: Path) -> dict[str, Any]:
     """The dict that the file holds; {} where it holds something else."""
-    if not path.is_file():
-        reason = "not found" if not path.exists() else "is not a file"
-        raise CheckpointError(f"'{path}' {reason}")
     try:
         if not zipfile.is_zipfile(path):
-            raise CheckpointError(
-                f"'{path}' is not a checkpoint, or is truncated; expected a file by bwn train"
-            )
+            raise CheckpointError(f"{path}: not a checkpoint of bwn train, or truncated")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
@@ -173,9 +168,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # torch raises a dozen kinds of errors for a broken file
         reason = " ".join(str(error).split()).partition(". ")[0][:160]
-        raise CheckpointError(
-            f"'{path}' cannot be read safely as a checkpoint: {reason}"
-        ) from error
+        raise CheckpointError(f"{path}: cannot be read safely as a checkpoint: {reason}") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -186,7 +179,7 @@ def _module(path: StrPath, architecture: Architecture, weights: Any) -> nn.Modul
         with torch.device("meta"):
             module = build(architecture)
     except BwnError as error:
-        raise CheckpointError(f"'{path}': {error}") from error
+        raise CheckpointError(f"{path}: {error}") from error
     _check_weights(path, module, weights)
     module.load_state_dict(weights, assign=True)
     for parameter in module.parameters():
@@ -199,34 +192,33 @@ def _check_description(path: StrPath, description: Description) -> None:
     channels = 1 if preprocess.color == "L" else 3
     if architecture.input_shape != (channels, *preprocess.size):
         raise CheckpointError(
-            f"'{path}': images are prepared as {preprocess.color} {preprocess.size}, its network "
+            f"{path}: images are prepared as {preprocess.color} {preprocess.size}, its network "
             f"reads {architecture.input_shape}"
         )
     lengths = len(preprocess.mean), len(preprocess.std)
     if lengths != (channels, channels) or min(preprocess.std) <= 0:
-        raise CheckpointError(
-            f"'{path}': mean and std are not {channels} numbers each, std above 0"
-        )
+        raise CheckpointError(f"{path}: mean and std are not {channels} numbers each, std above 0")
     if len(description.classes) != architecture.classes:
         raise CheckpointError(
-            f"'{path}': {len(description.classes)} class names for {architecture.classes} classes"
+            f"{path}: {count_noun(len(description.classes), 'class name')}, but the network has "
+            f"{count_noun(architecture.classes, 'class')}"
         )
 
 
 def _check_weights(path: StrPath, module: nn.Module, weights: object) -> None:
     expected = module.state_dict()
     if not isinstance(weights, dict) or set(weights) != set(expected):
-        raise CheckpointError(f"'{path}': its weights are not those of its network")
+        raise CheckpointError(f"{path}: its weights are not those of its network")
     for name, want in expected.items():
         weight = weights[name]
         known = isinstance(weight, Tensor)
         if not known or weight.shape != want.shape or weight.dtype != want.dtype:
             raise CheckpointError(
-                f"'{path}': weight '{name}' is not {want.dtype} of shape {tuple(want.shape)}"
+                f"{path}: weight '{name}' is not {want.dtype} of shape {tuple(want.shape)}"
             )
         if weight.layout != torch.strided or not bool(torch.isfinite(weight).all()):
-            raise CheckpointError(f"'{path}': weight '{name}' holds NaN or infinite numbers")
+            raise CheckpointError(f"{path}: weight '{name}' holds NaN or infinite numbers")
     if any(bool((weights[name] < 0).any()) for name in expected if name.endswith("running_var")):
-        raise CheckpointError(f"'{path}': a batch norm has a negative variance")
+        raise CheckpointError(f"{path}: a batch norm has a negative variance")
     if any(bool(weights[name] < 0) for name in expected if name.endswith(".step")):
-        raise CheckpointError(f"'{path}': 8-bit activations have a negative scale")
+        raise CheckpointError(f"{path}: 8-bit activations have a negative scale")

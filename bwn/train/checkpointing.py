@@ -20,12 +20,7 @@ from torch import nn
 from bwn._files import check_target, same_file
 from bwn._types import StrPath
 from bwn.errors import CheckpointError, FileError
-from bwn.train.checkpoint import (
-    BestEpoch,
-    Description,
-    read_checkpoint,
-    write_checkpoint,
-)
+from bwn.train.checkpoint import BestEpoch, Description, read_checkpoint, write_checkpoint
 from bwn.train.trainer import Trainer
 
 SAVE_SECONDS = 15.0
@@ -76,7 +71,7 @@ class Checkpointer:
         folder = Path(output).absolute().parent
         # Better now than after an hour of training.
         if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise FileError(f"'{output}' cannot be written: no folder '{folder}' to write to")
+            raise FileError(f"{output}: cannot be written: no writable folder {folder}")
         self.best_output = best_path(output)
         check_target(output)
         check_target(self.best_output)
@@ -163,7 +158,7 @@ class Checkpointer:
         if self.best is not None and self.best.saved and self.best.description.best is not None:
             epoch = self.best.description.best.epoch
             states.append(f"{self.best_output} holds the best epoch, {epoch}")
-        return ", ".join(states) or "nothing was saved before"
+        return ", ".join(states) or "no checkpoint has been saved"
 
     def _state_of(self, path: StrPath) -> str:
         return f"{path} holds the state of step {self.trainer.step:,}, epoch {self.trainer.epoch}"

@@ -7,6 +7,7 @@ pass.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -107,9 +108,7 @@ def signs(x: Tensor, dtype: torch.dtype) -> Tensor:
     Returns:
         The shape of x, `dtype`.
     """
-    out, plus, minus = _empty_like(x, dtype)
-    _signs(flat(x), flat(out.view(_BITS[dtype])), plus, minus)
-    return out
+    return _filled_by(_signs, x, dtype)
 
 
 def random_signs(x: Tensor, dtype: torch.dtype, seed: int) -> Tensor:
@@ -127,15 +126,15 @@ def random_signs(x: Tensor, dtype: torch.dtype, seed: int) -> Tensor:
     Returns:
         The shape of x, `dtype`.
     """
-    out, plus, minus = _empty_like(x, dtype)
-    _random_signs(flat(x), flat(out.view(_BITS[dtype])), plus, minus, np.uint64(seed))
-    return out
+    return _filled_by(_random_signs, x, dtype, np.uint64(seed))
 
 
-def _empty_like(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Any, Any]:
-    """An empty tensor, and the bits of +1 and -1 in it: numpy has no bfloat16."""
+def _filled_by(draw: Callable[..., None], x: Tensor, dtype: torch.dtype, *more: Any) -> Tensor:
+    """A tensor of +-1, handed to `draw` as integers of the same bits: numpy has no bfloat16."""
+    out = torch.empty(x.shape, dtype=dtype)
     plus, minus = torch.tensor([1.0, -1.0], dtype=dtype).view(_BITS[dtype]).numpy()
-    return torch.empty(x.shape, dtype=dtype), plus, minus
+    draw(flat(x), flat(out.view(_BITS[dtype])), plus, minus, *more)
+    return out
 
 
 def flat(x: Tensor) -> Any:

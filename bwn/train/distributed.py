@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from bwn._text import count_noun
 from bwn.errors import ArgumentError, BwnError
 
 # The others wait while rank 0 measures and saves.
@@ -84,8 +85,8 @@ def prepare(module: nn.Module, batch: int) -> None:
         return
     if batch % size():
         raise ArgumentError(
-            f"a batch of {batch} images cannot be divided evenly among {size()} processes; "
-            "change the batch size"
+            f"a batch of {count_noun(batch, 'image')} cannot be divided evenly among {size()} "
+            "processes; change the batch size"
         )
     for tensor in module.state_dict().values():
         dist.broadcast(tensor, 0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +42,7 @@ def deploy(module: nn.Module) -> nn.Module:
         The copy, in evaluation mode.
 
     Raises:
+        ArgumentError: `module` is not a torch module.
         BwnError: 8-bit activations have seen no training batch yet.
 
     Example:
@@ -50,7 +50,13 @@ def deploy(module: nn.Module) -> nn.Module:
         >>> deploy(BinaryLinear(4, 2))
         Linear(in_features=4, out_features=2, bias=False)
     """
+    _check_type("module", module, nn.Module)
     return _deployed(copy.deepcopy(module).eval(), {})
+
+
+def _check_type(name: str, value: object, *expected: type) -> None:
+    if not isinstance(value, expected):
+        raise ArgumentError(f"{name} is {type(value).__name__}, expected {expected[0].__name__}")
 
 
 def _deployed(module: nn.Module, replaced: dict[int, nn.Module]) -> nn.Module:
@@ -84,6 +90,7 @@ def export_onnx(
         classes: Names of the classes; likewise.
 
     Raises:
+        ArgumentError: An argument is of a wrong type.
         BwnError: torch cannot export the module.
         FileError: The file cannot be written.
         MissingPackageError: onnxscript is not installed.
@@ -94,6 +101,9 @@ def export_onnx(
         >>> net = build(Architecture(name="mlp", input_shape=(1, 8, 8), classes=3, width=16))
         >>> export_onnx(net, "net.onnx", torch.zeros(2, 1, 8, 8))  # doctest: +SKIP
     """
+    _check_type("example", example, Tensor)
+    _check_type("preprocess", preprocess, Preprocess, type(None))
+    _check_type("classes", classes, list, tuple, type(None))
     program = _exported(deploy(module), example)
     for node in program.model.graph:
         node.metadata_props.clear()  # the exporter leaves stack traces with this machine's paths
@@ -118,7 +128,7 @@ def export_checkpoint(checkpoint_path: StrPath, onnx_path: StrPath) -> None:
     """
     if same_file(checkpoint_path, onnx_path):
         raise ArgumentError(
-            f"{os.fspath(onnx_path)}: is the checkpoint itself; write to another file"
+            f"{onnx_path}: checkpoint and output are the same file; name another output"
         )
     checkpoint = read_checkpoint(checkpoint_path)
     description = checkpoint.description

@@ -84,6 +84,7 @@ class RoundActivation(nn.Module):
     step: Tensor
 
     def __init__(self, *, signed: bool) -> None:
+        """Make the layer; the arguments are described at the class."""
         super().__init__()
         self.kind = "int8" if signed else "uint8"
         self.register_buffer("step", torch.zeros(()))
@@ -110,7 +111,7 @@ class RoundActivation(nn.Module):
         return y
 
     def _measure(self, x: Tensor, qmax: int) -> None:
-        """Move the step towards this batch's. A batch of zeros has none."""
+        """Move the step toward this batch's. A batch of zeros has none."""
         with torch.no_grad():
             step = distributed.maximum(x.detach().abs().amax()) / qmax
             step = torch.where(step > 0, step, torch.where(self.step > 0, self.step, 1.0))

@@ -106,6 +106,7 @@ class BinaryConv2d(_Binary, nn.Conv2d):
         bias: bool = False,
         scheme: str | Scheme = "deterministic",
     ) -> None:
+        """Make the layer; the arguments are described at the class."""
         nn.Conv2d.__init__(
             self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
         )
@@ -113,9 +114,15 @@ class BinaryConv2d(_Binary, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, out, H', W')."""
-        return F.conv2d(
-            x, self.binarized(), self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+        weight, device = self.binarized(), x.device.type
+        mixed = torch.is_autocast_enabled(device)
+        if mixed and self.stride[1] > x.shape[3]:
+            # torch 2.13 leaves bfloat16 gradients of taps that read only padding uninitialized.
+            with torch.autocast(device, enabled=False):
+                y: Tensor = self._conv_forward(x.float(), weight.float(), self.bias)
+        else:
+            y = self._conv_forward(x, weight, self.bias)
+        return y
 
     def deployed(self) -> nn.Conv2d:
         """An ordinary convolution with the deployed weights."""
@@ -161,6 +168,7 @@ class BinaryLinear(_Binary, nn.Linear):
         bias: bool = False,
         scheme: str | Scheme = "deterministic",
     ) -> None:
+        """Make the layer; the arguments are described at the class."""
         nn.Linear.__init__(self, in_features, out_features, bias)
         self._set_scheme(scheme)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bwn._text import count_noun
 from bwn.data.datasets import Dataset
 from bwn.errors import ArgumentError
 
@@ -42,7 +43,8 @@ def image_weights(
         weights = np.array(chosen, np.float64)
         if len(weights) != len(count):
             raise ArgumentError(
-                f"{len(weights)} class weights for {len(count)} classes: {', '.join(data.classes)}"
+                f"{count_noun(len(weights), 'class weight')} for {len(count)} classes: "
+                f"{', '.join(data.classes)}"
             )
     return torch.from_numpy((weights * len(data.labels) / (weights @ count)).astype(np.float32))
 

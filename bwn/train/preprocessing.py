@@ -28,10 +28,10 @@ def measure(data: Dataset, resize: Resize = "stretch") -> Preprocess:
     Args:
         data: The training images.
         resize: How images of other sizes are to be brought to the size of these: `stretch` to the
-            size, or `crop`: shorter side to the size, then the centre.
+            size, or `crop`: shorter side to the size, then the center.
 
     Returns:
-        The preprocessing: the images' size and colours, and mean and std of pixel / 255.
+        The preprocessing: the images' size and colors, and mean and std of pixel / 255.
 
     Raises:
         BwnError: A channel is constant.
@@ -49,7 +49,7 @@ def measure(data: Dataset, resize: Resize = "stretch") -> Preprocess:
     mean = counts @ level / len(pixels)
     std = np.sqrt(np.maximum(counts @ level**2 / len(pixels) - mean**2, 0))
     if std.min() < 1e-6:
-        raise BwnError("the training images are all of one colour: there is nothing to learn from")
+        raise BwnError("the training images are all of one color: there is nothing to learn from")
     return Preprocess(
         size=data.size,
         resize=resize,
@@ -138,7 +138,7 @@ def split(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """
     count = int(len(data.images) * fraction)
     if len(data.images) - count < 2:
-        raise BwnError(f"{len(data.images)} images are too few to train on")
+        raise BwnError(f"too few images to train on: {len(data.images)}")
     if count == 0:
         return data, Dataset(data.images[:0], data.labels[:0], data.classes)
     order = np.random.default_rng(seed).permutation(len(data.images))

@@ -38,6 +38,7 @@ class Outcome:
         description: Of the last state's checkpoint.
         best: Of the best epoch's file; None without held-out images.
         finished: False where the run was stopped.
+        already_complete: Whether nothing was left to do.
         early: Whether `patience` ended it.
         epochs: Epochs done.
         images: Number of training images.
@@ -52,6 +53,7 @@ class Outcome:
     description: Description
     best: Description | None
     finished: bool
+    already_complete: bool
     early: bool
     epochs: int
     images: int
@@ -101,7 +103,7 @@ class Run:
             DivergedError: The loss or the weights became NaN or infinite.
             FileError: The last state could not be saved. Both messages say what was.
         """
-        start = time.monotonic()
+        start, already_complete = time.monotonic(), self.description.finished
         try:
             with stop_requested() as stop:
                 hook = None if distributed.rank() else self._reporting(report, warn)
@@ -118,6 +120,7 @@ class Run:
             description=self.description,
             best=None if best is None else best.description,
             finished=finished,
+            already_complete=already_complete,
             early=self.trainer.early,
             epochs=self.trainer.epoch,
             images=len(self.trainer.train_data.images),
@@ -207,9 +210,7 @@ def start(
         BwnError: Data, network and settings do not fit together, or `output` cannot be written.
     """
     if len(data.classes) < 2:
-        raise DataError(
-            f"data '{source}' has only the class '{data.classes[0]}'; expected two or more"
-        )
+        raise DataError(f"{source}: has only the class '{data.classes[0]}', expected two or more")
     preprocess = measure(data, resize)
     description = Description(
         architecture=architecture,
@@ -291,16 +292,19 @@ def images_of(description: Description, split: Split, describe: bool = True) -> 
     )
 
 
+stop_signals: list[int] = []
+"""The signal that stopped the last run. An Event could wait forever for its own lock, in `set`."""
+
+
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a flag; a second one acts as usual.
 
     Gives a function that reads the flag.
     """
-    # A list: an Event would wait for ever for its own lock, if a second signal came within set().
-    signals: list[int] = []
+    stop_signals.clear()
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: bool(signals)  # signals belong to the main thread
+        yield lambda: False  # signals belong to the main thread
         return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -309,12 +313,12 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
     def on_signal(received: int, _frame: FrameType | None) -> None:
-        signals.append(received)
+        stop_signals.append(received)
         restore()
 
     try:
         for number in handlers:
             signal.signal(number, on_signal)
-        yield lambda: bool(signals)
+        yield lambda: bool(stop_signals)
     finally:
         restore()

@@ -8,6 +8,7 @@ It needs no torch.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import msgspec
@@ -62,7 +63,7 @@ class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     scheme: Annotated[
         SchemeName,
         _about(
-            "How weights become one bit. `margin` also pulls them towards -1 and +1; `float` keeps "
+            "How weights become one bit. `margin` also pulls them toward -1 and +1; `float` keeps "
             "them real."
         ),
     ] = "margin"
@@ -123,7 +124,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch_size: Annotated[Count, _about("Images per step.", note="fewer for few images")] = 100
     learning_rate: Annotated[Positive, _about("Learning rate at the start.", flag="--lr")] = 1e-3
     final_learning_rate: Annotated[
-        Positive, _about("Learning rate at the end.", flag="--final-lr")
+        Positive, _about("Learning rate at the end, at most --lr.", flag="--final-lr")
     ] = 3e-6
     schedule: Annotated[
         Literal["cosine", "exponential"],
@@ -148,14 +149,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = 300.0
     ramp: Annotated[
-        float,
-        Meta(ge=0, le=20),
-        _about("Powers of ten by which lambda grows over the run."),
+        float, Meta(ge=0, le=20), _about("Powers of ten by which lambda grows over the run.")
     ] = 6.0
     weight_decay: Annotated[
-        float,
-        Meta(ge=0, le=1e3),
-        _about("Decoupled weight decay (AdamW), for scheme `float`."),
+        float, Meta(ge=0, le=1e3), _about("Decoupled weight decay (AdamW), for scheme `float`.")
     ] = 0.0
     precision: Annotated[
         Precision,
@@ -257,21 +254,44 @@ def settings_for(network: NetworkName, scheme: Scheme, images: int, **chosen: An
         The settings.
 
     Raises:
-        BwnError: A value is out of its range, or the penalty does not go with the scheme.
+        BwnError: A value is out of its range, has no effect with this scheme, or the learning rate
+            would rise.
     """
+    chosen = {name: value for name, value in chosen.items() if value is not None}
     values = {**msgspec.structs.asdict(Settings()), "penalty": scheme.penalty, **DEFAULTS[network]}
     values["batch_size"] = min(values["batch_size"], max(10, images // 20))
     steps = max(1, images // (chosen.get("batch_size") or values["batch_size"]))
     values["epochs"] = max(values["epochs"], -(-ENOUGH_STEPS // steps))
-    values.update({name: value for name, value in chosen.items() if value is not None})
+    values.update(chosen)
     if values["penalty"] == "none":
         values["penalty"] = None
-    if values["penalty"] and not scheme.binary:
-        raise ArgumentError(
-            f"penalty '{values['penalty']}' pulls weights to +-1, which scheme '{scheme.name}' "
-            "does not use"
-        )
+    if "final_learning_rate" not in chosen:
+        values["final_learning_rate"] = min(values["final_learning_rate"], values["learning_rate"])
     try:
-        return msgspec.convert(values, Settings)
+        settings = msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise ArgumentError(f"training settings: {error}") from error
+    _check_effects(settings, scheme, chosen)
+    return settings
+
+
+def _check_effects(settings: Settings, scheme: Scheme, chosen: Collection[str]) -> None:
+    """Raise ArgumentError where a chosen setting would change nothing, or the rate would rise."""
+    if settings.penalty and not scheme.binary:
+        raise ArgumentError(
+            f"penalty '{settings.penalty}' pulls weights to +-1, which scheme '{scheme.name}' "
+            "does not use"
+        )
+    advice = "leave it out, or choose one" if scheme.binary else f"scheme '{scheme.name}' has none"
+    for name, word in (("strength", "lambda"), ("ramp", "ramp")):
+        if name in chosen and not settings.penalty:
+            raise ArgumentError(f"{word} has no effect without a penalty: {advice}")
+    if "weight_decay" in chosen and scheme.binary:
+        raise ArgumentError(
+            f"weight decay is for scheme 'float': scheme '{scheme.name}' clips its weights instead"
+        )
+    if settings.final_learning_rate > settings.learning_rate:
+        raise ArgumentError(
+            f"the final learning rate, {settings.final_learning_rate:g}, is above the first, "
+            f"{settings.learning_rate:g}: choose one at most as high"
+        )

@@ -32,22 +32,16 @@ class TensorBoardLog:
 
     def write(self, progress: Progress) -> None:
         """Add an epoch that has ended: its scalars, and the real weights of every layer."""
-        if progress.epoch_done:
-            try:
+        if progress.epoch_done and not self._failed:
+            with self._warning():
                 self._add(progress)
-            except OSError as error:
-                self._fail(error)
 
     def close(self) -> None:
         """Finish the file."""
-        try:
+        with self._warning():
             self._writer.close()
-        except OSError as error:
-            self._fail(error)
 
     def _add(self, progress: Progress) -> None:
-        if self._failed:
-            return
         for name, field in SCALARS.items():
             value = getattr(progress, field)
             if value is not None:
@@ -58,10 +52,14 @@ class TensorBoardLog:
                 self._writer.add_histogram(f"weights/{name}", weights, progress.epoch)
         self._writer.flush()
 
-    def _fail(self, error: OSError) -> None:
-        if not self._failed:
-            self._warn(f"the log is no longer written: {error.strerror or error}")
-        self._failed = True
+    @contextmanager
+    def _warning(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._failed:
+                self._warn(f"the log is no longer written: {error.strerror or error}")
+            self._failed = True
 
 
 @contextmanager

@@ -107,6 +107,7 @@ class Trainer:
     def __init__(
         self, module: nn.Module, data: Dataset, preprocess: Preprocess, settings: Settings
     ) -> None:
+        """Prepare the first step; the arguments are described at the class."""
         self.module, self.preprocess, self.settings = module, preprocess, settings
         self.device = device_of(module)
         self.step = 0
@@ -115,8 +116,8 @@ class Trainer:
         self.train_data, self.held_out = split(data, settings.validation, settings.seed)
         if settings.patience is not None and not len(self.held_out.images):
             raise ArgumentError(
-                "patience counts epochs without a better accuracy on held-out images, and there "
-                "are none; set validation above 0"
+                f"patience needs held-out images, and a validation fraction of "
+                f"{settings.validation:g} holds out none: choose a larger one, such as 0.1"
             )
         self._images = torch.from_numpy(self.train_data.images).to(self.device)
         self._labels = torch.from_numpy(self.train_data.labels).to(self.device)
@@ -268,9 +269,10 @@ class Trainer:
                 raise DivergedError(self._diverged("weights"))
 
     def _diverged(self, what: str) -> str:
+        precision = " or with precision float32" if self.settings.precision != "float32" else ""
         return (
             f"the {what} became NaN or infinite in epoch {self.epoch}; "
-            "restart with a lower learning rate"
+            f"restart with a lower learning rate{precision}"
         )
 
     def state(self) -> dict[str, Any]:
@@ -347,7 +349,7 @@ def fit(
         the same way.
 
     Raises:
-        BwnError: The images are too few or all of one colour, or settings do not fit them.
+        BwnError: The images are too few or all of one color, or settings do not fit them.
         DivergedError: The loss or the weights became NaN or infinite.
 
     Example:

@@ -54,7 +54,7 @@ def load_weights(
     )
     if _shapes(expected) != _shapes(weights):
         reason = _difference(checkpoint.description.architecture, network)
-        raise CheckpointError(f"'{checkpoint.path}' does not fit: {reason}")
+        raise CheckpointError(f"{checkpoint.path}: its weights do not fit: {reason}")
     fresh = {name: layer.weight.detach().clone() for name, layer in scheme_layers(new).items()}
     new.load_state_dict(weights, strict=False)  # steps are measured with the statistics
     with torch.no_grad():
@@ -115,12 +115,12 @@ def _rms(weight: Tensor) -> Tensor:
 def _difference(old: Architecture, new: Architecture) -> str:
     """How two networks differ in what weights depend on, in words."""
     return "; ".join(
-        f"its {what} {get(old)}, here {get(new)}"
+        f"{what} {get(old)} there, {get(new)} here"
         for what, get in (
-            ("network", lambda a: a.name),
-            ("width", lambda a: a.width or WIDTHS[a.name]),
-            ("images", lambda a: " x ".join(str(extent) for extent in a.input_shape)),
-            ("activations", lambda a: a.activations),
+            ("the network is", lambda a: a.name),
+            ("the width is", lambda a: a.width or WIDTHS[a.name]),
+            ("images are", lambda a: " x ".join(str(extent) for extent in a.input_shape)),
+            ("activations are", lambda a: a.activations),
         )
         if get(old) != get(new)
     )

@@ -98,6 +98,31 @@ def _flags() -> Any:
     return flags
 
 
+def _add_entry(
+    context: Any, library: Any, wrappers: ir.Module, name: str, function: Callable[..., None]
+) -> None:
+    """Compile an entry, and make a C function of that name that calls it."""
+    compiled = compile_extra(
+        cpu_target.typing_context,
+        context,
+        function,
+        ARGUMENTS,
+        types.void,
+        _flags(),
+        locals={},
+        library=library,
+    )
+    returns, arguments = compiled.fndesc.restype, compiled.fndesc.argtypes
+    kind = context.call_conv.get_function_type(returns, arguments)
+    callee = ir.Function(wrappers, kind, compiled.fndesc.llvm_func_name)
+    entry = ir.Function(
+        wrappers, ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * len(ARGUMENTS)), name
+    )
+    builder = ir.IRBuilder(entry.append_basic_block())
+    context.call_conv.call_function(builder, callee, returns, arguments, entry.args)
+    builder.ret_void()
+
+
 @global_compiler_lock
 def compile_object(
     target: Target, entries: Mapping[str, Callable[..., None]], digest: tuple[str, str]
@@ -117,28 +142,7 @@ def compile_object(
     library = context.codegen().create_library(WHOLE)
     wrappers = library.create_ir_module("entries")
     for name, function in entries.items():
-        compiled = compile_extra(
-            cpu_target.typing_context,
-            context,
-            function,
-            ARGUMENTS,
-            types.void,
-            _flags(),
-            locals={},
-            library=library,
-        )
-        kind = context.call_conv.get_function_type(
-            compiled.fndesc.restype, compiled.fndesc.argtypes
-        )
-        callee = ir.Function(wrappers, kind, compiled.fndesc.llvm_func_name)
-        entry = ir.Function(
-            wrappers, ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * len(ARGUMENTS)), name
-        )
-        builder = ir.IRBuilder(entry.append_basic_block())
-        context.call_conv.call_function(
-            builder, callee, compiled.fndesc.restype, compiled.fndesc.argtypes, entry.args
-        )
-        builder.ret_void()
+        _add_entry(context, library, wrappers, name, function)
     text = bytearray(digest[1].encode() + b"\0")
     constant = ir.GlobalVariable(wrappers, ir.ArrayType(ir.IntType(8), len(text)), digest[0])
     constant.initializer, constant.global_constant = ir.Constant(constant.value_type, text), True

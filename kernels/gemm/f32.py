@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 
 from bwn.kernels.gemm.epilogue import fill_margins, gemm_params, out_plane, write_positions
@@ -21,80 +20,76 @@ from bwn.kernels.simd.scalars import get_i64
 from bwn.kernels.simd.stores import x_scales_at
 from bwn.kernels.simd.vectors import (
     F32,
-    Codegen,
     at,
     llvm_type,
     load,
     load_at,
     offset_by,
-    splat_value,
+    splat_at,
     zeros,
 )
 from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
-from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 CHANNELS, VECTORS = MULTIPLY
 TILE = CHANNELS * VECTORS
 
 
 @intrinsic
-def load_vectors(_: Any, like: Any, address: Any) -> tuple[Any, Codegen]:
+def load_vectors(like: Any, address: Any) -> tuple[Any, Codegen]:
     """load_vectors(like, address): as many vectors as `like` has, one after another."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vectors = [
+    def gen(builder: Any, args: Any) -> Any:
+        return [
             load_at(builder, like.dtype, offset_by(builder, args[1], v * VECTOR_BYTES))
             for v in range(like.count)
         ]
-        return context.make_tuple(builder, sig.return_type, vectors)
 
     return like(like, types.intp), gen
 
 
 @intrinsic
-def store_vectors(_: Any, address: Any, vectors: Any) -> tuple[Any, Codegen]:
+def store_vectors(address: Any, vectors: Any) -> tuple[Any, Codegen]:
     """store_vectors(address, vectors): write the vectors one after another."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         for v in range(vectors.count):
             target = offset_by(builder, args[0], v * VECTOR_BYTES)
             pointer = at(builder, target, llvm_type(vectors.dtype))
             builder.store(builder.extract_value(args[1], v), pointer, align=4)
-        return context.get_dummy_value()
 
     return types.void(types.intp, vectors), gen
 
 
 @intrinsic
-def multiply_add(_: Any, sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any, Codegen]:
+def multiply_add(sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any, Codegen]:
     """multiply_add(sums, xs, weights, row_bytes): sums plus each x times the weight of each row.
 
     sums: a tuple of rows times len(xs) vectors, row by row. weights: address of the first row's.
     """
     vec = sums.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         address = args[2]
         totals: list[Any] = []
         for _row in range(sums.count // xs.count):
-            number = builder.load(at(builder, address, ir.FloatType()), align=4)
-            weight = splat_value(builder, vec, number)
+            weight = splat_at(builder, vec, address)
             for v in range(xs.count):
                 before = builder.extract_value(args[0], len(totals))
                 totals.append(fma_value(builder, builder.extract_value(args[1], v), weight, before))
             address = builder.add(address, args[3])
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return sums(sums, xs, types.intp, types.intp), gen
 
 
 @helper
-def sum_tile(f: Any, sums: Any, xs: Any, x: int, rows: int, totals: int) -> None:
-    """Totals of as many rows and vectors of positions as there are zeroed sums and xs."""
+def sum_rows(f: Any, sums: Any, xs: Any, x: int, rows: int) -> Any:
+    """Sums of as many rows and vectors of positions as there are zeroed sums and xs."""
     for k in range(f.depth):
         xs = load_vectors(xs, x + get_i64(f.offsets, k) * 4)
         sums = multiply_add(sums, xs, rows + k * 4, f.row_words * 4)
-    store_vectors(totals, sums)
+    return sums
 
 
 @helper
@@ -119,18 +114,20 @@ def compute_block(
     while n < f.outputs:
         if f.outputs >= CHANNELS:
             n = min(n, f.outputs - CHANNELS)  # the last tile may overlap the one before
-            sum_tile(f, tile_zeros, xs, x, rows + n * row_bytes, totals + n * total_bytes)
+            sums = sum_rows(f, tile_zeros, xs, x, rows + n * row_bytes)
+            store_vectors(totals + n * total_bytes, sums)
             n += CHANNELS
         else:
-            sum_tile(f, row_zeros, xs, x, rows + n * row_bytes, totals + n * total_bytes)
+            row = sum_rows(f, row_zeros, xs, x, rows + n * row_bytes)
+            store_vectors(totals + n * total_bytes, row)
             n += 1
     last = first + len(xs) * LANES >= f.positions
     for n in range(f.outputs):
         for v in range(len(xs)):
             position = first + v * LANES
-            sums = load(F32, totals + n * total_bytes, v * LANES)
+            total = load(F32, totals + n * total_bytes, v * LANES)
             x_scales = x_scales_at(F32, f, image, position)
-            write_positions(f, sums, image, channel + n, position, x_scales)
+            write_positions(f, total, image, channel + n, position, x_scales)
         fill_margins(f, out_plane(f, image, channel + n), first == 0, last)
 
 

@@ -13,24 +13,23 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from bwn.kernels.gemm.f32 import sum_rows
 from bwn.kernels.gemm.tiles import MULTIPLY_SIGNS
 from bwn.kernels.params import F32ToBitsParams
 from bwn.kernels.simd.arithmetic import fma_value
 from bwn.kernels.simd.bit_words import HALF, WORD_SIGNS, clear_border, store_words, xor_halves
-from bwn.kernels.simd.scalars import get_f32, get_i64, get_u64, put_u64, reader
+from bwn.kernels.simd.scalars import get_f32, get_u64, put_u64, reader
 from bwn.kernels.simd.vectors import (
     F32,
     I32,
-    Codegen,
-    at,
     llvm_type,
-    load_at,
     offset_by,
+    splat_at,
     splat_value,
     zeros,
 )
-from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
-from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.simd.widths import LANES
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 CHANNELS, VECTORS = MULTIPLY_SIGNS
 TILE = CHANNELS * VECTORS
@@ -39,36 +38,9 @@ TILE = CHANNELS * VECTORS
 f32_to_bits_params = reader(F32ToBitsParams)
 
 
-def _splat_float(builder: Any, vec: Any, address: Any) -> Any:
-    """LLVM value of the float32 at an address, in every lane."""
-    return splat_value(builder, vec, builder.load(at(builder, address, ir.FloatType()), align=4))
-
-
-@intrinsic
-def multiply_add(_: Any, sums: Any, x: Any, weights: Any, row_bytes: Any) -> tuple[Any, Codegen]:
-    """multiply_add(sums, x, weights, row_bytes): sums plus VECTORS vectors times each weight."""
-    vec = sums.dtype
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        address, totals = args[2], []
-        xs = [
-            load_at(builder, vec, offset_by(builder, args[1], v * VECTOR_BYTES))
-            for v in range(VECTORS)
-        ]
-        for row in range(sums.count // VECTORS):
-            weight = _splat_float(builder, vec, address)
-            for v in range(VECTORS):
-                before = builder.extract_value(args[0], row * VECTORS + v)
-                totals.append(fma_value(builder, xs[v], weight, before))
-            address = builder.add(address, args[3])
-        return context.make_tuple(builder, sig.return_type, totals)
-
-    return sums(sums, types.intp, types.intp, types.intp), gen
-
-
 @intrinsic
 def add_signs(
-    _: Any, words: Any, sums: Any, scale: Any, bias: Any, low: Any, high: Any, bit: Any
+    words: Any, sums: Any, scale: Any, bias: Any, low: Any, high: Any, bit: Any
 ) -> tuple[Any, Codegen]:
     """add_signs(words, sums, scale, bias, low, high, bit): words with a tile's signs, from `bit`
     on.
@@ -77,15 +49,14 @@ def add_signs(
     """
     vec, rows = sums.dtype, sums.count // VECTORS
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         marked = [builder.extract_value(args[0], v) for v in range(VECTORS)]
         zero = ir.Constant(llvm_type(vec), None)
         lower, upper = (splat_value(builder, vec, bound) for bound in args[4:6])
         first_bit = builder.trunc(args[6], ir.IntType(32))
         for row in range(rows):
             a, b = (
-                _splat_float(builder, vec, offset_by(builder, start, row * 4))
-                for start in args[2:4]
+                splat_at(builder, vec, offset_by(builder, start, row * 4)) for start in args[2:4]
             )
             bit = builder.shl(ir.Constant(ir.IntType(32), 1 << row), first_bit)
             mark = splat_value(builder, words.dtype, bit)
@@ -95,7 +66,7 @@ def add_signs(
                 y = builder.select(builder.fcmp_ordered("<", upper, y), upper, y)
                 plus = builder.fcmp_ordered(">=", y, zero)
                 marked[v] = builder.select(plus, builder.or_(marked[v], mark), marked[v])
-        return context.make_tuple(builder, sig.return_type, marked)
+        return marked
 
     return words(words, sums, types.intp, types.intp, types.float32, types.float32, types.intp), gen
 
@@ -111,15 +82,11 @@ def half_words(f: Any, x: int, first: int, count: int) -> Any:
         weights = f.words + (first + n) * row_bytes
         scale, bias = f.scale + (first + n) * 4, f.bias + (first + n) * 4
         if n + CHANNELS <= count:
-            sums = zeros(F32, TILE)
-            for k in range(f.depth):
-                sums = multiply_add(sums, x + get_i64(f.offsets, k) * 4, weights + k * 4, row_bytes)
+            sums = sum_rows(f, zeros(F32, TILE), zeros(F32, VECTORS), x, weights)
             words = add_signs(words, sums, scale, bias, low, high, n)
             n += CHANNELS
         else:
-            row = zeros(F32, VECTORS)
-            for k in range(f.depth):
-                row = multiply_add(row, x + get_i64(f.offsets, k) * 4, weights + k * 4, row_bytes)
+            row = sum_rows(f, zeros(F32, VECTORS), zeros(F32, VECTORS), x, weights)
             words = add_signs(words, row, scale, bias, low, high, n)
             n += 1
     return words

@@ -11,6 +11,7 @@ one like a whole one, or once a position where it has no lanes (`GemmSpec.terms`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from operator import mul
 from typing import Any, Literal, NamedTuple
 
@@ -88,7 +89,7 @@ class GemmSpec(Kernel, frozen=True, eq=False, kw_only=True):
         """Whether sums are integers: bit-equal in every kernel and on every machine."""
         return self.activations != "f32"
 
-    @property
+    @cached_property
     def variant(self) -> str:
         """The last part of its name: what tells it from the others of its types."""
         return self.name.rpartition("_")[2]

@@ -18,8 +18,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from bwn.kernels.gemm.gemv import signed_sums
 from bwn.kernels.gemm.gemv_loops import gemv_kernel, table_summer, table_writer
-from bwn.kernels.gemm.weight_packing import BYTES_FORM
+from bwn.kernels.gemm.gemv_packing import BYTES_LAYOUT
 from bwn.kernels.simd.neon import by_register
 from bwn.kernels.simd.scalars import get_i8, put_i8
 from bwn.kernels.simd.shuffles import take_value
@@ -27,19 +28,17 @@ from bwn.kernels.simd.vectors import (
     I8_16,
     I8_HALF,
     I32,
-    Codegen,
     Vec,
     at,
     llvm_type,
     load_at,
     offset_by,
-    splat_value,
 )
 from bwn.kernels.target.cpu import features
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.target.jit import Codegen, intrinsic
 
-LANES, GROUP, TABLES = BYTES_FORM.lanes, BYTES_FORM.group, BYTES_FORM.tables
-TABLE_BYTES = BYTES_FORM.table_bytes
+LANES, GROUP, TABLES = BYTES_LAYOUT.lanes, BYTES_LAYOUT.group, BYTES_LAYOUT.tables
+TABLE_BYTES = BYTES_LAYOUT.table_bytes
 BLOCKS = 2
 SUMS = 3
 """Of each block: low pairs, low odd bytes, high."""
@@ -48,25 +47,19 @@ SHORTS = ir.VectorType(ir.IntType(16), 16)
 
 
 @intrinsic
-def write_tables(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
+def write_tables(kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
     """write_tables(kind, inputs, tables): both bytes of the entries of 2 tables, of 8 int8."""
     vec = Vec(types.int16, 16)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        octet, half = ir.IntType(8), ir.VectorType(ir.IntType(8), 16)
-        signs = [ir.Constant(SHORTS, [(i >> j & 1) * 2 - 1 for i in range(16)]) for j in range(4)]
+    def gen(builder: Any, args: Any) -> None:
+        half = ir.VectorType(ir.IntType(8), 16)
         for table in range(TABLES):
-            entries = ir.Constant(SHORTS, None)
-            for j in range(GROUP):
-                address = offset_by(builder, args[1], table * GROUP + j)
-                x = builder.load(at(builder, address, octet), align=1)
-                x = splat_value(builder, vec, builder.sext(x, ir.IntType(16)))
-                entries = builder.add(entries, builder.mul(x, signs[j]))
+            address = offset_by(builder, args[1], table * GROUP)
+            entries = signed_sums(builder, vec, address, BYTES_LAYOUT)
             high = builder.lshr(entries, ir.Constant(SHORTS, [8] * 16))
             for number, value in enumerate((entries, high)):
                 address = offset_by(builder, args[2], table * TABLE_BYTES + number * 16)
                 builder.store(builder.trunc(value, half), at(builder, address, half), align=1)
-        return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp), gen
 
@@ -83,13 +76,11 @@ def _take_bytes(builder: Any, table: Any, indices: Any) -> Any:
 
 
 @intrinsic
-def add_entries(
-    _: Any, sums: Any, tables: Any, indices: Any, block_bytes: Any
-) -> tuple[Any, Codegen]:
+def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple[Any, Codegen]:
     """add_entries(sums, tables, indices, block_bytes): sums plus the entries that bytes name."""
     vec = sums.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         kind = llvm_type(vec)
         eight = ir.Constant(SHORTS, [8] * 16)
         address, totals = args[2], []
@@ -112,16 +103,16 @@ def add_entries(
                 high = builder.add(high, _take_bytes(builder, high_table, index))
             totals += [pairs, odd, high]
             address = builder.add(address, args[3])
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return sums(sums, types.intp, types.intp, types.intp), gen
 
 
 @intrinsic
-def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
+def add_to_totals(totals: Any, sums: Any) -> tuple[Any, Codegen]:
     """add_to_totals(totals, sums): add the sums of bytes to int32 totals, 32 a block, in a row."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         eight = ir.Constant(SHORTS, [8] * 16)
         wide = ir.VectorType(ir.IntType(32), LANES)
         order = ir.Constant(wide, [lane // 2 + 16 * (lane % 2) for lane in range(LANES)])
@@ -135,20 +126,19 @@ def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
             pointer = at(builder, offset_by(builder, args[0], m // SUMS * LANES * 4), wide)
             total = builder.add(builder.load(pointer, align=4), value)
             builder.store(total, pointer, align=4)
-        return context.get_dummy_value()
 
     return types.void(types.intp, sums), gen
 
 
 bytes_gemv = gemv_kernel(
-    form=BYTES_FORM,
-    prepare=table_writer(I8_HALF, BYTES_FORM, write_tables, get_i8, put_i8),
-    sum_blocks=table_summer(I8_HALF, BYTES_FORM, add_entries, add_to_totals, BLOCKS, SUMS),
+    layout=BYTES_LAYOUT,
+    prepare=table_writer(I8_HALF, BYTES_LAYOUT, write_tables, get_i8, put_i8),
+    sum_blocks=table_summer(I8_HALF, BYTES_LAYOUT, add_entries, add_to_totals, BLOCKS, SUMS),
     total_kind=I32,
     blocks_at_once=BLOCKS,
 )
 
 
 def i8_b1_f32_planes_bytes(p: int, begin: int, end: int, part: int) -> None:
-    """8-bit activations within +-127, one-bit weights packed by BYTES_FORM: exact sums."""
+    """8-bit activations within +-127, one-bit weights packed by BYTES_LAYOUT: exact sums."""
     bytes_gemv(p, begin, end, part)

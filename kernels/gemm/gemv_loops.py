@@ -19,7 +19,7 @@ from bwn.kernels.gemm.epilogue import (
     write_one,
     x_scale_at,
 )
-from bwn.kernels.gemm.weight_packing import TOTALS_BYTES, Form
+from bwn.kernels.gemm.gemv_packing import TOTALS_BYTES, GemvLayout
 from bwn.kernels.simd.arithmetic import to_float
 from bwn.kernels.simd.scalars import gather, get_f32, get_i32
 from bwn.kernels.simd.stores import clear
@@ -43,17 +43,17 @@ class SumBlocks(Protocol):
 
 
 @helper
-def pieces_of(form: Any, row_words: int) -> int:
+def pieces_of(layout: Any, row_words: int) -> int:
     """Pieces of a row of weights."""
-    return (row_words * 64 + form.group * form.tables - 1) // (form.group * form.tables)
+    return (row_words * 64 + layout.group * layout.tables - 1) // (layout.group * layout.tables)
 
 
-def table_writer(kind: Any, form: Form, write_tables: Any, get: Any, put: Any) -> Prepare:
+def table_writer(kind: Any, layout: GemvLayout, write_tables: Any, get: Any, put: Any) -> Prepare:
     """The `Prepare` of a kernel that looks up: gathers the inputs behind the tables, writes those.
 
     Args:
         kind: Of the sums.
-        form: Of the tables.
+        layout: Of the tables.
         write_tables: (kind, inputs, tables): writes the tables of one piece.
         get: Reads an input.
         put: Writes an input.
@@ -61,57 +61,55 @@ def table_writer(kind: Any, form: Form, write_tables: Any, get: Any, put: Any) -
 
     @helper
     def prepare(f: Any, x: int, scratch: int) -> None:
-        pieces, piece_inputs = pieces_of(form, f.row_words), form.group * form.tables
-        inputs = scratch + pieces * form.tables * form.table_bytes
+        pieces, piece_inputs = pieces_of(layout, f.row_words), layout.group * layout.tables
+        inputs = scratch + pieces * layout.tables * layout.table_bytes
         gather(get, put, x, f.offsets, f.depth, pieces * piece_inputs, inputs)
         for piece in range(pieces):
             write_tables(
                 kind,
-                inputs + piece * piece_inputs * form.input_bytes,
-                scratch + piece * form.tables * form.table_bytes,
+                inputs + piece * piece_inputs * layout.input_bytes,
+                scratch + piece * layout.tables * layout.table_bytes,
             )
 
-    prepared: Prepare = prepare
-    return prepared
+    return prepare
 
 
 def table_summer(
-    kind: Any, form: Form, add_entries: Any, add_to_totals: Any, blocks: int, registers: int = 1
+    kind: Any, layout: GemvLayout, add_entries: Any, add_to_totals: Any, blocks: int, sums: int = 1
 ) -> SumBlocks:
     """The `SumBlocks` of a kernel that looks up.
 
     Args:
         kind: Of the sums.
-        form: Of the tables.
+        layout: Of the tables.
         add_entries: (sums, tables, indices, block_bytes): sums plus the entries of one piece.
         add_to_totals: (totals, sums): adds to the totals at an address.
         blocks: Blocks of channels that are summed at once.
-        registers: Sums of a block.
+        sums: Of a block.
     """
-    most = blocks * registers
+    most = blocks * sums
 
     @helper
     def sum_pieces(sums_zero: Any, tables: int, indices: int, pieces: int, totals: int) -> None:
-        for start in range(0, pieces, form.safe_pieces):
+        for start in range(0, pieces, layout.safe_pieces):
             sums = sums_zero
-            for piece in range(start, min(start + form.safe_pieces, pieces)):
-                table = tables + piece * form.tables * form.table_bytes
-                piece_indices = indices + piece * form.register_bytes
-                sums = add_entries(sums, table, piece_indices, pieces * form.register_bytes)
+            for piece in range(start, min(start + layout.safe_pieces, pieces)):
+                table = tables + piece * layout.tables * layout.table_bytes
+                piece_indices = indices + piece * layout.register_bytes
+                sums = add_entries(sums, table, piece_indices, pieces * layout.register_bytes)
             add_to_totals(totals, sums)
 
     @helper
     def sum_blocks(f: Any, block: int, several: bool, scratch: int, totals: int) -> None:
-        pieces = pieces_of(form, f.row_words)
-        indices = f.words + block * pieces * form.register_bytes
-        clear(totals, blocks * form.lanes)
+        pieces = pieces_of(layout, f.row_words)
+        indices = f.words + block * pieces * layout.register_bytes
+        clear(totals, blocks * layout.lanes)
         if several:
             sum_pieces(zeros(kind, most), scratch, indices, pieces, totals)
         else:
-            sum_pieces(zeros(kind, registers), scratch, indices, pieces, totals)
+            sum_pieces(zeros(kind, sums), scratch, indices, pieces, totals)
 
-    summer: SumBlocks = sum_blocks
-    return summer
+    return sum_blocks
 
 
 @helper
@@ -137,9 +135,37 @@ def write_range(
             write_channels(f, sums, image, n, position, x_scale)
 
 
+def channel_writer(
+    layout: GemvLayout, sum_blocks: SumBlocks, total_kind: Any, blocks_at_once: int
+) -> Any:
+    """A helper that computes channels of one position. The arguments are those of `gemv_kernel`."""
+
+    @helper
+    def sum_and_write(
+        f: Any, image: int, first: int, last: int, position: int, scratch: int, totals: int
+    ) -> None:
+        """Channels first..last-1 of one position; at position 0 their planes are cleared first."""
+        end_block = (last + layout.lanes - 1) // layout.lanes
+        step = blocks_at_once if end_block - first // layout.lanes >= blocks_at_once else 1
+        is_output = get_i32(f.mask, position) != 0
+        x_scale = x_scale_at(f, image, position)
+        for start_block in range(first // layout.lanes, end_block, step):
+            block = min(start_block, end_block - step)  # the last may overlap those before
+            start = max(first, block * layout.lanes)
+            end = min(last, (block + step) * layout.lanes)
+            if is_output:
+                sum_blocks(f, block, step > 1, scratch, totals)
+            if position == 0:
+                fill_padding(f, out_plane(f, image, start), 0, (end - start) * f.out_plane)
+            if is_output:
+                sums = totals + (start - block * layout.lanes) * 4
+                write_range(f, total_kind, sums, image, start, end, position, x_scale)
+
+    return sum_and_write
+
+
 def gemv_kernel(
-    *,
-    form: Form,
+    layout: GemvLayout,
     prepare: Prepare,
     sum_blocks: SumBlocks,
     total_kind: Any,
@@ -148,33 +174,13 @@ def gemv_kernel(
     """A GEMV: a helper that computes output channels begin..end-1, over all images and positions.
 
     Args:
-        form: Of the weights: channels of a block, bytes of an input.
+        layout: Of the weights: channels of a block, bytes of an input.
         prepare: Of a position, before its channels are summed.
         sum_blocks: Of `blocks_at_once` blocks of channels, or of one.
         total_kind: Of the totals that it writes, F32 or I32.
         blocks_at_once: Where a group has so many.
     """
-
-    @helper
-    def sum_and_write(
-        f: Any, image: int, first: int, last: int, position: int, scratch: int, totals: int
-    ) -> None:
-        """Channels first..last-1 of one position; at position 0 their planes are cleared first."""
-        end_block = (last + form.lanes - 1) // form.lanes
-        step = blocks_at_once if end_block - first // form.lanes >= blocks_at_once else 1
-        is_output = get_i32(f.mask, position) != 0
-        x_scale = x_scale_at(f, image, position)
-        for start_block in range(first // form.lanes, end_block, step):
-            block = min(start_block, end_block - step)  # the last may overlap those before
-            start = max(first, block * form.lanes)
-            end = min(last, (block + step) * form.lanes)
-            if is_output:
-                sum_blocks(f, block, step > 1, scratch, totals)
-            if position == 0:
-                fill_padding(f, out_plane(f, image, start), 0, (end - start) * f.out_plane)
-            if is_output:
-                sums = totals + (start - block * form.lanes) * 4
-                write_range(f, total_kind, sums, image, start, end, position, x_scale)
+    sum_and_write = channel_writer(layout, sum_blocks, total_kind, blocks_at_once)
 
     @helper
     def gemv(p: int, begin: int, end: int, part: int) -> None:
@@ -187,7 +193,7 @@ def gemv_kernel(
                 for position in range(f.positions):
                     if get_i32(f.mask, position) != 0:
                         offset = image * f.x_image + group * f.x_group + position
-                        prepare(f, f.x + offset * form.input_bytes, scratch)
+                        prepare(f, f.x + offset * layout.input_bytes, scratch)
                     sum_and_write(f, image, first, last, position, scratch, totals)
 
     return gemv

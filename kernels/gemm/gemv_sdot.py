@@ -21,20 +21,19 @@ from numba import types
 from numba.core import cgutils
 
 from bwn.kernels.gemm.gemv_loops import gemv_kernel, table_summer, table_writer
-from bwn.kernels.gemm.weight_packing import DOTS_FORM
+from bwn.kernels.gemm.gemv_packing import DOTS_LAYOUT
 from bwn.kernels.simd.scalars import get_i8, put_i8
 from bwn.kernels.simd.vectors import (
     I8_16,
     I32,
     I32_4,
-    Codegen,
     at,
     llvm_type,
     load_at,
     offset_by,
     splat_value,
 )
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.target.jit import Codegen, intrinsic
 
 BLOCKS = 2
 BITS = 8
@@ -44,13 +43,12 @@ OCTETS, FOUR = I8_16.dtype, I32_4.dtype
 
 
 @intrinsic
-def write_tables(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
+def write_tables(kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
     """write_tables(kind, inputs, tables): the table of a piece is its 16 inputs."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         pointer = at(builder, args[2], llvm_type(OCTETS))
         builder.store(load_at(builder, OCTETS, args[1]), pointer, align=1)
-        return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp), gen
 
@@ -65,12 +63,10 @@ def _sdot(builder: Any, total: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def add_entries(
-    _: Any, sums: Any, tables: Any, indices: Any, block_bytes: Any
-) -> tuple[Any, Codegen]:
+def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple[Any, Codegen]:
     """add_entries(sums, tables, indices, block_bytes): sums plus products of 16 inputs."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         octets, fours = llvm_type(OCTETS), llvm_type(FOUR)
         inputs = load_at(builder, OCTETS, args[1])
         words = builder.bitcast(inputs, fours)
@@ -87,16 +83,16 @@ def add_entries(
             ones = ir.Constant(octets, [1] * 16)
             totals[m + BITS] = _sdot(builder, totals[m + BITS], inputs, ones)
             address = builder.add(address, args[3])
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return sums(sums, types.intp, types.intp, types.intp), gen
 
 
 @intrinsic
-def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
+def add_to_totals(totals: Any, sums: Any) -> tuple[Any, Codegen]:
     """add_to_totals(totals, sums): add the sums of bits to int32 totals, 32 a block, in a row."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         fours = llvm_type(FOUR)
         reduce = cgutils.get_or_insert_function(
             builder.module,
@@ -120,15 +116,14 @@ def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
                 before = builder.load(pointer, align=4)
                 total = builder.add(before, builder.sub(twice, all_inputs))
                 builder.store(total, pointer, align=4)
-        return context.get_dummy_value()
 
     return types.void(types.intp, sums), gen
 
 
 dots_gemv = gemv_kernel(
-    form=DOTS_FORM,
-    prepare=table_writer(I32_4, DOTS_FORM, write_tables, get_i8, put_i8),
-    sum_blocks=table_summer(I32_4, DOTS_FORM, add_entries, add_to_totals, BLOCKS, SUMS),
+    layout=DOTS_LAYOUT,
+    prepare=table_writer(I32_4, DOTS_LAYOUT, write_tables, get_i8, put_i8),
+    sum_blocks=table_summer(I32_4, DOTS_LAYOUT, add_entries, add_to_totals, BLOCKS, SUMS),
     total_kind=I32,
     blocks_at_once=BLOCKS,
 )

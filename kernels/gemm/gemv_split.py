@@ -16,52 +16,27 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.gemv import add_to_totals
+from bwn.kernels.gemm.gemv import add_to_totals, tables_writer
 from bwn.kernels.gemm.gemv_loops import gemv_kernel, table_summer, table_writer
-from bwn.kernels.gemm.weight_packing import SPLIT_FORM
-from bwn.kernels.simd.arithmetic import fma_value
+from bwn.kernels.gemm.gemv_packing import SPLIT_LAYOUT
 from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.scalars import get_f32, put_f32
 from bwn.kernels.simd.shuffles import take_value
 from bwn.kernels.simd.vectors import (
     F32,
     I8_16,
-    Codegen,
     Vec,
-    at,
     llvm_type,
     load_at,
     offset_by,
-    splat_value,
 )
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.target.jit import Codegen, intrinsic
 
-LANES, GROUP, TABLES = SPLIT_FORM.lanes, SPLIT_FORM.group, SPLIT_FORM.tables
-TABLE_BYTES = SPLIT_FORM.table_bytes
+LANES, GROUP, TABLES = SPLIT_LAYOUT.lanes, SPLIT_LAYOUT.group, SPLIT_LAYOUT.tables
+TABLE_BYTES = SPLIT_LAYOUT.table_bytes
 BLOCKS = 4
 """Blocks of channels that share each load of a table: 16 registers of sums, 4 of the table."""
 OCTETS = I8_16.dtype
-
-
-@intrinsic
-def write_tables(_: Any, kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
-    """write_tables(kind, inputs, tables): the 16 entries of each of 2 tables, of 8 float32."""
-    vec = kind.dtype
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        lanes = llvm_type(vec)
-        for table in range(TABLES):
-            entries = ir.Constant(lanes, None)
-            for j in range(GROUP):
-                address = offset_by(builder, args[1], (table * GROUP + j) * 4)
-                x = builder.load(at(builder, address, ir.FloatType()), align=4)
-                signs = ir.Constant(lanes, [float((i >> j & 1) * 2 - 1) for i in range(LANES)])
-                entries = fma_value(builder, splat_value(builder, vec, x), signs, entries)
-            address = offset_by(builder, args[2], table * TABLE_BYTES)
-            builder.store(entries, at(builder, address, lanes), align=16)
-        return context.get_dummy_value()
-
-    return types.void(kind, types.intp, types.intp), gen
 
 
 def _interleave(builder: Any, a: Any, b: Any) -> Any:
@@ -81,12 +56,10 @@ def _entries(builder: Any, planes: list[Any], indices: Any) -> Any:
 
 
 @intrinsic
-def add_entries(
-    _: Any, sums: Any, tables: Any, indices: Any, block_bytes: Any
-) -> tuple[Any, Codegen]:
+def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple[Any, Codegen]:
     """add_entries(sums, tables, indices, block_bytes): sums[m] plus the entries block m names."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         kind, lanes = llvm_type(OCTETS), ir.VectorType(ir.IntType(32), LANES)
         totals, octets, address = [], [], args[2]
         for m in range(sums.count):
@@ -106,20 +79,20 @@ def add_entries(
                 index = builder.and_(shifted, ir.Constant(kind, [15] * LANES))
                 total = builder.fadd(totals[m], _entries(builder, planes, index))
                 totals[m] = hidden(builder, total)
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return sums(sums, types.intp, types.intp, types.intp), gen
 
 
 split_gemv = gemv_kernel(
-    form=SPLIT_FORM,
-    prepare=table_writer(F32, SPLIT_FORM, write_tables, get_f32, put_f32),
-    sum_blocks=table_summer(F32, SPLIT_FORM, add_entries, add_to_totals, BLOCKS),
+    layout=SPLIT_LAYOUT,
+    prepare=table_writer(F32, SPLIT_LAYOUT, tables_writer(SPLIT_LAYOUT), get_f32, put_f32),
+    sum_blocks=table_summer(F32, SPLIT_LAYOUT, add_entries, add_to_totals, BLOCKS),
     total_kind=F32,
     blocks_at_once=BLOCKS,
 )
 
 
 def f32_b1_f32_planes_split(p: int, begin: int, end: int, part: int) -> None:
-    """float32 activations, one-bit weights packed by SPLIT_FORM."""
+    """float32 activations, one-bit weights packed by SPLIT_LAYOUT."""
     split_gemv(p, begin, end, part)

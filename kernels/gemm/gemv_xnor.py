@@ -18,8 +18,8 @@ from numba import types
 from numba.core import cgutils
 
 from bwn.kernels.gemm.gemv_loops import gemv_kernel
+from bwn.kernels.gemm.gemv_packing import COUNTS_WORDS, SIGNS_LAYOUT
 from bwn.kernels.gemm.tiles import CHANNELS
-from bwn.kernels.gemm.weight_packing import COUNTS_WORDS, SIGNS_FORM
 from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.scalars import (
     gather,
@@ -35,7 +35,6 @@ from bwn.kernels.simd.vectors import (
     I8,
     I32,
     I64,
-    Codegen,
     Vec,
     at,
     llvm_type,
@@ -46,18 +45,18 @@ from bwn.kernels.simd.vectors import (
     zero,
     zeros,
 )
-from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
-LANES = SIGNS_FORM.lanes
+LANES = SIGNS_LAYOUT.lanes
 COUNTS = I64 if COUNTS_WORDS else I8
 """Lanes that bits are counted in."""
 
 
 @intrinsic
-def above_zero(_: Any, value: Any) -> tuple[Any, Codegen]:
+def above_zero(value: Any) -> tuple[Any, Codegen]:
     """above_zero(v): a uint64 whose bit i says whether int8 lane i is more than 0."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         positive = builder.icmp_signed(">", args[0], ir.Constant(args[0].type, None))
         return builder.bitcast(positive, ir.IntType(64))
 
@@ -66,7 +65,7 @@ def above_zero(_: Any, value: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def count_differences(
-    _: Any, counts: Any, bits: Any, mask: Any, words: Any, block_bytes: Any
+    counts: Any, bits: Any, mask: Any, words: Any, block_bytes: Any
 ) -> tuple[Any, Codegen]:
     """count_differences(counts, bits, mask, words, block_bytes): counts[m] plus block m's differing
     bits.
@@ -77,7 +76,7 @@ def count_differences(
     """
     rows = Vec(types.int64, 8)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         kind = llvm_type(counts.dtype)
         name = f"llvm.ctpop.v{counts.dtype.lanes}i{counts.dtype.element.bitwidth}"
         count = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind,)), name)
@@ -89,13 +88,13 @@ def count_differences(
             more = builder.call(count, (inside,))
             totals.append(hidden(builder, builder.add(builder.extract_value(args[0], m), more)))
             address = builder.add(address, args[4])
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return counts(counts, types.uint64, types.uint64, types.intp, types.intp), gen
 
 
 @intrinsic
-def subtract_twice(_: Any, totals: Any, counts: Any) -> tuple[Any, Codegen]:
+def subtract_twice(totals: Any, counts: Any) -> tuple[Any, Codegen]:
     """subtract_twice(totals, counts): subtract twice the counts from int32 totals, 8 a vector, in a
     row.
 
@@ -103,7 +102,7 @@ def subtract_twice(_: Any, totals: Any, counts: Any) -> tuple[Any, Codegen]:
     """
     rows = Vec(types.int64, 8)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         def constant(value: int) -> Any:
             return ir.Constant(llvm_type(rows), [value] * rows.lanes)
 
@@ -121,7 +120,6 @@ def subtract_twice(_: Any, totals: Any, counts: Any) -> tuple[Any, Codegen]:
             pointer = at(builder, offset_by(builder, args[0], m * 32), small)
             total = builder.sub(builder.load(pointer, align=4), twice)
             builder.store(total, pointer, align=4)
-        return context.get_dummy_value()
 
     return types.void(types.intp, counts), gen
 
@@ -166,7 +164,7 @@ def prepare(f: Any, x: int, scratch: int) -> None:
 @helper
 def sum_blocks(f: Any, block: int, several: bool, scratch: int, totals: int) -> None:
     """Totals of CHANNELS blocks of channels from `block` on, or of one."""
-    words, safe = f.words + block * f.row_words * 64, SIGNS_FORM.safe_pieces
+    words, safe = f.words + block * f.row_words * 64, SIGNS_LAYOUT.safe_pieces
     for n in range(CHANNELS * LANES):
         put_i32(totals, n, get_i32(scratch, 4 * f.row_words))
     if several:
@@ -176,7 +174,7 @@ def sum_blocks(f: Any, block: int, several: bool, scratch: int, totals: int) -> 
 
 
 signs_gemv = gemv_kernel(
-    form=SIGNS_FORM,
+    layout=SIGNS_LAYOUT,
     prepare=prepare,
     sum_blocks=sum_blocks,
     total_kind=I32,
@@ -185,5 +183,5 @@ signs_gemv = gemv_kernel(
 
 
 def s1_b1_f32_planes_inlane(p: int, begin: int, end: int, part: int) -> None:
-    """Activations +-1 or 0 in int8, weights packed by SIGNS_FORM: exact sums of any depth."""
+    """Activations +-1 or 0 in int8, weights packed by SIGNS_LAYOUT: exact sums of any depth."""
     signs_gemv(p, begin, end, part)

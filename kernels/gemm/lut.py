@@ -44,7 +44,6 @@ from bwn.kernels.simd.vectors import (
     F32,
     I8,
     I16,
-    Codegen,
     Vec,
     add,
     at,
@@ -58,7 +57,7 @@ from bwn.kernels.simd.vectors import (
     zeros,
 )
 from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
-from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 WIDER: dict[Any, Any] = {
     types.float32: types.float32,
@@ -69,10 +68,10 @@ WIDER: dict[Any, Any] = {
 
 
 @intrinsic
-def write_table(_: Any, table: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Codegen]:
+def write_table(table: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Codegen]:
     """write_table(table, x0, x1, x2, x3): the 16 signed sums; bit j of an index is xj's sign."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         zero = ir.Constant(llvm_type(x0), None)
         pairs = []  # no number is doubled, so infinity and what is near it stay right
         for a, b in (args[1:3], args[3:5]):
@@ -83,13 +82,12 @@ def write_table(_: Any, table: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> tuple
         for index, entry in enumerate(entries):
             address = offset_by(builder, args[0], index * VECTOR_BYTES)
             builder.store(entry, at(builder, address, llvm_type(x0)), align=VECTOR_BYTES)
-        return context.get_dummy_value()
 
     return types.void(types.intp, x0, x0, x0, x0), gen
 
 
 @intrinsic
-def add_entries(_: Any, sums: Any, tables: Any, words: Any) -> tuple[Any, Codegen]:
+def add_entries(sums: Any, tables: Any, words: Any) -> tuple[Any, Codegen]:
     """add_entries(sums, tables, words): sums[m] plus, for each of 16 groups, the entry word m
     names.
 
@@ -97,7 +95,7 @@ def add_entries(_: Any, sums: Any, tables: Any, words: Any) -> tuple[Any, Codege
     """
     vec = sums.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         i64 = ir.IntType(64)
         rows, table = range(sums.count), args[1]
         totals = [builder.extract_value(args[0], m) for m in rows]
@@ -111,33 +109,33 @@ def add_entries(_: Any, sums: Any, tables: Any, words: Any) -> tuple[Any, Codege
                 offset = builder.mul(index, ir.Constant(i64, VECTOR_BYTES))
                 entry = load_at(builder, vec, builder.add(table, offset))
                 totals[m] = hidden(builder, add(builder, vec, totals[m], entry))
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return sums(sums, types.intp, words), gen
 
 
 @intrinsic
-def load_row_words(_: Any, sums: Any, address: Any, row_bytes: Any) -> tuple[Any, Codegen]:
+def load_row_words(sums: Any, address: Any, row_bytes: Any) -> tuple[Any, Codegen]:
     """load_row_words(sums, address, row_bytes): a uint64 of each of as many rows as sums."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         address, words = args[1], []
         for _row in range(sums.count):
             words.append(builder.load(at(builder, address, ir.IntType(64)), align=8))
             address = builder.add(address, args[2])
-        return context.make_tuple(builder, sig.return_type, words)
+        return words
 
     return types.UniTuple(types.uint64, sums.count)(sums, types.intp, types.intp), gen
 
 
 @intrinsic
-def load_inputs(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+def load_inputs(kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
     """load_inputs(kind, address, index): activations as lanes of tables; int8 is widened to I16."""
     vec = kind.dtype
     element: Any = types.float32 if vec.element == types.float32 else types.int8
     stored = Vec(element, vec.lanes)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         size = ir.Constant(ir.IntType(64), element.bitwidth // 8)
         value = load_at(builder, stored, builder.add(args[1], builder.mul(args[2], size)))
         return value if stored == vec else builder.sext(value, llvm_type(vec))
@@ -145,35 +143,44 @@ def load_inputs(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codeg
     return vec(kind, types.intp, types.intp), gen
 
 
+def totals_adder(align: int) -> Any:
+    """add_to_totals(totals, sums): add each vector to the wider totals at an address, in a row.
+
+    align: of the address, in bytes.
+    """
+
+    @intrinsic
+    def add_to_totals(totals: Any, sums: Any) -> tuple[Any, Codegen]:
+        vec = sums.dtype
+        wide = Vec(WIDER[vec.element], vec.lanes)
+        size = wide.lanes * wide.element.bitwidth // 8
+
+        def gen(builder: Any, args: Any) -> None:
+            kind = llvm_type(wide)
+            for m in range(sums.count):
+                value = builder.extract_value(args[1], m)
+                value = value if wide == vec else builder.sext(value, kind)
+                pointer = at(builder, offset_by(builder, args[0], m * size), kind)
+                before = builder.load(pointer, align=align)
+                builder.store(add(builder, wide, before, value), pointer, align=align)
+
+        return types.void(types.intp, sums), gen
+
+    return add_to_totals
+
+
+add_to_totals = totals_adder(VECTOR_BYTES)
+
+
 @intrinsic
-def add_to_totals(_: Any, totals: Any, sums: Any) -> tuple[Any, Codegen]:
-    """add_to_totals(totals, sums): add each vector to the wider totals at an address, in a row."""
-    vec = sums.dtype
-    wide = Vec(WIDER[vec.element], vec.lanes)
-    size = wide.lanes * wide.element.bitwidth // 8
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind = llvm_type(wide)
-        for m in range(sums.count):
-            value = builder.extract_value(args[1], m)
-            value = value if wide == vec else builder.sext(value, kind)
-            pointer = at(builder, offset_by(builder, args[0], m * size), kind)
-            before = builder.load(pointer, align=VECTOR_BYTES)
-            builder.store(add(builder, wide, before, value), pointer, align=VECTOR_BYTES)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, sums), gen
-
-
-@intrinsic
-def totals_as_float(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+def totals_as_float(kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
     """totals_as_float(kind, address, index): 16 totals from `index` on as F32.
 
     kind: of the sums that were added to them.
     """
     wide = Vec(WIDER[kind.dtype.element], LANES)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         size = ir.Constant(ir.IntType(64), wide.element.bitwidth // 8)
         value = load_at(builder, wide, builder.add(args[1], builder.mul(args[2], size)))
         floats = llvm_type(F32.dtype)

@@ -126,15 +126,10 @@ def band_writer(kind: Any, layout: Layout) -> Any:
     return write_band
 
 
-def lut_permute_kernel(kind: Any, layout: Layout, rows_of: Any, inputs_of: Any) -> Any:
-    """A GEMM by tables in registers: a helper that computes units begin..end-1.
-
-    A unit is one band of blocks of one group of one image. kind: of the tables, F32 or I16;
-    `rows_of`, `inputs_of`: see `table_writer`.
-    """
+def segment_summer(kind: Any, layout: Layout, write_tables: Any) -> Any:
+    """A helper that adds a segment to the totals of blocks. write_tables: by `table_writer`."""
     group_inputs, lanes, held = layout.group, layout.lanes, layout.held
-    write_tables = table_writer(kind, layout, rows_of, inputs_of)
-    sum_chunk, write_band = chunk_summer(kind, layout), band_writer(kind, layout)
+    sum_chunk = chunk_summer(kind, layout)
 
     @helper
     def sum_segment(
@@ -158,6 +153,19 @@ def lut_permute_kernel(kind: Any, layout: Layout, rows_of: Any, inputs_of: Any) 
             sum_chunk(f, chunk, first, last, totals)
             indices += (end_tap - first_tap) * tap_bytes
         return indices
+
+    return sum_segment
+
+
+def lut_permute_kernel(kind: Any, layout: Layout, rows_of: Any, inputs_of: Any) -> Any:
+    """A GEMM by tables in registers: a helper that computes units begin..end-1.
+
+    A unit is one band of blocks of one group of one image. kind: of the tables, F32 or I16;
+    `rows_of`, `inputs_of`: see `table_writer`.
+    """
+    lanes = layout.lanes
+    sum_segment = segment_summer(kind, layout, table_writer(kind, layout, rows_of, inputs_of))
+    write_band = band_writer(kind, layout)
 
     @helper
     def gemm(p: int, begin: int, end: int, part: int) -> None:

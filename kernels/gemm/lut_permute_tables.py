@@ -14,7 +14,6 @@ from bwn.kernels.simd.arithmetic import fma_value
 from bwn.kernels.simd.scalars import get_f32, get_i16
 from bwn.kernels.simd.vectors import (
     I16,
-    Codegen,
     add,
     at,
     llvm_type,
@@ -24,15 +23,15 @@ from bwn.kernels.simd.vectors import (
     sub,
 )
 from bwn.kernels.simd.widths import VECTOR_BYTES
-from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 
 @intrinsic
-def write_table(_: Any, kind: Any, table: Any, inputs: Any) -> tuple[Any, Codegen]:
+def write_table(kind: Any, table: Any, inputs: Any) -> tuple[Any, Codegen]:
     """write_table(F32, table, inputs): all signed sums; bit j of an index is input j's sign."""
     vec = kind.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         lanes = llvm_type(vec)
         values = [
             splat_value(builder, vec, builder.extract_value(args[2], j))
@@ -54,7 +53,6 @@ def write_table(_: Any, kind: Any, table: Any, inputs: Any) -> tuple[Any, Codege
         less, more = sub(builder, vec, entries, values[-1]), add(builder, vec, entries, values[-1])
         builder.store(less, at(builder, lower, lanes), align=VECTOR_BYTES)
         builder.store(more, at(builder, upper, lanes), align=VECTOR_BYTES)
-        return context.get_dummy_value()
 
     return types.void(kind, types.intp, inputs), gen
 

@@ -11,13 +11,13 @@ from bwn.kernels.gemm.lut import add_to_totals
 from bwn.kernels.gemm.lut_permute_packing import TABLE_BYTES, TILE, Layout
 from bwn.kernels.simd.scalars import get_i64
 from bwn.kernels.simd.shuffles import take_value
-from bwn.kernels.simd.vectors import Codegen, Vec, add, llvm_type, load_at, offset_by, zeros
+from bwn.kernels.simd.vectors import Vec, add, llvm_type, load_at, offset_by, zeros
 from bwn.kernels.simd.widths import VECTOR_BYTES
-from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 
 @intrinsic
-def load_indices(_: Any, sums: Any, address: Any, stride: Any) -> tuple[Any, Codegen]:
+def load_indices(sums: Any, address: Any, stride: Any) -> tuple[Any, Codegen]:
     """load_indices(sums, address, stride): a vector of indices for each vector of outputs.
 
     stride: bytes from one to the next.
@@ -26,34 +26,33 @@ def load_indices(_: Any, sums: Any, address: Any, stride: Any) -> tuple[Any, Cod
     index = Vec(types.int32 if vec.element == types.float32 else types.int16, vec.lanes)
     count = sums.count // TILE
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         address, indices = args[1], []
         for _vector in range(count):
             indices.append(load_at(builder, index, address))
             address = builder.add(address, args[2])
-        return context.make_tuple(builder, sig.return_type, indices)
+        return indices
 
     return types.UniTuple(index, count)(sums, types.intp, types.intp), gen
 
 
 @intrinsic
-def next_indices(_: Any, indices: Any) -> tuple[Any, Codegen]:
+def next_indices(indices: Any) -> tuple[Any, Codegen]:
     """next_indices(indices): the next group's indices in the low bits."""
     index = indices.dtype
     bits = 5 if index.element == types.int32 else 6
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         shift = ir.Constant(llvm_type(index), [bits] * index.lanes)
-        shifted = [
+        return [
             builder.lshr(builder.extract_value(args[0], v), shift) for v in range(indices.count)
         ]
-        return context.make_tuple(builder, sig.return_type, shifted)
 
     return indices(indices), gen
 
 
 @intrinsic
-def add_entries(_: Any, sums: Any, table: Any, stride: Any, indices: Any) -> tuple[Any, Codegen]:
+def add_entries(sums: Any, table: Any, stride: Any, indices: Any) -> tuple[Any, Codegen]:
     """add_entries(sums, table, stride, indices): sums plus the entries that the indices' low bits
     name.
 
@@ -62,7 +61,7 @@ def add_entries(_: Any, sums: Any, table: Any, stride: Any, indices: Any) -> tup
     """
     vec = sums.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         totals = [builder.extract_value(args[0], i) for i in range(sums.count)]
         vectors = [builder.extract_value(args[3], v) for v in range(indices.count)]
         address = args[1]
@@ -73,22 +72,21 @@ def add_entries(_: Any, sums: Any, table: Any, stride: Any, indices: Any) -> tup
                 entry = take_value(builder, vec, [low, high], index)
                 totals[v * TILE + p] = add(builder, vec, totals[v * TILE + p], entry)
             address = builder.add(address, args[2])
-        return context.make_tuple(builder, sig.return_type, totals)
+        return totals
 
     return sums(sums, types.intp, types.intp, indices), gen
 
 
 @intrinsic
-def keep_rolled(_: Any) -> tuple[Any, Codegen]:
+def keep_rolled() -> tuple[Any, Codegen]:
     """keep_rolled(): nothing, but LLVM must not unroll a loop that holds it.
 
     Twice a tile's registers are more than there are.
     """
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         nothing = ir.InlineAsm(ir.FunctionType(ir.VoidType(), ()), "", "", side_effect=True)
         builder.call(nothing, (), attrs=("convergent",))
-        return context.get_dummy_value()
 
     return types.void(), gen
 
@@ -111,15 +109,15 @@ class Chunk(NamedTuple):
     indices: int
 
 
-def chunk_summer(kind: Any, layout: Layout) -> Any:
-    """A helper that adds a chunk to the totals of blocks. kind: of the tables, F32 or I16."""
+def tile_summer(layout: Layout) -> Any:
+    """A helper that adds a chunk to the totals of a tile."""
     lanes, held = layout.lanes, layout.held
 
     @helper
     def sum_tile(
         sums_zero: Any, f: Any, chunk: Chunk, table: int, indices: int, total: int
     ) -> None:
-        """Add a chunk to the totals of a tile, whose vectors of outputs are as many as zeroed sums.
+        """The tile has as many vectors of outputs as there are zeroed sums.
 
         table: address of the tables of the tile's first position.
         """
@@ -145,6 +143,13 @@ def chunk_summer(kind: Any, layout: Layout) -> Any:
             summed += chunk.groups
             indices += vectors * vector_bytes
         add_to_totals(total, sums)
+
+    return sum_tile
+
+
+def chunk_summer(kind: Any, layout: Layout) -> Any:
+    """A helper that adds a chunk to the totals of blocks. kind: of the tables, F32 or I16."""
+    lanes, held, sum_tile = layout.lanes, layout.held, tile_summer(layout)
 
     @helper
     def sum_tiles(sums_zero: Any, v: int, f: Any, chunk: Chunk, table: int, total: int) -> int:

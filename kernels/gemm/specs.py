@@ -14,18 +14,18 @@ those of bytes times 1.27, as llvm-mca's cycles on a Neoverse N1 are.
 from __future__ import annotations
 
 from bwn.kernels.gemm.gemm_spec import Cost, GemmSpec, IndirectGemm, LutPermuteGemm
-from bwn.kernels.gemm.lut_permute_packing import F32_LAYOUT, I8_LAYOUT, TILE
-from bwn.kernels.gemm.tiles import lookup_scratch, multiply_scratch, single_scratch
-from bwn.kernels.gemm.weight_packing import (
-    BYTES_FORM,
-    DOTS_FORM,
-    FLOAT_FORM,
-    SHORT_FORM,
-    SIGNS_FORM,
-    SPLIT_FORM,
+from bwn.kernels.gemm.gemv_packing import (
+    BYTES_LAYOUT,
+    DOTS_LAYOUT,
+    FLOAT_LAYOUT,
+    SHORT_LAYOUT,
+    SIGNS_LAYOUT,
+    SPLIT_LAYOUT,
     pack_dots,
     signs_scratch,
 )
+from bwn.kernels.gemm.lut_permute_packing import F32_LAYOUT, I8_LAYOUT, TILE
+from bwn.kernels.gemm.tiles import lookup_scratch, multiply_scratch, single_scratch
 
 ANY = 2**31
 I8_DEPTH = 2**24
@@ -71,39 +71,39 @@ SPECS: tuple[GemmSpec, ...] = (
     ),
     IndirectGemm(
         "gemm.gemv.f32_b1_f32_planes_inlane", activations="f32", weights="b1", needs=("avx2",),
-        max_depth=ANY, lanes=0, scratch=FLOAT_FORM.scratch, pack=FLOAT_FORM.pack,
+        max_depth=ANY, lanes=0, scratch=FLOAT_LAYOUT.scratch, pack=FLOAT_LAYOUT.pack,
         costs={"avx512": Cost(139, 0.706, 0.00426, 1.48), "avx2": Cost(126, 0.767, 0.0142, 1.68)},
         expected={"x86-64-avx2": [r"vpermp?s|vperm[it]2ps"]},
     ),
     IndirectGemm(
         "gemm.gemv.i8_b1_f32_planes_inlane", activations="i8", weights="b1", needs=("avx512bw",),
-        max_depth=I8_DEPTH, lanes=0, scratch=SHORT_FORM.scratch, pack=SHORT_FORM.pack,
+        max_depth=I8_DEPTH, lanes=0, scratch=SHORT_LAYOUT.scratch, pack=SHORT_LAYOUT.pack,
         costs={"avx512": Cost(173, 0.549, 0.00151, 1.43)},
         expected={"x86-64-avx512": [r"vpermw|vperm[it]2w"]},
     ),
     IndirectGemm(
         "gemm.gemv_split.f32_b1_f32_planes_split", activations="f32", weights="b1", needs=("neon",),
-        max_depth=ANY, lanes=0, scratch=SPLIT_FORM.scratch, pack=SPLIT_FORM.pack,
+        max_depth=ANY, lanes=0, scratch=SPLIT_LAYOUT.scratch, pack=SPLIT_LAYOUT.pack,
         costs={"neon": Cost(300, 11.4, 0.29, 15)},
         expected={"aarch64": [r"ld4\s", r"tbl\s+v\d+\.16b", r"zip1\s"]},
     ),
     IndirectGemm(
         "gemm.gemv_bytes.i8_b1_f32_planes_bytes", activations="i8", weights="b1",
-        needs=("avx2", "neon"), max_depth=I8_DEPTH, lanes=0, scratch=BYTES_FORM.scratch,
-        pack=BYTES_FORM.pack,
+        needs=("avx2", "neon"), max_depth=I8_DEPTH, lanes=0, scratch=BYTES_LAYOUT.scratch,
+        pack=BYTES_LAYOUT.pack,
         costs={"avx512": Cost(159, 0.551, 0.00501, 1.15), "avx2": Cost(130, 0.612, 0.00462, 1.46),
                "neon": Cost(300, 10, 0.116, 15)},
         expected={"x86-64-avx2": [r"vpshufb\s.*ymm"], "aarch64": [r"tbl\s+v\d+\.16b"]},
     ),
     IndirectGemm(
         "gemm.gemv_sdot.i8_b1_f32_planes_dots", activations="i8", weights="b1", needs=("dotprod",),
-        max_depth=DOTS_DEPTH, lanes=0, scratch=DOTS_FORM.scratch, pack=pack_dots,
+        max_depth=DOTS_DEPTH, lanes=0, scratch=DOTS_LAYOUT.scratch, pack=pack_dots,
         costs={"neon": Cost(300, 4.7, 0.147, 16)},
         expected={"aarch64-dotprod": [r"sdot\s+v\d+\.4s,\s*v\d+\.16b,\s*v\d+\.4b"]},
     ),
     IndirectGemm(
         "gemm.gemv_xnor.s1_b1_f32_planes_inlane", activations="s1", weights="b1", max_depth=ANY,
-        lanes=0, scratch=signs_scratch, pack=SIGNS_FORM.pack,
+        lanes=0, scratch=signs_scratch, pack=SIGNS_LAYOUT.pack,
         costs={"avx512": Cost(134, 0.27, 0.00123, 1.22), "avx2": Cost(132, 0.268, 0.0027, 1.56),
                "neon": Cost(300, 5.6, 0.041, 24)},
         expected={"x86-64-avx512": [r"vpopcnt[qd]\s.*zmm"], "aarch64": [r"cnt\s+v\d+\.16b"]},

@@ -48,7 +48,7 @@ class Axis(NamedTuple):
         return taps, class_of.reshape(-1).astype(np.int64)
 
 
-def pack_weights(signs: npt.NDArray[np.int8]) -> npt.NDArray[np.uint32]:
+def pack(signs: npt.NDArray[np.int8]) -> npt.NDArray[np.uint32]:
     """Pack weights: pairs of words, first and second half as stored, the channels of a block side
     by side.
 

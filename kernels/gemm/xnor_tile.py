@@ -14,10 +14,10 @@ from numba import types
 from numba.core import cgutils
 
 from bwn.kernels.simd.neon import add_neighbours, hidden
-from bwn.kernels.simd.vectors import I32, Codegen, at, llvm_type, load_at, offset_by, splat_value
+from bwn.kernels.simd.vectors import I32, at, llvm_type, load_at, offset_by, splat_at
 from bwn.kernels.simd.widths import BLOCK, BLOCK_VECTORS, CARRIES, LANES, VECTOR_BYTES
 from bwn.kernels.target.cpu import features
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.target.jit import Codegen, intrinsic
 
 VECTORS = BLOCK_VECTORS if "avx512f" in features() else 2 if "neon" in features() else 1
 """Vectors of channels counted at a time, for two positions: their state fits the registers."""
@@ -67,17 +67,19 @@ def _add_popcount(builder: Any, counts: Any, value: Any) -> Any:
 
 
 @intrinsic
-def no_differences(_: Any, inputs: Any) -> tuple[Any, Codegen]:
+def no_differences(inputs: Any) -> tuple[Any, Codegen]:
     """no_differences(inputs): the state of a tile before the first pair."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return ir.Constant(context.get_value_type(sig.return_type), None)
+    count = PER_VECTOR * inputs.count * VECTORS
 
-    return types.UniTuple(I32.dtype, PER_VECTOR * inputs.count * VECTORS)(inputs), gen
+    def gen(builder: Any, args: Any) -> Any:
+        return [ir.Constant(llvm_type(I32.dtype), None)] * count
+
+    return types.UniTuple(I32.dtype, count)(inputs), gen
 
 
 @intrinsic
-def count_pair(_: Any, state: Any, inputs: Any, offset: Any, words: Any) -> tuple[Any, Codegen]:
+def count_pair(state: Any, inputs: Any, offset: Any, words: Any) -> tuple[Any, Codegen]:
     """count_pair(state, inputs, offset, words): the state with one pair of each position added.
 
     state: PER_VECTOR vectors for each position and vector of channels. inputs: tuple of addresses
@@ -85,14 +87,12 @@ def count_pair(_: Any, state: Any, inputs: Any, offset: Any, words: Any) -> tupl
     """
     vec = state.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         now = [builder.extract_value(args[0], i) for i in range(state.count)]
 
         def load_input(p: int, half: int) -> Any:
             start = offset_by(builder, args[2], half * 4)
-            address = builder.add(builder.extract_value(args[1], p), start)
-            word = builder.load(at(builder, address, ir.IntType(32)), align=4)
-            return splat_value(builder, vec, word)
+            return splat_at(builder, vec, builder.add(builder.extract_value(args[1], p), start))
 
         def load_weights(v: int, half: int) -> Any:
             offset = (half * BLOCK_VECTORS + v) * VECTOR_BYTES
@@ -116,7 +116,7 @@ def count_pair(_: Any, state: Any, inputs: Any, offset: Any, words: Any) -> tupl
             for half in (0, 1):
                 for v, p, i in tile:
                     count(i, builder.xor(xs[half][p], weights[half][v]))
-        return context.make_tuple(builder, sig.return_type, now)
+        return now
 
     return state(state, inputs, types.intp, types.intp), gen
 
@@ -131,10 +131,10 @@ def _differences(builder: Any, state: Any, i: int) -> Any:
 
 
 @intrinsic
-def fold(_: Any, state: Any) -> tuple[Any, Codegen]:
+def fold(state: Any) -> tuple[Any, Codegen]:
     """fold(state): the state with the counts of bytes added to those of their lanes."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         if WIDE:
             return args[0]
         now = [builder.extract_value(args[0], i) for i in range(state.count)]
@@ -143,13 +143,13 @@ def fold(_: Any, state: Any) -> tuple[Any, Codegen]:
             octets = builder.bitcast(now[i + COUNT], ir.VectorType(ir.IntType(8), VECTOR_BYTES))
             more = add_neighbours(builder, add_neighbours(builder, octets))
             now[i], now[i + COUNT] = builder.add(now[i], more), ir.Constant(kind, None)
-        return context.make_tuple(builder, sig.return_type, now)
+        return now
 
     return state(state), gen
 
 
 @intrinsic
-def within(_: Any, state: Any, thresholds: Any, v: Any) -> tuple[Any, Codegen]:
+def within(state: Any, thresholds: Any, v: Any) -> tuple[Any, Codegen]:
     """within(state, thresholds, v): for each position a word, bit 16 v + i for channel i: D <=
     threshold.
 
@@ -157,7 +157,7 @@ def within(_: Any, state: Any, thresholds: Any, v: Any) -> tuple[Any, Codegen]:
     """
     vec = state.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         i64, words = ir.IntType(64), []
         shift = builder.mul(args[2], ir.Constant(i64, LANES))
         first = builder.mul(args[2], ir.Constant(i64, VECTOR_BYTES))
@@ -171,13 +171,13 @@ def within(_: Any, state: Any, thresholds: Any, v: Any) -> tuple[Any, Codegen]:
                 piece = builder.zext(builder.bitcast(bits, ir.IntType(LANES)), i64)
                 word = builder.or_(word, builder.shl(piece, ir.Constant(i64, LANES * i)))
             words.append(builder.shl(word, shift))
-        return context.make_tuple(builder, sig.return_type, words)
+        return words
 
     return types.UniTuple(types.uint64, thresholds.count)(state, thresholds, types.intp), gen
 
 
 @intrinsic
-def store_sums(_: Any, address: Any, state: Any, bases: Any, v: Any) -> tuple[Any, Codegen]:
+def store_sums(address: Any, state: Any, bases: Any, v: Any) -> tuple[Any, Codegen]:
     """store_sums(address, state, bases, v): base - 2 * D of each position, a row of 64 int32 sums
     each.
 
@@ -185,7 +185,7 @@ def store_sums(_: Any, address: Any, state: Any, bases: Any, v: Any) -> tuple[An
     """
     vec = state.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         first = builder.mul(args[3], ir.Constant(ir.IntType(64), VECTOR_BYTES))
         for p in range(bases.count):
             base_row = builder.add(builder.extract_value(args[2], p), first)
@@ -196,6 +196,5 @@ def store_sums(_: Any, address: Any, state: Any, bases: Any, v: Any) -> tuple[An
                 sums = builder.sub(base, builder.add(count, count))
                 target = offset_by(builder, sum_row, i * VECTOR_BYTES)
                 builder.store(sums, at(builder, target, llvm_type(vec)), align=4)
-        return context.get_dummy_value()
 
     return types.void(types.intp, state, bases, types.intp), gen

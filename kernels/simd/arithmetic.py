@@ -8,8 +8,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.simd.vectors import Codegen, Vec, llvm_type, splat_value
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.simd.vectors import Vec, llvm_type, splat_value
+from bwn.kernels.target.jit import Codegen, intrinsic
 
 
 def fma_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -23,81 +23,69 @@ def fma_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @intrinsic
-def fma(_: Any, a: Any, b: Any, c: Any) -> tuple[Any, Codegen]:
+def fma(a: Any, b: Any, c: Any) -> tuple[Any, Codegen]:
     """fma(a, b, c): a * b + c of float vectors or numbers, rounded once."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         return fma_value(builder, *args)
 
     return a(a, b, c), gen
 
 
-@intrinsic
-def minimum(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
-    """minimum(a, b): b where b < a, else a (a NaN in `a` stays); float vectors or numbers."""
+def _closer(order: str) -> Any:
+    @intrinsic
+    def closer(a: Any, b: Any) -> tuple[Any, Codegen]:
+        def gen(builder: Any, args: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(order, args[1], args[0]), args[1], args[0])
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.select(builder.fcmp_ordered("<", args[1], args[0]), args[1], args[0])
+        return a(a, b), gen
 
-    return a(a, b), gen
+    return closer
 
 
-@intrinsic
-def maximum(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
-    """maximum(a, b): b where b > a, else a (a NaN in `a` stays); float vectors or numbers."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.select(builder.fcmp_ordered(">", args[1], args[0]), args[1], args[0])
-
-    return a(a, b), gen
+minimum, maximum = _closer("<"), _closer(">")
+"""minimum(a, b): b where b < a, else a (a NaN in `a` stays); float vectors or numbers."""
 
 
 @intrinsic
-def keep(_: Any, value: Any, mask: Any) -> tuple[Any, Codegen]:
+def keep(value: Any, mask: Any) -> tuple[Any, Codegen]:
     """keep(value, mask): the float lanes where the int32 mask is -1, exact zero where it is 0."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         bits = builder.bitcast(args[0], args[1].type)
         return builder.bitcast(builder.and_(bits, args[1]), args[0].type)
 
     return value(value, mask), gen
 
 
-def _call_unary(builder: Any, name: str, value: Any) -> Any:
-    kind = value.type
-    lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, (kind,)), f"llvm.{name}.{lanes}f32"
-    )
-    return builder.call(function, (value,))
+def _unary(name: str) -> Any:
+    @intrinsic
+    def unary(value: Any) -> tuple[Any, Codegen]:
+        def gen(builder: Any, args: Any) -> Any:
+            kind = args[0].type
+            lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(kind, (kind,)), f"llvm.{name}.{lanes}f32"
+            )
+            return builder.call(function, args)
+
+        return value(value), gen
+
+    return unary
+
+
+magnitude = _unary("fabs")
+"""magnitude(v): |v| of each float lane."""
+nearest = _unary("nearbyint")
+"""nearest(v): each float lane, or a number, rounded to a whole number, halves to even."""
 
 
 @intrinsic
-def magnitude(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """magnitude(v): |v| of each float lane."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call_unary(builder, "fabs", args[0])
-
-    return value(value), gen
-
-
-@intrinsic
-def nearest(_: Any, value: Any) -> tuple[Any, Codegen]:
-    """nearest(v): each float lane, or a number, rounded to a whole number, halves to even."""
-
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call_unary(builder, "nearbyint", args[0])
-
-    return value(value), gen
-
-
-@intrinsic
-def to_int(_: Any, value: Any) -> tuple[Any, Codegen]:
+def to_int(value: Any) -> tuple[Any, Codegen]:
     """to_int(v): float lanes, or a number, as int32, toward zero; a NaN becomes 0."""
     vec = Vec(types.int32, value.lanes) if isinstance(value, Vec) else types.int32
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         known = builder.fcmp_ordered("==", args[0], args[0])
         # A NaN is poison to fptosi: replace it before, not after.
         safe = builder.select(known, args[0], ir.Constant(args[0].type, None))
@@ -107,22 +95,22 @@ def to_int(_: Any, value: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def to_float(_: Any, value: Any) -> tuple[Any, Codegen]:
+def to_float(value: Any) -> tuple[Any, Codegen]:
     """to_float(v): int32 lanes as float32; float32 as they are."""
     vec = Vec(types.float32, value.lanes)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         return args[0] if value == vec else builder.sitofp(args[0], llvm_type(vec))
 
     return vec(value), gen
 
 
 @intrinsic
-def sign_of(_: Any, value: Any) -> tuple[Any, Codegen]:
+def sign_of(value: Any) -> tuple[Any, Codegen]:
     """sign_of(v): int32 lanes, +1 where v >= 0, else -1 (a NaN is -1)."""
     vec = Vec(types.int32, value.lanes)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         kind = llvm_type(vec)
         positive = builder.fcmp_ordered(">=", args[0], ir.Constant(args[0].type, None))
         plus, minus = ir.Constant(kind, [1] * vec.lanes), ir.Constant(kind, [-1] * vec.lanes)
@@ -132,22 +120,22 @@ def sign_of(_: Any, value: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def widen(_: Any, value: Any) -> tuple[Any, Codegen]:
+def widen(value: Any) -> tuple[Any, Codegen]:
     """widen(v): the same lanes as integers of twice the width."""
     wide = Vec({types.int8: types.int16, types.int16: types.int32}[value.element], value.lanes)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         return builder.sext(args[0], llvm_type(wide))
 
     return wide(value), gen
 
 
 @intrinsic
-def greatest(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
+def greatest(a: Any, b: Any) -> tuple[Any, Codegen]:
     """greatest(a, b): the larger, or a NaN where either is one; vectors or numbers, of any kind."""
     element = a.element if isinstance(a, Vec) else a
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         if not isinstance(element, types.Float):
             return builder.select(builder.icmp_signed(">", args[1], args[0]), args[1], args[0])
         kind, lanes = args[0].type, f"v{a.lanes}" if isinstance(a, Vec) else ""
@@ -160,10 +148,10 @@ def greatest(_: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def share(_: Any, value: Any, count: Any) -> tuple[Any, Codegen]:
+def share(value: Any, count: Any) -> tuple[Any, Codegen]:
     """share(v, n): v / n, a float vector or number by a number."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         by = splat_value(builder, value, args[1]) if isinstance(value, Vec) else args[1]
         return builder.fdiv(args[0], by)
 

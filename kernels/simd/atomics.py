@@ -14,8 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.simd.vectors import Codegen, at
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.simd.vectors import at
+from bwn.kernels.target.jit import Codegen, intrinsic
 
 I64 = ir.IntType(64)
 ORDER = "seq_cst"
@@ -30,41 +30,40 @@ def _external(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
 
 
 @intrinsic
-def read(_: Any, address: Any) -> tuple[Any, Codegen]:
+def read(address: Any) -> tuple[Any, Codegen]:
     """read(address): the word."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         return builder.load_atomic(_word(builder, args[0]), ORDER, 8)
 
     return types.int64(types.intp), gen
 
 
 @intrinsic
-def write(_: Any, address: Any, value: Any) -> tuple[Any, Codegen]:
+def write(address: Any, value: Any) -> tuple[Any, Codegen]:
     """write(address, value): set the word."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         builder.store_atomic(args[1], _word(builder, args[0]), ORDER, 8)
-        return context.get_dummy_value()
 
     return types.void(types.intp, types.int64), gen
 
 
 @intrinsic
-def add(_: Any, address: Any, value: Any) -> tuple[Any, Codegen]:
+def add(address: Any, value: Any) -> tuple[Any, Codegen]:
     """add(address, value): add to the word; what it was before."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         return builder.atomic_rmw("add", _word(builder, args[0]), args[1], ORDER)
 
     return types.int64(types.intp, types.int64), gen
 
 
 @intrinsic
-def replace(_: Any, address: Any, old: Any, new: Any) -> tuple[Any, Codegen]:
+def replace(address: Any, old: Any, new: Any) -> tuple[Any, Codegen]:
     """replace(address, old, new): set the word to `new` if it is `old`; whether it was."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         both = builder.cmpxchg(_word(builder, args[0]), args[1], args[2], ORDER, ORDER)
         return builder.extract_value(both, 1)
 
@@ -72,10 +71,10 @@ def replace(_: Any, address: Any, old: Any, new: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def cpu_relax(_: Any) -> tuple[Any, Codegen]:
+def cpu_relax() -> tuple[Any, Codegen]:
     """cpu_relax(): tell the CPU that this thread waits in a loop, so that its sibling runs on."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         machine = builder.module.triple.partition("-")[0]
         if machine in ("x86_64", "i686"):
             builder.call(_external(builder, "llvm.x86.sse2.pause", ir.VoidType()), ())
@@ -84,27 +83,25 @@ def cpu_relax(_: Any) -> tuple[Any, Codegen]:
             builder.call(
                 _external(builder, "llvm.aarch64.hint", ir.VoidType(), hint), (hint(1),)
             )  # 1 is `yield`
-        return context.get_dummy_value()
 
     return types.void(), gen
 
 
 @intrinsic
-def yield_core(_: Any) -> tuple[Any, Codegen]:
+def yield_core() -> tuple[Any, Codegen]:
     """yield_core(): let another thread have this core, if one waits for it (POSIX sched_yield)."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         builder.call(_external(builder, "sched_yield", ir.IntType(32)), ())
-        return context.get_dummy_value()
 
     return types.void(), gen
 
 
 @intrinsic
-def now(_: Any) -> tuple[Any, Codegen]:
+def now() -> tuple[Any, Codegen]:
     """now(): nanoseconds of a clock that only goes forward (POSIX clock_gettime)."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         clock, pair = ir.IntType(32), ir.ArrayType(I64, 2)
         spec = cgutils.alloca_once(builder, pair)
         function = _external(builder, "clock_gettime", ir.IntType(32), clock, pair.as_pointer())
@@ -116,12 +113,11 @@ def now(_: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def call(_: Any, address: Any, fields: Any, begin: Any, end: Any, part: Any) -> tuple[Any, Codegen]:
+def call(address: Any, fields: Any, begin: Any, end: Any, part: Any) -> tuple[Any, Codegen]:
     """call(address, fields, begin, end, part): the compiled entry at an address."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         entry = ir.FunctionType(ir.VoidType(), [I64] * 4)
         builder.call(at(builder, args[0], entry), args[1:])
-        return context.get_dummy_value()
 
     return types.void(*[types.intp] * 5), gen

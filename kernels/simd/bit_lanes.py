@@ -7,9 +7,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.simd.vectors import Codegen, Vec
+from bwn.kernels.simd.vectors import Vec
 from bwn.kernels.target.cpu import features
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.target.jit import Codegen, intrinsic
 
 
 def _lanes_of_bits(builder: Any, bits: Any, vec: Vec) -> Any:
@@ -31,10 +31,10 @@ def _lanes_of_bits(builder: Any, bits: Any, vec: Vec) -> Any:
 
 
 @intrinsic
-def signed(_: Any, value: Any, bits: Any) -> tuple[Any, Codegen]:
+def signed(value: Any, bits: Any) -> tuple[Any, Codegen]:
     """signed(v, bits): lane i of v where bit i of `bits` is 1, else its negative."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         negative = (
             builder.fneg(args[0])
             if isinstance(value.element, types.Float)

@@ -10,8 +10,8 @@ from numba import types
 
 from bwn.kernels.simd import widths
 from bwn.kernels.simd.scalars import put_u64
-from bwn.kernels.simd.vectors import Codegen, at
-from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.simd.vectors import at
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 WORD_SIGNS = 64
 HALF = WORD_SIGNS // 2
@@ -20,16 +20,15 @@ xor_halves = helper(widths.xor_halves)
 
 
 @intrinsic
-def store_words(_: Any, address: Any, low: Any, high: Any) -> tuple[Any, Codegen]:
+def store_words(address: Any, low: Any, high: Any) -> tuple[Any, Codegen]:
     """store_words(address, low, high): 16 uint64, each low | high << 32."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         wide = ir.VectorType(ir.IntType(64), low.lanes)
         shift = ir.Constant(wide, [32] * low.lanes)
         top = builder.shl(builder.zext(args[2], wide), shift)
         words = builder.or_(builder.zext(args[1], wide), top)
         builder.store(words, at(builder, args[0], wide), align=8)
-        return context.get_dummy_value()
 
     return types.void(types.intp, low, high), gen
 

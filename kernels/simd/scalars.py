@@ -12,29 +12,27 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.simd.vectors import Codegen, at
-from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.simd.vectors import at, element_address
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 
 def _scalar(element: Any) -> tuple[Any, Any]:
-    size = element.bitwidth // 8
+    kind = ir.FloatType() if isinstance(element, types.Float) else ir.IntType(element.bitwidth)
 
-    def pointer(context: Any, builder: Any, address: Any, index: Any) -> Any:
-        where = builder.add(address, builder.mul(index, ir.Constant(ir.IntType(64), size)))
-        return at(builder, where, context.get_value_type(element))
+    def pointer(builder: Any, address: Any, index: Any) -> Any:
+        return at(builder, element_address(builder, element, address, index), kind)
 
     @intrinsic
-    def get(_: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
-        def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return builder.load(pointer(context, builder, *args), align=1)
+    def get(address: Any, index: Any) -> tuple[Any, Codegen]:
+        def gen(builder: Any, args: Any) -> Any:
+            return builder.load(pointer(builder, *args), align=1)
 
         return element(types.intp, types.intp), gen
 
     @intrinsic
-    def put(_: Any, address: Any, index: Any, value: Any) -> tuple[Any, Codegen]:
-        def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            builder.store(args[2], pointer(context, builder, args[0], args[1]), align=1)
-            return context.get_dummy_value()
+    def put(address: Any, index: Any, value: Any) -> tuple[Any, Codegen]:
+        def gen(builder: Any, args: Any) -> None:
+            builder.store(args[2], pointer(builder, args[0], args[1]), align=1)
 
         return types.void(types.intp, types.intp, element), gen
 
@@ -57,13 +55,10 @@ def reader(fields: Any) -> Any:
     kind = types.NamedUniTuple(types.int64, len(fields._fields), fields)
 
     @intrinsic
-    def read(_: Any, address: Any) -> tuple[Any, Codegen]:
-        def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def read(address: Any) -> tuple[Any, Codegen]:
+        def gen(builder: Any, args: Any) -> Any:
             base = at(builder, args[0], ir.IntType(64))
-            values = [
-                builder.load(cgutils.gep_inbounds(builder, base, i)) for i in range(kind.count)
-            ]
-            return context.make_tuple(builder, sig.return_type, values)
+            return [builder.load(cgutils.gep_inbounds(builder, base, i)) for i in range(kind.count)]
 
         return kind(types.intp), gen
 
@@ -71,10 +66,10 @@ def reader(fields: Any) -> Any:
 
 
 @intrinsic
-def popcount(_: Any, word: Any) -> tuple[Any, Codegen]:
+def popcount(word: Any) -> tuple[Any, Codegen]:
     """popcount(word): how many bits of a uint64 are 1."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         return builder.ctpop(args[0])
 
     return types.uint64(types.uint64), gen

@@ -8,36 +8,35 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.simd.vectors import I32, Codegen, Vec, add, at, element_address, llvm_type, load_at
+from bwn.kernels.simd.vectors import I32, Vec, add, at, element_address, llvm_type, load_at
 from bwn.kernels.simd.widths import VECTOR_BYTES
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.target.jit import Codegen, intrinsic
 
 
 @intrinsic
-def halves(_: Any, value: Any) -> tuple[Any, Codegen]:
+def halves(value: Any) -> tuple[Any, Codegen]:
     """halves(v): the lower and the upper half of the lanes, as a tuple."""
     half = Vec(value.element, value.lanes // 2)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         empty = ir.Constant(args[0].type, ir.Undefined)
         lanes = ir.VectorType(ir.IntType(32), half.lanes)
-        parts = [
+        return [
             builder.shuffle_vector(
                 args[0], empty, ir.Constant(lanes, list(range(start, start + half.lanes)))
             )
             for start in (0, half.lanes)
         ]
-        return context.make_tuple(builder, sig.return_type, parts)
 
     return types.UniTuple(half, 2)(value), gen
 
 
 @intrinsic
-def load_second(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+def load_second(kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
     """load_second(F32, address, index): every second element from `index`, reading no further."""
     vec = kind.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         # The second load ends with the last element wanted, so its odd lanes are the ones.
         further = builder.add(args[2], ir.Constant(ir.IntType(64), vec.lanes - 1))
         low, high = (
@@ -78,11 +77,11 @@ def take_value(builder: Any, vec: Vec, table: list[Any], indices: Any) -> Any:
 
 
 @intrinsic
-def load_apart(_: Any, kind: Any, address: Any, step: Any) -> tuple[Any, Codegen]:
+def load_apart(kind: Any, address: Any, step: Any) -> tuple[Any, Codegen]:
     """load_apart(F32, address, step): elements `step` bytes apart."""
     vec = kind.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         value, address = ir.Constant(llvm_type(vec), ir.Undefined), args[1]
         for lane in range(vec.lanes):
             number = builder.load(at(builder, address, value.type.element), align=1)
@@ -94,30 +93,29 @@ def load_apart(_: Any, kind: Any, address: Any, step: Any) -> tuple[Any, Codegen
 
 
 @intrinsic
-def store_apart(_: Any, kind: Any, address: Any, step: Any, value: Any) -> tuple[Any, Codegen]:
+def store_apart(kind: Any, address: Any, step: Any, value: Any) -> tuple[Any, Codegen]:
     """store_apart(F32, address, step, v): write the lanes `step` bytes apart.
 
     With I8_16, the low bytes of int32 lanes.
     """
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         small, address = llvm_type(kind.dtype), args[1]
         lanes = args[3] if args[3].type == small else builder.trunc(args[3], small)
         for lane in range(value.lanes):
             number = builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane))
             builder.store(number, at(builder, address, small.element), align=1)
             address = builder.add(address, args[2])
-        return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp, value), gen
 
 
 @intrinsic
-def transpose(_: Any, target: Any, source: Any, row_bytes: Any) -> tuple[Any, Codegen]:
+def transpose(target: Any, source: Any, row_bytes: Any) -> tuple[Any, Codegen]:
     """transpose(target, source, row_bytes): 16 x 16 elements of 4 bytes, to rows of 64 bytes."""
     vec, lanes = I32.dtype, I32.dtype.lanes
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         address, rows = args[1], []
         for _row in range(lanes):
             rows.append(load_at(builder, vec, address))
@@ -136,16 +134,15 @@ def transpose(_: Any, target: Any, source: Any, row_bytes: Any) -> tuple[Any, Co
         for i, row in enumerate(rows):
             to = builder.add(args[0], ir.Constant(ir.IntType(64), i * VECTOR_BYTES))
             builder.store(row, at(builder, to, llvm_type(vec)), align=4)
-        return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), gen
 
 
 @intrinsic
-def top_lane(_: Any, value: Any) -> tuple[Any, Codegen]:
+def top_lane(value: Any) -> tuple[Any, Codegen]:
     """top_lane(v): the largest float lane (NaN lanes lose)."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         best = builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
         for lane in range(1, value.lanes):
             other = builder.extract_element(args[0], ir.Constant(ir.IntType(32), lane))
@@ -156,10 +153,10 @@ def top_lane(_: Any, value: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def total(_: Any, value: Any) -> tuple[Any, Codegen]:
+def total(value: Any) -> tuple[Any, Codegen]:
     """total(v): sum of all lanes by halving, in the same order on every machine."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         part, lanes = args[0], value.lanes
         while lanes > 1:
             lanes //= 2

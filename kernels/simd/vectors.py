@@ -23,7 +23,7 @@ from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import models, register_model
 
-from bwn.kernels.target.jit import intrinsic
+from bwn.kernels.target.jit import Codegen, intrinsic
 
 
 class Vec(types.Type):
@@ -73,8 +73,6 @@ F32_HALF = marker(types.float32, 8)
 I8_HALF = marker(types.int8, 32)
 I64 = marker(types.int64, 8)
 
-Codegen = Callable[[Any, Any, Any, Any], Any]
-
 
 def at(builder: Any, address: Any, kind: Any) -> Any:
     """Pointer to `kind` at an integer address."""
@@ -91,6 +89,13 @@ def load_at(builder: Any, vec: Vec, address: Any) -> Any:
     return builder.load(at(builder, address, llvm_type(vec)), align=1)
 
 
+def splat_at(builder: Any, vec: Vec, address: Any) -> Any:
+    """LLVM value of the 4-byte element at an address, in every lane."""
+    return splat_value(
+        builder, vec, builder.load(at(builder, address, llvm_type(vec).element), align=4)
+    )
+
+
 def element_address(builder: Any, element: Any, address: Any, index: Any) -> Any:
     """LLVM value of the address of element `index`."""
     size = ir.Constant(ir.IntType(64), element.bitwidth // 8)
@@ -98,22 +103,22 @@ def element_address(builder: Any, element: Any, address: Any, index: Any) -> Any
 
 
 @intrinsic
-def load(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+def load(kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
     """load(F32, address, index): the vector that starts at element `index`."""
     vec = kind.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         return load_at(builder, vec, element_address(builder, vec.element, args[1], args[2]))
 
     return vec(kind, types.intp, types.intp), gen
 
 
 @intrinsic
-def get(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+def get(kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
     """get(F32, address, index): element `index` alone."""
     vec = kind.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         where = element_address(builder, vec.element, args[1], args[2])
         return builder.load(at(builder, where, llvm_type(vec).element), align=1)
 
@@ -121,56 +126,55 @@ def get(_: Any, kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def store(_: Any, address: Any, index: Any, value: Any) -> tuple[Any, Codegen]:
+def store(address: Any, index: Any, value: Any) -> tuple[Any, Codegen]:
     """store(address, index, vector): write it from element `index` on."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         where = element_address(builder, value.element, args[0], args[1])
         builder.store(args[2], at(builder, where, llvm_type(value)), align=1)
-        return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, value), gen
 
 
 @intrinsic
-def zero(_: Any, kind: Any) -> tuple[Any, Codegen]:
+def zero(kind: Any) -> tuple[Any, Codegen]:
     """zero(F32): all lanes 0."""
     vec = kind.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         return ir.Constant(llvm_type(vec), None)
 
     return vec(kind), gen
 
 
 @intrinsic
-def zeros(_: Any, kind: Any, count: Any) -> tuple[Any, Codegen] | None:
+def zeros(kind: Any, count: Any) -> tuple[Any, Codegen] | None:
     """zeros(F32, 4): a tuple of 4 zero vectors."""
     if not isinstance(count, types.IntegerLiteral):
         return None
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return ir.Constant(context.get_value_type(sig.return_type), None)
+    def gen(builder: Any, args: Any) -> Any:
+        return [ir.Constant(llvm_type(kind.dtype), None)] * count.literal_value
 
     return types.UniTuple(kind.dtype, count.literal_value)(kind, count), gen
 
 
 @intrinsic
-def splat(_: Any, kind: Any, value: Any) -> tuple[Any, Codegen]:
+def splat(kind: Any, value: Any) -> tuple[Any, Codegen]:
     """splat(F32, x): x in every lane."""
     vec = kind.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         return splat_value(builder, vec, args[1])
 
     return vec(kind, vec.element), gen
 
 
 @intrinsic
-def like(_: Any, example: Any, value: Any) -> tuple[Any, Codegen]:
+def like(example: Any, value: Any) -> tuple[Any, Codegen]:
     """like(x, 3.0): 3.0 as float32, in every lane where x is a vector of float32."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         return splat_value(builder, example, args[1]) if isinstance(example, Vec) else args[1]
 
     return example(example, types.float32), gen
@@ -236,24 +240,23 @@ def _negate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 
 @intrinsic
-def store_bytes(_: Any, address: Any, index: Any, value: Any, mask: Any) -> tuple[Any, Codegen]:
+def store_bytes(address: Any, index: Any, value: Any, mask: Any) -> tuple[Any, Codegen]:
     """store_bytes(address, index, v, mask): int32 lanes as int8 from `index` on, 0 off the mask."""
     small = ir.VectorType(ir.IntType(8), value.lanes)
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> None:
         octets = builder.trunc(builder.and_(args[2], args[3]), small)
         builder.store(octets, at(builder, builder.add(args[0], args[1]), small), align=1)
-        return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, value, mask), gen
 
 
 @intrinsic
-def load_bytes(_: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
+def load_bytes(address: Any, index: Any) -> tuple[Any, Codegen]:
     """load_bytes(address, index): 16 int8 from element `index` on, as float32 lanes."""
     vec = F32.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         octets = load_at(builder, Vec(types.int8, vec.lanes), builder.add(args[0], args[1]))
         return builder.sitofp(octets, llvm_type(vec))
 

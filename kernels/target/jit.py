@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, wraps
+from inspect import Parameter, signature
 from typing import Any, TypeVar
 
 import numba
@@ -38,10 +39,40 @@ OPTIONS: dict[str, Any] = {
 # What numba's decorators make is called from kernels only, with types that mypy does not know: Any.
 helper: Any = numba.njit(forceinline=True, **OPTIONS)
 """Decorator for functions that entries call: compiled into their caller."""
-intrinsic: Any = numba.extending.intrinsic
-"""Decorator for operations that are written as LLVM instructions."""
 
 Compiled = TypeVar("Compiled")
+Codegen = Callable[[Any, Any], Any]
+"""(builder, args) to the LLVM value of an operation."""
+
+
+def intrinsic(define: Callable[..., tuple[Any, Codegen] | None]) -> Any:
+    """Decorator for operations that are written as LLVM instructions.
+
+    The function takes the types of the arguments. It returns the operation's signature, and
+    gen(builder, args), which emits the instructions and returns an LLVM value; a list of them for a
+    tuple, None for nothing.
+    """
+
+    @wraps(define)
+    def typed(_: Any, *kinds: Any) -> Any:
+        operation = define(*kinds)
+        if operation is None:
+            return None
+        returns, gen = operation
+
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            value = gen(builder, args)
+            if isinstance(value, list):
+                return context.make_tuple(builder, sig.return_type, value)
+            return context.get_dummy_value() if value is None else value
+
+        return returns, emit
+
+    # Numba passes a context first, and matches the arguments with what the signature says.
+    context = Parameter("context", Parameter.POSITIONAL_ONLY)
+    own = signature(define)
+    typed.__signature__ = own.replace(parameters=[context, *own.parameters.values()])  # type: ignore[attr-defined]
+    return numba.extending.intrinsic(typed)
 
 
 @cache

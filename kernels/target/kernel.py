@@ -6,6 +6,7 @@ Nothing here needs a compiler.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from bwn.kernels.target.loader import Entry, entry
 from bwn.kernels.target.targets import TARGETS, Target
 
 
-class Kernel(msgspec.Struct, frozen=True, eq=False):
+class Kernel(msgspec.Struct, frozen=True, eq=False, dict=True):
     """A compiled entry and its parameters.
 
     Attributes:
@@ -30,7 +31,7 @@ class Kernel(msgspec.Struct, frozen=True, eq=False):
     params: Any
     expected: Mapping[str, Sequence[str]] = {}
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Name of the kernel; `bwn.kernels` deciphers it."""
         return self.code.rpartition(".")[2]

@@ -142,7 +142,7 @@ def library() -> Library | None:
 
 def _need_numba(why: str) -> None:
     if not can_compile():
-        raise KernelsError(f"{why}, and numba is not installed: pip install 'bwn[jit]'")
+        raise KernelsError(f"{why}, and numba is not installed: pip install numba")
 
 
 def origin() -> str:

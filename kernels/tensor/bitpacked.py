@@ -20,7 +20,6 @@ from bwn.kernels.simd.stores import clear_bytes
 from bwn.kernels.simd.vectors import (
     F32,
     I32,
-    Codegen,
     at,
     llvm_type,
     load,
@@ -30,16 +29,16 @@ from bwn.kernels.simd.vectors import (
     zero,
 )
 from bwn.kernels.simd.widths import LANES
-from bwn.kernels.target.jit import helper, intrinsic
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 bitpacked_params = reader(BitpackedParams)
 
 
 @intrinsic
-def add_bit(_: Any, words: Any, values: Any, bit: Any) -> tuple[Any, Codegen]:
+def add_bit(words: Any, values: Any, bit: Any) -> tuple[Any, Codegen]:
     """add_bit(words, values, i): int32 lanes with bit i set where values >= 0."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         i32 = ir.IntType(32)
         plus = builder.fcmp_ordered(">=", args[1], ir.Constant(args[1].type, None))
         bit = builder.shl(ir.Constant(i32, 1), builder.trunc(args[2], i32))
@@ -98,11 +97,11 @@ def b1_b1_max_pool(p: int, begin: int, end: int, part: int) -> None:
 
 
 @intrinsic
-def load_halves(_: Any, address: Any, half: Any) -> tuple[Any, Codegen]:
+def load_halves(address: Any, half: Any) -> tuple[Any, Codegen]:
     """load_halves(address, half): the low (0) or high (1) halves of 16 uint64 as int32 lanes."""
     vec = I32.dtype
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         halves = ir.VectorType(ir.IntType(32), 2 * vec.lanes)
         offset = builder.mul(args[1], ir.Constant(ir.IntType(64), 4))
         pairs = builder.load(at(builder, builder.add(args[0], offset), halves), align=4)
@@ -114,10 +113,10 @@ def load_halves(_: Any, address: Any, half: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def sign_of_bit(_: Any, words: Any, bit: Any) -> tuple[Any, Codegen]:
+def sign_of_bit(words: Any, bit: Any) -> tuple[Any, Codegen]:
     """sign_of_bit(words, i): int32 lanes, +1 where bit i is 1, else -1."""
 
-    def gen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def gen(builder: Any, args: Any) -> Any:
         kind, i32 = llvm_type(words), ir.IntType(32)
         bit = builder.shl(ir.Constant(i32, 1), builder.trunc(args[1], i32))
         marked = builder.and_(args[0], splat_value(builder, words, bit))

@@ -42,31 +42,12 @@ def mean(f: Any, value: Any, rows: int, columns: int) -> Any:
 
 
 @helper
-def pool_singly(
-    get: Any,
-    put: Any,
-    combine: Any,
-    end_window: Any,
-    initial: Any,
-    f: Any,
-    x: int,
-    rows: int,
-    out: int,
-    z0: int,
-    z1: int,
-) -> None:
-    """Outputs z0..z1-1 of the row at `out`, one by one.
-
-    x: address of their windows' first row inside the image. rows: how many are inside.
-    """
-    for z in range(z0, z1):
-        j0 = z * f.stride_x - f.left
-        j1, j0 = min(j0 + f.kernel_x, f.width), max(j0, 0)
-        value = initial
-        for i in range(rows):
-            for j in range(j0, j1):
-                value = combine(value, get(x, i * f.x_row + j))
-        put(out, z, end_window(f, value, rows, j1 - j0))
+def column_of(kind: Any, take: Any, combine: Any, f: Any, x: int, rows: int, j: int) -> Any:
+    """Column j of the windows of neighbouring outputs: its rows combined."""
+    value = take(kind, x, j)
+    for i in range(1, rows):
+        value = combine(value, take(kind, x, i * f.x_row + j))
+    return value
 
 
 @helper
@@ -84,90 +65,84 @@ def pool_lanes(
     z0: int,
     z1: int,
 ) -> None:
-    """The same for at least `lanes` outputs whose windows have `columns` columns, all inside the
-    image.
+    """Outputs z0..z1-1 of the row at `out`, at least `lanes`; no column is outside the image.
 
-    take: load for stride 1, load_second for 2.
+    take: load for stride 1, load_second for 2. x: address of the windows' first row inside the
+    image. rows, columns: of a window.
     """
     z = z0
     while z < z1:
         z = min(z, z1 - lanes)  # the last vector may overlap the one before
         j0 = z * f.stride_x - f.left
-        value = take(kind, x, j0)
-        for i in range(1, rows):
-            value = combine(value, take(kind, x, i * f.x_row + j0))
+        value = column_of(kind, take, combine, f, x, rows, j0)
         for j in range(j0 + 1, j0 + columns):
-            column = take(kind, x, j)
-            for i in range(1, rows):
-                column = combine(column, take(kind, x, i * f.x_row + j))
-            value = combine(value, column)
+            value = combine(value, column_of(kind, take, combine, f, x, rows, j))
         store(out, z, end_window(f, value, rows, columns))
         z += lanes
 
 
-@helper
-def pool_row(
-    wide: Any,
-    narrow: Any,
-    take: Any,
-    combine: Any,
-    end_window: Any,
-    f: Any,
-    x: int,
-    rows: int,
-    columns: int,
-    out: int,
-    z0: int,
-    z1: int,
-) -> None:
-    """The same, by the wider vectors that z1 - z0 outputs fill."""
-    if z1 - z0 >= LANES:
-        pool_lanes(wide, LANES, take, combine, end_window, f, x, rows, columns, out, z0, z1)
-    else:
-        pool_lanes(narrow, NARROW, take, combine, end_window, f, x, rows, columns, out, z0, z1)
-
-
-def pool_kernel(
-    *,
-    get: Any,
-    put: Any,
-    size: int,
-    wide: Any,
-    narrow: Any,
-    combine: Any,
-    end_window: Any,
-    initial: Any,
-) -> Any:
-    """A pooling kernel: a helper that computes channels begin..end-1, counted over all images.
+def one_by_one(get: Any, put: Any, combine: Any, end_window: Any, initial: Any) -> Any:
+    """A helper that computes outputs one by one.
 
     Args:
         get: Reads an element.
         put: Writes an element.
-        size: Bytes of an element.
-        wide: A vector of LANES elements.
-        narrow: A vector of NARROW elements.
         combine: Two values of a window to one.
         end_window: (f, value, rows, columns) to the output.
         initial: What a window combines first.
     """
 
     @helper
+    def pool_singly(f: Any, x: int, rows: int, out: int, z0: int, z1: int) -> None:
+        """Outputs z0..z1-1 of the row at `out`. x, rows: as of `pool_lanes`."""
+        for z in range(z0, z1):
+            j0 = z * f.stride_x - f.left
+            j1, j0 = min(j0 + f.kernel_x, f.width), max(j0, 0)
+            value = initial
+            for i in range(rows):
+                for j in range(j0, j1):
+                    value = combine(value, get(x, i * f.x_row + j))
+            put(out, z, end_window(f, value, rows, j1 - j0))
+
+    return pool_singly
+
+
+def in_lanes(wide: Any, narrow: Any, combine: Any, end_window: Any) -> Any:
+    """A helper that computes outputs as vectors. wide, narrow: of LANES and NARROW elements."""
+
+    @helper
+    def pool_row(
+        take: Any, f: Any, x: int, rows: int, columns: int, out: int, z0: int, z1: int
+    ) -> None:
+        """As `pool_lanes`, by the wider vectors that z1 - z0 outputs fill."""
+        if z1 - z0 >= LANES:
+            pool_lanes(wide, LANES, take, combine, end_window, f, x, rows, columns, out, z0, z1)
+        else:
+            pool_lanes(narrow, NARROW, take, combine, end_window, f, x, rows, columns, out, z0, z1)
+
+    return pool_row
+
+
+def pool_kernel(size: int, pool_singly: Any, pool_row: Any) -> Any:
+    """A pooling kernel: a helper that computes channels begin..end-1, counted over all images.
+
+    size: bytes of an element. pool_singly, pool_row: by `one_by_one` and `in_lanes`.
+    """
+
+    @helper
     def write_row(f: Any, x: int, rows: int, out: int, z0: int, z1: int) -> None:
         """One row of outputs, of which z0..z1-1 have windows whose columns are all inside."""
-        pool_singly(get, put, combine, end_window, initial, f, x, rows, out, 0, z0)
-        kernel = f.kernel_x
+        pool_singly(f, x, rows, out, 0, z0)
         # A window of known size is unrolled: a third off the time of the usual two.
         if f.stride_x == 1:
-            pool_row(wide, narrow, load, combine, end_window, f, x, rows, kernel, out, z0, z1)
-        elif kernel == 2 and rows == 2:
-            pool_row(wide, narrow, load_second, combine, end_window, f, x, 2, 2, out, z0, z1)
-        elif kernel == 3 and rows == 3:
-            pool_row(wide, narrow, load_second, combine, end_window, f, x, 3, 3, out, z0, z1)
+            pool_row(load, f, x, rows, f.kernel_x, out, z0, z1)
+        elif f.kernel_x == 2 and rows == 2:
+            pool_row(load_second, f, x, 2, 2, out, z0, z1)
+        elif f.kernel_x == 3 and rows == 3:
+            pool_row(load_second, f, x, 3, 3, out, z0, z1)
         else:
-            pool_row(
-                wide, narrow, load_second, combine, end_window, f, x, rows, kernel, out, z0, z1
-            )
-        pool_singly(get, put, combine, end_window, initial, f, x, rows, out, z1, f.out_width)
+            pool_row(load_second, f, x, rows, f.kernel_x, out, z0, z1)
+        pool_singly(f, x, rows, out, z1, f.out_width)
 
     @helper
     def pool(p: int, begin: int, end: int) -> None:
@@ -191,34 +166,19 @@ def pool_kernel(
 
 
 f32_max = pool_kernel(
-    get=get_f32,
-    put=put_f32,
-    size=4,
-    wide=F32,
-    narrow=F32_4,
-    combine=greatest,
-    end_window=unchanged,
-    initial=np.float32(-np.inf),
+    4,
+    one_by_one(get_f32, put_f32, greatest, unchanged, np.float32(-np.inf)),
+    in_lanes(F32, F32_4, greatest, unchanged),
 )
 i8_max = pool_kernel(
-    get=get_i8,
-    put=put_i8,
-    size=1,
-    wide=I8_16,
-    narrow=I8_4,
-    combine=greatest,
-    end_window=unchanged,
-    initial=np.int8(-128),
+    1,
+    one_by_one(get_i8, put_i8, greatest, unchanged, np.int8(-128)),
+    in_lanes(I8_16, I8_4, greatest, unchanged),
 )
 f32_average = pool_kernel(
-    get=get_f32,
-    put=put_f32,
-    size=4,
-    wide=F32,
-    narrow=F32_4,
-    combine=add,
-    end_window=mean,
-    initial=np.float32(0.0),
+    4,
+    one_by_one(get_f32, put_f32, add, mean, np.float32(0.0)),
+    in_lanes(F32, F32_4, add, mean),
 )
 
 

@@ -102,7 +102,7 @@ def test_the_fastest_correct_peer_is_compared_within_rounds(path: Path) -> None:
     assert peer is not None
     assert peer.engine == "openvino"  # ncnn's scores are wrong
     assert (
-        advantage(report, "vgg", (1, 1), "float32", "float32") == "3.00 x openvino"
+        advantage(report, "vgg", (1, 1), "float32", "float32") == "3.00x openvino"
     )  # of 3, 2 and 4
     assert advantage(report, "vgg", (1, 1), "int8", "int8") == ""
 
@@ -118,7 +118,7 @@ def test_tables_show_everything(path: Path) -> None:
     text = as_markdown(results.read(path))
     for words in (
         "Some CPU", "0123456789ab", "bwn 0.1.0", "| 1 thread, batch 1 | 1 thread, batch 16 |",
-        "**bwn** float32", "| 7 ms |", "500 images/s", "2.00 x onnxruntime", "(1 ms)",
+        "**bwn** float32", "| 7 ms |", "500 images/s", "2.00x onnxruntime", "(1 ms)",
         "**wrong result**, cosine 0.50", "0.41 s", "120 MB",
         "openvino int8 on vgg (it is not installed)",
     ):  # fmt: skip

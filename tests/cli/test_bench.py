@@ -21,7 +21,7 @@ def test_a_table_with_layers_compared_with_onnxruntime() -> None:
     done = CliRunner().invoke(bwn, ["bench", "--network", "mlp", "--layers", *QUICK])
     assert done.exit_code == 0, done.output
     for expected in (
-        "1 of ",
+        "1 thread on ",
         f"({loader.origin()}: ",
         "speedup over ONNX Runtime",
         "scores agree",
@@ -60,6 +60,24 @@ def test_a_model_as_json(tmp_path: Path) -> None:
     assert result["layers"][1]["name"] == "flatten0"
 
 
+def test_more_threads_than_cores_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "available_threads", lambda: 2)
+    options = ["--network", "mlp", "--no-compare", *QUICK]
+    done = CliRunner().invoke(bwn, ["bench", *options, "--threads", "4"])
+    assert done.exit_code == 0, done.output
+    assert ", 4 threads on 2 cores, " in done.stdout
+    assert done.stderr.startswith("Warning: 4 threads on 2 cores: threads that share a core ")
+    assert not CliRunner().invoke(bwn, ["bench", *options]).stderr
+
+
+def test_sign_activations_are_not_compared_as_if_equal() -> None:
+    done = CliRunner().invoke(bwn, ["bench", "--network", "vgg-sign", *QUICK])
+    assert done.exit_code == 0, done.output
+    assert "ONNX Runtime has no binary kernels and computes in float32" in done.stdout
+    done = CliRunner().invoke(bwn, ["bench", "--network", "mlp", *QUICK])
+    assert "binary kernels" not in done.stdout
+
+
 def test_refusals(tmp_path: Path) -> None:
     broken = tmp_path / "broken.bwn"
     broken.write_bytes(b"not a model")
@@ -74,3 +92,4 @@ def test_refusals(tmp_path: Path) -> None:
         assert done.exit_code == exit_code, done.output
         assert text in done.output
         assert "Traceback" not in done.output
+        assert done.stdout == ""

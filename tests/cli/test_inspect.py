@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from graphs import make_graph
 
 from bwn import format
 from bwn.cli.main import bwn
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import costs
 from bwn.ops import Dense
@@ -31,12 +31,15 @@ def test_it_shows_facts_and_layers():
     assert shown["file"].startswith(f"{GOLDEN}, 2.3 KiB (")
     assert shown["format"] == "bwn version 1, written by golden 1"
     assert shown["input"] == "3x4x4 float32 per image"
-    assert shown["images"] == "RGB, crop to 4x4, (pixel / 255 - [0.5, 0.25, 0.1]) / [1, 2, 0.3]"
+    assert (
+        shown["images"]
+        == "RGB, cropped to 4 x 4, then (pixel / 255 - [0.5, 0.25, 0.1]) / [1, 2, 0.3]"
+    )
     assert shown["classes"] == '3: cat, a "dog", Käfer'
     rows = [line.split() for line in layers.splitlines()[2:]]
     assert len(rows) == 11
-    assert rows[0] == ["a", "conv", "4x3x3x3", "4x4x4", "float32", "float32", "448", "B"]
-    assert rows[4] == ["e", "conv", "4x2x2x1", "4x3x2", "1", "bit", "binary", "48", "B"]
+    assert rows[0] == ["conv1", "conv", "4x3x3x3", "4x4x4", "float32", "float32", "448", "B"]
+    assert rows[4] == ["conv2", "conv", "4x2x2x1", "4x3x2", "1", "bit", "binary", "48", "B"]
     assert rows[5] == ["f", "add", "-", "4x3x2", "-", "-", "-"]
 
 
@@ -53,10 +56,9 @@ def test_json():
 
 def test_a_model_that_says_little(tmp_path):
     node = Dense(input="x", output="y", weight="w")
-    topology = Topology(input="x", input_shape=(5,), output="y", nodes=(node,))
     format.write(
         tmp_path / "a.bwn",
-        ModelSpec(graph=Graph(topology=topology, tensors={"w": np.ones((2, 5), np.float32)})),
+        ModelSpec(graph=make_graph(node, shape=(5,), w=np.ones((2, 5), np.float32))),
     )
     result = run(tmp_path / "a.bwn")
     assert result.exit_code == 0, result.output
@@ -66,8 +68,7 @@ def test_a_model_that_says_little(tmp_path):
 
 def test_many_classes_are_cut(tmp_path):
     node = Dense(input="x", output="y", weight="w")
-    topology = Topology(input="x", input_shape=(5,), output="y", nodes=(node,))
-    graph = Graph(topology=topology, tensors={"w": np.ones((50, 5), np.float32)})
+    graph = make_graph(node, shape=(5,), w=np.ones((50, 5), np.float32))
     format.write(
         tmp_path / "a.bwn",
         ModelSpec(graph=graph, classes=tuple(f"c{index}" for index in range(50))),
@@ -80,14 +81,14 @@ def test_many_classes_are_cut(tmp_path):
 def test_what_is_refused_is_one_line(tmp_path):
     (tmp_path / "a.bwn").write_bytes(GOLDEN.read_bytes()[:-1])
     for path, message in (
-        (tmp_path / "a.bwn", "truncated or damaged"),
-        (tmp_path / "none.bwn", "cannot be read: No such file"),
-        (tmp_path, "not a regular file"),
+        (tmp_path / "a.bwn", f"{tmp_path / 'a.bwn'}: truncated: 2,327 of 2,328 bytes; "),
+        (tmp_path / "none.bwn", f"no such file: {tmp_path / 'none.bwn'}"),
+        (tmp_path, f"{tmp_path}: is a folder"),
     ):
         result = run(path)
         assert result.exit_code == 3
         assert result.stdout == ""
-        assert result.stderr.startswith(f"Error: {path}: {message}")
+        assert result.stderr.startswith(f"Error: {message}")
         assert result.stderr.count("\n") == 1
 
 
@@ -98,18 +99,21 @@ def test_a_plan_tells_kernels_reasons_and_costs():
     assert "batch 3, 2 threads" in head
     assert "costs    default, no measurement of this machine" in head
     rows = {line.split()[0]: line for line in layers.splitlines()[2:]}
-    assert list(rows) == ["input", *"abcdehij", "scores", "output"]
-    assert rows["e"].endswith("does f, g too")
-    for name in "aej":
+    assert list(rows) == ["input", "conv1", *"bcd", "conv2", *"hi", "dense1", "scores", "output"]
+    assert rows["conv2"].endswith("does f, g too")
+    for name in ("conv1", "conv2", "dense1"):
         assert " predicted " in rows[name]
-    assert rows["a"].split()[3:7] == ["1/6", "27", "4", "20"] or "single" in rows["a"].split()[1]
+    assert (
+        rows["conv1"].split()[3:7] == ["1/6", "27", "4", "20"]
+        or "single" in rows["conv1"].split()[1]
+    )
 
 
 @pytest.mark.parametrize("option", ["--batch", "--threads"])
 def test_what_only_a_plan_has_is_wrong_usage_without_it(option):
     result = run(GOLDEN, option, "2")
     assert result.exit_code == 2
-    assert f"{option} goes with --plan only" in result.stderr
+    assert f"{option} needs --plan." in result.stderr
 
 
 def test_a_plan_as_json():
@@ -122,8 +126,8 @@ def test_a_plan_as_json():
     assert plan["arena_bytes"] > 0
     assert plan["costs"]["origin"] == "default"
     named = {row["name"]: row for row in plan["layers"]}
-    assert (named["a"]["depth"], named["a"]["outputs"]) == (27, 4)
-    assert named["a"]["microseconds"] > 0
+    assert (named["conv1"]["depth"], named["conv1"]["outputs"]) == (27, 4)
+    assert named["conv1"]["microseconds"] > 0
     assert named["b"]["microseconds"] is None
     assert "plan" not in json.loads(run(GOLDEN, "--json").stdout)
 

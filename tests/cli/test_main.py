@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from bwn._text import byte_size
+from bwn._text import byte_size, count_noun
 from bwn.cli import main, output
 from bwn.errors import ArgumentError, BwnError, DataError, MissingPackageError
 
@@ -72,8 +73,8 @@ def test_a_mistyped_command_is_answered_with_the_nearest():
         (ArgumentError("threads is 0"), 2, "threads is 0"),
         (DataError("a.png: cut\nshort \x1b[2J"), 3, r"a.png: cut short \x1b[2J"),
         (MissingPackageError("torch", "train", "bwn train"), 1, "bwn train needs torch, which is not installed: "
-         "pip install 'bwn[train]'"),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "m.pt"), 1, "m.pt: No such file or directory"),
+         "pip install torch, or '.[train]' in bwn's folder"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "m.pt"), 1, "no such file: m.pt"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
         (MemoryError(), 1, "not enough memory; try smaller batches or images"),
     ],
@@ -171,6 +172,25 @@ def test_nan_is_in_no_range(arguments):
     assert result.stderr.endswith(f"Invalid value for '{arguments[-1]}': nan is not a number.\n")
 
 
+COMMAND_LINES = [*((name,) for name in main.COMMANDS), ("experiment", "paper")]
+
+
+@pytest.mark.parametrize("words", COMMAND_LINES, ids=" ".join)
+def test_help_names_ranges_in_words_and_uses_up_to_100_columns(words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    lines = run(*words, "--help").stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    text = " ".join(" ".join(lines).split())
+    assert not re.search(r"RANGE|<=|>=|<x|x>|\]\s*\[|\.\.\.\s*$", text.partition("Options:")[2])
+
+
+def test_help_of_a_range():
+    text = " ".join(run("train", "--help").stdout.split())
+    assert "--width N Width of the first hidden layer. [default: the network's; 1 to 8,192]" in text
+    assert "--lr NUMBER" in text
+    assert "above 0, at most 1,000,000]" in text
+
+
 def test_usage_and_exit_codes_of_commands_pass(monkeypatch):
     assert run("inspect", error=click.exceptions.Exit(4), monkeypatch=monkeypatch).exit_code == 4
     result = run("inspect", error=click.UsageError("odd"), monkeypatch=monkeypatch)
@@ -180,12 +200,12 @@ def test_usage_and_exit_codes_of_commands_pass(monkeypatch):
 
 def test_table():
     text = output.table(
-        ("layer", "bytes", "note"), [("a", 10, None), ("long\nname", 2, "x")], "<><"
+        ("layer", "bytes", "note"), [("a", 1000, None), ("long\nname", 2, "x")], "<><"
     )
     assert text.splitlines() == [
         "layer      bytes  note",
         "---------  -----  ----",
-        "a             10  -",
+        "a          1,000  -",
         "long name      2  x",
     ]
     assert output.table(("a", "b"), []).splitlines() == ["a  b", "-  -"]
@@ -205,6 +225,11 @@ def test_json_takes_what_commands_have():
     assert output.json_text(value) == (
         '{"rows": [{"path": "a", "value": null}], "array": [0, 1], "one": 0.5, "3": [true, null]}'
     )
+
+
+def test_counts_have_their_noun_in_the_right_number():
+    counts = [count_noun(1, "image"), count_noun(1200, "class"), count_noun(0, "input")]
+    assert counts == ["1 image", "1,200 classes", "0 inputs"]
 
 
 def test_byte_size_states_its_unit():
@@ -233,3 +258,10 @@ def test_names_that_the_output_cannot_encode_are_escaped(tmp_path, encoding):
         assert done.returncode == 0, done.stderr
         assert len(done.stdout.splitlines()) == (2 if options == ["--json"] else 3)
         assert b"\\u6f22.png" in done.stdout
+
+
+def test_progress_is_cut_to_the_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    output.show_progress("x" * 50)
+    assert capsys.readouterr().err == "\r\x1b[K" + "x" * 19

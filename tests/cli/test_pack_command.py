@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from graphs import save_onnx
+from graphs import make_graph, save_onnx
 from PIL import Image
 
 from bwn import format
 from bwn.cli.main import bwn
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.ops import Conv, Dense, Flatten, Pool
@@ -41,9 +40,8 @@ def source(tmp_path):
         "v": rng.standard_normal((3, 8)).astype(np.float32),
         "b": np.zeros(3, np.float32),
     }
-    topology = Topology(input="x", input_shape=(3, 8, 8), output="scores", nodes=nodes)
     path = tmp_path / "source.onnx"
-    save_onnx(ModelSpec(graph=Graph(topology=topology, tensors=tensors)), path)
+    save_onnx(ModelSpec(graph=make_graph(*nodes, shape=(3, 8, 8), **tensors)), path)
     return path
 
 
@@ -54,7 +52,7 @@ def test_the_table(source, tmp_path):
     lines = result.stdout.splitlines()
     assert lines[0].split("  ")[0] == "layer"
     assert lines[2].split() == [
-        "c",
+        "conv1",
         "conv",
         "8x3x3x3",
         "1",
@@ -67,7 +65,7 @@ def test_the_table(source, tmp_path):
         "-",
     ]
     assert lines[3].split() == [
-        "scores",
+        "dense1",
         "dense",
         "3x8",
         "float32",
@@ -78,9 +76,9 @@ def test_the_table(source, tmp_path):
         "B",
         "-",
     ]
-    assert lines[5].startswith(f"{target}: ")
+    assert lines[6].startswith(f"{target}: ")
     assert (
-        "note: the source does not say how images are prepared; assumed: RGB, stretch"
+        "note: the source does not say how images are prepared; assumed: RGB, stretched to 8 x 8"
         in result.stdout
     )
     assert "note: class names are unknown" in result.stdout
@@ -97,8 +95,8 @@ def test_json(source, tmp_path):
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert [(row["name"], row["stored"], row["after"]) for row in found["layers"]] == [
-        ("c", "1 bit", 96),
-        ("scores", "float32", 108),
+        ("conv1", "1 bit", 96),
+        ("dense1", "float32", 108),
     ]
     assert found["file"] == (tmp_path / "a.bwn").stat().st_size
     assert len(found["notes"]) == 2
@@ -157,11 +155,13 @@ def test_calibration_from_a_folder_of_images(source, tmp_path):
 
 def test_calibration_from_the_sample(tmp_path):
     node = Dense(input="f", output="y", weight="w")
-    topology = Topology(
-        input="x", input_shape=(1, 28, 28), output="y", nodes=(Flatten(input="x", output="f"), node)
-    )
     words = bits.pack(np.random.default_rng(0).standard_normal((10, 784)))
-    save_onnx(ModelSpec(graph=Graph(topology=topology, tensors={"w": words})), tmp_path / "a.onnx")
+    save_onnx(
+        ModelSpec(
+            graph=make_graph(Flatten(input="x", output="f"), node, shape=(1, 28, 28), w=words)
+        ),
+        tmp_path / "a.onnx",
+    )
     result = run(tmp_path / "a.onnx", "--activations", "int8", "--calibration", "mnist-sample")
     assert result.exit_code == 0, result.output
     assert format.read(tmp_path / "a.bwn").graph.nodes[1].input_scale == pytest.approx(1 / 127)
@@ -178,12 +178,16 @@ def test_calibration_from_the_sample(tmp_path):
         (["--mean", "0.5"], 2, "mean and std need 3 numbers each"),
         (["--std", "0,1,1"], 2, "std is (0.0, 1.0, 1.0), expected finite numbers above 0"),
         (["--mean", "nan,0,0"], 2, "mean is (nan, 0.0, 0.0), expected finite numbers"),
-        (["--size", "9"], 2, "makes (3, 9, 9) of an image, the input takes (3, 8, 8)"),
-        (["--calibration", "mnist-sample"], 2, "--calibration goes with --activations int8 only"),
-        (["--classes", "two-names"], 2, "2 names for an output of shape (3,)"),
-        (["-o", "source.onnx"], 2, "is the source itself"),
+        (
+            ["--size", "9"],
+            2,
+            "images become arrays of shape (3, 9, 9), but the network takes (3, 8, 8)",
+        ),
+        (["--calibration", "mnist-sample"], 2, "--calibration needs --activations int8"),
+        (["--classes", "two-names"], 2, "2 names given, but the network's output has shape (3,)"),
+        (["-o", "source.onnx"], 2, "source and target are the same file"),
         (["--activations", "int8", "--calibration", "no-such-data"], 3, "no-such-data"),
-        (["--classes", "no-such-file"], 3, "no-such-file: cannot be read as class names"),
+        (["--classes", "no-such-file"], 3, "no such file: no-such-file"),
     ],
 )
 def test_options_that_are_wrong(source, tmp_path, monkeypatch, options, code, message):
@@ -200,17 +204,17 @@ def test_a_file_that_is_no_network_is_one_line(tmp_path):
     Image.new("L", (2, 2)).save(tmp_path / "a.png")
     (tmp_path / "packed.bwn").write_bytes(GOLDEN.read_bytes())
     for path, message in (
-        (tmp_path / "a.png", "it looks like a PNG image"),
+        (tmp_path / "a.png", ": not a .pt checkpoint or an ONNX file: it looks like a PNG image"),
         (
             tmp_path / "packed.bwn",
-            "packed already; bwn pack takes a .pt checkpoint or an ONNX file",
+            ": packed already; bwn pack takes a .pt checkpoint or an ONNX file",
         ),
-        (tmp_path / "none.pt", "cannot be read"),
+        (tmp_path / "none.pt", "\n"),
     ):
         for options in (["-o", tmp_path / "a.bwn"], []):
             result = run(path, *options)
             assert result.exit_code == 3
-            assert result.stderr.startswith(f"Error: {path}: {message}")
+            assert f"{path}{message}" in result.stderr
             assert result.stderr.count("\n") == 1
 
 

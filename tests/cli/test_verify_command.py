@@ -9,35 +9,35 @@ import re
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from graphs import save_onnx
+from graphs import make_graph, save_onnx
 from msgspec.structs import replace
 from PIL import Image
 
 from bwn.cli.main import bwn
-from bwn.cli.verify import units
+from bwn.cli.verify import score_lines, units
 from bwn.format import write
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
 from bwn.ops import Clamp, Dense
+from bwn.tools.verify import VerifyReport, success
+from bwn.tools.verify_scores import Scores
 
 
 def network(activations="float32"):
     rng = np.random.default_rng(8)
     nodes = (
-        Dense(input="x", output="a", weight="w", activations=activations),
+        Dense(input="x", output="a", weight="a.weight", activations=activations),
         Clamp(input="a", output="b", low=0.0),
         Dense(input="b", output="y", weight="v"),
     )
     tensors = {
-        "w": bits.pack(rng.integers(-1, 1, (20, 16))),
+        "a.weight": bits.pack(rng.integers(-1, 1, (20, 16))),
         "v": rng.normal(size=(3, 20)).astype(np.float32),
     }
-    topology = Topology(input="x", input_shape=(16,), output="y", nodes=nodes)
     preprocess = Preprocess(size=(4, 4), color="L", mean=(0.5,), std=(0.5,))
     return ModelSpec(
-        graph=Graph(topology=topology, tensors=tensors),
+        graph=make_graph(*nodes, shape=(16,), **tensors),
         preprocess=preprocess,
         classes=("a", "b", "c"),
     )
@@ -49,8 +49,8 @@ def folder(tmp_path):
     write(str(tmp_path / "m.bwn"), spec)
     write(str(tmp_path / "int8.bwn"), network("int8"))
     save_onnx(spec, tmp_path / "m.onnx")
-    words = spec.graph.tensors["w"] ^ np.uint64([[4]] + [[0]] * 19)
-    wrong = replace(spec.graph, tensors={**spec.graph.tensors, "w": words})
+    words = spec.graph.tensors["a.weight"] ^ np.uint64([[4]] + [[0]] * 19)
+    wrong = replace(spec.graph, tensors={**spec.graph.tensors, "a.weight": words})
     write(str(tmp_path / "wrong.bwn"), replace(spec, graph=wrong))
     for value in (0, 90, 255):
         Image.fromarray(
@@ -83,7 +83,7 @@ def test_disagreement_names_the_layer_and_ends_with_1(folder):
     assert result.exit_code == 1
     assert "DIFFERS" in result.stdout.splitlines()[2]
     assert result.stdout.splitlines()[-1].startswith("DISAGREES: layer 'a' differs by ")
-    assert re.search(r"^differ         \d\d: inputs (\d+, ){10}\.\.\.$", result.stdout, re.M)
+    assert re.search(r"^wrong scores   \d\d inputs: (\d+, ){10}\.\.\.$", result.stdout, re.M)
 
 
 def test_images_and_samples(folder):
@@ -143,9 +143,9 @@ def test_the_loss_of_accuracy_decides(labelled):
     data = ("--images", str(labelled / "idx"))
     result = run(labelled, "m.bwn", *data)
     assert result.exit_code == 0, result.output
-    assert "accuracy       100.00%, reference 100.00%, lost 0.00 points\n" in result.stdout
+    assert "accuracy       100.00%, reference 100.00%: 0.00 points lower\n" in result.stdout
     result = run(labelled, "m.bwn", *data, "--max-loss", "0.5")
-    assert ", lost 0.00 points (at most 0.5 allowed)\n" in result.stdout
+    assert ": 0.00 points lower (limit 0.5)\n" in result.stdout
     result = run(labelled, "rough.bwn", *data, "--min-agreement", "0")
     assert result.exit_code == 1, result.output
     verdict = result.stdout.splitlines()[-1]
@@ -168,10 +168,53 @@ def test_a_limit_without_labels_is_refused(folder):
     assert "Error: --max-loss needs a data set in --images." in result.stderr
     result = run(folder, "m.bwn", "--max-loss", "0.3", "--images", str(folder))
     assert result.exit_code == 2
-    assert result.stderr == (
-        f"Error: a limit of the loss of accuracy needs labelled images; {folder} has no labels\n"
-    )
+    assert result.stderr == (f"Error: max_loss needs labeled images; {folder} has no labels\n")
     assert run(folder, "m.bwn", "--max-loss", "-1").exit_code == 2
+
+
+def test_a_gain_of_accuracy_is_not_a_negative_loss():
+    scores = Scores(
+        rounded=True,
+        error=0.0,
+        difference=0.0,
+        departing=(),
+        sign_ties=(),
+        agreement=1.0,
+        disagreements=(),
+        ties=(),
+        accuracy=0.9,
+        reference_accuracy=0.816,
+    )
+    report = VerifyReport(
+        model="m.bwn",
+        reference="m.onnx",
+        inputs="noise",
+        count=1,
+        layers=(),
+        first_departure=None,
+        scores=scores,
+        min_agreement=1.0,
+        loss=scores.loss,
+        max_loss=None,
+        agrees=True,
+        verdict=success(scores, 1),
+    )
+    assert score_lines(report)[-1] == (
+        "accuracy       90.00%, reference 81.60%: 8.40 points higher"
+    )
+    assert report.verdict == "every layer within tolerance, same top-1 on 1 input"
+
+
+def test_a_network_of_another_width_ends_with_3(folder):
+    spec = network()
+    first = spec.graph.tensors["a.weight"][:10]
+    tensors = {"a.weight": first, "v": spec.graph.tensors["v"][:, :10].copy()}
+    save_onnx(replace(spec, graph=replace(spec.graph, tensors=tensors)), folder / "narrow.onnx")
+    result = run(folder, "m.bwn", reference="narrow.onnx")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.endswith(
+        "narrow.onnx: tensor 'a' has shape (10,), in the model (20,): not the same network\n"
+    )
 
 
 def test_refused_files_end_with_3(folder):
@@ -191,5 +234,5 @@ def test_units():
         "exact",
         "0.0123",
         "3e+05",
-        "differs",
+        "not exact",
     ]

@@ -133,10 +133,10 @@ def functions(disassembly: str) -> dict[str, list[str]]:
         elif parts := LINE.match(line):
             text = TARGET.sub(r"\1.L\2 <", parts[2].split("//")[0])
             body[parts[1]] = " ".join(re.sub(r"<.*>", "", text).split())
-    return {name: _labelled(body) for name, body in bodies.items()}
+    return {name: _labeled(body) for name, body in bodies.items()}
 
 
-def _labelled(body: dict[str, str]) -> list[str]:
+def _labeled(body: dict[str, str]) -> list[str]:
     targets = {branch[1] for line in body.values() if (branch := BRANCH.match(line))}
     lines = []
     for address, line in body.items():

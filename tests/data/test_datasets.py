@@ -115,10 +115,10 @@ def test_truncated_and_flipped_gzip_files_are_refused(tmp_path, cut):
 def test_idx_parts_must_agree_and_be_there(tmp_path):
     images, labels = digits()
     write_idx(tmp_path, images, labels[:4])
-    assert "6 train images but 4 train labels" in refused(tmp_path)
+    assert "6 training images but 4 labels" in refused(tmp_path)
     assert "no test images: t10k-images-idx3-ubyte (or .gz) is missing" in refused(tmp_path, "test")
     (tmp_path / "train-labels-idx1-ubyte").unlink()
-    assert "no train labels: train-labels-idx1-ubyte (or .gz) is missing" in refused(tmp_path)
+    assert "no training labels: train-labels-idx1-ubyte (or .gz) is missing" in refused(tmp_path)
 
 
 def write_cifar(folder, name, labels, seed=0):
@@ -191,7 +191,7 @@ def test_a_sensible_size_is_picked(tmp_path, sizes, expected):
     assert load_dataset(tmp_path).size == expected
 
 
-def test_grey_folders_stay_grey(tmp_path):
+def test_gray_folders_stay_gray(tmp_path):
     picture(tmp_path / "train" / "a" / "1.png", 7)
     picture(tmp_path / "train" / "b" / "1.png", (9, 9, 9))
     data = load_dataset(tmp_path)
@@ -253,10 +253,10 @@ def test_other_sizes_and_colours_on_demand(tmp_path):
 
 def test_unknown_sources_name_what_is_near_and_what_is_accepted(tmp_path):
     assert (
-        "'mnist-sampel' not found (did you mean mnist-sample?); expected 'mnist-sample' (bundled)"
+        "no such folder: mnist-sampel (did you mean mnist-sample?); expected 'mnist-sample' (bundled)"
         in refused("mnist-sampel")
     )
     (tmp_path / "photos").mkdir()
     assert f"(did you mean {tmp_path / 'photos'}?)" in refused(tmp_path / "fotos")
     (tmp_path / "file.zip").write_bytes(b"")
-    assert "is a file; expected" in refused(tmp_path / "file.zip")
+    assert "is a file, expected" in refused(tmp_path / "file.zip")

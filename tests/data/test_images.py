@@ -234,13 +234,13 @@ def test_files_that_are_no_image(tmp_path):
     (tmp_path / "cut.png").write_bytes(encoded(Image.fromarray(GREY))[:200])
     os.mkfifo(tmp_path / "pipe.png")
     cases = {
-        "empty.png": "empty file",
+        "empty.png": "the file is empty",
         "text.png": "not an image",
         "run.png": "not an image",
         "cut.png": "truncated",
         "pipe.png": "not a regular file",
         ".": "a folder",
-        "none.png": "No such file",
+        "none.png": "no such file: ",
         "a\0b": "cannot be read",
     }
     for name, message in cases.items():

@@ -67,7 +67,7 @@ def test_ctrl_c_stops_all_jobs_and_the_same_command_ends_as_one_that_was_not_sto
     lines = result.stdout.splitlines()
     assert lines[0] == "2 runs, 1 of them done; 1 at a time, 1 thread each"
     assert lines[1].startswith("2/2  margin-seed3: test error ")
-    assert "margin minus it" in lines[3]
+    assert "margin minus scheme" in lines[3]
     assert result.stdout.endswith(f"Wrote table.md, errors.svg, weights.svg in {out}.\n")
 
     (tmp_path / "whole" / "runs").mkdir(parents=True)
@@ -110,10 +110,8 @@ def test_a_run_that_fails_is_reported_and_the_others_are_done(shapes, tmp_path):
     assert result.exit_code == 1
     failed, last = result.stderr.splitlines()
     assert failed.startswith("margin-seed3 failed: ")
-    assert failed.endswith(
-        "margin-seed3.pt' is not a checkpoint, or is truncated; expected a file by bwn train"
-    )
-    assert last == "Error: 1 of 2 runs failed; run the command again to retry them"
+    assert failed.endswith("margin-seed3.pt: not a checkpoint of bwn train, or truncated")
+    assert last == "Error: 1 of 2 runs failed; run the command again to retry"
     assert [record.scheme for record in read_records(out)] == ["float"]
     assert (out / "table.md").exists()
 
@@ -166,7 +164,7 @@ def test_report_makes_the_table_again(tmp_path, made_up):
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (("paper", "--data", "nowhere", "--out", "x"), 3, "data 'nowhere' not found"),
+        (("paper", "--data", "nowhere", "--out", "x"), 3, "no such folder: nowhere"),
         (("paper", "--data", "mnist-sample"), 2, "Missing option '--out'"),
         (
             ("paper", "--data", "mnist-sample", "--out", "x", "--schemes", "margin,tern"),
@@ -176,7 +174,7 @@ def test_report_makes_the_table_again(tmp_path, made_up):
         (
             ("paper", "--data", "mnist-sample", "--out", "x", "--lambdas", "1e-3,no"),
             2,
-            "'no' is not a valid float",
+            "'no' is not a valid number",
         ),
         (
             ("paper", "--data", "mnist-sample", "--out", "x", "--lr", "0"),
@@ -188,7 +186,7 @@ def test_report_makes_the_table_again(tmp_path, made_up):
             2,
             "Invalid value for '--width'",
         ),
-        (("report", "nowhere"), 3, "'nowhere' has no finished run: no line in results.jsonl"),
+        (("report", "nowhere"), 3, "nowhere: has no finished run: no line in results.jsonl"),
         (("report", "a", "b"), 2, "Missing option '--out'"),
         (("fly",), 2, "No such command 'fly'"),
     ],
@@ -222,7 +220,7 @@ def test_other_settings_are_refused_before_anything_runs(shapes, tmp_path):
     result = run(*command, 2)
     assert result.exit_code == 3
     words = "was made with epochs 1, not 2: choose another folder, or the same value"
-    assert result.stderr == f"Error: '{out}' {words}\n"
+    assert result.stderr == f"Error: {out}: {words}\n"
     assert (out / "results.jsonl").read_bytes() == before
     result = run(*command, 1)
     assert result.exit_code == 0

@@ -43,8 +43,8 @@ def folder(tmp_path, made_up):
 def test_the_table(folder):
     lines = markdown(read_groups([folder]), ["errors.svg"]).splitlines()
     assert lines[0] == (
-        "| scheme | runs | test error % | range | margin minus it "
-        "| validation % | train % | arrived % |"
+        "| scheme | runs | test error % | range | margin minus scheme "
+        "| validation % | train % | near +-1 % |"
     )
     # margin - float: -0.3, -0.2, -0.4 points: mean -0.3, deviation 0.1, t / sqrt(3) = 2.4842.
     assert lines[2:9] == [
@@ -52,7 +52,7 @@ def test_the_table(folder):
         "| 3.00 +- 0.00 | 1.00 +- 0.00 | - |",
         "| stochastic | 3 | 1.30 +- 0.17 | 1.10 to 1.40 | -0.20 [-0.45, +0.05] (3) "
         "| 3.00 +- 0.00 | 1.00 +- 0.00 | 96.0 +- 0.0 |",
-        "| stochastic, by its real weights | 3 | 2.00 +- 0.00 | 2.00 to 2.00 "
+        "| stochastic, with its real weights | 3 | 2.00 +- 0.00 | 2.00 to 2.00 "
         "| -0.90 [-1.15, -0.65] (3) | - | - | 96.0 +- 0.0 |",
         "| margin | 3 | 1.10 +- 0.10 | 1.00 to 1.20 | - "
         "| 3.00 +- 0.00 | 1.00 +- 0.00 | 96.0 +- 0.0 |",
@@ -135,6 +135,6 @@ def test_without_matplotlib_the_table_is_written_and_a_line_says_how_to_get_plot
     assert files == ["table.md"]
     assert (
         missing
-        == "drawing plots needs matplotlib, which is not installed: pip install 'bwn[plots]'"
+        == "drawing plots needs matplotlib, which is not installed: pip install matplotlib, or '.[plots]' in bwn's folder"
     )
     assert not list(folder.glob("*.svg"))

@@ -37,7 +37,7 @@ def test_a_whole_line_that_is_no_record_is_refused(tmp_path, made_up, line):
     add_record(tmp_path, made_up("float", 0, 0.1))
     path = tmp_path / RESULTS
     path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(FileError, match=r"results\.jsonl', line 2: not a record: ") as caught:
+    with pytest.raises(FileError, match=r"results\.jsonl: line 2 is not a record: ") as caught:
         read_records(tmp_path)
     assert "\n" not in str(caught.value)
 

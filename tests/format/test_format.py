@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import safetensors.numpy
+from graphs import make_graph
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,9 +82,8 @@ def every_node() -> ModelSpec:
         "words": signs(4, 4),
         "dense é": signs(3, 24),
     }
-    topology = Topology(input="x", input_shape=(3, 4, 4), output="scores", nodes=nodes)
     return ModelSpec(
-        graph=Graph(topology=topology, tensors=tensors),
+        graph=make_graph(*nodes, shape=(3, 4, 4), **tensors),
         preprocess=Preprocess(
             size=(4, 4), resize="crop", color="RGB", mean=(0.5, 0.25, 0.1), std=(1.0, 2.0, 0.3)
         ),
@@ -119,9 +119,8 @@ def unsigned() -> ModelSpec:
         Dense(input="a", output="b", weight="v", activations="uint8", input_scale=0.25),
         Dense(input="b", output="y", weight="v", activations="int8"),
     )
-    topology = Topology(input="x", input_shape=(70,), output="y", nodes=nodes)
     return ModelSpec(
-        graph=Graph(topology=topology, tensors={"w": signs(3, 70), "v": signs(3, 3)}),
+        graph=make_graph(*nodes, shape=(70,), w=signs(3, 70), v=signs(3, 3)),
         producer="golden 2",
     )
 
@@ -197,8 +196,7 @@ def test_same_model_same_bytes_whatever_the_order_and_the_process():
 def test_a_default_written_out_gives_the_same_bytes():
     def data(**changes):
         node = Conv(input="x", output="y", weight="w", kernel=(2, 2), **changes)
-        topology = Topology(input="x", input_shape=(1, 2, 2), output="y", nodes=(node,))
-        return to_bytes(ModelSpec(graph=Graph(topology=topology, tensors={"w": ramp(1, 1, 2, 2)})))
+        return to_bytes(ModelSpec(graph=make_graph(node, shape=(1, 2, 2), w=ramp(1, 1, 2, 2))))
 
     same = {
         "stride": tuple([1] * 2),
@@ -218,22 +216,16 @@ def test_words_come_out_as_the_kernels_want_them():
 
 
 def test_numbers_of_another_python_type_are_written_as_the_schema_says():
-    topology = Topology(
-        input="x",
-        input_shape=(3,),
-        output="y",
-        nodes=(Clamp(input="x", output="y", low=0, high=6),),
-    )
-    spec = ModelSpec(graph=Graph(topology=topology, tensors={}))
+    spec = ModelSpec(graph=make_graph(Clamp(input="x", output="y", low=0, high=6), shape=(3,)))
     assert from_bytes(to_bytes(spec)).graph.nodes[0].low == 0.0
 
 
 def test_what_does_not_fit_the_schema_is_not_written(tmp_path):
-    topology = Topology(
-        input="x", input_shape=(3,), output="y", nodes=(Clamp(input="x", output="y", low=True),)
-    )
     with pytest.raises(GraphError, match="schema"):
-        format.write(tmp_path / "a.bwn", ModelSpec(graph=Graph(topology=topology, tensors={})))
+        format.write(
+            tmp_path / "a.bwn",
+            ModelSpec(graph=make_graph(Clamp(input="x", output="y", low=True), shape=(3,))),
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -248,7 +240,7 @@ def test_an_illegal_model_is_not_written_and_the_old_file_stays(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_says_so(tmp_path):
-    with pytest.raises(FileError, match=r"none/a.bwn: cannot be written: No such file"):
+    with pytest.raises(FileError, match=r"none/a.bwn: cannot be written: no such folder"):
         format.write(tmp_path / "none" / "a.bwn", every_node())
     (tmp_path / "folder").mkdir()
     with pytest.raises(FileError, match="folder: cannot be written"):
@@ -316,8 +308,7 @@ def test_round_trip(spec):
 
 def tiny() -> bytes:
     node = Dense(input="x", output="y", weight="w", bias="b")
-    topology = Topology(input="x", input_shape=(60,), output="y", nodes=(node,))
-    graph = Graph(topology=topology, tensors={"w": signs(2, 60), "b": ramp(2)})
+    graph = make_graph(node, shape=(60,), w=signs(2, 60), b=ramp(2))
     return to_bytes(ModelSpec(graph=graph, classes=("a", "b"), producer="p"))
 
 
@@ -338,5 +329,5 @@ def test_every_truncation_and_extension_is_refused():
             from_bytes(data[:length])
         assert str(caught.value).isprintable(), length
     for more in (b"\0", b" ", b"\0" * 8, data):
-        with pytest.raises(FormatError, match=r"truncated or damaged"):
+        with pytest.raises(FormatError, match=r"^(truncated|damaged): "):
             from_bytes(data + more)

@@ -185,10 +185,10 @@ HOSTILE = {
         forge([TENSORS[0], ("b", "F16", BIAS.astype("<f2"))]),
         "tensor 'b' is F16",
     ),
-    "shape disagrees with offsets": (forge(offsets=[16, 20]), "truncated or damaged"),
-    "tensors overlap": (forge(offsets=[8, 16]), "truncated or damaged"),
-    "a gap between tensors": (forge(offsets=[20, 28]), "truncated or damaged"),
-    "offsets that overflow": (forge(offsets=[2**64 - 8, 2**64 - 1]), "truncated or damaged"),
+    "shape disagrees with offsets": (forge(offsets=[16, 20]), "damaged: 480 bytes, expected 476"),
+    "tensors overlap": (forge(offsets=[8, 16]), "damaged: 480 bytes, expected 472"),
+    "a gap between tensors": (forge(offsets=[20, 28]), "truncated: 480 of 484 bytes"),
+    "offsets that overflow": (forge(offsets=[2**64 - 8, 2**64 - 1]), "truncated: "),
     "words of a wrong shape": (
         forge([("w", "U64", WORDS.reshape(1, 2)), TENSORS[1]]),
         "expected uint64 (1, 1)",
@@ -209,7 +209,7 @@ HOSTILE = {
     "bias NaN": (forge([TENSORS[0], ("b", "F32", BIAS * np.float32("nan"))]), "not finite"),
     "an input that would fill the machine": (
         forge(graph=graph(input_shape=[2**40])),
-        "more than 268435456 elements",
+        "more than 268,435,456 elements",
     ),
     "negative input": (forge(graph=graph(input_shape=[-60])), "shape is (-60,)"),
     "a convolution that would not end": (
@@ -226,7 +226,10 @@ HOSTILE = {
         ),
         "illegal model: ",
     ),
-    "classes that do not fit": (forge(classes=["a"]), "1 names for an output of shape (2,)"),
+    "classes that do not fit": (
+        forge(classes=["a"]),
+        "1 name given, but the network's output has shape (2,)",
+    ),
     "classes of a wrong type": (forge(classes=[1, 2]), "classes: Expected `str`, got `int`"),
     "a class name that moves the cursor": (
         forge(classes=["a", "\x1b[2J"]),
@@ -236,7 +239,7 @@ HOSTILE = {
         forge(
             preprocess={"size": [9, 9], "resize": "crop", "color": "L", "mean": [0.0], "std": [1.0]}
         ),
-        "makes (1, 9, 9) of an image, the input takes (60,)",
+        "images become arrays of shape (1, 9, 9), but the network takes (60,)",
     ),
     "preprocessing with a default left out": (
         forge(preprocess={"size": [6, 10], "color": "L", "mean": [0.0], "std": [1.0]}),
@@ -278,13 +281,12 @@ def test_refused_in_one_line(name, tmp_path):
 
 
 FOREIGN = {
-    "": "an empty file",
-    "PK\x03\x04rest": "a zip archive (a torch checkpoint is one)",
+    "PK\x03\x04rest": "a zip archive",
+    "PK\x03\x04archive/data.pkl": "a PyTorch checkpoint",
     "\x89PNG\r\n\x1a\n": "a PNG image",
     "\xff\xd8\xff\xe0": "a JPEG image",
     "hello there, this is text": "a text file",
     "\x1f\x8b\x08": "a gzip file",
-    "\x00\x00\x08\x03\x00\x00\xea\x60": "no kind of file that bwn knows",
     '\x10\0\0\0\0\0\0\0{"a":{}}        ': "a safetensors file",
     "\x08\x08\x12\x07pytorch": "an ONNX model",
 }
@@ -298,7 +300,24 @@ def test_a_foreign_file_is_named(text, tmp_path):
     path.write_bytes(data)
     with pytest.raises(FormatError) as caught:
         format.read(path)
-    assert f"not a .bwn model; it looks like {FOREIGN[text]}; " in str(caught.value)
+    hint = "pack it" if FOREIGN[text] in ("a PyTorch checkpoint", "an ONNX model") else "make one"
+    message = f"{path}: not a .bwn file: it looks like {FOREIGN[text]}; {hint} with bwn pack"
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the file is empty, expected a .bwn file; make one with bwn pack"),
+        (b"\0\0\x08\x03\0\0\xea\x60", "not a .bwn file: unrecognized contents; make one"),
+        (forge()[:300], "truncated: 300 of more than "),
+        (forge()[:-5], f"truncated: {len(forge()) - 5} of {len(forge())} bytes; copy it again"),
+    ],
+)
+def test_an_empty_an_unknown_and_a_cut_file_are_named_in_plain_words(data, message):
+    with pytest.raises(FormatError) as caught:
+        from_bytes(data)
+    assert str(caught.value).startswith(message)
 
 
 def test_a_flip_in_the_first_bytes_is_not_called_this_very_format():
@@ -315,10 +334,10 @@ def test_a_flip_in_the_first_bytes_is_not_called_this_very_format():
 def test_paths_that_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, message in (
-        (tmp_path, "not a regular file"),
+        (tmp_path, "is a folder"),
         (tmp_path / "pipe", "not a regular file"),
         (Path("/dev/zero"), "not a regular file"),
-        (tmp_path / "none.bwn", "No such file"),
+        (tmp_path / "none.bwn", "^no such file: "),
         (tmp_path / "a\0b", "null byte"),
     ):
         with pytest.raises(FileError, match=message):
@@ -329,13 +348,13 @@ def test_a_file_larger_than_the_cap_is_not_read(tmp_path):
     path = tmp_path / "huge.bwn"
     with path.open("wb") as file:
         file.truncate(2**30 + 1)
-    with pytest.raises(FileError, match="1073741825 bytes; at most 1073741824 are read"):
+    with pytest.raises(FileError, match="1,073,741,825 bytes; at most 1,073,741,824 are read"):
         format.read(path)
 
 
 def test_a_header_larger_than_the_cap_is_not_parsed():
     data = forge()
-    with pytest.raises(FormatError, match=r"header of 16777217 bytes; at most 16777216"):
+    with pytest.raises(FormatError, match=r"header of 16,777,217 bytes; at most 16,777,216"):
         from_bytes((2**24 + 1).to_bytes(8, "little") + data[8:])
 
 

@@ -68,7 +68,7 @@ ILLEGAL = {
     "input of size 0": (make(Sign(input="x", output="y"), shape=(3, 0, 6)), "shape is (3, 0, 6)"),
     "input too large": (
         make(Sign(input="x", output="y"), shape=(2**29,)),
-        "more than 268435456 elements",
+        "more than 268,435,456 elements",
     ),
     "no nodes": (make(output="x"), "no node makes the output 'x'"),
     "output unknown": (
@@ -197,7 +197,7 @@ ILLEGAL = {
     ),
     "step without int8": (
         make(dense(input_scale=0.1), shape=(9,), w=words(4, 9)),
-        "a step goes with int8",
+        "a step needs int8",
     ),
     "uint8 on floats": (
         make(dense(activations="uint8"), shape=(9,), w=ones(4, 9)),
@@ -205,7 +205,7 @@ ILLEGAL = {
     ),
     "uint8 too deep": (
         make(dense(activations="uint8"), shape=(131_073,), w=words(1, 131_073)),
-        "sums 131073 products, at most 131072 go with uint8 activations; use int8",
+        "sums 131,073 products; uint8 activations allow at most 131,072: use int8",
     ),
     "step 0": (
         make(dense(input_scale=0.0, activations="int8"), shape=(9,), w=words(4, 9)),
@@ -273,16 +273,16 @@ def test_a_model_passes_with_and_without_optional_parts():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"classes": ("a", "b")}, "2 names for an output of shape (4,)"),
+        ({"classes": ("a", "b")}, "2 names given, but the network's output has shape (4,)"),
         ({"classes": ("a", "b", "c", "")}, "name ''"),
         ({"classes": ("a", "b", "c", "\x1b[2J")}, "no control characters"),
         ({"producer": "a\nb"}, "producer: expected"),
         (
             {"preprocess": preprocess(size=(6, 7))},
-            "makes (3, 6, 7) of an image, the input takes (3, 6, 6)",
+            "arrays of shape (3, 6, 7), but the network takes (3, 6, 6)",
         ),
-        ({"preprocess": preprocess(size=(-6, -6)), "shape": (108,)}, "makes (3, -6, -6)"),
-        ({"preprocess": preprocess(color="L")}, "makes (1, 6, 6)"),
+        ({"preprocess": preprocess(size=(-6, -6)), "shape": (108,)}, "arrays of shape (3, -6, -6)"),
+        ({"preprocess": preprocess(color="L")}, "arrays of shape (1, 6, 6)"),
         ({"preprocess": preprocess(mean=(0.0,))}, "need 3 numbers each"),
         ({"preprocess": preprocess(mean=(0.0, 0.0, NAN))}, "mean is"),
         ({"preprocess": preprocess(std=(1.0, 1.0, 0.0))}, "std is"),

@@ -10,39 +10,39 @@ from hypothesis import strategies as st
 
 from bwn.kernels import bits
 from bwn.kernels.gemm.epilogue import gemm_params, write_channels, write_one
-from bwn.kernels.gemm.gemv_xnor import subtract_differences
-from bwn.kernels.gemm.weight_packing import (
-    AVX2_FLOAT_FORM,
-    AVX512_FLOAT_FORM,
+from bwn.kernels.gemm.gemv_packing import (
+    AVX2_FLOAT_LAYOUT,
+    AVX512_FLOAT_LAYOUT,
     BYTE_SAFE_WORDS,
-    BYTES_FORM,
-    SHORT_FORM,
-    SIGNS_FORM,
-    SPLIT_FORM,
-    Form,
+    BYTES_LAYOUT,
+    SHORT_LAYOUT,
+    SIGNS_LAYOUT,
+    SPLIT_LAYOUT,
+    GemvLayout,
     pack_dots,
 )
+from bwn.kernels.gemm.gemv_xnor import subtract_differences
 from bwn.kernels.params import Activation, GemmParams
 from bwn.kernels.simd.scalars import get_f32
 from bwn.kernels.simd.vectors import F32, I8, I64, load, zeros
 
-FORMS = [
-    (AVX512_FLOAT_FORM, 16, 30, np.uint32),
-    (AVX2_FLOAT_FORM, 8, 30, np.uint32),
-    (SHORT_FORM, 32, 15, np.uint16),
-    (BYTES_FORM, 32, 8, np.uint8),
-    (SPLIT_FORM, 16, 8, np.uint8),
-    (SIGNS_FORM, 8, 64, np.uint64),
+LAYOUTS = [
+    (AVX512_FLOAT_LAYOUT, 16, 30, np.uint32),
+    (AVX2_FLOAT_LAYOUT, 8, 30, np.uint32),
+    (SHORT_LAYOUT, 32, 15, np.uint16),
+    (BYTES_LAYOUT, 32, 8, np.uint8),
+    (SPLIT_LAYOUT, 16, 8, np.uint8),
+    (SIGNS_LAYOUT, 8, 64, np.uint64),
 ]
 
 
-@given(st.integers(1, 70), st.integers(1, 200), st.sampled_from(FORMS), st.integers(0, 2**32))
+@given(st.integers(1, 70), st.integers(1, 200), st.sampled_from(LAYOUTS), st.integers(0, 2**32))
 def test_lanes_hold_the_rows_in_order(
-    count: int, depth: int, form: tuple[Form, int, int, type], seed: int
+    count: int, depth: int, case: tuple[GemvLayout, int, int, type], seed: int
 ) -> None:
-    form, lanes, inputs, element = form
+    layout, lanes, inputs, element = case
     signs = np.random.default_rng(seed).integers(0, 2, (count, depth)) * 2 - 1
-    packed = form.pack(bits.pack(signs))
+    packed = layout.pack(bits.pack(signs))
     assert packed.dtype == element
     assert packed.shape[2] == lanes
     for row, block, lane in ((0, 0, 0), (count - 1, (count - 1) // lanes, (count - 1) % lanes)):

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from gemm_cases import Case, run
 
+from bwn.kernels.gemm.gemv_packing import FLOAT_LAYOUT
 from bwn.kernels.gemm.specs import SPECS
-from bwn.kernels.gemm.weight_packing import FLOAT_FORM
 from bwn.kernels.registry import GEMMS, GemmSpec
 
 FILE = Path(__file__).with_name("golden.json")
@@ -31,7 +31,9 @@ CASES = (
 
 def key(row: GemmSpec) -> str:
     """The kernel's name, with the width of its tables where that decides the order of its sums."""
-    return f"{row.name} {FLOAT_FORM.group}" if row.name == "f32_b1_f32_planes_inlane" else row.name
+    return (
+        f"{row.name} {FLOAT_LAYOUT.group}" if row.name == "f32_b1_f32_planes_inlane" else row.name
+    )
 
 
 def digest(row: GemmSpec) -> str:

@@ -88,8 +88,8 @@ def noting(
     for block in blocks:
         block[2] = errors.ctypes.data
     steps = [
-        shared_state.StepParams(note.address, block.ctypes.data, units, least)
-        for block, (units, least) in zip(blocks, sizes, strict=True)
+        shared_state.StepParams(note.address, block.ctypes.data, units, min_units)
+        for block, (units, min_units) in zip(blocks, sizes, strict=True)
     ]
     return steps, blocks, errors
 
@@ -112,9 +112,9 @@ def test_every_unit_is_done_once_and_in_its_turn(
         steps, blocks, errors = noting(sizes)
         pool.lead(steps, threads)
         assert errors[0] == 0
-        for block, (units, least) in zip(blocks, sizes, strict=True):
+        for block, (units, min_units) in zip(blocks, sizes, strict=True):
             parts = block[4:]
-            assert ((parts >= 1) & (parts <= (threads if least < units else 1))).all()
+            assert ((parts >= 1) & (parts <= (threads if min_units < units else 1))).all()
     assert pool.state[shared_state.BUSY // 8] == pool.state[shared_state.UNFINISHED // 8] == 0
 
 

@@ -55,10 +55,10 @@ I32_HALF = marker(numba.types.int32, 8)
 
 
 @intrinsic
-def take(_, table, indices):
+def take(table, indices):
     """take(table, indices): what kernels do by `take_value`, of a tuple of vectors."""
 
-    def gen(context, builder, sig, args):
+    def gen(builder, args):
         parts = [builder.extract_value(args[0], part) for part in range(table.count)]
         return take_value(builder, table.dtype, parts, args[1])
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from graphs import floats, save_onnx, signs
 from msgspec.structs import replace
 from onnx_models import FLAT, f32, model, op
 
 from bwn import format
+from bwn.cli.main import bwn
 from bwn.errors import FileError, GraphError
 from bwn.ir.quantization import Quantization
 from bwn.onnx.importer import from_bytes
@@ -108,13 +110,17 @@ def test_a_wrong_scale_differs_from_a_quantized_reference(tmp_path):
     wrong = spec.graph.replace(nodes=(replace(node, input_scale=0.021),))
     format.write(tmp_path / "wrong.bwn", replace(spec, graph=wrong))
     report = verify(tmp_path / "wrong.bwn", tmp_path / "m.onnx", threads=1)
-    assert report.verdict.startswith("layer 'y' differs by ")
+    assert report.verdict.startswith("layer 'dense1' differs by ")
     assert report.verdict.endswith(" from ONNX Runtime")
 
 
 def test_float32_activations_leave_quantization_out_as_float_weights_need(tmp_path):
     (tmp_path / "m.onnx").write_bytes(gemm(*quantization(), **INT8))
-    pack(tmp_path / "m.onnx", tmp_path / "m.bwn", activations="float32")
+    options = ["pack", str(tmp_path / "m.onnx"), "--activations", "float32"]
+    output = CliRunner().invoke(bwn, options).output
+    assert "note: the source rounds activations to 8 bits and the file does not" in output
+    assert output.endswith(f"\nNext: bwn evaluate {tmp_path / 'm.bwn'} --data DATA\n")
+    assert not verify(tmp_path / "m.bwn", tmp_path / "m.onnx", threads=1).agrees
     assert [node.activations for node in format.read(tmp_path / "m.bwn").graph.nodes] == ["float32"]
     (tmp_path / "f.onnx").write_bytes(gemm(*quantization(), weights=floats(6, 3), **INT8))
     with pytest.raises(
@@ -128,7 +134,7 @@ def test_float32_activations_leave_quantization_out_as_float_weights_need(tmp_pa
 def test_notes_say_what_8_bits_may_cost(tmp_path):
     (tmp_path / "whole.onnx").write_bytes(gemm(*quantization(clip=""), s=f32(0.5), z=np.int8(0)))
     assert any(
-        note.startswith("1 inputs have 256 values")
+        note.startswith("the source uses all 256 values of 8 bits in 1 layer, bwn 255")
         for note in pack(tmp_path / "whole.onnx", tmp_path / "m.bwn").notes
     )
     (tmp_path / "float.onnx").write_bytes(model(op("Gemm", "x w"), shape=FLAT, w=signs(6, 3)))
@@ -185,7 +191,7 @@ REFUSED = {
             s=f32(1.0),
             z=np.int16(0),
         ),
-        "rounds to int16; only int8 and uint8 are supported",
+        "quantizes to int16, expected int8 or uint8",
     ),
     "a scale for each channel": (
         gemm(*quantization(), **{**INT8, "s": f32([0.1] * 6), "z": np.zeros(6, np.int8)}),
@@ -197,7 +203,7 @@ REFUSED = {
     ),
     "7 bits": (
         gemm(*quantization(), **{**UINT8, "high": np.uint8(127)}),
-        "leaves 0 to 127 of 8 bits; only 0 to 254",
+        "clips 8-bit integers to 0 to 127, expected 0 to 254",
     ),
     "an empty bound": (
         gemm(*quantization(), **{**UINT8, "high": np.zeros(0, np.uint8)}),

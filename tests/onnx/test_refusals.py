@@ -105,7 +105,7 @@ REFUSED = {
     ),
     "sub of activations": (
         model(op("Relu", "x", "r"), op("Sub", "r x")),
-        "of two activations is not supported",
+        "reads two activations, which only Add and Mul can",
     ),
     "div by activations": (
         model(op("Div", "c x"), c=f32(1.0)),
@@ -182,7 +182,10 @@ REFUSED = {
         model(op("Reshape", "x s"), s=i64(-1, 42)),
         "only (N, all the rest) is supported",
     ),
-    "reshape to one": (model(op("Reshape", "x s"), s=i64(1, -1)), "to [1, -1] of ('N', 4, 7, 6)"),
+    "reshape to one": (
+        model(op("Reshape", "x s"), s=i64(1, -1)),
+        "turns ('N', 4, 7, 6) into [1, -1]",
+    ),
     "reshape to images": (
         model(op("Reshape", "x s"), shape=(6,), s=i64(-1, 3, 2, 1)),
         "only (N, all the rest)",
@@ -214,7 +217,7 @@ REFUSED = {
             w=np.zeros((1, 70_000), np.float32),
             i=np.zeros(5000, np.int64),
         ),
-        "makes a constant of 350000000 elements",
+        "makes a constant of 350,000,000 elements",
     ),
     "huge broadcast": (
         model(
@@ -223,7 +226,7 @@ REFUSED = {
             a=np.zeros((20_000, 1), np.float32),
             b=np.zeros(20_000, np.float32),
         ),
-        "makes a constant of 400000000 elements",
+        "makes a constant of 400,000,000 elements",
     ),
     "huge concat": (
         model(
@@ -231,7 +234,7 @@ REFUSED = {
             op("Add", "x c"),
             w=np.zeros(2**20, np.uint8),
         ),
-        "makes a constant of 314572800 elements",
+        "makes a constant of 314,572,800 elements",
     ),
     "constants that do not fit": (
         model(op("Add", "a b", "c"), op("Add", "x c"), a=floats(3), b=floats(4)),
@@ -239,7 +242,7 @@ REFUSED = {
     ),
     "preprocess that does not fit": (
         model(op("Relu", "x"), notes={"bwn.preprocess": json.dumps(PREPROCESS)}),
-        "makes (3, 7, 6) of an image",
+        "images become arrays of shape (3, 7, 6)",
     ),
     "metadata of another kind": (
         model(op("Relu", "x"), notes={"bwn.classes": "{}"}),
@@ -273,17 +276,17 @@ def test_the_onnx_checker_is_asked_first():
 
 
 @pytest.mark.parametrize(
-    ("data", "looks"),
+    ("data", "message"),
     [
-        (b"", "an empty file"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG image"),
-        (b"PK\x03\x04" + bytes(50), "a zip archive"),
-        (b"not a model at all\n", "a text file"),
-        (bytes(64), "no kind of file"),
+        (b"", "the file is empty, expected an ONNX model"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "not an ONNX model: it looks like a PNG image"),
+        (b"PK\x03\x04" + bytes(50), "not an ONNX model: it looks like a zip archive"),
+        (b"not a model at all\n", "not an ONNX model: it looks like a text file"),
+        (bytes(64), "not an ONNX model: unrecognized contents"),
     ],
 )
-def test_files_of_other_types_are_named(data, looks):
-    with pytest.raises(FileError, match=f"not an ONNX model; it looks like {looks}"):
+def test_files_of_other_types_are_named(data, message):
+    with pytest.raises(FileError, match=f"^{message}$"):
         from_bytes(data)
 
 
@@ -297,5 +300,5 @@ def test_a_damaged_onnx_file_is_not_called_foreign():
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileError, match=r"none.onnx: cannot be read: No such file"):
+    with pytest.raises(FileError, match=r"^no such file: .*none.onnx$"):
         load(tmp_path / "none.onnx")

@@ -109,7 +109,7 @@ def test_activations_rule_3_int8_where_sums_are_too_long(depth, expected):
 
 def test_activations_rule_4_binary_names_the_layer_that_does_not_read_signs():
     with pytest.raises(
-        GraphError, match=r"^dense 'fourth': binary activations asked, but its input 'third'"
+        GraphError, match=r"^dense 'fourth': cannot read its input 'third' as binary"
     ):
         set_activations(network(), "binary")
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import conv3x3, floats, legal_graph, words
+from graphs import conv3x3, floats, legal_graph, make_graph, words
 from plan_checks import only
 
 from bwn.ir.graph import Graph
 from bwn.kernels.costs import Cost, Table
 from bwn.model import Model
 from bwn.ops import Dense, Flatten, Pool, Sign
+from bwn.ops.weighted import layer_names
 from bwn.plan import state
 from bwn.plan.explain import explain, layer_plans
 from bwn.plan.planner import make_plan
@@ -79,8 +80,8 @@ def test_threads_share_what_is_predicted_to_be_worth_it(monkeypatch: pytest.Monk
 def test_rows_have_shapes_lanes_and_bytes() -> None:
     plan = make_plan(network("int8"), 3, 1, table=BLOCKS)
     rows = {row.name: row for row in layer_plans(plan)}
-    assert list(rows) == ["input", "c", "p", "f", "y", "output"]
-    conv, dense = rows["c"], rows["y"]
+    assert list(rows) == ["input", "conv1", "p", "f", "dense1", "output"]
+    conv, dense = rows["conv1"], rows["dense1"]
     assert conv.kernels == ["f32_f32_steps", "f32_i8_quantize", "i8_b1_f32_planes_lookup"]
     # 72 positions: each row of 8 is padded with a zero.
     assert (conv.depth, conv.outputs, conv.positions, conv.units) == (45, 6, 72, 9)
@@ -93,6 +94,20 @@ def test_rows_have_shapes_lanes_and_bytes() -> None:
     assert sum(row.bytes for row in rows.values()) == sum(buffers.values())
     assert (rows["p"].microseconds, rows["p"].depth, rows["p"].filled) == (None, None, None)
     assert layer_plans(make_plan(network("int8"), 3, 1, table=SINGLES))[1].filled is None
+
+
+def test_layers_are_named_after_their_module_or_their_kind() -> None:
+    weights = ["features.0.weight", "0.weight", "w", "fc1.weight", "fc1.weight'"]
+    names = [f"relu_{index}" for index in range(len(weights))]
+    nodes = [
+        Dense(input=source, output=output, weight=weight)
+        for source, output, weight in zip(["x", *names], names, weights, strict=False)
+    ]
+    graph = make_graph(*nodes, Sign(input=names[-1], output="where"), shape=(4,))
+    assert layer_names(graph) == {
+        **dict(zip(names, ["features.0", "dense2", "dense3", "fc1", "fc1'"], strict=True)),
+        "where": "where",
+    }
 
 
 def test_slow_steps_are_marked_where_they_take_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ class Call:
         case, packed = self.case, stored(self.x, self.case.pads)
         words = packed.shape[3]
         position, line = words * 8, packed.shape[2] * words * 8
-        # Neighbouring taps are one run, as in plans.
+        # Neighboring taps are one run, as in plans.
         (kh, kw), (dy, dx) = case.kernel, case.dilation
         taps = kw if dx == 1 and case.groups == 1 else 1
         runs = [y * dy * line + x * dx * position for y in range(kh) for x in range(0, kw, taps)]
@@ -128,7 +128,7 @@ class Call:
         else:
             thresholds = xnor_packing.in_blocks(base, 0)
         return {
-            "words": self.address(xnor_packing.pack_weights(signs)),
+            "words": self.address(xnor_packing.pack(signs)),
             "blocks": -(-case.outputs // case.groups // 64),
             "thresholds": self.address(thresholds),
             "thresholds_row": thresholds[0].nbytes,

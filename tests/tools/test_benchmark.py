@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from graphs import make_graph
 
 from bwn.errors import BwnError
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import bits
 from bwn.model import Model
@@ -39,8 +39,7 @@ def test_rows_sum_up_the_turns() -> None:
 def test_quantized_activations_are_not_held_to_the_tolerance() -> None:
     graph = signs_after_bias(0).graph
     node = Dense(input="x", output="y", weight="w", activations="int8")
-    topology = Topology(input="x", input_shape=(8,), output="y", nodes=(node,))
-    spec = ModelSpec(graph=Graph(topology=topology, tensors={"w": graph.tensors["w"]}))
+    spec = ModelSpec(graph=make_graph(node, shape=(8,), w=graph.tensors["w"]))
     comparison = Benchmark("int8", spec, 1, compare=True).compare(8)
     assert comparison is not None
     assert comparison.tolerance is None
@@ -77,8 +76,7 @@ def signs_after_bias(bias: float) -> ModelSpec:
     )
     words = bits.pack(np.random.default_rng(0).standard_normal((5, 8)))
     tensors = {"one": np.ones(8, np.float32), "b": np.full(8, bias, np.float32), "w": words}
-    topology = Topology(input="x", input_shape=(8,), output="y", nodes=nodes)
-    return ModelSpec(graph=Graph(topology=topology, tensors=tensors))
+    return ModelSpec(graph=make_graph(*nodes, shape=(8,), **tensors))
 
 
 def test_a_sign_of_nearly_zero_may_fall_on_either_side() -> None:

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from graphs import make_graph
 from PIL import Image
 
 from bwn.cli.main import bwn
-from bwn.errors import BwnError, DataError
+from bwn.errors import ArgumentError, BwnError, DataError
 from bwn.format import write
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.metrics import accuracy_of, confused_text, confusion, most_confused
@@ -31,9 +31,8 @@ def spec(classes=CLASSES, preprocess=PREPROCESS, scale=1 / 16, outputs=2):
     weights = np.ones((outputs, 16)) * -1
     weights[1] = 1
     tensors = {"w": bits.pack(weights), "s": np.full(outputs, scale, np.float32)}
-    topology = Topology(input="x", input_shape=(1, 4, 4), output="y", nodes=nodes)
     return ModelSpec(
-        graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes
+        graph=make_graph(*nodes, shape=(1, 4, 4), **tensors), preprocess=preprocess, classes=classes
     )
 
 
@@ -59,7 +58,10 @@ def test_confusions_are_counted():
     assert accuracy_of(counts) == 3 / 7
     assert most_confused(counts) == [(2, 0, 2), (0, 1, 1), (2, 1, 1)]
     assert most_confused(counts, 1) == [(2, 0, 2)]
-    assert confused_text(counts, "abc") == "c as a 2x, a as b 1x, c as b 1x"
+    assert (
+        confused_text(counts, "abc")
+        == "c taken for a (2 times), a taken for b (1 time), c taken for b (1 time)"
+    )
     assert confused_text(np.diag([3, 4]), "ab") == ""
 
 
@@ -98,7 +100,7 @@ def test_the_command_prints_a_table_or_json(photos):
         "dark        6      4  66.67%",
         "light       4      3  75.00%",
         "",
-        "Most frequent confusions: dark as light 2x, light as dark 1x",
+        "Most frequent confusions: dark taken for light (2 times), light taken for dark (1 time)",
         f"Accuracy 70.00% (error 30.00%) on 10 images of {photos} (test split)",
     ]
     result = CliRunner().invoke(
@@ -129,16 +131,23 @@ def vars_of(found):
 def test_what_cannot_be_measured_is_refused(photos, tmp_path):
     with pytest.raises(NotPreparedError):
         evaluate(Model(spec(preprocess=None), 1), photos)
-    with pytest.raises(DataError, match="has no labels; accuracy needs class folders"):
+    with pytest.raises(DataError, match="has no labels; accuracy needs folders of images"):
         evaluate(Model(spec(), 1), photos / "test" / "dark")
     with pytest.raises(DataError, match="has the class 'dark', which the model does not know"):
         evaluate(Model(spec(("a", "b")), 1), photos)
-    with pytest.raises(DataError, match="has a class 9, the model 2 classes"):
+    with pytest.raises(DataError, match="has class 9, but the model has 2 classes"):
         evaluate(Model(spec(None), 1), "mnist-sample")
+    for data, samples, message in (
+        (photos, 0, "samples is 0, expected 1 or more"),
+        (None, None, "None is not a path"),
+        ("", None, "the path is empty"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            evaluate(Model(spec(), 1), data, samples=samples)
     with pytest.raises(BwnError, match="scores are not finite"):
         evaluate(Model(spec(scale=3e38), 1), photos)
     result = CliRunner().invoke(
         bwn, ["evaluate", str(tmp_path / "m.bwn"), "--data", str(tmp_path / "none")]
     )
     assert result.exit_code == 3
-    assert result.stderr.startswith(f"Error: data '{tmp_path / 'none'}' not found")
+    assert result.stderr.startswith(f"Error: no such folder: {tmp_path / 'none'}")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import save_onnx
+from graphs import make_graph, save_onnx
 from PIL import Image
 
 from bwn import format
 from bwn.errors import ArgumentError, BwnError, DataError, FileError, GraphError
 from bwn.format.writer import to_bytes
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.interpreter import evaluate
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.onnx.exporter import to_onnx_bytes
@@ -49,9 +48,8 @@ def network(shape=(3, 6, 6), preprocess=RULE, classes=("a", "b", "c"), first=Non
         "w3": signs(5, 36, seed=2),
         "w4": np.random.default_rng(3).standard_normal((3, 5)).astype(np.float32),
     }
-    topology = Topology(input="x", input_shape=shape, output="scores", nodes=nodes)
     return ModelSpec(
-        graph=Graph(topology=topology, tensors=tensors), preprocess=preprocess, classes=classes
+        graph=make_graph(*nodes, shape=shape, **tensors), preprocess=preprocess, classes=classes
     )
 
 
@@ -78,10 +76,10 @@ def test_the_report_and_the_file(source, tmp_path):
         (row.name, row.op, row.stored, row.activations, row.before, row.after)
         for row in report.layers
     ] == [
-        ("r1", "conv", "1 bit", "float32", 4 * (108 + 4), 4 * 8 + 2 * 16),
-        ("c2", "conv", "1 bit", "float32", 4 * 144, 4 * 8),
-        ("d", "dense", "1 bit", "binary", 4 * 180, 5 * 8 + 20),
-        ("scores", "dense", "float32", "float32", 60, 60),
+        ("conv1", "conv", "1 bit", "float32", 4 * (108 + 4), 4 * 8 + 2 * 16),
+        ("conv2", "conv", "1 bit", "float32", 4 * 144, 4 * 8),
+        ("dense1", "dense", "1 bit", "binary", 4 * 180, 5 * 8 + 20),
+        ("dense2", "dense", "float32", "float32", 60, 60),
     ]
     assert report.file == target.stat().st_size
     assert report.before == sum(row.before for row in report.layers)
@@ -123,7 +121,7 @@ def test_activations(source, tmp_path, mode, expected):
 
 
 def test_binary_is_refused_by_the_name_of_the_layer(source, tmp_path):
-    with pytest.raises(GraphError, match="conv 'c2': binary activations asked"):
+    with pytest.raises(GraphError, match="conv 'c2': cannot read its input 'r1' as binary"):
         pack(source, tmp_path / "a.bwn", activations="binary")
     assert not (tmp_path / "a.bwn").exists()
 
@@ -181,11 +179,17 @@ def test_calibration_of_zeros_has_step_1(source, tmp_path):
             {"calibration": np.full((1, 3, 6, 6), np.inf, np.float32), "activations": "int8"},
             "an activation of the float network is not finite",
         ),
-        ({"classes": ["a"]}, r"1 names for an output of shape \(3,\)"),
-        ({"preprocess": {"size": (5, 6)}}, r"makes \(3, 5, 6\) of an image"),
+        ({"classes": ["a"]}, "1 name given, but the network's output has shape"),
+        ({"preprocess": {"size": (5, 6)}}, r"images become arrays of shape \(3, 5, 6\)"),
         ({"preprocess": {"mean": (0.5,)}}, "need 3 numbers each"),
-        ({"preprocess": {"std": "1"}}, "preprocess: Expected"),
+        ({"preprocess": {"std": "1"}}, "preprocess, std: Expected array, got str"),
         ({"preprocess": {"colour": "RGB"}}, "preprocess: .*unknown field"),
+        ({"preprocess": {"size": "a"}}, "preprocess, size: Expected array, got str"),
+        ({"preprocess": 5}, "preprocess is int, expected a mapping"),
+        ({"classes": 3}, "classes: expected a list of names"),
+        ({"classes": [1, 2, 3]}, "classes: expected a list of names"),
+        ({"classes": "abc"}, "classes: expected a list of names"),
+        ({"calibration": 3, "activations": "int8"}, "calibration is int, expected images"),
     ],
 )
 def test_options_that_do_not_fit(source, tmp_path, options, message):
@@ -217,15 +221,15 @@ def test_a_source_that_says_nothing_gets_a_default_and_a_note(tmp_path):
         "class names are unknown: predictions sho",
     ]
     both = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
-    assert pack(tmp_path / "a.onnx", tmp_path / "a.bwn", preprocess=both, classes="abc").notes == ()
+    assert (
+        pack(tmp_path / "a.onnx", tmp_path / "a.bwn", preprocess=both, classes=list("abc")).notes
+        == ()
+    )
 
 
 def test_an_input_of_features_needs_size_and_color(tmp_path):
     node = Dense(input="x", output="y", weight="w")
-    topology = Topology(input="x", input_shape=(12,), output="y", nodes=(node,))
-    save_onnx(
-        ModelSpec(graph=Graph(topology=topology, tensors={"w": signs(2, 12)})), tmp_path / "a.onnx"
-    )
+    save_onnx(ModelSpec(graph=make_graph(node, shape=(12,), w=signs(2, 12))), tmp_path / "a.onnx")
     assert pack(tmp_path / "a.onnx", tmp_path / "a.bwn").preprocess is None
     rule = {"size": (2, 2), "color": "RGB"}
     assert pack(tmp_path / "a.onnx", tmp_path / "a.bwn", preprocess=rule).preprocess.size == (2, 2)
@@ -239,16 +243,15 @@ def test_a_layer_that_is_almost_binary_is_explained(tmp_path):
     save_onnx(network(first=first), tmp_path / "a.onnx")
     (note,) = pack(tmp_path / "a.onnx", tmp_path / "a.bwn").notes
     assert note == (
-        "r1: stays float32, as 1 of 4 output channels are not +a and -a alone "
-        "(the first: 2, with magnitudes 0 to 0.5)"
+        "conv1: stays float32: 1 of 4 output channels hold more than +a and -a "
+        "(the first is 2, with magnitudes 0 to 0.5)"
     )
 
 
 def test_a_network_without_binary_weights_is_packed_with_a_note(tmp_path):
     nodes = (Flatten(input="x", output="f"), Dense(input="f", output="y", weight="w"))
-    topology = Topology(input="x", input_shape=(1, 2, 2), output="y", nodes=nodes)
     weight = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
-    save_onnx(ModelSpec(graph=Graph(topology=topology, tensors={"w": weight})), tmp_path / "a.onnx")
+    save_onnx(ModelSpec(graph=make_graph(*nodes, shape=(1, 2, 2), w=weight)), tmp_path / "a.onnx")
     report = pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
     assert any(note.startswith("no layer has binary weights") for note in report.notes)
     assert report.layers[0].stored == "float32"
@@ -260,13 +263,13 @@ def test_a_network_without_binary_weights_is_packed_with_a_note(tmp_path):
         (
             "a.png",
             b"\x89PNG\r\n\x1a\n",
-            "it looks like a PNG image; bwn pack takes a .pt checkpoint or an ONNX file",
+            "not a .pt checkpoint or an ONNX file: it looks like a PNG image",
         ),
-        ("a.pt", b"hello", "it looks like a text file; bwn pack takes"),
-        ("a.onnx", b"hello", "not an ONNX model; it looks like a text file"),
+        ("a.pt", b"hello", "it looks like a text file"),
+        ("a.onnx", b"hello", "not an ONNX model: it looks like a text file"),
         ("a.bwn", None, "packed already; bwn pack takes"),
-        ("a", b"", "it looks like an empty file"),
-        ("a", bytes(99), "not an ONNX model; it looks like no kind of file"),
+        ("a", b"", "the file is empty, expected a .pt checkpoint or an ONNX file"),
+        ("a", bytes(99), "not an ONNX model: unrecognized contents"),
         ("a.pt", b"PK\x03\x04" + bytes(99), "a.pt"),
     ],
 )
@@ -281,8 +284,11 @@ def test_what_is_no_network_is_refused(tmp_path, name, data, message):
 
 def test_a_source_is_not_overwritten(source, tmp_path):
     before = source.read_bytes()
-    with pytest.raises(ArgumentError, match="is the source itself; write to another file"):
+    with pytest.raises(ArgumentError, match="source and target are the same file; name another"):
         pack(source, source)
+    for target, message in (("", "^the path is empty$"), (None, "^None is not a path$")):
+        with pytest.raises(ArgumentError, match=message):
+            pack(source, target)
     assert source.read_bytes() == before
     packed = tmp_path / "a.bwn"
     pack(source, packed)
@@ -300,5 +306,5 @@ def test_calibration_from_a_folder_or_a_data_set(source, tmp_path):
         pack(source, tmp_path / "a.bwn", activations="int8", calibration=folder)
         node = format.read(tmp_path / "a.bwn").graph.nodes[0]
         np.testing.assert_allclose(node.input_scale, expected, rtol=1e-6)
-    with pytest.raises(DataError, match="none' not found"):
+    with pytest.raises(DataError, match="no such folder: "):
         pack(source, tmp_path / "a.bwn", activations="int8", calibration=tmp_path / "none")

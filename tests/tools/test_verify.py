@@ -7,13 +7,12 @@ import json
 
 import numpy as np
 import pytest
-from graphs import save_onnx
+from graphs import make_graph, save_onnx, signs
 from msgspec.structs import replace
 from PIL import Image
 
 from bwn.errors import ArgumentError, BwnError, DataError, FileError
 from bwn.format import write
-from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
@@ -30,25 +29,24 @@ def network(activations="float32", signs=False, low=0.0):
     middle = (Sign(input="c", output="m"),) if signs else (Clamp(input="c", output="m", low=low),)
     second = "binary" if signs else activations
     nodes = (
-        Conv(input="x", output="a", weight="a.w", scale="a.s", bias="a.b", kernel=(3, 3), pads=(1, 1, 1, 1),
+        Conv(input="x", output="a", weight="a.weight", scale="a.s", bias="a.b", kernel=(3, 3), pads=(1, 1, 1, 1),
              activations=activations),
-        Conv(input="a", output="b", weight="b.w", scale="b.s", kernel=(1, 1), activations=activations),
+        Conv(input="a", output="b", weight="b.weight", scale="b.s", kernel=(1, 1), activations=activations),
         Add(input="a", other="b", output="c"),
         *middle,
         Pool(input="m", output="p", kind="max", kernel=(2, 2), stride=(2, 2)),
-        Conv(input="p", output="d", weight="d.w", scale="d.s", bias="d.b", kernel=(3, 3), activations=second),
+        Conv(input="p", output="d", weight="d.weight", scale="d.s", bias="d.b", kernel=(3, 3), activations=second),
         Flatten(input="d", output="f"),
-        Dense(input="f", output="y", weight="y.w", scale="y.s", activations=activations),
+        Dense(input="f", output="y", weight="y.weight", scale="y.s", activations=activations),
     )  # fmt: skip
     tensors = {}
     for name, outputs, depth in (("a", 8, 18), ("b", 8, 8), ("d", 6, 72), ("y", 5, 24)):
-        tensors[f"{name}.w"] = bits.pack(rng.integers(-1, 1, (outputs, depth)))
+        tensors[f"{name}.weight"] = bits.pack(rng.integers(-1, 1, (outputs, depth)))
         tensors[f"{name}.s"] = rng.uniform(0.05, 0.2, outputs).astype(np.float32)
         tensors[f"{name}.b"] = rng.normal(size=outputs).astype(np.float32)
     tensors.pop("b.b")
     tensors.pop("y.b")
-    topology = Topology(input="x", input_shape=(2, 8, 8), output="y", nodes=nodes)
-    return ModelSpec(graph=Graph(topology=topology, tensors=tensors))
+    return ModelSpec(graph=make_graph(*nodes, shape=(2, 8, 8), **tensors))
 
 
 def changed(spec, **tensors):
@@ -85,7 +83,7 @@ def test_equal_networks_agree(compare, signs):
 @pytest.mark.parametrize("layer", ["a", "b", "d", "y"])
 def test_one_wrong_bit_is_found_where_it_is(compare, layer):
     spec = network()
-    report = compare(one_bit_flipped(spec, f"{layer}.w"), spec)
+    report = compare(one_bit_flipped(spec, f"{layer}.weight"), spec)
     assert not report.agrees
     assert report.first_departure == layer
     assert report.verdict.startswith(f"layer '{layer}' differs by ")
@@ -114,7 +112,7 @@ def test_scores_that_depart_are_found_though_layers_agree(compare, monkeypatch):
     report = compare(network(), samples=9)
     assert report.first_departure is None
     assert report.scores.departing == tuple(range(9))
-    assert report.verdict.startswith("scores of 9 inputs differ (first: 0), by up to ")
+    assert report.verdict.startswith("scores of 9 inputs differ (the first is 0), by up to ")
 
 
 def test_scores_that_are_not_numbers_depart(compare, monkeypatch):
@@ -146,15 +144,15 @@ def test_int8_is_exact_by_layer_and_judged_by_agreement(compare):
     report = compare(other, network("int8"))
     assert report.min_agreement == 0.99
     assert "top-1 differs" in report.verdict
-    assert report.verdict.endswith(", required 99.00%")
+    assert report.verdict.endswith(", 99.00% are required")
 
 
 def test_equal_scores_are_ties(compare, monkeypatch):
     spec = network()
-    words = spec.graph.tensors["y.w"].copy()
+    words = spec.graph.tensors["y.weight"].copy()
     words[:] = words[0]
     scale = np.full(5, 0.1, np.float32)
-    spec = changed(spec, **{"y.w": words, "y.s": scale})  # five equal scores
+    spec = changed(spec, **{"y.weight": words, "y.s": scale})  # five equal scores
     run = Model.run
     monkeypatch.setattr(
         Model, "run", lambda self, x: run(self, x) * np.float32([1, 1 + 1e-6, 1 - 1e-6, 1, 1])
@@ -172,9 +170,8 @@ def test_sign_ties_excuse_only_numbers_near_zero(tmp_path):
         Sign(input="a", output="s"),
         Dense(input="s", output="y", weight="w", activations="binary"),
     )
-    topology = Topology(input="x", input_shape=(2,), output="y", nodes=nodes)
     tensors = {"w": bits.pack(np.ones((2, 2)) * [[1, 1], [1, -1]]), "b": np.zeros(2, np.float32)}
-    spec = ModelSpec(graph=Graph(topology=topology, tensors=tensors))
+    spec = ModelSpec(graph=make_graph(*nodes, shape=(2,), **tensors))
     x = np.float32([[1, 1], [2, 1]])  # sums (2, 0) and (3, 1)
     for shift, excused in ((-1e-7, [True, False]), (-1e-2, [False, False])):
         save_onnx(changed(spec, b=np.full(2, shift, np.float32)), tmp_path / "r.onnx")
@@ -184,17 +181,21 @@ def test_sign_ties_excuse_only_numbers_near_zero(tmp_path):
 
 def test_other_networks_are_refused(tmp_path):
     spec = network()
-    wide = Topology(
-        input="x", input_shape=(7,), output="y", nodes=(Dense(input="x", output="y", weight="w"),)
-    )
     save_onnx(
-        ModelSpec(graph=Graph(topology=wide, tensors={"w": np.eye(3, 7, dtype=np.float32)})),
+        ModelSpec(
+            graph=make_graph(
+                Dense(input="x", output="y", weight="w"),
+                shape=(7,),
+                w=np.eye(3, 7, dtype=np.float32),
+            )
+        ),
         tmp_path / "w.onnx",
     )
     with pytest.raises(FileError, match=r"takes inputs of shape \(7,\), the model \(2, 8, 8\)"):
         verify(Model(spec, 1), tmp_path / "w.onnx")
     fewer = changed(
-        spec, **{"y.w": spec.graph.tensors["y.w"][:4], "y.s": spec.graph.tensors["y.s"][:4]}
+        spec,
+        **{"y.weight": spec.graph.tensors["y.weight"][:4], "y.s": spec.graph.tensors["y.s"][:4]},
     )
     save_onnx(fewer, tmp_path / "f.onnx")
     with pytest.raises(FileError, match=r"gives scores of shape \(4,\), the model \(5,\)"):
@@ -204,6 +205,38 @@ def test_other_networks_are_refused(tmp_path):
             noise(spec, 1, 0).batch(0, 1),
             "f.onnx",
         )
+
+
+def test_a_network_of_another_width_is_refused(tmp_path):
+    def wide(width):
+        nodes = (
+            Dense(input="x", output="h", weight="fc1.weight"),
+            Dense(input="h", output="y", weight="fc2.weight"),
+        )
+        tensors = {"fc1.weight": signs(width, 9), "fc2.weight": signs(3, width)}
+        return ModelSpec(graph=make_graph(*nodes, shape=(9,), **tensors))
+
+    save_onnx(wide(8), tmp_path / "r.onnx")
+    with pytest.raises(
+        FileError,
+        match=r"r.onnx: tensor 'h' has shape \(8,\), in the model \(16,\): not the same network",
+    ):
+        verify(Model(wide(16), 1), tmp_path / "r.onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samples": 0}, "samples is 0, expected 1 or more"),
+        ({"batch_size": 0}, "batch_size is 0, expected 1 or more"),
+        ({"seed": -1}, "seed is -1, expected 0 or more"),
+        ({"min_agreement": 2}, "min_agreement is 2, expected 0 to 1"),
+        ({"max_loss": -1}, "max_loss is -1, expected 0 to 100"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(compare, options, message):
+    with pytest.raises(ArgumentError, match=f"^{message}$"):
+        compare(network(), **options)
 
 
 def test_files_that_are_no_reference_are_refused(tmp_path):
@@ -222,10 +255,9 @@ GREYS = Preprocess(size=(2, 2), color="L", mean=(0.0,), std=(1.0,))
 
 
 def grey(classes=("0", "1", "2"), preprocess=GREYS):
-    topology = Topology(
-        input="x", input_shape=(4,), output="y", nodes=(Dense(input="x", output="y", weight="w"),)
+    graph = make_graph(
+        Dense(input="x", output="y", weight="w"), shape=(4,), w=np.eye(3, 4, dtype=np.float32)
     )
-    graph = Graph(topology=topology, tensors={"w": np.eye(3, 4, dtype=np.float32)})
     return ModelSpec(graph=graph, preprocess=preprocess, classes=classes)
 
 
@@ -273,9 +305,8 @@ def rough(step):
     words = bits.pack(np.where(np.eye(3, 4) > 0, 1, -1))
     kind = {} if step is None else {"activations": "int8", "input_scale": step}
     nodes = (Dense(input="x", output="y", weight="w", **kind),)
-    topology = Topology(input="x", input_shape=(4,), output="y", nodes=nodes)
     return ModelSpec(
-        graph=Graph(topology=topology, tensors={"w": words}),
+        graph=make_graph(*nodes, shape=(4,), w=words),
         preprocess=GREYS,
         classes=("0", "1", "2"),
     )
@@ -307,7 +338,7 @@ def test_no_loss_is_told_without_labels(compare):
     assert (report.loss, report.max_loss) == (None, None)
     with pytest.raises(
         ArgumentError,
-        match="needs labelled images; noise, seed 0 has no labels",
+        match="max_loss needs labeled images; noise, seed 0 has no labels",
     ):
         compare(network(), samples=2, max_loss=0.3)
 
@@ -315,7 +346,7 @@ def test_no_loss_is_told_without_labels(compare):
 def test_images_need_preprocessing(tmp_path):
     with pytest.raises(BwnError, match="does not say how images are prepared"):
         choose(grey(preprocess=None), tmp_path)
-    with pytest.raises(DataError, match="not found"):
+    with pytest.raises(DataError, match="no such folder"):
         choose(grey(), tmp_path / "none")
 
 

@@ -83,7 +83,7 @@ def test_truncated_files_are_refused(written, part):
     path = written[0]
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * part)])
-    assert "not a checkpoint, or is truncated" in refused(path)
+    assert "not a checkpoint of bwn train, or truncated" in refused(path)
 
 
 def complaint(path):
@@ -109,8 +109,8 @@ def test_flipped_bits_never_crash(written):
 
 
 def test_missing_files_folders_and_foreign_files_are_refused(tmp_path):
-    assert "not found" in refused(tmp_path / "none.pt")
-    assert "is not a file" in refused(tmp_path)
+    assert "no such file: " in refused(tmp_path / "none.pt")
+    assert "is a folder" in refused(tmp_path)
     text = tmp_path / "text.pt"
     text.write_text("not a model\n")
     assert "not a checkpoint" in refused(text)
@@ -120,7 +120,7 @@ def test_missing_files_folders_and_foreign_files_are_refused(tmp_path):
     assert "cannot be read safely" in refused(archive)
     for name, value in (("tensor.pt", torch.zeros(3)), ("weights.pt", {"weight": torch.zeros(3)})):
         torch.save(value, tmp_path / name)
-        assert "not a checkpoint written by bwn train" in refused(tmp_path / name)
+        assert "not a checkpoint of bwn train" in refused(tmp_path / name)
 
 
 class Payload:
@@ -162,8 +162,8 @@ def describe(content, **changes):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c.pop("weights"), "not a checkpoint written by bwn train"),
-        (lambda c: c.update(format="other"), "not a checkpoint written by bwn train"),
+        (lambda c: c.pop("weights"), "not a checkpoint of bwn train"),
+        (lambda c: c.update(format="other"), "not a checkpoint of bwn train"),
         (lambda c: c.update(version=2), "has checkpoint version 2, expected 1"),
         (lambda c: c.update(description="{"), "description is invalid"),
         (lambda c: c.update(description=3), "description is invalid"),
@@ -184,7 +184,7 @@ def describe(content, **changes):
         ),
         (lambda c: describe(c, preprocess__std=[0.0]), "mean and std are not 1 numbers each"),
         (lambda c: describe(c, preprocess__mean=[0.1, 0.2]), "mean and std are not 1 numbers each"),
-        (lambda c: describe(c, classes=["a", "b"]), "2 class names for 3 classes"),
+        (lambda c: describe(c, classes=["a", "b"]), "2 class names, but the network has 3 classes"),
         (lambda c: describe(c, settings__epochs=-1), "description is invalid"),
         (lambda c: c.update(weights=[1]), "weights are not those of its network"),
         (lambda c: c["weights"].pop("1.weight"), "weights are not those of its network"),

@@ -215,7 +215,7 @@ def test_the_command_prints_and_saves_once_and_stops_everywhere(tmp_path):
     seen = json.loads(first.stdout.readline())
     second.send_signal(signal.SIGTERM)
     rest, nothing = (process.communicate(timeout=120)[0] for process in (first, second))
-    assert (first.returncode, second.returncode) == (130, 130)
+    assert (first.returncode, second.returncode) == (130, 143)
     assert (seen["event"], seen["epoch"], seen["steps"]) == ("epoch", 1, 63 * 5000)
     assert json.loads(rest.splitlines()[-1])["event"] == "stopped"
     assert nothing == ""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from bwn.errors import BwnError
+from bwn.errors import ArgumentError, BwnError
 from bwn.ir.model_spec import Preprocess
 from bwn.train import (
     Architecture,
@@ -143,6 +143,23 @@ class Undecided(nn.Module):
 
     def forward(self, x):
         return x * 2 if x.sum() > 0 else x
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"module": 1}, "module is int, expected Module"),
+        ({"example": 1}, "example is int, expected Tensor"),
+        ({"preprocess": 1}, "preprocess is int, expected Preprocess"),
+        ({"classes": "abc"}, "classes is str, expected list"),
+        ({"path": ""}, "the path is empty"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(tmp_path, arguments, message):
+    right = {"module": nn.Linear(2, 2), "path": tmp_path / "a.onnx", "example": torch.zeros(2, 2)}
+    with pytest.raises(ArgumentError, match=f"^{message}$"):
+        export_onnx(**(right | arguments))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_torch_cannot_export_is_one_line(tmp_path):

@@ -240,7 +240,7 @@ def test_from_training_to_a_checked_file(sample, tmp_path):
     assert result.exit_code == 0, result.output
     accuracy = read_checkpoint(sample).description.test_accuracy
     assert accuracy > 0.8
-    assert f"reference {accuracy:.2%}, lost " in result.stdout
+    assert f"reference {accuracy:.2%}: " in result.stdout
 
 
 def test_a_negative_step_is_refused(sample, tmp_path):

@@ -38,6 +38,28 @@ def test_stochastic_layers_draw_anew_in_training_only():
     assert torch.equal(layer.binarized(), layer.binarized())
 
 
+def gradient(layer, x, precision):
+    """Of the weights for the sum of squared outputs, in memory that held NaN before."""
+    for size in (1 << 10, 1 << 12, 1 << 14, 1 << 16):
+        _ = [torch.full((size,), math.nan) for _ in range(3)]
+    layer.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        y = layer(x)
+    y.float().square().sum().backward()
+    return layer.weight.grad.clone()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 2), (4, 4)])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_bfloat16_gradients_of_taps_that_read_padding_alone_are_right(shape, stride):
+    torch.manual_seed(0)
+    layer = BinaryConv2d(16, 32, 3, stride, padding=1, scheme="margin")
+    x = torch.randn(20, 16, *shape)
+    exact = gradient(layer, x, "float32")
+    error = (gradient(layer, x, "bfloat16") - exact).abs().max()
+    assert error <= 0.02 * exact.abs().max()
+
+
 def test_a_scheme_may_be_an_object_and_float_is_an_ordinary_layer():
     layer = BinaryLinear(4, 2, scheme=SCHEMES["float"])
     x = torch.randn(3, 4)

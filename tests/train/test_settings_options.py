@@ -139,4 +139,4 @@ def test_a_new_field_is_an_option_without_a_word_about_it():
     assert run("--dropout", "0.25").output == "0.25\n"
     assert run("--dropout", "0.95").exit_code == 2
     help_text = " ".join(run("--help").output.split())
-    assert "Dropped units. [default: 0.5]" in help_text
+    assert "Dropped units. [default: 0.5; 0 to 0.9]" in help_text

@@ -95,7 +95,7 @@ def test_without_tensorboard_one_line_says_what_to_install(tmp_path, monkeypatch
     ]
     result = CliRunner().invoke(bwn, ["train", *options])
     assert result.exit_code == 1
-    expected = "Error: a TensorBoard log needs tensorboard, which is not installed: pip install 'bwn[tensorboard]'\n"
+    expected = "Error: a TensorBoard log needs tensorboard, which is not installed: pip install tensorboard, or '.[tensorboard]' in bwn's folder\n"
     assert result.stderr == expected
     assert not list(tmp_path.iterdir())
 

@@ -26,7 +26,7 @@ def run(*args):
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder of class folders: bright and dark noise, 12 x 10 pixels in colour."""
+    """A folder of class folders: bright and dark noise, 12 x 10 pixels in color."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 40), ("test", 10)):
         for name, level in (("dark", 0), ("bright", 150)):
@@ -50,7 +50,13 @@ def test_photos_train_and_export(photos, tmp_path):
     assert [line[:10] for line in lines[1:5]] == [f"epoch {n}/4 " for n in (1, 2, 3, 4)]
     assert all(
         word in lines[4]
-        for word in ("loss ", "accuracy ", "held-out ", "distance to +-1 0.", "0:00 left")
+        for word in (
+            "loss ",
+            "accuracy: training ",
+            ", held-out ",
+            "distance to +-1 0.",
+            "0:00 left",
+        )
     )
     assert lines[5].startswith("Accuracy ")
     assert lines[5].endswith("on 20 test images, with the weights to be packed.")
@@ -113,8 +119,13 @@ def test_a_finished_run_resumes_to_itself_and_refuses_other_images(photos, tmp_p
     before = model.read_bytes()
     result = run("train", "--resume", model)
     assert result.exit_code == 0, result.output
+    assert "This run is already complete: there was nothing left to train." in result.stdout
     assert "Accuracy " in result.stdout
+    assert "Wrote " not in result.stdout
+    assert result.stdout.splitlines()[-1] == f"Next: bwn pack {model} -o {tmp_path / 'm.bwn'}"
     assert model.read_bytes() == before
+    result = run("train", "--resume", model, "--json")
+    assert json.loads(result.stdout)["already_complete"]
     os.remove(photos / "train" / "dark" / "0.png")
     result = run("train", "--resume", model)
     assert result.exit_code == 3
@@ -170,7 +181,7 @@ def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
     ("args", "code", "words"),
     [
         ((), 2, "Missing option '--data' (or '--resume'). To try: --data mnist-sample"),
-        (("--data", "nowhere"), 3, "data 'nowhere' not found"),
+        (("--data", "nowhere"), 3, "no such folder: nowhere"),
         (("--data", "mnist-sample", "--scheme", "ternary"), 2, "'ternary' is not one of"),
         (
             ("--data", "mnist-sample", "--size", "big"),
@@ -185,7 +196,7 @@ def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
         (
             ("--data", "mnist-sample", "--lr", "0"),
             2,
-            "Invalid value for '--lr': 0.0 is not in the range 0<x",
+            "Invalid value for '--lr': 0.0 is not in the range above 0, at most 1,000,000.",
         ),
         (("--data", "mnist-sample", "--lambda", "-1"), 2, "Invalid value for '--lambda'"),
         (("--data", "mnist-sample", "--validation", "1"), 2, "Invalid value for '--validation'"),
@@ -194,11 +205,31 @@ def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
             2,
             "scheme 'float' does not use",
         ),
+        *(
+            (("--data", "mnist-sample", "--scheme", scheme, option, value), 2, words)
+            for scheme, option, value, words in (
+                (
+                    "scaled",
+                    "--lambda",
+                    "3",
+                    "lambda has no effect without a penalty: leave it out, or choose",
+                ),
+                (
+                    "float",
+                    "--ramp",
+                    "3",
+                    "ramp has no effect without a penalty: scheme 'float' has none",
+                ),
+                ("margin", "--weight-decay", "0.1", "weight decay is for scheme 'float'"),
+                ("float", "--float-ends", "--json", "its ends cannot be chosen"),
+                ("margin", "--final-lr", "0.5", "final learning rate, 0.5, is above the first, 0."),
+            )
+        ),
         (("--data", "mnist-sample", "--patience", "0"), 2, "Invalid value for '--patience'"),
         (
             ("--data", "mnist-sample", "--patience", "2", "--validation", "0"),
             2,
-            "held-out images, and there are none",
+            "patience needs held-out images, and a validation fraction of 0 holds out none",
         ),
         (
             ("--data", "mnist-sample", "--class-weights", "much"),
@@ -211,7 +242,7 @@ def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
             2,
             "2 class weights for 10 classes: 0, 1, 2, ",
         ),
-        (("--resume", "none.pt"), 3, "'none.pt' not found"),
+        (("--resume", "none.pt"), 3, "no such file: none.pt"),
         (
             ("--resume", "none.pt", "--epochs", "3"),
             2,
@@ -247,7 +278,8 @@ def test_export_does_not_replace_its_checkpoint(photos, tmp_path):
         result = run("export", model, "-o", output)
         assert result.exit_code == 2
         assert (
-            result.stderr == f"Error: {output}: is the checkpoint itself; write to another file\n"
+            result.stderr
+            == f"Error: {output}: checkpoint and output are the same file; name another output\n"
         )
         assert model.read_bytes() == before
 
@@ -313,13 +345,27 @@ def test_a_loss_that_is_no_number_ends_in_one_line(photos, tmp_path, monkeypatch
         return squared_hinge(scores, labels, weights) * (float("nan") if len(steps) > 2 * 7 else 1)
 
     monkeypatch.setitem(LOSSES, "hinge", poisoned)
-    result = run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 4)
+    result = run(
+        "train", "--data", photos, "-o", model, *SMALL, "--epochs", 4, "--precision", "float32"
+    )
     assert result.exit_code == 1
     expected = "the loss became NaN or infinite in epoch 3; restart with a lower learning rate; "
     assert result.stderr.startswith(f"Error: {expected}")
     assert f"; {model} holds the state of step " in result.stderr
     assert result.stderr.count("\n") == 1
     assert read_checkpoint(model).training["step"] in (7, 14)
+
+
+def test_a_run_in_bfloat16_that_diverges_is_advised_float32(photos, tmp_path, monkeypatch):
+    def nan(scores, _labels, _weights):
+        return scores.sum() * float("nan")
+
+    monkeypatch.setitem(LOSSES, "hinge", nan)
+    options = ("--data", photos, "-o", tmp_path / "m.pt", *SMALL, "--precision", "bfloat16")
+    result = run("train", *options)
+    assert result.exit_code == 1
+    assert "restart with a lower learning rate or with precision float32; " in result.stderr
+    assert result.stderr.endswith("; no checkpoint has been saved\n")
 
 
 def test_patience_ends_the_run_and_says_so(photos, tmp_path):
@@ -329,7 +375,9 @@ def test_patience_ends_the_run_and_says_so(photos, tmp_path):
     lines = result.stdout.splitlines()
     epochs = sum(line.startswith("epoch ") for line in lines)
     assert epochs < 90
-    expected = f"Ended after epoch {epochs} of 90: held-out accuracy has not risen for 2 epochs."
+    expected = (
+        f"Stopped early, after epoch {epochs} of 90: held-out accuracy had not risen for 2 epochs."
+    )
     assert lines[epochs + 1] == expected
     assert read_checkpoint(model).description.finished
     again = run("train", "--resume", model)

@@ -19,7 +19,7 @@ def run(*args):
 
 
 def pictures(folder, levels):
-    """A folder of class folders: 12 x 10 pixels in colour, noise around a class's grey level."""
+    """A folder of class folders: 12 x 10 pixels in color, noise around a class's gray level."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 24), ("test", 8)):
         for name, level in levels.items():
@@ -78,7 +78,7 @@ def test_before_the_first_step_batch_norms_know_the_scale_of_the_signs(old, phot
     assert float(after) > 50 * float(before), "weights of about 0.06 became 1"
 
 
-def test_other_classes_are_reported_and_learnt(old, tmp_path):
+def test_other_classes_are_reported_and_learned(old, tmp_path):
     data = pictures(tmp_path / "three", {"a": 0, "b": 90, "c": 190})
     new = tmp_path / "new.pt"
     result = run("train", "--data", data, "--from", old, "-o", new, *FAST, "--epochs", 4, "--json")
@@ -92,14 +92,14 @@ def test_other_classes_are_reported_and_learnt(old, tmp_path):
     assert read_checkpoint(new).description.test_accuracy > 0.6
 
 
-def test_a_grey_network_reads_coloured_images_as_grey(photos, tmp_path):
-    grey, new = tmp_path / "grey.pt", tmp_path / "new.pt"
+def test_a_gray_network_reads_color_images_as_gray(photos, tmp_path):
+    gray, new = tmp_path / "gray.pt", tmp_path / "new.pt"
     small = ("--width", 4, "--model", "mlp", *FAST, "--epochs", 1)
     assert (
-        run("train", "--data", "mnist-sample", "-o", grey, *small, "--batch-size", 500).exit_code
+        run("train", "--data", "mnist-sample", "-o", gray, *small, "--batch-size", 500).exit_code
         == 0
     )
-    result = run("train", "--data", photos, "--from", grey, "-o", new, *FAST)
+    result = run("train", "--data", photos, "--from", gray, "-o", new, *FAST)
     assert result.exit_code == 0, result.output
     assert "images of 1 x 28 x 28, 2 classes" in result.stdout
 
@@ -107,16 +107,20 @@ def test_a_grey_network_reads_coloured_images_as_grey(photos, tmp_path):
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (("--width", 8), 3, "Error: '{old}' does not fit: its width 24, here 8\n"),
+        (
+            ("--width", 8),
+            3,
+            "Error: {old}: its weights do not fit: the width is 24 there, 8 here\n",
+        ),
         (
             ("--size", "8x8"),
             3,
-            "Error: '{old}' does not fit: its images 3 x 8 x 6, here 3 x 8 x 8\n",
+            "Error: {old}: its weights do not fit: images are 3 x 8 x 6 there, 3 x 8 x 8 here\n",
         ),
         (
             ("--model", "lenet", "--width", 24),
             3,
-            "Error: '{old}' does not fit: its network mlp, here lenet\n",
+            "Error: {old}: its weights do not fit: the network is mlp there, lenet here\n",
         ),
         (("--resume", "none.pt"), 2, "leave out the option --from"),
     ],
@@ -135,4 +139,4 @@ def test_a_checkpoint_that_is_not_there_is_refused(photos, tmp_path):
         "train", "--data", photos, "--from", tmp_path / "none.pt", "-o", tmp_path / "new.pt"
     )
     assert result.exit_code == 3
-    assert result.stderr == f"Error: '{tmp_path / 'none.pt'}' not found\n"
+    assert result.stderr == f"Error: no such file: {tmp_path / 'none.pt'}\n"

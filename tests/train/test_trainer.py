@@ -205,7 +205,7 @@ def test_measure_standardizes_each_channel():
     assert x.shape == (20, 3, 5, 6)
     torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-5)
     torch.testing.assert_close(x.std((0, 2, 3), correction=0), torch.ones(3), rtol=1e-5, atol=0)
-    with pytest.raises(BwnError, match="all of one colour"):
+    with pytest.raises(BwnError, match="all of one color"):
         measure(Dataset(np.full((3, 4, 4), 7, np.uint8), np.zeros(3, np.int64), ("a",)))
 
 
@@ -228,19 +228,19 @@ def test_split_holds_out_a_seeded_part(shapes_set):
     assert pixels == {image.tobytes() for image in data.images}
     assert np.array_equal(split(data, 0.2, seed=3)[1].images, held_out.images)
     assert not np.array_equal(split(data, 0.2, seed=4)[1].images, held_out.images)
-    with pytest.raises(BwnError, match="1 images are too few"):
+    with pytest.raises(BwnError, match="too few images to train on: 1"):
         split(shapes_set(1), 0.2, seed=0)
 
 
 def test_digest_sees_every_pixel_and_label(shapes_set):
     data = shapes_set(9)
-    other, relabelled = data.images.copy(), data.labels.copy()
+    other, relabeled = data.images.copy(), data.labels.copy()
     other[4, 3, 2] ^= 1
-    relabelled[0] = 2
+    relabeled[0] = 2
     digests = {
         digest(data),
         digest(Dataset(other, data.labels, data.classes)),
-        digest(Dataset(data.images, relabelled, data.classes)),
+        digest(Dataset(data.images, relabeled, data.classes)),
         digest(Dataset(data.images, data.labels, ("x", "y", "z"))),
     }
     assert len(digests) == 4

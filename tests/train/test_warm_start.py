@@ -170,20 +170,23 @@ def test_a_layer_of_zeros_stays_one(trained):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"width": 8}, "its width 16, here 8"),
-        ({"name": "lenet", "width": None}, "its network mlp, here lenet; its width 16, here 32"),
-        ({"input_shape": (1, 8, 9)}, "its images 1 x 8 x 8, here 1 x 8 x 9"),
+        ({"width": 8}, "the width is 16 there, 8 here"),
+        (
+            {"name": "lenet", "width": None},
+            "the network is mlp there, lenet here; the width is 16 there, 32 here",
+        ),
+        ({"input_shape": (1, 8, 9)}, "images are 1 x 8 x 8 there, 1 x 8 x 9 here"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(trained, more, words):
     with pytest.raises(CheckpointError) as caught:
         begun(network(**more), trained())
-    assert str(caught.value) == f"'old.pt' does not fit: {words}"
+    assert str(caught.value) == f"old.pt: its weights do not fit: {words}"
 
 
 def test_blocks_of_another_activation_do_not_fit(trained):
     old = trained(name="resnet20", width=2)
-    with pytest.raises(CheckpointError, match="its activations relu, here sign"):
+    with pytest.raises(CheckpointError, match="activations are relu there, sign here"):
         begun(network(name="resnet20", width=2, activations="sign"), old)
     assert begun(network(activations="sign"), trained()), "where no layer differs, they do"
 

@@ -1,8 +1,8 @@
 """Weight packing for the kernels that keep output channels in the lanes, and the scratch those
 need.
 
-The rows of a block of channels are packed side by side. A `Form` says how wide a block is, how many
-inputs one element serves, and when sums must be widened. The kernels are `gemv.py`,
+The rows of a block of channels are packed side by side. A `GemvLayout` says how wide a block is,
+how many inputs one element serves, and when sums must be widened. The kernels are `gemv.py`,
 `gemv_bytes.py`, `gemv_split.py`, `gemv_sdot.py` and `gemv_xnor.py`.
 """
 
@@ -22,7 +22,7 @@ BYTE_SAFE_WORDS = 31
 """Words after which counts in bytes are widened: each adds at most 8."""
 
 
-class Form(NamedTuple):
+class GemvLayout(NamedTuple):
     """How weights are packed and looked up: by indices of tables that registers hold.
 
     Attributes:
@@ -82,17 +82,17 @@ class Form(NamedTuple):
         return -(-row_words * WORD // self.inputs)
 
 
-AVX512_FLOAT_FORM = Form(16, 5, 6, 64, 64, 128, 4)
-AVX2_FLOAT_FORM = Form(8, 3, 10, 64, 32, 32, 4)
-FLOAT_FORM = AVX512_FLOAT_FORM if "avx512f" in features() else AVX2_FLOAT_FORM
-SHORT_FORM = Form(32, 5, 3, 17, 64, 64, 1)
-BYTES_FORM = Form(32, 4, 2, 32, 32, 2 * 16, 1)
-SPLIT_FORM = Form(16, 4, 2, 2**31, 16, 4 * 16, 4)
-DOTS_FORM = Form(32, 16, 1, 2**31, 64, 16, 1)
+AVX512_FLOAT_LAYOUT = GemvLayout(16, 5, 6, 64, 64, 128, 4)
+AVX2_FLOAT_LAYOUT = GemvLayout(8, 3, 10, 64, 32, 32, 4)
+FLOAT_LAYOUT = AVX512_FLOAT_LAYOUT if "avx512f" in features() else AVX2_FLOAT_LAYOUT
+SHORT_LAYOUT = GemvLayout(32, 5, 3, 17, 64, 64, 1)
+BYTES_LAYOUT = GemvLayout(32, 4, 2, 32, 32, 2 * 16, 1)
+SPLIT_LAYOUT = GemvLayout(16, 4, 2, 2**31, 16, 4 * 16, 4)
+DOTS_LAYOUT = GemvLayout(32, 16, 1, 2**31, 64, 16, 1)
 # Without an instruction that counts words, bytes are counted: adding up their counts once costs
 # less.
 COUNTS_WORDS = "avx512vpopcntdq" in features()
-SIGNS_FORM = Form(8, WORD, 1, 2**31 if COUNTS_WORDS else BYTE_SAFE_WORDS, 64, 0, 1)
+SIGNS_LAYOUT = GemvLayout(8, WORD, 1, 2**31 if COUNTS_WORDS else BYTE_SAFE_WORDS, 64, 0, 1)
 
 
 def pack_dots(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
@@ -105,8 +105,8 @@ def pack_dots(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
         (blocks of 32 rows, pieces of 16 inputs, 4, 4, 4) uint8: bit j of byte [.., .., q, c, i] is
         row 4 * j + c of the block and input 4 * q + i of the piece; zeros past the last row.
     """
-    blocks = -(-len(words) // DOTS_FORM.lanes)
-    octets = np.zeros((blocks * DOTS_FORM.lanes, words.shape[1] * WORD // 8), np.uint8)
+    blocks = -(-len(words) // DOTS_LAYOUT.lanes)
+    octets = np.zeros((blocks * DOTS_LAYOUT.lanes, words.shape[1] * WORD // 8), np.uint8)
     octets[: len(words)] = np.ascontiguousarray(words).view(np.uint8)
     bits = np.unpackbits(octets, axis=1, bitorder="little").reshape(blocks, 8, 4, -1, 4, 4)
     return np.packbits(bits.transpose(0, 3, 4, 2, 5, 1), axis=5, bitorder="little")[..., 0]
