@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +33,25 @@ def confusion(labels: Labels, predicted: Labels, classes: int) -> Counts:
 def accuracy_of(counts: Counts) -> float:
     """Share of the images that are classified correctly."""
     return float(counts.trace()) / max(int(counts.sum()), 1)
+
+
+def wilson(right: int, count: int) -> tuple[float, float]:
+    """95% interval of an accuracy that was measured on `count` images.
+
+    (p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n), with p = right/n and z = 1.96
+    (Wilson, JASA 1927).
+    """
+    z, share = 1.96, right / count
+    middle = share + z**2 / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    low, high = (middle - half), (middle + half)
+    return max(low / (1 + z**2 / count), 0.0), min(high / (1 + z**2 / count), 1.0)
+
+
+def interval_text(right: int, count: int) -> str:
+    """The 95% interval in words; empty where it is narrower than one point either way."""
+    low, high = wilson(right, count)
+    return f"95% interval {low:.1%} to {high:.1%}" if high - low > 0.02 else ""
 
 
 def most_confused(counts: Counts, limit: int = 3) -> list[tuple[int, int, int]]:

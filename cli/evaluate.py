@@ -8,7 +8,14 @@ import click
 
 from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import FilePath, Integer, Option, batch_size_option, run_options
+from bwn.cli.params import (
+    FilePath,
+    Integer,
+    Option,
+    batch_size_option,
+    run_options,
+    skip_bad_option,
+)
 
 if TYPE_CHECKING:
     from bwn.tools.evaluate import Evaluation
@@ -31,10 +38,17 @@ LISTED = 20
     type=Integer(1),
     help="At most this many images, the first ones.  [default: all]",
 )
+@skip_bad_option
 @batch_size_option(64)
 @run_options
 def command(
-    model: str, data: str, samples: int | None, batch_size: int, threads: int | None, as_json: bool
+    model: str,
+    data: str,
+    samples: int | None,
+    batch_size: int,
+    threads: int | None,
+    as_json: bool,
+    skip_bad: bool,
 ) -> None:
     """Measure the accuracy of MODEL, a .bwn file, on a data set.
 
@@ -49,7 +63,13 @@ def command(
     from bwn.tools.evaluate import evaluate
 
     result = evaluate(
-        model, data, samples=samples, batch_size=batch_size, threads=threads, progress=show_progress
+        model,
+        data,
+        samples=samples,
+        batch_size=batch_size,
+        threads=threads,
+        skip_bad=skip_bad,
+        progress=show_progress,
     )
     click.echo(json_text(result) if as_json else text(result))
 
@@ -58,7 +78,7 @@ def text(result: Evaluation) -> str:
     """A table of the classes, of many those of lowest recall, and the totals below."""
     import numpy as np
 
-    from bwn.metrics import confused_text
+    from bwn.metrics import confused_text, interval_text
 
     known = [row for row in result.classes if row.recall is not None]
     shown = known
@@ -70,8 +90,10 @@ def text(result: Evaluation) -> str:
         lines.append(f"The {LISTED} of {len(known):,} classes with the lowest recall.")
     most = confused_text(np.array(result.confusion), [row.name for row in result.classes])
     lines += ["", *([f"Most frequent confusions: {most}"] if most else [])]
+    interval = interval_text(result.right, result.images)
+    error = "; ".join(filter(None, [f"error {result.error:.2%}", interval]))
     lines.append(
-        f"Accuracy {result.accuracy:.2%} (error {result.error:.2%}) on "
+        f"Accuracy {result.accuracy:.2%} ({error}) on "
         f"{count_noun(result.images, 'image')} of {result.data}"
     )
     return "\n".join(lines)

@@ -160,3 +160,10 @@ def batch_size_option(default: int) -> Callable[[Command], Command]:
         show_default=True,
         help="Images to run at once.",
     )
+
+
+skip_bad_option = click.option(
+    "--skip-bad",
+    is_flag=True,
+    help="Leave out images that cannot be read, with a warning; otherwise they are an error.",
+)

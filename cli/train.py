@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from bwn.cli.output import show_progress, stopped, warn
-from bwn.cli.params import FilePath, Size, run_options
+from bwn.cli.params import FilePath, Size, run_options, skip_bad_option
 from bwn.cli.settings_options import chosen, field_options
 from bwn.cli.train_report import show_end, show_epoch, show_start
 from bwn.train import require_torch
@@ -56,13 +56,14 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     "--size",
     type=Size(),
     metavar="H[xW]",
-    help="Resize images.  [default: as stored; photographs: as the first one]",
+    help="Resize images.  [default: as stored; photos: to a square that suits the network]",
 )
 @click.option(
     "--resize",
     type=click.Choice(["stretch", "crop"]),
     help="How images of other proportions are brought to the size.  [default: stretch]",
 )
+@skip_bad_option
 @field_options(Settings)
 @click.option(
     "--device",
@@ -122,13 +123,21 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         settings=chosen(Settings, options),
         size=options["size"],
         resize=options["resize"],
+        skip_bad=options["skip_bad"],
+        log=options["log"],
     )
     as_json = options["as_json"]
 
     def report(progress: Progress) -> None:
         show_epoch(progress, as_json)
 
-    with open_run(request, device=options["device"], threads=options["threads"], warn=warn) as run:
+    with open_run(
+        request,
+        device=options["device"],
+        threads=options["threads"],
+        warn=warn,
+        progress=show_progress,
+    ) as run:
         show_start(run, as_json)
         try:
             outcome = train(run, report, warn, options["log"])

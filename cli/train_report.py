@@ -9,7 +9,7 @@ import click
 
 from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress
-from bwn.metrics import confused_text
+from bwn.metrics import confused_text, interval_text
 
 if TYPE_CHECKING:
     from bwn.train.run import Outcome, Run
@@ -129,6 +129,9 @@ def text(outcome: Outcome, run: Run) -> str:
     if description.test_accuracy is not None:
         count = outcome.test_images
         images = f" on {count_noun(count, 'test image')}" if count else ""
+        if count and outcome.confusion is not None:
+            interval = interval_text(int(outcome.confusion.trace()), count)
+            images += interval and f" ({interval})"
         lines.append(
             f"Accuracy {share(description.test_accuracy)}{images}, with the weights to be packed."
         )

@@ -12,7 +12,7 @@ from bwn._text import count_noun
 from bwn._types import Labels, StrPath
 from bwn.data.records import Pixels
 from bwn.errors import DataError
-from bwn.metrics import Counts, accuracy_of, confusion
+from bwn.metrics import Counts, accuracy_of, confusion, wilson
 from bwn.model import Model, load
 from bwn.predict import check_counts, class_names
 from bwn.tools.verify_inputs import is_images, load_test_split
@@ -43,6 +43,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         images: Images of the split.
         right: How many of them are classified correctly.
         accuracy: right / images.
+        interval: Its 95% interval: few images say little.
         error: 1 - accuracy.
         classes: One result for each class.
         confusion: Numbers of images: a row for each true class, a column for each predicted one.
@@ -53,6 +54,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     images: int
     right: int
     accuracy: float
+    interval: tuple[float, float]
     error: float
     classes: tuple[ClassResult, ...]
     confusion: tuple[tuple[int, ...], ...]
@@ -65,6 +67,7 @@ def evaluate(
     samples: int | None = None,
     batch_size: int = 64,
     threads: int | None = None,
+    skip_bad: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Measure the accuracy of a model on the test split of a data set.
@@ -78,7 +81,9 @@ def evaluate(
         samples: At most this many images, the first ones; None: all.
         batch_size: Images to run at once.
         threads: Threads for a model that is loaded here; None: every core.
-        progress: Called with a line of text after each batch, and with "" at the end, if given.
+        skip_bad: Whether images that cannot be read are left out, with a warning.
+        progress: Called with a line of text while images are read and after each batch, and with ""
+            at the end, if given.
 
     Returns:
         Accuracy, recall of each class, and the confusion matrix.
@@ -97,12 +102,15 @@ def evaluate(
         (100, 1.0)
     """
     check_counts(samples=1 if samples is None else samples, batch_size=batch_size)
+    progress = progress or (lambda text: None)
     loaded = model if isinstance(model, Model) else load(model, threads)
     if is_images(data):
         raise DataError(
             f"{data}: has no labels; accuracy needs folders of images, one for each class"
         )
-    name, images, labels = load_test_split(loaded.spec, data, samples)
+    name, images, labels = load_test_split(
+        loaded.spec, data, samples, skip_bad=skip_bad, progress=progress
+    )
     names = class_names(loaded.spec)
     if int(labels.max()) >= len(names):
         raise DataError(
@@ -116,6 +124,7 @@ def evaluate(
         images=len(labels),
         right=int(counts.trace()),
         accuracy=accuracy,
+        interval=wilson(int(counts.trace()), len(labels)),
         error=1 - accuracy,
         classes=tuple(
             class_result(name, row, index)
@@ -132,11 +141,10 @@ def class_result(name: str, row: Counts, index: int) -> ClassResult:
 
 
 def _predicted(
-    model: Model, images: Pixels, batch_size: int, progress: Callable[[str], None] | None
+    model: Model, images: Pixels, batch_size: int, progress: Callable[[str], None]
 ) -> Labels:
     """Index of the likeliest class of each image; of equal scores the first."""
     best = np.empty(len(images), np.int64)
-    progress = progress or (lambda text: None)
     for index, result in enumerate(model.stream(iter(images), batch_size=batch_size)):
         if result.error is not None:
             raise result.error

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bwn._types import StrPath
-from bwn.data.datasets import Resize, load_dataset
+from bwn.data.datasets import Resize, load_dataset, no_progress
+from bwn.data.decoding import Progress as ReadProgress
 from bwn.errors import ArgumentError
 from bwn.ir.node import Pair
 from bwn.train.checkpoint import read_checkpoint
@@ -18,8 +19,8 @@ from bwn.train.distributed import process_group, rank
 from bwn.train.preprocessing import image_shape
 from bwn.train.run import Outcome, Run, resume, start
 from bwn.train.schemes import find_scheme
-from bwn.train.settings import DEFAULT_NETWORK, Architecture, settings_for
-from bwn.train.tensorboard import open_log
+from bwn.train.settings import DEFAULT_NETWORK, PHOTO_SIZES, Architecture, settings_for
+from bwn.train.tensorboard import open_log, summary_writer
 from bwn.train.trainer import Progress, Report
 
 
@@ -37,6 +38,8 @@ class TrainRequest:
         settings: Fields of `Settings`; `precision` may be `auto`, `penalty` `none`.
         size: (H, W) that images are resized to.
         resize: How images of other proportions are brought to that size.
+        skip_bad: Whether images that cannot be read are left out, with a warning.
+        log: Folder of a TensorBoard log.
     """
 
     source: str | None = None
@@ -47,11 +50,18 @@ class TrainRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     size: Pair | None = None
     resize: Resize | None = None
+    skip_bad: bool = False
+    log: StrPath | None = None
 
 
 @contextmanager
 def open_run(
-    request: TrainRequest, *, device: str = "auto", threads: int | None = None, warn: Warn
+    request: TrainRequest,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    warn: Warn,
+    progress: ReadProgress = no_progress,
 ) -> Iterator[Run]:
     """Start or resume a run, connected to the other processes of its group while it lasts.
 
@@ -60,20 +70,25 @@ def open_run(
         device: Name of a device; see `bwn.train.device.find_device`.
         threads: Threads of torch; None: its own choice.
         warn: Called with one line where the best epoch's file of a resumed run is missing.
+        progress: Called with a line of text while images are read, and with "" at the end.
 
     Raises:
         BwnError: The data, a checkpoint, the device or a setting is refused.
     """
     prepare_process(threads)
     torch_device = find_device(device)
+    if request.log is not None:
+        summary_writer()  # a missing package is an error before anything long
     with process_group():
         if request.resume is None:
-            yield _start(request, torch_device)
+            yield _start(request, torch_device, progress)
         else:
-            yield resume(request.resume, request.output, request.source, warn, torch_device)
+            yield resume(
+                request.resume, request.output, request.source, warn, torch_device, progress
+            )
 
 
-def _start(request: TrainRequest, device: Device) -> Run:
+def _start(request: TrainRequest, device: Device, progress: ReadProgress) -> Run:
     origin = None if request.origin is None else read_checkpoint(request.origin)
     network: dict[str, Any] = {"name": DEFAULT_NETWORK}
     size, resize, color = request.size, request.resize, None
@@ -87,7 +102,16 @@ def _start(request: TrainRequest, device: Device) -> Run:
     assert request.source is not None
     assert request.output is not None
     resize = resize or "stretch"
-    data = load_dataset(request.source, "train", size=size, resize=resize, color=color)
+    data = load_dataset(
+        request.source,
+        "train",
+        size=size,
+        resize=resize,
+        color=color,
+        photo_size=PHOTO_SIZES[network["name"]],
+        skip_bad=request.skip_bad,
+        progress=progress,
+    )
     architecture = Architecture(input_shape=image_shape(data), classes=len(data.classes), **network)
     if architecture.scheme == "float" and request.network.get("float_ends") is not None:
         raise ArgumentError("all layers of scheme 'float' are float: its ends cannot be chosen")
@@ -101,6 +125,7 @@ def _start(request: TrainRequest, device: Device) -> Run:
         request.output,
         source=request.source,
         resize=resize,
+        skip_bad=request.skip_bad,
         device=device,
         origin=origin,
     )

@@ -11,7 +11,8 @@ import numpy as np
 
 from bwn._files import check_path
 from bwn._types import Floats, Labels, StrPath
-from bwn.data.datasets import load_dataset
+from bwn.data.datasets import load_dataset, no_progress
+from bwn.data.decoding import Progress
 from bwn.data.folders import SUFFIXES, find_images
 from bwn.data.records import Pixels
 from bwn.errors import DataError, NotPreparedError
@@ -93,7 +94,12 @@ def is_images(source: StrPath) -> bool:
 
 
 def load_test_split(
-    spec: ModelSpec, source: StrPath, count: int | None = None
+    spec: ModelSpec,
+    source: StrPath,
+    count: int | None = None,
+    *,
+    skip_bad: bool = False,
+    progress: Progress = no_progress,
 ) -> tuple[str, Pixels, Labels]:
     """Return the name, the images and the labels of a data set's test split.
 
@@ -101,6 +107,8 @@ def load_test_split(
         spec: A model with preprocessing; labels are indices of its classes.
         source: As in `bwn.data.datasets.load_dataset`.
         count: At most this many images, the first ones; None: all.
+        skip_bad: See `load_dataset`.
+        progress: See `load_dataset`.
 
     Raises:
         DataError: The data set cannot be read, or has a class that the model does not know.
@@ -108,7 +116,15 @@ def load_test_split(
     rule = spec.preprocess
     if rule is None:
         raise NotPreparedError
-    data = load_dataset(source, "test", size=rule.size, resize=rule.resize, color=rule.color)
+    data = load_dataset(
+        source,
+        "test",
+        size=rule.size,
+        resize=rule.resize,
+        color=rule.color,
+        skip_bad=skip_bad,
+        progress=progress,
+    )
     labels = _labels(spec, data.labels, data.classes, source)[:count]
     return f"{os.fspath(source)} (test split)", data.images[:count], labels
 

@@ -58,6 +58,7 @@ class Description(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         classes: Names of the classes.
         source: The data set, as the user named it.
         digest: Of its training images and labels, so that a resumed run uses the same ones.
+        skip_bad: Whether its images that cannot be read are left out.
         begun_from: The checkpoint whose weights the run started from, as the user named it; None:
             it started from random weights.
         finished: Whether training has ended.
@@ -71,6 +72,7 @@ class Description(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     classes: Annotated[tuple[str, ...], Meta(min_length=2, max_length=65536)]
     source: str
     digest: str
+    skip_bad: bool = False
     begun_from: str | None = None
     finished: bool = False
     test_accuracy: float | None = None

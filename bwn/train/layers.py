@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bwn.ir.node import Pair
-from bwn.train.schemes import Scheme, deterministic, find_scheme
+from bwn.train.schemes import Scheme, deterministic, find_scheme, is_autocast
 
 _FIRST_CHECK = 64
 """Training passes before the first check that weights are clipped. The next checks come after
@@ -114,11 +114,10 @@ class BinaryConv2d(_Binary, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, out, H', W')."""
-        weight, device = self.binarized(), x.device.type
-        mixed = torch.is_autocast_enabled(device)
-        if mixed and self.stride[1] > x.shape[3]:
+        weight = self.binarized()
+        if is_autocast(x) and self.stride[1] > x.shape[3]:
             # torch 2.13 leaves bfloat16 gradients of taps that read only padding uninitialized.
-            with torch.autocast(device, enabled=False):
+            with torch.autocast(x.device.type, enabled=False):
                 y: Tensor = self._conv_forward(x.float(), weight.float(), self.bias)
         else:
             y = self._conv_forward(x, weight, self.bias)

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from bwn._types import StrPath
-from bwn.data.datasets import Dataset, Resize, load_dataset
+from bwn.data.datasets import Dataset, Resize, load_dataset, no_progress
+from bwn.data.decoding import Progress as ReadProgress
 from bwn.data.records import Split
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
 from bwn.metrics import Counts, accuracy_of, confusion
@@ -24,6 +25,7 @@ from bwn.train.architectures import build_seeded
 from bwn.train.checkpoint import Checkpoint, Description, read_checkpoint
 from bwn.train.checkpointing import Checkpointer, Warn, best_path, read_best
 from bwn.train.device import CPU, to_device
+from bwn.train.memory import check_memory
 from bwn.train.preprocessing import digest, measure, predictions
 from bwn.train.settings import Architecture, Settings
 from bwn.train.trainer import Progress, Report, Trainer
@@ -188,6 +190,7 @@ def start(
     *,
     source: str,
     resize: Resize = "stretch",
+    skip_bad: bool = False,
     device: torch.device = CPU,
     origin: Checkpoint | None = None,
 ) -> Run:
@@ -200,6 +203,7 @@ def start(
         output: The checkpoint to write.
         source: Where the images come from, for `resume` and the test images.
         resize: How they were brought to their size.
+        skip_bad: Whether those that cannot be read were left out.
         device: Where to train.
         origin: The checkpoint whose weights to start from.
 
@@ -219,8 +223,10 @@ def start(
         classes=data.classes,
         source=source,
         digest=digest(data),
+        skip_bad=skip_bad,
         begun_from=origin.path if origin else None,
     )
+    check_memory(architecture, settings.batch_size)
     module = build_seeded(architecture, settings.seed)
     if origin is not None:
         load_weights(module, architecture, data.classes, origin)
@@ -236,6 +242,7 @@ def resume(
     source: str | None = None,
     warn: Warn = lambda text: None,
     device: torch.device = CPU,
+    progress: ReadProgress = no_progress,
 ) -> Run:
     """Resume a run from its checkpoint, with its settings and its data, on any device.
 
@@ -245,6 +252,7 @@ def resume(
         source: Where its data is now; None: where it was.
         warn: Called with one line where the best epoch's file is missing.
         device: Where to train.
+        progress: Called with a line of text while images are read, and with "" at the end.
 
     Returns:
         The run, before its next step.
@@ -260,7 +268,7 @@ def resume(
             "training: it can be packed and exported; resume the checkpoint next to it"
         )
     description = msgspec.structs.replace(description, source=source or description.source)
-    data = images_of(description, "train")
+    data = images_of(description, "train", progress=progress)
     if digest(data) != description.digest:
         raise CheckpointError(
             f"'{checkpoint_path}' was not trained on the images now in '{description.source}'"
@@ -279,7 +287,12 @@ def resume(
     return Run(trainer, description, Checkpointer(trainer, output, checkpoint_path, best))
 
 
-def images_of(description: Description, split: Split, describe: bool = True) -> Dataset:
+def images_of(
+    description: Description,
+    split: Split,
+    describe: bool = True,
+    progress: ReadProgress = no_progress,
+) -> Dataset:
     """The images of a run's data set, as its network reads them. Raises DataError."""
     preprocess = description.preprocess
     return load_dataset(
@@ -288,7 +301,9 @@ def images_of(description: Description, split: Split, describe: bool = True) -> 
         size=preprocess.size,
         resize=preprocess.resize,
         color=preprocess.color,
+        skip_bad=description.skip_bad,
         describe=describe,
+        progress=progress,
     )
 
 

@@ -21,6 +21,11 @@ from bwn.train import compiled_update
 Quantizer = Callable[[Tensor], Tensor]
 
 
+def is_autocast(x: Tensor) -> bool:
+    """Whether products of x are made in a shorter type; never where only shapes are computed."""
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+
+
 class _StraightThrough(torch.autograd.Function):
     """Forward: `binarize(x, dtype)`, of +-1. Backward: the gradient itself."""
 
@@ -29,7 +34,7 @@ class _StraightThrough(torch.autograd.Function):
         _context: Any, x: Tensor, binarize: Callable[[Tensor, torch.dtype], Tensor]
     ) -> Tensor:
         # Signs are exact in bfloat16 too. Made in it, they spare autocast converting the weights.
-        mixed = x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type)
+        mixed = x.dtype == torch.float32 and is_autocast(x)
         return binarize(x.detach(), torch.get_autocast_dtype(x.device.type) if mixed else x.dtype)
 
     @staticmethod

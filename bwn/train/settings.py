@@ -25,6 +25,14 @@ Precision = Literal["float32", "bfloat16"]
 SCHEME_NAMES: tuple[SchemeName, ...] = get_args(SchemeName)
 NETWORK_NAMES: tuple[NetworkName, ...] = get_args(NetworkName)
 DEFAULT_NETWORK: NetworkName = "mlp"
+PHOTO_SIZES: dict[NetworkName, int] = {
+    "mlp": 32,
+    "lenet": 64,
+    "vgg": 64,
+    "resnet18": 128,
+    "resnet20": 32,
+}
+"""Side that photos are brought to for each network where no size is chosen, in pixels."""
 
 Extent = Annotated[int, Meta(ge=1, le=4096)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]

@@ -62,19 +62,24 @@ class TensorBoardLog:
             self._failed = True
 
 
+def summary_writer() -> Any:
+    """The class that writes logs. Raises MissingPackageError without tensorboard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingPackageError("tensorboard", "tensorboard", "a TensorBoard log") from None
+    return SummaryWriter
+
+
 @contextmanager
 def open_log(folder: StrPath, trainer: Trainer, warn: Warn) -> Iterator[TensorBoardLog]:
     """A log in `folder`, without the epochs of an earlier log that the trainer will do again.
 
     Raises MissingPackageError without tensorboard, FileError where the folder cannot be written.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise MissingPackageError("tensorboard", "tensorboard", "a TensorBoard log") from None
     epochs = trainer.step // trainer.steps_per_epoch
     try:
-        writer = SummaryWriter(os.fspath(folder), purge_step=epochs + 1)
+        writer = summary_writer()(os.fspath(folder), purge_step=epochs + 1)
     except OSError as error:
         reason = error.strerror or error
         raise FileError(f"{folder}: cannot be written as a log: {reason}") from None

@@ -101,7 +101,7 @@ def test_the_command_prints_a_table_or_json(photos):
         "light       4      3  75.00%",
         "",
         "Most frequent confusions: dark taken for light (2 times), light taken for dark (1 time)",
-        f"Accuracy 70.00% (error 30.00%) on 10 images of {photos} (test split)",
+        f"Accuracy 70.00% (error 30.00%; 95% interval 39.7% to 89.2%) on 10 images of {photos} (test split)",
     ]
     result = CliRunner().invoke(
         bwn, ["evaluate", str(model), "--data", str(photos), "--samples", "6", "--json"]
