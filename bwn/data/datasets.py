@@ -124,7 +124,10 @@ def load_dataset(
     paths, labels = folders.images.get(split, ([], []))
     if not paths:
         raise DataError(f"{folder}: has no {NOUNS[split]} images ({folders.layout})")
-    rule = _resize_only(size or usual_size(paths, photo_size), resize, color or "RGB")
+    if size is None:
+        size = usual_size(paths, photo_size)
+        _log.info("no size is chosen: images of %d x %d pixels", *size)
+    rule = _resize_only(size, resize, color or "RGB")
     _check_memory(folder, paths, rule)
     decoded = decode(paths, rule, progress, keep_gray=color is None)
     if decoded.errors:

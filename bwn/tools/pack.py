@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,14 @@ from bwn.passes.set_activations import set_activations
 from bwn.tools.calibrate import input_batches, int8_scales
 from bwn.tools.inspect import LayerRow, layer_rows
 
+ENCODINGS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Byte order marks, and what they say. The mark of UTF-32 starts with that of UTF-16."""
 Mode = Literal["auto", "float32", "int8", "binary"]
 
 
@@ -215,12 +224,16 @@ def choose_preprocess(
         ArgumentError: The caller's fields are not enough, or have wrong types.
     """
     if isinstance(replacement, Preprocess):
-        return replacement, []
+        replacement = msgspec.structs.asdict(replacement)
     if not isinstance(replacement, Mapping | None):
         raise ArgumentError(f"preprocess is {type(replacement).__name__}, expected a mapping")
     fields = {key: value for key, value in (replacement or {}).items() if value is not None}
+    notes = []
+    if scaled := unit_scale(fields):
+        fields |= scaled
+        notes.append("mean and std are of pixels from 0 to 255: they are stored divided by 255")
     if own is not None:
-        return (replaced(own, fields) if fields else own), []
+        return (replaced(own, fields) if fields else own), notes
     color = fields.get("color", {1: "L", 3: "RGB"}.get(shape[0] if len(shape) == 3 else 0))
     size = fields.get("size", shape[1:] if len(shape) == 3 else None)
     if color is None or size is None:
@@ -234,8 +247,35 @@ def choose_preprocess(
     base = Preprocess(size=size, color=color, mean=(0.0,) * channels, std=(1.0,) * channels)
     rule = replaced(base, fields)
     if "mean" in fields and "std" in fields:
-        return rule, []
-    return rule, [f"the source does not say how images are prepared; assumed: {rule}"]
+        return rule, notes
+    return rule, [*notes, f"the source does not say how images are prepared; assumed: {rule}"]
+
+
+def unit_scale(fields: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """Mean and std for pixels from 0 to 1, where those of `fields` are for pixels from 0 to 255.
+
+    No mean or standard deviation of pixels from 0 to 1 is above 1.
+
+    Returns:
+        The fields to replace; none where the numbers are for pixels from 0 to 1.
+
+    Raises:
+        ArgumentError: One of the two is for 0 to 255 and the other is not, or is missing.
+    """
+    numbers = {name: fields[name] for name in ("mean", "std") if name in fields}
+    try:
+        large = {name: max(map(abs, values)) > 1 for name, values in numbers.items()}
+    except (TypeError, ValueError):  # no numbers: refused where their types are checked
+        return {}
+    if not any(large.values()):
+        return {}
+    mean, std = numbers.get("mean", (0.0,)), numbers.get("std", (0.0,))
+    if (large.get("mean") and min(std) < 1) or (large.get("std") and 0 < max(map(abs, mean)) <= 1):
+        raise ArgumentError(
+            f"preprocess: mean {fields.get('mean')} and std {fields.get('std')} are not both for "
+            "pixels from 0 to 255, nor both for 0 to 1"
+        )
+    return {name: tuple(value / 255 for value in values) for name, values in numbers.items()}
 
 
 def replaced(base: Preprocess, fields: Mapping[str, Any]) -> Preprocess:
@@ -266,15 +306,23 @@ def check_arguments(spec: ModelSpec) -> None:
 def read_class_names(path: StrPath) -> tuple[str, ...]:
     """Class names of a text file, one on each line; empty lines are skipped.
 
+    The text is UTF-8, or what its byte order mark says.
+
     Raises:
         DataError: The file cannot be read.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except UnicodeError:
-        raise DataError(f"{path}: class names are not UTF-8 text") from None
+        data = Path(path).read_bytes()
     except (OSError, ValueError) as error:
         raise DataError(read_failure(path, error)) from None
+    encoding = next((name for mark, name in ENCODINGS if data.startswith(mark)), "utf-8")
+    try:
+        lines = data.decode(encoding).splitlines()
+    except UnicodeError:
+        raise DataError(
+            f"{path}: class names are not {encoding.removesuffix('-sig').upper()} text; save the "
+            "file as UTF-8"
+        ) from None
     return tuple(line.strip() for line in lines if line.strip())
 
 

@@ -108,7 +108,7 @@ def test_options_reach_the_file(source, tmp_path):
         "--mean",
         "0.1,0.2,0.3",
         "--std",
-        "1,2,3",
+        "0.4,0.5,0.6",
         "--size",
         "8x8",
         "--color",
@@ -121,7 +121,7 @@ def test_options_reach_the_file(source, tmp_path):
     assert result.exit_code == 0, result.output
     spec = format.read(tmp_path / "a.bwn")
     rule = Preprocess(
-        size=(8, 8), resize="crop", color="RGB", mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0)
+        size=(8, 8), resize="crop", color="RGB", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)
     )
     assert spec.preprocess == rule
     assert spec.classes == ("cat", "dog", "Käfer")
