@@ -6,7 +6,7 @@ file (bwn/format/SPEC.md), where `bwn.ops.NODES` lists what a node may be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import cached_property
 
 import msgspec
@@ -82,10 +82,10 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Shape of the output of one example."""
         return self.shapes[self.topology.output]
 
-    def free_name(self, name: str, *more: Iterable[str]) -> str:
+    def free_name(self, name: str, *more: Container[str]) -> str:
         """`name`, or `name` with marks added where a tensor of the graph or of `more` has it."""
-        taken = {self.topology.input, *self.producers, *self.tensors, *(n for m in more for n in m)}
-        while name in taken:
+        taken = ((self.topology.input,), self.producers, self.tensors, *more)
+        while any(name in names for names in taken):
             name += "'"
         return name
 

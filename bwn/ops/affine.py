@@ -108,6 +108,7 @@ def constant_operand(state: ImportState, node: OnnxNode) -> tuple[str, Floats, i
     if not places:
         raise node.refuse("of two activations is not supported; only Add and Mul are")
     source, shape = state.activation(node, 1 - places[0])
+    state.allowance.check(None, 8 * shape[0])
     value = per_channel(node, state.weights(node, places[0]), shape)
     return source, value, places[0]
 

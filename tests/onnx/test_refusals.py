@@ -214,7 +214,7 @@ REFUSED = {
             w=np.zeros((1, 70_000), np.float32),
             i=np.zeros(5000, np.int64),
         ),
-        "makes a constant of 350000000 elements",
+        "makes a constant of 2800000000 bytes",
     ),
     "huge broadcast": (
         model(
@@ -223,7 +223,7 @@ REFUSED = {
             a=np.zeros((20_000, 1), np.float32),
             b=np.zeros(20_000, np.float32),
         ),
-        "makes a constant of 400000000 elements",
+        "makes a constant of 3200000000 bytes",
     ),
     "huge concat": (
         model(
@@ -231,7 +231,7 @@ REFUSED = {
             op("Add", "x c"),
             w=np.zeros(2**20, np.uint8),
         ),
-        "makes a constant of 314572800 elements",
+        "makes a constant of 2516582400 bytes",
     ),
     "constants that do not fit": (
         model(op("Add", "a b", "c"), op("Add", "x c"), a=floats(3), b=floats(4)),
