@@ -146,3 +146,8 @@ def check_preprocess(preprocess: Preprocess, shape: Shape) -> None:
         raise GraphError(f"preprocess: mean is {preprocess.mean}, expected finite numbers")
     if not all(is_float32(number) and np.float32(number) > 0 for number in preprocess.std):
         raise GraphError(f"preprocess: std is {preprocess.std}, expected finite numbers above 0")
+    for mean, std in zip(preprocess.mean, preprocess.std, strict=True):
+        if not is_float32((1 + abs(mean)) / float(np.float32(std))):
+            raise GraphError(
+                f"preprocess: mean {mean} and std {std} make pixels that float32 cannot hold"
+            )

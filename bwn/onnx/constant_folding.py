@@ -114,7 +114,8 @@ def joined(node: OnnxNode, *inputs: Array | None) -> int:
 
 def gathered(node: OnnxNode, data: Array, indices: Array) -> int:
     """A slice of the data for each index."""
-    return indices.size * data.size // max(data.shape[node.attrs.get("axis", 0)], 1)
+    slices = max(int(data.shape[node.attrs.get("axis", 0)]), 1)
+    return indices.size * data.size // slices
 
 
 def elementwise(function: Callable[..., Any]) -> Fold:

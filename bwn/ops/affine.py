@@ -132,7 +132,7 @@ def emit_affine(
     bias: npt.NDArray[np.float64],
 ) -> None:
     """Emit scale * x + bias."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
         names = [
             state.store(f"{node.output}.{kind}", array)
             for kind, array in (("scale", scale), ("bias", bias))

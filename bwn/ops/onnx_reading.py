@@ -72,7 +72,8 @@ def vector(
         raise node.refuse(f"'{node.inputs[index]}' has shape {array.shape}, expected ({count},)")
     numbers = np.broadcast_to(array.reshape(-1), (count,))
     if factor != 1:
-        numbers = numbers * np.float32(factor)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+            numbers = numbers * np.float32(factor)
     return state.store(node.inputs[index], numbers)
 
 

@@ -219,6 +219,29 @@ ILLEGAL = {
         make(dense(input_scale=NAN, activations="int8"), shape=(9,), w=words(4, 9)),
         "step is nan",
     ),
+    "scale times step overflows": (
+        make(
+            dense(input_scale=3e38, activations="int8", scale="s"),
+            shape=(9,),
+            w=words(4, 9),
+            s=np.float32([1, 2, 3e38, 4]),
+        ),
+        "dense 'y': output channel 2 reaches 1.03e+80, which float32 cannot hold",
+    ),
+    "step times depth overflows": (
+        make(dense(input_scale=1e36, activations="uint8"), shape=(9,), w=words(4, 9)),
+        "its scale is 1, its bias 0, its step 1e+36",
+    ),
+    "sums of signs overflow": (
+        make(
+            Sign(input="x", output="s"),
+            dense(input="s", activations="binary", scale="s"),
+            shape=(9,),
+            w=words(4, 9),
+            s=np.float32([0, 0, 0, 1e38]),
+        ),
+        "output channel 3 reaches",
+    ),
     "tensor unused": (
         make(Sign(input="x", output="y"), w=ones(4)),
         "no node reads the stored tensor 'w'",
@@ -288,6 +311,11 @@ def test_a_model_passes_with_and_without_optional_parts():
         ({"preprocess": preprocess(std=(1.0, 1.0, 0.0))}, "std is"),
         ({"preprocess": preprocess(std=(1.0, 1.0, -1.0))}, "std is"),
         ({"preprocess": preprocess(std=(1.0, 1.0, INF))}, "std is"),
+        ({"preprocess": preprocess(std=(1.0, 1.0, 1e-45))}, "make pixels that float32 cannot hold"),
+        (
+            {"preprocess": preprocess(mean=(0.0, 0.0, 3e38), std=(1.0, 1.0, 0.1))},
+            "make pixels that float32 cannot hold",
+        ),
     ],
 )
 def test_an_illegal_model_is_refused(changes, message):
