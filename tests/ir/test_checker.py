@@ -234,8 +234,8 @@ ILLEGAL = {
     ),
     "sums of signs overflow": (
         make(
-            Sign(input="x", output="s"),
-            dense(input="s", activations="binary", scale="s"),
+            Sign(input="x", output="signs"),
+            dense(input="signs", activations="binary", scale="s"),
             shape=(9,),
             w=words(4, 9),
             s=np.float32([0, 0, 0, 1e38]),
