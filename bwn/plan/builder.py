@@ -207,6 +207,9 @@ class PlanBuilder(PlanState):
 
     def _view(self, name: str) -> Buffer:
         home, channel = self.homes[name]
+        while home in self.homes:  # the outermost: in a dense block each lies in the next
+            home, offset = self.homes[home]
+            channel += offset
         concat = self.graph.producers[home]
         return self._view_of(self._whole(concat), name, channel)  # type: ignore[arg-type]
 
@@ -219,6 +222,7 @@ class PlanBuilder(PlanState):
 
     def gemm(self, node: Weighted) -> None:
         """The kernel that is predicted to be fastest, and its epilogue."""
+        self.size.add_layer(node.depth(self.shape(node.input)), self.shape(node.output)[0])
         if self._reads_bits(node):
             self._gemm_of_bits(node)
             return

@@ -44,15 +44,17 @@ def block_starts(out: Buffer) -> list[int]:
 def geometry(gemm: Gemm, threads: int) -> Geometry:
     """Blocks and bands, at least one band for each thread where there are blocks enough."""
     (phases, shifts), starts = gemm.taps, block_starts(gemm.out)
-    segments = [np.flatnonzero(phases == phase).tolist() for phase in range(int(phases.max()) + 1)]
+    order = np.argsort(phases, kind="stable")
+    ends = np.cumsum(np.bincount(phases))
+    segments = [taps.tolist() for taps in np.split(order, ends[:-1])]
     reach = int(shifts.max() - shifts.min())
     fewest = min(len(starts), -(-threads // (gemm.groups * gemm.out.images)))
     bands = max(1, round(gemm.out.positions / max(BAND, reach)), fewest)
     band = -(-len(starts) // bands)
-    ends = (min(first + band, len(starts)) - 1 for first in range(0, len(starts), band))
+    lasts = (min(first + band, len(starts)) - 1 for first in range(0, len(starts), band))
     longest = max(
         starts[end] - starts[first]
-        for first, end in zip(range(0, len(starts), band), ends, strict=True)
+        for first, end in zip(range(0, len(starts), band), lasts, strict=True)
     )
     return Geometry(segments, shifts, starts, band, longest + TILE + reach)
 
