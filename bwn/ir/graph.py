@@ -7,10 +7,10 @@ file (bwn/format/SPEC.md), where `bwn.ops.NODES` lists what a node may be.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from functools import cached_property
 
 import msgspec
 
+from bwn._lazy import lazy
 from bwn.ir.node import Array, Node, Shape
 
 
@@ -41,12 +41,12 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The nodes, in an order in which they can run."""
         return self.topology.nodes
 
-    @cached_property
+    @lazy
     def producers(self) -> Mapping[str, Node]:
         """The node that makes each activation tensor."""
         return {node.output: node for node in self.nodes}
 
-    @cached_property
+    @lazy
     def consumers(self) -> Mapping[str, tuple[Node, ...]]:
         """The nodes that read each activation tensor, once for each time that they read it."""
         lists: dict[str, list[Node]] = {}
@@ -60,7 +60,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         readers = self.consumers.get(name, ())
         return readers[0] if len(readers) == 1 and name != self.topology.output else None
 
-    @cached_property
+    @lazy
     def shapes(self) -> Mapping[str, Shape]:
         """Shape of every activation tensor, by name.
 

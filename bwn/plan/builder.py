@@ -6,11 +6,11 @@ its neighbours keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from bwn._lazy import lazy
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.kernels import registry
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 class PlanBuilder(PlanState):
     """A plan being built, as operations see it."""
 
-    @cached_property
+    @lazy
     def wanted_as_bits(self) -> frozenset[str]:
         """Names of the tensors of signs that some layer reads as bits, or that lead to one."""
         # A GEMM kernel reads planes, so where one is asked for nothing is bitpacked.
         return bit_steps.wanted_as_bits(self.graph) if self.only is None else frozenset()
 
-    @cached_property
+    @lazy
     def homes(self) -> dict[str, tuple[str, int]]:
         """Where tensors are made in place: the Concat they are part of, and their channel there."""
         return homes(self.graph)

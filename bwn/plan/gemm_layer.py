@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bwn._lazy import lazy
 from bwn.ir.node import Array
 from bwn.ir.quantization import QUANT_RANGES
 from bwn.kernels import bits
@@ -42,27 +41,27 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
     epilogue: Epilogue
     added: Buffer | None = None
 
-    @cached_property
+    @lazy
     def window(self) -> Window:
         """Its window."""
         return self.node.window(self.plan.shape(self.node.input))
 
-    @cached_property
+    @lazy
     def groups(self) -> int:
         """Groups of channels."""
         return self.window.groups
 
-    @cached_property
+    @lazy
     def channels(self) -> int:
         """Input channels of a group."""
         return self.plan.shape(self.node.input)[0] // self.groups
 
-    @cached_property
+    @lazy
     def outputs(self) -> int:
         """N: output channels of a group."""
         return self.out.channels // self.groups
 
-    @cached_property
+    @lazy
     def depth(self) -> int:
         """K: inputs of one output."""
         return self.node.depth(self.plan.shape(self.node.input))
@@ -73,12 +72,12 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
         out = self.out
         return out.images * out.height * out.width * out.channels * self.depth
 
-    @cached_property
+    @lazy
     def packed(self) -> bool:
         """Whether its weights are one bit each."""
         return self.node.is_packed(self.plan.graph.tensors)
 
-    @cached_property
+    @lazy
     def reads(self) -> tuple[Element, Weights]:
         """Types of activations and weights."""
         return ELEMENTS[self.node.activations], "b1" if self.packed else "f32"
@@ -105,7 +104,7 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
         sums = bits.sums(weight.astype(np.uint64, copy=False), self.depth)
         return np.asarray(zero_point * sums, np.float32)
 
-    @cached_property
+    @lazy
     def taps(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Of each tap, its phase of the stride and its shift from an output's position: (taps,)."""
         (kh, kw), (dy, dx), (sy, sx) = self.window.kernel, self.window.dilation, self.window.stride

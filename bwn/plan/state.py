@@ -19,7 +19,7 @@ from bwn.kernels.costs import Table
 from bwn.kernels.params import Activation
 from bwn.kernels.registry import GemmSpec
 from bwn.plan.buffers import Buffer, Type, arena, place, planes_buffer, round_up
-from bwn.plan.limits import PlanSize
+from bwn.plan.plan_size import PlanSize
 from bwn.plan.step import Call, Step, Task
 
 Split = Literal["auto", "always", "never"]

@@ -16,7 +16,7 @@ from bwn.ir.checker import check
 from bwn.ir.model_spec import ModelSpec
 from bwn.model import Model
 from bwn.ops import Add, Affine, Clamp, Concat, Conv, Dense, Node, Pool
-from bwn.plan import limits
+from bwn.plan import plan_size
 from bwn.plan.buffers import Buffer, place, round_up
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
@@ -126,7 +126,7 @@ def test_the_most_nodes_load_and_plan_in_seconds(nodes):
 
 
 def test_steps_are_counted(monkeypatch):
-    monkeypatch.setattr(limits, "MAX_STEPS", 40)
+    monkeypatch.setattr(plan_size, "MAX_STEPS", 40)
     graph = make_graph(*clamps(50), shape=(2, 1, 1))
     with pytest.raises(GraphError, match="takes more than 40 steps, too many to plan"):
         make_plan(graph, 1, 1)
@@ -134,7 +134,7 @@ def test_steps_are_counted(monkeypatch):
 
 @pytest.mark.parametrize(("limit", "value"), [("MAX_INPUTS", 500), ("MAX_WEIGHTS", 4000)])
 def test_weights_that_layers_share_count_for_each(monkeypatch, limit, value):
-    monkeypatch.setattr(limits, limit, value)
+    monkeypatch.setattr(plan_size, limit, value)
     names = ["x", *(f"t{number}" for number in range(9))]
     layers = [
         Dense(input=source, output=output, weight="w")
@@ -164,8 +164,8 @@ def large_model() -> tuple[Model, np.ndarray]:
 
 @pytest.mark.parametrize("method", ["run", "trace", "profile"])
 def test_memory_that_is_not_free_is_asked_for_first(monkeypatch, method):
-    monkeypatch.setattr(limits, "available_memory", lambda: 2**20)
-    monkeypatch.setattr(limits, "ASKED_FROM", 2**20)
+    monkeypatch.setattr(plan_size, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(plan_size, "ASKED_FROM", 2**20)
     model, x = large_model()
     with pytest.raises(BwnError, match=r"takes .* MiB of memory.*1\.0 MiB that are free"):
         getattr(model, method)(x)
