@@ -336,6 +336,8 @@ def _after_fork() -> None:
     for model in list(_models):
         if model._lock.locked():
             model._forget_runs()
+        else:  # a thread that waits for the GIL may have taken it, and not said so yet
+            model._lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,6 +7,7 @@ whose lock the child could never take.
 from __future__ import annotations
 
 import importlib
+import logging  # noqa: F401  # registers itself first, see below
 import os
 import threading
 import time
@@ -39,6 +40,7 @@ def _before() -> None:
         time.sleep(PAUSE)
 
 
+# Who registers last is called first: before logging, whose lock the imports waited for may need.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before,

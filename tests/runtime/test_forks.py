@@ -45,11 +45,11 @@ def traces():
 def until_stopped(do):
     while not stop.is_set():
         do()
-work = [locals()[name] for name in sys.argv[2].split()]
+work = [globals()[name] for name in sys.argv[2].split()]
 threads = [threading.Thread(target=until_stopped, args=[do], daemon=True) for do in work]
 for thread in threads:
     thread.start()
-for turn in range(60):
+for turn in range(40):
     time.sleep(random.random() * 0.004)
     child = os.fork()
     if child == 0:
@@ -74,7 +74,7 @@ def use():
     import bwn
     model = bwn.load(data, threads=2)
     x = np.ones((2, 1, 28, 28), np.float32)
-    return model.run(x), [p.label for p in model.predict([x[0, 0].astype(np.uint8)] * 2)]
+    return model.run(x)
 import bwn.kernels.target.forks  # from here on forks wait
 thread = threading.Thread(target=use)
 thread.start()
@@ -91,7 +91,7 @@ thread.join()
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A model file that takes images."""
+    """A model file."""
     path = tmp_path / "model.bwn"
     spec = NETWORKS["mlp"](0)
     path.write_bytes(to_bytes(spec))
@@ -104,7 +104,7 @@ def child(*arguments: object, **environment: str) -> None:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -115,7 +115,7 @@ def test_a_child_works_whatever_other_threads_do(file: Path, work: str) -> None:
     child(LOOP, file, work)
 
 
-@pytest.mark.parametrize("delay", [0.001, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8])
+@pytest.mark.parametrize("delay", [0.01, 0.1, 0.3, 0.6])
 def test_a_fork_in_the_first_imports_does_no_harm(file: Path, delay: float) -> None:
     child(FIRST_USE, file, delay)
 
