@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -122,8 +121,7 @@ def test_a_fork_in_the_first_imports_does_no_harm(file: Path, delay: float) -> N
 
 @pytest.mark.skipif(loader.library() is not None, reason="a library needs no compiling")
 def test_a_fork_while_kernels_are_compiled_does_no_harm(file: Path, tmp_path: Path) -> None:
-    delay = random.uniform(0.5, 3)
-    child(FIRST_USE, file, delay, BWN_KERNELS="jit", BWN_CACHE_DIR=str(tmp_path / "cache"))
+    child(FIRST_USE, file, 1.5, BWN_KERNELS="jit", BWN_CACHE_DIR=str(tmp_path / "cache"))
 
 
 def test_no_property_has_a_lock() -> None:
