@@ -16,17 +16,23 @@ from typing import Any
 LONGEST = 60.0
 """Seconds that a fork waits for the imports of other threads."""
 PAUSE = 0.001
+PACKAGES = {"bwn", "numba", "llvmlite", "numpy", "msgspec", "safetensors", "PIL", "torch"}
+"""Whose imports a fork waits for; an import of the user's may be a server that never ends."""
 
 compiling = threading.RLock()
 """Held while kernels are imported and compiled, and while LLVM is asked about the CPU."""
 
 
 def others_import() -> bool:
-    """Whether another thread holds a module's lock, while this one holds none that it may need."""
+    """Whether another thread imports one of PACKAGES, and does not wait for this one to do so."""
     # Private, but the only place that says it; where a Python has none, nobody waits.
     locks: dict[str, Any] = getattr(getattr(importlib, "_bootstrap", None), "_module_locks", {})
     me = threading.get_ident()
-    owners = {getattr(reference(), "owner", None) for reference in list(locks.values())} - {None}
+    owners = {
+        getattr(reference(), "owner", None)
+        for name, reference in list(locks.items())
+        if name.partition(".")[0] in PACKAGES
+    } - {None}
     return bool(owners) and me not in owners
 
 

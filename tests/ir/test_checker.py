@@ -265,7 +265,7 @@ def test_sizes_are_capped(monkeypatch):
         ("MAX_NODES", 1, make(sign, Sign(input="y", output="z")), "2 nodes, at most 1"),
         ("MAX_TOTAL", 200, make(sign), "288 elements together, at most 200"),
         ("MAX_WORK", 999, make(wide), "more than 999 operations"),
-        ("MAX_ELEMENTS", 120, make(wide), "makes (3, 11, 11), more than 120"),
+        ("MAX_ELEMENTS", 200, make(wide), "makes (3, 11, 11), which takes more than 200"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(rules, cap, value)

@@ -136,6 +136,7 @@ def test_a_fork_waits_for_the_import_of_another_thread(
 ) -> None:
     (tmp_path / "slow_to_import.py").write_text("import time; time.sleep(0.5); done = True\n")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(forks, "PACKAGES", {"slow_to_import"})
     thread = threading.Thread(target=__import__, args=["slow_to_import"])
     thread.start()
     while "slow_to_import" not in sys.modules:
@@ -161,3 +162,16 @@ def test_a_fork_within_an_import_does_not_wait(
     module = __import__("forks_when_imported")
     assert module.status == 0
     assert time.monotonic() - start < forks.LONGEST / 4
+
+
+def test_a_fork_does_not_wait_for_imports_of_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "server_in_import.py").write_text("import time; time.sleep(0.5)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    thread = threading.Thread(target=__import__, args=["server_in_import"])
+    thread.start()
+    while "server_in_import" not in sys.modules:
+        time.sleep(0.001)
+    assert not forks.others_import()
+    thread.join()
