@@ -7,15 +7,16 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, overload
 from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
 
-from bwn._text import byte_size, count_noun
+from bwn._text import byte_size, count_noun, one_line
 from bwn._types import Floats
-from bwn.errors import ArgumentError
+from bwn.errors import ArgumentError, BwnError
 from bwn.format import read
 from bwn.format.reader import Source
 from bwn.ir.model_spec import ModelSpec, Preprocess
@@ -143,7 +144,7 @@ class Model:
         batch = self._checked(x)
         if len(batch) == 0:
             return np.empty((0, *self.output_shape), np.float32)
-        with self._lock:
+        with self._lock, memory_errors():
             runner = self._runner(len(batch))
             if runner.plan.batch == len(batch):
                 return runner.run(batch)
@@ -254,9 +255,10 @@ class Model:
             (2, 1024)
         """
         batch = self._checked(x, least=1)
-        plan = make_plan(self.spec.graph, len(batch), self.threads, keep_all=True)
-        Runner(plan).run(batch)
-        return {name: plan.tensor(name) for name in plan.tensors}
+        with memory_errors():
+            plan = make_plan(self.spec.graph, len(batch), self.threads, keep_all=True)
+            Runner(plan).run(batch)
+            return {name: plan.tensor(name) for name in plan.tensors}
 
     def profile(self, x: npt.ArrayLike, repeats: int = 1) -> list[LayerTime]:
         """Measure the time of every layer.
@@ -282,7 +284,7 @@ class Model:
 
         check_counts(repeats=repeats)
         batch = self._checked(x, least=1)
-        with self._lock:
+        with self._lock, memory_errors():
             return total(
                 layer_times(self._runner(len(part)), part, repeats) for part in self._passes(batch)
             )
@@ -331,11 +333,26 @@ class Model:
         return runner
 
 
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn a MemoryError, which may have no message, into a BwnError that says what to do."""
+    try:
+        yield
+    except MemoryError as error:
+        size = f" ({one_line(error)})" if str(error) else ""
+        raise BwnError(
+            f"not enough memory for this run{size}: run fewer inputs at a time, or on a machine "
+            "with more memory"
+        ) from None
+
+
 def _after_fork() -> None:
     """In a forked child: a thread that ran a model is gone; its lock and buffers are not."""
     for model in list(_models):
         if model._lock.locked():
             model._forget_runs()
+        else:  # a thread that waits for the GIL may have taken it, and not said so yet
+            model._lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

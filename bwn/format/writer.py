@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -81,12 +82,11 @@ def text(value: object, kind: Any) -> str:
 
 def plain(node: Node) -> Node:
     """`node` with each value that equals its default made that object: msgspec compares by `is`."""
-    fields = msgspec.structs.fields(node)
-    values = {field.name: getattr(node, field.name) for field in fields}
-    return type(node)(
-        **{
-            field.name: values[field.name]
-            for field in fields
-            if values[field.name] != field.default
-        }
-    )
+    values = {name: (getattr(node, name), value) for name, value in defaults(type(node)).items()}
+    return type(node)(**{name: own for name, (own, value) in values.items() if own != value})
+
+
+@cache
+def defaults(kind: type[Node]) -> dict[str, Any]:
+    """The default of each field of an operation, or msgspec's mark that it has none."""
+    return {field.name: field.default for field in msgspec.structs.fields(kind)}

@@ -20,9 +20,11 @@ from bwn.ir.node import Node, Shape, Tensors, elements, is_float32
 MAX_NODES = 10_000
 MAX_NAME = 1024
 MAX_ELEMENTS = 2**28
-"""Elements of one activation tensor of one example: 1 GiB of float32."""
+"""Elements that one activation tensor of one example takes: 1 GiB of float32."""
 MAX_TOTAL = 2**30
-"""Elements of all activation tensors of one example together."""
+"""Elements that all activation tensors of one example take together."""
+VECTOR = 16
+"""Elements to which a channel is rounded up."""
 MAX_WORK = 2**42
 """Multiplications and pooling steps of one example; ResNet-18 at 224 has 2**31, VGG-16 2**34."""
 MAX_CLASSES = 2**20
@@ -47,10 +49,11 @@ def check(graph: Graph) -> None:
             raise node.refuse(f"one example takes more than {MAX_WORK:,} operations")
         if node.makes_signs(signs):
             signs.add(node.output)
-    total = sum(map(elements, shapes.values()))
+    total = sum(map(stored_elements, shapes.values()))
     if total > MAX_TOTAL:
         raise GraphError(
-            f"graph: activations have {total:,} elements together, at most {MAX_TOTAL:,} may be"
+            f"graph: activations take {total:,} elements together, at most {MAX_TOTAL:,} are "
+            "allowed"
         )
     if graph.topology.output == graph.topology.input or graph.topology.output not in shapes:
         raise GraphError(f"graph: no node makes the output '{graph.topology.output}'")
@@ -70,9 +73,10 @@ def check_input(graph: Graph) -> None:
             f"input '{topology.input}': shape is {shape}, "
             "expected (channels, height, width) or (features,)"
         )
-    if elements(shape) > MAX_ELEMENTS:
+    if stored_elements(shape) > MAX_ELEMENTS:
         raise GraphError(
-            f"input '{topology.input}': shape {shape} has more than {MAX_ELEMENTS:,} elements"
+            f"input '{topology.input}': shape {shape} takes more than {MAX_ELEMENTS:,} elements, "
+            f"{VECTOR} at least for each channel"
         )
     if len(graph.nodes) > MAX_NODES:
         raise GraphError(f"graph: {len(graph.nodes):,} nodes, at most {MAX_NODES:,} are allowed")
@@ -110,9 +114,18 @@ def check_node(node: Node, tensors: Tensors, shapes: Mapping[str, Shape], signs:
             raise node.refuse(f"reads the stored tensor '{name}', which is missing")
     node.check(inputs, tensors, signs)
     output = node.output_shape(inputs, tensors)
-    if elements(output) > MAX_ELEMENTS:
-        raise node.refuse(f"makes {output}, more than {MAX_ELEMENTS:,} elements")
+    if stored_elements(output) > MAX_ELEMENTS:
+        raise node.refuse(
+            f"makes {output}, which takes more than {MAX_ELEMENTS:,} elements, {VECTOR} at least "
+            "for each channel"
+        )
     return output
+
+
+def stored_elements(shape: Shape) -> int:
+    """Elements that a tensor takes in a run of one: each channel is a whole number of vectors."""
+    channel = elements(shape[1:])
+    return shape[0] * (channel + -channel % VECTOR)
 
 
 def check_spec(spec: ModelSpec) -> None:
@@ -149,3 +162,8 @@ def check_preprocess(preprocess: Preprocess, shape: Shape) -> None:
         raise GraphError(f"preprocess: mean is {preprocess.mean}, expected finite numbers")
     if not all(is_float32(number) and np.float32(number) > 0 for number in preprocess.std):
         raise GraphError(f"preprocess: std is {preprocess.std}, expected finite numbers above 0")
+    for mean, std in zip(preprocess.mean, preprocess.std, strict=True):
+        if not is_float32((1 + abs(mean)) / float(np.float32(std))):
+            raise GraphError(
+                f"preprocess: mean {mean} and std {std} make pixels that float32 cannot hold"
+            )

@@ -6,11 +6,11 @@ file (bwn/format/SPEC.md), where `bwn.ops.NODES` lists what a node may be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
+from bwn._lazy import lazy
 from bwn.ir.node import Array, Node, Shape
 
 
@@ -41,12 +41,12 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The nodes, in an order in which they can run."""
         return self.topology.nodes
 
-    @cached_property
+    @lazy
     def producers(self) -> Mapping[str, Node]:
         """The node that makes each activation tensor."""
         return {node.output: node for node in self.nodes}
 
-    @cached_property
+    @lazy
     def consumers(self) -> Mapping[str, tuple[Node, ...]]:
         """The nodes that read each activation tensor, once for each time that they read it."""
         lists: dict[str, list[Node]] = {}
@@ -60,7 +60,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         readers = self.consumers.get(name, ())
         return readers[0] if len(readers) == 1 and name != self.topology.output else None
 
-    @cached_property
+    @lazy
     def shapes(self) -> Mapping[str, Shape]:
         """Shape of every activation tensor, by name.
 
@@ -82,10 +82,10 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Shape of the output of one example."""
         return self.shapes[self.topology.output]
 
-    def free_name(self, name: str, *more: Iterable[str]) -> str:
+    def free_name(self, name: str, *more: Container[str]) -> str:
         """`name`, or `name` with marks added where a tensor of the graph or of `more` has it."""
-        taken = {self.topology.input, *self.producers, *self.tensors, *(n for m in more for n in m)}
-        while name in taken:
+        taken = ((self.topology.input,), self.producers, self.tensors, *more)
+        while any(name in names for names in taken):
             name += "'"
         return name
 

@@ -2,41 +2,57 @@
 
 Exporters write weights through Transpose, Identity or Cast, and shapes through Shape, Gather and
 Concat. FOLDS has a small function for each operation that is folded; nodes of all other operations
-are left to their readers. Nothing in the file is executed, and the size of a result is checked
-before it is computed.
+are left to their readers. Nothing in the file is executed. The size of every result is known from
+shapes, and checked before it is computed, against what the import may still allocate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bwn.ir.node import Array
-from bwn.onnx.import_state import OnnxNode
+from bwn.onnx.import_state import Allowance, OnnxNode
 from bwn.onnx.protobuf import brief
 from bwn.ops.onnx_reading import axes_of
 
-MAX_ELEMENTS = 2**28
-
-Fold = Callable[..., Array | None]
+Compute = Callable[..., Array | None]
 """Computes a node, given the node and its inputs in order, None for an optional one that is absent.
 
 Returns None where this form of the operation is not folded.
 """
+Elements = Callable[..., int]
+"""Elements of the result, or more, given the same as `Compute`; it allocates nothing."""
+
+
+class Fold(NamedTuple):
+    """How an ONNX operation is folded.
+
+    Attributes:
+        compute: Computes the result.
+        elements: The most elements that the result can have.
+    """
+
+    compute: Compute
+    elements: Elements
+
 
 FOLDS: dict[str, Fold] = {}
-"""The function that folds each ONNX operation; `folds` fills it."""
+"""How each ONNX operation is folded; `folds` fills it."""
 
 
-def fold(node: OnnxNode, constants: Mapping[str, Array]) -> Array | None:
+def fold(
+    node: OnnxNode, constants: Mapping[str, Array], allowance: Allowance | None = None
+) -> Array | None:
     """The first output of a node that depends on constants alone.
 
     Args:
         node: A node of ONNX's own operations.
         constants: Known arrays, by name.
+        allowance: The bytes that may still be allocated; the result is taken off.
 
     Returns:
         The array; None where an input is not a constant or the node is not folded.
@@ -44,43 +60,72 @@ def fold(node: OnnxNode, constants: Mapping[str, Array]) -> Array | None:
     Raises:
         GraphError: The inputs do not fit each other, or the result would be too large.
     """
-    compute = FOLDS.get(node.op_type)
-    if compute is None or not all(name in constants for name in node.inputs if name):
+    known = FOLDS.get(node.op_type)
+    if known is None or not all(name in constants for name in node.inputs if name):
         return None
-    inputs = (constants[name] if name else None for name in node.inputs)
+    inputs = [constants[name] if name else None for name in node.inputs]
+    arrays = [array for array in inputs if array is not None]
+    allowance = allowance or Allowance()
     try:
+        wide = max([8, *(array.itemsize for array in arrays)])
+        allowance.check(node, wide * known.elements(node, *inputs))
         with np.errstate(all="ignore"):
-            return compute(node, *inputs)
+            result = known.compute(node, *inputs)
+        if result is not None and not any(np.may_share_memory(result, array) for array in arrays):
+            allowance.take(node, result.nbytes)
+        return result
     except (ValueError, IndexError, TypeError, MemoryError) as error:
         raise node.refuse(f"cannot be computed: {brief(error, 200)}") from None
 
 
-def folds(op_type: str) -> Callable[[Fold], Fold]:
-    """Decorator for the function that folds an ONNX operation."""
+def folds(op_type: str, elements: Elements) -> Callable[[Compute], Compute]:
+    """Decorator for the function that folds an ONNX operation.
 
-    def register(compute: Fold) -> Fold:
-        FOLDS[op_type] = compute
+    Args:
+        op_type: Name of the operation.
+        elements: Of its result, known from shapes.
+    """
+
+    def register(compute: Compute) -> Compute:
+        FOLDS[op_type] = Fold(compute, elements)
         return compute
 
     return register
+
+
+def as_many(node: OnnxNode, *inputs: Array | None) -> int:
+    """As many elements as the first input has."""
+    return 0 if inputs[0] is None else inputs[0].size
+
+
+def none(node: OnnxNode, *inputs: Array | None) -> int:
+    """No new elements: the result is in the file, or is the input itself."""
+    return 0
+
+
+def broadcast(node: OnnxNode, *inputs: Array | None) -> int:
+    """As many elements as all inputs have, broadcast to one shape."""
+    return int(prod(np.broadcast_shapes(*(array.shape for array in inputs if array is not None))))
+
+
+def joined(node: OnnxNode, *inputs: Array | None) -> int:
+    """The elements of all inputs."""
+    return sum(array.size for array in inputs if array is not None)
+
+
+def gathered(node: OnnxNode, data: Array, indices: Array) -> int:
+    """A slice of the data for each index."""
+    slices = max(int(data.shape[node.attrs.get("axis", 0)]), 1)
+    return indices.size * data.size // slices
 
 
 def elementwise(function: Callable[..., Any]) -> Fold:
     """Folds an operation whose inputs are broadcast to one shape."""
 
     def compute(node: OnnxNode, *inputs: Array) -> Array:
-        check_size(node, prod(np.broadcast_shapes(*(array.shape for array in inputs))))
         return np.asarray(function(*inputs))
 
-    return compute
-
-
-def check_size(node: OnnxNode, elements: int) -> None:
-    """Refuse a node whose result would not fit in memory."""
-    if elements > MAX_ELEMENTS:
-        raise node.refuse(
-            f"makes a constant of {elements:,} elements; at most {MAX_ELEMENTS:,} are allowed"
-        )
+    return Fold(compute, broadcast)
 
 
 def divide(a: Any, b: Any) -> Any:
@@ -112,20 +157,22 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
 FOLDS |= {op_type: elementwise(function) for op_type, function in ELEMENTWISE.items()}
 
 
-@folds("Cast")
+@folds("Cast", as_many)
 def cast(node: OnnxNode, data: Array) -> Array | None:
     """Another element type."""
-    return None if node.attrs["to"] is None else data.astype(node.attrs["to"])
+    kind = node.attrs["to"]
+    if kind is None or np.dtype(kind).kind not in "biufc":
+        return None
+    return data.astype(kind)
 
 
-@folds("Concat")
+@folds("Concat", joined)
 def concat(node: OnnxNode, *parts: Array) -> Array:
     """Arrays joined along an axis."""
-    check_size(node, sum(part.size for part in parts))
     return np.concatenate(parts, axis=node.attrs["axis"])
 
 
-@folds("Constant")
+@folds("Constant", none)
 def constant(node: OnnxNode) -> Array:
     """The tensor or the numbers in the node's one attribute."""
     for name, value in node.attrs.items():
@@ -138,7 +185,7 @@ def constant(node: OnnxNode) -> Array:
     raise node.refuse("holds neither a tensor nor numbers")
 
 
-@folds("DequantizeLinear")
+@folds("DequantizeLinear", as_many)
 def dequantize_linear(node: OnnxNode, q: Any, scale: Any, zero: Any = None) -> Array | None:
     """scale * (q - zero): one scale and zero point, or one for each position on an axis."""
     if node.attrs.get("block_size", 0):
@@ -158,21 +205,19 @@ def along(q: Any, vector: Any, axis: int) -> Any:
     )
 
 
-@folds("Gather")
+@folds("Gather", gathered)
 def gather(node: OnnxNode, data: Array, indices: Array) -> Array:
     """Slices along an axis, by index."""
-    axis = node.attrs.get("axis", 0)
-    check_size(node, indices.size * data.size // max(data.shape[axis], 1))
-    return np.take(data, indices.astype(np.int64), axis=axis)
+    return np.take(data, indices.astype(np.int64), axis=node.attrs.get("axis", 0))
 
 
-@folds("Identity")
+@folds("Identity", none)
 def identity(node: OnnxNode, data: Array) -> Array:
     """The array itself."""
     return data
 
 
-@folds("Reshape")
+@folds("Reshape", as_many)
 def reshape(node: OnnxNode, data: Array, shape: Array) -> Array:
     """The same elements in another shape, in which 0 keeps a size and -1 takes the rest."""
     sizes = [int(size) for size in shape.reshape(-1)]
@@ -181,20 +226,20 @@ def reshape(node: OnnxNode, data: Array, shape: Array) -> Array:
     return data.reshape(sizes)
 
 
-@folds("Squeeze")
+@folds("Squeeze", as_many)
 def squeeze(node: OnnxNode, data: Array, axes: Array | None = None) -> Array:
     """Without axes of size 1: those given, or all."""
     chosen = axes_of(node, axes)
     return np.squeeze(data, None if chosen is None else tuple(chosen))
 
 
-@folds("Transpose")
+@folds("Transpose", as_many)
 def transpose(node: OnnxNode, data: Array) -> Array:
     """Axes in another order."""
     return np.transpose(data, node.attrs.get("perm"))
 
 
-@folds("Unsqueeze")
+@folds("Unsqueeze", as_many)
 def unsqueeze(node: OnnxNode, data: Array, axes: Array | None = None) -> Array | None:
     """With axes of size 1 added."""
     chosen = axes_of(node, axes)

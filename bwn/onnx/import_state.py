@@ -61,6 +61,38 @@ class OnnxNode:
         return GraphError(one_line(f"{self.op_type} node '{name}': {why}"))
 
 
+class Allowance:
+    """The bytes that an import may still allocate for constants.
+
+    A file of 2 kB can ask for as much memory as there is: by constants that double, or by one
+    number that becomes a vector for each of ten thousand nodes.
+
+    Args:
+        file: Bytes of the model.
+    """
+
+    BASE = 2**27
+    PER_BYTE = 16
+    """Times the file's size: weights of 1 byte become 4, and pass through a few nodes."""
+
+    def __init__(self, file: int = 0) -> None:
+        self.limit = self.left = self.BASE + self.PER_BYTE * file
+
+    def check(self, node: OnnxNode | Node | None, size: int) -> None:
+        """Raise GraphError where a node would allocate more bytes than are left."""
+        if size > self.left:
+            why = (
+                f"makes a constant of {size:,} bytes; those that a model of this size computes may "
+                f"take {self.limit:,} bytes together"
+            )
+            raise GraphError(why) if node is None else node.refuse(why)
+
+    def take(self, node: OnnxNode | Node | None, size: int) -> None:
+        """As `check`, and take the bytes off."""
+        self.check(node, size)
+        self.left -= size
+
+
 class ImportState:
     """Collects the nodes and stored tensors of the graph.
 
@@ -68,6 +100,7 @@ class ImportState:
         opset: Version of ONNX's operations in the file.
         single: Whether the model was exported for a batch of 1, so that a leading 1 is the batch.
         constants: The known arrays.
+        allowance: The bytes that constants may still take.
         pending: The halves of patterns.
         aliases: Further names of activations.
         quantized: Activations quantized to 8 bits, which only layers with weights can read.
@@ -77,8 +110,11 @@ class ImportState:
         tensors: The stored tensors so far.
     """
 
-    def __init__(self, graph_input: str, shape: Shape, opset: int, *, single: bool = False) -> None:
+    def __init__(
+        self, graph_input: str, shape: Shape, opset: int, *, single: bool = False, file: int = 0
+    ) -> None:
         self.opset, self.single = opset, single
+        self.allowance = Allowance(file)
         self.constants: dict[str, Array] = {}
         self.pending: dict[str, Pending] = {}
         self.aliases: dict[str, str] = {}
@@ -148,6 +184,7 @@ class ImportState:
         Returns:
             The name under which it is stored.
         """
+        self.allowance.take(None, array.size * 4)
         array = np.ascontiguousarray(array, np.float32)
         while name in self.shapes or (
             name in self.tensors and not np.array_equal(self.tensors[name], array)

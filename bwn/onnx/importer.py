@@ -118,7 +118,7 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
             "export with one of these"
         )
     name, shape, single = input_of(model)
-    state = ImportState(name, shape, opset, single=single)
+    state = ImportState(name, shape, opset, single=single, file=model.ByteSize())
     if model.graph.sparse_initializer:
         raise GraphError("sparse initializers are not supported; save the weights as plain tensors")
     for tensor in model.graph.initializer:
@@ -142,7 +142,7 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
 def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
     """Import one node: fold it where it depends on constants alone, else call its reader."""
     node, standard = plain_node(proto), proto.domain in ("", "ai.onnx")
-    constant = fold(node, state.constants) if standard else None
+    constant = fold(node, state.constants, state.allowance) if standard else None
     if constant is not None:
         state.constants[node.output] = constant
         return

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bwn.ir.node import Array, Elementwise, Floats, Reals, Shape, Tensors, check_vector, largest
 from bwn.kernels import reference as plain
-from bwn.ops.onnx_reading import reads
+from bwn.ops.onnx_reading import parameter, reads
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
@@ -69,11 +69,14 @@ def read_batch_norm(state: ImportState, node: OnnxNode) -> None:
     """gamma * (x - mean) / sqrt(var + epsilon) + beta."""
     if node.attrs.get("training_mode", 0) or any(node.outputs[1:]):
         raise node.refuse("is in training mode; export the model for inference")
-    gamma, beta, mean, var = (state.weights(node, i).astype(np.float64) for i in range(1, 5))
+    source, shape = state.activation(node)
+    gamma, beta, mean, var = (
+        parameter(state, node, index, shape[0]).astype(np.float64) for index in range(1, 5)
+    )
     with np.errstate(all="ignore"):
         scale = gamma / np.sqrt(var + node.attrs.get("epsilon", 1e-5))
         bias = beta - mean * scale
-    emit_affine(state, node, state.activation(node)[0], scale, bias)
+    emit_affine(state, node, source, scale, bias)
 
 
 @reads("Sub")
@@ -105,6 +108,7 @@ def constant_operand(state: ImportState, node: OnnxNode) -> tuple[str, Floats, i
     if not places:
         raise node.refuse("reads two activations, which only Add and Mul can")
     source, shape = state.activation(node, 1 - places[0])
+    state.allowance.check(None, 8 * shape[0])
     value = per_channel(node, state.weights(node, places[0]), shape)
     return source, value, places[0]
 
@@ -128,7 +132,7 @@ def emit_affine(
     bias: npt.NDArray[np.float64],
 ) -> None:
     """Emit scale * x + bias."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
         names = [
             state.store(f"{node.output}.{kind}", array)
             for kind, array in (("scale", scale), ("bias", bias))

@@ -12,7 +12,7 @@ from bwn.ir.node import Pair, Reals, Shape, Tensors
 from bwn.kernels import reference as plain
 from bwn.ops.onnx_reading import pair, reads, vector, window_pads
 from bwn.ops.weighted import Weighted
-from bwn.ops.window import Pads, Window, check_window, window_shape
+from bwn.ops.window import Pads, Window, check_phases, check_window, window_shape
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState, OnnxNode
@@ -47,6 +47,7 @@ class Conv(Weighted, frozen=True, kw_only=True, tag="conv"):
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
         """The window is legal, then as every layer with weights."""
         check_window(self, self.window(inputs[0]))
+        check_phases(self, self.window(inputs[0]))
         super().check(inputs, tensors, signs)
 
     def weight_shape(self, outputs: int, shape: Shape) -> Shape:

@@ -61,7 +61,8 @@ def read_gemm(state: ImportState, node: OnnxNode) -> None:
     if not node.attrs.get("transB", 0):
         weight = weight.T
     if node.attrs.get("alpha", 1.0) != 1:
-        weight = weight * np.float32(node.attrs["alpha"])
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+            weight = weight * np.float32(node.attrs["alpha"])
     bias = vector(state, node, 2, weight.shape[0], node.attrs.get("beta", 1.0))
     _emit(state, node, source, weight, bias)
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from bwn.ir.node import Array, Pair
+from bwn.ir.node import Array, Pair, Shape
 from bwn.ir.quantization import Quantization
 from bwn.ops.window import Pads, Window
 
@@ -66,11 +67,13 @@ def vector(
     if not node.has(index):
         return None
     array = state.weights(node, index)
-    if array.size not in (1, count) or array.shape[-1:] not in ((), (1,), (count,)):
+    rows, columns = array.shape[:-1], array.shape[-1:]
+    if rows not in ((), (1,)) or columns not in ((), (1,), (count,)):
         raise node.refuse(f"'{node.inputs[index]}' has shape {array.shape}, expected ({count},)")
     numbers = np.broadcast_to(array.reshape(-1), (count,))
     if factor != 1:
-        numbers = numbers * np.float32(factor)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+            numbers = numbers * np.float32(factor)
     return state.store(node.inputs[index], numbers)
 
 
@@ -78,6 +81,25 @@ def axes_of(node: OnnxNode, axes: Array | None) -> list[int] | None:
     """The axes of a node: an attribute in old opsets; in new ones an input, given here."""
     numbers = node.attrs.get("axes", axes)
     return None if numbers is None else [int(axis) for axis in np.ravel(numbers)]
+
+
+def parameter(
+    state: ImportState, node: OnnxNode, index: int, count: int
+) -> npt.NDArray[np.float32]:
+    """An input of one number a channel, (count,) float32. Raises GraphError for another shape."""
+    array = state.weights(node, index)
+    if array.shape != (count,):
+        raise node.refuse(f"'{node.inputs[index]}' has shape {array.shape}, expected ({count},)")
+    return array
+
+
+def broadcasts_to(array: Array, shape: Shape) -> bool:
+    """Whether a constant fits every example of `shape`, and does not make it larger."""
+    full = (1, *shape)
+    axes = (1,) * (len(full) - array.ndim) + array.shape
+    return len(axes) == len(full) and all(
+        size in (1, most) for size, most in zip(axes, full, strict=True)
+    )
 
 
 def pair(node: OnnxNode, name: str) -> Pair:

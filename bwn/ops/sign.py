@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from bwn.ir.node import Elementwise, Reals, Shape, Tensors
+from bwn.ir.node import Array, Elementwise, Reals, Shape, Tensors
 from bwn.kernels import reference as plain
-from bwn.ops.onnx_reading import Pending, reads
+from bwn.ops.onnx_reading import Pending, broadcasts_to, reads
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
@@ -53,9 +53,10 @@ class Sign(Elementwise, frozen=True, kw_only=True, tag="sign"):
 def read_comparison(state: ImportState, node: OnnxNode) -> None:
     """With 0, and only where 0 counts as positive: x >= 0, x < 0 and their mirror images."""
     at = 1 if state.is_constant(node, 1) else 0
-    source, _ = state.activation(node, 1 - at)
-    if state.weights(node, at).any():
-        raise node.refuse("compares with a number other than 0, which is not supported")
+    source, shape = state.activation(node, 1 - at)
+    value = state.weights(node, at)
+    if value.any() or not broadcasts_to(value, shape):
+        raise node.refuse("compares with something other than 0, which is not supported")
     op_type = node.op_type if at == 1 else MIRRORED.get(node.op_type, "GreaterOrEqual")
     if op_type not in ("GreaterOrEqual", "Less"):
         raise node.refuse("puts 0 on the side of -1; bwn has sign(0) = +1: compare with x >= 0")
@@ -78,10 +79,15 @@ def read_where(state: ImportState, node: OnnxNode) -> None:
     if half is None or half.kind != "compare":
         raise node.refuse("is supported only as Where(x >= 0, 1, -1)")
     values = (state.weights(node, 1), state.weights(node, 2))
-    expected = (1, -1) if half.positive else (-1, 1)
-    if any(v.size != 1 or v.reshape(-1)[0] != e for v, e in zip(values, expected, strict=True)):
+    expected, shape = (1, -1) if half.positive else (-1, 1), state.shapes[half.source]
+    if any(not is_number(v, e, shape) for v, e in zip(values, expected, strict=True)):
         raise node.refuse("is supported only with the values 1 where x >= 0 and -1 elsewhere")
     state.emit(Sign(input=half.source, output=node.output))
+
+
+def is_number(array: Array, number: float, shape: Shape) -> bool:
+    """Whether a constant is one number, this one, for an activation of `shape`."""
+    return array.size == 1 and bool(array.reshape(-1)[0] == number) and broadcasts_to(array, shape)
 
 
 @reads("Sign")
@@ -104,7 +110,8 @@ def read_raised_sign(state: ImportState, node: OnnxNode) -> bool:
         half = state.pending.get(node.inputs[1 - at])
         if half is not None and half.kind == "sign" and state.is_constant(node, at):
             value = state.constant(node, at)
-            if value.size == 1 and 0 < value.reshape(-1)[0] < 1:
+            fits = broadcasts_to(value, state.shapes[half.source])
+            if fits and value.size == 1 and 0 < value.reshape(-1)[0] < 1:
                 state.pending[node.output] = Pending("raised", half.source)
                 return True
     return False

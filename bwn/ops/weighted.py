@@ -141,6 +141,28 @@ class Weighted(Node, frozen=True, kw_only=True):
             if name is not None:
                 check_vector(self, name, tensors[name], outputs)
         self._check_activations(shape, tensors, signs)
+        self._check_range(self.depth(shape), outputs, tensors)
+
+    def _check_range(self, depth: int, outputs: int, tensors: Tensors) -> None:
+        """Check that a layer whose input is bounded makes float32 numbers."""
+        if self.is_quantized and self.input_scale is not None:
+            largest_input = self.input_scale * max(map(abs, QUANT_RANGES[self.activations]))
+        elif self.activations == "binary":
+            largest_input = 1.0
+        else:
+            return
+        scale, bias = (
+            np.full(outputs, fill) if name is None else np.abs(tensors[name].astype(np.float64))
+            for name, fill in ((self.scale, 1.0), (self.bias, 0.0))
+        )
+        reach = depth * largest_input * scale + bias
+        channel = int(reach.argmax())
+        if not is_float32(reach[channel]):
+            raise self.refuse(
+                f"output channel {channel} reaches {reach[channel]:.3g}, which float32 cannot "
+                f"hold: its scale is {scale[channel]:.3g}, its bias {bias[channel]:.3g}, "
+                f"its step {self.input_scale or 1:.3g}"
+            )
 
     def _check_weight(self, shape: Shape, weight: Array) -> int:
         """Check the stored weights. Returns the output channels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import gcd, prod
 
 import msgspec
 
@@ -11,6 +11,10 @@ from bwn.ir.node import Node, Pair, Shape
 Pads = tuple[int, int, int, int]
 """Top, left, bottom, right."""
 MAX_ATTRIBUTE = 2**20
+MAX_PADDED = 2**28
+"""Elements of a window's input with its padding."""
+MAX_PHASES = 2**12
+"""Phases of a stride, each of which is a copy: those of a patch embedding of 64 x 64."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -26,6 +30,24 @@ class Window(msgspec.Struct, frozen=True):
     def taps(self) -> int:
         """Positions of the window."""
         return prod(self.kernel)
+
+    @property
+    def phase_count(self) -> int:
+        """Planes of every stride-th row and column that its taps read."""
+        return prod(
+            min(taps, stride // gcd(step, stride))
+            for taps, step, stride in zip(self.kernel, self.dilation, self.stride, strict=True)
+        )
+
+    @property
+    def phases(self) -> tuple[list[int], list[int]]:
+        """Rows and columns modulo the stride that some tap reads, in order."""
+        rows, columns = (
+            # They repeat after as many taps.
+            sorted({tap * step % stride for tap in range(min(taps, stride // gcd(step, stride)))})
+            for taps, step, stride in zip(self.kernel, self.dilation, self.stride, strict=True)
+        )
+        return rows, columns
 
     def output_size(self, size: Pair) -> Pair:
         """Height and width of the positions that fit.
@@ -63,10 +85,23 @@ def check_window(node: Node, window: Window) -> None:
         raise node.refuse(f"pads are {window.pads}, expected 0 up to less than the window {reach}")
 
 
+def check_phases(node: Node, window: Window) -> None:
+    """Raise GraphError where a stride has too many phases to copy one by one."""
+    if window.phase_count > MAX_PHASES:
+        raise node.refuse(
+            f"stride {window.stride} with kernel {window.kernel} reads {window.phase_count} "
+            f"phases of the image, at most {MAX_PHASES} are allowed"
+        )
+
+
 def window_shape(node: Node, window: Window, shape: Shape, channels: int) -> Shape:
     """(channels, height, width) of a window's output. Raises GraphError where none fits."""
     if len(shape) != 3:
         raise node.refuse(f"input has shape {shape}, expected (channels, height, width)")
+    top, left, bottom, right = window.pads
+    padded = (shape[0], top + shape[1] + bottom, left + shape[2] + right)
+    if prod(padded) > MAX_PADDED:
+        raise node.refuse(f"its input is {padded} with padding, more than {MAX_PADDED} elements")
     size = window.output_size((shape[1], shape[2]))
     if min(size) < 1:
         raise node.refuse(f"a window of {window.kernel} does not fit an input of {shape[1:]}")

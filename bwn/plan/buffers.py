@@ -215,25 +215,34 @@ def place(buffers: Sequence[Buffer], *, reuse: bool) -> int:
     Returns:
         Bytes of all.
     """
-    sizes = {id(buffer): round_up(buffer.bytes, LINE) for buffer in buffers}
     roots = [buffer for buffer in buffers if buffer.parent is None]
-    alive_at: dict[int, list[Buffer]] = {}
+    sizes = {id(buffer): round_up(buffer.bytes, LINE) for buffer in roots}
+    # First step, last step, offset and end of each buffer that has its place.
+    placed = np.zeros((4, len(roots)), np.int64)
     end = 0
-    for buffer in sorted(roots, key=lambda b: -sizes[id(b)]):
-        if not reuse:
-            buffer.offset, end = end, end + sizes[id(buffer)]
-            continue
-        steps = range(buffer.first, buffer.last + 1)
-        neighbors = {id(other): other for step in steps for other in alive_at.get(step, ())}
-        buffer.offset = 0
-        for other in sorted(neighbors.values(), key=lambda b: b.offset):
-            if other.offset - buffer.offset >= sizes[id(buffer)]:
-                break
-            buffer.offset = max(buffer.offset, other.offset + sizes[id(other)])
-        for step in steps:
-            alive_at.setdefault(step, []).append(buffer)
-        end = max(end, buffer.offset + sizes[id(buffer)])
+    for count, buffer in enumerate(sorted(roots, key=lambda b: -sizes[id(b)])):
+        size = sizes[id(buffer)]
+        if reuse:
+            firsts, lasts = placed[0, :count], placed[1, :count]
+            alive = (firsts <= buffer.last) & (lasts >= buffer.first)
+            buffer.offset = lowest_gap(placed[2, :count][alive], placed[3, :count][alive], size)
+        else:
+            buffer.offset = end
+        stop = buffer.offset + size
+        placed[:, count] = buffer.first, buffer.last, buffer.offset, stop
+        end = max(end, stop)
     return end
+
+
+def lowest_gap(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], size: int) -> int:
+    """The lowest offset from which `size` bytes are free between these places."""
+    if not len(starts):
+        return 0
+    order = np.argsort(starts)
+    taken = np.maximum.accumulate(ends[order])  # up to where there is no gap
+    before = np.concatenate(([0], taken[:-1]))
+    gaps = np.flatnonzero(starts[order] - before >= size)
+    return int(before[gaps[0]]) if len(gaps) else int(taken[-1])
 
 
 def arena(size: int, beyond: int = 0) -> npt.NDArray[np.uint8]:

@@ -6,11 +6,11 @@ its neighbors keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from bwn._lazy import lazy
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.kernels import registry
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 class PlanBuilder(PlanState):
     """A plan being built, as operations see it."""
 
-    @cached_property
+    @lazy
     def wanted_as_bits(self) -> frozenset[str]:
         """Names of the tensors of signs that some layer reads as bits, or that lead to one."""
         # A GEMM kernel reads planes, so where one is asked for nothing is bitpacked.
         return bit_steps.wanted_as_bits(self.graph) if self.only is None else frozenset()
 
-    @cached_property
+    @lazy
     def homes(self) -> dict[str, tuple[str, int]]:
         """Where tensors are made in place: the Concat they are part of, and their channel there."""
         return homes(self.graph)
@@ -208,6 +208,9 @@ class PlanBuilder(PlanState):
 
     def _view(self, name: str) -> Buffer:
         home, channel = self.homes[name]
+        while home in self.homes:  # the outermost: in a dense block each lies in the next
+            home, offset = self.homes[home]
+            channel += offset
         concat = self.graph.producers[home]
         return self._view_of(self._whole(concat), name, channel)  # type: ignore[arg-type]
 
@@ -220,6 +223,7 @@ class PlanBuilder(PlanState):
 
     def gemm(self, node: Weighted) -> None:
         """The kernel that is predicted to be fastest, and its epilogue."""
+        self.size.add_layer(node.depth(self.shape(node.input)), self.shape(node.output)[0])
         if self._reads_bits(node):
             self._gemm_of_bits(node)
             return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bwn._lazy import lazy
 from bwn.ir.node import Array
 from bwn.ir.quantization import QUANT_RANGES
 from bwn.kernels import bits
@@ -42,27 +43,27 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
     epilogue: Epilogue
     added: Buffer | None = None
 
-    @cached_property
+    @lazy
     def window(self) -> Window:
         """Its window."""
         return self.node.window(self.plan.shape(self.node.input))
 
-    @cached_property
+    @lazy
     def groups(self) -> int:
         """Groups of channels."""
         return self.window.groups
 
-    @cached_property
+    @lazy
     def channels(self) -> int:
         """Input channels of a group."""
         return self.plan.shape(self.node.input)[0] // self.groups
 
-    @cached_property
+    @lazy
     def outputs(self) -> int:
         """N: output channels of a group."""
         return self.out.channels // self.groups
 
-    @cached_property
+    @lazy
     def depth(self) -> int:
         """K: inputs of one output."""
         return self.node.depth(self.plan.shape(self.node.input))
@@ -73,12 +74,12 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
         out = self.out
         return out.images * out.height * out.width * out.channels * self.depth
 
-    @cached_property
+    @lazy
     def packed(self) -> bool:
         """Whether its weights are one bit each."""
         return self.node.is_packed(self.plan.graph.tensors)
 
-    @cached_property
+    @lazy
     def reads(self) -> tuple[Element, Weights]:
         """Types of activations and weights."""
         return ELEMENTS[self.node.activations], "b1" if self.packed else "f32"

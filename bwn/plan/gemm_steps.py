@@ -48,10 +48,7 @@ def quantize(plan: PlanState, node: Weighted, source: Buffer) -> Buffer:
 
 def phases(plan: PlanState, name: str, window: Window, source: Buffer) -> Buffer:
     """Planes of every stride-th row and column of the padded input, phase after phase."""
-    rows, columns = (
-        sorted({tap * window.dilation[i] % window.stride[i] for tap in range(window.kernel[i])})
-        for i in (0, 1)
-    )
+    rows, columns = window.phases
     (sy, sx), (top, left, bottom, right) = window.stride, window.pads
     height, width = source.height + top + bottom, source.width + left + right
     shape = (len(rows) * len(columns) * source.channels, -(-height // sy), -(-width // sx))

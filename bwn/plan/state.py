@@ -19,6 +19,7 @@ from bwn.kernels.costs import Table
 from bwn.kernels.params import Activation
 from bwn.kernels.registry import GemmSpec
 from bwn.plan.buffers import Buffer, Type, arena, place, round_up
+from bwn.plan.plan_size import PlanSize
 from bwn.plan.step import Call, Step, Task
 
 AnyBuffer = TypeVar("AnyBuffer", bound=Buffer)
@@ -59,6 +60,7 @@ class PlanState:
         split: Whether threads share a step: where it pays, always, or never.
         only: The one kernel that layers with weights may run with; None for the fastest.
         absorbed: Outputs of nodes that an earlier step does.
+        size: What the plan takes.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class PlanState:
         self.graph, self.batch, self.threads, self.table = graph, batch, threads, table
         self.fuse, self.split, self.only = fuse, split, only
         self.absorbed: set[str] = set()
+        self.size = PlanSize()
         self._forms: dict[str, dict[Type, Buffer]] = {}
         self._buffers: list[Buffer] = []
         self._tasks: list[Task] = []
@@ -151,6 +154,7 @@ class PlanState:
             root.first = len(self._tasks) if root.first < 0 else root.first
             root.last = len(self._tasks)
         self._tasks.append(Task(buffers, call, scratch, self._node, external))
+        self.size.check_steps(len(self._tasks))
 
     # What parameters are made of, once every buffer has its place
 
@@ -175,6 +179,7 @@ class PlanState:
         """Address of a constant that lives as long as the plan, made once for each key."""
         if key not in self._constants:
             array = np.ascontiguousarray(make())
+            self.size.allocate(array.nbytes, self.batch)
             self._constants[key] = array, array.ctypes.data
         return self._constants[key][1]
 
@@ -234,12 +239,15 @@ class PlanState:
             The steps, the arena, and everything else that they hold addresses of.
         """
         size = place(self._buffers, reuse=self.fuse)
+        self.size.check_arena(size, self.batch)
         # In the slack of the last row, where no output is, a window reads up to a row past the
         # plane.
         widest = max(buffer.row * buffer.itemsize for buffer in self._buffers)
+        self.size.allocate(size + widest, self.batch)
         memory = arena(size, widest)
         self._arena = memory.ctypes.data
         part = round_up(max((task.scratch() for task in self._tasks), default=0), 64)
+        self.size.allocate(part * self.threads, self.batch)
         scratch = arena(part * self.threads)
         steps = tuple(self._finished(task, int(scratch.ctypes.data), part) for task in self._tasks)
         return steps, memory, (scratch, *(array for array, _ in self._constants.values()))

@@ -2,8 +2,11 @@
 
 A checkpoint is a torch file (a zip) of one dict:
 
-    format "bwn-checkpoint", version 1, description: JSON of `Description`,
+    format "bwn-checkpoint", version 2, description: JSON of `Description`,
     weights: the module's state_dict, training: `Trainer.state()`, or {} in a best epoch's file
+
+The zip's comment is `DIGEST_MARK` and the SHA-256 of all bytes before the digest. Version 1 is the
+same without a comment.
 
 It is read with torch's weights_only, which builds tensors and plain values and refuses everything
 else: nothing in a checkpoint is executed.
@@ -11,6 +14,7 @@ else: nothing in a checkpoint is executed.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -33,7 +37,13 @@ from bwn.train.architectures import build
 from bwn.train.settings import Architecture, Settings
 
 FORMAT = "bwn-checkpoint"
-VERSION = 1
+VERSION = 2
+VERSIONS = (1, 2)
+DIGEST_MARK = b"bwn sha256 "
+DIGEST_DIGITS = 64
+
+
+NOT_WHOLE = "{}: not a checkpoint of bwn train, or truncated"
 
 
 class BestEpoch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,7 +122,33 @@ def write_checkpoint(
     }
     buffer = BytesIO()
     torch.save(content, buffer)
-    write_atomically(path, buffer.getbuffer())
+    write_atomically(path, with_digest(buffer.getvalue()))
+
+
+def with_digest(archive: bytes) -> bytes:
+    """A zip file without a comment, with its digest as its comment."""
+    size = (len(DIGEST_MARK) + DIGEST_DIGITS).to_bytes(2, "little")
+    data = archive[:-2] + size + DIGEST_MARK
+    return data + hashlib.sha256(data).hexdigest().encode()
+
+
+def has_digest(path: Path) -> bool:
+    """Whether a file ends with its digest. Raises CheckpointError where that does not match."""
+    state, left = hashlib.sha256(), path.stat().st_size - DIGEST_DIGITS
+    with open(path, "rb") as file:
+        piece = b""
+        while left > 0 and (piece := file.read(min(left, 1 << 20))):
+            state.update(piece)
+            left -= len(piece)
+        digest = file.read()
+    if not piece.endswith(DIGEST_MARK):
+        return False
+    if state.hexdigest().encode() != digest:
+        raise CheckpointError(
+            f"'{path}' is damaged: its contents do not match its digest; copy it again, or train "
+            "again"
+        )
+    return True
 
 
 def portable(tensor: Tensor) -> Tensor:
@@ -140,14 +176,16 @@ def read_checkpoint(path: StrPath) -> Checkpoint:
         ('cat', 'dog')
     """
     check_file(path, CheckpointError)
-    content = _load(Path(path))
+    content, checked = _load(Path(path))
     keys = {"version", "description", "weights", "training"}
     if content.get("format") != FORMAT or not keys <= set(content):
         raise CheckpointError(f"{path}: a PyTorch file, but not a checkpoint of bwn train")
-    if content["version"] != VERSION:
+    if content["version"] not in VERSIONS:
         raise CheckpointError(
-            f"{path}: has checkpoint version {content['version']!r}, expected {VERSION}"
+            f"{path}: has checkpoint version {content['version']!r}, expected 1 or {VERSION}"
         )
+    if content["version"] != 1 and not checked:
+        raise CheckpointError(NOT_WHOLE.format(path))
     try:
         description = msgspec.json.decode(content["description"], type=Description)
     except (msgspec.MsgspecError, TypeError, UnicodeError) as error:
@@ -158,11 +196,12 @@ def read_checkpoint(path: StrPath) -> Checkpoint:
     return Checkpoint(str(path), description, module, training)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """The dict that the file holds; {} where it holds something else."""
+def _load(path: Path) -> tuple[dict[str, Any], bool]:
+    """The dict that the file holds, {} where it holds something else; and if it has a digest."""
     try:
         if not zipfile.is_zipfile(path):
-            raise CheckpointError(f"{path}: not a checkpoint of bwn train, or truncated")
+            raise CheckpointError(NOT_WHOLE.format(path))
+        checked = has_digest(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
@@ -171,7 +210,7 @@ def _load(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises a dozen kinds of errors for a broken file
         reason = " ".join(str(error).split()).partition(". ")[0][:160]
         raise CheckpointError(f"{path}: cannot be read safely as a checkpoint: {reason}") from error
-    return content if isinstance(content, dict) else {}
+    return (content if isinstance(content, dict) else {}), checked
 
 
 def _module(path: StrPath, architecture: Architecture, weights: Any) -> nn.Module:

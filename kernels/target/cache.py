@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from bwn.kernels.target.trust import distrust
+
 NOWHERE = Path(os.devnull) / "none"
 """A folder that cannot exist, for this or another user."""
-
-compiling = threading.RLock()
-"""Held while kernels are imported and compiled. A fork waits for it: the child has no other thread
-that could release it."""
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=compiling.acquire,
-        after_in_child=compiling.release,
-        after_in_parent=compiling.release,
-    )
 
 
 @cache
@@ -40,17 +32,26 @@ def sources_digest() -> str:
 def cache_folder() -> Path:
     """Cache folder of this version of the kernels.
 
-    In BWN_CACHE_DIR, else in the user's cache folder, else temporary. NOWHERE on a read-only
-    system: bundled kernels need no folder.
+    In BWN_CACHE_DIR, else in the user's cache folder, else temporary. A folder that others may
+    write to is not used: what is cached is run. NOWHERE on a read-only system: bundled kernels
+    need no folder.
     """
     for root in _roots():
         folder = root / f"kernels-{sources_digest()}"
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_private(folder)
         except OSError:
             continue
-        if os.access(folder, os.W_OK) and _is_mine(folder):
+        if not os.access(folder, os.W_OK):
+            continue
+        why = distrust(folder)
+        if not why:
             return folder
+        logging.getLogger(__name__).warning(
+            "the cache of kernels %s is not used, since %s; a private folder is used instead",
+            folder,
+            why,
+        )
     import tempfile
 
     try:
@@ -62,7 +63,7 @@ def cache_folder() -> Path:
 def _roots() -> Iterator[Path]:
     chosen = os.environ.get("BWN_CACHE_DIR")
     if chosen:
-        yield Path(chosen)
+        yield Path(chosen).absolute()
         return
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     if os.path.isabs(home):  # a user without a home leaves `~` as it is
@@ -70,16 +71,14 @@ def _roots() -> Iterator[Path]:
     import tempfile  # costs 3 ms, and asking for the folder writes a file
 
     try:
-        root = (
-            Path(tempfile.gettempdir()) / f"bwn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-        )
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = Path(tempfile.gettempdir())
     except OSError:
         return
-    if _is_mine(root):  # its owner could replace our folder
-        yield root
+    yield temporary / f"bwn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
 
 
-def _is_mine(folder: Path) -> bool:
-    # Cached code is executed: never load it from a folder that another user created.
-    return not hasattr(os, "getuid") or folder.stat().st_uid in (os.getuid(), 0)
+def _make_private(folder: Path) -> None:
+    """Make a folder and those above it that are missing, for this user alone."""
+    if not folder.is_dir():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)

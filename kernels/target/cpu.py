@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bwn.kernels.target.forks import compiling
 from bwn.kernels.target.loader import library
 
 OVERRIDE: frozenset[str] | None = None
@@ -21,15 +22,16 @@ def features() -> frozenset[str]:
     bundled = library()
     if bundled is not None:
         return bundled.target.offers
-    import llvmlite.binding as llvm
-    import numba
+    with compiling:
+        import llvmlite.binding as llvm
+        import numba
 
-    settings: Any = numba.config
-    if settings.CPU_FEATURES:  # another CPU's code was asked for
-        return frozenset(
-            part[1:] for part in settings.CPU_FEATURES.split(",") if part.startswith("+")
-        )
-    return frozenset(name for name, offered in llvm.get_host_cpu_features().items() if offered)
+        settings: Any = numba.config
+        if settings.CPU_FEATURES:  # another CPU's code was asked for
+            return frozenset(
+                part[1:] for part in settings.CPU_FEATURES.split(",") if part.startswith("+")
+            )
+        return frozenset(name for name, offered in llvm.get_host_cpu_features().items() if offered)
 
 
 @cache
@@ -38,11 +40,12 @@ def name() -> str:
     bundled = library()
     if bundled is not None:
         return bundled.target.cpu
-    import llvmlite.binding as llvm
-    import numba
+    with compiling:
+        import llvmlite.binding as llvm
+        import numba
 
-    settings: Any = numba.config
-    return str(settings.CPU_NAME or llvm.get_host_cpu_name())
+        settings: Any = numba.config
+        return str(settings.CPU_NAME or llvm.get_host_cpu_name())
 
 
 @cache

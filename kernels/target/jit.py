@@ -22,7 +22,8 @@ from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.sigutils import normalize_signature
 
-from bwn.kernels.target.cache import cache_folder, compiling
+from bwn.kernels.target.cache import cache_folder
+from bwn.kernels.target.forks import compiling
 
 SIGNATURE = types.void(types.intp, types.intp, types.intp, types.intp)
 # `numpy` error model: a division by zero is a NaN, not an exception. Bounds and wrap-around never

@@ -17,12 +17,15 @@ import importlib
 import importlib.util
 import logging
 import os
+import stat
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from bwn.kernels.target.cache import compiling, sources_digest
+from bwn.kernels.target.cache import sources_digest
+from bwn.kernels.target.forks import compiling
 from bwn.kernels.target.targets import TARGETS, Target, runnable
+from bwn.kernels.target.trust import distrust
 
 # Absolute: the system searches for a name without a folder, and a process may change its own.
 FOLDER = Path(os.environ.get("BWN_LIBRARIES") or Path(__file__).parents[1] / "libraries").absolute()
@@ -73,6 +76,10 @@ class Library:
             raise KernelsError(
                 f"no library {target.name} is bundled with bwn: {self.path} is missing"
             )
+        if why := _distrusted(self.path):
+            # The reason may start with the path already.
+            path = "it" if str(self.path) in why else self.path
+            raise KernelsError(f"{why}; {path} is not loaded")
         try:
             self._library = ctypes.CDLL(str(self.path))
             built_from = ctypes.c_char.in_dll(self._library, DIGEST)
@@ -91,6 +98,24 @@ class Library:
     def entry(self, name: str) -> LibraryEntry:
         """The entry `module.function`."""
         return LibraryEntry(getattr(self._library, symbol(name)))
+
+
+def _distrusted(path: Path) -> str:
+    """Why a library must not be loaded; empty where it may."""
+    package = Path(__file__).parents[1]
+    if path.parent != package / "libraries":
+        return distrust(path)
+    # Whoever may write to the package needs no library: a library is trusted as its sources are.
+    if not hasattr(os, "getuid"):
+        return ""
+    owners = {os.getuid(), 0, os.stat(package).st_uid}
+    for place in (path.parent, path):
+        for entry in (os.lstat(place), os.stat(place)):
+            if entry.st_uid not in owners:
+                return f"{place} belongs to another user"
+        if os.stat(place).st_mode & ~os.stat(package).st_mode & stat.S_IWOTH:
+            return f"{place} can be written by other users"
+    return ""
 
 
 def symbol(name: str) -> str:

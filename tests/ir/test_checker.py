@@ -219,6 +219,29 @@ ILLEGAL = {
         make(dense(input_scale=NAN, activations="int8"), shape=(9,), w=words(4, 9)),
         "step is nan",
     ),
+    "scale times step overflows": (
+        make(
+            dense(input_scale=3e38, activations="int8", scale="s"),
+            shape=(9,),
+            w=words(4, 9),
+            s=np.float32([1, 2, 3e38, 4]),
+        ),
+        "dense 'y': output channel 2 reaches 1.03e+80, which float32 cannot hold",
+    ),
+    "step times depth overflows": (
+        make(dense(input_scale=1e36, activations="uint8"), shape=(9,), w=words(4, 9)),
+        "its scale is 1, its bias 0, its step 1e+36",
+    ),
+    "sums of signs overflow": (
+        make(
+            Sign(input="x", output="signs"),
+            dense(input="signs", activations="binary", scale="s"),
+            shape=(9,),
+            w=words(4, 9),
+            s=np.float32([0, 0, 0, 1e38]),
+        ),
+        "output channel 3 reaches",
+    ),
     "tensor unused": (
         make(Sign(input="x", output="y"), w=ones(4)),
         "no node reads the stored tensor 'w'",
@@ -240,9 +263,9 @@ def test_sizes_are_capped(monkeypatch):
     wide = Pool(input="x", output="y", kind="max", kernel=(6, 6), pads=(5, 5, 5, 5))
     for cap, value, graph, message in (
         ("MAX_NODES", 1, make(sign, Sign(input="y", output="z")), "2 nodes, at most 1"),
-        ("MAX_TOTAL", 200, make(sign), "216 elements together, at most 200"),
+        ("MAX_TOTAL", 200, make(sign), "288 elements together, at most 200"),
         ("MAX_WORK", 999, make(wide), "more than 999 operations"),
-        ("MAX_ELEMENTS", 120, make(wide), "makes (3, 11, 11), more than 120"),
+        ("MAX_ELEMENTS", 200, make(wide), "makes (3, 11, 11), which takes more than 200"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(rules, cap, value)
@@ -288,6 +311,11 @@ def test_a_model_passes_with_and_without_optional_parts():
         ({"preprocess": preprocess(std=(1.0, 1.0, 0.0))}, "std is"),
         ({"preprocess": preprocess(std=(1.0, 1.0, -1.0))}, "std is"),
         ({"preprocess": preprocess(std=(1.0, 1.0, INF))}, "std is"),
+        ({"preprocess": preprocess(std=(1.0, 1.0, 1e-45))}, "make pixels that float32 cannot hold"),
+        (
+            {"preprocess": preprocess(mean=(0.0, 0.0, 3e38), std=(1.0, 1.0, 0.1))},
+            "make pixels that float32 cannot hold",
+        ),
     ],
 )
 def test_an_illegal_model_is_refused(changes, message):

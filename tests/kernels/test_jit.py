@@ -150,23 +150,6 @@ def test_a_user_without_a_home_gets_no_folder_named_like_it(
         jit.cache_folder.cache_clear()
 
 
-def test_a_temporary_folder_of_another_user_is_not_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("BWN_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    (tmp_path / "file").write_text("not a folder")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    theirs = tmp_path / f"bwn-{os.getuid()}"
-    for mine in (True, False):
-        monkeypatch.setattr(
-            "bwn.kernels.target.cache._is_mine", lambda folder, mine=mine: mine or folder != theirs
-        )
-        jit.cache_folder.cache_clear()
-        assert (jit.cache_folder().parent == theirs) == mine
-    jit.cache_folder.cache_clear()
-
-
 def test_where_nothing_can_be_written_default_costs_are_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from graphs import floats
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
-from onnx_models import f32, i64
+from onnx_models import f32, i64, model, op
 
+from bwn.errors import GraphError
 from bwn.onnx.constant_folding import ELEMENTWISE, FOLDS, fold
+from bwn.onnx.import_state import Allowance
+from bwn.onnx.importer import from_bytes
 from bwn.onnx.protobuf import plain_node
 
 A, B = floats(3, 4), floats(4, seed=1)
@@ -91,3 +96,75 @@ def test_optional_inputs_that_are_absent_keep_their_place():
 )
 def test_other_nodes_are_left_to_their_readers(proto):
     assert fold(plain_node(proto), {"a": A}) is None
+
+
+@pytest.mark.parametrize(("op_type", "inputs", "attributes"), CASES)
+def test_the_size_of_a_result_is_known_before_it_is_computed(op_type, inputs, attributes):
+    names = [f"i{index}" for index in range(len(inputs))]
+    node = plain_node(helper.make_node(op_type, names, ["y"], **attributes))
+    result = fold(node, dict(zip(names, inputs, strict=True)))
+    if op_type not in ("Constant", "Identity"):
+        assert result.size <= FOLDS[op_type].elements(node, *inputs)
+
+
+BIG = np.zeros(2**14, np.float32)
+DOUBLING = {
+    "Concat": lambda i: helper.make_node("Concat", [f"t{i}", f"t{i}"], [f"t{i + 1}"], axis=0),
+    "Gather": lambda i: helper.make_node("Gather", [f"t{i}", "twice"], [f"t{i + 1}"], axis=1),
+    "Add": lambda i: helper.make_node("Add", [f"t{i}", f"t{i}"], [f"t{i + 1}"]),
+    "Cast": lambda i: helper.make_node("Cast", [f"t{i}"], [f"t{i + 1}"], to=TensorProto.DOUBLE),
+}
+
+
+@pytest.mark.parametrize("op_type", DOUBLING)
+def test_chains_of_constants_are_refused_before_they_fill_the_memory(op_type):
+    count = 40 if op_type == "Concat" else 3000
+    data = model(
+        *(DOUBLING[op_type](index) for index in range(count)),
+        op("Flatten", f"t{count}", "w"),
+        op("MatMul", "x w"),
+        t0=BIG.reshape(1, -1) if op_type != "Concat" else BIG,
+        twice=i64(*range(2**14), *range(2**14)),
+    )
+    tracemalloc.start()
+    try:
+        with pytest.raises(GraphError, match="makes a constant of"):
+            from_bytes(data)
+        assert tracemalloc.get_traced_memory()[1] < 4 * Allowance(len(data)).limit
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_outer_product_is_refused_before_it_is_computed():
+    data = model(
+        op("Add", "a b", "c"),
+        op("Add", "x c"),
+        a=np.zeros((2**17, 1), np.float32),
+        b=np.zeros((1, 2**17), np.float32),
+    )
+    with pytest.raises(GraphError, match=r"Add node .* makes a constant of \d+ bytes"):
+        from_bytes(data)
+
+
+def test_one_number_that_becomes_many_vectors_is_refused():
+    nodes = [op("Add", f"t{index} one", f"t{index + 1}") for index in range(200)]
+    data = model(
+        op("Relu", "x", "t0"), *nodes, op("Relu", "t200"), shape=(2**20, 1, 1), one=f32(1.0)
+    )
+    with pytest.raises(GraphError, match="makes a constant of"):
+        from_bytes(data)
+
+
+def test_weights_of_one_byte_may_pass_through_several_nodes():
+    weights = np.ones((2048, 4096), np.int8)
+    data = model(
+        op("DequantizeLinear", "q s", "a"),
+        op("Transpose", "a", "b", perm=[1, 0]),
+        op("Abs", "b", "c"),
+        op("Mul", "b c", "d"),
+        op("MatMul", "x d"),
+        shape=(4096,),
+        q=weights,
+        s=f32(0.5),
+    )
+    assert from_bytes(data).spec.graph.output_shape == (2048,)

@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import pytest
 from graphs import floats
-from onnx import TensorProto, helper, numpy_helper
-from onnx_models import BN, FLAT, SIGN, f32, i64, model, op
+from onnx import TensorProto, helper
+from onnx_examples import SUPPORTED
+from onnx_models import i64, model, op
 
 from bwn.errors import FileError, GraphError
 from bwn.ir.interpreter import evaluate
@@ -15,144 +16,6 @@ from bwn.onnx.importer import from_bytes
 from bwn.onnx.protobuf import to_array
 from bwn.onnx.session import Session
 from bwn.passes import pipeline
-
-WINDOW = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}
-SUPPORTED = {
-    "conv": model(op("Conv", "x w"), w=floats(5, 4, 3, 3)),
-    "conv bias": model(op("Conv", "x w b", kernel_shape=[3, 2]), w=floats(5, 4, 3, 2), b=floats(5)),
-    "conv stride pads": model(
-        op("Conv", "x w", strides=[2, 1], pads=[1, 0, 2, 1]), w=floats(5, 4, 3, 3)
-    ),
-    "conv dilation": model(
-        op("Conv", "x w", dilations=[2, 1], pads=[2, 1, 2, 1]), w=floats(5, 4, 3, 3)
-    ),
-    "conv groups": model(op("Conv", "x w", group=2), w=floats(6, 2, 3, 3)),
-    "conv depthwise": model(op("Conv", "x w", group=4), w=floats(8, 1, 3, 3)),
-    "conv same upper": model(
-        op("Conv", "x w", auto_pad="SAME_UPPER", strides=[2, 3]), w=floats(5, 4, 3, 4)
-    ),
-    "conv same lower": model(
-        op("Conv", "x w", auto_pad="SAME_LOWER", strides=[2, 2]), w=floats(5, 4, 3, 4)
-    ),
-    "conv valid": model(op("Conv", "x w", auto_pad="VALID"), w=floats(5, 4, 3, 4)),
-    "gemm": model(op("Gemm", "x w b"), shape=FLAT, w=floats(6, 3), b=floats(3)),
-    "gemm no bias": model(op("Gemm", "x w", transB=1), shape=FLAT, w=floats(3, 6)),
-    "gemm alpha beta": model(
-        op("Gemm", "x w b", transB=1, alpha=0.5, beta=3.0), shape=FLAT, w=floats(3, 6), b=floats(3)
-    ),
-    "gemm scalar bias": model(
-        op("Gemm", "x w b", transB=1), shape=FLAT, w=floats(3, 6), b=f32(2.0)
-    ),
-    "gemm bias of two axes": model(
-        op("Gemm", "x w b", transB=1), shape=FLAT, w=floats(3, 6), b=floats(1, 3)
-    ),
-    "matmul add": model(
-        op("MatMul", "x w", "a"), op("Add", "a b"), shape=FLAT, w=floats(6, 3), b=floats(3)
-    ),
-    "weights used both ways": model(
-        op("Gemm", "x w", "a", transB=1), op("Gemm", "a w"), shape=FLAT, w=floats(6, 6)
-    ),
-    "batch norm": model(op("BatchNormalization", "x g b m v", epsilon=0.01), **BN),
-    "batch norm opset 11": model(op("BatchNormalization", "x g b m v"), opset=11, **BN),
-    "batch norm of features": model(op("BatchNormalization", "x g b m v"), shape=(4,), **BN),
-    "mul": model(op("Mul", "x c"), c=floats(4, 1, 1)),
-    "mul scalar first": model(op("Mul", "c x"), c=f32(-3.0)),
-    "mul of features": model(op("Mul", "x c"), shape=FLAT, c=floats(6)),
-    "add per channel": model(op("Add", "c x"), c=floats(1, 4, 1, 1)),
-    "sub": model(op("Sub", "x c"), c=floats(4, 1, 1)),
-    "sub from": model(op("Sub", "c x"), c=floats(4, 1, 1)),
-    "div": model(op("Div", "x c"), c=f32([[[2.0]], [[-4.0]], [[0.5]], [[3.0]]])),
-    "relu": model(op("Relu", "x")),
-    "clip": model(op("Clip", "x l h"), l=f32(-0.5), h=f32(0.25)),
-    "clip low": model(op("Clip", "x l"), l=f32(-0.5)),
-    "clip high": model(helper.make_node("Clip", ["x", "", "h"], ["y"]), h=f32(0.5)),
-    "clip wide": model(op("Clip", "x l h"), l=np.finfo(np.float32).min, h=f32(0.5)),
-    "clip nothing": model(op("Clip", "x")),
-    "sign greater or equal": model(op("GreaterOrEqual", "x z", "c"), op("Where", "c p n"), **SIGN),
-    "sign less": model(op("Less", "x z", "c"), op("Where", "c n p"), **SIGN),
-    "sign mirrored": model(op("LessOrEqual", "z x", "c"), op("Where", "c p n"), **SIGN),
-    "sign mirrored greater": model(op("Greater", "z x", "c"), op("Where", "c n p"), **SIGN),
-    "sign opset 11": model(
-        op("Less", "x z", "l"), op("Not", "l", "c"), op("Where", "c p n"), opset=11, **SIGN
-    ),
-    "sign of larq": model(op("Sign", "x", "s"), op("Add", "s c", "a"), op("Sign", "a"), c=f32(0.1)),
-    "add": model(op("Relu", "x", "r"), op("Add", "r x")),
-    "max pool": model(op("MaxPool", "x", **WINDOW)),
-    "max pool ceil": model(op("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)),
-    "max pool ceil pads": model(
-        op("MaxPool", "x", kernel_shape=[2, 2], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1)
-    ),
-    "max pool ceil stride": model(
-        op("MaxPool", "x", kernel_shape=[1, 2], strides=[3, 4], ceil_mode=1)
-    ),
-    "max pool same": model(
-        op("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER")
-    ),
-    "average pool": model(op("AveragePool", "x", **WINDOW)),
-    "average pool counted": model(op("AveragePool", "x", **WINDOW, count_include_pad=1)),
-    "average pool ceil that fits": model(
-        op("AveragePool", "x", kernel_shape=[3, 2], strides=[2, 2], ceil_mode=1)
-    ),
-    "global average": model(op("GlobalAveragePool", "x")),
-    "global max": model(op("GlobalMaxPool", "x")),
-    "mean": model(op("ReduceMean", "x", axes=[2, 3])),
-    "mean negative axes": model(op("ReduceMean", "x", axes=[-1, -2], keepdims=0)),
-    "mean opset 18": model(op("ReduceMean", "x a", keepdims=0), opset=18, a=i64(2, 3)),
-    "squeeze": model(op("GlobalAveragePool", "x", "g"), op("Squeeze", "g a"), a=i64(2, 3)),
-    "squeeze opset 11": model(
-        op("GlobalAveragePool", "x", "g"), op("Squeeze", "g", axes=[-1, -2]), opset=11
-    ),
-    "flatten": model(op("Flatten", "x")),
-    "flatten flat": model(op("Flatten", "x", "f"), op("Flatten", "f", "g"), op("Relu", "g")),
-    "reshape -1": model(op("Reshape", "x s"), s=i64(0, -1)),
-    "reshape sizes": model(op("Reshape", "x s"), s=i64(-1, 168)),
-    "reshape to the same": model(op("Reshape", "x s", "r"), op("Relu", "r"), s=i64(0, 4, 7, 6)),
-    "reshape by shape": model(
-        op("Shape", "x", "s"),
-        op("Gather", "s i", "n"),
-        op("Unsqueeze", "n a", "u"),
-        op("Concat", "u m", "t", axis=0),
-        op("Reshape", "x t"),
-        i=np.int64(0),
-        a=i64(0),
-        m=i64(-1),
-    ),
-    "softmax": model(op("Softmax", "x"), shape=FLAT),
-    "softmax opset 11": model(op("Softmax", "x"), shape=FLAT, opset=11),
-    "identities": model(
-        op("Identity", "x", "a"),
-        op("Dropout", "a", "b"),
-        op("Cast", "b", "c", to=TensorProto.FLOAT),
-        op("Relu", "c"),
-    ),
-    "identity last": model(op("Relu", "x", "a"), op("Identity", "a")),
-    "weights through nodes": model(
-        op("Identity", "w", "w1"),
-        op("Transpose", "w1", "w2", perm=[1, 0]),
-        op("Sign", "w2", "w3"),
-        op("Mul", "w3 a", "w4"),
-        op("Gemm", "x w4", transB=1),
-        shape=FLAT,
-        w=floats(6, 3),
-        a=floats(3, 1),
-    ),
-    "weights by comparison": model(
-        op("GreaterOrEqual", "w z", "c"),
-        op("Where", "c p n", "v"),
-        op("Conv", "x v"),
-        w=floats(5, 4, 2, 2),
-        **SIGN,
-    ),
-    "weights of a constant node": model(
-        helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(floats(6, 3))),
-        op("MatMul", "x w"),
-        shape=FLAT,
-    ),
-    "clip by constant nodes": model(
-        helper.make_node("Constant", [], ["l"], value_float=0.25), op("Clip", "x l")
-    ),
-    "opset newest": model(op("Relu", "x"), opset=onnx.defs.onnx_opset_version() - 4),
-}
 
 
 @pytest.mark.parametrize("name", SUPPORTED)

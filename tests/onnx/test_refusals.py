@@ -217,7 +217,7 @@ REFUSED = {
             w=np.zeros((1, 70_000), np.float32),
             i=np.zeros(5000, np.int64),
         ),
-        "makes a constant of 350,000,000 elements",
+        "makes a constant of 2,800,000,000 bytes",
     ),
     "huge broadcast": (
         model(
@@ -226,7 +226,7 @@ REFUSED = {
             a=np.zeros((20_000, 1), np.float32),
             b=np.zeros(20_000, np.float32),
         ),
-        "makes a constant of 400,000,000 elements",
+        "makes a constant of 3,200,000,000 bytes",
     ),
     "huge concat": (
         model(
@@ -234,7 +234,7 @@ REFUSED = {
             op("Add", "x c"),
             w=np.zeros(2**20, np.uint8),
         ),
-        "makes a constant of 314,572,800 elements",
+        "makes a constant of 2,516,582,400 bytes",
     ),
     "constants that do not fit": (
         model(op("Add", "a b", "c"), op("Add", "x c"), a=floats(3), b=floats(4)),
