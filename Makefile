@@ -68,11 +68,12 @@ soak: $(READY) ## mixed use for an hour, nothing may leak or change: make soak S
 	@$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),3600)
 
 coverage: $(READY) ## show the branch coverage of all that is not a kernel; 15 minutes
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[coverage]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[quality]'
 	@$(BIN)/python -m coverage run -m pytest
 	@$(BIN)/python -m coverage report
 
 mutation: $(READY) ## show which changes of MODULE no test sees: make mutation MODULE=bwn/ir/checker.py
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[quality]'
 	@$(BIN)/python tests/mutation/mutate.py $(or $(MODULE),bwn/ir/checker.py) $(TESTS)
 
 bench: $(READY) ## compare the built-in networks with ONNX Runtime, OpenVINO, ncnn, LiteRT; 10 minutes

@@ -7,6 +7,7 @@ in CONTRIBUTING.md why the change is none.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -42,7 +43,9 @@ def main() -> None:
     chosen = " ".join(tests) or TESTS[str(Path(module).parent)]
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name) / "copy"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", "build", "demo"))
+        shutil.copytree(
+            ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", "build", "demo")
+        )
         (copy / "cosmic.toml").write_text(configuration(module, chosen))
         environment = os.environ | {"PYTHONPATH": f"{copy}:{os.environ.get('PYTHONPATH', '')}"}
 
@@ -52,7 +55,9 @@ def main() -> None:
                 command, cwd=copy, env=environment, capture_output=True, text=True, check=False
             )
             if done.returncode:
-                sys.exit(f"cosmic-ray {arguments[0]}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+                sys.exit(
+                    f"cosmic-ray {arguments[0]}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+                )
             return done.stdout
 
         cosmic("init", "cosmic.toml", "session.sqlite")
@@ -64,11 +69,9 @@ def main() -> None:
 
 def report(module: str, rows: list[str]) -> None:
     """The survivors' differences, then the score."""
-    import json
-
     survivors = 0
     for row in rows:
-        job, result = json.loads(row)
+        _, result = json.loads(row)
         if result["test_outcome"] == "survived":
             survivors += 1
             print(result["diff"])
