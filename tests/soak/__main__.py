@@ -10,6 +10,7 @@ processes, open files, temporary files, shared memory.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gc
 import os
 import random
@@ -122,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=3600)
     chosen = parser.parse_args()
+    faulthandler.enable()
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         (place / "tmp").mkdir()

@@ -84,7 +84,7 @@ def forked(models: Models) -> str:
                 code, f"the child ended with {code}"
             )
         time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
+    os.kill(child, signal.SIGABRT)  # faulthandler shows where it stands
     os.waitpid(child, 0)
     return f"the child did not answer within {FORK_SECONDS} s"
 
