@@ -13,6 +13,7 @@ import pytest
 from graphs import floats, legal_graph
 
 from bwn import Model
+from bwn._cached import cached_property
 from bwn.ir.model_spec import ModelSpec
 from bwn.ops import Dense
 
@@ -52,7 +53,9 @@ def test_a_child_answers_however_many_threads_were_waiting() -> None:
     try:
         while len(codes) < FORKS and None not in codes:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # threads and a fork, on purpose
+                warnings.simplefilter(
+                    "ignore", DeprecationWarning
+                )  # threads and a fork, on purpose
                 child = os.fork()
             if child == 0:
                 os._exit(0 if np.array_equal(model.run(x), expected) else 1)
@@ -62,3 +65,35 @@ def test_a_child_answers_however_many_threads_were_waiting() -> None:
         for thread in threads:
             thread.join()
     assert codes == [0] * FORKS
+
+
+class Slow:
+    """Its value takes as long as a test wants."""
+
+    def __init__(self, entered: threading.Event, leave: threading.Event) -> None:
+        self.entered, self.leave = entered, leave
+
+    @cached_property
+    def value(self) -> int:
+        self.entered.set()
+        self.leave.wait()
+        return 7
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_has_attributes_that_its_parent_was_computing() -> None:
+    entered, leave, free = threading.Event(), threading.Event(), threading.Event()
+    free.set()
+    slow, other = Slow(entered, leave), Slow(threading.Event(), free)
+    thread = threading.Thread(target=lambda: slow.value)
+    thread.start()
+    entered.wait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os._exit(0 if other.value == 7 else 1)
+    code = ends(child)
+    leave.set()
+    thread.join()
+    assert code == 0

@@ -7,10 +7,10 @@ file (bwn/format/SPEC.md), where `bwn.ops.NODES` lists what a node may be.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 
 import msgspec
 
+from bwn._cached import cached_property
 from bwn.ir.node import Array, Node, Shape
 
 

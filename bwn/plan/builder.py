@@ -6,11 +6,11 @@ its neighbours keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from bwn._cached import cached_property
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.kernels import registry

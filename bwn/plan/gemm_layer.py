@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bwn._cached import cached_property
 from bwn.ir.node import Array
 from bwn.ir.quantization import QUANT_RANGES
 from bwn.kernels import bits
