@@ -79,7 +79,10 @@ def main() -> None:
         print(f"BWN_SEED={seed}", flush=True)
         check(seed, kernels, os.environ.get("BWN_FAULT", ""))
     missing = set(KERNELS) - kernels - RARE
-    assert count < 300 or not missing, f"{count} networks without {', '.join(sorted(missing))}"
+    # Fresh seeds may do without a kernel that the first ones use.
+    assert first or count < 300 or not missing, (
+        f"{count} networks without {', '.join(sorted(missing))}"
+    )
     print(f"{count} networks, {len(kernels)} kernels: {' '.join(sorted(kernels))}", flush=True)
 
 
