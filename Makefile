@@ -12,7 +12,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check dist wheels arm counts loops bench mnist paper models clean
+.PHONY: help demo test lint format types check dist wheels arm counts loops fuzz nightly soak coverage \
+  mutation bench mnist paper models clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -52,6 +53,28 @@ arm: $(READY) ## test the ARM wheel on emulated cores: results, instruction budg
 
 loops: $(READY) ## show the kernels' inner loops on ARM, with modeled cycles (Debian: llvm-22); a minute
 	@$(BIN)/python tests/counts/loops.py
+
+fuzz: $(READY) ## fuzz the readers of files: make fuzz SECONDS=3600, for each of six
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+nightly: $(READY) ## random networks of fresh seeds: forbidden pages, special floats, ONNX Runtime
+	@seed=$${BWN_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')}; count=$${BWN_COUNT:-5000}; \
+	repeat="BWN_SEED=$$seed BWN_COUNT=$$count make nightly"; echo "repeat: $$repeat"; \
+	BWN_SEED=$$seed BWN_COUNT=$$count $(BIN)/python -m pytest tests/robustness \
+	  tests/onnx/test_random_graphs_in_onnxruntime.py || { echo "repeat: $$repeat"; exit 1; }
+
+soak: $(READY) ## mixed use for an hour, nothing may leak or change: make soak SECONDS=3600
+	@$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),3600)
+
+coverage: $(READY) ## show the branch coverage of all that is not a kernel; 15 minutes
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[quality]'
+	@$(BIN)/python -m coverage run -m pytest
+	@$(BIN)/python -m coverage report
+
+mutation: $(READY) ## show which changes of MODULE no test sees: make mutation MODULE=bwn/ir/checker.py
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[quality]'
+	@$(BIN)/python tests/mutation/mutate.py $(or $(MODULE),bwn/ir/checker.py) $(TESTS)
 
 bench: $(READY) ## compare the built-in networks with ONNX Runtime, OpenVINO, ncnn, LiteRT; 10 minutes
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'

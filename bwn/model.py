@@ -349,10 +349,11 @@ def memory_errors() -> Iterator[None]:
 def _after_fork() -> None:
     """In a forked child: a thread that ran a model is gone; its lock and buffers are not."""
     for model in list(_models):
-        if model._lock.locked():
+        # Not `locked()`: it says no of a thread that has the lock and waits for Python's.
+        if model._lock.acquire(blocking=False):
+            model._lock.release()
+        else:
             model._forget_runs()
-        else:  # a thread that waits for the GIL may have taken it, and not said so yet
-            model._lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,8 +10,8 @@ from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
-from bwn._lazy import lazy
 from bwn.ir.node import Array, Node, Shape
+from bwn.kernels.lazy import lazy
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from bwn._lazy import lazy
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.kernels import registry
+from bwn.kernels.lazy import lazy
 from bwn.ops.concat import Concat
 from bwn.ops.weighted import Weighted
 from bwn.plan import bit_steps, gemm_steps, sign_steps, tensor_steps, xnor_steps

@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bwn._lazy import lazy
 from bwn.ir.node import Array
 from bwn.ir.quantization import QUANT_RANGES
 from bwn.kernels import bits
 from bwn.kernels.costs import Work
+from bwn.kernels.lazy import lazy
 from bwn.kernels.registry import Element, Weights
 from bwn.ops.weighted import Weighted
 from bwn.ops.window import Window

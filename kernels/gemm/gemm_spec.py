@@ -11,13 +11,13 @@ one like a whole one, or once a position where it has no lanes (`GemmSpec.terms`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from operator import mul
 from typing import Any, Literal, NamedTuple
 
 import numpy.typing as npt
 
 from bwn.kernels.gemm.lut_permute_packing import TILE, Layout
+from bwn.kernels.lazy import lazy
 from bwn.kernels.params import GemmParams, LutPermuteParams
 from bwn.kernels.target.kernel import Kernel
 
@@ -89,7 +89,7 @@ class GemmSpec(Kernel, frozen=True, eq=False, kw_only=True):
         """Whether sums are integers: bit-equal in every kernel and on every machine."""
         return self.activations != "f32"
 
-    @cached_property
+    @lazy
     def variant(self) -> str:
         """The last part of its name: what tells it from the others of its types."""
         return self.name.rpartition("_")[2]

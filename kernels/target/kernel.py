@@ -6,13 +6,13 @@ Nothing here needs a compiler.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bwn.kernels.lazy import lazy
 from bwn.kernels.target.loader import Entry, entry
 from bwn.kernels.target.targets import TARGETS, Target
 
@@ -31,7 +31,7 @@ class Kernel(msgspec.Struct, frozen=True, eq=False, dict=True):
     params: Any
     expected: Mapping[str, Sequence[str]] = {}
 
-    @cached_property
+    @lazy
     def name(self) -> str:
         """Name of the kernel; `bwn.kernels` deciphers it."""
         return self.code.rpartition(".")[2]

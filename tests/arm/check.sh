@@ -4,13 +4,20 @@
 # that a Cortex-A53, A72 or A76 lacks. Then checks some kernels compiled by numba on the board.
 # docs/arm.md says what this proves and what it does not.
 #
-#   tests/arm/check.sh [--record]      PYTHON=... BWN_ARM_CACHE=... BWN_APT_SOURCES=...
+#   tests/arm/check.sh [--record | --short [WHEEL]]    PYTHON=... BWN_ARM_CACHE=... BWN_APT_SOURCES=...
 #
+# --short checks the results of the library and nothing else: golden digests, networks, random networks
+# between forbidden pages; a few minutes, of a WHEEL for 64-bit ARM that is there already.
 # --record replaces the counts in docs/records/instructions.json. Needs, on Debian:
 # apt-get install qemu-user mmdebstrap gcc binutils-aarch64-linux-gnu
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
+short= wheel=
+if [[ ${1:-} == --short ]]; then
+    short=yes wheel=${2:+$(realpath "$2")}
+    shift $#
+fi
 python=${PYTHON:-python3}
 cache=${BWN_ARM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bwn-arm}
 sources=${BWN_APT_SOURCES:-}
@@ -66,11 +73,13 @@ for_arm() { # FOLDER REQUIREMENT...: what pip on such a board would install
         --implementation cp --python-version "${version#python}" "${platforms[@]}" "$@"
 }
 
-say "the wheel for 64-bit ARM"
-"$python" -m build --wheel --outdir "$work/dist" . >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
-"$python" -m bwn.kernels.aot.build "$work/libraries" aarch64 aarch64-dotprod
-"$python" -m bwn.kernels.aot.wheels "$work"/dist/bwn-*-any.whl "$work/libraries" "$work/dist"
-wheel=$(echo "$work"/dist/bwn-*aarch64.whl)
+if [[ -z $wheel ]]; then
+    say "the wheel for 64-bit ARM"
+    "$python" -m build --wheel --outdir "$work/dist" . >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
+    "$python" -m bwn.kernels.aot.build "$work/libraries" aarch64 aarch64-dotprod
+    "$python" -m bwn.kernels.aot.wheels "$work"/dist/bwn-*-any.whl "$work/libraries" "$work/dist"
+    wheel=$(echo "$work"/dist/bwn-*aarch64.whl)
+fi
 mkdir "$work/needs" "$work/code"
 "$python" - "$wheel" >"$work/needs/board" <<'END'
 import sys
@@ -81,7 +90,9 @@ print(*(line for line in PathDistribution(info).requires or () if "extra ==" not
 END
 printf '%s\n' pytest hypothesis >"$work/needs/testing"
 "$python" -c 'import numba, llvmlite; print(f"numba=={numba.__version__}\nllvmlite=={llvmlite.__version__}")' >"$work/needs/jit"
-for part in board testing jit; do # each once, and again when its requirements change
+parts=(board testing)
+[[ -n $short ]] || parts+=(jit)
+for part in "${parts[@]}"; do # each once, and again when its requirements change
     if ! cmp -s "$work/needs/$part" "$cache/site-$part/needs"; then
         say "aarch64 wheels: $(tr '\n' ' ' <"$work/needs/$part")"
         rm -rf "$cache/site-$part"
@@ -120,6 +131,20 @@ emulate cortex-a53 -- -c 'import importlib.util as i; assert not any(map(i.find_
 for pair in cortex-a53:aarch64 cortex-a72:aarch64 cortex-a76:aarch64-dotprod; do
     emulate "${pair%:*}" -- -m bwn.cli doctor | grep "^kernels  *library ${pair#*:}, for"
 done
+
+if [[ -n $short ]]; then
+    say "library, the short form: digests, networks, random networks"
+    one() { # CORE
+        tests "$1" kernels/test_golden.py tools/test_golden_networks.py
+        more="$cache/site-testing" emulate "$1" -- -c 'import os, runpy; os.environ["BWN_COUNT"] = "100"
+runpy.run_path("tests/robustness/guarded_networks.py", run_name="__main__")' | tail -n 1
+    }
+    one cortex-a53 &
+    one cortex-a76
+    wait $!
+    say "all good, the short form"
+    exit
+fi
 
 say "commands as a user starts them"
 emulate cortex-a53 -- -c 'import sys; sys.path.insert(0, "tests/installed"); import pathlib, smoke

@@ -1,12 +1,13 @@
 """Builds the sdist and the wheel, and tries the wheel as a user gets it: in a bare environment, outside the checkout.
 
 python check_wheel.py [--python PYTHON] [--keep DIR]
-python check_wheel.py [--python PYTHON] --compiled WHEEL
+python check_wheel.py [--python PYTHON] [--oldest] --compiled WHEEL
 
 It proves that the wheel holds exactly the sources and data files of the tree, that the sdist makes
 the same wheel, that without extras `bwn infer`, `bench` and `inspect` work and load neither torch
 nor onnx, and that bwn can be imported inside the checkout too. With `--compiled` the commands are
-tried with a wheel that brings compiled kernels, and no numba.
+tried with a wheel that brings compiled kernels, and no numba; with `--oldest` too, with the oldest
+versions of its dependencies that pyproject.toml allows.
 """
 
 from __future__ import annotations
@@ -95,6 +96,14 @@ def build(folder: Path) -> list[Path]:
     return [sdist, wheel]
 
 
+def oldest(folder: Path) -> list[str]:
+    """Options of pip that install the oldest allowed version of each dependency."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    path = folder / "oldest.txt"
+    path.write_text("\n".join(line.replace(">=", "==") for line in project["dependencies"]))
+    return ["--constraint", str(path)]
+
+
 def main() -> None:
     """Builds, checks, and keeps the two files where `--keep` says."""
     parser = argparse.ArgumentParser(
@@ -106,6 +115,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder that gets the sdist and the wheel")
     parser.add_argument(
         "--compiled", type=Path, help="a wheel with compiled kernels for this machine, to be tried"
+    )
+    parser.add_argument(
+        "--oldest", action="store_true", help="with the oldest allowed versions of its dependencies"
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -124,9 +136,12 @@ def main() -> None:
             "install",
             "-qq",
             "--disable-pip-version-check",
+            *(oldest(folder) if arguments.oldest else ()),
             made[-1],
             cwd=folder,
         )
+        if arguments.oldest:
+            print("with", *run(python, "-m", "pip", "freeze", cwd=folder).split())
         away = folder / "away"
         away.mkdir()
         for script in ("smoke.py", "probe.py"):

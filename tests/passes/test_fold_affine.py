@@ -104,3 +104,13 @@ def test_a_name_that_is_taken_gets_a_mark():
     folded = fold_affine(graph)
     assert folded.nodes[0].scale == "b.scale'"
     agree(graph, folded)
+
+
+@pytest.mark.parametrize("large", ["p", "q"])
+def test_a_product_that_is_no_float32_is_not_folded(large: str) -> None:
+    # Of the scales alone, or of the biases alone.
+    dense = Dense(input="x", output="a", weight="w", scale="p", bias="q")
+    vectors = {name: np.full(4, 1e-10, np.float32) for name in ("p", "q")}
+    vectors |= {name: np.full(4, 1e30, np.float32) for name in ("s", large)}
+    graph = make_graph(dense, AFFINE, shape=(5,), w=W, t=T, **vectors)
+    assert fold_affine(graph).nodes == graph.nodes

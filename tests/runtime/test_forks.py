@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bwn._lazy import lazy
 from bwn.format.writer import to_bytes
 from bwn.ir.graph import Graph
+from bwn.kernels.lazy import lazy
 from bwn.kernels.target import forks, loader
 from bwn.plan.builder import PlanBuilder
 from bwn.plan.gemm_layer import Gemm

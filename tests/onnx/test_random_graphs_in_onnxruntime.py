@@ -1,0 +1,85 @@
+"""Random graphs, exported and run by ONNX Runtime, against their plans: another truth than ours.
+
+The reference interpreter and the kernels could share a wrong idea of an operation; ONNX Runtime
+shares none. The export is the float function, so 8-bit activations are taken out first. A sign is
+not continuous: a graph whose signs are of numbers near 0 could differ rightly, and is counted.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from graphs import floats
+from msgspec.structs import replace
+from random_graphs import random_graph
+
+from bwn.ir.checker import check
+from bwn.ir.graph import Graph
+from bwn.ir.interpreter import evaluate
+from bwn.ir.model_spec import ModelSpec
+from bwn.ir.node import Node
+from bwn.ir.tolerance import chain_tolerance
+from bwn.onnx.exporter import to_onnx_bytes
+from bwn.onnx.session import Session
+from bwn.ops import Sign, Weighted
+from bwn.plan.planner import make_plan
+from bwn.runtime.executor import Runner
+
+SEED = int(os.environ.get("BWN_SEED", "0"))
+COUNT = int(os.environ.get("BWN_COUNT", "400"))
+
+
+def float_graph(seed: int) -> tuple[Graph, int]:
+    """A random graph without 8-bit activations."""
+    graph, batch = random_graph(seed)
+    nodes = tuple(map(exact, graph.nodes))
+    graph = replace(graph, topology=replace(graph.topology, nodes=nodes))
+    check(graph)
+    return graph, batch
+
+
+def exact(node: Node) -> Node:
+    if isinstance(node, Weighted) and node.is_quantized:
+        return replace(node, activations="float32", input_scale=None)
+    return node
+
+
+def allowed(graph: Graph, tensors: dict[str, np.ndarray]) -> float:
+    """What the rounding of all layers may come to, relative to the largest number on the way."""
+    largest = max(float(np.abs(x).max(initial=0)) for x in tensors.values())
+    return chain_tolerance(graph, graph.shapes) * largest
+
+
+def near_zero(graph: Graph, tensors: dict[str, np.ndarray]) -> bool:
+    """Whether some sign is of a number so near 0 that rounding may flip it."""
+    for node in graph.nodes:
+        if isinstance(node, Sign):
+            x = np.abs(tensors[node.input])
+            scale = max(1.0, float(x.max(initial=0)))
+            if (x < 1e-5 * scale).any():
+                return True
+    return False
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_plans_equal_onnxruntime(block: int) -> None:
+    compared = 0
+    seeds = range(SEED + block, SEED + COUNT, 4)
+    for seed in seeds:
+        graph, batch = float_graph(seed)
+        x = floats(batch, *graph.topology.input_shape, seed=seed)
+        tensors = evaluate(graph, x)
+        if near_zero(graph, tensors):
+            continue
+        expected = Session(to_onnx_bytes(ModelSpec(graph=graph))).run(x)
+        actual = Runner(make_plan(graph, batch, 1 + seed % 2)).run(x)
+        assert actual.shape == expected.shape
+        far = float(np.abs(actual - expected).max(initial=0))
+        repeat = f"repeat: BWN_SEED={seed} BWN_COUNT=1 pytest tests/onnx -k equal_onnxruntime"
+        assert far <= allowed(graph, tensors), f"{far} apart; {repeat}"
+        compared += 1
+    assert COUNT < 100 or compared >= 0.7 * len(seeds), (
+        f"only {compared} of {len(seeds)} could be compared"
+    )
