@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from functools import cached_property
+from functools import cached_property  # noqa: TID251  # what must not be used
 from pathlib import Path
 
 import pytest
