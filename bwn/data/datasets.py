@@ -125,8 +125,9 @@ def load_dataset(
     if not paths:
         raise DataError(f"{folder}: has no {NOUNS[split]} images ({folders.layout})")
     if size is None:
-        size = usual_size(paths, photo_size)
-        _log.info("no size is chosen: images of %d x %d pixels", *size)
+        size, same = usual_size(paths, photo_size)
+        if not same:
+            _log.info("images are resized to %d x %d pixels, as no size is chosen", *size)
     rule = _resize_only(size, resize, color or "RGB")
     _check_memory(folder, paths, rule)
     decoded = decode(paths, rule, progress, keep_gray=color is None)

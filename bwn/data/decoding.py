@@ -96,10 +96,11 @@ def unreadable(errors: Sequence[DataError], files: int) -> str:
     return f"{len(errors):,} of {count_noun(files, 'image')} cannot be read: {listed}{more}"
 
 
-def usual_size(files: Sequence[str], largest: int) -> Pair:
-    """The size to bring images to: their own where they share one up to `largest`.
+def usual_size(files: Sequence[str], largest: int) -> tuple[Pair, bool]:
+    """The size to bring images to, and whether it is their own.
 
-    Otherwise a square: `largest`, or the median of the shorter sides where that is less.
+    It is their own where they share one up to `largest`. Otherwise it is a square: `largest`, or
+    the median of the shorter sides where that is less.
 
     Args:
         files: Paths; up to SAMPLED of them, evenly spread, are opened.
@@ -110,8 +111,8 @@ def usual_size(files: Sequence[str], largest: int) -> Pair:
         with suppress(DataError):
             sizes.append(image_size(path))
     if not sizes:
-        return largest, largest
+        return (largest, largest), False
     if len(set(sizes)) == 1 and max(sizes[0]) <= largest:
-        return sizes[0]
+        return sizes[0], True
     side = min(largest, sorted(map(min, sizes))[len(sizes) // 2])
-    return side, side
+    return (side, side), False
