@@ -68,7 +68,7 @@ def test_class_names_are_as_many_as_scores_and_two_for_one_score(
         if count in legal:
             checker.check_spec(spec)
         else:
-            with pytest.raises(GraphError, match="given, but the network.s output has shape"):
+            with pytest.raises(GraphError, match=r"given, but the network.s output has shape"):
                 checker.check_spec(spec)
 
 
