@@ -78,23 +78,23 @@ def command(
         for folder in paths:
             if not os.path.isdir(folder):
                 raise click.UsageError(f"--watch: '{one_line(folder)}' is not a folder.")
-    from bwn.data.folders import PassedOver, find_images
+    from bwn.data.folders import Skipped, find_images
     from bwn.model import load
     from bwn.predict import class_names
 
     loaded = load(model, threads)
-    passed_over = PassedOver()
+    skipped = Skipped()
     if watch:
         from bwn.data.watch import arrivals
 
         images = arrivals(paths, recursive)
         click.echo(f"Watching {one_line(', '.join(paths))} (Ctrl-C to stop)", err=True)
     else:
-        images = find_images(expand(paths), recursive, passed_over)
+        images = find_images(expand(paths), recursive, skipped)
     results = classified(loaded, islice(images, limit), top, 1 if watch else batch_size)
     seen, failed = show(results, Printer(as_json, as_csv, class_names(loaded.spec), top))
-    if passed_over.counts:
-        click.echo(f"Passed over, no images by their names: {passed_over}", err=True)
+    if skipped.counts:
+        click.echo(f"Skipped, not named as images: {skipped}", err=True)
     if not seen:
         places = ("standard input" if path == "-" else path for path in paths)
         raise DataError(f"no images in {', '.join(places)}")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bwn._text import count_noun, is_name, one_line, read_failure
-from bwn.data.folders import PassedOver, images_in, is_sidecar
+from bwn.data.folders import Skipped, images_in, is_sidecar
 from bwn.data.records import NOUNS, Split
 from bwn.errors import DataError
 
@@ -39,7 +39,7 @@ class ClassFolders:
         classes: Names of the classes, in the order of their labels.
         images: For each split, the paths of its images and their labels.
         layout: How the splits are told apart, in words.
-        notes: What was passed over, one line each.
+        notes: What was skipped, one line each.
     """
 
     folder: Path
@@ -77,15 +77,15 @@ def look(folder: Path) -> ClassFolders:
     base = _descend(folder)
     folders = _folders(base, notes)
     roles = _split_folders(base, folders)
-    passed_over = PassedOver()
+    skipped = Skipped()
     if roles:
-        images, classes = _read_splits(base, roles, notes, passed_over)
+        images, classes = _read_splits(base, roles, notes, skipped)
         layout = ", ".join(f"{split} = {roles[split].name}/" for split in roles)
     else:
-        images, classes = _hold_out(base, folders, notes, passed_over)
+        images, classes = _hold_out(base, folders, notes, skipped)
         layout = "one in five of each class held out for test, by a hash of the name"
-    if passed_over.counts:
-        notes.append(f"passed over, no images by their names: {passed_over}")
+    if skipped.counts:
+        notes.append(f"skipped, not named as images: {skipped}")
     return ClassFolders(base, classes, images, layout, tuple(notes))
 
 
@@ -117,9 +117,9 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _folders(base: Path, notes: list[str]) -> list[Path]:
     """The folders in `base` that may be classes or splits."""
     folders = [entry for entry in _entries(base) if entry.is_dir()]
-    skipped = [entry.name for entry in folders if is_sidecar(entry.name)]
-    if skipped:
-        notes.append(f"passed over, made by programs: {_some(f'{name}/' for name in skipped)}")
+    sidecars = [entry.name for entry in folders if is_sidecar(entry.name)]
+    if sidecars:
+        notes.append(f"skipped, made by programs: {_some(f'{name}/' for name in sidecars)}")
     return [Path(entry.path) for entry in folders if not is_sidecar(entry.name)]
 
 
@@ -178,7 +178,7 @@ def _split_folders(base: Path, folders: Sequence[Path]) -> dict[Split, Path]:
 
 
 def _read_splits(
-    base: Path, roles: dict[Split, Path], notes: list[str], passed_over: PassedOver
+    base: Path, roles: dict[Split, Path], notes: list[str], skipped: Skipped
 ) -> tuple[dict[Split, tuple[list[str], list[int]]], tuple[str, ...]]:
     """Images of folders such as train/ and test/, whose class folders have the same names."""
     names: list[str] = []
@@ -190,9 +190,9 @@ def _read_splits(
         paths: list[str] = []
         labels: list[int] = []
         for path in _folders(_descend(root, _role(root.name)), notes):
-            files = list(images_in(path, passed_over=passed_over))
+            files = list(images_in(path, skipped=skipped))
             if not files:
-                notes.append(f"passed over, no images in it: {root.name}/{path.name}/")
+                notes.append(f"skipped, no images in it: {root.name}/{path.name}/")
                 continue
             name = class_name(path)
             if split == "train":
@@ -224,16 +224,16 @@ def _composed(name: str) -> str:
 
 
 def _hold_out(
-    base: Path, folders: Sequence[Path], notes: list[str], passed_over: PassedOver
+    base: Path, folders: Sequence[Path], notes: list[str], skipped: Skipped
 ) -> tuple[dict[Split, tuple[list[str], list[int]]], tuple[str, ...]]:
     """Images of class folders, with one in five of each class in the test split."""
     names: list[str] = []
     train: tuple[list[str], list[int]] = ([], [])
     test: tuple[list[str], list[int]] = ([], [])
     for path in folders:
-        files = list(images_in(path, passed_over=passed_over))
+        files = list(images_in(path, skipped=skipped))
         if not files:
-            notes.append(f"passed over, no images in it: {path.name}/")
+            notes.append(f"skipped, no images in it: {path.name}/")
             continue
         held = _held_out(files, base)
         for file in files:
@@ -243,7 +243,7 @@ def _hold_out(
         names.append(class_name(path))
     loose = [entry.name for entry in _entries(base) if entry.is_file() and entry.name[0] != "."]
     if loose:
-        notes.append(f"passed over, in no class folder: {_some(loose)}")
+        notes.append(f"skipped, in no class folder: {_some(loose)}")
     return {"train": train, "test": test}, _checked(names, base)
 
 

@@ -85,7 +85,7 @@ def load_dataset(
     """Read one split of a set of labeled images.
 
     What class folders hold is logged before any image is read: classes, counts, how the splits are
-    recognized, and what is passed over.
+    recognized, and what is skipped.
 
     Args:
         source: `mnist-sample`, or a folder of IDX files, of CIFAR-10 binary files, or of class

@@ -1,4 +1,4 @@
-"""Images found in folders: which files are taken, and which are passed over."""
+"""Images found in folders: which files are taken, and which are skipped."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ SIDECARS = frozenset(
 """Folders that systems, storage boxes and cameras put among pictures, in lower case."""
 
 
-class PassedOver:
+class Skipped:
     """Files that a search did not take, by the ending of their names.
 
     Attributes:
@@ -97,7 +97,7 @@ def is_sidecar(name: str) -> bool:
 
 
 def find_images(
-    paths: Iterable[StrPath], recursive: bool = True, passed_over: PassedOver | None = None
+    paths: Iterable[StrPath], recursive: bool = True, skipped: Skipped | None = None
 ) -> Iterator[Path]:
     """Yield the paths of images in the order of `paths`, one at a time.
 
@@ -108,17 +108,17 @@ def find_images(
     Args:
         paths: Files and folders.
         recursive: Whether to search folders inside folders.
-        passed_over: Counts the files of folders that are not named as images.
+        skipped: Counts the files of folders that are not named as images.
     """
     for path in map(Path, paths):
         if os.path.isdir(path):  # never raises, as Path's does for a name that is too long
-            yield from map(Path, images_in(path, recursive, passed_over))
+            yield from map(Path, images_in(path, recursive, skipped))
         else:
             yield path
 
 
 def images_in(
-    folder: StrPath, recursive: bool = True, passed_over: PassedOver | None = None
+    folder: StrPath, recursive: bool = True, skipped: Skipped | None = None
 ) -> Iterator[str]:
     """Yield the images of a folder as `find_images` does; or itself if it cannot be listed."""
     try:
@@ -132,10 +132,10 @@ def images_in(
             continue
         if entry.is_dir(follow_symlinks=False):
             if recursive:
-                yield from images_in(entry.path, recursive, passed_over)
+                yield from images_in(entry.path, recursive, skipped)
         elif entry.is_symlink() and os.path.isdir(entry.path):
             continue
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
             yield entry.path
-        elif passed_over is not None:
-            passed_over.add(entry.path)
+        elif skipped is not None:
+            skipped.add(entry.path)

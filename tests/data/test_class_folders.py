@@ -111,16 +111,16 @@ def test_sidecar_folders_are_never_classes(tmp_path):
     make(tmp_path, *(f"{name}/9.png" for name in sidecars))
     assert sum(map(len, classes_of(tmp_path).values())) == 2
     (note,) = look(tmp_path).notes
-    assert note.startswith("passed over, made by programs: #recycle/, $RECYCLE.BIN/")
+    assert note.startswith("skipped, made by programs: #recycle/, $RECYCLE.BIN/")
     assert "and 2 more" in note
 
 
-def test_what_is_passed_over_is_counted_and_named(tmp_path):
+def test_what_is_skipped_is_counted_and_named(tmp_path):
     make(tmp_path, "a/1.png", "a/notes.txt", "a/2.cr2", "a/3.cr2", "b/1.png", "empty/", "list.csv")
     assert look(tmp_path).notes == (
-        "passed over, no images in it: empty/",
-        "passed over, in no class folder: list.csv",
-        "passed over, no images by their names: 2 .cr2 (2.cr2, ...), 1 .txt (notes.txt)",
+        "skipped, no images in it: empty/",
+        "skipped, in no class folder: list.csv",
+        "skipped, not named as images: 2 .cr2 (2.cr2, ...), 1 .txt (notes.txt)",
     )
 
 
