@@ -24,6 +24,7 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
+from bwn._file_types import not_checkpoint
 from bwn._files import check_file, write_atomically
 from bwn._text import count_noun
 from bwn._types import StrPath
@@ -139,7 +140,7 @@ def read_checkpoint(path: StrPath) -> Checkpoint:
         >>> checkpoint.description.classes  # doctest: +SKIP
         ('cat', 'dog')
     """
-    check_file(path, CheckpointError)
+    check_file(path, "a checkpoint", CheckpointError)
     content = _load(Path(path))
     keys = {"version", "description", "weights", "training"}
     if content.get("format") != FORMAT or not keys <= set(content):
@@ -162,7 +163,7 @@ def _load(path: Path) -> dict[str, Any]:
     """The dict that the file holds; {} where it holds something else."""
     try:
         if not zipfile.is_zipfile(path):
-            raise CheckpointError(f"{path}: not a checkpoint of bwn train, or truncated")
+            raise CheckpointError(f"{path}: {not_checkpoint(path)}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
