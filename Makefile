@@ -100,6 +100,8 @@ clean: ## remove build results and the demo's output, but not the environment
 	find bwn kernels cli tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) > /dev/null || { \
+	  echo "$(PYTHON) was not found: bwn needs Python 3.11, 3.12 or 3.13; try make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "bwn needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is not: try make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "Installing into $(VENV): torch and the rest, a few minutes the first time."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 HEAD = 512
 """How many of the first bytes of a file are enough."""
 UNKNOWN = "an unknown kind of file"
@@ -53,6 +55,16 @@ def looks_like(head: bytes) -> str:
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return "a text file"
     return UNKNOWN
+
+
+def not_checkpoint(path: Path) -> str:
+    """Return why a file that is no whole zip archive, as a checkpoint is, cannot be one."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if head.startswith(STARTS[0][0]):
+        return "truncated or damaged; copy it again"
+    kind = looks_like(head)
+    return f"{'unrecognized contents' if kind == UNKNOWN else kind}, not a checkpoint"
 
 
 def mismatch(expected: str, head: bytes) -> str:

@@ -16,18 +16,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+ENDINGS = {
+    ".bwn": ("packed models", "a packed model"),
+    ".onnx": ("ONNX models", "an ONNX model"),
+    ".pt": ("checkpoints", "a checkpoint"),
+    ".pth": ("checkpoints", "a checkpoint"),
+    ".txt": ("text", "a text"),
+}
+"""Kinds of files by the ending of their names: several of them, and one."""
 
-def read_limited(path: StrPath, limit: int) -> bytes:
+
+def read_limited(path: StrPath, limit: int, expected: str) -> bytes:
     """Return all bytes of a regular file.
 
     Args:
         path: The file.
         limit: Largest size, in bytes.
+        expected: The kind of file, for a message.
 
     Raises:
         FileError: It is larger, not a regular file, or cannot be read; the message names it.
     """
-    check_file(path)
+    check_file(path, expected)
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -39,7 +49,7 @@ def read_limited(path: StrPath, limit: int) -> bytes:
         raise FileError(read_failure(path, error)) from None
 
 
-def check_file(path: StrPath, kind: type[FileError] = FileError) -> None:
+def check_file(path: StrPath, expected: str, kind: type[FileError] = FileError) -> None:
     """Raise an error of this kind where `path` names no regular file: a pipe might never open."""
     check_path(path, kind)
     try:
@@ -47,7 +57,7 @@ def check_file(path: StrPath, kind: type[FileError] = FileError) -> None:
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise kind(read_failure(path, error)) from None
     if not stat.S_ISREG(mode):
-        raise kind(f"{path}: {not_regular(mode)}")
+        raise kind(f"{path} {not_regular(mode)}, expected {expected}")
 
 
 def check_path(path: StrPath, kind: type[BwnError] = ArgumentError) -> None:
@@ -60,7 +70,7 @@ def check_path(path: StrPath, kind: type[BwnError] = ArgumentError) -> None:
 
 def not_regular(mode: int) -> str:
     """What a path of this mode is instead of a file."""
-    return "is a folder" if stat.S_ISDIR(mode) else "not a regular file"
+    return "is a folder" if stat.S_ISDIR(mode) else "is not a regular file"
 
 
 def write_atomically(path: StrPath, data: bytes | memoryview) -> None:
@@ -111,7 +121,23 @@ def check_target(path: StrPath) -> None:
     """Raise FileError if `path` is a folder, pipe or device: renaming would destroy /dev/null."""
     check_path(path)
     if os.path.exists(path) and not os.path.isfile(path):
-        raise FileError(f"{path}: cannot be written: {not_regular(os.stat(path).st_mode)}")
+        raise FileError(f"{path}: cannot be written: it {not_regular(os.stat(path).st_mode)}")
+
+
+def check_ending(path: StrPath, ending: str) -> None:
+    """Raise ArgumentError where a file to write would have the name of another kind of file.
+
+    Args:
+        path: The file to write.
+        ending: The usual one of its kind, a key of ENDINGS.
+    """
+    check_path(path)
+    other = os.path.splitext(path)[1].lower()
+    if other in ENDINGS and ENDINGS[other] != ENDINGS[ending]:
+        _, kind = ENDINGS[ending]
+        raise ArgumentError(
+            f"{path}: {kind} cannot be named {other}, which is for {ENDINGS[other][0]}"
+        )
 
 
 def same_file(path: StrPath, other: StrPath) -> bool:

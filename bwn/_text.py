@@ -53,6 +53,11 @@ def count_noun(count: int, noun: str) -> str:
     return f"{count:,} {noun}{ending}"
 
 
+def with_article(noun: str) -> str:
+    """A noun with its article: `an int`, `a dict`."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def byte_size(count: float) -> str:
     """A count of bytes with its unit (IEC 80000-13): `512 B`, `12.3 KiB`, `4.0 MiB`."""
     if count < 1024:

@@ -72,7 +72,7 @@ class GraphError(FileError):
         ...     report = bwn.pack("model.onnx", "binary.bwn", activations="binary")
         ... except bwn.GraphError as error:
         ...     print(str(error).partition(":")[0])
-        dense 'relu_1'
+        layer 'dense2' cannot take binary activations
     """
 
 

@@ -62,7 +62,7 @@ class Model:
         >>> import bwn
         >>> model = bwn.load("model.bwn", threads=1)
         >>> model
-        <bwn.Model (1, 28, 28) -> (10,), 385.3 KiB, 1 thread>
+        <bwn.Model (1, 28, 28) -> (10,), 385.3 KiB of weights, 1 thread>
         >>> model.predict("digit.png").label
         '7'
     """
@@ -94,7 +94,8 @@ class Model:
     def __repr__(self) -> str:
         size = byte_size(sum(array.nbytes for array in self.spec.graph.tensors.values()))
         threads = count_noun(self.threads, "thread")
-        return f"<bwn.Model {self.input_shape} -> {self.output_shape}, {size}, {threads}>"
+        shapes = f"{self.input_shape} -> {self.output_shape}"
+        return f"<bwn.Model {shapes}, {size} of weights, {threads}>"
 
     def __reduce__(self) -> tuple[type[Model], tuple[ModelSpec, int]]:
         return Model, (self.spec, self.threads)
@@ -374,7 +375,7 @@ def load(source: Source, threads: int | None = None) -> Model:
     Raises:
         FormatError: The file breaks a rule of the format; one line that says which.
         FileError: The file cannot be read.
-        ArgumentError: `threads` is less than 1.
+        ArgumentError: `source` is none of these, or `threads` is not a whole number of 1 to 1,024.
 
     Example:
         >>> import bwn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from bwn._text import with_article
 from bwn._types import Floats, StrPath
 from bwn.data.images import as_image
 from bwn.data.resizing import prepare
@@ -30,6 +31,8 @@ ImageLike = Image.Image | npt.NDArray[np.uint8] | StrPath | bytes | BinaryIO
 ImageT = TypeVar("ImageT", bound=ImageLike)
 
 BATCH_SIZE = 16
+IMAGES = "path, PIL image, uint8 array, bytes, binary file"
+"""What an image can be, in messages."""
 
 
 class SupportsRun(Protocol):
@@ -98,11 +101,20 @@ def predict(
         (predictions,) = classify(model, to_input(model.spec, images)[None], top or 1)
         return predictions[0] if top is None else predictions
     ranked = []
+    if not isinstance(images, Iterable) or isinstance(images, Mapping):
+        raise ArgumentError(
+            f"{_images_are(images)}, expected an image ({IMAGES}) or a list of them"
+        )
     for result in stream(model, images, top or 1, batch_size):
         if result.error is not None:
             raise result.error
         ranked.append(result.predictions)
     return [predictions[0] for predictions in ranked] if top is None else ranked
+
+
+def _images_are(images: object) -> str:
+    """What kind of thing `images` is, in a message that refuses it."""
+    return f"images is {'None' if images is None else with_article(type(images).__name__)}"
 
 
 def check_counts(least: int = 1, /, **counts: int) -> None:
@@ -136,8 +148,8 @@ def stream(
         BwnError: A score is not finite (while iterating).
     """
     check_counts(top=top, batch_size=batch_size)
-    if is_one_image(images) or not isinstance(images, Iterable):
-        raise ArgumentError(f"images is {type(images).__name__}, expected a list of images")
+    if is_one_image(images) or not isinstance(images, Iterable) or isinstance(images, Mapping):
+        raise ArgumentError(f"{_images_are(images)}, expected a list of images ({IMAGES})")
     if model.spec.preprocess is None:
         raise NotPreparedError
     return _stream(model, enumerate(images), top, batch_size)

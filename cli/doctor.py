@@ -51,17 +51,19 @@ def text(facts: dict[str, Any]) -> str:
     )
     cores = count_noun(facts["cores"], "core")
     pages = "" if facts["page_bytes"] is None else f", pages of {byte_size(facts['page_bytes'])}"
+    unused = "none used" if facts["shipped"] else "none bundled"
+    library = f"{unused}; numba compiles the kernels once and caches them"
     rows = {
         "machine": f"{facts['cpu']} ({facts['machine']}), {cores}{memory}{pages}",
         "system": f"{facts['system']}, Python {facts['python']}",
         "versions": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
         "kernels": f"{facts['kernels']}, for {', '.join(facts['features']) or 'the baseline'}",
-        "library": facts["library"] or "none; numba compiles the kernels once and caches them",
+        "library": facts["library"] or library,
         "supported": names(facts["runnable"]),
-        "bundled": names(facts["shipped"]),
+        "bundled": ", ".join(facts["shipped"]),
         "costs": facts["costs"],
         "governor": ", ".join(sorted(set(facts["governors"]))) or "not reported by the system",
     }
-    lines = [f"{name:10}  {value}" for name, value in rows.items()]
+    lines = [f"{name:10}  {value}" for name, value in rows.items() if value]
     advice = [f"- {line}" for line in facts["advice"]] or ["- no suggestions"]
     return "\n".join([*lines, "", "To speed it up:", *advice])

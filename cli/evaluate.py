@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bwn._text import count_noun
+from bwn._text import count_noun, one_line
 from bwn.cli.output import json_text, show_progress, table
 from bwn.cli.params import (
     FilePath,
@@ -25,12 +25,12 @@ LISTED = 20
 
 @click.command(no_args_is_help=True)
 @click.argument("model", type=FilePath())
+@click.argument("rest", nargs=-1, metavar="", type=FilePath())
 @click.option(
     "--data",
     type=FilePath(),
     metavar="SOURCE",
-    required=True,
-    help="A data set as in bwn train; its test split is used.",
+    help="A data set as in bwn train; its test split is used.  [required]",
 )
 @click.option(
     "--samples",
@@ -43,7 +43,8 @@ LISTED = 20
 @run_options
 def command(
     model: str,
-    data: str,
+    rest: tuple[str, ...],
+    data: str | None,
     samples: int | None,
     batch_size: int,
     threads: int | None,
@@ -60,6 +61,11 @@ def command(
     bwn evaluate model.bwn --data mnist-sample
     bwn evaluate model.bwn --data photos/ --json
     """
+    if data is None:
+        meant = f" Did you mean --data {one_line(rest[0])}?" if rest else ""
+        raise click.UsageError(f"Missing option '--data'.{meant}")
+    if rest:
+        raise click.UsageError(f"Got an unexpected argument: {one_line(rest[0])}")
     from bwn.tools.evaluate import evaluate
 
     result = evaluate(

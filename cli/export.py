@@ -8,13 +8,16 @@ import click
 
 from bwn._text import byte_size
 from bwn.cli.output import json_text
-from bwn.cli.params import FilePath, output_options
+from bwn.cli.params import FilePath, OutputPath, output_options
 
 
-@click.command(epilog="Example: bwn export model.pt -o model.onnx")
+@click.command(no_args_is_help=True, epilog="Example: bwn export model.pt -o model.onnx")
 @click.argument("model", metavar="MODEL.pt", type=FilePath(path_type=Path))
 @click.option(
-    "-o", "--output", type=FilePath(path_type=Path), help="File to write.  [default: MODEL.onnx]"
+    "-o",
+    "--output",
+    type=OutputPath(".onnx", path_type=Path),
+    help="File to write.  [default: MODEL.onnx]",
 )
 @output_options
 def command(model: Path, output: Path | None, as_json: bool) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from bwn.predict import Prediction, Result
 
 SOME_FAILED = 4
+MOST_COLUMNS = 3
+"""Ranks that fit next to each other; of more, each has a row."""
 
 
 @click.command(no_args_is_help=True)
@@ -78,6 +80,10 @@ def command(
         for folder in paths:
             if not os.path.isdir(folder):
                 raise click.UsageError(f"--watch: '{one_line(folder)}' is not a folder.")
+    if not model.endswith(".bwn") and (
+        swapped := [path for path in paths if path.endswith(".bwn")]
+    ):
+        raise click.UsageError(f"MODEL comes first: bwn infer {swapped[0]} {one_line(model)}")
     from bwn.data.folders import Skipped, find_images
     from bwn.model import load
     from bwn.predict import class_names
@@ -99,7 +105,8 @@ def command(
         places = ("standard input" if path == "-" else path for path in paths)
         raise DataError(f"no images in {', '.join(places)}")
     if failed:
-        click.echo(f"Error: cannot read {failed:,} of {count_noun(seen, 'image')}", err=True)
+        if seen > 1:
+            click.echo(f"Error: cannot read {failed:,} of {count_noun(seen, 'image')}", err=True)
         raise click.exceptions.Exit(SOME_FAILED)
 
 
@@ -144,15 +151,22 @@ class Printer:
         """Print one image's classes, or its error."""
         if result.error is not None:
             if self.as_json:
-                click.echo(json_text({"path": result.image, "error": str(result.error)}))
+                error = str(result.error).removeprefix(f"{result.image}: ")
+                error = error.removesuffix(f": {result.image}")
+                click.echo(json_text({"path": result.image, "error": error}))
             else:
                 click.echo(f"Error: {one_line(result.error)}", err=True)
             return
         if not self.started:
             self.started = True
-            columns = f"{'class':{self.width}}  probability  " * self.top
-            click.echo("path,rank,label,index,probability" if self.as_csv else f"{columns}image")
+            click.echo("path,rank,label,index,probability" if self.as_csv else self.heading())
         click.echo(self.line(result.image, result.predictions))
+
+    def heading(self) -> str:
+        """The names of the table's columns: those of all ranks, or of one rank a row."""
+        columns = f"{'class':{self.width}}  probability  "
+        rows = self.top > MOST_COLUMNS
+        return f"rank  {columns}image" if rows else f"{columns * self.top}image"
 
     def line(self, path: Path, best: tuple[Prediction, ...]) -> str:
         """One image's lines."""
@@ -167,5 +181,8 @@ class Printer:
         if self.as_json:
             first = {"path": path, **msgspec.structs.asdict(best[0])}
             return json_text(first if self.top == 1 else {**first, "top": best})
-        cells = (f"{b.label:{self.width}}  {b.probability * 100:9.2f} %  " for b in best)
-        return "".join(cells) + one_line(path)
+        cells = [f"{b.label:{self.width}}  {b.probability:>11.2%}  " for b in best]
+        name = one_line(path)
+        if self.top <= MOST_COLUMNS:
+            return f"{''.join(cells)}{name}"
+        return "\n".join(f"{rank:>4}  {cell}{name}" for rank, cell in enumerate(cells, 1))

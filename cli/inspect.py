@@ -11,9 +11,13 @@ from bwn.cli.output import json_text, table
 from bwn.cli.params import FilePath, Integer, Option, run_options
 
 SHOWN_CLASSES = 20
+LEGEND = (
+    "parts/units: threads that share the work, and its pieces. K, N, P: products in a sum,\n"
+    "outputs, positions. lanes: share of the vector lanes in use. us: predicted for one thread."
+)
 
 
-@click.command(short_help="Show what a .bwn file holds.")
+@click.command(no_args_is_help=True, short_help="Show what a .bwn file holds.")
 @click.argument("model", type=FilePath())
 @click.option(
     "--plan",
@@ -32,12 +36,11 @@ def command(model: str, plan: bool, batch: int | None, threads: int | None, as_j
     --plan shows what `bwn infer` and `bwn bench` would run on this machine, a row for each layer:
 
     \b
-    us           predicted time on one thread, in microseconds
     parts/units  threads that share its work, and pieces of work to share
     K, N, P      products in a sum, outputs of a group, positions of an image
     lanes        share of the vector lanes that compute outputs
     buffers      memory that it writes
-    because      why this kernel, and the predicted times of others
+    because      why this kernel: its predicted time on one thread, and those of others
     """
     for name, value in (("--batch", batch), ("--threads", threads)):
         if value is not None and not plan:
@@ -50,7 +53,8 @@ def command(model: str, plan: bool, batch: int | None, threads: int | None, as_j
 
 def text(facts: dict[str, Any]) -> str:
     """The facts, the table of layers, and the plan if there is one."""
-    size = f"{byte_size(facts['bytes'])} ({byte_size(facts['float32_bytes'])} as float32 weights)"
+    weights, floats = byte_size(facts["stored_bytes"]), byte_size(facts["float32_bytes"])
+    size = f"{byte_size(facts['bytes'])}, {weights} of weights ({floats} as float32)"
     producer = facts["producer"] or "an unnamed program"
     head = [
         ("file", f"{facts['file']}, {size}"),
@@ -85,7 +89,6 @@ def plan_text(plan: dict[str, Any]) -> str:
         (
             row.name,
             " ".join(row.kernels),
-            None if row.microseconds is None else f"{row.microseconds:.1f}",
             f"{row.parts}/{row.units}",
             row.depth,
             row.outputs,
@@ -98,16 +101,18 @@ def plan_text(plan: dict[str, Any]) -> str:
     ]
     passes = f" in passes of {plan['pass']}" if plan["pass"] < plan["batch"] else ""
     threads, steps = (count_noun(plan[f"{noun}s"], noun) for noun in ("thread", "step"))
-    size = f"batch {plan['batch']:,}{passes}, {threads}, {steps}"
+    rows = count_noun(len(plan["layers"]), "row")
+    size = f"batch {plan['batch']:,}{passes}, {threads}, {steps} in {rows}"
     memory = byte_size(plan["arena_bytes"])
-    header = ("layer", "kernel", "us", "parts/units", "K", "N", "P", "lanes", "buffers", "because")
+    header = ("layer", "kernel", "parts/units", "K", "N", "P", "lanes", "buffers", "because")
     return "\n".join(
         [
             f"plan     {size}",
             f"memory   {memory} of activations, shared by the layers' buffers",
             f"costs    {plan['costs']['line']}",
             "",
-            table(header, cells, "<<>>>>>>><"),
+            table(header, cells, "<<>>>>>><"),
+            LEGEND,
         ]
     )
 

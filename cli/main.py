@@ -15,6 +15,8 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
@@ -44,6 +46,19 @@ INTERNAL = 70
 INTERRUPTED = 130
 
 
+@contextmanager
+def nothing_written() -> Iterator[None]:
+    """Say so where Ctrl-C comes before the work."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from bwn.cli.output import show_progress
+
+        show_progress("")
+        click.echo("Interrupted; nothing was written.", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+
+
 class Commands(click.Group):
     """The group: imports a command when it runs, and turns every exception into one line."""
 
@@ -55,7 +70,8 @@ class Commands(click.Group):
         """Import the command's file."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"bwn.cli.{cmd_name}").command
+        with nothing_written():
+            command: click.Command = import_module(f"bwn.cli.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -9,25 +9,34 @@ import click
 
 from bwn._text import byte_size
 from bwn.cli.output import json_text, table
-from bwn.cli.params import FilePath, Numbers, Size, output_options
+from bwn.cli.params import FilePath, Numbers, OutputPath, Size, output_options
 
 if TYPE_CHECKING:
     from bwn.tools.pack import PackReport
 
 
-@click.command(short_help="Store a network with one bit per weight, as a .bwn file.")
+@click.command(
+    no_args_is_help=True, short_help="Store a network with one bit per weight, as a .bwn file."
+)
 @click.argument("source", type=FilePath())
 @click.option(
-    "-o", "--output", type=FilePath(), help="The .bwn file to write.  [default: SOURCE with .bwn]"
+    "-o",
+    "--output",
+    type=OutputPath(".bwn"),
+    help="The .bwn file to write.  [default: SOURCE with .bwn]",
 )
 @click.option(
     "--activations",
     type=click.Choice(["auto", "float32", "int8", "binary"]),
     default="auto",
-    show_default=True,
-    help="Precision of the inputs of one-bit layers. auto: exact, as signs or 8 bits where SOURCE "
-    "has them, else as float32. float32: as they are. int8: quantized to 8 bits where they are not "
-    "signs, unsigned where they cannot be negative. binary: as signs.",
+    help="""Precision of the inputs of one-bit layers.  [default: auto]
+
+    \b
+    auto     exact: signs or 8 bits as in SOURCE, else float32
+    float32  as they are
+    int8     8 bits, but for signs; unsigned if never negative
+    binary   signs
+    """,
 )
 @click.option(
     "--calibration",
@@ -114,7 +123,7 @@ def text(report: PackReport) -> str:
     header = ("layer", "op", "weights", "stored", "activations", "before", "after", "distance")
     lines = [
         table(header, rows, "<<<<<"),
-        "distance: of the trained weights from -1 or +1, on average, if SOURCE says it.",
+        "distance: how far the trained weights were from -1 or +1, on average (- if unknown).",
         "",
         f"{report.target}: {byte_size(report.file)} for {byte_size(report.before)} of float32 "
         "weights",
@@ -122,6 +131,8 @@ def text(report: PackReport) -> str:
     if report.before >= 1.05 * report.file:
         lines[-1] += f", {report.before / report.file:.1f} times smaller"
     lines += [f"note: {note}" for note in report.notes]
+    if report.resumable:
+        lines.append(f"To finish the run: bwn train --resume {report.source}")
     quantized = any(row.activations in ("int8", "uint8") for row in report.layers)
     if not report.follows_source:
         lines.append(f"Next: bwn evaluate {report.target} --data DATA")

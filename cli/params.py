@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
+from bwn._files import check_ending
+from bwn.errors import ArgumentError
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 LARGEST_SIZE = 2**14
@@ -29,6 +32,28 @@ class FilePath(click.Path):
         if not os.fspath(value):
             self.fail("the path is empty.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class OutputPath(FilePath):
+    """A file to write. A name with the ending of another kind of file is refused."""
+
+    def __init__(self, ending: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.ending = ending
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path, if its ending fits."""
+        path = super().convert(value, param, ctx)
+        try:
+            check_ending(value, self.ending)
+        except ArgumentError as error:
+            self.fail(f"{error}; use -o {os.path.splitext(value)[0]}{self.ending}", param, ctx)
+        return path
 
 
 def _in_words(self: click.IntRange | click.FloatRange) -> str:
@@ -136,7 +161,7 @@ output_options = together(
         is_flag=True,
         expose_value=False,
         callback=_set_verbose,
-        help="Log files, kernels and plans to standard error.",
+        help="Print details on files, kernels and plans to standard error.",
     ),
 )
 run_options = together(

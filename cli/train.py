@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from bwn.cli.main import nothing_written
 from bwn.cli.output import show_progress, stopped, warn
-from bwn.cli.params import FilePath, Size, run_options, skip_bad_option
+from bwn.cli.params import FilePath, OutputPath, Size, run_options, skip_bad_option
 from bwn.cli.settings_options import chosen, field_options
-from bwn.cli.train_report import show_end, show_epoch, show_start
+from bwn.cli.train_report import EpochPrinter, show_end, show_start
+from bwn.data.datasets import check_source
 from bwn.train import require_torch
 from bwn.train.settings import Architecture, Settings
 
 if TYPE_CHECKING:
-    from bwn.train.trainer import Progress
+    from bwn.train.run import Run
 
 WITH_RESUME = {"resume", "output", "data", "device", "log", "threads", "as_json", "verbose"}
 DEFAULT_OUTPUT = Path("model.pt")
@@ -47,9 +50,9 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
 @click.option(
     "-o",
     "--output",
-    type=FilePath(path_type=Path),
+    type=OutputPath(".pt", path_type=Path),
     help="Checkpoint of the last state to write. The epoch with the best held-out accuracy is "
-    "saved next to it: model.best.pt for model.pt.  [default: model.pt, if there is none yet]",
+    "saved next to it: model.best.pt for model.pt.  [default: model.pt; refused if it exists]",
 )
 @field_options(Architecture)
 @click.option(
@@ -111,12 +114,35 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     # Threads of torch that spin while they wait make training several times slower on a busy
     # machine. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    as_json = options["as_json"]
+    with ExitStack() as stack:
+        with nothing_written():
+            run = stack.enter_context(_open(options))
+        show_start(run, as_json)
+        epochs = EpochPrinter(as_json)
+        from bwn.tools.train import train
+
+        try:
+            outcome = train(run, epochs.show, warn, options["log"])
+        finally:
+            show_progress("")
+        epochs.finish()
+        show_end(run, outcome, as_json)
+    if not outcome.finished:
+        raise stopped()
+
+
+def _open(options: dict[str, Any]) -> AbstractContextManager[Run]:
+    """Start or resume the run of these options."""
+    if options["data"] is not None:
+        check_source(options["data"])  # before anything about the output
     require_torch()
-    from bwn.tools.train import TrainRequest, open_run, train
+    output = options["output"] if options["resume"] else _output(options["output"])
+    from bwn.tools.train import TrainRequest, open_run
 
     request = TrainRequest(
         source=options["data"],
-        output=options["output"] if options["resume"] else _output(options["output"]),
+        output=output,
         resume=options["resume"],
         origin=options["origin"],
         network=chosen(Architecture, options),
@@ -126,26 +152,13 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         skip_bad=options["skip_bad"],
         log=options["log"],
     )
-    as_json = options["as_json"]
-
-    def report(progress: Progress) -> None:
-        show_epoch(progress, as_json)
-
-    with open_run(
+    return open_run(
         request,
         device=options["device"],
         threads=options["threads"],
         warn=warn,
         progress=show_progress,
-    ) as run:
-        show_start(run, as_json)
-        try:
-            outcome = train(run, report, warn, options["log"])
-        finally:
-            show_progress("")
-        show_end(run, outcome, as_json)
-    if not outcome.finished:
-        raise stopped()
+    )
 
 
 def _check_usage(ctx: click.Context, options: dict[str, Any]) -> None:

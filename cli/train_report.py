@@ -11,6 +11,9 @@ from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress
 from bwn.metrics import confused_text, interval_text
 
+LINES = 60
+"""Epochs that are printed of a long run, about."""
+
 if TYPE_CHECKING:
     from bwn.train.run import Outcome, Run
     from bwn.train.trainer import Progress
@@ -24,20 +27,42 @@ def show_start(run: Run, as_json: bool) -> None:
         return
     if run.origin is not None:
         click.echo(origin(run), err=as_json)
+    if run.checkpointer.replaces:
+        click.echo(f"Replacing {run.checkpointer.output}", err=True)
     if not as_json:
         click.echo(heading(run))
 
 
-def show_epoch(progress: Progress, as_json: bool) -> None:
-    """A line for an epoch that has ended; before, for people, a line that is overwritten."""
-    if as_json:
-        if progress.epoch_done:
-            click.echo(json_text({"event": "epoch", **vars(progress)}))
-    elif progress.epoch_done:
-        show_progress("")
-        click.echo(line(progress))
-    else:
+class EpochPrinter:
+    """Prints a line for an epoch that has ended, and before, for people, one that is overwritten.
+
+    Of a long run people see at most about LINES epochs, among them the first and the last.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.skipped: Progress | None = None
+
+    def show(self, progress: Progress) -> None:
+        """Show how far the run is."""
+        if self.as_json:
+            if progress.epoch_done:
+                click.echo(json_text({"event": "epoch", **vars(progress)}))
+            return
+        every = -(-progress.epochs // LINES)
+        if progress.epoch_done and progress.epoch % every and 1 < progress.epoch < progress.epochs:
+            self.skipped = progress
+        elif progress.epoch_done:
+            self.skipped = None
+            show_progress("")
+            click.echo(line(progress))
+            return
         show_progress(line(progress))
+
+    def finish(self) -> None:
+        """Show the last epoch of a run that was stopped, or ended early."""
+        if self.skipped is not None:
+            click.echo(line(self.skipped))
 
 
 def show_end(run: Run, outcome: Outcome, as_json: bool) -> None:
@@ -64,10 +89,12 @@ def heading(run: Run) -> str:
     """What is trained on what."""
     architecture = run.description.architecture
     shape = " x ".join(str(extent) for extent in architecture.input_shape)
+    training, held_out = len(run.trainer.train_data.images), len(run.trainer.held_out.images)
+    images = count_noun(training + held_out, "training image")
+    split = f" ({training:,} to train on, {held_out:,} held out)" if held_out else ""
     return (
         f"{architecture.name}, scheme {architecture.scheme}, {architecture.activations} "
-        f"activations; {count_noun(len(run.trainer.train_data.images), 'image')} of {shape}, "
-        f"{architecture.classes} classes"
+        f"activations; {images} of {shape}{split}, {architecture.classes} classes"
     )
 
 

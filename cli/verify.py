@@ -66,13 +66,13 @@ def command(
 ) -> None:
     """Check that MODEL, a .bwn file, computes what REFERENCE does: the file it was packed from.
 
-    Each layer gets the model's own tensors and is compared with a reference (float64, exact
-    integers) and with ONNX Runtime, in units of the tolerance: 1 or less is right. Then the scores
-    of all inputs are compared with ONNX Runtime. Inputs whose two best scores are within the
-    tolerance are ties, which do not count.
+    Each layer gets the model's own tensors and is compared with an interpreter (float64, exact
+    integers) and with ONNX Runtime on REFERENCE, in units of the tolerance: 1 or less is right.
+    Then the scores of all inputs are compared with ONNX Runtime. Inputs whose two best scores are
+    within the tolerance are ties, which do not count.
 
-    Layers with 8-bit activations must match the integer reference. If REFERENCE is not quantized,
-    only the top-1 is compared with ONNX Runtime (--min-agreement). If it is, as after
+    Layers with 8-bit activations must match the interpreter. If REFERENCE is not quantized, only
+    the top-1 is compared with ONNX Runtime (--min-agreement). If it is, as after
     `bwn train --activations int8`, the layers must match ONNX Runtime too. On a data set the
     accuracy is measured, and may fall by --max-loss.
 
@@ -103,7 +103,7 @@ def command(
     click.echo(json_text(report, indent=2) if as_json else text(report))
     if not report.agrees:
         if as_json:
-            click.echo(f"DISAGREES: {report.verdict}", err=True)
+            click.echo(fault(report), err=True)
         raise click.exceptions.Exit(DISAGREES)
 
 
@@ -128,7 +128,7 @@ def text(report: VerifyReport) -> str:
         "op",
         "weights x activations",
         "K",
-        "vs reference",
+        "vs interpreter",
         "vs ONNX Runtime",
         "result",
     )
@@ -142,19 +142,29 @@ def text(report: VerifyReport) -> str:
     if not all(layer.judged for layer in report.layers):
         lines.append("*: 8-bit activations differ from float32, so this is shown but not checked.")
     lines += ["", *score_lines(report), ""]
-    return "\n".join([*lines, f"{'AGREES' if report.agrees else 'DISAGREES'}: {report.verdict}"])
+    return "\n".join([*lines, f"AGREES: {report.verdict}" if report.agrees else fault(report)])
+
+
+def fault(report: VerifyReport) -> str:
+    """The last line of a report that does not agree."""
+    differs = report.verdict.removeprefix("differs")  # from a layer on
+    return f"DISAGREES{':' * (differs == report.verdict)} {differs.lstrip()}"
 
 
 def score_lines(report: VerifyReport) -> list[str]:
     """The end-to-end part."""
     scores = report.scores
-    share = "exact" if scores.error == 0 else f"{scores.error:.3g} times the tolerance"
+    from bwn.tools.verify import times
+
+    share = "exact" if scores.error == 0 else f"{times(scores.error)} times the tolerance"
+    counted = report.count - len(scores.ties)
+    whole = "that are not ties" if scores.ties else ""
+    same = f"all {counted:,}" if scores.agreement == 1 else f"{scores.agreement:.2%} of the inputs"
     lines = [
         f"inputs         {report.count:,} of {report.inputs}",
         f"scores         largest difference {scores.difference:.3g}"
         + ("" if scores.rounded else f", {share}"),
-        f"top-1          the same on {scores.agreement:.2%}"
-        + (" of the inputs that are not ties" if scores.ties else " of the inputs"),
+        f"top-1          same on {same} {whole}".rstrip(),
     ]
     for name, numbers in (
         ("ties", scores.ties),
@@ -169,9 +179,12 @@ def score_lines(report: VerifyReport) -> list[str]:
     if scores.accuracy is not None and scores.reference_accuracy is not None:
         loss, limit = report.loss or 0.0, report.max_loss
         allowed = "" if limit is None else f" (limit {limit:g})"
+        change = f"{abs(loss):.2f} points {'higher' if loss < 0 else 'lower'}"
+        if loss == 0:
+            change = "no change"
         lines.append(
             f"accuracy       {scores.accuracy:.2%}, reference {scores.reference_accuracy:.2%}: "
-            f"{abs(loss):.2f} points {'higher' if loss < 0 else 'lower'}{allowed}"
+            f"{change}{allowed}"
         )
     return lines
 
@@ -180,4 +193,6 @@ def units(error: float) -> str:
     """A difference in units of the tolerance, for people."""
     if error == 0:
         return "exact"
-    return "not exact" if math.isinf(error) else f"{error:.3g}"
+    from bwn.tools.verify import times
+
+    return "not exact" if math.isinf(error) else times(error)

@@ -24,6 +24,7 @@ from bwn.kernels.target.cache import cache_folder, sources_digest
 __all__ = ["DEFAULTS", "Cost", "Table", "Work", "load", "table", "table_path", "to_json"]
 
 VERSION = 1
+TO_MEASURE = "run bwn tune to measure this machine"
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -46,7 +47,7 @@ class Table(msgspec.Struct, frozen=True):
         """The table in words, one line."""
         if self.origin == "measured":
             return f"measured on this machine, {self.path}"
-        return f"default, {self.problem or 'no measurement of this machine (bwn tune makes one)'}"
+        return f"defaults{self.problem and ', '}{self.problem}; {TO_MEASURE}"
 
 
 DEFAULTS = {
@@ -94,9 +95,10 @@ def load(path: Path) -> Table:
         problem = f"unreadable: {error.strerror}"
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         problem = "damaged"
-    problem = f"since the measured table is {problem} (bwn tune --force measures again): {path}"
-    logging.getLogger(__name__).warning("cost table: default, %s", problem)
-    return Table(default, "default", path, problem)
+    problem = f"since the measured table is {problem}: {path}"
+    table = Table(default, "default", path, problem)
+    logging.getLogger(__name__).warning("cost table: %s", table.line)
+    return table
 
 
 def _checked(stored: Mapping[str, list[float]]) -> dict[str, Cost]:

@@ -116,10 +116,10 @@ def select(activations: Element, weights: Weights, work: Work, costs: Mapping[st
     times = {spec: spec.microseconds(work, costs[spec.name]) for spec in specs}
     fit = fitting(activations, weights, work.depth)
     best = min(fit, key=times.__getitem__)
-    others = [f"{spec.variant} {short(times[spec])}" for spec in fit if spec is not best]
-    others += [
-        f"K = {work.depth} would overflow {spec.variant}" for spec in specs if spec not in fit
-    ]
-    why = "; ".join([f"predicted {short(times[best])} us", *others])
+    others = ", ".join(f"{spec.variant} {short(times[spec])}" for spec in fit if spec is not best)
+    too_small = [spec for spec in specs if spec not in fit]
     slow = times[best] > min(times.values())  # a faster one exists that cannot hold the sums
-    return Choice(best, times[best], f"slow: {why}" if slow else why)
+    why = f"{'slow' if slow else 'fastest' if others else 'the only one'}: {short(times[best])} us"
+    why += f" ({others})" * bool(others)
+    overflows = [f"K = {work.depth} would overflow {spec.variant}" for spec in too_small]
+    return Choice(best, times[best], "; ".join([why, *overflows]))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from bwn._files import same_file, write_atomically
-from bwn.errors import FileError
+from bwn._files import check_ending, same_file, write_atomically
+from bwn.errors import ArgumentError, FileError
 
 
 def test_a_pipe_or_device_is_not_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"  # stands for /dev/null, which root could rename over
     os.mkfifo(pipe)
-    with pytest.raises(FileError, match="pipe: cannot be written: not a regular file"):
+    with pytest.raises(FileError, match="pipe: cannot be written: it is not a regular file"):
         write_atomically(pipe, b"model")
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
@@ -32,7 +32,7 @@ def test_a_link_stays_and_its_target_is_written(tmp_path: Path) -> None:
 
 def test_refusals_name_the_path_that_was_given(tmp_path: Path) -> None:
     for path, reason in (
-        (tmp_path, "is a folder"),
+        (tmp_path, "it is a folder"),
         (tmp_path / "none" / "a", "no such folder"),
         (tmp_path / "a\0b", "embedded null byte"),
     ):
@@ -40,6 +40,16 @@ def test_refusals_name_the_path_that_was_given(tmp_path: Path) -> None:
             write_atomically(path, b"")
         assert str(caught.value) == f"{path}: cannot be written: {reason}"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.PTH", "a", "a.ckpt", "run.1"])
+def test_a_checkpoint_can_have_any_name_but_that_of_another_kind(name: str) -> None:
+    check_ending(name, ".pt")
+    if name.lower().startswith("a.pt"):
+        with pytest.raises(
+            ArgumentError, match=r"cannot be named \.pth?, which is for checkpoints$"
+        ):
+            check_ending(name, ".bwn")
 
 
 def test_same_file(tmp_path: Path) -> None:

@@ -82,8 +82,8 @@ def test_what_a_model_says_of_itself() -> None:
     model = Model(ModelSpec(graph=spec.graph, preprocess=rule, classes=tuple("abcd")), 3)
     assert (model.input_shape, model.output_shape) == ((8,), (4,))
     assert (model.preprocess, model.classes, model.threads) == (rule, ("a", "b", "c", "d"), 3)
-    assert repr(model) == "<bwn.Model (8,) -> (4,), 32 B, 3 threads>"
-    assert repr(Model(NETWORKS["mlp"](0), 1)).endswith("-> (10,), 385.3 KiB, 1 thread>")
+    assert repr(model) == "<bwn.Model (8,) -> (4,), 32 B of weights, 3 threads>"
+    assert repr(Model(NETWORKS["mlp"](0), 1)).endswith("-> (10,), 385.3 KiB of weights, 1 thread>")
     assert Model(spec).preprocess is None
 
 

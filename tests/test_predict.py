@@ -160,11 +160,15 @@ def test_what_cannot_be_predicted_is_said():
         predict(Fake(), PIXELS / 255)
     for images in (3, None, [3], [[0, 1], [2, 3]]):
         with pytest.raises(
-            ArgumentError, match=r"^images(\[0\])? is (int|NoneType|list), expected"
+            ArgumentError, match=r"^images(\[0\])? is (an int|None|int|list), expected"
         ):
             predict(Fake(), images)
-    with pytest.raises(ArgumentError, match=r"^images is str, expected a list of images$"):
+    with pytest.raises(ArgumentError, match=r"^images is a str, expected a list of images \("):
         stream(Fake(), "a.png")
+    expected = r"expected an image \(path, .*, binary file\) or a list of them$"
+    for images, kind in ((3, "an int"), (None, "None"), ({"a": 1}, "a dict")):
+        with pytest.raises(ArgumentError, match=f"^images is {kind}, {expected}"):
+            predict(Fake(), images)
     with pytest.raises(BwnError, match="not finite"):
         classify(Fake(), np.float32([[np.inf, 0, 0, 0]]))
 

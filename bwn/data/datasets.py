@@ -100,7 +100,7 @@ def load_dataset(
         photo_size: Largest side, in pixels, that images keep where `size` is None.
         skip_bad: Whether images that cannot be read are left out, with a warning; otherwise they
             are an error that lists them.
-        describe: Whether to log what class folders hold.
+        describe: Whether to log what class folders hold, and to name it in an error.
         progress: Called with a line of text while images are read, and with "" at the end.
 
     Raises:
@@ -109,10 +109,8 @@ def load_dataset(
     if str(source) == SAMPLE:
         with as_file(files("bwn.data") / SAMPLE) as folder:
             return _resized(Dataset(*idx.read_idx(folder, split)), size, resize, color)
-    check_path(source)
+    check_source(source)
     folder = Path(source)
-    if not folder.is_dir():
-        raise DataError(_unknown(folder))
     names = sorted(entry.name for entry in folder.iterdir())
     if any(idx.NAMES.search(name) for name in names):
         return _resized(Dataset(*idx.read_idx(folder, split)), size, resize, color)
@@ -123,7 +121,8 @@ def load_dataset(
         _log.info("%s", line)
     paths, labels = folders.images.get(split, ([], []))
     if not paths:
-        raise DataError(f"{folder}: has no {NOUNS[split]} images ({folders.layout})")
+        layout = f" ({folders.layout})" if describe else ""
+        raise DataError(f"{folder} has no {NOUNS[split]} images{layout}")
     if size is None:
         size, same = usual_size(paths, photo_size)
         if not same:
@@ -137,6 +136,13 @@ def load_dataset(
             raise DataError(f"{folder}: {problem}; repair them, or skip bad images")
         _log.warning("left out: %s", problem)
     return Dataset(decoded.images, np.array(labels, np.int64)[decoded.kept], folders.classes)
+
+
+def check_source(source: StrPath) -> None:
+    """Raise DataError where `source` is neither the sample nor a folder."""
+    check_path(source)
+    if str(source) != SAMPLE and not Path(source).is_dir():
+        raise DataError(_unknown(Path(source)))
 
 
 def _unknown(source: Path) -> str:

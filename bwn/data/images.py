@@ -128,7 +128,7 @@ def _open(source: StrPath | bytes, name: str) -> IO[bytes]:
     try:
         if os.path.isdir(source):
             os.scandir(source).close()  # says why if it cannot be listed
-        check_file(source, DataError)
+        check_file(source, "an image", DataError)
         if os.path.getsize(source) == 0:
             raise DataError(f"{name}: the file is empty, expected an image")
         return open(source, "rb")

@@ -57,7 +57,7 @@ def read(source: Source) -> ModelSpec:
         FileError: The file cannot be read.
     """
     if isinstance(source, (str, os.PathLike)):
-        name, data = str(source), read_limited(source, MAX_FILE)
+        name, data = str(source), read_limited(source, MAX_FILE, "a .bwn file")
     elif isinstance(source, (bytes, bytearray, memoryview)):
         name, data = "model", bytes(source)
     elif hasattr(source, "read"):

@@ -35,7 +35,9 @@ class Session:
     """
 
     def __init__(self, source: StrPath | bytes, threads: int = 1) -> None:
-        self.model = parse(source if isinstance(source, bytes) else read_limited(source, MAX_BYTES))
+        kind = "an ONNX file"
+        data = source if isinstance(source, bytes) else read_limited(source, MAX_BYTES, kind)
+        self.model = parse(data)
         self.threads = threads
         self.name = "model" if isinstance(source, bytes) else os.fspath(source)
         stored = {tensor.name for tensor in self.model.graph.initializer}

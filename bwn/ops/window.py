@@ -1,4 +1,8 @@
-"""Sliding windows: what convolution and pooling share."""
+"""Sliding windows: what convolution and pooling share.
+
+Padding is checked here. `onnx_reading.py` reads it from ONNX; `bwn/plan/builder.py` lays it out in
+memory (`reserve_padding` of `bwn/plan/buffers.py`).
+"""
 
 from __future__ import annotations
 

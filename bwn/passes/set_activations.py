@@ -20,15 +20,20 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from bwn.errors import GraphError
 from bwn.ir.analysis import nonnegative, signs_of
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.ir.quantization import QUANT_RANGES, Activations, Quantizations
-from bwn.ops.weighted import UINT8_MAX_DEPTH, Weighted
+from bwn.ops.weighted import UINT8_MAX_DEPTH, Weighted, layer_names
 
 FLOAT_WEIGHTS = (
-    "the source quantizes its input to 8 bits, which needs one-bit weights, but these are not "
-    "binary; leave out the quantization there, or pack with float32 activations"
+    "has float32 weights, but the source quantizes its input to 8 bits, which needs one-bit "
+    "weights; leave out the quantization there, or pack with float32 activations"
+)
+NOT_A_SIGN = (
+    "cannot take binary activations: its input is not a sign; pack with auto activations, or train "
+    "with sign activations"
 )
 
 Mode = Literal["auto", "float32", "int8", "binary"]
@@ -60,7 +65,10 @@ def set_activations(
     for node in graph.nodes:
         if isinstance(node, Weighted):
             packed = node.is_packed(graph.tensors)
-            activations = choose(node, mode, node.input in signs, first) if packed else "float32"
+            reads_signs = node.input in signs
+            if mode == "binary" and packed and not (reads_signs or first):
+                raise refusal(graph, node, NOT_A_SIGN)
+            activations = choose(mode, reads_signs) if packed else "float32"
             first = first and not packed
             shallow = node.depth(graph.shapes[node.input]) <= UINT8_MAX_DEPTH
             if activations == "int8" and node.input in positive and shallow:
@@ -69,7 +77,7 @@ def set_activations(
             source = quantizations.get((node.input, node.weight)) if mode != "float32" else None
             if source is not None:
                 if not packed:
-                    raise node.refuse(FLOAT_WEIGHTS)
+                    raise refusal(graph, node, FLOAT_WEIGHTS)
                 activations, scale = source.activations, source.scale
             node = replace(node, activations=activations, input_scale=scale)
         nodes.append(node)
@@ -83,15 +91,15 @@ def scale_of(activations: Activations, scale: float | None) -> float | None:
     return scale * (QUANT_RANGES["int8"][1] / QUANT_RANGES[activations][1])
 
 
-def choose(node: Weighted, mode: Mode, reads_signs: bool, first: bool) -> Activations:
-    """The activation type of a packed `node` by rules 1 to 4, without uint8."""
+def refusal(graph: Graph, node: Node, why: str) -> GraphError:
+    """An error that names the layer as tables do."""
+    return GraphError(f"layer '{layer_names(graph)[node.output]}' {why}")
+
+
+def choose(mode: Mode, reads_signs: bool) -> Activations:
+    """The activation type of a packed layer by rules 1 to 4, without uint8."""
     if mode == "float32":
         return "float32"
     if reads_signs:
         return "binary"
-    if mode == "binary" and not first:
-        raise node.refuse(
-            f"cannot read its input '{node.input}' as binary: it is not signs; "
-            "pack with auto activations, or train with sign activations"
-        )
     return "int8" if mode == "int8" else "float32"

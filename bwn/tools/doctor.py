@@ -58,7 +58,7 @@ def advice() -> list[str]:
             f"takes time{wheel}"
         )
     if costs.table().origin != "measured":
-        lines.append("kernels are chosen by default costs: run bwn tune to measure this machine's")
+        lines.append("run bwn tune to choose kernels by their speed on this machine")
     slow = sorted(set(governors()) & SLOW_GOVERNORS)
     if slow:
         lines.append(

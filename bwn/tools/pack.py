@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from bwn._file_types import HEAD, PACKABLE, SOURCES, UNKNOWN, looks_like, mismatch
-from bwn._files import read_limited, same_file
+from bwn._files import check_ending, read_limited, same_file
 from bwn._text import __version__, count_noun, read_failure
 from bwn._types import StrPath
 from bwn.errors import ArgumentError, DataError, FileError, GraphError
@@ -21,7 +21,7 @@ from bwn.format import write
 from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ir.node import Node, Shape
+from bwn.ir.node import Node
 from bwn.ir.quantization import Quantizations
 from bwn.onnx.importer import MAX_BYTES, Loaded, from_bytes
 from bwn.ops import Weighted
@@ -29,6 +29,7 @@ from bwn.passes import pipeline
 from bwn.passes.set_activations import set_activations
 from bwn.tools.calibrate import input_batches, int8_scales
 from bwn.tools.inspect import LayerRow, layer_rows
+from bwn.tools.pack_preprocess import check_preprocess, choose_preprocess
 
 ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -38,6 +39,8 @@ ENCODINGS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 """Byte order marks, and what they say. The mark of UTF-32 starts with that of UTF-16."""
+NEAR = 0.05
+"""Mean distance of weights from +-1 that costs little accuracy."""
 Mode = Literal["auto", "float32", "int8", "binary"]
 
 
@@ -56,6 +59,7 @@ class PackReport(msgspec.Struct, frozen=True, kw_only=True):
         notes: What a user should know, a line each.
         follows_source: Whether `verify` can compare the two: not where the source rounds
             activations to 8 bits and the file does not.
+        resumable: Whether the source is the state of a training run that was interrupted.
     """
 
     source: str
@@ -68,6 +72,7 @@ class PackReport(msgspec.Struct, frozen=True, kw_only=True):
     classes: tuple[str, ...] | None
     notes: tuple[str, ...]
     follows_source: bool
+    resumable: bool = False
 
 
 def pack(
@@ -98,7 +103,8 @@ def pack(
 
     Raises:
         FileError: The source is refused, or the target cannot be written.
-        ArgumentError: Arguments do not go together, or do not fit the network.
+        ArgumentError: Arguments do not go together, or do not fit the network; or the target has
+            the ending of another kind of file.
 
     Example:
         >>> import bwn
@@ -115,9 +121,12 @@ def pack(
     if same_file(source, target):
         read_source(source)  # says so if it is packed already
         raise ArgumentError(f"{target}: source and target are the same file; name another target")
+    check_ending(target, ".bwn")
     loaded, margins, quantizations = load(source)
+    unfinished, resumable = interrupted(source, margins)
     shape = tuple(loaded.graph.topology.input_shape)
     rule, notes = choose_preprocess(loaded.preprocess, preprocess, shape)
+    notes += unfinished
     names = loaded.classes if classes is None else checked_names(classes)
     graph = with_activations(
         pipeline.run(loaded.graph), activations, calibration, rule, quantizations
@@ -134,12 +143,13 @@ def pack(
         )
     if names is None:
         notes.append("class names are unknown: predictions show class numbers; set classes")
-    return report(source, target, spec, margins, notes, follows_source)
+    packed = report(source, target, spec, margins, notes, follows_source)
+    return msgspec.structs.replace(packed, resumable=resumable)
 
 
 def read_source(source: StrPath) -> bytes:
     """The bytes of a checkpoint or an ONNX file; other kinds of file are refused."""
-    data = read_limited(source, MAX_BYTES)
+    data = read_limited(source, MAX_BYTES, SOURCES)
     kind = looks_like(data[:HEAD])
     if ".bwn" in kind:
         raise FileError(f"{source}: packed already; bwn pack takes {SOURCES}")
@@ -171,6 +181,29 @@ def exported(checkpoint: StrPath) -> bytes:
         path = Path(folder) / "model.onnx"
         export_checkpoint(checkpoint, path)
         return path.read_bytes()
+
+
+def interrupted(source: StrPath, margins: Mapping[str, float]) -> tuple[list[str], bool]:
+    """Notes on a checkpoint of a run that has not ended, and whether that run can be resumed.
+
+    margins: Of the layers; where they are small the checkpoint is not read again.
+    """
+    distance = sum(margins.values()) / max(len(margins), 1)
+    if distance < NEAR:
+        return [], False
+    with open(source, "rb") as file:
+        if "PyTorch" not in looks_like(file.read(HEAD)):
+            return [], False
+    from bwn.train import read_checkpoint
+
+    description = read_checkpoint(source).description
+    if description.finished:
+        return [], False
+    note = (
+        f"the training run was interrupted, with weights still far from +-1 ({distance:.3f} on "
+        "average), so accuracy will suffer"
+    )
+    return [note], description.best is None
 
 
 def with_activations(
@@ -210,83 +243,6 @@ def quantization_notes(graph: Graph, quantizations: Quantizations) -> list[str]:
     return notes
 
 
-def choose_preprocess(
-    own: Preprocess | None, replacement: Preprocess | Mapping[str, Any] | None, shape: Shape
-) -> tuple[Preprocess | None, list[str]]:
-    """Preprocessing of the file, and notes on what was assumed.
-
-    Args:
-        own: What the source says.
-        replacement: What the caller says; fields that are None say nothing.
-        shape: Shape of one input.
-
-    Raises:
-        ArgumentError: The caller's fields are not enough, or have wrong types.
-    """
-    if isinstance(replacement, Preprocess):
-        replacement = msgspec.structs.asdict(replacement)
-    if not isinstance(replacement, Mapping | None):
-        raise ArgumentError(f"preprocess is {type(replacement).__name__}, expected a mapping")
-    fields = {key: value for key, value in (replacement or {}).items() if value is not None}
-    notes = []
-    if scaled := unit_scale(fields):
-        fields |= scaled
-        notes.append("mean and std are of pixels from 0 to 255: they are stored divided by 255")
-    if own is not None:
-        return (replaced(own, fields) if fields else own), notes
-    color = fields.get("color", {1: "L", 3: "RGB"}.get(shape[0] if len(shape) == 3 else 0))
-    size = fields.get("size", shape[1:] if len(shape) == 3 else None)
-    if color is None or size is None:
-        if fields:
-            raise ArgumentError(f"preprocess: an input of shape {shape} needs size and color")
-        return None, [
-            f"preprocessing is unknown for an input of shape {shape}; "
-            "to classify images set size and color"
-        ]
-    channels = 1 if color == "L" else 3
-    base = Preprocess(size=size, color=color, mean=(0.0,) * channels, std=(1.0,) * channels)
-    rule = replaced(base, fields)
-    if "mean" in fields and "std" in fields:
-        return rule, notes
-    return rule, [*notes, f"the source does not say how images are prepared; assumed: {rule}"]
-
-
-def unit_scale(fields: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
-    """Mean and std for pixels from 0 to 1, where those of `fields` are for pixels from 0 to 255.
-
-    No mean or standard deviation of pixels from 0 to 1 is above 1.
-
-    Returns:
-        The fields to replace; none where the numbers are for pixels from 0 to 1.
-
-    Raises:
-        ArgumentError: One of the two is for 0 to 255 and the other is not, or is missing.
-    """
-    numbers = {name: fields[name] for name in ("mean", "std") if name in fields}
-    try:
-        large = {name: max(map(abs, values)) > 1 for name, values in numbers.items()}
-    except (TypeError, ValueError):  # no numbers: refused where their types are checked
-        return {}
-    if not any(large.values()):
-        return {}
-    mean, std = numbers.get("mean", (0.0,)), numbers.get("std", (0.0,))
-    if (large.get("mean") and min(std) < 1) or (large.get("std") and 0 < max(map(abs, mean)) <= 1):
-        raise ArgumentError(
-            f"preprocess: mean {fields.get('mean')} and std {fields.get('std')} are not both for "
-            "pixels from 0 to 255, nor both for 0 to 1"
-        )
-    return {name: tuple(value / 255 for value in values) for name, values in numbers.items()}
-
-
-def replaced(base: Preprocess, fields: Mapping[str, Any]) -> Preprocess:
-    """`base` with other fields, types checked."""
-    try:
-        return msgspec.convert({**msgspec.structs.asdict(base), **fields}, Preprocess)
-    except msgspec.ValidationError as error:
-        why, _, field = str(error).replace("`", "").partition(" - at $.")
-        raise ArgumentError(f"preprocess{field and f', {field}'}: {why}") from None
-
-
 def checked_names(classes: Sequence[str]) -> tuple[str, ...]:
     """The caller's class names. Raises ArgumentError where they are not a list of str."""
     several = isinstance(classes, Sequence) and not isinstance(classes, str)
@@ -297,6 +253,8 @@ def checked_names(classes: Sequence[str]) -> tuple[str, ...]:
 
 def check_arguments(spec: ModelSpec) -> None:
     """Raise ArgumentError where preprocessing or class names do not fit the (legal) graph."""
+    if spec.preprocess is not None:
+        check_preprocess(spec.preprocess, tuple(spec.graph.topology.input_shape))
     try:
         check_spec(spec)
     except GraphError as error:

@@ -119,13 +119,15 @@ def verify(
     inputs = choose(loaded.spec, images, samples, seed)
     if max_loss is not None and inputs.labels is None:
         raise ArgumentError(f"max_loss needs labeled images; {inputs.name} has no labels")
-    check_fit(loaded, session, inputs.batch(0, 1), os.fspath(reference))
+    name = "model" if isinstance(model, Model) else os.fspath(model)
+    check_fit(loaded, session, inputs.batch(0, 1), os.fspath(reference), name)
     layers = tuple(check_layers(loaded, session, inputs.batch(0, LAYER_IMAGES), progress))
     scores = compare_scores(loaded, session, inputs, batch_size, progress)
     min_agreement, max_loss = limits(scores, min_agreement, max_loss)
-    fault = find_fault(layers, scores, min_agreement, max_loss)
+    fault = layer_fault(layers, name, os.fspath(reference))
+    fault = fault or score_fault(scores, min_agreement, max_loss)
     return VerifyReport(
-        model="model" if isinstance(model, Model) else os.fspath(model),
+        model=name,
         reference=os.fspath(reference),
         inputs=inputs.name,
         count=inputs.count,
@@ -177,7 +179,7 @@ def open_reference(path: StrPath, threads: int) -> Session:
     from bwn.onnx.session import Session
     from bwn.tools.pack import exported
 
-    data = read_limited(path, MAX_BYTES)
+    data = read_limited(path, MAX_BYTES, SOURCES)
     name, kind = os.fspath(path), looks_like(data[:HEAD])
     if "PyTorch" in kind:
         data = exported(name)
@@ -191,14 +193,15 @@ def open_reference(path: StrPath, threads: int) -> Session:
     return session
 
 
-def check_fit(model: SupportsTrace, session: Session, x: Floats, name: str) -> None:
+def check_fit(model: SupportsTrace, session: Session, x: Floats, reference: str, name: str) -> None:
     """Refuse a reference that takes or gives arrays of other shapes than the model.
 
     Args:
         model: The packed network.
         session: The reference.
         x: One input, (1, *input_shape) float32.
-        name: Path of the reference.
+        reference: Path of the reference.
+        name: Path of the model.
     """
     topology = model.spec.graph.topology
     axes = session.session.get_inputs()[0].shape
@@ -209,33 +212,49 @@ def check_fit(model: SupportsTrace, session: Session, x: Floats, name: str) -> N
     ):
         shown = tuple("?" if size is None else size for size in sizes)
         raise FileError(
-            f"{name}: takes inputs of shape {shown}, the model {tuple(own)}: not the same network"
+            f"{reference} takes {shown} inputs but {name} takes {tuple(own)}: "
+            f"{name} was not packed from it"
         )
     try:
         shape = reference_scores(session, x).shape[1:]
     except Exception as error:  # onnxruntime's errors have no common class
-        raise FileError(f"{name}: does not run on an input of {tuple(own)}: {error}") from None
+        raise FileError(f"{reference}: does not run on an input of {tuple(own)}: {error}") from None
     expected = model.spec.graph.output_shape
     if shape != expected:
         raise FileError(
-            f"{name}: gives scores of shape {shape}, the model {expected}: not the same network"
+            f"{reference} gives scores of shape {shape} but {name} gives {expected}: "
+            f"{name} was not packed from it"
         )
 
 
-def find_fault(
-    layers: tuple[LayerCheck, ...], scores: Scores, min_agreement: float, max_loss: float | None
-) -> str | None:
-    """The first thing that is wrong, as one line, or None."""
-    for layer in layers:
-        if layer.reference > 1:
-            return f"layer '{layer.name}' {differs(layer.reference)} from the reference"
-        if not layer.agrees:
-            return f"layer '{layer.name}' {differs(layer.runtime or np.inf)} from ONNX Runtime"
+def layer_fault(layers: tuple[LayerCheck, ...], model: str, reference: str) -> str | None:
+    """Which layers differ, as one line, or None.
+
+    Args:
+        layers: All layers.
+        model: Path of the model.
+        reference: Path of the reference.
+    """
+    wrong = [layer for layer in layers if not layer.agrees]
+    if not wrong:
+        return None
+    first = wrong[0]
+    interpreted = first.reference > 1
+    error = first.reference if interpreted else first.runtime
+    size = "" if error is None or np.isinf(error) else f" ({times(error)} times the tolerance)"
+    where = f"from layer '{first.name}' on" if len(wrong) > 1 else f"in layer '{first.name}'"
+    if interpreted:
+        return f"differs {where}{size}: kernels and interpreter disagree; please report it"
+    return f"differs {where}{size}; was {model} packed from {reference}?"
+
+
+def score_fault(scores: Scores, min_agreement: float, max_loss: float | None) -> str | None:
+    """The first thing that is wrong with the scores, as one line, or None."""
     if scores.departing:
         count, first = len(scores.departing), scores.departing[0]
         return (
             f"scores of {count_noun(count, 'input')} differ (the first is {first}), by up to "
-            f"{scores.error:.3g} times the tolerance"
+            f"{times(scores.error)} times the tolerance"
         )
     if scores.agreement < min_agreement:
         wrong = count_noun(len(scores.disagreements), "input")
@@ -251,9 +270,9 @@ def find_fault(
     return None
 
 
-def differs(error: float) -> str:
-    """An error in tolerances, in words."""
-    return f"differs by {error:.3g} times the tolerance" if np.isfinite(error) else "differs"
+def times(error: float) -> str:
+    """A difference in tolerances, with three digits: `0.0106`, `6,630`."""
+    return f"{float(f'{error:.3g}'):,.0f}" if 100 <= error < 1e9 else f"{error:.3g}"
 
 
 def success(scores: Scores, count: int) -> str:

@@ -19,6 +19,7 @@ from bwn.errors import DataError, NotPreparedError
 from bwn.ir.model_spec import ModelSpec
 from bwn.predict import to_input
 
+LISTED = 5
 NOISE = 64
 """Inputs of noise, where no count is given."""
 
@@ -136,5 +137,8 @@ def _labels(spec: ModelSpec, labels: Labels, classes: tuple[str, ...], source: S
         return labels
     unknown = [name for name in classes if name not in names]
     if unknown:
-        raise DataError(f"{source}: has the class '{unknown[0]}', which the model does not know")
+        listed = ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED)
+        raise DataError(
+            f"{source}: class '{unknown[0]}' is not one of the model's classes ({listed})"
+        )
     return np.array([names.index(name) for name in classes], np.int64)[labels]

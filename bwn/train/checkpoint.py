@@ -28,6 +28,7 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
+from bwn._file_types import not_checkpoint
 from bwn._files import check_file, write_atomically
 from bwn._text import count_noun
 from bwn._types import StrPath
@@ -41,9 +42,6 @@ VERSION = 2
 VERSIONS = (1, 2)
 DIGEST_MARK = b"bwn sha256 "
 DIGEST_DIGITS = 64
-
-
-NOT_WHOLE = "{}: not a checkpoint of bwn train, or truncated"
 
 
 class BestEpoch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,7 +173,7 @@ def read_checkpoint(path: StrPath) -> Checkpoint:
         >>> checkpoint.description.classes  # doctest: +SKIP
         ('cat', 'dog')
     """
-    check_file(path, CheckpointError)
+    check_file(path, "a checkpoint", CheckpointError)
     content, checked = _load(Path(path))
     keys = {"version", "description", "weights", "training"}
     if content.get("format") != FORMAT or not keys <= set(content):
@@ -185,7 +183,7 @@ def read_checkpoint(path: StrPath) -> Checkpoint:
             f"{path}: has checkpoint version {content['version']!r}, expected 1 or {VERSION}"
         )
     if content["version"] != 1 and not checked:
-        raise CheckpointError(NOT_WHOLE.format(path))
+        raise CheckpointError(f"{path}: truncated or damaged; copy it again")
     try:
         description = msgspec.json.decode(content["description"], type=Description)
     except (msgspec.MsgspecError, TypeError, UnicodeError) as error:
@@ -200,7 +198,7 @@ def _load(path: Path) -> tuple[dict[str, Any], bool]:
     """The dict that the file holds, {} where it holds something else; and if it has a digest."""
     try:
         if not zipfile.is_zipfile(path):
-            raise CheckpointError(NOT_WHOLE.format(path))
+            raise CheckpointError(f"{path}: {not_checkpoint(path)}")
         checked = has_digest(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

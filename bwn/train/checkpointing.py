@@ -8,6 +8,7 @@ at its end it retries for an hour before it gives up.
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pathlib import Path
 import msgspec
 from torch import nn
 
-from bwn._files import check_target, same_file
+from bwn._files import check_ending, check_target, same_file
 from bwn._types import StrPath
 from bwn.errors import CheckpointError, FileError
 from bwn.train.checkpoint import BestEpoch, Description, read_checkpoint, write_checkpoint
@@ -56,7 +57,11 @@ class Checkpointer:
         origin: The checkpoint that the run is resumed from; None for a new run.
         best: The best epoch that was read next to it.
 
+    Attributes:
+        replaces: Whether a file that was there before a new run will be replaced.
+
     Raises:
+        ArgumentError: `output` has the ending of another kind of file.
         FileError: `output` or its folder cannot be written.
     """
 
@@ -68,13 +73,17 @@ class Checkpointer:
         best: Best | None = None,
     ) -> None:
         self.trainer, self.output, self.best = trainer, output, best
+        check_ending(output, ".pt")
         folder = Path(output).absolute().parent
         # Better now than after an hour of training.
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise FileError(f"{output}: cannot be written: no writable folder {folder}")
+        if not folder.is_dir():
+            raise FileError(f"{output}: cannot be written: no such folder")
+        if not os.access(folder, os.W_OK):
+            raise FileError(f"{output}: cannot be written: {os.strerror(errno.EACCES)}")
         self.best_output = best_path(output)
         check_target(output)
         check_target(self.best_output)
+        self.replaces = origin is None and Path(output).exists()
         self._last_saved = None if origin is None else self._state_of(origin)
         # A file next to the output of a new run is another run's best epoch.
         self._stale_best = origin is None or not same_file(origin, output)

@@ -42,6 +42,8 @@ def find_device(name: str) -> Device:
             f"device '{name}': each of several processes takes a device of its own; use cuda"
         )
     index, count = int(number or distributed.local_rank()), torch.cuda.device_count()
+    if not count and torch.version.cuda is None and torch.version.hip is None:
+        raise BwnError(f"device '{name}': this torch is CPU-only; use cpu")
     if index >= count:
         raise BwnError(
             f"device 'cuda:{index}': torch {torch.__version__} finds {count} CUDA "

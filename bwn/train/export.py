@@ -16,7 +16,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from bwn._files import same_file, write_atomically
+from bwn._files import check_ending, same_file, write_atomically
 from bwn._types import StrPath
 from bwn.errors import ArgumentError, BwnError, MissingPackageError
 from bwn.ir.model_spec import Preprocess
@@ -119,7 +119,9 @@ def export_checkpoint(checkpoint_path: StrPath, onnx_path: StrPath) -> None:
         onnx_path: The file to write.
 
     Raises:
-        BwnError: The two are the same file; otherwise as `export_onnx`.
+        ArgumentError: The two are the same file, or `onnx_path` has the ending of another kind of
+            file.
+        BwnError: As `export_onnx`.
         CheckpointError: The checkpoint is refused, as by `read_checkpoint`.
 
     Example:
@@ -130,6 +132,7 @@ def export_checkpoint(checkpoint_path: StrPath, onnx_path: StrPath) -> None:
         raise ArgumentError(
             f"{onnx_path}: checkpoint and output are the same file; name another output"
         )
+    check_ending(onnx_path, ".onnx")
     checkpoint = read_checkpoint(checkpoint_path)
     description = checkpoint.description
     export_onnx(

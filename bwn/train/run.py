@@ -43,7 +43,7 @@ class Outcome:
         already_complete: Whether nothing was left to do.
         early: Whether `patience` ended it.
         epochs: Epochs done.
-        images: Number of training images.
+        images: Number of images that are trained on.
         parameters: Number of parameters of the network.
         seconds: Time of this session.
         test_images: Number of test images; 0 where nothing was tested now.
@@ -163,7 +163,7 @@ class Run:
         try:
             data = images_of(self.description, "test", describe=False)
         except DataError as error:
-            return f"not tested: {error}"
+            return f"no accuracy measured: {error}"
 
         def test(module: nn.Module) -> Counts:
             classes = predictions(module, data, preprocess)
@@ -264,14 +264,14 @@ def resume(
     description = checkpoint.description
     if description.best is not None:
         raise CheckpointError(
-            f"'{checkpoint_path}' holds the weights of the best epoch, not the state of the "
+            f"{checkpoint_path} holds the weights of the best epoch, not the state of the "
             "training: it can be packed and exported; resume the checkpoint next to it"
         )
     description = msgspec.structs.replace(description, source=source or description.source)
     data = images_of(description, "train", progress=progress)
     if digest(data) != description.digest:
         raise CheckpointError(
-            f"'{checkpoint_path}' was not trained on the images now in '{description.source}'"
+            f"{checkpoint_path} was trained on other images than those now in {description.source}"
         )
     module = to_device(checkpoint.module, device)
     trainer = Trainer(module, data, description.preprocess, description.settings)

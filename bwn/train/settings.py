@@ -81,14 +81,14 @@ class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = "relu"
     width: Annotated[
         Annotated[int, Meta(ge=1, le=8192)] | None,
-        _about("Width of the first hidden layer.", default="the network's"),
+        _about("Width of the first hidden layer.", default="depends on the network"),
     ] = None
     float_ends: Annotated[
         bool | None,
         _about(
             "Keep float weights in the first and the last layer.",
             flag="--float-ends/--binary-ends",
-            default="in residual networks",
+            default="float ends in residual networks only",
         ),
     ] = None
 

@@ -84,8 +84,9 @@ def _announce() -> None:
         later = f"later runs load them from {folder}"
     else:  # a temporary one
         later = "they cannot be cached: set BWN_CACHE_DIR to a folder that can be written"
-    message = "compiling kernels for this CPU, which takes up to a minute; %s"
-    logging.getLogger(__name__).warning(message, later)
+    more = "more " if any(folder.glob("*/*.nbi")) else ""
+    message = "compiling %skernels for this CPU, which takes up to a minute; %s"
+    logging.getLogger(__name__).warning(message, more, later)
 
 
 class _Cache(FunctionCache):

@@ -103,6 +103,15 @@ def test_a_slow_clock_is_told(monkeypatch, tmp_path):
     assert any("governor is ondemand" in line for line in doctor.advice())
 
 
+def test_that_nothing_is_bundled_is_said_once(monkeypatch):
+    monkeypatch.setattr(loader, "library", lambda: None)
+    monkeypatch.setattr(loader, "shipped", list)
+    told = CliRunner().invoke(bwn, ["doctor"]).stdout
+    assert "library     none bundled; numba compiles the kernels once and caches them\n" in told
+    assert "\nbundled" not in told
+    assert "no library" not in told
+
+
 def test_nothing_to_advise_is_said(monkeypatch):
     monkeypatch.setattr(doctor, "advice", list)
     assert CliRunner().invoke(bwn, ["doctor"]).stdout.endswith("- no suggestions\n")

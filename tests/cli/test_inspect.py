@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def test_it_shows_facts_and_layers():
     assert result.exit_code == 0, result.output
     facts, layers = result.stdout.split("\n\n")
     shown = {line.split()[0]: line.split(maxsplit=1)[1] for line in facts.splitlines()}
-    assert shown["file"].startswith(f"{GOLDEN}, 2.3 KiB (")
+    assert shown["file"].startswith(f"{GOLDEN}, 2.3 KiB, ")
     assert shown["format"] == "bwn version 1, written by golden 1"
     assert shown["input"] == "3x4x4 float32 per image"
     assert (
@@ -83,7 +84,7 @@ def test_what_is_refused_is_one_line(tmp_path):
     for path, message in (
         (tmp_path / "a.bwn", f"{tmp_path / 'a.bwn'}: truncated: 2,327 of 2,328 bytes; "),
         (tmp_path / "none.bwn", f"no such file: {tmp_path / 'none.bwn'}"),
-        (tmp_path, f"{tmp_path}: is a folder"),
+        (tmp_path, f"{tmp_path} is a folder, expected a .bwn file"),
     ):
         result = run(path)
         assert result.exit_code == 3
@@ -96,15 +97,17 @@ def test_a_plan_tells_kernels_reasons_and_costs():
     result = run(GOLDEN, "--plan", "--batch", "3", "--threads", "2")
     assert result.exit_code == 0, result.output
     head, layers = result.stdout.split("\n\n")[2:]
-    assert "batch 3, 2 threads" in head
-    assert "costs    default, no measurement of this machine" in head
-    rows = {line.split()[0]: line for line in layers.splitlines()[2:]}
+    assert "batch 3, 2 threads, " in head
+    assert " steps in 11 rows\n" in head
+    assert "costs    defaults; run bwn tune to measure this machine" in head
+    rows = {line.split()[0]: line for line in layers.splitlines()[2:-2]}
     assert list(rows) == ["input", "conv1", *"bcd", "conv2", *"hi", "dense1", "scores", "output"]
     assert rows["conv2"].endswith("does f, g too")
+    assert layers.splitlines()[-2].startswith("parts/units: threads that share the work")
     for name in ("conv1", "conv2", "dense1"):
-        assert " predicted " in rows[name]
+        assert re.search(r"  fastest: [\d.]+ us \(.*single [\d.]+", rows[name]) or "(" in rows[name]
     assert (
-        rows["conv1"].split()[3:7] == ["1/6", "27", "4", "20"]
+        rows["conv1"].split()[2:6] == ["1/6", "27", "4", "20"]
         or "single" in rows["conv1"].split()[1]
     )
 
@@ -138,4 +141,4 @@ def test_a_damaged_cost_table_is_told_of_and_left():
     path.write_text("{")
     result = run(GOLDEN, "--plan")
     assert result.exit_code == 0, result.output
-    assert "costs    default, since the measured table is damaged" in result.stdout
+    assert "costs    defaults, since the measured table is damaged" in result.stdout

@@ -186,7 +186,10 @@ def test_help_names_ranges_in_words_and_uses_up_to_100_columns(words, monkeypatc
 
 def test_help_of_a_range():
     text = " ".join(run("train", "--help").stdout.split())
-    assert "--width N Width of the first hidden layer. [default: the network's; 1 to 8,192]" in text
+    assert (
+        "--width N Width of the first hidden layer. [default: depends on the network; 1 to 8,192]"
+        in text
+    )
     assert "--lr NUMBER" in text
     assert "above 0, at most 1,000,000]" in text
 
@@ -265,3 +268,25 @@ def test_progress_is_cut_to_the_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "20")
     output.show_progress("x" * 50)
     assert capsys.readouterr().err == "\r\x1b[K" + "x" * 19
+
+
+@pytest.mark.parametrize("name", ["infer", "pack", "export", "inspect", "verify", "evaluate"])
+def test_a_command_without_arguments_shows_its_help(name):
+    result = run(name)
+    assert result.exit_code == 2
+    assert f"Usage: bwn {name} " in result.output
+    assert "Options:\n" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["m.bwn", "shapes"], "Error: Missing option '--data'. Did you mean --data shapes?\n"),
+        (["m.bwn"], "Error: Missing option '--data'.\n"),
+        (["m.bwn", "a", "--data", "b"], "Error: Got an unexpected argument: a\n"),
+    ],
+)
+def test_evaluate_hints_at_its_data_option(arguments, message):
+    result = run("evaluate", *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.endswith(message)

@@ -98,7 +98,7 @@ def test_a_kernel_that_computes_a_wrong_result_is_not_timed(
 def test_show_says_default_or_measured(path: Path) -> None:
     before = run("--show")
     assert before.exit_code == 0, before.output
-    assert "costs: default, no measurement of this machine" in before.output
+    assert "costs: defaults; run bwn tune to measure this machine" in before.output
     assert not path.exists()
     path.write_text(costs.to_json(dict.fromkeys(costs.table().costs, costs.Cost(1, 2, 3, 4.5))))
     costs.table.cache_clear()

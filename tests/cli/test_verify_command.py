@@ -82,7 +82,7 @@ def test_disagreement_names_the_layer_and_ends_with_1(folder):
     result = run(folder, "wrong.bwn")
     assert result.exit_code == 1
     assert "DIFFERS" in result.stdout.splitlines()[2]
-    assert result.stdout.splitlines()[-1].startswith("DISAGREES: layer 'a' differs by ")
+    assert result.stdout.splitlines()[-1].startswith("DISAGREES in layer 'a' (")
     assert re.search(r"^wrong scores   \d\d inputs: (\d+, ){10}\.\.\.$", result.stdout, re.M)
 
 
@@ -98,7 +98,7 @@ def test_json(folder):
     assert result.exit_code == 1
     report = json.loads(result.stdout)
     assert (report["agrees"], report["first_departure"]) == (False, "a")
-    assert result.stderr.startswith("DISAGREES: layer 'a'")
+    assert result.stderr.startswith("DISAGREES in layer 'a' (")
 
 
 def test_int8_says_that_floats_are_not_judged(folder):
@@ -143,9 +143,9 @@ def test_the_loss_of_accuracy_decides(labelled):
     data = ("--images", str(labelled / "idx"))
     result = run(labelled, "m.bwn", *data)
     assert result.exit_code == 0, result.output
-    assert "accuracy       100.00%, reference 100.00%: 0.00 points lower\n" in result.stdout
+    assert "accuracy       100.00%, reference 100.00%: no change\n" in result.stdout
     result = run(labelled, "m.bwn", *data, "--max-loss", "0.5")
-    assert ": 0.00 points lower (limit 0.5)\n" in result.stdout
+    assert ": no change (limit 0.5)\n" in result.stdout
     result = run(labelled, "rough.bwn", *data, "--min-agreement", "0")
     assert result.exit_code == 1, result.output
     verdict = result.stdout.splitlines()[-1]
@@ -230,9 +230,31 @@ def test_refused_files_end_with_3(folder):
 
 
 def test_units():
-    assert [units(error) for error in (0.0, 0.01234, 3e5, np.inf)] == [
+    assert [units(error) for error in (0.0, 0.01234, 6630.4, 3e15, np.inf)] == [
         "exact",
         "0.0123",
-        "3e+05",
+        "6,630",
+        "3e+15",
         "not exact",
     ]
+
+
+def test_another_network_is_named_in_the_verdict(folder):
+    result = run(folder, "wrong.bwn")
+    assert result.exit_code == 1, result.output
+    assert "vs interpreter  vs ONNX Runtime" in result.stdout
+    last = result.stdout.splitlines()[-1]
+    assert re.match(r"DISAGREES in layer 'a' \([\d,.]+ times the tolerance\); was ", last), last
+    assert last.endswith(f"{folder / 'wrong.bwn'} packed from {folder / 'm.onnx'}?")
+
+
+def test_a_network_of_another_input_is_named(folder):
+    nodes = (Dense(input="x", output="y", weight="v"),)
+    graph = make_graph(*nodes, shape=(9,), v=np.ones((3, 9), np.float32))
+    save_onnx(ModelSpec(graph=graph), folder / "other.onnx")
+    result = run(folder, "m.bwn", reference="other.onnx")
+    assert result.exit_code == 3
+    other, model = folder / "other.onnx", folder / "m.bwn"
+    assert result.stderr == (
+        f"Error: {other} takes (9,) inputs but {model} takes (16,): {model} was not packed from it\n"
+    )

@@ -110,7 +110,7 @@ def test_a_run_that_fails_is_reported_and_the_others_are_done(shapes, tmp_path):
     assert result.exit_code == 1
     failed, last = result.stderr.splitlines()
     assert failed.startswith("margin-seed3 failed: ")
-    assert failed.endswith("margin-seed3.pt: not a checkpoint of bwn train, or truncated")
+    assert failed.endswith("margin-seed3.pt: a text file, not a checkpoint")
     assert last == "Error: 1 of 2 runs failed; run the command again to retry"
     assert [record.scheme for record in read_records(out)] == ["float"]
     assert (out / "table.md").exists()

@@ -108,6 +108,10 @@ def test_compiling_is_announced_once_and_loading_is_not(tmp_path: Path) -> None:
         f" {folder}"
     ]
     assert compile_two(BWN_CACHE_DIR=str(tmp_path)) == (folder, [])
+    for path in Path(folder).rglob("*mul*"):
+        path.unlink()
+    _, lines = compile_two(BWN_CACHE_DIR=str(tmp_path))
+    assert [line.partition(" for ")[0] for line in lines] == ["compiling more kernels"]
 
 
 def test_where_no_cache_can_be_written_every_run_says_that_it_compiles(tmp_path: Path) -> None:

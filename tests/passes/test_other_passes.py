@@ -109,7 +109,8 @@ def test_activations_rule_3_int8_where_sums_are_too_long(depth, expected):
 
 def test_activations_rule_4_binary_names_the_layer_that_does_not_read_signs():
     with pytest.raises(
-        GraphError, match=r"^dense 'fourth': cannot read its input 'third' as binary"
+        GraphError,
+        match=r"^layer 'dense4' cannot take binary activations: its input is not a sign; ",
     ):
         set_activations(network(), "binary")
 

@@ -86,8 +86,8 @@ def test_rows_have_shapes_lanes_and_bytes() -> None:
     # 72 positions: each row of 8 is padded with a zero.
     assert (conv.depth, conv.outputs, conv.positions, conv.units) == (45, 6, 72, 9)
     assert conv.filled == 64 / 96
-    assert conv.why.startswith("predicted 0 us; ")
-    assert "; single 1000000" in conv.why
+    assert conv.why.startswith("fastest: 0 us (")
+    assert ", single 1000000" in conv.why
     assert (dense.depth, dense.outputs, dense.positions, dense.filled) == (96, 10, 3, 3 / 32)
     buffers = {buffer.name: buffer.bytes for buffer in plan.buffers}
     assert conv.bytes == buffers["c:i8"] + buffers["c"]

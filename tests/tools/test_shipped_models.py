@@ -28,7 +28,7 @@ def test_every_model_has_a_record_and_a_line_in_the_card():
     card = (FOLDER / "README.md").read_text()
     for name, record in RECORDS.items():
         assert f"| `{name}.bwn` |" in card
-        assert f"{100 * record['test']['error']:.2f} %" in card
+        assert f"{100 * record['test']['error']:.2f}%" in card
         assert record["command"] in card
 
 

@@ -84,7 +84,8 @@ def test_truncated_files_are_refused(written, part):
     path = written[0]
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * part)])
-    assert "not a checkpoint of bwn train, or truncated" in refused(path)
+    expected = "truncated or damaged; copy it again" if part else "an empty file, not a checkpoint"
+    assert refused(path) == f"{path}: {expected}"
 
 
 def test_a_flipped_bit_is_refused(written):
@@ -121,15 +122,15 @@ def test_a_checkpoint_without_a_digest_is_read(written):
 def test_a_checkpoint_that_lost_its_digest_is_refused(written):
     path = written[0]
     torch.save(torch.load(path, weights_only=True), path)
-    assert "or truncated" in refused(path)
+    assert "truncated or damaged" in refused(path)
 
 
 def test_missing_files_folders_and_foreign_files_are_refused(tmp_path):
     assert "no such file: " in refused(tmp_path / "none.pt")
-    assert "is a folder" in refused(tmp_path)
+    assert f"{tmp_path} is a folder, expected a checkpoint" in refused(tmp_path)
     text = tmp_path / "text.pt"
     text.write_text("not a model\n")
-    assert "not a checkpoint" in refused(text)
+    assert refused(text) == f"{text}: a text file, not a checkpoint"
     archive = tmp_path / "archive.pt"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("hello.txt", "hello")

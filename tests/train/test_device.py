@@ -152,6 +152,13 @@ def test_auto_is_a_cuda_device_where_there_is_one(monkeypatch):
         find_device("cuda")
 
 
+def test_a_torch_without_cuda_is_named(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(BwnError, match=r"^device 'cuda': this torch is CPU-only; use cpu$"):
+        find_device("cuda")
+
+
 def test_bfloat16_is_for_devices_that_multiply_it(monkeypatch):
     for device, known, expected in (
         ("cpu", {"avx512_bf16": True}, "bfloat16"),
@@ -181,6 +188,7 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(
     name, code, words, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     result = CliRunner().invoke(
         bwn, ["train", "--data", "mnist-sample", "-o", str(tmp_path / "m.pt"), "--device", name]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -46,7 +47,10 @@ def test_photos_train_and_export(photos, tmp_path):
     result = run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 4)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0] == "mlp, scheme margin, relu activations; 72 images of 3 x 12 x 10, 2 classes"
+    assert lines[0] == (
+        "mlp, scheme margin, relu activations; 80 training images "
+        "of 3 x 12 x 10 (72 to train on, 8 held out), 2 classes"
+    )
     assert [line[:10] for line in lines[1:5]] == [f"epoch {n}/4 " for n in (1, 2, 3, 4)]
     assert all(
         word in lines[4]
@@ -111,8 +115,7 @@ def test_without_test_images_the_reason_is_printed(photos, tmp_path):
     os.rename(photos / "test", tmp_path / "elsewhere")
     result = run("train", "--data", photos, "-o", tmp_path / "m.pt", *SMALL, "--epochs", 1)
     assert result.exit_code == 0, result.output
-    assert "Note: not tested: " in result.stdout
-    assert "has no test images (train = train/)" in result.stdout
+    assert f"Note: no accuracy measured: {photos} has no test images\n" in result.stdout
 
 
 def test_a_finished_run_resumes_to_itself_and_refuses_other_images(photos, tmp_path):
@@ -131,7 +134,7 @@ def test_a_finished_run_resumes_to_itself_and_refuses_other_images(photos, tmp_p
     os.remove(photos / "train" / "dark" / "0.png")
     result = run("train", "--resume", model)
     assert result.exit_code == 3
-    assert "was not trained on the images now in" in result.stderr
+    assert f"{model} was trained on other images than those now in {photos}\n" in result.stderr
 
 
 def test_ctrl_c_leaves_a_checkpoint_that_resumes_to_the_same_network(photos, tmp_path):
@@ -272,18 +275,23 @@ def test_an_output_that_cannot_be_written_is_refused_before_training(photos, tmp
 
 
 def test_export_does_not_replace_its_checkpoint(photos, tmp_path):
-    model, link = tmp_path / "m.pt", tmp_path / "link.pt"
+    model, link = tmp_path / "m.pt", tmp_path / "link.onnx"
     run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 1)
     link.symlink_to(model)
     before = model.read_bytes()
-    for output in (model, link):
-        result = run("export", model, "-o", output)
-        assert result.exit_code == 2
-        assert (
-            result.stderr
-            == f"Error: {output}: checkpoint and output are the same file; name another output\n"
-        )
-        assert model.read_bytes() == before
+    result = run("export", model, "-o", model)
+    assert result.exit_code == 2
+    assert result.stderr.endswith(
+        f"{model}: an ONNX model cannot be named .pt, which is for checkpoints; "
+        f"use -o {tmp_path / 'm.onnx'}\n"
+    )
+    result = run("export", model, "-o", link)
+    assert result.exit_code == 2
+    assert (
+        result.stderr
+        == f"Error: {link}: checkpoint and output are the same file; name another output\n"
+    )
+    assert model.read_bytes() == before
 
 
 def test_export_refuses_what_is_no_checkpoint(tmp_path):
@@ -385,3 +393,89 @@ def test_patience_ends_the_run_and_says_so(photos, tmp_path):
     again = run("train", "--resume", model)
     assert again.exit_code == 0, again.output
     assert expected in again.stdout
+
+
+def test_a_checkpoint_is_not_named_like_a_packed_model(photos, tmp_path):
+    result = run("train", "--data", photos, "-o", tmp_path / "x.bwn", *SMALL, "--epochs", 1)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith(
+        f"{tmp_path / 'x.bwn'}: a checkpoint cannot be named .bwn, which is for packed models; "
+        f"use -o {tmp_path / 'x.pt'}\n"
+    )
+
+
+def test_the_data_are_checked_before_the_output(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.pt").touch()
+    result = run("train", "--data", "nope")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("Error: no such folder: nope")
+
+
+def test_a_folder_that_is_missing_is_named_as_bwn_pack_names_it(photos, tmp_path):
+    output = tmp_path / "none" / "x.pt"
+    result = run("train", "--data", photos, "-o", output, *SMALL, "--epochs", 1)
+    assert result.exit_code == 3
+    assert result.stderr.endswith(f"Error: {output}: cannot be written: no such folder\n")
+
+
+def test_a_long_run_prints_some_epochs_and_replaces_a_file(photos, tmp_path):
+    model = tmp_path / "m.pt"
+    model.touch()
+    command = ("train", "--data", photos, "-o", model, "--width", 4, "--size", 4, "--threads", 1)
+    result = run(*command, "--epochs", 130)
+    assert result.exit_code == 0, result.output
+    assert f"\nReplacing {model}\n" in result.stderr
+    epochs = [
+        int(line.split()[1].partition("/")[0])
+        for line in result.stdout.replace("epoch  ", "epoch ")
+        .replace("epoch  ", "epoch ")
+        .split("\n")
+        if line.startswith("epoch")
+    ]
+    assert epochs == [1, *range(3, 130, 3), 130]
+    result = run(*command, "--epochs", 70, "--json")
+    assert result.stdout.count('"event": "epoch"') == 70
+
+
+def test_a_long_run_that_ends_early_prints_its_last_epoch(photos, tmp_path):
+    options = ("--width", 4, "--size", 4, "--epochs", 300, "--patience", 1, "--threads", 1)
+    result = run("train", "--data", photos, "-o", tmp_path / "m.pt", *options)
+    assert result.exit_code == 0, result.output
+    last = read_checkpoint(tmp_path / "m.pt").training["step"] // 7
+    assert f"epoch {last:>3}/300 " in result.stdout
+
+
+def test_ctrl_c_before_the_first_step_says_that_nothing_was_written(photos, tmp_path, monkeypatch):
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bwn.tools.train.load_dataset", interrupted)
+    result = run("train", "--data", photos, "-o", tmp_path / "m.pt")
+    assert result.exit_code == 130
+    assert result.stderr.endswith("Interrupted; nothing was written.\n")
+    assert not (tmp_path / "m.pt").exists()
+
+
+def test_packing_an_interrupted_run_says_so(photos, tmp_path, monkeypatch):
+    model = tmp_path / "m.pt"
+    monkeypatch.setattr("bwn.train.run.stop_requested", lambda: nullcontext(lambda: True))
+    result = run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 2)
+    assert result.exit_code == 130, result.output
+    result = run("pack", model)
+    assert result.exit_code == 0, result.output
+    assert (
+        "note: the training run was interrupted, with weights still far from +-1 (0."
+        in result.stdout
+    )
+    assert " on average), so accuracy will suffer\n" in result.stdout
+    assert f"To finish the run: bwn train --resume {model}\n" in result.stdout
+
+
+def test_packing_a_finished_run_does_not_warn_of_its_weights(photos, tmp_path):
+    model = tmp_path / "m.pt"
+    options = (*SMALL, "--epochs", 1, "--scheme", "deterministic")
+    run("train", "--data", photos, "-o", model, *options)
+    result = run("pack", model)
+    assert result.exit_code == 0, result.output
+    assert "interrupted" not in result.stdout

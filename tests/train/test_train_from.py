@@ -56,7 +56,10 @@ def test_network_and_size_are_the_checkpoints_and_the_first_epoch_is_good(old, p
     assert result.exit_code == 0, result.output
     first, second = result.stdout.splitlines()[:2]
     assert first == f"Starting from {old}, scheme float"
-    assert second == "mlp, scheme margin, relu activations; 44 images of 3 x 8 x 6, 2 classes"
+    assert second == (
+        "mlp, scheme margin, relu activations; 48 training images of 3 x 8 x 6 "
+        "(44 to train on, 4 held out), 2 classes"
+    )
     description = read_checkpoint(new).description
     assert (description.architecture.width, description.architecture.scheme) == (24, "margin")
     assert description.begun_from == str(old)
@@ -101,7 +104,7 @@ def test_a_gray_network_reads_color_images_as_gray(photos, tmp_path):
     )
     result = run("train", "--data", photos, "--from", gray, "-o", new, *FAST)
     assert result.exit_code == 0, result.output
-    assert "images of 1 x 28 x 28, 2 classes" in result.stdout
+    assert "training images of 1 x 28 x 28 (" in result.stdout
 
 
 @pytest.mark.parametrize(
