@@ -31,6 +31,11 @@ def is_name(text: str) -> bool:
     return all(map(_is_safe, text))
 
 
+def brief(error: Exception, limit: int) -> str:
+    """At most `limit` characters of another library's message, on one line."""
+    return one_line(" ".join(str(error).split()), limit)
+
+
 def reason(error: Exception) -> str:
     """Return why a file cannot be read or written, without its name.
 

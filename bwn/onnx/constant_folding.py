@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bwn._text import brief
 from bwn.ir.node import Array
 from bwn.onnx.import_state import Allowance, OnnxNode
-from bwn.onnx.protobuf import brief
 from bwn.ops.onnx_reading import axes_of
 
 Compute = Callable[..., Array | None]

@@ -12,7 +12,7 @@ import msgspec
 import onnx
 
 from bwn._file_types import HEAD, looks_like, mismatch
-from bwn._text import count_noun, one_line
+from bwn._text import brief, count_noun, one_line
 from bwn.errors import FileError, GraphError
 from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
@@ -22,7 +22,7 @@ from bwn.ir.quantization import Quantizations
 from bwn.onnx import identity
 from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState
-from bwn.onnx.protobuf import brief, plain_node, to_array
+from bwn.onnx.protobuf import plain_node, to_array
 from bwn.ops import NODES
 from bwn.ops.onnx_reading import READERS
 

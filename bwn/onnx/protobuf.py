@@ -53,8 +53,3 @@ def to_array(tensor: onnx.TensorProto) -> Array:
         return np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError) as error:
         raise GraphError(f"tensor '{name}': cannot be read: {brief(error, 200)}") from None
-
-
-def brief(error: Exception, limit: int) -> str:
-    """At most `limit` characters of an error's message, on one line."""
-    return one_line(" ".join(str(error).split()), limit)

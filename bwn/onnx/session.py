@@ -10,10 +10,10 @@ import onnx
 from onnx import helper
 
 from bwn._files import read_limited
+from bwn._text import brief
 from bwn._types import Floats, StrPath
 from bwn.errors import FileError, MissingPackageError
 from bwn.onnx.importer import MAX_BYTES, parse
-from bwn.onnx.protobuf import brief
 
 try:
     import onnxruntime

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from bwn._file_types import not_checkpoint
 from bwn._files import check_file, write_atomically
-from bwn._text import count_noun
+from bwn._text import brief, count_noun
 from bwn._types import StrPath
 from bwn.errors import BwnError, CheckpointError
 from bwn.ir.model_spec import Preprocess
@@ -206,7 +206,7 @@ def _load(path: Path) -> tuple[dict[str, Any], bool]:
     except CheckpointError:
         raise
     except Exception as error:  # torch raises a dozen kinds of errors for a broken file
-        reason = " ".join(str(error).split()).partition(". ")[0][:160]
+        reason = brief(error, 300).partition(". ")[0][:160]
         raise CheckpointError(f"{path}: cannot be read safely as a checkpoint: {reason}") from error
     return (content if isinstance(content, dict) else {}), checked
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bwn._files import check_ending, same_file, write_atomically
+from bwn._text import brief
 from bwn._types import StrPath
 from bwn.errors import ArgumentError, BwnError, MissingPackageError
 from bwn.ir.model_spec import Preprocess
@@ -168,7 +169,7 @@ def _exported(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:
                 custom_translation_table=translations(),
             )
         except Exception as error:  # torch.onnx raises many kinds; all mean that it cannot
-            reason = " ".join(str(error).split())[:300]
+            reason = brief(error, 300)
             raise BwnError(f"torch cannot export this module to ONNX: {reason}") from error
     if program is None:
         raise BwnError("torch cannot export this module to ONNX")
