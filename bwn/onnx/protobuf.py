@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from bwn._text import one_line
+from bwn._text import brief, one_line
 from bwn.errors import GraphError
 from bwn.ir.node import Array
 from bwn.onnx.import_state import OnnxNode
