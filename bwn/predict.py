@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from math import prod
-from typing import Any, BinaryIO, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,6 +24,9 @@ from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import reference
 from bwn.kernels.target.limits import available_threads
 from bwn.ops import Softmax
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 ImageLike = Image.Image | npt.NDArray[np.uint8] | StrPath | bytes | BinaryIO
 """One image: PIL, uint8 pixels (H, W), (H, W, 1) or (H, W, 3), a path, or the bytes of a file."""
@@ -171,21 +174,41 @@ def _stream(
 def _prepared(
     spec: ModelSpec, images: Iterator[tuple[int, ImageT]], batch_size: int
 ) -> Iterator[list[tuple[ImageT, Floats | DataError]]]:
-    """Yield batches of images with their inputs; files are decoded by a thread for each CPU."""
-    with ExitStack() as stack:
-        pool = None
-        while batch := list(islice(images, batch_size)):
-            pictures = [image for _, image in batch]
-            names = [f"images[{index}]" for index, _ in batch]
-            inputs: Iterable[Floats | DataError]
-            if len(batch) == 1 or isinstance(pictures[0], np.ndarray):
-                inputs = map(partial(_input_or_error, spec), pictures, names)
-            else:
-                from concurrent.futures import ThreadPoolExecutor  # a single image starts faster
+    """Yield batches of images with their inputs.
 
-                pool = pool or stack.enter_context(ThreadPoolExecutor(available_threads()))
-                inputs = pool.map(partial(_input_or_error, spec), pictures, names)
-            yield list(zip(pictures, inputs, strict=True))
+    Files are decoded by a thread for each CPU. Other images are read as they are taken: they may be
+    frames of one object, members of one archive, or an array that is filled again. What was taken
+    before the source raises is answered first.
+    """
+    failure: Exception | None = None
+    while failure is None:
+        batch: list[tuple[ImageT, Callable[[], Floats | DataError]]] = []
+        # A pool for each batch: the process may fork while its results are used.
+        with _threads() if batch_size > 1 else nullcontext() as pool:
+            try:
+                for index, image in islice(images, batch_size):
+                    read = partial(_input_or_error, spec, image, f"images[{index}]")
+                    if pool is not None and isinstance(image, (str, os.PathLike, bytes)):
+                        batch.append((image, pool.submit(read).result))
+                    else:
+                        batch.append((image, partial(_same, read())))
+            except Exception as error:
+                failure = error
+            prepared = [(image, result()) for image, result in batch]
+        if not prepared and failure is None:
+            return
+        yield prepared
+    raise failure
+
+
+def _threads() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # a single image starts faster without
+
+    return ThreadPoolExecutor(available_threads())
+
+
+def _same(x: Floats | DataError) -> Floats | DataError:
+    return x
 
 
 def _input_or_error(spec: ModelSpec, image: ImageLike, name: str) -> Floats | DataError:

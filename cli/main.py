@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import traceback
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -151,8 +150,6 @@ def bwn() -> None:
     logger.setLevel(logging.INFO)
     if not logger.handlers:
         logger.addHandler(Notices())
-    # Pillow warns of odd metadata in pictures that it reads all the same.
-    warnings.filterwarnings("ignore", module=r"PIL\b")
 
 
 class Notices(logging.Handler):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -222,3 +225,45 @@ def test_verify_compares_the_classes_of_a_single_score():
     assert result.predicted.tolist() == [1, 0]
     assert result.expected.tolist() == [0, 1]
     assert not result.close.any()
+
+
+def test_frames_of_one_object_are_read_as_they_are_taken():
+    def frames():
+        shared = np.zeros((2, 2), np.uint8)
+        for index in range(20):
+            shared[:] = 0
+            shared[index % 2, index % 2 - 1] = 255  # the second number, or the third
+            yield shared
+
+    expected = ["b", "c"] * 10
+    assert [guess.label for guess in predict(Fake(), frames())] == expected
+    image = Image.new("L", (2, 2))
+    pictures = (image.putdata(list(frame.ravel())) or image for frame in frames())
+    assert [guess.label for guess in predict(Fake(), pictures)] == expected
+
+
+def test_what_was_taken_is_answered_before_the_source_raises(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+
+    def source():
+        yield from [tmp_path / "a.png"] * 5
+        raise OSError("unplugged")
+
+    results = stream(Fake(), source(), batch_size=4)
+    assert [next(results).predictions[0].label for _ in range(5)] == ["b"] * 5
+    with pytest.raises(OSError, match="unplugged"):
+        next(results)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_goes_on_with_a_stream(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    results = stream(Fake(), [tmp_path / "a.png"] * 9, batch_size=3)
+    next(results)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if len(list(results)) == 8 else 1)
+    assert os.waitpid(child, 0)[1] == 0

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bwn._text import count_noun, is_name, one_line, read_failure
-from bwn.data.folders import Skipped, images_in, is_sidecar
+from bwn.data.folders import Skipped, images_in, is_folder, is_sidecar
 from bwn.data.records import NOUNS, Split
 from bwn.errors import DataError
 
@@ -27,6 +27,8 @@ _ROLES: dict[str, tuple[str, ...]] = {
     "validation": ("val", "valid", "validation", "dev", "eval", "evaluation", "holdout"),
 }
 _EXTRA = re.compile(r"(_?(set|data|split|images|imgs|pictures|photos))+$")
+_START = re.compile(r"((?i:train|test|val|valid|validation|training|testing))([^a-z].*)?$")
+"""A name that starts like a split's: `train_cats`, `testA`."""
 LISTED = 5
 
 
@@ -97,11 +99,7 @@ def _descend(folder: Path, role: str | None = None) -> Path:
     inner = folder
     while True:
         entries = [entry for entry in _entries(inner) if not is_sidecar(entry.name)]
-        if (
-            len(entries) != 1
-            or not entries[0].is_dir()
-            or _role(entries[0].name) not in (None, role)
-        ):
+        if len(entries) != 1 or not is_folder(entries[0]) or _role(entries[0].name) != role:
             return inner if len(_folders(inner, [])) > 1 else folder
         inner = Path(entries[0].path)
 
@@ -116,7 +114,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _folders(base: Path, notes: list[str]) -> list[Path]:
     """The folders in `base` that may be classes or splits."""
-    folders = [entry for entry in _entries(base) if entry.is_dir()]
+    folders = [entry for entry in _entries(base) if is_folder(entry)]
     sidecars = [entry.name for entry in folders if is_sidecar(entry.name)]
     if sidecars:
         notes.append(f"skipped, made by programs: {_some(f'{name}/' for name in sidecars)}")
@@ -140,16 +138,12 @@ def _split_folders(base: Path, folders: Sequence[Path]) -> dict[Split, Path]:
     for path in folders:
         role = _role(path.name)
         if role is None or not _folders(path, []):
-            others.append(path)
+            if any(images_in(path)):
+                others.append(path)
         else:
             splits.setdefault(role, []).append(path)
-    named = [path.name for path in others if _role(path.name)]
     if not splits:
-        if named and len(named) == len(folders):
-            raise DataError(
-                f"{base}: {_some(f'{name}/' for name in named)} hold no class folders; "
-                "expected a folder of images for each class in them"
-            )
+        _refuse_hidden_splits(base, others)
         return {}
     twice = next((paths for paths in splits.values() if len(paths) > 1), None)
     if twice is not None:
@@ -157,24 +151,40 @@ def _split_folders(base: Path, folders: Sequence[Path]) -> dict[Split, Path]:
             f"{base}: {twice[0].name}/ and {twice[1].name}/ both look like the "
             f"{_role(twice[0].name)} split; rename or move one"
         )
-    beside = [path.name for path in others if any(images_in(path))]
-    if beside:
+    if others:
         some = next(iter(splits.values()))[0].name
         raise DataError(
-            f"{base}: {some}/ holds folders like a split, but "
-            f"{_some(f'{name}/' for name in beside)} next to it "
-            f"{'holds' if len(beside) == 1 else 'hold'} images like a class; move one of the two"
+            f"{base}: {some}/ holds folders like a split, but {_slashed(others)} next to it "
+            f"{'holds' if len(others) == 1 else 'hold'} images like a class; move one of the two"
         )
-    if "train" not in splits:
-        raise DataError(
-            f"{base}: has {next(iter(splits.values()))[0].name}/ but no train/ with the same "
-            "class folders"
-        )
-    roles: dict[Split, Path] = {"train": splits["train"][0]}
-    test = splits.get("test") or splits.get("validation")
-    if test:
-        roles["test"] = test[0]
+    roles: dict[Split, Path] = {}
+    if "train" in splits:
+        roles["train"] = splits["train"][0]
+    for role in ("test", "validation"):
+        if role in splits and "test" not in roles and any(images_in(splits[role][0])):
+            roles["test"] = splits[role][0]
     return roles
+
+
+def _refuse_hidden_splits(base: Path, folders: Sequence[Path]) -> None:
+    """Raise DataError where the folders are no classes, but splits of another layout."""
+    if folders and all(_role(path.name) for path in folders):
+        raise DataError(
+            f"{base}: {_slashed(folders)} hold no class folders; expected a folder of images for "
+            "each class in them"
+        )
+    starts = [match and match[1].lower() for match in (_START.match(p.name) for p in folders)]
+    if len(set(starts)) > 1 and None not in starts:
+        raise DataError(
+            f"{base}: {_slashed(folders)} look like splits; expected train/ and test/ with a "
+            "folder for each class in them"
+        )
+    inner = [{path.name for path in _folders(folder, [])} for folder in folders]
+    if len(folders) > 1 and len(inner[0]) > 1 and all(names == inner[0] for names in inner):
+        raise DataError(
+            f"{base}: {_slashed(folders)} all hold {_some(f'{name}/' for name in sorted(inner[0]))}, like "
+            "splits; expected classes, or train/ and test/ with the classes in them"
+        )
 
 
 def _read_splits(
@@ -183,6 +193,7 @@ def _read_splits(
     """Images of folders such as train/ and test/, whose class folders have the same names."""
     names: list[str] = []
     images: dict[Split, tuple[list[str], list[int]]] = {}
+    first = next(iter(roles.values()))
     unused = [path.name for path in _folders(base, []) if path not in roles.values()]
     if unused:
         notes.append(f"not used: {_some(f'{name}/' for name in unused)}")
@@ -195,27 +206,24 @@ def _read_splits(
                 notes.append(f"skipped, no images in it: {root.name}/{path.name}/")
                 continue
             name = class_name(path)
-            if split == "train":
+            if root == first:
                 names.append(name)
-            label = _label(name, names, root, roles["train"])
+            label = match_class(name, names)
+            if label is None:
+                raise DataError(f"{root}: class '{one_line(name)}' is not in {first}")
             paths += files
             labels += [label] * len(files)
         images[split] = paths, labels
     return images, _checked(names, base)
 
 
-def _label(name: str, names: Sequence[str], root: Path, train: Path) -> int:
-    """The label of a class folder; other capitals or Unicode forms of a name are the same class."""
+def match_class(name: str, names: Sequence[str]) -> int | None:
+    """Which of some classes a name means; other capitals or Unicode forms may be the same class."""
     if name in names:
         return names.index(name)
-    alike = [
-        label
-        for label, other in enumerate(names)
-        if _composed(other).casefold() == _composed(name).casefold()
-    ]
-    if len(alike) != 1:
-        raise DataError(f"{root}: class '{one_line(name)}' is not in {train}")
-    return alike[0]
+    folded = _composed(name).casefold()
+    alike = [label for label, other in enumerate(names) if _composed(other).casefold() == folded]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _composed(name: str) -> str:
@@ -241,7 +249,9 @@ def _hold_out(
             paths.append(file)
             labels.append(len(names))
         names.append(class_name(path))
-    loose = [entry.name for entry in _entries(base) if entry.is_file() and entry.name[0] != "."]
+    loose = [
+        entry.name for entry in _entries(base) if not is_folder(entry) and entry.name[0] != "."
+    ]
     if loose:
         notes.append(f"skipped, in no class folder: {_some(loose)}")
     return {"train": train, "test": test}, _checked(names, base)
@@ -250,19 +260,19 @@ def _hold_out(
 def _held_out(files: Sequence[str], base: Path) -> set[str]:
     """The images of one class that are in the test split.
 
-    One in five, by a hash of the path, so that new images move none. A class of two or more images
-    has at least one in each split, and a class's only image is trained on.
+    One in five, by a hash of the path, so that new images move none; of a small class at most one
+    in three. A class of two or more images has at least one in each split, and a class's only image
+    is trained on.
     """
 
     def draw(file: str) -> bytes:
         return hashlib.sha256(os.fsencode(os.path.relpath(file, base))).digest()
 
-    held = {file for file in files if draw(file)[0] % 5 == 0}
-    if not held and len(files) > 1:
-        held = {min(files, key=draw)}
-    if len(held) == len(files):
-        held.remove(min(held, key=draw))
-    return held
+    if len(files) == 1:
+        return set()
+    by_hash = sorted(files, key=draw)
+    held = [file for file in by_hash if draw(file)[0] % 5 == 0] or by_hash[:1]
+    return set(held[: max(len(files) // 3, 1)])
 
 
 def class_name(path: Path) -> str:
@@ -272,16 +282,17 @@ def class_name(path: Path) -> str:
 
 def _checked(names: Sequence[str], base: Path) -> tuple[str, ...]:
     """The classes' names, if a model file can hold them."""
+    counts = Counter(map(_composed, names))
     for name in names:
         if not is_name(name):
             raise DataError(
-                f"{base}: the name of class folder '{one_line(name)}' has a control "
-                "character; rename it"
+                f"{base}: the name of class folder '{one_line(name)}' has a control character; "
+                "rename it"
             )
-        if sum(_composed(name) == _composed(other) for other in names) > 1:
+        if counts[_composed(name)] > 1:
             raise DataError(
-                f"{base}: two class folders are called '{one_line(name)}', in different "
-                "Unicode forms; merge them"
+                f"{base}: two class folders are called '{one_line(name)}', in different Unicode "
+                "forms; merge them"
             )
     if len(names) < 2:
         raise DataError(
@@ -290,6 +301,10 @@ def _checked(names: Sequence[str], base: Path) -> tuple[str, ...]:
             "CIFAR-10 binary files"
         )
     return tuple(names)
+
+
+def _slashed(paths: Iterable[Path]) -> str:
+    return _some(f"{path.name}/" for path in paths)
 
 
 def _some(names: Iterable[str]) -> str:

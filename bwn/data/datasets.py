@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -16,12 +18,13 @@ import numpy as np
 from PIL import Image
 
 from bwn._files import check_path
-from bwn._text import byte_size, count_noun
+from bwn._text import byte_size, count_noun, read_failure
 from bwn._types import Labels, StrPath
 from bwn.data import cifar, idx
 from bwn.data.class_folders import look
-from bwn.data.decoding import Progress, decode, fit, unreadable, usual_size
-from bwn.data.records import MAX_BYTES, NOUNS, Pixels, Split
+from bwn.data.decoding import Progress, decode, fit, unreadable, unreadable_headers, usual_size
+from bwn.data.folders import images_in, is_folder, is_sidecar
+from bwn.data.records import MAX_BYTES, NOUNS, Labeled, Pixels, Split
 from bwn.errors import DataError
 from bwn.ir.model_spec import Preprocess
 from bwn.ir.node import Pair
@@ -111,11 +114,8 @@ def load_dataset(
             return _resized(Dataset(*idx.read_idx(folder, split)), size, resize, color)
     check_source(source)
     folder = Path(source)
-    names = sorted(entry.name for entry in folder.iterdir())
-    if any(idx.NAMES.search(name) for name in names):
-        return _resized(Dataset(*idx.read_idx(folder, split)), size, resize, color)
-    if any(cifar.NAMES.fullmatch(name) for name in names):
-        return _resized(Dataset(*cifar.read_cifar(folder, split)), size, resize, color)
+    if read := records_reader(folder):
+        return _resized(Dataset(*read(folder, split)), size, resize, color)
     folders = look(folder)
     for line in folders.lines() if describe else ():
         _log.info("%s", line)
@@ -135,7 +135,49 @@ def load_dataset(
         if not skip_bad or not len(decoded.kept):
             raise DataError(f"{folder}: {problem}; repair them, or skip bad images")
         _log.warning("left out: %s", problem)
-    return Dataset(decoded.images, np.array(labels, np.int64)[decoded.kept], folders.classes)
+    kept = np.array(labels, np.int64)[decoded.kept]
+    for label in sorted({*labels} - {*kept.tolist()}):
+        raise DataError(
+            f"{folder}: no {NOUNS[split]} image of class '{folders.classes[label]}' can be read"
+        )
+    if split == "train" and not skip_bad:
+        check_headers(folder, folders.images.get("test", ([], []))[0])
+    return Dataset(decoded.images, kept, folders.classes)
+
+
+def check_headers(folder: Path, paths: list[str]) -> None:
+    """Raise DataError where test images are no images: after hours of training it is too late."""
+    if errors := unreadable_headers(paths):
+        raise DataError(
+            f"{folder}: {unreadable(errors, len(paths))}; repair them, or skip bad images"
+        )
+
+
+def records_reader(folder: Path) -> Callable[[Path, Split], Labeled] | None:
+    """What reads a folder of IDX or of CIFAR-10 binary files; None for other folders."""
+    try:
+        names = [entry.name for entry in folder.iterdir()]
+    except OSError as error:
+        raise DataError(read_failure(folder, error)) from None
+    if any(idx.NAMES.search(name) for name in names):
+        return idx.read_idx
+    if any(cifar.NAMES.fullmatch(name) for name in names):
+        return cifar.read_cifar
+    return None
+
+
+def holds_only_images(path: Path) -> bool:
+    """Return whether a folder has images in it, and is no data set in any form."""
+    return (
+        path.is_dir()
+        and records_reader(path) is None
+        and any(images_in(path, recursive=False))
+        and not any(
+            any(images_in(entry.path))
+            for entry in os.scandir(path)
+            if is_folder(entry) and not is_sidecar(entry.name)
+        )
+    )
 
 
 def check_source(source: StrPath) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +26,6 @@ Progress = Callable[[str], None]
 INTERVAL = 0.1
 """Seconds between two lines of progress."""
 LISTED = 3
-SAMPLED = 200
 
 
 class Decoded(NamedTuple):
@@ -96,6 +94,24 @@ def unreadable(errors: Sequence[DataError], files: int) -> str:
     return f"{len(errors):,} of {count_noun(files, 'image')} cannot be read: {listed}{more}"
 
 
+def headers(files: Sequence[str]) -> list[Pair | DataError]:
+    """The (H, W) of each image, from its first bytes, or why it cannot be read."""
+
+    def read(path: str) -> Pair | DataError:
+        try:
+            return image_size(path)
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor(available_threads()) as pool:
+        return list(pool.map(read, files))
+
+
+def unreadable_headers(files: Sequence[str]) -> list[DataError]:
+    """Why some images cannot be read, as far as their first bytes say."""
+    return [result for result in headers(files) if isinstance(result, DataError)]
+
+
 def usual_size(files: Sequence[str], largest: int) -> tuple[Pair, bool]:
     """The size to bring images to, and whether it is their own.
 
@@ -103,13 +119,10 @@ def usual_size(files: Sequence[str], largest: int) -> tuple[Pair, bool]:
     the median of the shorter sides where that is less.
 
     Args:
-        files: Paths; up to SAMPLED of them, evenly spread, are opened.
+        files: Paths.
         largest: Pixels of a side.
     """
-    sizes = []
-    for path in files[:: -(-len(files) // SAMPLED)]:
-        with suppress(DataError):
-            sizes.append(image_size(path))
+    sizes = [result for result in headers(files) if not isinstance(result, DataError)]
     if not sizes:
         return (largest, largest), False
     if len(set(sizes)) == 1 and max(sizes[0]) <= largest:

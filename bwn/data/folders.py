@@ -96,6 +96,14 @@ def is_sidecar(name: str) -> bool:
     return name.startswith(".") or name.lower() in SIDECARS
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one that can be followed."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links, or no permission
+        return False
+
+
 def find_images(
     paths: Iterable[StrPath], recursive: bool = True, skipped: Skipped | None = None
 ) -> Iterator[Path]:

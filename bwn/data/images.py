@@ -8,6 +8,7 @@ one line.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -35,6 +36,9 @@ FORMATS = ["PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000"]
 if tuple(map(int, PIL.__version__.split(".")[:2])) >= (11, 3):
     FORMATS.append("AVIF")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+
+# Pillow warns of odd metadata in pictures that it reads all the same.
+warnings.filterwarnings("ignore", module=r"PIL\b")
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -41,5 +41,6 @@ def _center(size: Pair, shape: Pair) -> tuple[float, float, float, float]:
     """Box of the largest centered part of `size` in the proportions of `shape` (width, height)."""
     scale = min(size[0] / shape[0], size[1] / shape[1])
     width, height = shape[0] * scale, shape[1] * scale
-    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    # Rounding may leave either a little below 0 or above the size, which Pillow refuses.
+    left, top = max((size[0] - width) / 2, 0.0), max((size[1] - height) / 2, 0.0)
     return left, top, min(left + width, size[0]), min(top + height, size[1])

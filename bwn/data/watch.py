@@ -61,19 +61,20 @@ def arrivals(
     """
     scanner = _Scanner(folders, recursive)
     done = before = scanner.scan()
-    since: dict[str, float] = {}  # when an image was first seen to differ from its state in `done`
+    since: dict[str, float] = {}  # when an image was first replaced, and not yet taken
     while True:
         wait() if wait is not None else time.sleep(max(INTERVAL, REST * scanner.seconds))
         now = scanner.scan()
         for path, stamp in now.items():
-            if done.get(path) == stamp or stamp.grew_from(before.get(path)):
+            last = before.get(path)
+            if done.get(path) == stamp:
                 since.pop(path, None)
-                continue
-            start = since.setdefault(path, clock())
-            if before.get(path) == stamp or clock() - start > PATIENCE:
+            elif last == stamp or clock() - since.get(path, clock()) > PATIENCE:
                 done[path] = stamp
-                del since[path]
+                since.pop(path, None)
                 yield Path(path)
+            elif last is not None and not stamp.grew_from(last):
+                since.setdefault(path, clock())
         if not scanner.missing:  # images on a drive that comes back are not new
             done = {path: stamp for path, stamp in done.items() if path in now}
             since = {path: start for path, start in since.items() if path in now}

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bwn._types import Floats, StrPath
-from bwn.data.datasets import load_dataset
+from bwn.data.class_folders import look
+from bwn.data.datasets import load_dataset, records_reader
 from bwn.data.folders import find_images
 from bwn.data.images import as_image
 from bwn.data.resizing import prepare
-from bwn.errors import ArgumentError, BwnError
+from bwn.errors import ArgumentError, BwnError, DataError
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ops import Weighted
@@ -101,7 +103,12 @@ def input_batches(
 
 def spread_images(source: StrPath) -> list[Any]:
     """Up to MOST_IMAGES images of a folder or of a data set's training split, evenly spread."""
-    images: Any = list(find_images([source])) if os.path.isdir(source) else []
+    images: Any = []
+    if os.path.isdir(source) and records_reader(Path(source)) is None:
+        try:
+            images = look(Path(source)).images["train"][0]
+        except (DataError, KeyError):  # no class folders
+            images = list(find_images([source]))
     if not images:
         images = load_dataset(source, "train").images
     return list(images[:: -(-len(images) // MOST_IMAGES)])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,7 +16,7 @@ import numpy as np
 
 from bwn._file_types import HEAD, PACKABLE, SOURCES, UNKNOWN, looks_like, mismatch
 from bwn._files import check_ending, read_limited, same_file
-from bwn._text import __version__, count_noun, read_failure
+from bwn._text import __version__, count_noun
 from bwn._types import StrPath
 from bwn.errors import ArgumentError, DataError, FileError, GraphError
 from bwn.format import write
@@ -41,6 +43,8 @@ ENCODINGS = (
 """Byte order marks, and what they say. The mark of UTF-32 starts with that of UTF-16."""
 NEAR = 0.05
 """Mean distance of weights from +-1 that costs little accuracy."""
+MAX_CLASSES_FILE = 2**24
+"""Largest file of class names, in bytes."""
 Mode = Literal["auto", "float32", "int8", "binary"]
 
 
@@ -248,6 +252,9 @@ def checked_names(classes: Sequence[str]) -> tuple[str, ...]:
     several = isinstance(classes, Sequence) and not isinstance(classes, str)
     if not several or not all(isinstance(name, str) for name in classes):
         raise ArgumentError("classes: expected a list of names")
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise ArgumentError(f"classes: '{twice[0]}' is there twice")
     return tuple(classes)
 
 
@@ -267,15 +274,13 @@ def read_class_names(path: StrPath) -> tuple[str, ...]:
     The text is UTF-8, or what its byte order mark says.
 
     Raises:
-        DataError: The file cannot be read.
+        FileError: The file cannot be read.
+        DataError: It is not text.
     """
-    try:
-        data = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise DataError(read_failure(path, error)) from None
+    data = read_limited(path, MAX_CLASSES_FILE, "a text file of class names")
     encoding = next((name for mark, name in ENCODINGS if data.startswith(mark)), "utf-8")
     try:
-        lines = data.decode(encoding).splitlines()
+        lines = re.split(r"\r\n|\r|\n", data.decode(encoding))
     except UnicodeError:
         raise DataError(
             f"{path}: class names are not {encoding.removesuffix('-sig').upper()} text; save the "

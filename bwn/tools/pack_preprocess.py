@@ -86,7 +86,9 @@ def unit_scale(fields: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
     if not any(large.values()):
         return {}
     mean, std = numbers.get("mean", (0.0,)), numbers.get("std", (0.0,))
-    if (large.get("mean") and min(std) < 1) or (large.get("std") and 0 < max(map(abs, mean)) <= 1):
+    if any(not 1 <= value <= 255 for value in std) or any(
+        0 < abs(value) <= 1 or abs(value) > 255 for value in mean
+    ):
         raise ArgumentError(
             f"preprocess: mean {fields.get('mean')} and std {fields.get('std')} are not both for "
             "pixels from 0 to 255, nor both for 0 to 1"

@@ -11,13 +11,14 @@ import numpy as np
 
 from bwn._files import check_path
 from bwn._types import Floats, Labels, StrPath
-from bwn.data.datasets import load_dataset, no_progress
+from bwn.data.class_folders import match_class
+from bwn.data.datasets import holds_only_images, load_dataset, no_progress
 from bwn.data.decoding import Progress
-from bwn.data.folders import SUFFIXES, find_images
+from bwn.data.folders import find_images
 from bwn.data.records import Pixels
 from bwn.errors import DataError, NotPreparedError
 from bwn.ir.model_spec import ModelSpec
-from bwn.predict import to_input
+from bwn.predict import class_names, to_input
 
 LISTED = 5
 NOISE = 64
@@ -86,12 +87,9 @@ def choose(
 
 
 def is_images(source: StrPath) -> bool:
-    """Return whether `source` is a file, or a folder with images directly in it."""
+    """Return whether `source` is a file, or a folder of images without classes."""
     check_path(source)
-    path = Path(source)
-    return path.is_file() or (
-        path.is_dir() and any(entry.suffix.lower() in SUFFIXES for entry in path.iterdir())
-    )
+    return Path(source).is_file() or holds_only_images(Path(source))
 
 
 def load_test_split(
@@ -107,7 +105,8 @@ def load_test_split(
     Args:
         spec: A model with preprocessing; labels are indices of its classes.
         source: As in `bwn.data.datasets.load_dataset`.
-        count: At most this many images, the first ones; None: all.
+        count: At most this many images, the first ones, or evenly spread where the first ones are
+            all of the first class; None: all.
         skip_bad: See `load_dataset`.
         progress: See `load_dataset`.
 
@@ -126,19 +125,23 @@ def load_test_split(
         skip_bad=skip_bad,
         progress=progress,
     )
-    labels = _labels(spec, data.labels, data.classes, source)[:count]
-    return f"{os.fspath(source)} (test split)", data.images[:count], labels
+    labels = _labels(spec, data.labels, data.classes, source)
+    chosen = np.arange(min(count or len(labels), len(labels)))
+    if bool((np.diff(data.labels) >= 0).all()):
+        chosen = chosen * len(labels) // max(len(chosen), 1)
+    return f"{os.fspath(source)} (test split)", data.images[chosen], labels[chosen]
 
 
 def _labels(spec: ModelSpec, labels: Labels, classes: tuple[str, ...], source: StrPath) -> Labels:
     """The data set's labels as the model numbers its classes."""
-    names = spec.classes
-    if names is None:
+    if spec.classes is None:
         return labels
-    unknown = [name for name in classes if name not in names]
+    names = class_names(spec)
+    indices = [match_class(name, names) for name in classes]
+    unknown = [name for name, index in zip(classes, indices, strict=True) if index is None]
     if unknown:
         listed = ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED)
         raise DataError(
             f"{source}: class '{unknown[0]}' is not one of the model's classes ({listed})"
         )
-    return np.array([names.index(name) for name in classes], np.int64)[labels]
+    return np.array(indices, np.int64)[labels]

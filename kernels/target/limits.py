@@ -38,13 +38,18 @@ def available_memory() -> int | None:
         if line.startswith("MemAvailable:")
     ]
     for group in _groups("memory"):
-        for limit, used in (
-            ("memory.max", "memory.current"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        for limit, used, cached in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             numbers = (*_numbers(group / limit), *_numbers(group / used))
-            if len(numbers) == 2:
-                free.append(max(numbers[0] - numbers[1], 0))
+            if len(numbers) == 2:  # files that are cached give way
+                reclaimable = sum(
+                    int(line.split()[1])
+                    for line in _text(group / "memory.stat").splitlines()
+                    if line.split()[0] == cached
+                )
+                free.append(max(numbers[0] - numbers[1] + reclaimable, 0))
     return min(free, default=None)
 
 

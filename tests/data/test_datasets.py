@@ -217,6 +217,23 @@ def test_all_broken_images_are_named_at_once_or_left_out(tmp_path, caplog):
     assert "left out: 4 of 20 images" in caplog.text
 
 
+def test_a_class_without_a_readable_image_is_refused(tmp_path):
+    for name in ("a", "b"):
+        picture(tmp_path / "train" / name / "1.png", 1)
+    (tmp_path / "train" / "c").mkdir()
+    (tmp_path / "train" / "c" / "1.png").write_bytes(b"no image")
+    assert "no training image of class 'c' can be read" in refused(tmp_path, skip_bad=True)
+
+
+def test_a_broken_test_image_is_told_before_training(tmp_path):
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            picture(tmp_path / split / name / "1.png", 1)
+    (tmp_path / "test" / "a" / "2.png").write_bytes(b"no image")
+    assert "1 of 3 images cannot be read" in refused(tmp_path)
+    assert len(load_dataset(tmp_path, skip_bad=True).images) == 2
+
+
 def test_a_folder_is_described_before_it_is_read(tmp_path, caplog):
     caplog.set_level("INFO", "bwn.data")
     picture(tmp_path / "a" / "1.png", 1)

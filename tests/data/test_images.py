@@ -17,7 +17,7 @@ from PIL import Image
 
 from bwn.data import images
 from bwn.data.folders import find_images
-from bwn.data.resizing import prepare
+from bwn.data.resizing import _center, prepare
 from bwn.errors import DataError
 from bwn.ir.model_spec import Preprocess
 
@@ -83,6 +83,16 @@ def test_crop_takes_the_centre_and_stretch_the_whole():
         tall[:, 1:4] * 255 == 200
     ).all()  # as if resized, then cropped: the border rows see their neighbours
     assert (tall[:, [0, 4]] * 255 > 150).all()
+
+
+@pytest.mark.parametrize("side", [28, 112, 224, 299])
+def test_photos_of_any_size_can_be_cropped(side):
+    for width in range(side, 1600, 7):
+        for shape in ((width, 900), (900, width)):
+            box = _center(shape, (side, side))
+            assert 0 <= box[0] < box[2] <= shape[0]
+            assert 0 <= box[1] < box[3] <= shape[1]
+    assert prepare(Image.new("L", (1600, 900), 51), prep((224, 224), resize="crop")).shape[1] == 224
 
 
 @settings(max_examples=60, deadline=None)

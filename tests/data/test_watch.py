@@ -188,3 +188,15 @@ def test_a_slow_copy_is_not_taken_before_its_end(tmp_path: Path) -> None:
 
     assert next(arrivals([tmp_path], wait=grow, clock=lambda: float(next(time)))) == path
     assert path.stat().st_size == 100
+
+
+def test_a_file_that_is_overwritten_with_any_size_is_found(tmp_path: Path) -> None:
+    path, time, sizes = tmp_path / "a.jpg", iter(range(10**6)), [50, 90, 20, 70, 95, 10, 40, 99]
+
+    def overwrite() -> None:
+        sizes.append(sizes.pop(0))
+        path.write_bytes(b"p" * sizes[-1])
+        os.utime(path, ns=(next(time), next(time)))
+
+    watched = arrivals([tmp_path], wait=overwrite, clock=lambda: next(time) / 40)
+    assert taken(watched, 3) == ["a.jpg"] * 3

@@ -58,6 +58,14 @@ def test_the_tightest_group_around_the_process_counts(machine):
     assert limits.available_memory() == 600
 
 
+def test_cached_files_are_no_limit(machine):
+    machine("proc/self/cgroup", "0::/\n")
+    machine("cgroup/memory.max", "5000")
+    machine("cgroup/memory.current", "4900")
+    machine("cgroup/memory.stat", "anon 900\ninactive_file 4000\nactive_file 0\n")
+    assert limits.available_memory() == 4100
+
+
 def test_version_1_quotas(machine):
     machine("proc/self/cgroup", "4:memory:/box\n3:cpu,cpuacct:/box\n2:pids:/box\n0::/\n")
     machine("cgroup/cpu,cpuacct/box/cpu.cfs_quota_us", "250000")

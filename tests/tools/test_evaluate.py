@@ -107,7 +107,7 @@ def test_the_command_prints_a_table_or_json(photos):
         bwn, ["evaluate", str(model), "--data", str(photos), "--samples", "6", "--json"]
     )
     found = json.loads(result.stdout)
-    assert found["confusion"] == [[4, 2], [0, 0]]
+    assert found["confusion"] == [[3, 1], [0, 2]]
     assert found["classes"][1] == {"name": "light", "images": 0, "right": 0, "recall": None}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import os
 
 import pytest
 
-from bwn.errors import ArgumentError, DataError
-from bwn.tools.pack import choose_preprocess, read_class_names
+from bwn.errors import ArgumentError, DataError, FileError
+from bwn.tools.pack import checked_names, choose_preprocess, read_class_names
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 PIXELS = {name: tuple(255 * value for value in values) for name, values in IMAGENET.items()}
@@ -47,6 +48,8 @@ def test_the_scale_is_that_of_both(mean, std, expected):
         {"mean": PIXELS["mean"], "std": IMAGENET["std"]},
         {"mean": IMAGENET["mean"], "std": PIXELS["std"]},
         {"mean": PIXELS["mean"]},
+        {"mean": (123.675, 0.456, 0.406), "std": (58.0, 57.0, 57.0)},
+        {"mean": (485.0, 456.0, 406.0), "std": (58.0, 57.0, 57.0)},
     ],
 )
 def test_mixed_scales_are_refused(fields):
@@ -74,3 +77,15 @@ def test_what_was_tried_is_said(tmp_path):
     path.write_bytes(codecs.BOM_UTF16_LE + b"a")
     with pytest.raises(DataError, match="not UTF-16 text"):
         read_class_names(path)
+
+
+def test_class_files_that_never_end_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(FileError, match="not a regular file"):
+            read_class_names(path)
+
+
+def test_a_name_that_is_there_twice_is_refused():
+    with pytest.raises(ArgumentError, match="'cat' is there twice"):
+        checked_names(["cat", "dog", "cat"])
