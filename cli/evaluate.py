@@ -36,7 +36,7 @@ LISTED = 20
     "--samples",
     cls=Option,
     type=Integer(1),
-    help="At most this many images, the first ones.  [default: all]",
+    help="At most this many images, the first ones; of class folders evenly spread.  [default: all]",
 )
 @skip_bad_option
 @batch_size_option(64)

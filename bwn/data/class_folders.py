@@ -181,9 +181,10 @@ def _refuse_hidden_splits(base: Path, folders: Sequence[Path]) -> None:
         )
     inner = [{path.name for path in _folders(folder, [])} for folder in folders]
     if len(folders) > 1 and len(inner[0]) > 1 and all(names == inner[0] for names in inner):
+        same = _some(f"{name}/" for name in sorted(inner[0]))
         raise DataError(
-            f"{base}: {_slashed(folders)} all hold {_some(f'{name}/' for name in sorted(inner[0]))}, like "
-            "splits; expected classes, or train/ and test/ with the classes in them"
+            f"{base}: {_slashed(folders)} all hold {same}, like splits; expected classes, or "
+            "train/ and test/ with the classes in them"
         )
 
 

@@ -108,7 +108,7 @@ def test_the_command_prints_a_table_or_json(photos):
     )
     found = json.loads(result.stdout)
     assert found["confusion"] == [[3, 1], [0, 2]]
-    assert found["classes"][1] == {"name": "light", "images": 0, "right": 0, "recall": None}
+    assert found["classes"][1] == {"name": "light", "images": 2, "right": 2, "recall": 1.0}
 
 
 def test_of_many_classes_the_worst_are_listed(photos):
