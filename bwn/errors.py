@@ -5,6 +5,8 @@ A message is one line: what is wrong, where, and what to do.
 
 from __future__ import annotations
 
+from bwn._text import one_line
+
 
 class BwnError(Exception):
     """Base class of every error meant for users. The command line prints it as one line.
@@ -22,6 +24,9 @@ class BwnError(Exception):
     """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())  # it may quote a file or another library
 
 
 class ArgumentError(BwnError, ValueError, TypeError):

@@ -36,7 +36,7 @@ LISTED = 20
     "--samples",
     cls=Option,
     type=Integer(1),
-    help="At most this many images: the first ones; of class folders, some of each.  [default: all]",
+    help="At most this many images, the first ones; of class folders some of each.  [default: all]",
 )
 @skip_bad_option
 @batch_size_option(64)

@@ -14,8 +14,8 @@ HOMES = {"bwn": "bwn", "kernels": "bwn.kernels", "cli": "bwn.cli"}
 
 # Lowest first. A package imports itself and packages of lower lines, none of its own line.
 RULE = """
-    kernels.lazy
-    errors _text _types kernels kernels.bits kernels.params kernels.target
+    kernels.lazy _text
+    errors _types kernels kernels.bits kernels.params kernels.target
     kernels.reference kernels.simd metrics
     kernels.gemm kernels.tensor kernels.threads
     kernels.costs

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bwn.errors import DataError
+
 BWN = Path(__file__).resolve().parents[1] / "bwn"
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 
@@ -43,3 +45,7 @@ def test_an_option_in_a_message_is_seen() -> None:
     assert options_in('"""bwn --help."""\nraise ValueError(f"give {x} with --size")') == [
         " with --size"
     ]
+
+
+def test_every_error_is_one_line_whatever_it_quotes() -> None:
+    assert str(DataError("a\nb\x7fc\x1b[2J")) == "a b\\x7fc\\x1b[2J"

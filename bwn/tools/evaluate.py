@@ -78,7 +78,8 @@ def evaluate(
         model: A .bwn file or a loaded model.
         data: `mnist-sample`, or a folder of IDX files, of CIFAR-10 binary files, or of class
             folders of images.
-        samples: At most this many images, the first ones (of class folders evenly spread); None: all.
+        samples: At most this many images, the first ones, of class folders evenly spread; None:
+            all.
         batch_size: Images to run at once.
         threads: Threads for a model that is loaded here; None: every core.
         skip_bad: Whether images that cannot be read are left out, with a warning.

@@ -32,7 +32,11 @@ def test_another_error_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return target
 
-    monkeypatch.setitem(targets.TARGETS, "cifar", raises(DataError("two\nlines")))
+    class TwoLinesError(DataError):
+        def __str__(self) -> str:
+            return "two\nlines"
+
+    monkeypatch.setitem(targets.TARGETS, "cifar", raises(TwoLinesError()))
     with pytest.raises(AssertionError, match="not one line"):
         targets.run("cifar", b"")
     monkeypatch.setitem(targets.TARGETS, "cifar", raises(KeyError("a")))
