@@ -54,15 +54,15 @@ def dictionary(place: Path) -> str:
     return str(path)
 
 
-def fuzz(name: str, seconds: int, only: Path | None) -> bool:
+def fuzz(name: str, seconds: int, seed: int, only: Path | None) -> bool:
     """Fuzz one target, or run one file; whether nothing was found."""
     place = ROOT / "build" / "fuzz" / name
     (place / "corpus").mkdir(parents=True, exist_ok=True)
     limits = [f"-rss_limit_mb={MEMORY_MB}", f"-timeout={INPUT_SECONDS}"]
-    for seed in (targets.CORPUS / name).iterdir():
-        shutil.copy(seed, place / "corpus")
+    for path in (targets.CORPUS / name).iterdir():
+        shutil.copy(path, place / "corpus")
     arguments = [
-        f"-max_total_time={seconds}", f"-artifact_prefix={place}/", f"-dict={dictionary(place)}",
+        f"-max_total_time={seconds}", f"-seed={seed}", f"-artifact_prefix={place}/", f"-dict={dictionary(place)}",
         "-max_len=16384", "-print_final_stats=1", "-verbosity=1", str(place / "corpus"),
     ]  # fmt: skip
     command = [sys.executable, "-m", "tests.fuzz", name, "--child", *limits]
@@ -88,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(targets.TARGETS))
     parser.add_argument("--seconds", type=int, default=60, help="time for each target")
+    parser.add_argument("--seed", type=int, default=0, help="of the inputs; 0: new ones each time")
     parser.add_argument("--jobs", type=int, default=2, help="targets at once")
     parser.add_argument("--only", type=Path, help="run this file, alone")
     chosen = parser.parse_args()
@@ -95,7 +96,9 @@ def main() -> None:
         parser.error(f"no target {', '.join(unknown)}; there are {', '.join(targets.TARGETS)}")
     with ThreadPoolExecutor(chosen.jobs) as pool:
         names = chosen.names or list(targets.TARGETS)
-        clean = list(pool.map(lambda name: fuzz(name, chosen.seconds, chosen.only), names))
+        clean = list(
+            pool.map(lambda name: fuzz(name, chosen.seconds, chosen.seed, chosen.only), names)
+        )
     sys.exit(not all(clean))
 
 
