@@ -129,6 +129,8 @@ def load_dataset(
             _log.info("images are resized to %d x %d pixels, as no size is chosen", *size)
     rule = _resize_only(size, resize, color or "RGB")
     _check_memory(folder, paths, rule)
+    if split == "train" and not skip_bad:
+        check_headers(folder, folders.images.get("test", ([], []))[0])
     decoded = decode(paths, rule, progress, keep_gray=color is None)
     if decoded.errors:
         problem = unreadable(decoded.errors, len(paths))
@@ -140,8 +142,6 @@ def load_dataset(
         raise DataError(
             f"{folder}: no {NOUNS[split]} image of class '{folders.classes[label]}' can be read"
         )
-    if split == "train" and not skip_bad:
-        check_headers(folder, folders.images.get("test", ([], []))[0])
     return Dataset(decoded.images, kept, folders.classes)
 
 
