@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bwn._files import check_ending, same_file, write_atomically
+from bwn._text import one_line
 from bwn.errors import ArgumentError, FileError
 
 
@@ -38,7 +39,7 @@ def test_refusals_name_the_path_that_was_given(tmp_path: Path) -> None:
     ):
         with pytest.raises(FileError) as caught:
             write_atomically(path, b"")
-        assert str(caught.value) == f"{path}: cannot be written: {reason}"
+        assert str(caught.value) == one_line(f"{path}: cannot be written: {reason}")
     assert list(tmp_path.iterdir()) == []
 
 
