@@ -40,7 +40,7 @@ class ClassFolders:
         folder: The folder that was looked at.
         classes: Names of the classes, in the order of their labels.
         images: For each split, the paths of its images and their labels.
-        layout: How the splits are told apart, in words.
+        layout: How the splits are recognized, in words.
         notes: What was skipped, one line each.
     """
 
@@ -211,7 +211,7 @@ def _read_splits(
                 names.append(name)
             label = match_class(name, names)
             if label is None:
-                raise DataError(f"{root}: class '{one_line(name)}' is not in {first}")
+                raise DataError(f"{root}: class '{name}' is not in {first}")
             paths += files
             labels += [label] * len(files)
         images[split] = paths, labels
@@ -287,12 +287,11 @@ def _checked(names: Sequence[str], base: Path) -> tuple[str, ...]:
     for name in names:
         if not is_name(name):
             raise DataError(
-                f"{base}: the name of class folder '{one_line(name)}' has a control character; "
-                "rename it"
+                f"{base}: the name of class folder '{name}' has a control character; rename it"
             )
         if counts[_composed(name)] > 1:
             raise DataError(
-                f"{base}: two class folders are called '{one_line(name)}', in different Unicode "
+                f"{base}: two class folders are called '{name}', in different Unicode "
                 "forms; merge them"
             )
     if len(names) < 2:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bwn._text import count_noun
 from bwn._types import Labels, StrPath
+from bwn.data.datasets import no_progress
 from bwn.data.records import Pixels
 from bwn.errors import DataError
 from bwn.metrics import Counts, accuracy_of, confusion, wilson
@@ -103,7 +104,7 @@ def evaluate(
         (100, 1.0)
     """
     check_counts(samples=1 if samples is None else samples, batch_size=batch_size)
-    progress = progress or (lambda text: None)
+    progress = progress or no_progress
     loaded = model if isinstance(model, Model) else load(model, threads)
     if is_images(data):
         raise DataError(

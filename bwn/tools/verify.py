@@ -18,6 +18,7 @@ from bwn._file_types import HEAD, SOURCES, looks_like, mismatch
 from bwn._files import read_limited
 from bwn._text import count_noun
 from bwn._types import Floats, StrPath
+from bwn.data.datasets import no_progress
 from bwn.errors import ArgumentError, FileError
 from bwn.model import Model, load
 from bwn.predict import check_counts
@@ -113,7 +114,7 @@ def verify(
         (True, 'every layer within tolerance, same top-1 on all 100 inputs')
     """
     check_options(samples, seed, batch_size, min_agreement, max_loss)
-    progress = progress or (lambda text: None)
+    progress = progress or no_progress
     loaded = model if isinstance(model, Model) else load(model, threads)
     session = open_reference(reference, loaded.threads)
     inputs = choose(loaded.spec, images, samples, seed)
