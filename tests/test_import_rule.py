@@ -18,8 +18,7 @@ RULE = """
     errors _types kernels kernels.bits kernels.params kernels.target
     kernels.reference kernels.simd metrics
     kernels.gemm kernels.tensor kernels.threads
-    kernels.costs
-    kernels.registry _files _file_types ir
+    kernels.costs kernels.registry _files _file_types ir
     kernels.aot ops data
     passes plan format onnx
     predict runtime
