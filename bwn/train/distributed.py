@@ -50,6 +50,10 @@ def process_group() -> Iterator[None]:
         raise BwnError(
             f"WORLD_SIZE is set, but not {', '.join(missing)}: start the processes with torchrun"
         )
+    # Imported after the group exists, as torch's optimizers import it, it keeps the group as a
+    # default argument, and the group's threads, which may then abort the process as it ends.
+    import torch.distributed.nn.functional
+
     # Flags stay off the GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:

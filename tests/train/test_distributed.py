@@ -99,6 +99,9 @@ def process(folder):
             Trainer(Own(), images(), measure(images()), Settings(batch_size=25))
         except Exception as error:  # whatever it is, the test shows it
             outcomes["odd batch"] = f"{type(error).__name__}: {error}"
+    outcomes["threads"] = [
+        path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")
+    ]
     torch.save(outcomes, folder / f"rank{os.environ['RANK']}.pt")
 
 
@@ -188,6 +191,11 @@ def test_a_run_continues_with_another_number_of_processes(outcomes):
 def test_a_batch_that_cannot_be_divided_evenly_is_refused(outcomes):
     expected = "ArgumentError: a batch of 25 images cannot be divided evenly among 2 processes; change the batch size"
     assert [rank["odd batch"] for rank in outcomes] == [expected] * 2
+
+
+def test_no_thread_of_the_group_outlives_it(outcomes):
+    # One that does may abort the process while it ends.
+    assert not [name for rank in outcomes for name in rank["threads"] if "gloo" in name]
 
 
 def long_run(path, **pipes):
