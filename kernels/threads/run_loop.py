@@ -51,7 +51,7 @@ def take(state: int, part: int) -> bool:
     if left == 0 or part >= threads:
         return False
     # MIN_UNITS may be of another step by now: any number of units will do.
-    count = min(left, max(get_i64(state + MIN_UNITS, 0), left // (SHARE * threads), 1))
+    count = min(left, max(read(state + MIN_UNITS), left // (SHARE * threads), 1))
     if replace(state + TICKET, ticket, ticket - count):
         # Only from here on, and until these units are finished, the step and the table are kept.
         index = (ticket >> UNIT_BITS) & ((1 << STEP_BITS) - 1)
@@ -64,7 +64,7 @@ def take(state: int, part: int) -> bool:
 @helper
 def lead(state: int, threads: int, index: int, f: StepParams) -> None:
     """Announce a step, work at it, wait for the units of others."""
-    put_i64(state + MIN_UNITS, 0, f.min_units)
+    write(state + MIN_UNITS, f.min_units)
     write(state + UNFINISHED, f.units)
     write(state + TICKET, (threads << (UNIT_BITS + STEP_BITS)) | (index << UNIT_BITS) | f.units)
     while take(state, 0):

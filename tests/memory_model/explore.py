@@ -6,8 +6,6 @@ its thread knows, an atomic read learns what was published. Non-atomic accesses 
 events; each may only happen where its thread knows of those that it depends on. Where that holds in
 every interleaving there is no data race, and then the two models allow no other behavior, however
 weak the machine's memory is.
-
-One word, MIN_UNITS, is read without order, on purpose; such a read may return any value.
 """
 
 from __future__ import annotations
@@ -31,12 +29,16 @@ from bwn.kernels.threads.shared_state import (
     StepParams,
 )
 
-WORDS = {TICKET: "TICKET", UNFINISHED: "UNFINISHED", BUSY: "BUSY", STOP: "STOP", TABLE: "TABLE"}
-WORDS[MIN_UNITS] = "MIN_UNITS"
+WORDS = {
+    TICKET: "TICKET",
+    UNFINISHED: "UNFINISHED",
+    BUSY: "BUSY",
+    STOP: "STOP",
+    TABLE: "TABLE",
+    MIN_UNITS: "MIN_UNITS",
+}
 TABLES = 1 << 20
 """Address of the first run's table and, divided by it, the number of the run."""
-ANY = (0, 1, 2, 9)
-"""What an unordered read returns, whatever was written."""
 
 Known = frozenset[tuple[Any, ...]]
 Run = tuple[tuple[int, int], ...]
@@ -251,10 +253,8 @@ class Model:
                             event=("put", word, count))
             ]  # fmt: skip
         self._races(state, thread, writes, word)
-        values = ANY if word == "MIN_UNITS" else (dict(state.memory)[address],)
-        # Reads of MIN_UNITS are not noted: nothing is to be ordered after them.
-        noted = None if word == "MIN_UNITS" else ("get", word, thread, len(writes))
-        return [self._moved(state, thread, value, event=noted) for value in values]
+        noted = ("get", word, thread, len(writes))
+        return [self._moved(state, thread, dict(state.memory)[address], event=noted)]
 
     def _races(self, state: State, thread: int, others: list[Any], word: str) -> None:
         if not state.known[thread].issuperset(others):
