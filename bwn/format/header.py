@@ -16,7 +16,7 @@ from bwn.ir.node import Array, Shape
 from bwn.ops import AnyNode
 
 FORMAT = "bwn"
-VERSIONS = ("1", "2", "3")
+VERSIONS = ("1", "2", "3", "4")
 """A model is written in the first version that can hold it, so that older programs can read it."""
 MAX_FILE = 2**30
 MAX_HEADER = 2**24

@@ -103,9 +103,9 @@ def test_the_forged_file_is_good_when_nothing_is_wrong_with_it():
 
 
 HOSTILE = {
-    "version 4": (
-        forge(version="4"),
-        'format version "4"; this bwn reads versions "1", "2", "3": install a newer bwn',
+    "version 5": (
+        forge(version="5"),
+        'format version "5"; this bwn reads versions "1", "2", "3", "4": install a newer bwn',
     ),
     "version 2 for 1": (forge(version="2"), "not in canonical form"),
     "version of another length": (forge(version="1.5"), 'format version "1.5"'),
