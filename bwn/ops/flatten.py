@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bwn.ir.node import Reals, Rearrangement, Shape, Tensors, elements
 from bwn.ops.onnx_reading import BATCH, axes_of, reads
+from bwn.ops.rearrange import Rearrange
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
@@ -78,6 +79,15 @@ def read_reshape(state: ImportState, node: OnnxNode) -> None:
             return
         if rest == list(shape):
             state.alias(node)
+            return
+        if len(rest) in (1, 3) and target[0] != -1 and rest.count(-1) == 1:
+            rest[rest.index(-1)] = elements(shape) // max(1, -elements(tuple(rest)))
+        if len(rest) in (1, 3) and elements(tuple(rest)) == elements(shape):
+            size = (elements(shape),)
+            wanted = tuple(rest)
+            state.emit(
+                Rearrange(input=source, output=node.output, shape=wanted, sizes=size, strides=(1,))
+            )
             return
     shown = ["N" if size == BATCH else size for size in target]
     raise node.refuse(f"turns {('N', *shape)} into {shown}; only (N, all the rest) is supported")
