@@ -315,7 +315,7 @@ class ImportState:
             return view
         if view.axes[0] != (BATCH,) or view.rank > 4:
             raise node.refuse(
-                f"'{node.inputs[index]}' is {view}; the batch must be the first of at most four axes"
+                f"'{node.inputs[index]}' is {view}; supported: (N, ..., K), four axes"
             )
         counts = [size.count for size in view.sizes]
         shape = (counts[-1], *((1, *counts[1:-1])[-2:] if view.rank > 2 else ()))

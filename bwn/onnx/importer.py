@@ -17,7 +17,7 @@ from bwn.errors import FileError, GraphError
 from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ir.node import Shape
+from bwn.ir.node import Shape, elements
 from bwn.ir.quantization import Quantizations
 from bwn.onnx import view_readers
 from bwn.onnx.constant_folding import fold
@@ -25,6 +25,7 @@ from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState, Onn
 from bwn.onnx.protobuf import plain_node, to_array
 from bwn.ops import NODES
 from bwn.ops.onnx_reading import READERS
+from bwn.ops.rearrange import Rearrange
 
 MAX_BYTES = 2**30
 OLDEST_OPSET = 11
@@ -188,4 +189,11 @@ def output_of(model: onnx.ModelProto, state: ImportState) -> str:
         raise GraphError(f"output '{one_line(name)}': {EXPLAINED[state.pending[name].kind]}")
     if name not in state.views:
         raise GraphError(f"output '{one_line(name)}' does not depend on the input")
-    return state.planes(OnnxNode("output", name, (name,), (), {}), state.views[name], name)
+    node = OnnxNode("output", name, (name,), (), {})
+    source = state.planes(node, state.views[name], name)
+    if source == state.topology.input and name != source:  # the elements of the input as they are
+        shape = state.shapes[source]
+        size = (elements(shape),)
+        state.emit(Rearrange(input=source, output=name, shape=shape, sizes=size, strides=(1,)))
+        return str(name)
+    return source

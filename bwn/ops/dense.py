@@ -11,7 +11,6 @@ import numpy.typing as npt
 from bwn.ir.node import Reals, Shape, Tensors
 from bwn.kernels import bits
 from bwn.kernels import reference as plain
-from bwn.onnx.views import Size
 from bwn.ops.conv import Conv
 from bwn.ops.onnx_reading import reads, vector
 from bwn.ops.weighted import Weighted
@@ -74,7 +73,7 @@ def read_gemm(state: ImportState, node: OnnxNode) -> None:
 def read_matmul(state: ImportState, node: OnnxNode) -> None:
     """(N, ..., K) times a constant (K, outputs): of more than two axes, a convolution of 1 x 1."""
     weight, view = _matrix(state, node).T, state.view(node, quantized=True)
-    if view.sizes[-1] != Size(weight.shape[1]):
+    if view.sizes[-1].count != weight.shape[1]:
         raise node.refuse(f"multiplies {view} by a matrix of {weight.shape[1]} rows")
     if view.rank == 2:
         _emit(state, node, weight, None)

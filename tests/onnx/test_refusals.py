@@ -45,7 +45,10 @@ REFUSED = {
         model(op("Conv", "x w"), shape=(4, 7), w=floats(5, 4, 3)),
         SIGNALS,
     ),
-    "1-D weights": (model(op("Conv", "x w"), shape=FLAT, w=floats(5, 4, 3)), "only convolutions of"),
+    "1-D weights": (
+        model(op("Conv", "x w"), shape=FLAT, w=floats(5, 4, 3)),
+        "only convolutions of",
+    ),
     "3-D weights": (model(op("Conv", "x w"), w=floats(5, 4, 3, 3, 3)), "weights have 5 axes"),
     "computed weights": (
         model(op("Conv", "x x")),
@@ -76,7 +79,10 @@ REFUSED = {
         model(op("Gemm", "x w", transA=1), shape=FLAT, w=floats(6, 3)),
         "transA = 1",
     ),
-    "gemm of images": (model(op("Gemm", "x w"), w=floats(6, 3)), "reads (N, 4, 7, 6), expected (N, K)"),
+    "gemm of images": (
+        model(op("Gemm", "x w"), w=floats(6, 3)),
+        "reads (N, 4, 7, 6), expected (N, K)",
+    ),
     "matmul of three axes": (
         model(op("MatMul", "x w"), shape=FLAT, w=floats(2, 6, 3)),
         "expected two axes",
@@ -194,7 +200,10 @@ REFUSED = {
         model(op("Reshape", "x s"), shape=(6,), s=i64(2, 3)),
         "turns (N, 6) into (2, 3), which mixes examples",
     ),
-    "squeeze of the batch": (model(op("Squeeze", "x a"), a=i64(0)), "removes an axis whose size is not 1"),
+    "squeeze of the batch": (
+        model(op("Squeeze", "x a"), a=i64(0)),
+        "removes an axis whose size is not 1",
+    ),
     "softmax of channels": (model(op("Softmax", "x", axis=1)), "only the last axis"),
     "cast to double": (model(op("Cast", "x", to=TensorProto.DOUBLE)), "to another type"),
     "dropout that drops": (
