@@ -19,6 +19,8 @@ REST = 9
 """Pause after a scan, in times that it took: large folders must not keep the CPU busy."""
 PATIENCE = 2.0
 """Seconds after which a file that is replaced without pause is taken as it is."""
+REMEMBERED = 100_000
+"""Images that are gone and remembered, unless there were more at once: about 40 MB."""
 
 
 class Stamp(NamedTuple):
@@ -38,6 +40,10 @@ class Stamp(NamedTuple):
         """Whether this is the same file, longer: it is still being written."""
         return before is not None and self.inode == before.inode and self.size > before.size
 
+    def matches(self, known: Stamp | None, was_gone: bool) -> bool:
+        """Whether this is the known file; one that was gone may have another inode since."""
+        return self == known or (was_gone and known is not None and self[:2] == known[:2])
+
 
 def arrivals(
     folders: Sequence[StrPath],
@@ -51,7 +57,8 @@ def arrivals(
     every scan, without growing, is replaced again and again: its newest state is yielded at least
     every PATIENCE seconds. The folders are listed again for each scan, which works on every file
     system, network drives included. When a folder disappears or cannot be listed, one line warns of
-    it, and it is waited for.
+    it, and it is waited for. An image that comes back with its name, size and time, as those of a
+    drive that is mounted again, is not new.
 
     Args:
         folders: The folders to watch.
@@ -60,25 +67,37 @@ def arrivals(
         clock: Tells the time in seconds.
     """
     scanner = _Scanner(folders, recursive)
-    done = before = scanner.scan()
+    before = scanner.scan()
+    done = before.copy()
+    most = len(before)
     since: dict[str, float] = {}  # when an image was first replaced, and not yet taken
     while True:
         wait() if wait is not None else time.sleep(max(INTERVAL, REST * scanner.seconds))
         now = scanner.scan()
         for path, stamp in now.items():
             last = before.get(path)
-            if done.get(path) == stamp:
+            if stamp.matches(done.get(path), was_gone=last is None):
+                done[path] = stamp
                 since.pop(path, None)
             elif last == stamp or clock() - since.get(path, clock()) > PATIENCE:
-                done[path] = stamp
+                done.pop(path, None)
+                done[path] = stamp  # the last one
                 since.pop(path, None)
                 yield Path(path)
             elif last is not None and not stamp.grew_from(last):
                 since.setdefault(path, clock())
-        if not scanner.missing:  # images on a drive that comes back are not new
-            done = {path: stamp for path, stamp in done.items() if path in now}
-            since = {path: start for path, start in since.items() if path in now}
+        since = {path: start for path, start in since.items() if path in now}
+        most = max(most, len(now))
+        if len(done) > len(now) + REMEMBERED:
+            _forget(done, now, max(REMEMBERED, most))
         before = now
+
+
+def _forget(done: dict[str, Stamp], now: dict[str, Stamp], most: int) -> None:
+    """Drop the images taken longest ago of those that are gone, beyond `most`."""
+    gone = [path for path in done if path not in now]
+    for path in gone[: max(len(gone) - most, 0)]:
+        del done[path]
 
 
 class _Scanner:
