@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -23,8 +22,9 @@ from bwn._types import Labels, StrPath
 from bwn.data import cifar, idx
 from bwn.data.class_folders import look
 from bwn.data.decoding import Progress, decode, fit, unreadable, unreadable_headers, usual_size
-from bwn.data.folders import images_in, is_folder, is_sidecar
+from bwn.data.folders import images_in
 from bwn.data.records import MAX_BYTES, NOUNS, Labeled, Pixels, Split
+from bwn.data.subfolders import subfolders
 from bwn.errors import DataError
 from bwn.ir.model_spec import Preprocess
 from bwn.ir.node import Pair
@@ -172,11 +172,7 @@ def holds_only_images(path: Path) -> bool:
         path.is_dir()
         and records_reader(path) is None
         and any(images_in(path, recursive=False))
-        and not any(
-            any(images_in(entry.path))
-            for entry in os.scandir(path)
-            if is_folder(entry) and not is_sidecar(entry.name)
-        )
+        and not any(any(images_in(folder)) for folder in subfolders(path, []))
     )
 
 
