@@ -80,7 +80,7 @@ def look(folder: Path) -> ClassFolders:
     notes: list[str] = []
     base = _descend(folder, notes)
     folders = subfolders(base, notes)
-    roles = _splitsubfolders(base, folders)
+    roles = _split_folders(base, folders)
     skipped = Skipped()
     if roles:
         images, classes = _read_splits(base, roles, notes, skipped)
@@ -134,7 +134,7 @@ def _role(name: str) -> str | None:
     return next((role for role, words in _ROLES.items() if last in words), None)
 
 
-def _splitsubfolders(base: Path, folders: Sequence[Path]) -> dict[Split, Path]:
+def _split_folders(base: Path, folders: Sequence[Path]) -> dict[Split, Path]:
     """The folders of the splits; none where the folders are classes.
 
     A folder of a split holds folders, and a class's holds images: so a class may be called `train`.

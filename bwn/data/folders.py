@@ -67,7 +67,7 @@ SIDECARS = frozenset(
 """Folders that systems, storage boxes and cameras put among pictures, in lower case."""
 
 
-LINKED = "links to folders inside folders"
+LINKED = "links to folders"
 BROKEN = "links that lead nowhere"
 
 
@@ -100,17 +100,21 @@ class Skipped:
 
     def lines(self, base: StrPath | None = None) -> list[str]:
         """What was not taken, one line for each reason; links are named relative to `base`."""
-        lines = [
-            f"{reason}: {len(paths):,} ({first}{', ...' * (len(paths) > 1)})"
-            for reason, paths in sorted(self.links.items())
-            for first in [one_line(os.path.relpath(paths[0], base) if base else paths[0])]
-        ]
+        lines = self.link_lines(base)
         if self.counts:
             endings = ", ".join(
                 one_line(f"{count:,} {suffix} ({self.first[suffix]}{', ...' * (count > 1)})")
                 for suffix, count in self.counts.most_common(5)
             )
             lines.append(f"not named as images: {endings}" + ", ..." * (len(self.counts) > 5))
+        return lines
+
+    def link_lines(self, base: StrPath | None = None) -> list[str]:
+        """The lines on links alone."""
+        lines = []
+        for reason, paths in sorted(self.links.items()):
+            first = one_line(os.path.relpath(paths[0], base) if base else paths[0])
+            lines.append(f"{reason}: {len(paths):,} ({first}{', ...' * (len(paths) > 1)})")
         return lines
 
 

@@ -26,7 +26,7 @@ def subfolders(base: Path, notes: list[str], prefix: str = "") -> list[Path]:
     repeated = _repeated(base, [entry for entry in folders if not is_sidecar(entry.name)])
     for reason, names in (
         ("made by programs", [f"{entry.name}/" for entry in folders if is_sidecar(entry.name)]),
-        ("links to folders that are looked at anyway", [f"{name}/" for name in sorted(repeated)]),
+        ("links to folders already included", [f"{name}/" for name in sorted(repeated)]),
         ("links that lead nowhere", [entry.name for entry in entries if is_broken(entry)]),
     ):
         if names:

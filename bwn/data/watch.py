@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bwn._types import StrPath
-from bwn.data.folders import images_in
+from bwn.data.folders import Skipped, images_in
 
 INTERVAL = 0.25
 """Seconds between two scans."""
@@ -58,7 +58,8 @@ def arrivals(
     every PATIENCE seconds. The folders are listed again for each scan, which works on every file
     system, network drives included. When a folder disappears or cannot be listed, one line warns of
     it, and it is waited for. An image that comes back with its name, size and time, as those of a
-    drive that is mounted again, is not new.
+    drive that is mounted again, is not new. Links to folders inside a folder are not followed; one
+    line warns of those that are there at the start.
 
     Args:
         folders: The folders to watch.
@@ -67,7 +68,10 @@ def arrivals(
         clock: Tells the time in seconds.
     """
     scanner = _Scanner(folders, recursive)
-    before = scanner.scan()
+    skipped = Skipped()
+    before = scanner.scan(skipped)
+    for line in skipped.link_lines():
+        logging.getLogger(__name__).warning("not watched, %s", line)
     done = before.copy()
     most = len(before)
     since: dict[str, float] = {}  # when an image was first replaced, and not yet taken
@@ -113,7 +117,7 @@ class _Scanner:
         self.missing: list[StrPath] = []
         self.seconds = 0.0
 
-    def scan(self) -> dict[str, Stamp]:
+    def scan(self, skipped: Skipped | None = None) -> dict[str, Stamp]:
         """The images in the folders; warns of a folder that was there before."""
         start = time.perf_counter()
         missing_before, self.missing = self.missing, []
@@ -128,7 +132,7 @@ class _Scanner:
                         "%s: %s; waiting for it", folder, error.strerror
                     )
                 continue
-            for path in images_in(folder, self.recursive):
+            for path in images_in(folder, self.recursive, skipped):
                 with suppress(OSError):  # deleted since it was listed
                     status = os.stat(path)
                     images[path] = Stamp(status.st_mtime_ns, status.st_size, status.st_ino)

@@ -144,7 +144,7 @@ def test_links_that_are_not_followed_are_named(folder):
     assert result.exit_code == 0, result.output
     assert len(result.stdout.splitlines()) == 1 + 3
     assert f"Skipped, links that lead nowhere: 1 ({images / 'gone'})" in result.stderr
-    assert f"Skipped, links to folders inside folders: 1 ({images / 'again'})" in result.stderr
+    assert f"Skipped, links to folders: 1 ({images / 'again'})" in result.stderr
 
 
 def test_no_images_is_an_error(folder):

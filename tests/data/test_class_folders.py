@@ -255,7 +255,7 @@ def test_a_link_to_a_folder_around_it_or_next_to_it_is_no_class(tmp_path, target
     link(root / "all", "b/deep/../.." if target == "deep/.." else target)
     folders = look(root)
     assert folders.classes == ("a", "b")
-    assert "skipped, links to folders that are looked at anyway: all/" in folders.notes
+    assert "skipped, links to folders already included: all/" in folders.notes
 
 
 def test_an_absolute_link_to_the_folder_is_no_class(tmp_path):
@@ -263,7 +263,7 @@ def test_an_absolute_link_to_the_folder_is_no_class(tmp_path):
     link(tmp_path / "all", tmp_path)
     link(tmp_path / "c", tmp_path / "all")
     assert look(tmp_path).classes == ("a", "b")
-    assert "skipped, links to folders that are looked at anyway: all/, c/" in look(tmp_path).notes
+    assert "skipped, links to folders already included: all/, c/" in look(tmp_path).notes
 
 
 def test_links_to_folders_elsewhere_are_classes_once(tmp_path):
@@ -278,7 +278,7 @@ def test_links_to_folders_elsewhere_are_classes_once(tmp_path):
     link(data / "old", "../other/dogs/old")
     folders = look(data)
     assert folders.classes == ("bird", "cat", "dog", "fox")
-    assert "skipped, links to folders that are looked at anyway: hound/, old/" in folders.notes
+    assert "skipped, links to folders already included: hound/, old/" in folders.notes
 
 
 def test_links_of_splits_are_followed_and_cycles_in_them_named(tmp_path):
@@ -291,7 +291,7 @@ def test_links_of_splits_are_followed_and_cycles_in_them_named(tmp_path):
     assert folders.layout == "train = train/, test = test/"
     assert folders.classes == ("a", "b")
     for names in ("val/", "train/all/", "test/up/"):
-        assert f"skipped, links to folders that are looked at anyway: {names}" in folders.notes
+        assert f"skipped, links to folders already included: {names}" in folders.notes
 
 
 def test_a_link_to_itself_beside_a_single_folder_does_no_harm(tmp_path):
@@ -320,7 +320,7 @@ def test_links_inside_classes_are_counted_and_named(tmp_path):
     link(tmp_path / "b" / "up", "..")
     link(tmp_path / "b" / "gone", "nowhere")
     notes = look(tmp_path).notes
-    assert "skipped, links to folders inside folders: 4 (a/deep/more, ...)" in notes
+    assert "skipped, links to folders: 4 (a/deep/more, ...)" in notes
     assert "skipped, links that lead nowhere: 1 (b/gone)" in notes
     assert sum(len(paths) for paths, _ in look(tmp_path).images.values()) == 3
 

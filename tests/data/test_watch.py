@@ -169,6 +169,24 @@ def test_an_image_half_written_when_the_drive_went_is_found_when_it_is_whole(dri
     assert next(watched).stat().st_size == 12
 
 
+def test_links_to_folders_are_not_watched_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched, elsewhere = tmp_path / "watched", tmp_path / "elsewhere"
+    watched.mkdir()
+    elsewhere.mkdir()
+    (watched / "link").symlink_to(elsewhere)
+    steps = (
+        lambda: (elsewhere / "a.png").write_bytes(b"a"),
+        nothing,
+        lambda: (watched / "b.png").write_bytes(b"b"),
+        nothing,
+    )
+    assert taken(arrivals([watched], wait=looks(*steps)), 1) == ["b.png"]
+    (record,) = caplog.records
+    assert record.getMessage() == f"not watched, links to folders: 1 ({watched / 'link'})"
+
+
 def test_a_new_file_of_the_same_size_and_time_in_place_is_found(tmp_path: Path) -> None:
     path, other = tmp_path / "a.png", tmp_path / ".b"
     path.write_bytes(b"one")
