@@ -88,6 +88,8 @@ def arrivals(
                 done[path] = stamp  # the last one
                 since.pop(path, None)
                 yield Path(path)
+                if not os.path.exists(path):  # perhaps it went away before it was read
+                    del done[path]
             elif last is not None and not stamp.grew_from(last):
                 since.setdefault(path, clock())
         since = {path: start for path, start in since.items() if path in now}

@@ -157,6 +157,15 @@ def test_images_that_changed_while_the_drive_was_away_are_found(
     assert taken(watched, 2) == ["old2.png", "end.png"]
 
 
+def test_an_image_that_went_away_before_it_was_read_is_found_again(drive: Drive) -> None:
+    path = drive.folder / "a.png"
+    steps = (lambda: path.write_bytes(b"new"), nothing, nothing, drive.plug_in, nothing)
+    watched = arrivals([drive.folder], wait=looks(*steps))
+    assert next(watched) == path
+    drive.unplug()  # while the image is decoded
+    assert next(watched) == path
+
+
 def test_an_image_half_written_when_the_drive_went_is_found_when_it_is_whole(drive: Drive) -> None:
     path = drive.folder / "a.png"
 
