@@ -85,6 +85,8 @@ def test_gray_tiffs(bits, photometric, endian):
         assert "a TIFF image in a pixel format that bwn cannot read" in refused(made)
     else:
         same(made, levels(bits) / white * 255)
+        for form in (decoded, pickled, lambda made: decoded(made).copy()):
+            assert same_or_refused(form(made), levels(bits) / white * 255) or bits > 8
 
 
 @pytest.mark.parametrize("endian", ["<", ">"])
