@@ -174,10 +174,10 @@ def _without(image: Image.Image, levels: list[tuple[int, ...]], name: str) -> Im
     masks = [(pixels == np.array(level)).all(-1) for level in levels]
     different = np.logical_or.reduce(masks) & ~np.logical_and.reduce(masks)
     if pixels[different].any():
+        level = levels[0][0] if len(levels[0]) == 1 else levels[0]
         raise DataError(
-            f"{name}: decoded already, which loses the depth of its transparent level, "
-            f"{levels[0][0] if len(levels[0]) == 1 else levels[0]}; pass the file, or the image as "
-            "it was opened"
+            f"{name}: already decoded, so the bit depth of its transparent level {level} is not "
+            "known; pass the file, or the image as it was opened"
         )
     clear = np.where(masks[0][..., None], np.uint8(0), pixels)
     return Image.fromarray(clear if image.mode == "RGB" else clear[..., 0])
