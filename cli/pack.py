@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     "--size",
     type=Size(),
     metavar="H[xW]",
-    help="Size of the input: 32, or 224x320 (height x width).",
+    help="Size of the input, where SOURCE leaves it open: 32, or 224x320 (height x width).",
 )
 @click.option("--color", type=click.Choice(["L", "RGB"]), help="L for grayscale images, or RGB.")
 @click.option(
@@ -69,6 +69,11 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Text file of class names, one on each line.",
 )
+@click.option(
+    "--output-name",
+    metavar="NAME",
+    help="Which output of an ONNX file to pack, where it has several.",
+)
 @output_options
 def command(
     source: str,
@@ -76,6 +81,7 @@ def command(
     activations: Any,
     calibration: str | None,
     classes_file: str | None,
+    output_name: str | None,
     as_json: bool,
     **preprocess: Any,
 ) -> None:
@@ -101,6 +107,7 @@ def command(
         calibration=calibration,
         preprocess=preprocess,
         classes=None if classes_file is None else read_class_names(classes_file),
+        output_name=output_name,
     )
     click.echo(json_text(report, indent=2) if as_json else text(report))
 

@@ -81,6 +81,7 @@ def verify(
     threads: int | None = None,
     min_agreement: float | None = None,
     max_loss: float | None = None,
+    output_name: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> VerifyReport:
     """Compare a packed model with the network it was packed from.
@@ -97,6 +98,8 @@ def verify(
             activations.
         max_loss: Percentage points of accuracy that may be lost on labeled images; None: 0.3 with
             8-bit activations.
+        output_name: Which output of an ONNX file the model computes; None: the one that has the
+            name of the model's output.
         progress: Called with a line of text at each step, and with "" at the end, if given.
 
     Returns:
@@ -116,7 +119,8 @@ def verify(
     check_options(samples, seed, batch_size, min_agreement, max_loss)
     progress = progress or no_progress
     loaded = model if isinstance(model, Model) else load(model, threads)
-    session = open_reference(reference, loaded.threads)
+    end = loaded.spec.graph.topology.output
+    session = open_reference(reference, loaded.threads, output_name, end)
     inputs = choose(loaded.spec, images, samples, seed)
     if max_loss is not None and inputs.labels is None:
         raise ArgumentError(f"max_loss needs labeled images; {inputs.name} has no labels")
@@ -169,14 +173,22 @@ def limits(
     return min_agreement, max_loss
 
 
-def open_reference(path: StrPath, threads: int) -> Session:
+def open_reference(
+    path: StrPath, threads: int, output: str | None = None, fallback: str | None = None
+) -> Session:
     """ONNX Runtime on an ONNX file, or on the export of a checkpoint.
+
+    Args:
+        path: The file.
+        threads: Threads inside an operation.
+        output: See `bwn.onnx.loading.load`.
+        fallback: See there.
 
     Raises:
         FileError: The file is refused.
         MissingPackageError: ONNX Runtime, or torch for a checkpoint, is not installed.
     """
-    from bwn.onnx.importer import MAX_BYTES
+    from bwn.onnx.loading import MAX_BYTES
     from bwn.onnx.session import Session
     from bwn.tools.pack import exported
 
@@ -187,7 +199,8 @@ def open_reference(path: StrPath, threads: int) -> Session:
     elif "ONNX" not in kind and not name.endswith(".onnx"):
         raise FileError(f"{name}: {mismatch(SOURCES, data[:HEAD])}; name the file that was packed")
     try:
-        session = Session(data, threads)
+        folder = os.path.dirname(name) or "."
+        session = Session(data, threads, folder=folder, output=output, fallback=fallback)
     except FileError as error:
         raise type(error)(f"{name}: {error}") from None
     session.name = name
