@@ -8,7 +8,7 @@ from typing import NamedTuple
 import onnx
 import onnx.inliner
 
-from bwn._text import brief, one_line
+from bwn._text import brief
 from bwn.errors import GraphError
 from bwn.onnx.tensors import subgraphs
 
@@ -57,7 +57,7 @@ def check_calls(model: onnx.ModelProto, most_nodes: int, most_bytes: int) -> Non
     for function in model.functions:
         key = function.domain, function.name, function.overload
         if key in bodies:
-            raise GraphError(f"two functions are named '{one_line(function.name)}'")
+            raise GraphError(f"two functions are named '{function.name}'")
         bodies[key] = function
     costs: dict[Key, Cost] = {}
 
@@ -69,7 +69,7 @@ def check_calls(model: onnx.ModelProto, most_nodes: int, most_bytes: int) -> Non
                 count, size = count + 1, size + node.ByteSize()
                 continue
             if key in callers:
-                raise GraphError(f"function '{one_line(node.op_type)}' calls itself")
+                raise GraphError(f"function '{node.op_type}' calls itself")
             if key not in costs and len(callers) < DEEPEST:
                 costs[key] = cost(bodies[key].node, (*callers, key))
             called = costs.get(key, Cost(0, 0, DEEPEST))

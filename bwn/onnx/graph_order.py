@@ -31,13 +31,13 @@ def keep_needed(graph: onnx.GraphProto, output: str) -> None:
     makers, stored = makers_of(graph)
     known = stored | {value.name for value in graph.input}
     nodes = list(graph.node)
-    reads = {index: list(reads_of(nodes[index])) for index in needed(nodes, makers, output)}
+    reads = needed(nodes, makers, output)
     for index in sorted(reads):
         for name in reads[index]:
             if name not in makers and name not in known:
                 raise refuse(nodes[index], f"reads '{name}', which nothing in the file makes")
     if output not in makers and output not in known:
-        raise GraphError(f"no node makes the output '{one_line(output)}'")
+        raise GraphError(f"no node makes the output '{output}'")
     order = ordered(nodes, reads, makers)
     if order != list(range(len(nodes))):
         del graph.node[:]
@@ -62,7 +62,7 @@ def makers_of(graph: onnx.GraphProto) -> tuple[dict[str, int], set[str]]:
     stored: set[str] = set()
     for tensor in (*graph.initializer, *graph.sparse_initializer):
         if name_of(tensor) in stored:
-            raise GraphError(f"two stored tensors are named '{one_line(name_of(tensor))}'")
+            raise GraphError(f"two stored tensors are named '{name_of(tensor)}'")
         stored.add(name_of(tensor))
     inputs = {value.name for value in graph.input}
     if len(inputs) < len(graph.input):
@@ -94,15 +94,17 @@ def reads_of(node: onnx.NodeProto) -> Iterator[str]:
             yield from sorted(filter(None, read - own))
 
 
-def needed(nodes: list[onnx.NodeProto], makers: dict[str, int], output: str) -> set[int]:
-    """Indices of the nodes that an output depends on."""
-    waiting, indices = [output], set[int]()
+def needed(
+    nodes: list[onnx.NodeProto], makers: dict[str, int], output: str
+) -> dict[int, list[str]]:
+    """Indices of the nodes that an output depends on, with the tensors that each reads."""
+    waiting, reads = [output], dict[int, list[str]]()
     while waiting:
         index = makers.get(waiting.pop())
-        if index is not None and index not in indices:
-            indices.add(index)
-            waiting += reads_of(nodes[index])
-    return indices
+        if index is not None and index not in reads:
+            reads[index] = list(reads_of(nodes[index]))
+            waiting += reads[index]
+    return reads
 
 
 def ordered(
@@ -164,4 +166,4 @@ def listed(names: Iterable[str]) -> str:
 
 def refuse(node: onnx.NodeProto, why: str) -> GraphError:
     """An error that names the operation and the node, on one line."""
-    return GraphError(one_line(f"{node.op_type} node '{label(node)}': {why}"))
+    return GraphError(f"{node.op_type} node '{label(node)}': {why}")

@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto
 
 from bwn._file_types import HEAD, looks_like, mismatch
-from bwn._text import brief, one_line
+from bwn._text import brief
 from bwn._types import StrPath
 from bwn.errors import FileError, GraphError
 from bwn.onnx.float_types import to_float32
@@ -103,19 +103,21 @@ def check_node_count(model: onnx.ModelProto) -> None:
 def choose_output(graph: onnx.GraphProto, output: str | None, fallback: str | None) -> str:
     """Name of the output to keep. Raises GraphError where that is not clear; see `load`."""
     names = [value.name for value in graph.output]
-    made = {name for node in graph.node for name in node.output if name}
     if not names:
         raise GraphError("the model has no output")
-    if output is None and len(names) > 1:
-        output = fallback if fallback in made else None
-        if output is None:
-            raise GraphError(
-                f"the model has {len(names)} outputs, {listed(names)}; choose one with output_name "
-                "(--output-name NAME)"
-            )
-    elif output is not None and output not in names and output not in made:
-        raise GraphError(f"no output '{one_line(output)}'; the outputs are {listed(names)}")
-    return str(names[0] if output is None else output)
+    if output is None and len(names) == 1:
+        return str(names[0])
+    made = {name for node in graph.node for name in node.output if name}
+    if output is None and fallback in made:
+        output = fallback
+    if output is None:
+        raise GraphError(
+            f"the model has {len(names)} outputs, {listed(names)}; choose one with output_name "
+            "(--output-name NAME)"
+        )
+    if output not in names and output not in made:
+        raise GraphError(f"no output '{output}'; the outputs are {listed(names)}")
+    return output
 
 
 def strip(model: onnx.ModelProto) -> None:

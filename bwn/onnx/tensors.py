@@ -41,10 +41,10 @@ def tensors_of(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]
     if graph.sparse_initializer:
         raise sparse(graph.sparse_initializer[0].values.name)
     for tensor in graph.initializer:
-        yield one_line(tensor.name), tensor
+        yield tensor.name, tensor
     for node in graph.node:
         for attribute in node.attribute:
-            name = one_line(node.output[0] if node.output else node.name)
+            name = node.output[0] if node.output else node.name
             if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
                 raise sparse(name)
             if attribute.HasField("t"):
@@ -65,8 +65,7 @@ def subgraphs(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
 def sparse(name: str) -> GraphError:
     """The refusal of a sparse tensor."""
     return GraphError(
-        f"tensor '{one_line(name)}' is sparse, which is not supported; save the weights as plain "
-        "tensors"
+        f"tensor '{name}' is sparse, which is not supported; save the weights as plain tensors"
     )
 
 
@@ -171,7 +170,7 @@ def read_inside(folder: StrPath, location: str, offset: int, length: int, shown:
     except FileNotFoundError:
         raise GraphError(f"{shown}, which is not next to the model; copy it there") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise GraphError(f"{shown}, which cannot be read: {one_line(reason(error))}") from None
+        raise GraphError(f"{shown}, which cannot be read: {reason(error)}") from None
     if len(data) != length:
         raise GraphError(f"{shown}, which became shorter while it was read")
     return data
