@@ -24,11 +24,11 @@ from bwn.onnx import identity
 from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState
 from bwn.onnx.loading import fix_size, load
+from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.protobuf import plain_node, to_array
 from bwn.ops import NODES
 from bwn.ops.onnx_reading import READERS
 
-OLDEST_OPSET = 11
 MODULES = (NODES, identity)
 """Importing them fills READERS."""
 
@@ -97,9 +97,7 @@ def metadata_value(metadata: dict[str, str], key: str, schema: type[Value]) -> V
 
 def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
     """The graph of a parsed model, and how its layers quantize. Raises GraphError."""
-    versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
-    opset = versions[0] if versions else 0
-    newest = onnx.defs.onnx_opset_version()
+    opset, newest = opset_of(model), onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise GraphError(
             f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are supported: "

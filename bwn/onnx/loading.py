@@ -20,6 +20,7 @@ from bwn.errors import FileError, GraphError
 from bwn.onnx.float_types import to_float32
 from bwn.onnx.functions import every_node, inline_functions
 from bwn.onnx.graph_order import keep_needed, listed
+from bwn.onnx.opsets import upgrade
 from bwn.onnx.tensors import check_tensor, read_external, tensors_of
 
 MAX_BYTES = 2**30
@@ -75,6 +76,11 @@ def load(
         names = listed(value.name for value in inputs)
         raise GraphError(f"the network reads {len(inputs)} inputs, expected one: {names}")
     check_model(model)
+    if (upgraded := upgrade(model)) is not model:
+        model = upgraded
+        keep_needed(model.graph, output)
+        strip(model)
+        check_model(model)
     notes = [f"converted from {' and '.join(types)} to float32"] if types else []
     return Cleaned(model, tuple(notes))
 
