@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     "--size",
     type=Size(),
     metavar="H[xW]",
-    help="Size of the input: 32, or 224x320 (height x width).",
+    help="Size of the input, where SOURCE leaves it open: 32, or 224x320 (height x width).",
 )
 @click.option("--color", type=click.Choice(["L", "RGB"]), help="L for grayscale images, or RGB.")
 @click.option(
@@ -77,6 +77,11 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Text file of class names, one on each line.",
 )
+@click.option(
+    "--output-name",
+    metavar="NAME",
+    help="Which output of an ONNX file to pack, where it has several.",
+)
 @output_options
 def command(
     source: str,
@@ -85,6 +90,7 @@ def command(
     calibration: str | None,
     skip_bad: bool,
     classes_file: str | None,
+    output_name: str | None,
     as_json: bool,
     **preprocess: Any,
 ) -> None:
@@ -113,6 +119,7 @@ def command(
         skip_bad=skip_bad,
         preprocess=preprocess,
         classes=None if classes_file is None else read_class_names(classes_file),
+        output_name=output_name,
     )
     click.echo(json_text(report, indent=2) if as_json else text(report))
 

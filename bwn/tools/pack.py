@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import operator
 import os
 import re
 import tempfile
@@ -25,7 +26,8 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Node
 from bwn.ir.quantization import Quantizations
-from bwn.onnx.importer import MAX_BYTES, Loaded, from_bytes
+from bwn.onnx.importer import Loaded, from_bytes
+from bwn.onnx.loading import MAX_BYTES
 from bwn.ops import Weighted
 from bwn.passes import pipeline
 from bwn.passes.set_activations import set_activations
@@ -88,6 +90,7 @@ def pack(
     skip_bad: bool = False,
     preprocess: Preprocess | Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
+    output_name: str | None = None,
 ) -> PackReport:
     """Pack a trained network into a .bwn file, with one bit per weight where weights are binary.
 
@@ -102,8 +105,11 @@ def pack(
             image has its own scale.
         skip_bad: Whether images of a calibration folder that cannot be read are left out, with a
             warning; otherwise they are an error that lists them.
-        preprocess: Replaces what the source says; a mapping replaces single fields of it.
+        preprocess: Replaces what the source says; a mapping replaces single fields of it. Its size
+            also fills the height and width of an ONNX input that leaves them open.
         classes: Names of the classes; they replace those of the source.
+        output_name: Which output of an ONNX file is packed, or which other tensor of it; needed
+            where it has several outputs.
 
     Returns:
         Sizes, layers, and notes on what was assumed.
@@ -130,11 +136,11 @@ def pack(
         read_source(source)  # says so if it is packed already
         raise ArgumentError(f"{target}: source and target are the same file; name another target")
     check_ending(target, ".bwn")
-    loaded, margins, quantizations = load(source)
+    loaded, margins, quantizations, source_notes = load(source, output_name, size_of(preprocess))
     unfinished, resumable = interrupted(source, margins)
     shape = tuple(loaded.graph.topology.input_shape)
     rule, notes = choose_preprocess(loaded.preprocess, preprocess, shape)
-    notes += unfinished
+    notes += [*source_notes, *unfinished]
     names = loaded.classes if classes is None else checked_names(classes)
     graph = with_activations(
         pipeline.run(loaded.graph), activations, calibration, rule, quantizations, skip_bad
@@ -166,8 +172,15 @@ def read_source(source: StrPath) -> bytes:
     return data
 
 
-def load(source: StrPath) -> Loaded:
+def load(
+    source: StrPath, output_name: str | None = None, size: Sequence[int] | None = None
+) -> Loaded:
     """What a checkpoint or an ONNX file holds.
+
+    Args:
+        source: The file.
+        output_name: As for `pack`.
+        size: Height and width of the input, where the file leaves them open.
 
     Raises:
         FileError: It is refused; the message names it.
@@ -176,9 +189,19 @@ def load(source: StrPath) -> Loaded:
     if "PyTorch" in looks_like(data[:HEAD]):
         data = exported(source)
     try:
-        return from_bytes(data)
+        return from_bytes(data, Path(source).parent, output=output_name, size=size)
     except FileError as error:
         raise type(error)(f"{source}: {error}") from None
+
+
+def size_of(preprocess: Preprocess | Mapping[str, Any] | None) -> tuple[int, int] | None:
+    """The caller's size of images; None without one, or where it is none (refused later)."""
+    fields = {"size": preprocess.size} if isinstance(preprocess, Preprocess) else preprocess
+    try:
+        height, width = fields["size"]  # type: ignore[index]  # None has no size
+        return operator.index(height), operator.index(width)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def exported(checkpoint: StrPath) -> bytes:

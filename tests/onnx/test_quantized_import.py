@@ -65,7 +65,7 @@ READ = {
 @pytest.mark.parametrize("name", READ)
 def test_quantization_is_read(name):
     data, expected = READ[name]
-    spec, _, quantizations = from_bytes(data)
+    spec, _, quantizations, _ = from_bytes(data)
     (node,) = spec.graph.nodes
     assert isinstance(node, Dense)
     assert (node.input, node.activations) == ("x", "float32")
