@@ -30,6 +30,10 @@ class Session:
         source: An ONNX file or its bytes.
         threads: Threads inside an operation.
 
+    Attributes:
+        departures: How far weights are from the +-alpha of the packed network that is compared with
+            it, by name; see `bwn.passes.pack_weights.departures`.
+
     Raises:
         FileError: It is not an ONNX model, or ONNX Runtime cannot run it.
     """
@@ -39,6 +43,7 @@ class Session:
         data = source if isinstance(source, bytes) else read_limited(source, MAX_BYTES, kind)
         self.model = parse(data)
         self.threads = threads
+        self.departures: dict[str, float] = {}
         self.name = "model" if isinstance(source, bytes) else os.fspath(source)
         stored = {tensor.name for tensor in self.model.graph.initializer}
         self.input = next(
