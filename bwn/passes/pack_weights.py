@@ -70,7 +70,8 @@ def means(weight: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float6
     """
     rows = np.abs(weight.astype(np.float32, copy=False).reshape(len(weight), -1))
     low, high = rows.min(axis=1), rows.max(axis=1)
-    mean = np.where(low == high, low, rows.mean(axis=1, dtype=np.float64)).astype(np.float32)
+    mean, several = low.copy(), low != high
+    mean[several] = rows[several].mean(axis=1, dtype=np.float64)
     size = mean.astype(np.float64)
     farthest = np.maximum(size - low, high - size)
     return mean, farthest / np.where(size > 0, size, 1)

@@ -18,6 +18,7 @@ from bwn.onnx.exporter import to_onnx_bytes
 from bwn.onnx.session import Session
 from bwn.ops import Clamp, Conv, Dense, Flatten, Pool, Sign
 from bwn.passes import pipeline
+from bwn.tools import pack_check
 from bwn.tools.pack import pack
 from bwn.tools.pack_check import random_input
 from bwn.tools.verify import verify
@@ -365,9 +366,14 @@ def test_an_exact_network_has_no_departure(source, tmp_path):
     assert (report.rounded, report.departure) == (0, 0)
 
 
+@pytest.mark.parametrize("interpreted", [0, 10**8])
 @pytest.mark.parametrize("activations", ["auto", "float32", "int8"])
-def test_a_wrong_reading_of_the_source_writes_no_file(source, tmp_path, monkeypatch, activations):
+def test_a_wrong_reading_of_the_source_writes_no_file(
+    source, tmp_path, monkeypatch, activations, interpreted
+):
     """Negate one bias on the way, as a wrong reader would."""
+    monkeypatch.setattr(pack_check, "INTERPRETED", interpreted)
+    assert pack(source, tmp_path / "b.bwn", activations=activations).compared > 0
     genuine = pipeline.run
 
     def wrong(graph, tolerance):
