@@ -10,7 +10,16 @@ import click
 
 from bwn._text import byte_size, count_noun
 from bwn.cli.output import json_text, table
-from bwn.cli.params import FilePath, Number, Numbers, Option, OutputPath, Size, output_options
+from bwn.cli.params import (
+    FilePath,
+    Number,
+    Numbers,
+    Option,
+    OutputPath,
+    Size,
+    output_options,
+    skip_bad_option,
+)
 
 if TYPE_CHECKING:
     from bwn.onnx.refusals import Refusal
@@ -49,6 +58,7 @@ LISTED = 3
     metavar="DATA",
     help="With int8: images that fix the 8-bit scales, a folder or a data set as for bwn train.",
 )
+@skip_bad_option
 @click.option(
     "--mean",
     type=Numbers(),
@@ -98,6 +108,7 @@ def command(
     output: str | None,
     activations: Any,
     calibration: str | None,
+    skip_bad: bool,
     classes_file: str | None,
     binary_tolerance: float,
     no_check: bool,
@@ -123,6 +134,8 @@ def command(
     """
     if calibration is not None and activations != "int8":
         raise click.UsageError("--calibration needs --activations int8.")
+    if skip_bad and calibration is None:
+        raise click.UsageError("--skip-bad needs --calibration.")
     from bwn.onnx.refusals import UnreadableNodesError
     from bwn.tools.pack import pack, read_class_names
 
@@ -132,6 +145,7 @@ def command(
             output or Path(source).with_suffix(".bwn"),
             activations=activations,
             calibration=calibration,
+            skip_bad=skip_bad,
             preprocess=preprocess,
             classes=None if classes_file is None else read_class_names(classes_file),
             binary_tolerance=binary_tolerance,
