@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
+from bwn.ops import arithmetic_reading as arithmetic_reading  # fills READERS
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
+from bwn.ops.arithmetic import Arithmetic
 from bwn.ops.clamp import Clamp
 from bwn.ops.concat import Concat
 from bwn.ops.conv import Conv
@@ -37,6 +39,7 @@ NODES: tuple[type[Node], ...] = (
     HardSwish,
     Mul,
     Concat,
+    Arithmetic,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ __all__ = [
     "Add",
     "Affine",
     "AnyNode",
+    "Arithmetic",
     "Clamp",
     "Concat",
     "Conv",
