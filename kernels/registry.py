@@ -38,7 +38,7 @@ _LANE_COUNTS = {"x86-64-avx512": [r"vpopcntd\s.*zmm", r"vpternlogd\s.*zmm"], **_
 
 AFFINE = Kernel("tensor.elementwise.f32_f32_affine", params.ElementwiseParams, expected=_FMA)
 BINARY: dict[str, Kernel] = {
-    function: Kernel(f"tensor.binary.f32_f32_{function}", params.BinaryParams)
+    function: Kernel(f"tensor.broadcast.f32_f32_{function}", params.BinaryParams)
     for function in ("add", "sub", "mul", "div", "max", "min", "prelu", "pow")
 }
 """The kernel of each function of two operands."""

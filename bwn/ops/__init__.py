@@ -13,7 +13,7 @@ from bwn.ir.node import Node
 from bwn.ops import arithmetic_reading as arithmetic_reading  # fills READERS
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
-from bwn.ops.arithmetic import Arithmetic
+from bwn.ops.broadcasting import Arithmetic
 from bwn.ops.clamp import Clamp
 from bwn.ops.concat import Concat
 from bwn.ops.conv import Conv

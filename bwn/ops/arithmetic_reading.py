@@ -15,7 +15,7 @@ import numpy as np
 from bwn.ir.node import Array, Shape
 from bwn.ops.add import Add
 from bwn.ops.affine import emit_affine
-from bwn.ops.arithmetic import FUNCTIONS, Arithmetic, Function
+from bwn.ops.broadcasting import FUNCTIONS, Arithmetic, Function
 from bwn.ops.clamp import LARGEST, Clamp
 from bwn.ops.mul import Mul
 from bwn.ops.onnx_reading import reads

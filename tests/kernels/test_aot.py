@@ -30,11 +30,11 @@ from pathlib import Path
 from bwn.kernels.target import cpu, targets
 (target,) = (t for t in targets.TARGETS if t.name == sys.argv[1])
 cpu.OVERRIDE = target.offers
-from bwn.kernels.tensor import binary
+from bwn.kernels.tensor import broadcast
 from bwn.kernels.aot.cross import compile_object
 from bwn.kernels.target.cache import sources_digest
 from bwn.kernels.target.loader import DIGEST, symbol
-entries = {symbol("tensor.binary.f32_f32_add"): binary.f32_f32_add}
+entries = {symbol("tensor.broadcast.f32_f32_add"): broadcast.f32_f32_add}
 library = compile_object(target, entries, (DIGEST, sources_digest()))
 Path(sys.argv[2], target.name + ".o").write_bytes(library.emit_native_object())
 """

@@ -29,7 +29,7 @@ from bwn.ops import (
     Pool,
     Sign,
 )
-from bwn.ops.arithmetic import FUNCTIONS
+from bwn.ops.broadcasting import FUNCTIONS
 
 PLANES, NARROW, VECTOR = (3, 7, 20), (5, 1, 1), (37,)
 SHAPES = (PLANES, NARROW, VECTOR)
