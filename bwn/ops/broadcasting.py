@@ -79,7 +79,7 @@ class Arithmetic(Node, frozen=True, kw_only=True, tag="arithmetic"):
         if (self.other is None) == (self.constant is None):
             raise self.refuse("expected either another tensor or a constant")
         if self.constant_first and (self.constant is None or self.function == "prelu"):
-            raise self.refuse("has no constant that could be first")
+            raise self.refuse("only a constant can be first, and not as the input of a prelu")
         if self.constant is None:
             return
         constant = tensors[self.constant]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import onnx
 import pytest
 from graphs import floats
+from onnx.backend.test.case.test_case import TestCase
+from onnx.backend.test.loader import load_node_model_tests
 from onnx_models import FLAT, f32, model, op
 
 from bwn.errors import GraphError
@@ -127,3 +131,38 @@ def test_dividing_by_an_activation() -> None:
 def test_a_constant_that_hides_a_zero_is_refused() -> None:
     with pytest.raises(GraphError, match="divides by 0"):
         from_bytes(model(op("Div", "x c"), c=np.arange(6, dtype=np.float32)))
+
+
+def node_cases() -> dict[str, TestCase]:
+    """ONNX's own tests of these operations in float32; exponents may be integers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # onnx overflows on purpose while it makes its cases
+        cases = load_node_model_tests()
+    return {
+        case.name: case
+        for case in cases
+        if {node.op_type for node in case.model.graph.node} <= {*FUNCTIONS, "Neg"}
+        and case.data_sets[0][1][0].dtype == np.float32
+        and case.data_sets[0][0][0].dtype == np.float32
+    }
+
+
+NODE_CASES = node_cases()
+
+
+@pytest.mark.parametrize("name", NODE_CASES)
+def test_node_cases_of_onnx(name: str) -> None:
+    """Each input in turn is the activation; all get leading axes of 1, as their batch is one."""
+    case = NODE_CASES[name]
+    (inputs, (expected,)), (node,) = case.data_sets[0], case.model.graph.node
+    arrays = [array.reshape((1,) * (4 - array.ndim) + array.shape) for array in inputs]
+    for index, x in enumerate(arrays):
+        if x.dtype != np.float32 or (node.op_type == "PRelu" and index):
+            continue  # a slope alone is no activation
+        stored = {f"c{i}": array for i, array in enumerate(arrays) if i != index}
+        names = " ".join("a" if i == index else f"c{i}" for i in range(len(arrays)))
+        nodes = op("Neg", "x", "a"), op(node.op_type, names)  # of one input it makes no tensor
+        opset = case.model.opset_import[0].version
+        graph = from_bytes(model(*nodes, shape=x.shape[1:], opset=opset, **stored)).spec.graph
+        actual = Runner(make_plan(graph, 1, 1)).run(-x)
+        np.testing.assert_allclose(actual.reshape(expected.shape), expected, rtol=1e-5, atol=1e-6)
