@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import stat
@@ -12,10 +13,14 @@ from bwn._text import byte_size, read_failure, reason
 from bwn.errors import ArgumentError, BwnError, FileError
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from bwn._types import StrPath
 
 logger = logging.getLogger(__name__)
 
+PIECE = 2**20
+"""Bytes of an open file that are read at once."""
 ENDINGS = {
     ".bwn": ("packed models", "a packed model"),
     ".onnx": ("ONNX models", "an ONNX model"),
@@ -47,6 +52,23 @@ def read_limited(path: StrPath, limit: int, expected: str) -> bytes:
             return file.read(limit)
     except OSError as error:
         raise FileError(read_failure(path, error)) from None
+
+
+def read_stream(
+    stream: BinaryIO, name: str, limit: int, kind: type[FileError] = FileError
+) -> bytes:
+    """What is left of a file that the caller opened; one that never ends is refused at `limit`."""
+    if isinstance(stream, io.TextIOBase):
+        raise kind(f"{name}: opened in text mode; open it with mode 'rb'")
+    data = bytearray()
+    try:
+        while len(data) <= limit and (piece := stream.read(PIECE)):
+            data += piece
+    except Exception as error:  # closed, text, or whatever an archive or a connection raises
+        raise kind(read_failure(name, error)) from error
+    if len(data) > limit:
+        raise kind(f"{name}: more than {limit:,} bytes, which is the most that is read")
+    return bytes(data)
 
 
 def check_file(path: StrPath, expected: str, kind: type[FileError] = FileError) -> None:
