@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 PIECE = 2**20
 """Bytes of an open file that are read at once."""
+SHOWN = 50
+"""Characters of a file's name in that of its temporary file: names of 255 bytes are legal."""
 ENDINGS = {
     ".bwn": ("packed models", "a packed model"),
     ".onnx": ("ONNX models", "an ONNX model"),
@@ -113,7 +115,8 @@ def write_atomically(path: StrPath, data: bytes | memoryview) -> None:
         logger.info("writing %s, %s", path, byte_size(len(data)))
         target = os.path.realpath(path)
         folder, name = os.path.split(target)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as file:
+        prefix = f".{name[:SHOWN]}."
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, delete=False) as file:
             temporary = file.name
             file.write(data)
             file.flush()
@@ -140,10 +143,19 @@ def _sync_folder(folder: str) -> None:
 
 
 def check_target(path: StrPath) -> None:
-    """Raise FileError if `path` is a folder, pipe or device: renaming would destroy /dev/null."""
+    """Raise FileError if `path` is a folder, pipe or device, or its name is illegal or too long.
+
+    Renaming would destroy /dev/null.
+    """
     check_path(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise FileError(f"{path}: cannot be written: it {not_regular(os.stat(path).st_mode)}")
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: cannot be written: {reason(error)}") from None
+    if not stat.S_ISREG(mode):
+        raise FileError(f"{path}: cannot be written: it {not_regular(mode)}")
 
 
 def check_ending(path: StrPath, ending: str) -> None:
