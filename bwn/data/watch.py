@@ -48,10 +48,10 @@ def arrivals(
     """Yield the images that arrive or change in folders, without end; those already there are not.
 
     An image counts as written when its size and time are the same in two scans. One that changes in
-    every scan, without growing, is replaced again and again: its newest state is yielded at least
-    every PATIENCE seconds. The folders are listed again for each scan, which works on every file
-    system, network drives included. When a folder disappears or cannot be listed, one line warns of
-    it, and it is waited for.
+    every scan, without growing, or is removed again and again, is being replaced: its newest state
+    is yielded at least every PATIENCE seconds. The folders are listed again for each scan, which
+    works on every file system, network drives included. When a folder disappears or cannot be
+    listed, one line warns of it, and it is waited for.
 
     Args:
         folders: The folders to watch.
@@ -76,8 +76,15 @@ def arrivals(
             elif last is not None and not stamp.grew_from(last):
                 since.setdefault(path, clock())
         if not scanner.missing:  # images on a drive that comes back are not new
+            for path in before.keys() - now.keys():
+                if done.get(path) != before[path]:  # removed before it was taken; it may come back
+                    since.setdefault(path, clock())
             done = {path: stamp for path, stamp in done.items() if path in now}
-            since = {path: start for path, start in since.items() if path in now}
+            since = {
+                path: start
+                for path, start in since.items()
+                if path in now or clock() - start <= 2 * PATIENCE
+            }
         before = now
 
 
