@@ -118,7 +118,25 @@ def _folders(base: Path, notes: list[str]) -> list[Path]:
     sidecars = [entry.name for entry in folders if is_sidecar(entry.name)]
     if sidecars:
         notes.append(f"skipped, made by programs: {_some(f'{name}/' for name in sidecars)}")
-    return [Path(entry.path) for entry in folders if not is_sidecar(entry.name)]
+    folders = [entry for entry in folders if not is_sidecar(entry.name)]
+    again = _links_to_the_same(base, folders)
+    if again:
+        notes.append(f"skipped, links to a folder that is read anyway: {_slashed(again)}")
+    return [path for path in map(Path, folders) if path not in again]
+
+
+def _links_to_the_same(base: Path, folders: Sequence[os.DirEntry[str]]) -> list[Path]:
+    """Links to a folder next to them or around them, whose images would be in two classes."""
+    home = os.path.realpath(base)
+    targets = {os.path.join(home, entry.name) for entry in folders if not entry.is_symlink()}
+    links = []
+    for entry in folders:
+        if entry.is_symlink():
+            target = os.path.realpath(entry.path)
+            if target in targets or os.path.commonpath([home, target]) == target:
+                links.append(Path(entry.path))
+            targets.add(target)
+    return links
 
 
 def _role(name: str) -> str | None:
