@@ -177,17 +177,18 @@ def test_all_kinds_of_readers_of_a_flattened_tensor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "groups", "kernel"),
+    ("channels", "outputs", "groups", "kernel"),
     [
-        (128, 2, TO_FLOATS),
-        (96, 2, "s1_b1_f32_planes_lookup"),
-        (20, 1, "s1_b1_f32_planes_lookup"),
-        (26, 1, TO_FLOATS),
+        (128, 128, 2, TO_FLOATS),
+        (96, 128, 2, "s1_b1_f32_planes_lookup"),
+        (128, 96, 2, "s1_b1_f32_planes_lookup"),
+        (20, 20, 1, "s1_b1_f32_planes_lookup"),
+        (26, 26, 1, TO_FLOATS),
     ],
 )
-def test_signs_that_do_not_fill_words_stay_in_planes(channels, groups, kernel) -> None:
+def test_signs_that_do_not_fill_words_stay_in_planes(channels, outputs, groups, kernel) -> None:
     nodes = (sign("x", "s"), conv("s", "y", "u", groups=groups))
-    graph = graph_of(*nodes, shape=(channels, 6, 6), u=(channels, channels // groups * 9))
+    graph = graph_of(*nodes, shape=(channels, 6, 6), u=(outputs, channels // groups * 9))
     check_plans(graph, 2)
     assert kernel in kernels(graph)
 

@@ -17,7 +17,7 @@ from bwn.ir.model_spec import ModelSpec
 from bwn.model import Model
 from bwn.ops import Add, Affine, Clamp, Concat, Conv, Dense, Node, Pool
 from bwn.plan import plan_size
-from bwn.plan.buffers import Buffer, place, round_up
+from bwn.plan.buffers import GUARD, LINE, Buffer, arena, place, round_up
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 
@@ -231,3 +231,13 @@ def test_the_phases_of_a_stride_are_those_that_taps_read():
         expected = sorted({tap * step % stride for tap in range(taps)})
         assert window.phases == ([0], expected)
         assert window.phase_count == len(expected)
+
+
+@pytest.mark.parametrize(("size", "beyond"), [(1, 0), (100, 64), (4096, 300)])
+def test_an_arena_lies_between_readable_bytes(size: int, beyond: int) -> None:
+    memory = arena(size, beyond)
+    before = memory.ctypes.data - memory.base.ctypes.data
+    assert memory.nbytes == size
+    assert memory.ctypes.data % LINE == 0
+    assert before >= GUARD
+    assert memory.base.nbytes - before - size >= GUARD + beyond
