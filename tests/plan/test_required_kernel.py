@@ -44,3 +44,25 @@ def test_a_layer_that_the_kernel_cannot_read_is_refused() -> None:
     )
     with pytest.raises(GraphError, match=f"dense 'y': kernel {float32.name} cannot compute it"):
         make_plan(signs_then_dense(signs), 1, 1, only=float32)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "outputs", "threads", "units"),
+    [
+        (15, 24, 2, 30),  # 15 blocks are no even share for two: each takes half of the channels
+        (16, 24, 2, 16),
+        (14, 24, 2, 14),
+        (17, 24, 2, 17),  # so many blocks that an odd one is no loss
+        (15, 21, 2, 15),
+        (1, 24, 3, 3),
+    ],
+)
+def test_output_channels_are_divided_where_blocks_are_not_even_shares(
+    blocks: int, outputs: int, threads: int, units: int
+) -> None:
+    (spec,) = (spec for spec in GEMMS if spec.name == "f32_f32_f32_planes_multiply")
+    dense = Dense(input="x", output="y", weight="w")
+    graph = legal_graph(dense, shape=(8,), w=floats(outputs, 8))
+    plan = make_plan(graph, blocks * spec.lanes, threads, only=spec, split="always")
+    (step,) = (step for step in plan.steps if step.work)
+    assert (step.units, step.parts) == (units, threads)
