@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from graphs import floats, legal_graph, signs, words
+from graphs import conv3x3, floats, legal_graph, signs, words
 
 from bwn.errors import GraphError
 from bwn.ir.graph import Graph
 from bwn.ir.tolerance import in_tolerances, tolerance
-from bwn.kernels.registry import GEMMS, GemmSpec
+from bwn.kernels.registry import GEMMS, GemmSpec, LutPermuteGemm
 from bwn.ops import Dense, Sign
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
@@ -66,3 +66,35 @@ def test_output_channels_are_divided_where_blocks_are_not_even_shares(
     plan = make_plan(graph, blocks * spec.lanes, threads, only=spec, split="always")
     (step,) = (step for step in plan.steps if step.work)
     assert (step.units, step.parts) == (units, threads)
+
+
+PERMUTE = [spec for spec in GEMMS if isinstance(spec, LutPermuteGemm) and spec.activations == "f32"]
+
+
+@pytest.mark.parametrize("spec", PERMUTE, ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    ("size", "dilation", "groups", "batch", "threads", "bands"),
+    [
+        ((8, 8), 1, 1, 1, 1, 1),
+        ((32, 32), 1, 1, 1, 1, 3),  # of 384 positions, roughly
+        ((8, 200), 2, 1, 1, 1, 2),  # or as many as the taps reach over
+        ((32, 32), 1, 1, 1, 4, 4),  # one for each thread
+        ((32, 32), 1, 1, 3, 8, 3),  # which images and groups give too
+        ((32, 32), 1, 2, 3, 24, 4),
+        ((4, 4), 1, 1, 1, 8, 4),  # no more than blocks
+    ],
+)
+def test_bands_stay_in_the_cache_and_every_thread_has_one(
+    spec: GemmSpec,
+    size: tuple[int, int],
+    dilation: int,
+    groups: int,
+    batch: int,
+    threads: int,
+    bands: int,
+) -> None:
+    conv = conv3x3("x", "y", pads=(dilation,) * 4, dilation=(dilation,) * 2, groups=groups)
+    graph = legal_graph(conv, shape=(8, *size), **{"y.w": words(4, 8 // groups * 9)})
+    plan = make_plan(graph, batch, threads, only=spec, split="always")
+    (step,) = (step for step in plan.steps if step.work)
+    assert step.units == bands * groups * batch
