@@ -109,3 +109,25 @@ def test_built_in_networks(name: str) -> None:
 def test_memory_is_reused() -> None:
     graph = NETWORKS["vgg"](0).graph
     assert make_plan(graph, 1, 1).bytes * 2 < make_plan(graph, 1, 1, keep_all=True).bytes
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "threads", "examples"),
+    [
+        ((1, 64, 64), 1000, 1, 80),  # 2.5 MiB of 32 KiB each
+        ((4, 64, 64), 1000, 1, 16),  # of 20, a multiple of the lanes
+        ((16, 64, 64), 1000, 1, 5),
+        ((16, 64, 64), 4, 1, 4),
+        ((64, 64, 64), 1000, 1, 1),
+        ((64, 64, 64), 1000, 3, 3),  # one for each thread
+        ((64, 64, 64), 4, 3, 3),
+        ((64, 256, 256), 4, 1, 1),  # one is too many already
+        ((64, 256, 256), 3, 3, 3),
+        ((20_000,), 1000, 1, 16),
+        ((200,), 1000, 1, 1000),
+    ],
+)
+def test_passes_have_as_many_examples_as_the_caches_hold(shape, batch, threads, examples) -> None:
+    graph = legal_graph(Clamp(input="x", output="y", low=0.0), shape=shape)
+    assert make_plan(graph, batch, threads, passes=True).batch == examples
+    assert make_plan(graph, batch, threads).batch == batch
