@@ -79,11 +79,21 @@ def test_a_copy_takes_as_long_as_its_elements() -> None:
     assert [call.microseconds * state.SPEED for call in phases] == [15 * size for size in sizes]
 
 
-def test_a_clear_takes_as_long_as_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bwn.plan.tensor_steps.CLEAR_CHUNK", 1000)
-    for call in calls(unpacked_network(), "clear"):
-        assert call.units == -(-call.params["size"] // 1000)
-        assert call.microseconds == call.params["size"] / 4 / state.SPEED
+def test_a_clear_takes_as_long_as_its_words() -> None:
+    clears = calls(unpacked_network(), "clear")
+    assert [call.units for call in clears] == [1, 3]  # of 64 KiB
+    assert all(call.microseconds == call.params["size"] / 4 / state.SPEED for call in clears)
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "stride", "slow"),
+    [(64, 5, 1, False), (64, 4, 1, True), (64, 8, 2, False), (64, 11, 3, True), (1, 4, 1, False)],
+)
+def test_windows_without_a_vector_form_are_slow(channels, width, stride, slow) -> None:
+    """Rows of less than 4 outputs, and strides above 2."""
+    pool = Pool(input="x", output="y", kind="max", kernel=(2, 2), stride=(1, stride))
+    (call,) = calls(legal_graph(pool, shape=(channels, 8, width)), "f32_f32_max_pool")
+    assert call.why.startswith("slow: ") == slow
 
 
 def test_products_of_signs_take_as_long_as_their_multiplications() -> None:
