@@ -9,6 +9,7 @@ from plan_checks import agree
 
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
+from bwn.kernels import bits
 from bwn.ops import Add, Conv, Dense, Flatten, Pool, Sign
 from bwn.plan.planner import make_plan
 
@@ -242,3 +243,20 @@ def test_a_float_convolution_writes_signs(outputs: int, window: dict, odd: float
     graph = legal_graph(*nodes, shape=(3, 9, 11), **weights, **vectors)
     check_plans(graph, 3, odd)
     assert kernels(graph)[-2:] == [FLOATS_TO_SIGNS, TO_FLOATS]
+
+
+def test_thresholds_reach_as_far_as_sums() -> None:
+    """More taps than channels, and biases up to the longest sum and past it."""
+    outputs, depth = 64, 26 * 7 * 7
+    bias = np.linspace(-1.1 * depth, 1.1 * depth, outputs, dtype=np.float32)
+    nodes = (
+        sign("x", "s"),
+        Conv(input="s", output="a", weight="u", bias="b", kernel=(7, 7), activations="binary"),
+        sign("a", "t"),
+        Conv(input="t", output="y", weight="v", kernel=(1, 1), activations="binary"),
+    )
+    ones = bits.pack(np.ones((outputs, depth), np.int8))
+    graph = legal_graph(*nodes, shape=(26, 7, 7), u=ones, v=words(3, outputs), b=bias)
+    assert TO_SIGNS in kernels(graph, 2)
+    for value in (1, -1):
+        agree(graph, 2, (1,), x=np.full((2, 26, 7, 7), value, np.float32))

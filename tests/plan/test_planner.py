@@ -7,7 +7,7 @@ import pytest
 from graphs import conv3x3, floats, legal_graph, words
 from plan_checks import agree
 
-from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
+from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Mul, Pool, Sign, Softmax
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 from bwn.tools.random_networks import NETWORKS
@@ -54,6 +54,12 @@ def test_elementwise_chain(shape, batch) -> None:
     )
     vectors = {"s": floats(shape[0]), "b": floats(shape[0], seed=1)}
     agree(legal_graph(*nodes, shape=shape, **vectors), batch)
+
+
+@pytest.mark.parametrize("size", [(6, 5), (2, 9), (9, 2), (1, 2), (1, 1)])
+def test_a_number_a_channel_is_repeated_over_the_plane(size) -> None:
+    gate = Pool(input="x", output="g", kind="average", kernel=size)
+    agree(legal_graph(gate, Mul(input="x", other="g", output="y"), shape=(3, *size)), 2)
 
 
 @pytest.mark.parametrize("batch", [1, 20])
