@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 
 from bwn.data.cifar import CIFAR_CLASSES
 from bwn.data.datasets import load_dataset
+from bwn.data.records import read_exactly
 from bwn.errors import DataError
 
 
@@ -103,6 +106,17 @@ def test_broken_idx_files_are_refused(tmp_path, change, words, suffix):
     message = refused(tmp_path)
     assert words in message
     assert str(path) in message
+
+
+@pytest.mark.parametrize("count", [1, 2**20 - 1, 2**20, 2**20 + 1])
+def test_exactly_so_many_bytes_are_read(count):
+    content = bytes(range(256)) * (count // 256 + 2)
+    path = Path("a file")
+    assert read_exactly(io.BytesIO(content[:count]), count, path) == content[:count]
+    with pytest.raises(DataError, match=f"a file: truncated, {count - 1:,} of {count:,} bytes"):
+        read_exactly(io.BytesIO(content[: count - 1]), count, path)
+    with pytest.raises(DataError, match=f"a file: more than the {count:,} bytes"):
+        read_exactly(io.BytesIO(content[: count + 1]), count, path)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 9, 15, 40, -9, -1])
