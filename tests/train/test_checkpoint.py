@@ -50,7 +50,7 @@ def test_what_is_written_is_read(written):
     path, trainer, description = written
     checkpoint = read_checkpoint(path)
     assert checkpoint.description == description
-    assert not description.finished
+    assert (description.finished, description.skip_bad) == (False, False), "the defaults"
     assert not checkpoint.module.training
     state, expected = checkpoint.module.state_dict(), trainer.module.state_dict()
     assert list(state) == list(expected)
