@@ -248,3 +248,9 @@ def test_refused_in_one_line(name):
         from_bytes(data)
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def test_layers_of_the_same_weights_may_quantize_alike():
+    data = model(*TWICE, shape=FLAT, w=signs(6, 3), t=INT8["s"], **INT8)
+    (quantization,) = from_bytes(data).quantizations.values()
+    assert quantization == Quantization("int8", float(INT8["s"]))
