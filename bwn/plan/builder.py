@@ -20,6 +20,7 @@ from bwn.ops.weighted import Weighted
 from bwn.plan import (
     binary_steps,
     bit_steps,
+    depthwise_steps,
     gemm_steps,
     rearrange_steps,
     sign_steps,
@@ -263,6 +264,12 @@ class PlanBuilder(PlanState):
             return
         source = self._quantized.get(node.output) or self._gemm_input(node)
         window = node.window(self.shape(node.input))
+        if self.only is None and depthwise_steps.reads_in_place(
+            node, self.shape(node.input), self.shape(node.output)
+        ):
+            source.reserve_padding(window.pads)
+            depthwise_steps.multiply_strided(self._with_epilogue(node, source))
+            return
         if window.stride != (1, 1):
             source = gemm_steps.phases(self, node.output, window, source)
         else:

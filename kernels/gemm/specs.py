@@ -13,7 +13,13 @@ those of bytes times 1.27, as llvm-mca's cycles on a Neoverse N1 are.
 
 from __future__ import annotations
 
-from bwn.kernels.gemm.gemm_spec import Cost, GemmSpec, IndirectGemm, LutPermuteGemm
+from bwn.kernels.gemm.gemm_spec import (
+    Cost,
+    GemmSpec,
+    IndirectGemm,
+    LutPermuteGemm,
+    as_floats,
+)
 from bwn.kernels.gemm.gemv_packing import (
     BYTES_LAYOUT,
     DOTS_LAYOUT,
@@ -25,7 +31,13 @@ from bwn.kernels.gemm.gemv_packing import (
     signs_scratch,
 )
 from bwn.kernels.gemm.lut_permute_packing import F32_LAYOUT, I8_LAYOUT, TILE
-from bwn.kernels.gemm.tiles import lookup_scratch, multiply_scratch, single_scratch
+from bwn.kernels.gemm.tiles import (
+    MULTIPLY,
+    depthwise_scratch,
+    lookup_scratch,
+    multiply_scratch,
+    single_scratch,
+)
 
 ANY = 2**31
 I8_DEPTH = 2**24
@@ -63,9 +75,25 @@ SPECS: tuple[GemmSpec, ...] = (
     ),
     IndirectGemm(
         "gemm.f32.f32_f32_f32_planes_multiply", activations="f32", weights="f32", max_depth=ANY,
-        lanes=16, scratch=multiply_scratch,
+        lanes=16, scratch=multiply_scratch, tile=MULTIPLY[0],
         costs={"avx512": Cost(152, 0, 0.164, 1.45), "avx2": Cost(160, 0.129, 0.287, 1.8),
                "neon": Cost(300, 2, 6.1, 100)},
+        expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
+                  "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
+    ),
+    IndirectGemm(
+        "gemm.depthwise.f32_f32_f32_planes_depthwise", activations="f32", weights="f32",
+        max_depth=ANY, lanes=16, scratch=depthwise_scratch,
+        costs={"avx512": Cost(60, 0, 0.52, 1.7), "avx2": Cost(60, 0, 0.8, 3),
+               "neon": Cost(300, 0, 9, 40)},
+        expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
+                  "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
+    ),
+    IndirectGemm(
+        "gemm.depthwise.f32_b1_f32_planes_depthwise", activations="f32", weights="b1",
+        max_depth=ANY, lanes=16, scratch=depthwise_scratch, pack=as_floats, whole_words=False,
+        costs={"avx512": Cost(60, 0, 0.52, 1.7), "avx2": Cost(60, 0, 0.8, 3),
+               "neon": Cost(300, 0, 9, 40)},
         expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
                   "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
     ),

@@ -1,0 +1,227 @@
+"""Convolutions of few inputs an output, as depthwise ones are.
+
+    sum[n, p] = sum_k w[n, k] * x[offset[k] + p]
+
+Positions are in the lanes. What `f32.py` does once for a tile of channels, loading inputs and
+ending sums, happens here for every output, so sums go from registers to the output. One-bit weights
+are packed as float32 +-1, and sums taken in the order of `f32.py`.
+
+With a stride, positions are those of the output, and a row of them reads every stride-th input of a
+row: input k of position p of row y lies at offset[k] + y * x_row + p * x_step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+
+from bwn.kernels.gemm.epilogue import fill_margins, gemm_params, out_plane, write_positions
+from bwn.kernels.gemm.f32 import store_vectors, sum_rows
+from bwn.kernels.gemm.tiles import DEPTHWISE_CHUNK
+from bwn.kernels.params import StridedParams
+from bwn.kernels.simd.arithmetic import fma, fma_value
+from bwn.kernels.simd.scalars import get_f32, get_i64, reader
+from bwn.kernels.simd.shuffles import load_apart, load_second
+from bwn.kernels.simd.stores import x_scales_at
+from bwn.kernels.simd.vectors import (
+    F32,
+    I32,
+    at,
+    llvm_type,
+    load,
+    load_at,
+    offset_by,
+    splat,
+    splat_value,
+    store,
+    zero,
+    zeros,
+)
+from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
+
+strided_params = reader(StridedParams)
+
+
+@intrinsic
+def end_vectors(
+    sums: Any, out: Any, mask: Any, scale: Any, bias: Any, low: Any, high: Any
+) -> tuple[Any, Codegen]:
+    """end_vectors(sums, out, mask, scale, bias, low, high): scale, bound and write the vectors.
+
+    out: address of the first output. mask: of its mask. scale, bias, low, high: float32.
+    """
+    vec, mask_kind = sums.dtype, I32.dtype
+
+    def gen(builder: Any, args: Any) -> None:
+        scale, bias, low, high = (splat_value(builder, vec, arg) for arg in args[3:])
+        for v in range(sums.count):
+            y = fma_value(builder, builder.extract_value(args[0], v), scale, bias)
+            y = builder.select(builder.fcmp_ordered(">", low, y), low, y)
+            y = builder.select(builder.fcmp_ordered("<", high, y), high, y)
+            kept = load_at(builder, mask_kind, offset_by(builder, args[2], v * VECTOR_BYTES))
+            bits = builder.and_(builder.bitcast(y, kept.type), kept)
+            target = offset_by(builder, args[1], v * VECTOR_BYTES)
+            pointer = at(builder, target, llvm_type(vec))
+            builder.store(builder.bitcast(bits, llvm_type(vec)), pointer, align=4)
+
+    scalar = types.float32
+    return types.void(sums, types.intp, types.intp, scalar, scalar, scalar, scalar), gen
+
+
+@helper
+def is_plain(f: Any) -> bool:
+    """Whether sums end with scale, bias and bounds alone, the same at all positions."""
+    return f.activation == 0 and f.added == 0 and f.out_scale == 0 and f.scale_per_position == 0
+
+
+@helper
+def write_sums(f: Any, sums: Any, image: int, n: int, position: int) -> None:
+    """Write outputs of channel n from their sums, a tuple of vectors, as `is_plain` says."""
+    end_vectors(
+        sums,
+        out_plane(f, image, n) + (f.out_lead + position) * 4,
+        f.mask + position * 4,
+        get_f32(f.scale, n) * get_f32(f.x_scales, image),
+        get_f32(f.bias, n),
+        get_f32(f.bounds, 0),
+        get_f32(f.bounds, 1),
+    )
+
+
+@helper
+def write_totals(f: Any, totals: int, image: int, n: int, first: int, stop: int) -> None:
+    """Write outputs first..stop-1 of channel n from their sums at `totals`, by whole vectors."""
+    position = first
+    while position < stop:
+        sums = load(F32, totals, position - first)
+        write_positions(f, sums, image, n, position, x_scales_at(F32, f, image, position))
+        position += LANES
+
+
+@helper
+def sum_positions(
+    f: Any, sums: Any, x: int, row: int, totals: int, image: int, n: int, p: int
+) -> None:
+    """Sums of as many vectors of positions as there are zeroed sums, from position p on.
+
+    x: address of what position 0 reads. totals: where they go; 0 to write outputs.
+    """
+    sums = sum_rows(f, sums, sums, x + p * 4, row)
+    if totals == 0:
+        write_sums(f, sums, image, n, p)
+    else:
+        store_vectors(totals, sums)
+
+
+@helper
+def sum_range(f: Any, x: int, row: int, totals: int, image: int, n: int, p: int, stop: int) -> None:
+    """Sums of positions p..stop-1 of channel n, by whole vectors. totals: as `sum_positions`."""
+    step = VECTOR_BYTES if totals else 0
+    while p + 3 * LANES < stop:
+        sum_positions(f, zeros(F32, 4), x, row, totals, image, n, p)
+        p, totals = p + 4 * LANES, totals + 4 * step
+    if p + LANES < stop:
+        sum_positions(f, zeros(F32, 2), x, row, totals, image, n, p)
+        p, totals = p + 2 * LANES, totals + 2 * step
+    if p < stop:
+        sum_positions(f, zeros(F32, 1), x, row, totals, image, n, p)
+
+
+@helper
+def compute_channel(
+    f: Any, row: int, image: int, group: int, n: int, first: int, stop: int, totals: int
+) -> None:
+    """Outputs first..stop-1 of channel n; stop is a multiple of LANES. row: address of weights."""
+    x = f.x + (image * f.x_image + group * f.x_group) * 4
+    if is_plain(f):
+        sum_range(f, x, row, 0, image, n, first, stop)
+    else:
+        for start in range(first, stop, DEPTHWISE_CHUNK):
+            end = min(start + DEPTHWISE_CHUNK, stop)
+            sum_range(f, x, row, totals, image, n, start, end)
+            write_totals(f, totals, image, n, start, end)
+    fill_margins(f, out_plane(f, image, n), first == 0, stop >= f.positions)
+
+
+@helper
+def compute_units(p: int, begin: int, end: int, part: int, row_floats: int) -> None:
+    """A unit is a block of 16 positions of a group of an image. row_floats: of one row_word."""
+    f = gemm_params(p)
+    totals = f.scratch + part * f.scratch_part
+    blocks = (f.positions + LANES - 1) // LANES
+    block, group, image = begin % blocks, begin // blocks % f.groups, begin // (blocks * f.groups)
+    unit = begin
+    while unit < end:
+        stop = min(blocks, block + end - unit)  # as far as this group of this image goes
+        for n in range(group * f.outputs, (group + 1) * f.outputs):
+            row = f.words + n * f.row_words * row_floats * 4
+            compute_channel(f, row, image, group, n, block * LANES, stop * LANES, totals)
+        unit += stop - block
+        block, group = 0, group + 1
+        if group == f.groups:
+            group, image = 0, image + 1
+
+
+def f32_f32_f32_planes_depthwise(p: int, begin: int, end: int, part: int) -> None:
+    """float32 activations and weights."""
+    compute_units(p, begin, end, part, 1)
+
+
+def f32_b1_f32_planes_depthwise(p: int, begin: int, end: int, part: int) -> None:
+    """float32 activations, one-bit weights, 64 float32 a word."""
+    compute_units(p, begin, end, part, 64)
+
+
+@helper
+def load_stride_1(f: Any, address: int) -> Any:
+    """Neighbors."""
+    return load(F32, address, 0)
+
+
+@helper
+def load_stride_2(f: Any, address: int) -> Any:
+    """Every second element."""
+    return load_second(F32, address, 0)
+
+
+@helper
+def load_stride(f: Any, address: int) -> Any:
+    """Elements x_step apart, one by one."""
+    return load_apart(F32, address, f.x_step * 4)
+
+
+@helper
+def sum_strided(take: Any, f: Any, x: int, row: int, totals: int) -> None:
+    """Sums of all outputs of a channel, to `totals`. take: loads a vector by its stride."""
+    for y in range(f.height):
+        for column in range(0, f.width, LANES):
+            start = x + (y * f.x_row + column * f.x_step) * 4
+            sums = zero(F32)
+            for k in range(f.depth):
+                weight = splat(F32, get_f32(row, k))
+                sums = fma(take(f, start + get_i64(f.offsets, k) * 4), weight, sums)
+            store(totals, y * f.out_row + column, sums)
+
+
+def f32_f32_f32_planes_strided(p: int, begin: int, end: int, part: int) -> None:
+    """float32 activations and weights, with a stride. A unit is a channel of an image."""
+    f = strided_params(p)
+    totals, channels = f.scratch + part * f.scratch_part, f.groups * f.outputs
+    for unit in range(begin, end):
+        image, n = unit // channels, unit % channels
+        x = f.x + (image * f.x_image + n // f.outputs * f.x_group) * 4
+        row = f.words + n * f.row_words * 4
+        if f.x_step == 1:
+            sum_strided(load_stride_1, f, x, row, totals)
+        elif f.x_step == 2:
+            sum_strided(load_stride_2, f, x, row, totals)
+        else:
+            sum_strided(load_stride, f, x, row, totals)
+        if is_plain(f):
+            for position in range(0, f.positions, LANES):
+                write_sums(f, (load(F32, totals, position),), image, n, position)
+        else:
+            write_totals(f, totals, image, n, 0, f.positions)
+        fill_margins(f, out_plane(f, image, n), True, True)
