@@ -118,6 +118,7 @@ StridedParams = _struct(
         "height": "Rows of the output.",
         "width": "Columns of the output.",
         "out_row": "Stride of rows of the output.",
+        "neighbors": "Taps of a row of the window that are neighbors; 0 where they are not.",
     },
 )
 LutPermuteParams = _struct(

@@ -170,7 +170,7 @@ def _indirect_params(gemm: Gemm, spec: IndirectGemm, threads: int) -> tuple[dict
         "words": plan.constant(
             (spec.name, node.weight), lambda: spec.pack(weight.reshape(len(weight), -1))
         ),
-        "row_words": prod(weight.shape[1:]),
+        "row_words": spec.row_words(prod(weight.shape[1:])),
         "depth": gemm.depth,
         "offsets": plan.constant(("offsets", node.output), lambda: offsets(gemm, packed=packed)),
         "groups": gemm.groups * share,

@@ -12,8 +12,10 @@ row: input k of position p of row y lies at offset[k] + y * x_row + p * x_step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 
 from bwn.kernels.gemm.epilogue import fill_margins, gemm_params, out_plane, write_positions
@@ -33,6 +35,7 @@ from bwn.kernels.simd.vectors import (
     load_at,
     offset_by,
     splat,
+    splat_at,
     splat_value,
     store,
     zero,
@@ -146,8 +149,8 @@ def compute_channel(
 
 
 @helper
-def compute_units(p: int, begin: int, end: int, part: int, row_floats: int) -> None:
-    """A unit is a block of 16 positions of a group of an image. row_floats: of one row_word."""
+def compute_units(p: int, begin: int, end: int, part: int) -> None:
+    """Units begin..end-1, each a block of 16 positions of a group of an image."""
     f = gemm_params(p)
     totals = f.scratch + part * f.scratch_part
     blocks = (f.positions + LANES - 1) // LANES
@@ -156,7 +159,7 @@ def compute_units(p: int, begin: int, end: int, part: int, row_floats: int) -> N
     while unit < end:
         stop = min(blocks, block + end - unit)  # as far as this group of this image goes
         for n in range(group * f.outputs, (group + 1) * f.outputs):
-            row = f.words + n * f.row_words * row_floats * 4
+            row = f.words + n * f.row_words * 4
             compute_channel(f, row, image, group, n, block * LANES, stop * LANES, totals)
         unit += stop - block
         block, group = 0, group + 1
@@ -166,12 +169,12 @@ def compute_units(p: int, begin: int, end: int, part: int, row_floats: int) -> N
 
 def f32_f32_f32_planes_depthwise(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations and weights."""
-    compute_units(p, begin, end, part, 1)
+    compute_units(p, begin, end, part)
 
 
 def f32_b1_f32_planes_depthwise(p: int, begin: int, end: int, part: int) -> None:
-    """float32 activations, one-bit weights, 64 float32 a word."""
-    compute_units(p, begin, end, part, 64)
+    """float32 activations, one-bit weights, which are packed as float32 +-1."""
+    compute_units(p, begin, end, part)
 
 
 @helper
@@ -205,6 +208,52 @@ def sum_strided(take: Any, f: Any, x: int, row: int, totals: int) -> None:
             store(totals, y * f.out_row + column, sums)
 
 
+@intrinsic
+def add_taps(sums: Any, address: Any, weights: Any, taps: Any) -> tuple[Any, Codegen] | None:
+    """add_taps(sums, address, weights, 3): sums plus a row of neighboring taps, with stride 2.
+
+    address: of what the first output reads by the first tap; 48 float32 are read.
+    """
+    if not isinstance(taps, types.IntegerLiteral):
+        return None
+
+    def gen(builder: Any, args: Any) -> Any:
+        total = args[0]
+        parts = [
+            load_at(builder, sums, offset_by(builder, args[1], i * VECTOR_BYTES)) for i in range(3)
+        ]
+        rows = []
+        for first in (0, 1):
+            here = pick(builder, parts[0], parts[1], range(first, 2 * LANES, 2))
+            next_half = [*range(first, LANES, 2)]
+            rows.append((here, pick(builder, parts[2], parts[2], next_half * 2)))
+        for tap in range(taps.literal_value):
+            x = pick(builder, *rows[tap % 2], range(tap // 2, tap // 2 + LANES))
+            weight = splat_at(builder, sums, offset_by(builder, args[2], 4 * tap))
+            total = fma_value(builder, x, weight, total)
+        return total
+
+    return sums(sums, types.intp, types.intp, taps), gen
+
+
+def pick(builder: Any, low: Any, high: Any, lanes: Sequence[int]) -> Any:
+    """LLVM value of these lanes of two vectors in a row."""
+    order = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
+    return builder.shuffle_vector(low, high, order)
+
+
+@helper
+def sum_neighbors(taps: int, f: Any, x: int, row: int, totals: int) -> None:
+    """As `sum_strided` with stride 2, where rows of the window are `taps` neighbors."""
+    for y in range(f.height):
+        for column in range(0, f.width, LANES):
+            start = x + (y * f.x_row + column * 2) * 4
+            sums = zero(F32)
+            for k in range(0, f.depth, taps):
+                sums = add_taps(sums, start + get_i64(f.offsets, k) * 4, row + k * 4, taps)
+            store(totals, y * f.out_row + column, sums)
+
+
 def f32_f32_f32_planes_strided(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations and weights, with a stride. A unit is a channel of an image."""
     f = strided_params(p)
@@ -215,6 +264,10 @@ def f32_f32_f32_planes_strided(p: int, begin: int, end: int, part: int) -> None:
         row = f.words + n * f.row_words * 4
         if f.x_step == 1:
             sum_strided(load_stride_1, f, x, row, totals)
+        elif f.x_step == 2 and f.neighbors == 3:
+            sum_neighbors(3, f, x, row, totals)
+        elif f.x_step == 2 and f.neighbors == 5:
+            sum_neighbors(5, f, x, row, totals)
         elif f.x_step == 2:
             sum_strided(load_stride_2, f, x, row, totals)
         else:

@@ -1,4 +1,5 @@
-"""GEMM of float32 weights and planes of activations: layers that are not binary.
+"""GEMM of float32 weights and planes of activations: layers that are not binary, or too shallow for
+the tables of `lut.py` to pay.
 
     sum[n, p] = sum_k w[n, k] * x[offset[k] + p]
 
@@ -131,8 +132,9 @@ def compute_block(
         fill_margins(f, out_plane(f, image, channel + n), first == 0, last)
 
 
-def f32_f32_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None:
-    """float32 activations and weights. A unit is a block of 16 positions of a group of an image."""
+@helper
+def multiply(p: int, begin: int, end: int, part: int) -> None:
+    """Units begin..end-1, each a block of 16 positions of a group of an image."""
     f = gemm_params(p)
     totals = f.scratch + part * f.scratch_part
     blocks = (f.positions + LANES - 1) // LANES
@@ -150,3 +152,13 @@ def f32_f32_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None
             tile, row, xs = zeros(F32, CHANNELS), zeros(F32, 1), zeros(F32, 1)
             compute_block(f, tile, row, xs, image, group, block * LANES, totals)
             block += 1
+
+
+def f32_f32_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None:
+    """float32 activations and weights."""
+    multiply(p, begin, end, part)
+
+
+def f32_b1_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None:
+    """float32 activations, one-bit weights, which are packed as float32 +-1."""
+    multiply(p, begin, end, part)

@@ -129,20 +129,22 @@ class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
         scratch: (outputs of a group, K) to the bytes of scratch that a part needs.
         pack: (N, row_words) weights, packed as it reads them.
         tile: Output channels that it sums at once; where a group has fewer, one costs as much.
-        whole_words: Whether it sums one-bit weights by whole words.
     """
 
     params: Any = GemmParams
     scratch: Callable[[int, int], int]
     pack: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = as_stored
     tile: int = 1
-    whole_words: bool = True
+
+    def row_words(self, stored: int) -> int:
+        """Elements from one packed row of weights to the next, of rows of `stored` elements."""
+        return 64 * stored if self.pack is as_floats else stored
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
         """A pass is a block of positions, or one position where there are no lanes."""
         passes = -(-work.positions // self.lanes) if self.lanes else work.values
         passes *= work.images * work.groups
-        words = self.weights == "b1" and self.whole_words
+        words = self.weights == "b1" and self.pack is not as_floats
         depth = -(-work.depth // 64) * 64 if words else work.depth
         tiles = work.outputs if work.outputs < self.tile else -(-work.outputs // self.tile)
         return 1.0, passes * depth, passes * depth * tiles * self.tile, passes * work.outputs

@@ -82,6 +82,14 @@ SPECS: tuple[GemmSpec, ...] = (
                   "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
     ),
     IndirectGemm(
+        "gemm.f32.f32_b1_f32_planes_multiply", activations="f32", weights="b1", max_depth=ANY,
+        lanes=16, scratch=multiply_scratch, pack=as_floats, tile=MULTIPLY[0],
+        costs={"avx512": Cost(152, 0, 0.164, 1.45), "avx2": Cost(160, 0.129, 0.287, 1.8),
+               "neon": Cost(300, 2, 6.1, 100)},
+        expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
+                  "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
+    ),
+    IndirectGemm(
         "gemm.depthwise.f32_f32_f32_planes_depthwise", activations="f32", weights="f32",
         max_depth=ANY, lanes=16, scratch=depthwise_scratch,
         costs={"avx512": Cost(60, 0, 0.52, 1.7), "avx2": Cost(60, 0, 0.8, 3),
@@ -91,7 +99,7 @@ SPECS: tuple[GemmSpec, ...] = (
     ),
     IndirectGemm(
         "gemm.depthwise.f32_b1_f32_planes_depthwise", activations="f32", weights="b1",
-        max_depth=ANY, lanes=16, scratch=depthwise_scratch, pack=as_floats, whole_words=False,
+        max_depth=ANY, lanes=16, scratch=depthwise_scratch, pack=as_floats,
         costs={"avx512": Cost(60, 0, 0.52, 1.7), "avx2": Cost(60, 0, 0.8, 3),
                "neon": Cost(300, 0, 9, 40)},
         expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
