@@ -18,7 +18,14 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.epilogue import fill_margins, gemm_params, out_plane, write_positions
+from bwn.kernels.gemm.epilogue import (
+    fill_margins,
+    gemm_params,
+    is_plain,
+    out_plane,
+    write_positions,
+    write_tile,
+)
 from bwn.kernels.gemm.f32 import store_vectors, sum_rows
 from bwn.kernels.gemm.tiles import DEPTHWISE_CHUNK
 from bwn.kernels.params import StridedParams
@@ -28,15 +35,11 @@ from bwn.kernels.simd.shuffles import load_apart, load_second
 from bwn.kernels.simd.stores import x_scales_at
 from bwn.kernels.simd.vectors import (
     F32,
-    I32,
-    at,
-    llvm_type,
     load,
     load_at,
     offset_by,
     splat,
     splat_at,
-    splat_value,
     store,
     zero,
     zeros,
@@ -45,52 +48,6 @@ from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
 from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 strided_params = reader(StridedParams)
-
-
-@intrinsic
-def end_vectors(
-    sums: Any, out: Any, mask: Any, scale: Any, bias: Any, low: Any, high: Any
-) -> tuple[Any, Codegen]:
-    """end_vectors(sums, out, mask, scale, bias, low, high): scale, bound and write the vectors.
-
-    out: address of the first output. mask: of its mask. scale, bias, low, high: float32.
-    """
-    vec, mask_kind = sums.dtype, I32.dtype
-
-    def gen(builder: Any, args: Any) -> None:
-        scale, bias, low, high = (splat_value(builder, vec, arg) for arg in args[3:])
-        for v in range(sums.count):
-            y = fma_value(builder, builder.extract_value(args[0], v), scale, bias)
-            y = builder.select(builder.fcmp_ordered(">", low, y), low, y)
-            y = builder.select(builder.fcmp_ordered("<", high, y), high, y)
-            kept = load_at(builder, mask_kind, offset_by(builder, args[2], v * VECTOR_BYTES))
-            bits = builder.and_(builder.bitcast(y, kept.type), kept)
-            target = offset_by(builder, args[1], v * VECTOR_BYTES)
-            pointer = at(builder, target, llvm_type(vec))
-            builder.store(builder.bitcast(bits, llvm_type(vec)), pointer, align=4)
-
-    scalar = types.float32
-    return types.void(sums, types.intp, types.intp, scalar, scalar, scalar, scalar), gen
-
-
-@helper
-def is_plain(f: Any) -> bool:
-    """Whether sums end with scale, bias and bounds alone, the same at all positions."""
-    return f.activation == 0 and f.added == 0 and f.out_scale == 0 and f.scale_per_position == 0
-
-
-@helper
-def write_sums(f: Any, sums: Any, image: int, n: int, position: int) -> None:
-    """Write outputs of channel n from their sums, a tuple of vectors, as `is_plain` says."""
-    end_vectors(
-        sums,
-        out_plane(f, image, n) + (f.out_lead + position) * 4,
-        f.mask + position * 4,
-        get_f32(f.scale, n) * get_f32(f.x_scales, image),
-        get_f32(f.bias, n),
-        get_f32(f.bounds, 0),
-        get_f32(f.bounds, 1),
-    )
 
 
 @helper
@@ -113,7 +70,7 @@ def sum_positions(
     """
     sums = sum_rows(f, sums, sums, x + p * 4, row)
     if totals == 0:
-        write_sums(f, sums, image, n, p)
+        write_tile(f, sums, sums, image, n, p)
     else:
         store_vectors(totals, sums)
 
@@ -274,7 +231,8 @@ def f32_f32_f32_planes_strided(p: int, begin: int, end: int, part: int) -> None:
             sum_strided(load_stride, f, x, row, totals)
         if is_plain(f):
             for position in range(0, f.positions, LANES):
-                write_sums(f, (load(F32, totals, position),), image, n, position)
+                sums = (load(F32, totals, position),)
+                write_tile(f, sums, sums, image, n, position)
         else:
             write_totals(f, totals, image, n, 0, f.positions)
         fill_margins(f, out_plane(f, image, n), True, True)

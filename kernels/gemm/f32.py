@@ -14,7 +14,14 @@ from typing import Any
 
 from numba import types
 
-from bwn.kernels.gemm.epilogue import fill_margins, gemm_params, out_plane, write_positions
+from bwn.kernels.gemm.epilogue import (
+    fill_margins,
+    gemm_params,
+    is_plain,
+    out_plane,
+    write_positions,
+    write_tile,
+)
 from bwn.kernels.gemm.tiles import MULTIPLY
 from bwn.kernels.simd.arithmetic import fma_value
 from bwn.kernels.simd.scalars import get_i64
@@ -111,24 +118,32 @@ def compute_block(
     x = f.x + (image * f.x_image + group * f.x_group + first) * 4
     row_bytes, total_bytes, channel = f.row_words * 4, len(xs) * VECTOR_BYTES, group * f.outputs
     rows = f.words + channel * row_bytes
+    plain = is_plain(f)
     n = 0
     while n < f.outputs:
         if f.outputs >= CHANNELS:
             n = min(n, f.outputs - CHANNELS)  # the last tile may overlap the one before
             sums = sum_rows(f, tile_zeros, xs, x, rows + n * row_bytes)
-            store_vectors(totals + n * total_bytes, sums)
+            if plain:
+                write_tile(f, sums, xs, image, channel + n, first)
+            else:
+                store_vectors(totals + n * total_bytes, sums)
             n += CHANNELS
         else:
             row = sum_rows(f, row_zeros, xs, x, rows + n * row_bytes)
-            store_vectors(totals + n * total_bytes, row)
+            if plain:
+                write_tile(f, row, xs, image, channel + n, first)
+            else:
+                store_vectors(totals + n * total_bytes, row)
             n += 1
     last = first + len(xs) * LANES >= f.positions
-    for n in range(f.outputs):
+    for n in range(0 if plain else f.outputs):
         for v in range(len(xs)):
             position = first + v * LANES
             total = load(F32, totals + n * total_bytes, v * LANES)
             x_scales = x_scales_at(F32, f, image, position)
             write_positions(f, total, image, channel + n, position, x_scales)
+    for n in range(f.outputs if first == 0 or last else 0):
         fill_margins(f, out_plane(f, image, channel + n), first == 0, last)
 
 
