@@ -128,7 +128,7 @@ class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
     Attributes:
         scratch: (outputs of a group, K) to the bytes of scratch that a part needs.
         pack: (N, row_words) weights, packed as it reads them.
-        tile: Output channels that it sums at once; where a group has fewer, one costs as much.
+        tile: Output channels that it sums at once; fewer take as long.
     """
 
     params: Any = GemmParams
@@ -146,8 +146,8 @@ class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
         passes *= work.images * work.groups
         words = self.weights == "b1" and self.pack is not as_floats
         depth = -(-work.depth // 64) * 64 if words else work.depth
-        tiles = work.outputs if work.outputs < self.tile else -(-work.outputs // self.tile)
-        return 1.0, passes * depth, passes * depth * tiles * self.tile, passes * work.outputs
+        outputs = -(-work.outputs // self.tile) * self.tile
+        return 1.0, passes * depth, passes * depth * outputs, passes * work.outputs
 
 
 class LutPermuteGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
