@@ -132,14 +132,14 @@ def strip(model: onnx.ModelProto) -> None:
     del model.functions[:]
     del model.graph.value_info[:]
     del model.graph.quantization_annotation[:]
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
-        value.type.tensor_type.shape.SetInParent()  # the checker wants any shape
 
 
 def check_model(model: onnx.ModelProto) -> None:
-    """Raise FileError where ONNX's checker refuses the model."""
+    """Raise FileError where ONNX's checker refuses the model, whose output has no shape then."""
     model.ir_version = IR_VERSION
+    output = model.graph.output[0].type.tensor_type
+    output.ClearField("shape")
+    output.shape.SetInParent()  # the checker wants any shape
     try:
         model.ir_version = max(
             IR_VERSION, onnx.helper.find_min_ir_version_for(model.opset_import, True)
@@ -147,6 +147,7 @@ def check_model(model: onnx.ModelProto) -> None:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise FileError(f"the ONNX checker refuses it: {brief(error, 300)}") from None
+    output.ClearField("shape")
 
 
 def fix_size(model: onnx.ModelProto, size: Sequence[int] | None) -> None:
