@@ -117,8 +117,8 @@ def command(
         threads=threads,
         min_agreement=min_agreement,
         max_loss=max_loss,
-        output_name=output_name,
         skip_bad=skip_bad,
+        output_name=output_name,
         progress=show_progress,
     )
     click.echo(json_text(report, indent=2) if as_json else text(report))
@@ -175,7 +175,7 @@ def fault(report: VerifyReport) -> str:
 def score_lines(report: VerifyReport) -> list[str]:
     """The end-to-end part."""
     scores = report.scores
-    from bwn.tools.verify import times
+    from bwn.tools.verify_scores import times
 
     share = "exact" if scores.error == 0 else f"{times(scores.error)} times the tolerance"
     counted = report.count - len(scores.ties)
@@ -214,6 +214,6 @@ def units(error: float) -> str:
     """A difference in units of the tolerance, for people."""
     if error == 0:
         return "exact"
-    from bwn.tools.verify import times
+    from bwn.tools.verify_scores import times
 
     return "not exact" if math.isinf(error) else times(error)

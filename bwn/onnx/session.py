@@ -33,6 +33,10 @@ class Session:
         output: See there.
         fallback: See there.
 
+    Attributes:
+        departures: How far weights are from the +-alpha of the packed network that is compared with
+            it, by name; see `bwn.passes.pack_weights.departures`.
+
     Raises:
         FileError: It is not an ONNX model, or ONNX Runtime cannot run it.
     """
@@ -53,6 +57,7 @@ class Session:
             folder = os.path.dirname(self.name) or "."
         self.model = load(data, folder, output=output, fallback=fallback).model
         self.threads = threads
+        self.departures: dict[str, float] = {}
         self.input = self.model.graph.input[0].name
         self.output = self.model.graph.output[0].name
         self.parts: dict[tuple[object, ...], onnxruntime.InferenceSession] = {}

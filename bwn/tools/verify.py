@@ -20,11 +20,13 @@ from bwn._text import count_noun
 from bwn._types import Floats, StrPath
 from bwn.data.datasets import no_progress
 from bwn.errors import ArgumentError, FileError
+from bwn.ir.graph import Graph
 from bwn.model import Model, load
+from bwn.passes.pack_weights import departures
 from bwn.predict import check_counts
 from bwn.tools.verify_inputs import choose, noise
 from bwn.tools.verify_layers import LayerCheck, check_layers
-from bwn.tools.verify_scores import Scores, SupportsTrace, compare_scores, reference_scores
+from bwn.tools.verify_scores import Scores, SupportsTrace, compare_scores, reference_scores, times
 
 if TYPE_CHECKING:
     from bwn.onnx.session import Session
@@ -130,6 +132,7 @@ def verify(
     inputs = choose(loaded.spec, images, samples, seed, skip_bad=skip_bad, progress=progress)
     if max_loss is not None and inputs.labels is None:
         raise ArgumentError(f"max_loss needs labeled images; {inputs.name} has no labels")
+    session.departures = rounded_weights(session, loaded.spec.graph)
     layers = tuple(check_layers(loaded, session, inputs.batch(0, LAYER_IMAGES), progress))
     scores = compare_scores(loaded, session, inputs, batch_size, progress)
     min_agreement, max_loss = limits(scores, min_agreement, max_loss)
@@ -211,6 +214,17 @@ def open_reference(
     return session
 
 
+def rounded_weights(session: Session, packed: Graph) -> dict[str, float]:
+    """How far weights of the reference are from the +-alpha of the packed network, by name."""
+    from bwn.onnx.importer import from_bytes
+
+    try:
+        source = from_bytes(session.model.SerializeToString()).spec.graph
+    except FileError:
+        return {}  # ONNX Runtime runs it, so that the layers can be compared
+    return departures(source, packed)
+
+
 def check_fit(model: SupportsTrace, session: Session, x: Floats, reference: str, name: str) -> None:
     """Refuse a reference that takes or gives arrays of other shapes than the model.
 
@@ -286,11 +300,6 @@ def score_fault(scores: Scores, min_agreement: float, max_loss: float | None) ->
             f"at most {max_loss:g} are allowed"
         )
     return None
-
-
-def times(error: float) -> str:
-    """A difference in tolerances, with three digits: `0.0106`, `6,630`."""
-    return f"{float(f'{error:.3g}'):,.0f}" if 100 <= error < 1e9 else f"{error:.3g}"
 
 
 def success(scores: Scores, count: int) -> str:

@@ -100,22 +100,19 @@ REFUSED = {
         model(op("BatchNormalization", "x g b m v"), **{**BN, "v": -BN["v"]}),
         "not finite",
     ),
-    "per pixel": (
-        model(op("Add", "x c"), c=floats(1, 7, 6)),
-        "expected one number, or one a channel",
+    "per example": (model(op("Mul", "x c"), c=floats(3, 1, 1, 1)), "that of the batch, is 1"),
+    "one more axis": (model(op("Mul", "x c"), c=floats(1, 1, 4, 7, 6)), "expected at most 4 axes"),
+    "sizes that do not fit": (
+        model(op("Max", "x c"), c=floats(7, 5)),
+        "operands of shapes (4, 7, 6) and (1, 7, 5)",
     ),
-    "per column": (model(op("Mul", "x c"), c=floats(6)), "expected one number, or one a channel"),
-    "per example": (
-        model(op("Mul", "x c"), c=floats(3, 1, 1, 1)),
-        "expected one number, or one a channel",
+    "vectors and planes": (
+        model(op("Flatten", "x", "f"), op("Add", "f x")),
+        "operands of shapes (168,) and (4, 7, 6)",
     ),
-    "sub of activations": (
-        model(op("Relu", "x", "r"), op("Sub", "r x")),
-        "reads two activations, which only Add and Mul can",
-    ),
-    "div by activations": (
-        model(op("Div", "c x"), c=f32(1.0)),
-        "divides a constant by an activation",
+    "slopes that make x larger": (
+        model(op("PRelu", "x c"), shape=(1, 7, 6), c=floats(4, 1, 1)),
+        "slopes of shape (4, 1, 1) do not fit (1, 7, 6)",
     ),
     "div by 0": (model(op("Div", "x c"), c=f32(0.0)), "divides by 0"),
     "clip NaN": (model(op("Clip", "x l"), l=f32(np.nan)), "low is nan"),
