@@ -104,6 +104,12 @@ def test_other_data_are_one_error(folder, fields, message):
     assert str(caught.value).isprintable()
 
 
+def test_a_location_that_is_not_utf8_is_one_error(folder):
+    data = external().replace(b"model.data", b"\xff\xfedel.data")
+    with pytest.raises(GraphError, match="tensor 'w': the name of its file is not UTF-8"):
+        load(data, folder)
+
+
 def test_a_folder_through_a_link_is_the_folder(folder, tmp_path):
     (tmp_path / "alias").symlink_to(folder)
     np.testing.assert_array_equal(stored(load(external(), tmp_path / "alias").model), WEIGHT)

@@ -149,6 +149,14 @@ def test_names_with_control_characters_are_escaped():
     )
 
 
+@pytest.mark.parametrize("name", [b"zqzq", b"nothing"])
+def test_names_that_are_not_utf8_are_one_error(name):
+    data = model(op("Add", "x zqzq", "nothing"), op("Relu", "nothing"), zqzq=f32(1.0))
+    with pytest.raises(FileError, match=r"not UTF-8|nothing in the file makes") as caught:
+        load(data.replace(name, b"\xff\xfe" + name[2:]))
+    assert str(caught.value).isprintable()
+
+
 def test_several_outputs_are_a_choice():
     nodes = op("Relu", "x", "a"), op("Unknown", "a", "b"), op("Neg", "a", "c")
     data = outputs(model(*nodes, shape=FLAT, output="b"), "b", "c")
