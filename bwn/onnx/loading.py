@@ -22,6 +22,7 @@ from bwn.onnx.functions import every_node, inline_functions
 from bwn.onnx.graph_order import keep_needed, listed
 from bwn.onnx.opsets import upgrade
 from bwn.onnx.tensors import check_tensor, read_external, tensors_of
+from bwn.onnx.wire import check_fields
 
 MAX_BYTES = 2**30
 MAX_NODES = 2**18
@@ -90,6 +91,7 @@ def parse(data: bytes) -> onnx.ModelProto:
     problem = mismatch("an ONNX model", data[:HEAD])
     if "ONNX" in looks_like(data[:HEAD]):
         problem = "truncated or damaged ONNX model; copy it again, or export it again"
+    check_fields(data)
     try:
         model = onnx.load_model_from_string(data)
     except Exception:  # protobuf's DecodeError has no public name

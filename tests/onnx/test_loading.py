@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from itertools import pairwise
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from graphs import floats
-from onnx import TensorProto, helper, numpy_helper
-from onnx_models import BN, FLAT, f32, i64, model, op
+from onnx import TensorProto, helper
+from onnx_models import BN, FLAT, changed, f32, model, one_function_each, op
 
 from bwn.errors import FileError, GraphError
 from bwn.ir.interpreter import evaluate
-from bwn.onnx import loading
 from bwn.onnx.importer import from_bytes
 from bwn.onnx.loading import load
 from bwn.onnx.session import Session
-
-MANY = 100_000
-SECONDS = 30
-"""Some ten times what the largest files take on a slow core; a quadratic walk takes hours."""
-
-
-def changed(data, change):
-    proto = onnx.load_model_from_string(data)
-    change(proto)
-    return proto.SerializeToString()
 
 
 def outputs(data, *names):
@@ -40,29 +27,6 @@ def outputs(data, *names):
         proto.graph.output.extend(values)
 
     return changed(data, change)
-
-
-def chain(*kinds, count=MANY):
-    """Nodes that each read the one before, from x to y."""
-    names = ["x", *(f"v{index}" for index in range(count - 1)), "y"]
-    return [
-        helper.make_node(kinds[index % len(kinds)], [names[index]], [names[index + 1]])
-        for index in range(count)
-    ]
-
-
-def functions(*bodies, domain="f"):
-    """Functions f0, f1, ... of one input a and one output b, and a model that calls the last."""
-
-    def change(proto):
-        proto.opset_import.append(helper.make_opsetid(domain, 1))
-        opsets = [helper.make_opsetid("", 17), helper.make_opsetid(domain, 1)]
-        proto.functions.extend(
-            helper.make_function(domain, f"f{index}", ["a"], ["b"], body, opsets)
-            for index, body in enumerate(bodies)
-        )
-
-    return changed(model(op(f"f{len(bodies) - 1}", "x", domain=domain), shape=FLAT), change)
 
 
 def calls(name, times=1):
@@ -218,7 +182,7 @@ def test_other_open_sizes_are_refused(shape, size, message):
 
 def test_functions_are_inlined():
     body = [op("Mul", "a a", "c"), op("Neg", "c", "b")]
-    data = functions(body, calls("f0", 2), calls("f1", 2))
+    data = one_function_each(body, calls("f0", 2), calls("f1", 2))
     assert [node.op_type for node in load(data).model.graph.node] == ["Mul", "Neg"] * 4
     x = floats(2, 6)
     expected = onnxruntime.InferenceSession(data).run(None, {"x": x})[0]
@@ -250,12 +214,13 @@ def test_functions_are_inlined():
 )
 def test_functions_without_end_are_refused(bodies, message):
     with pytest.raises(GraphError, match=message):
-        load(functions(*bodies))
+        load(one_function_each(*bodies))
 
 
 def test_two_functions_of_one_name_are_refused():
     data = changed(
-        functions([op("Relu", "a", "b")]), lambda proto: proto.functions.append(proto.functions[0])
+        one_function_each([op("Relu", "a", "b")]),
+        lambda proto: proto.functions.append(proto.functions[0]),
     )
     with pytest.raises(GraphError, match="two functions are named 'f0'"):
         load(data)
@@ -301,139 +266,3 @@ def test_training_information_is_left_out():
         proto.training_info.add().algorithm.node.append(op("Unknown", "a", "b"))
 
     assert not load(changed(model(op("Relu", "x")), change)).model.training_info
-
-
-def many(kind):
-    """A file of 100,000 nodes."""
-    if kind == "sorted":
-        return model(*chain("Relu", "Neg"), shape=FLAT)
-    if kind == "reversed":
-        return model(*chain("Relu", "Neg")[::-1], shape=FLAT)
-    if kind == "wide":
-        nodes = [helper.make_node("Neg", ["x"], [f"v{index}"]) for index in range(MANY)]
-        last = helper.make_node("Concat", [f"v{index}" for index in range(MANY)], ["y"], axis=1)
-        return model(last, *nodes, shape=FLAT)
-    if kind == "weights":
-        nodes = chain("Mul")
-        for index, node in enumerate(nodes):
-            node.input.append(f"w{index}")
-        return model(*nodes, shape=FLAT, **{f"w{index}": f32(1.0) for index in range(MANY)})
-
-    def change(proto):
-        del proto.graph.node[:]
-        nodes = chain("f0")
-        for node in nodes:
-            node.domain = "f"
-        proto.graph.node.extend(nodes)
-
-    return changed(functions([op("Relu", "a", "b")]), change)
-
-
-@pytest.mark.parametrize("kind", ["sorted", "reversed", "wide", "weights", "calls"])
-def test_100_000_nodes_take_seconds(kind):
-    data = many(kind)
-    start = time.perf_counter()
-    count = len(load(data).model.graph.node)
-    assert time.perf_counter() - start < SECONDS
-    assert count in (MANY, MANY + 1)
-
-
-def test_a_cycle_of_100_000_nodes_is_found():
-    nodes = chain("Relu")
-    nodes[0].input[0] = "y"
-    with pytest.raises(GraphError, match=r"in a cycle: '.*' and 99,995 more"):
-        load(model(*nodes, shape=FLAT))
-
-
-def test_more_nodes_than_networks_have_are_refused(monkeypatch):
-    monkeypatch.setattr(loading, "MAX_NODES", 10)
-    assert load(model(*chain("Relu", count=10), shape=FLAT))
-    with pytest.raises(GraphError, match="the graph has 11 nodes; at most 10 are read"):
-        load(model(*chain("Relu", count=11), shape=FLAT))
-
-
-def nested(depth):
-    """If nodes in If nodes."""
-    end = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
-    inner = [op("Relu", "x", "r")] if not depth else [if_node("r", depth - 1)]
-    return helper.make_graph(inner, "branch", [], [end])
-
-
-def if_node(output, depth):
-    branches = {"then_branch": nested(depth), "else_branch": nested(0)}
-    return helper.make_node("If", ["c"], [output], **branches)
-
-
-def test_deep_subgraphs_are_refused_in_one_line():
-    data = model(if_node("y", 25), shape=FLAT, c=np.asarray(True))
-    with pytest.raises(FileError, match="control flow is not supported"):
-        from_bytes(data)
-
-
-def test_a_subgraph_reads_tensors_from_outside():
-    branch = helper.make_graph(
-        [op("Neg", "late", "r")], "b", [], [helper.make_tensor_value_info("r", 1, None)]
-    )
-    node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
-    data = model(node, op("Relu", "x", "late"), shape=FLAT, c=np.asarray(True))
-    assert [node.op_type for node in load(data).model.graph.node] == ["Relu", "If"]
-    data = model(node, op("Relu", "x", "other"), shape=FLAT, c=np.asarray(True))
-    with pytest.raises(GraphError, match="If node 'y': reads 'late', which nothing"):
-        load(data)
-
-
-FLOAT = TensorProto.FLOAT
-TENSORS = {
-    "more than memory": ({"dims": [2**62, 4], "raw_data": b"abcd"}, "illegal shape"),
-    "many axes of many": ({"dims": [2**31 - 1] * 4, "raw_data": b""}, "takes .* but 0 are stored"),
-    "a negative size": ({"dims": [-1], "raw_data": b""}, "illegal shape"),
-    "too short": ({"dims": [2], "raw_data": bytes(7)}, "takes 8 bytes, but 7 are stored"),
-    "too long": ({"dims": [2], "raw_data": bytes(9)}, "takes 8 bytes, but 9 are stored"),
-    "too few": ({"dims": [2], "float_data": [1.0]}, "takes 2 numbers, but 1 are stored"),
-    "text": ({"data_type": TensorProto.STRING, "string_data": [b"a"]}, "holds text"),
-    "complex": ({"data_type": TensorProto.COMPLEX64, "raw_data": bytes(8)}, "complex numbers"),
-    "no type": ({"data_type": 0, "raw_data": b""}, "the unknown type 0"),
-    "an unknown type": ({"data_type": 99, "raw_data": b""}, "the unknown type 99"),
-    "many axes": ({"dims": [1] * 33, "float_data": [1.0]}, "33 axes; at most 32"),
-    "segments": ({"float_data": [1.0], "segment": {"begin": 0, "end": 1}}, "stored in segments"),
-}
-
-
-@pytest.mark.parametrize("name", TENSORS)
-@pytest.mark.parametrize("place", ["initializer", "constant"])
-def test_hostile_tensors_are_one_error(name, place):
-    fields, message = TENSORS[name]
-    tensor = TensorProto(**{"name": "w", "data_type": FLOAT, **fields})
-    if place == "initializer":
-        data = changed(
-            model(op("Add", "x w"), w=f32(1.0)),
-            lambda proto: proto.graph.initializer[0].CopyFrom(tensor),
-        )
-    else:
-        node = onnx.NodeProto(op_type="Constant", output=["w"])
-        node.attribute.add(name="value", type=onnx.AttributeProto.TENSOR).t.CopyFrom(tensor)
-        data = model(node, op("Add", "x w"))
-    with pytest.raises(GraphError, match=message) as caught:
-        load(data)
-    assert "tensor 'w'" in str(caught.value)
-
-
-def test_sparse_tensors_are_refused():
-    values = numpy_helper.from_array(f32(1.0, 2.0), "w")
-    sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(i64(0, 3), "i"), [6])
-    data = changed(
-        model(op("Add", "x w"), shape=FLAT),
-        lambda proto: proto.graph.sparse_initializer.append(sparse),
-    )
-    with pytest.raises(GraphError, match="tensor 'w' is sparse"):
-        load(data)
-    node = helper.make_node("Constant", [], ["w"], sparse_value=sparse)
-    with pytest.raises(GraphError, match="tensor 'w' is sparse"):
-        load(model(node, op("Add", "x w"), shape=FLAT))
-
-
-@pytest.mark.parametrize("shape", [(3, 2**40, 2**40), (2**62,), (3, 2**31, 8)])
-def test_absurd_shapes_of_the_input_are_refused(shape):
-    with pytest.raises(FileError) as caught:
-        from_bytes(model(op("Relu", "x"), shape=shape))
-    assert str(caught.value).isprintable()
