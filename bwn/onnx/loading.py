@@ -120,8 +120,7 @@ def choose_output(graph: onnx.GraphProto, output: str | None, fallback: str | No
         output = fallback
     if output is None:
         raise GraphError(
-            f"the model has {len(names)} outputs, {listed(names)}; choose one with output_name "
-            "(--output-name NAME)"
+            f"the model has {len(names)} outputs, {listed(names)}; choose one with output_name"
         )
     if output not in names and output not in made:
         raise GraphError(f"no output '{output}'; the outputs are {listed(names)}")

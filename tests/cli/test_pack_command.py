@@ -457,8 +457,7 @@ def test_output_name_and_size_choose(tmp_path):
     result = run(source, "-o", target)
     assert result.exit_code == 3
     assert result.stderr == (
-        f"Error: {source}: the model has 2 outputs, 'features', 'maps'; choose one with output_name "
-        "(--output-name NAME)\n"
+        f"Error: {source}: the model has 2 outputs, 'features', 'maps'; choose one with output_name\n"
     )
     result = run(source, "-o", target, "--output-name", "features")
     assert result.exit_code == 3

@@ -170,7 +170,11 @@ def test_a_size_fills_what_the_file_leaves_open(shape, size, expected):
 @pytest.mark.parametrize(
     ("shape", "size", "message"),
     [
-        ((3, "height", "width"), None, r"not fixed, \(N, 3, height, width\).*--size HxW"),
+        (
+            (3, "height", "width"),
+            None,
+            r"not fixed, \(N, 3, height, width\).*choose height and width with size",
+        ),
         (("C", "H", "W"), (8, 6), r"not fixed, \(N, C, 8, 6\)"),
         (("features",), (8, 6), r"not fixed, \(N, features\); only the batch may be dynamic$"),
     ],
