@@ -200,9 +200,10 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
         )
     fixed = tuple(size for size in sizes[1:] if size is not None)
     if len(fixed) != len(sizes) - 1:
+        remedy = "; choose height and width with size" if len(sizes) == 4 else ""
         raise GraphError(
             f"input '{name}' has sizes that are not fixed, ({open_sizes(tensor)}); only the batch "
-            "may be dynamic; choose height and width with size (--size HxW)"
+            f"may be dynamic{remedy}"
         )
     return model.graph.input[0].name, fixed, sizes[0] == 1
 

@@ -218,8 +218,9 @@ def rounded_weights(session: Session, packed: Graph) -> dict[str, float]:
     """How far weights of the reference are from the +-alpha of the packed network, by name."""
     from bwn.onnx.importer import from_bytes
 
+    size = tuple(packed.topology.input_shape[1:]) or None
     try:
-        source = from_bytes(session.model.SerializeToString()).spec.graph
+        source = from_bytes(session.model.SerializeToString(), size=size).spec.graph
     except FileError:
         return {}  # ONNX Runtime runs it, so that the layers can be compared
     return departures(source, packed)

@@ -217,7 +217,7 @@ REFUSED = {
     ),
     "size 0": (model(op("Relu", "x"), shape=(3, 0, 8)), "shape is (3, 0, 8)"),
     "integer input": (model(op("Relu", "x"), kind=TensorProto.INT32), "is not float32"),
-    "old opset": (model(op("Relu", "x"), opset=9), "opset 9; opsets 11 to"),
+    "old opset": (model(op("Relu", "x"), opset=6), "opset 6; opsets 11 to"),
     "no activation": (model(op("Relu", "c"), c=f32(1.0)), "does not depend on the input"),
     "output is the input": (
         model(op("Relu", "x", "a"), output="x"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from graphs import make_graph, save_onnx, signs
 from msgspec.structs import replace
+from onnx_models import model, op
 from PIL import Image
 
 from bwn.errors import ArgumentError, BwnError, DataError, FileError
@@ -18,6 +19,7 @@ from bwn.kernels import bits
 from bwn.model import Model
 from bwn.onnx.session import Session
 from bwn.ops import Add, Clamp, Conv, Dense, Flatten, Pool, Sign
+from bwn.tools.pack import pack
 from bwn.tools.verify import check_fit, open_reference, verify
 from bwn.tools.verify_inputs import choose, noise
 from bwn.tools.verify_scores import sign_ties
@@ -369,3 +371,15 @@ def test_the_report_is_json(compare):
     report = json.loads(json_text(compare(network(), samples=2)))
     assert report["layers"][0]["name"] == "a"
     assert report["scores"]["agreement"] == 1.0
+
+
+def test_rounded_weights_of_an_open_size_are_known(tmp_path):
+    rng = np.random.default_rng(0)
+    weight = rng.choice([-0.5, 0.5], (4, 3, 3, 3)) * rng.uniform(1, 1 + 3e-5, (4, 3, 3, 3))
+    nodes = op("Conv", "x w", "c"), op("GlobalAveragePool", "c", "p"), op("Flatten", "p")
+    data = model(*nodes, shape=(3, "height", "width"), w=weight.astype(np.float32))
+    source, target = tmp_path / "a.onnx", tmp_path / "a.bwn"
+    source.write_bytes(data)
+    report = pack(source, target, preprocess={"size": (9, 8)})
+    assert [layer.stored for layer in report.layers] == ["1 bit"]
+    assert verify(target, source, samples=4).agrees
