@@ -16,6 +16,7 @@ from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Node
 from bwn.ops import Weighted
 from bwn.passes.pack_weights import means
+from bwn.passes.split_offsets import ones_name
 from bwn.tools.inspect import LayerRow, layer_rows
 
 
@@ -135,6 +136,12 @@ def layer_notes(
         yield (
             f"the weights of {count_noun(rounded, 'one-bit layer')} were +a and -a up to rounding, "
             f"at most {max(facts.departures.values()):.1e} from a, relative to a"
+        )
+    split = [node for node, _ in layers if ones_name(node.constants[0]) in graph.tensors]
+    if split:
+        yield (
+            f"{count_noun(len(split), 'layer')} with two values in each output channel: stored as "
+            "one-bit weights and an offset, in three layers"
         )
     for node, row in layers:
         if why := almost_binary(graph, node, facts.tolerance):
