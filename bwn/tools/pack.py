@@ -78,8 +78,8 @@ def pack(
             warning; otherwise they are an error that lists them.
         preprocess: Replaces what the source says; a mapping replaces single fields of it.
         classes: Names of the classes; they replace those of the source.
-        binary_tolerance: Weights of an output channel count as +a and -a where each magnitude is
-            this close to their mean a, relative to a; 0: only where all are equal. At most 0.01.
+        binary_tolerance: Weights of an output channel count as +a and -a where every magnitude is
+            this close to a, relative to a; 0: only where all are equal. At most 0.01.
         check: Whether to compare with ONNX Runtime on random inputs, where it is installed, for
             about a second before the file is written.
         dry_run: Whether to do everything but write the file.

@@ -15,7 +15,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Node
 from bwn.ops import Weighted
-from bwn.passes.pack_weights import means
+from bwn.passes.pack_weights import middles
 from bwn.passes.split_offsets import ones_name
 from bwn.tools.inspect import LayerRow, layer_rows
 
@@ -157,7 +157,7 @@ def almost_binary(graph: Graph, node: Node, tolerance: float) -> str | None:
     weight = graph.tensors[node.weight]
     if weight[0].size <= 2:
         return None
-    alpha, departure = means(weight)
+    alpha, departure = middles(weight)
     odd = np.flatnonzero(departure > tolerance)
     if 2 * len(odd) >= len(weight) or not alpha.any():
         return None
