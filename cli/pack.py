@@ -69,7 +69,7 @@ LISTED = 3
     "--size",
     type=Size(),
     metavar="H[xW]",
-    help="Size of the input: 32, or 224x320 (height x width).",
+    help="Size of the input, where SOURCE leaves it open: 32, or 224x320 (height x width).",
 )
 @click.option("--color", type=click.Choice(["L", "RGB"]), help="L for grayscale images, or RGB.")
 @click.option(
@@ -83,6 +83,11 @@ LISTED = 3
     type=FilePath(),
     metavar="FILE",
     help="Text file of class names, one on each line.",
+)
+@click.option(
+    "--output-name",
+    metavar="NAME",
+    help="Which output of an ONNX file to pack, where it has several.",
 )
 @click.option(
     "--binary-tolerance",
@@ -110,6 +115,7 @@ def command(
     calibration: str | None,
     skip_bad: bool,
     classes_file: str | None,
+    output_name: str | None,
     binary_tolerance: float,
     no_check: bool,
     dry_run: bool,
@@ -148,6 +154,7 @@ def command(
             skip_bad=skip_bad,
             preprocess=preprocess,
             classes=None if classes_file is None else read_class_names(classes_file),
+            output_name=output_name,
             binary_tolerance=binary_tolerance,
             check=not no_check,
             dry_run=dry_run,

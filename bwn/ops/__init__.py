@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
-from bwn.ops import picking
+from bwn.ops import arithmetic_reading as arithmetic_reading  # fills READERS
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
+from bwn.ops.broadcasting import Arithmetic
 from bwn.ops.clamp import Clamp
 from bwn.ops.concat import Concat
 from bwn.ops.conv import Conv
@@ -44,10 +45,8 @@ NODES: tuple[type[Node], ...] = (
     Rearrange,
     Gather,
     Pad,
+    Arithmetic,
 )
-
-READERS_ONLY = (picking,)
-"""Modules that read ONNX operations and define none."""
 
 if TYPE_CHECKING:
     AnyNode = Node
@@ -60,6 +59,7 @@ __all__ = [
     "Add",
     "Affine",
     "AnyNode",
+    "Arithmetic",
     "Clamp",
     "Concat",
     "Conv",

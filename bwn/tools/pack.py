@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import operator
 import os
 import re
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +26,8 @@ from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.quantization import Quantizations
-from bwn.onnx.importer import MAX_BYTES, Loaded, from_bytes
+from bwn.onnx.importer import Loaded, from_bytes
+from bwn.onnx.loading import MAX_BYTES
 from bwn.ops import Weighted
 from bwn.passes import pipeline
 from bwn.passes.pack_weights import LARGEST_TOLERANCE, TOLERANCE, departures
@@ -59,6 +62,7 @@ def pack(
     skip_bad: bool = False,
     preprocess: Preprocess | Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
+    output_name: str | None = None,
     binary_tolerance: float = TOLERANCE,
     check: bool = True,
     dry_run: bool = False,
@@ -76,8 +80,11 @@ def pack(
             image has its own scale.
         skip_bad: Whether images of a calibration folder that cannot be read are left out, with a
             warning; otherwise they are an error that lists them.
-        preprocess: Replaces what the source says; a mapping replaces single fields of it.
+        preprocess: Replaces what the source says; a mapping replaces single fields of it. Its size
+            also fills the height and width of an ONNX input that leaves them open.
         classes: Names of the classes; they replace those of the source.
+        output_name: Which output of an ONNX file is packed, or which other tensor of it; needed
+            where it has several outputs.
         binary_tolerance: Weights of an output channel count as +a and -a where every magnitude is
             this close to a, relative to a; 0: only where all are equal. At most 0.01.
         check: Whether to compare with ONNX Runtime on random inputs, where it is installed, for
@@ -106,13 +113,13 @@ def pack(
         raise ArgumentError(f"{target}: source and target are the same file; name another target")
     check_ending(target, ".bwn")
     data = onnx_bytes(source)
-    loaded, margins, quantizations = imported(source, data)
+    loaded, margins, quantizations, said = imported(source, data, output_name, size_of(preprocess))
     follows_source = activations != "float32" or not quantizations
     facts = Facts(margins, binary_tolerance, follows_source)
     shape = tuple(loaded.graph.topology.input_shape)
     rule, facts.notes = choose_preprocess(loaded.preprocess, preprocess, shape)
     unfinished, facts.resumable = interrupted(source, margins)
-    facts.notes += unfinished
+    facts.notes += [*said, *unfinished]
     names = loaded.classes if classes is None else checked_names(classes)
     packed = pipeline.run(loaded.graph, binary_tolerance)
     facts.departures = departures(loaded.graph, packed)
@@ -123,7 +130,7 @@ def pack(
         check_arguments(spec)
     if check and follows_source:
         same = replace(spec, graph=set_activations(packed, "auto", quantizations=quantizations))
-        facts.compared, notes = compare_source(same, data, facts.departures, source)
+        facts.compared, notes = compare_source(same, data, facts.departures, source, output_name)
         facts.notes += notes
     if not dry_run:
         write(target, spec)
@@ -162,13 +169,20 @@ def read_source(source: StrPath) -> bytes:
     return data
 
 
-def load(source: StrPath) -> Loaded:
+def load(
+    source: StrPath, output_name: str | None = None, size: Sequence[int] | None = None
+) -> Loaded:
     """What a checkpoint or an ONNX file holds.
+
+    Args:
+        source: The file.
+        output_name: As for `pack`.
+        size: Height and width of the input, where the file leaves them open.
 
     Raises:
         FileError: It is refused; the message names it.
     """
-    return imported(source, onnx_bytes(source))
+    return imported(source, onnx_bytes(source), output_name, size)
 
 
 def onnx_bytes(source: StrPath) -> bytes:
@@ -177,13 +191,28 @@ def onnx_bytes(source: StrPath) -> bytes:
     return exported(source) if "PyTorch" in looks_like(data[:HEAD]) else data
 
 
-def imported(source: StrPath, data: bytes) -> Loaded:
-    """The content of the ONNX model `data`. Raises FileError; the message names the source."""
+def imported(
+    source: StrPath,
+    data: bytes,
+    output_name: str | None = None,
+    size: Sequence[int] | None = None,
+) -> Loaded:
+    """The content of the ONNX model `data`, as `load`."""
     try:
-        return from_bytes(data)
+        return from_bytes(data, Path(source).parent, output=output_name, size=size)
     except FileError as error:
         error.args = (f"{source}: {error}",)  # the error may hold more than its message
         raise
+
+
+def size_of(preprocess: Preprocess | Mapping[str, Any] | None) -> tuple[int, int] | None:
+    """The caller's size of images; None without one, or where it is none (refused later)."""
+    fields = {"size": preprocess.size} if isinstance(preprocess, Preprocess) else preprocess
+    try:
+        height, width = fields["size"]  # type: ignore[index]  # None has no size
+        return operator.index(height), operator.index(width)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def exported(checkpoint: StrPath) -> bytes:
@@ -263,7 +292,8 @@ def checked_names(classes: Sequence[str]) -> tuple[str, ...]:
     several = isinstance(classes, Sequence) and not isinstance(classes, str)
     if not several or not all(isinstance(name, str) for name in classes):
         raise ArgumentError("classes: expected a list of names")
-    twice = [name for name, count in Counter(classes).items() if count > 1]
+    counts = Counter(unicodedata.normalize("NFC", name) for name in classes)
+    twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise ArgumentError(f"classes: '{twice[0]}' is there twice")
     return tuple(classes)

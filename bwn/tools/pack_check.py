@@ -7,6 +7,7 @@ small network, which takes less time than to load the kernels. The kernels run a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,11 @@ class Interpreted:
 
 
 def compare_source(
-    spec: ModelSpec, data: bytes, departures: Mapping[str, float], source: StrPath
+    spec: ModelSpec,
+    data: bytes,
+    departures: Mapping[str, float],
+    source: StrPath,
+    output_name: str | None = None,
 ) -> tuple[int, list[str]]:
     """Compare a packed network with its source on random inputs, for about a second.
 
@@ -75,7 +80,8 @@ def compare_source(
         spec: The network, with the activations of its source.
         data: The source, an ONNX model.
         departures: How far rounded weights were from +-alpha, by name.
-        source: How messages name the source.
+        source: The source's file.
+        output_name: Which of its outputs the network computes; None: the only one.
 
     Returns:
         On how many inputs they agree, and a note where they could not be compared.
@@ -86,7 +92,8 @@ def compare_source(
     try:
         from bwn.onnx.session import Session
 
-        session = Session(data, available_threads())
+        folder = Path(source).parent
+        session = Session(data, available_threads(), folder=folder, output=output_name)
     except (FileError, MissingPackageError) as error:
         return 0, [f"not compared: {str(error).removeprefix('model: ')}"]
     session.departures = dict(departures)

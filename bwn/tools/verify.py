@@ -84,6 +84,7 @@ def verify(
     min_agreement: float | None = None,
     max_loss: float | None = None,
     skip_bad: bool = False,
+    output_name: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> VerifyReport:
     """Compare a packed model with the network it was packed from.
@@ -102,6 +103,8 @@ def verify(
             8-bit activations.
         skip_bad: Whether images that cannot be read are left out, with a warning; otherwise they
             are an error that lists them.
+        output_name: Which output of an ONNX file the model computes; None: the one that has the
+            name of the model's output.
         progress: Called with a line of text at each step, and with "" at the end, if given.
 
     Returns:
@@ -122,7 +125,8 @@ def verify(
     check_options(samples, seed, batch_size, min_agreement, max_loss)
     progress = progress or no_progress
     loaded = model if isinstance(model, Model) else load(model, threads)
-    session = open_reference(reference, loaded.threads)
+    end = loaded.spec.graph.topology.output
+    session = open_reference(reference, loaded.threads, output_name, end)
     name = "model" if isinstance(model, Model) else os.fspath(model)
     check_fit(loaded, session, noise(loaded.spec, 1, seed).batch(0, 1), os.fspath(reference), name)
     inputs = choose(loaded.spec, images, samples, seed, skip_bad=skip_bad, progress=progress)
@@ -176,14 +180,22 @@ def limits(
     return min_agreement, max_loss
 
 
-def open_reference(path: StrPath, threads: int) -> Session:
+def open_reference(
+    path: StrPath, threads: int, output: str | None = None, fallback: str | None = None
+) -> Session:
     """ONNX Runtime on an ONNX file, or on the export of a checkpoint.
+
+    Args:
+        path: The file.
+        threads: Threads inside an operation.
+        output: See `bwn.onnx.loading.load`.
+        fallback: See there.
 
     Raises:
         FileError: The file is refused.
         MissingPackageError: ONNX Runtime, or torch for a checkpoint, is not installed.
     """
-    from bwn.onnx.importer import MAX_BYTES
+    from bwn.onnx.loading import MAX_BYTES
     from bwn.onnx.session import Session
     from bwn.tools.pack import exported
 
@@ -194,7 +206,8 @@ def open_reference(path: StrPath, threads: int) -> Session:
     elif "ONNX" not in kind and not name.endswith(".onnx"):
         raise FileError(f"{name}: {mismatch(SOURCES, data[:HEAD])}; name the file that was packed")
     try:
-        session = Session(data, threads)
+        folder = os.path.dirname(name) or "."
+        session = Session(data, threads, folder=folder, output=output, fallback=fallback)
     except FileError as error:
         raise type(error)(f"{name}: {error}") from None
     session.name = name
@@ -206,7 +219,8 @@ def rounded_weights(session: Session, packed: Graph) -> dict[str, float]:
     from bwn.onnx.importer import from_bytes
 
     try:
-        source = from_bytes(session.model.SerializeToString()).spec.graph
+        size = packed.topology.input_shape[-2:]  # where the file leaves it open
+        source = from_bytes(session.model.SerializeToString(), size=size).spec.graph
     except FileError:
         return {}  # ONNX Runtime runs it, so that the layers can be compared
     return departures(source, packed)

@@ -34,6 +34,12 @@ def test_computes_what_onnx_runtime_does(name):
             np.testing.assert_allclose(tensors[tensor], array, rtol=1e-5, atol=1e-5, err_msg=tensor)
 
 
+def test_a_second_output_without_a_name_is_none():
+    pool = op("MaxPool", "x", "p ", kernel_shape=[2, 2])
+    nodes = from_bytes(model(pool, op("Relu", "p"))).spec.graph.nodes
+    assert [node.output for node in nodes] == ["p", "y"]
+
+
 def changed(data: bytes, change) -> bytes:
     proto = onnx.load_model_from_string(data)
     change(proto)
@@ -48,7 +54,7 @@ def make_external(tensor):
 
 def test_data_in_another_file_are_not_read():
     data = changed(SUPPORTED["conv"], lambda proto: make_external(proto.graph.initializer[0]))
-    with pytest.raises(GraphError, match="tensor 'w': its data are in another file"):
+    with pytest.raises(GraphError, match="tensor 'w': its data are in '/etc/passwd'"):
         from_bytes(data)
 
 
@@ -57,7 +63,7 @@ def test_data_in_another_file_are_not_read_in_a_constant_node():
         SUPPORTED["weights of a constant node"],
         lambda proto: make_external(proto.graph.node[0].attribute[0].t),
     )
-    with pytest.raises(FileError):
+    with pytest.raises(FileError, match="its data are in '/etc/passwd'"):
         from_bytes(data)
     tensor = onnx.TensorProto(name="t", data_location=TensorProto.EXTERNAL)
     with pytest.raises(GraphError, match="in another file"):
@@ -108,7 +114,7 @@ def test_metadata_are_read():
         op("Gemm", "f w", transB=1),
     )
     data = model(*nodes, shape=(3, 7, 6), notes=notes, w=floats(2, 3))
-    spec, margins, _ = from_bytes(data)
+    spec, margins, *_ = from_bytes(data)
     assert spec.preprocess is not None
     assert spec.preprocess.mean == (0.0, 0.5, 0.0)
     assert spec.classes == ("a", "b")

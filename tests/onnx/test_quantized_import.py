@@ -66,7 +66,7 @@ READ = {
 @pytest.mark.parametrize("name", READ)
 def test_quantization_is_read(name):
     data, expected = READ[name]
-    spec, _, quantizations = from_bytes(data)
+    spec, _, quantizations, _ = from_bytes(data)
     (node,) = spec.graph.nodes
     assert isinstance(node, Dense)
     assert (node.input, node.activations) == ("x", "float32")
@@ -143,6 +143,12 @@ def test_notes_say_what_8_bits_may_cost(tmp_path):
     assert any(note.startswith("8-bit activations cost some accuracy") for note in report.notes)
     report = pack(tmp_path / "float.onnx", tmp_path / "m.bwn")
     assert not any("8-bit" in note for note in report.notes)
+
+
+def test_layers_of_the_same_weights_may_quantize_alike():
+    data = model(*TWICE, shape=FLAT, w=signs(6, 3), t=INT8["s"], **INT8)
+    (quantization,) = from_bytes(data).quantizations.values()
+    assert quantization == Quantization("int8", float(INT8["s"]))
 
 
 def test_weights_may_be_quantized_constants(tmp_path):
