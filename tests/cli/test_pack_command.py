@@ -370,7 +370,7 @@ def test_a_binary_tolerance_out_of_range_is_wrong_usage(source, number):
 def refused(monkeypatch):
     """What an import of 12 nodes that it cannot read raises."""
 
-    def from_bytes(_data, _folder, **_options):
+    def from_bytes(*_arguments, **_options):
         refusals = Refusals()
         for number in range(7):
             refusals.add("ReduceProd", f"p{number}", "products are not supported", "use Mul")
