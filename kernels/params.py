@@ -273,6 +273,24 @@ CopyParams = _struct(
     {f"out{axis}": f"Stride of axis {axis} of the target." for axis in range(4)},
     {f"n{axis}": f"Length of axis {axis}." for axis in range(1, 4)},
 )
+RearrangeParams = _struct(
+    "RearrangeParams",
+    """Rows copied from anywhere to anywhere, whose unit of work is one row of one image.
+
+    Source and target do not overlap, and nothing outside them is touched.""",
+    {
+        "x": "Address of element 0 of image 0.",
+        "x_image": "Stride.",
+        "x_rows": "Address of (rows,) int64: where each row's first element lies, from element 0.",
+        "x_step": "Stride within a row.",
+        "out": "Address of element 0 of image 0.",
+        "out_image": "Stride.",
+        "out_rows": "As x_rows.",
+        "out_step": "Stride within a row.",
+        "rows": "Rows of an image.",
+        "length": "Elements of a row.",
+    },
+)
 ClearParams = _struct(
     "ClearParams",
     "Clearing.",

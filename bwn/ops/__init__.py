@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
-from bwn.ops import arithmetic_reading as arithmetic_reading  # fills READERS
+from bwn.ops import arithmetic_reading, picking
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
 from bwn.ops.broadcasting import Arithmetic
@@ -19,9 +19,12 @@ from bwn.ops.concat import Concat
 from bwn.ops.conv import Conv
 from bwn.ops.dense import Dense
 from bwn.ops.flatten import Flatten
+from bwn.ops.gather import Gather
 from bwn.ops.hard_swish import HardSwish
 from bwn.ops.mul import Mul
+from bwn.ops.pad import Pad
 from bwn.ops.pool import Pool
+from bwn.ops.rearrange import Rearrange
 from bwn.ops.sign import Sign
 from bwn.ops.softmax import Softmax
 from bwn.ops.weighted import Weighted
@@ -39,8 +42,14 @@ NODES: tuple[type[Node], ...] = (
     HardSwish,
     Mul,
     Concat,
+    Rearrange,
+    Gather,
+    Pad,
     Arithmetic,
 )
+
+READERS_ONLY = (arithmetic_reading, picking)
+"""Modules that read ONNX operations and define none."""
 
 if TYPE_CHECKING:
     AnyNode = Node
@@ -59,10 +68,13 @@ __all__ = [
     "Conv",
     "Dense",
     "Flatten",
+    "Gather",
     "HardSwish",
     "Mul",
     "Node",
+    "Pad",
     "Pool",
+    "Rearrange",
     "Sign",
     "Softmax",
     "Weighted",

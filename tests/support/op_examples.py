@@ -25,8 +25,11 @@ from bwn.ops import (
     Conv,
     Dense,
     Flatten,
+    Gather,
     Mul,
+    Pad,
     Pool,
+    Rearrange,
     Sign,
 )
 from bwn.ops.broadcasting import FUNCTIONS
@@ -142,6 +145,63 @@ def joins() -> Iterator[Example]:
         yield Example((signs, Concat(input="s", others=("s",), output="y")), shape)
 
 
+def moves() -> Iterator[Example]:
+    """Transposes, reshapes, slices, repeats and reversals."""
+    for shape, sizes, strides, offset in (
+        ((7, 20, 3), (7, 20, 3), (20, 1, 140), 0),  # axes in another order
+        ((20, 3, 7), (20, 3, 7), (1, 140, 20), 0),
+        ((60, 7, 1), (420,), (1,), 0),
+        ((5, 4, 21), (420,), (1,), 0),  # rows that do not divide each other
+        ((420,), (140, 3), (1, 140), 0),
+        ((2, 7, 20), (280,), (1,), 140),  # a range of channels
+        ((3, 7, 20), (420,), (1,), 0),  # nothing
+        ((3, 3, 10), (3, 3, 10), (140, 40, 2), 21),  # every second
+        ((3, 7, 20), (420,), (-1,), 419),
+        ((3, 7, 20), (3, 7, 20), (140, 20, 0), 4),  # one column, repeated
+        ((3, 14, 40), (3, 7, 2, 20, 2), (140, 20, 0, 1, 0), 0),
+        ((12, 3, 10), (3, 2, 2, 3, 10), (140, 20, 1, 40, 2), 0),  # blocks to channels
+        ((6,), (6,), (21,), 3),
+    ):
+        node = Rearrange(
+            input="x", output="y", shape=shape, sizes=sizes, strides=strides, offset=offset
+        )
+        yield Example((node,), PLANES)
+    for shape, stride in (((37,), -1), ((1, 37, 1), 1), ((37,), 0)):
+        offset = 36 * (stride < 0)
+        node = Rearrange(
+            input="x", output="y", shape=shape, sizes=(37,), strides=(stride,), offset=offset
+        )
+        yield Example((node,), VECTOR)
+    part = Rearrange(
+        input="x", output="p", shape=(2, 7, 20), sizes=(280,), strides=(1,), offset=140
+    )
+    yield Example((part, Concat(input="x", others=("p", "x"), output="y")), PLANES)
+
+
+def picks() -> Iterator[Example]:
+    """Index lists, with a constant where an index is -1."""
+    rows, zeros = (6, 0, 3, 3), tuple(column // 2 if column % 2 else -1 for column in range(39))
+    reflected = (2, 1, *range(20), 18, 17)
+    for lists in (
+        ((2, 0, 0), (), ()),
+        ((), rows, reflected),
+        ((), (-1, *range(7), -1), (-1, -1, *range(20))),
+        ((1, -1), (0,), zeros),
+        ((-1, 1), (3, -1, 3), (4, -1, 2, 4, 2, 6, -1, -1, 2, 4)),
+        ((), (), tuple(range(0, 20, 2)) + tuple(range(1, 20, 2))),
+        ((), (), tuple((column * column) % 20 for column in range(50))),
+    ):
+        for value in (0.0, -2.5):
+            yield Example((Gather(input="x", output="y", indices=lists, value=value),), PLANES)
+    for mode in ("constant", "reflect", "edge", "wrap"):
+        fields = {"input": "x", "output": "y", "mode": mode}
+        value = 1.5 if mode == "constant" else 0.0
+        yield Example((Pad(pads=(0, 1, 2, 1, 0, 5), value=value, **fields),), PLANES)
+        yield Example((Pad(pads=(1, 0, 0, 2, 0, 0), **fields),), PLANES)
+        yield Example((Pad(pads=(3, 2), value=value, **fields),), VECTOR)
+    yield Example((Gather(input="x", output="y", indices=((-1, 36, 4),), value=1.0),), VECTOR)
+
+
 def simple(kind: type[Node]) -> Iterator[Example]:
     """An operation without fields of its own, on each shape that it accepts."""
     for shape in SHAPES:
@@ -163,7 +223,7 @@ def examples_of(kind: type[Node]) -> list[Example]:
         Clamp: [Example((clamp,), shape) for shape in SHAPES],
         Flatten: [Example((Flatten(input="x", output="y"),), shape) for shape in SHAPES[:2]],
     }
-    for example in (*layers(), *pools(), *pairs(), *broadcasts(), *joins()):
+    for example in (*layers(), *pools(), *pairs(), *broadcasts(), *joins(), *moves(), *picks()):
         examples.setdefault(type(example.node), []).append(example)
     fields = {field.name for field in msgspec.structs.fields(kind)}
     if kind not in examples and fields == {"input", "output"}:
