@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
-from bwn.ops import arithmetic_reading, picking
+from bwn.ops import arithmetic_reading as arithmetic_reading  # fills READERS
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
 from bwn.ops.broadcasting import Arithmetic
@@ -47,9 +47,6 @@ NODES: tuple[type[Node], ...] = (
     Pad,
     Arithmetic,
 )
-
-READERS_ONLY = (arithmetic_reading, picking)
-"""Modules that read ONNX operations and define none."""
 
 if TYPE_CHECKING:
     AnyNode = Node
