@@ -15,7 +15,6 @@ from bwn.ops.onnx_reading import parameter, reads
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
     from bwn.onnx.import_state import ImportState, OnnxNode
-    from bwn.onnx.views import View
     from bwn.plan.builder import PlanBuilder
 
 
@@ -86,8 +85,6 @@ def emit_affine(
     scale: npt.ArrayLike,
     bias: npt.ArrayLike,
     output: str,
-    *,
-    like: View | None = None,
 ) -> None:
     """Emit output = scale * source + bias; each is one number, or one a channel."""
     channels = state.shapes[source][0]
@@ -97,4 +94,4 @@ def emit_affine(
             state.store(f"{output}.{kind}", np.broadcast_to(np.asarray(numbers), (channels,)))
             for kind, numbers in (("scale", scale), ("bias", bias))
         ]
-    state.emit(Affine(input=source, output=output, scale=names[0], bias=names[1]), like=like)
+    state.emit(Affine(input=source, output=output, scale=names[0], bias=names[1]))

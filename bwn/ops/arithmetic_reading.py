@@ -6,6 +6,8 @@ an affine map or a clamp, which later passes fold into layers; any other is stor
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
@@ -13,11 +15,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from bwn.errors import GraphError
-from bwn.ir.node import Array, Node, Shape
+from bwn.ir.node import Array, Shape
 from bwn.ops.add import Add
 from bwn.ops.affine import emit_affine
-from bwn.ops.broadcasting import FUNCTIONS, Arithmetic
+from bwn.ops.broadcasting import FUNCTIONS, Arithmetic, Function
 from bwn.ops.clamp import LARGEST, Clamp
 from bwn.ops.mul import Mul
 from bwn.ops.onnx_reading import reads
@@ -25,189 +26,179 @@ from bwn.ops.sign import read_raised_sign
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState, OnnxNode
-    from bwn.onnx.views import View
 
+Operand = str | Array
+"""Name of an activation, or a constant."""
 READ = {onnx_op: function for function, (onnx_op, _) in FUNCTIONS.items()}
 READ |= {"Sum": "add", "Mean": "add"}
 
 
 @reads("Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu", "Pow", "Sum", "Mean")
 def read_arithmetic(state: ImportState, node: OnnxNode) -> None:
-    """Of one operand or more, two at a time from left to right."""
+    """Of one operand or more, from left to right."""
     if node.op_type == "Add" and read_raised_sign(state, node):
         return
-    first, *others = node.inputs
-    if not others:
-        state.alias(node)
-        return
-    results = [f"{node.output}.{index}" for index in range(len(others))]
-    if node.op_type != "Mean":
-        results[-1] = node.output
-    for other, result in zip(others, results, strict=True):
-        read_two(state, replace(node, inputs=(first, other), outputs=(result,)))
-        first = result
-    if node.op_type == "Mean":
-        view = state.whole(replace(node, inputs=(first,)))
-        emit_affine(state, view.source, 1 / len(node.inputs), 0, node.output, like=view)
+    if node.op_type == "Pow" and state.is_constant(node, 1):  # its exponents may be integers
+        exponents = state.constant(node, 1).astype(np.float32)
+        node = replace(node, inputs=(node.inputs[0], f"{node.output}.exponents"))
+        state.constants[node.inputs[1]] = exponents
+    with operands(state, node) as (result, *others):
+        if not others:
+            state.alias(node)
+        last = len(others) - 1 if node.op_type != "Mean" else len(others)
+        for index, other in enumerate(others):
+            output = node.output if index == last else f"{node.output}.{index}"
+            result = combine(state, node, READ[node.op_type], result, other, output)
+        if others and node.op_type == "Mean":
+            assert isinstance(result, str)  # a mean of constants is folded before
+            emit_affine(state, result, 1 / len(node.inputs), 0, node.output)
 
 
 @reads("Neg")
 def read_neg(state: ImportState, node: OnnxNode) -> None:
     """-x."""
-    view = state.whole(node)
-    emit_affine(state, view.source, -1, 0, node.output, like=view)
+    with operands(state, node) as (x,):
+        assert isinstance(x, str)  # a constant is folded before
+        emit_affine(state, x, -1, 0, node.output)
 
 
-def read_two(state: ImportState, node: OnnxNode) -> None:
-    """A function of two operands."""
-    constants = [state.is_constant(node, index) for index in (0, 1)]
-    if all(constants):
-        _fold(state, node)
-    elif any(constants):
-        if node.op_type == "Pow" and constants[1]:  # its exponents may be integers
-            exponents = state.constant(node, 1).astype(np.float32)
-            node = replace(node, inputs=(node.inputs[0], f"{node.output}.exponents"))
-            state.constants[node.inputs[1]] = exponents
-        _WithConstant(state, node, constants.index(True)).read()
+@contextmanager
+def operands(state: ImportState, node: OnnxNode) -> Iterator[list[Operand]]:
+    """The inputs, in one order of axes, which nodes emitted meanwhile keep."""
+    places = range(len(node.inputs))
+    activations = [index for index in places if not state.is_constant(node, index)]
+    view, names = state.in_one_order(node, activations)
+    if view is None:
+        signal = any(state.view(node, index).rank == 3 for index in activations)
+        yield [
+            names[index] if index in names else in_order(state.weights(node, index), signal)
+            for index in places
+        ]
+        return
+    with state.keeping(view):
+        yield [
+            names[index] if index in names else state.weights_like(node, index, view)[None]
+            for index in places
+        ]
+
+
+def in_order(value: Array, signal: bool) -> Array:
+    """A constant operand of planes or vectors; of a signal (N, C, L) as of (N, C, 1, L)."""
+    if not signal or value.ndim > 3:
+        return value
+    return np.expand_dims(value.reshape((1,) * (3 - value.ndim) + value.shape), 2)
+
+
+def combine(
+    state: ImportState,
+    node: OnnxNode,
+    function: Function,
+    first: Operand,
+    second: Operand,
+    output: str,
+) -> Operand:
+    """function(first, second): the tensor `output`, or a constant where both are constants."""
+    if isinstance(first, str):
+        if isinstance(second, str):
+            _of_activations(state, function, first, second, output)
+        else:
+            _with_constant(state, node, function, first, second, output)
+    elif isinstance(second, str):
+        _after_constant(state, node, function, first, second, output)
     else:
-        _read_activations(state, node)
+        try:
+            elements = prod(np.broadcast_shapes(first.shape, second.shape))
+        except ValueError:
+            raise node.refuse(f"constants of shapes {first.shape} and {second.shape}") from None
+        state.allowance.take(None, 4 * elements)
+        with np.errstate(all="ignore"):
+            return np.asarray(FUNCTIONS[function][1](first, second), np.float32)
+    return state.views[output].source
 
 
-def _fold(state: ImportState, node: OnnxNode) -> None:
-    """Two constants, of three operands or more."""
-    first, second = (state.weights(node, index) for index in (0, 1))
-    shape = state.legal(node, lambda: np.broadcast_shapes(first.shape, second.shape))
-    state.allowance.take(None, 4 * prod(shape))
-    with np.errstate(all="ignore"):
-        result = FUNCTIONS[READ[node.op_type]][1](first, second)
-    state.constants[node.output] = np.asarray(result, np.float32)
-
-
-def _read_activations(state: ImportState, node: OnnxNode) -> None:
-    function = READ[node.op_type]
-    view, first, second = state.legal(node, lambda: state.operands(node))
+def _of_activations(
+    state: ImportState, function: Function, first: str, second: str, output: str
+) -> None:
     x, other = state.shapes[first], state.shapes[second]
     if function == "mul" and x[1:] == (1, 1) and x[0] == other[0]:
         first, second, x, other = second, first, other, x
-    layer: Node = Arithmetic(input=first, other=second, output=node.output, function=function)
     if function == "mul" and other in (x, (x[0], 1, 1)):
-        layer = Mul(input=first, other=second, output=node.output)
+        state.emit(Mul(input=first, other=second, output=output))
     elif function == "add" and x == other:
-        layer = Add(input=first, other=second, output=node.output)
-    state.emit(layer, like=view)
+        state.emit(Add(input=first, other=second, output=output))
+    else:
+        state.emit(Arithmetic(input=first, other=second, output=output, function=function))
 
 
-class _WithConstant:
-    """A function of an activation and a constant.
-
-    Attributes:
-        at: Which operand is the constant.
-        view: What the result is a view like; None where the constant makes the activation larger.
-        x: Name of the activation.
-        constant: With as many axes as an example of x.
-    """
-
-    def __init__(self, state: ImportState, node: OnnxNode, at: int) -> None:
-        self.state, self.node, self.at, self.output = state, node, at, node.output
-        self.function = READ[node.op_type]
-        whole = state.whole(node, 1 - at)
-        self.x = whole.source
-        self.view: View | None = whole
-        try:
-            self.constant: Array = state.weights_like(node, at, whole)
-        except GraphError:
-            self.view = None
-            self.x, shape = state.activation(node, 1 - at)
-            self.constant = of_example(node, state.weights(node, at), shape, whole)
-        channels = state.shapes[self.x][0]
-        self.per_channel = self.constant.size == self.constant.shape[0] in (1, channels)
-        self.number = self.constant.item(0) if self.constant.size == 1 else None
-
-    def read(self) -> None:
-        """Emit the operation that it is."""
-        commutes = self.function in ("add", "mul", "max", "min")
-        if self.at == 0 and not commutes:
-            self._constant_first()
-        elif self.per_channel and self.function in ("add", "sub", "mul", "div"):
-            self._affine()
-        elif self.number is not None and self.function in ("max", "min"):
-            self._clamp(self.number)
-        elif self.function == "pow" and self.number in (1, 2, 3, -1):
-            self._power()
+def _with_constant(
+    state: ImportState, node: OnnxNode, function: Function, x: str, value: Array, output: str
+) -> None:
+    """function(x, value)."""
+    constant = of_example(node, value, state.shapes[x])
+    if function == "div" and not constant.all():
+        raise node.refuse("divides by 0")
+    number = constant.item(0) if constant.size == 1 else None
+    if function in ("add", "sub", "mul", "div") and is_per_channel(constant, state.shapes[x]):
+        vector = constant.astype(np.float64).reshape(-1)
+        if function in ("add", "sub"):
+            emit_affine(state, x, 1, vector if function == "add" else -vector, output)
         else:
-            if self.function == "div" and not self.constant.all():
-                raise self.node.refuse("divides by 0")
-            self._stored()
-
-    def _affine(self) -> None:
-        vector = self.constant.astype(np.float64).reshape(-1)
-        scale, bias = np.ones(1), np.zeros(1)
-        if self.function == "mul":
-            scale = vector
-        elif self.function == "div":
-            if not vector.all():
-                raise self.node.refuse("divides by 0")
-            scale = 1 / vector
-        else:
-            bias = vector if self.function == "add" else -vector
-        emit_affine(self.state, self.x, scale, bias, self.output, like=self.view)
-
-    def _clamp(self, bound: float) -> None:
-        clamp = Clamp(input=self.x, output=self.output)
-        if self.function == "max" and bound > -LARGEST:
-            clamp = msgspec.structs.replace(clamp, low=bound)
-        if self.function == "min" and bound < LARGEST:
-            clamp = msgspec.structs.replace(clamp, high=bound)
-        self.state.emit(clamp, like=self.view)
-
-    def _power(self) -> None:
-        if self.number == 1:
-            emit_affine(self.state, self.x, 1, 0, self.output, like=self.view)
-        elif self.number == -1:
-            self.function, self.constant = "div", np.ones_like(self.constant)
-            self._stored(first=True)
-        else:
-            power = self.x
-            for output in [f"{self.output}.square"] * (self.number == 3) + [self.output]:
-                self.state.emit(Mul(input=self.x, other=power, output=output), like=self.view)
-                power = self.state.nodes[-1].output
-
-    def _constant_first(self) -> None:
-        if self.function == "sub" and self.per_channel:
-            constant = self.constant.reshape(-1)
-            emit_affine(self.state, self.x, -1, constant, self.output, like=self.view)
-        else:
-            self._stored(first=True)
-
-    def _stored(self, *, first: bool = False) -> None:
-        name = self.state.store(f"{self.output}.constant", self.constant)
-        layer = Arithmetic(
-            input=self.x,
-            output=self.output,
-            function=self.function,
-            constant=name,
-            constant_first=first,
-        )
-        self.state.emit(layer, like=self.view)
+            emit_affine(state, x, vector if function == "mul" else 1 / vector, 0, output)
+    elif function == "max" and number is not None:
+        low = None if number <= -LARGEST else number
+        state.emit(Clamp(input=x, output=output, low=low))
+    elif function == "min" and number is not None:
+        high = None if number >= LARGEST else number
+        state.emit(Clamp(input=x, output=output, high=high))
+    elif function == "pow" and number == 1:
+        emit_affine(state, x, 1, 0, output)
+    elif function == "pow" and number == 2:
+        state.emit(Mul(input=x, other=x, output=output))
+    elif function == "pow" and number == 3:
+        state.emit(Mul(input=x, other=x, output=f"{output}.square"))
+        square = state.views[f"{output}.square"].source
+        state.emit(Mul(input=square, other=x, output=output))
+    elif function == "pow" and number == -1:
+        _after_constant(state, node, "div", np.ones(1, np.float32), x, output)
+    else:
+        _store(state, Arithmetic(input=x, output=output, function=function), constant)
 
 
-def of_example(node: OnnxNode, value: Array, shape: Shape, view: View) -> Array:
-    """A constant that makes an activation larger, with as many axes as an example of it.
+def _after_constant(
+    state: ImportState, node: OnnxNode, function: Function, value: Array, x: str, output: str
+) -> None:
+    """function(value, x)."""
+    constant = of_example(node, value, state.shapes[x])
+    if function in ("add", "mul", "max", "min"):
+        _with_constant(state, node, function, x, value, output)
+    elif function == "sub" and is_per_channel(constant, state.shapes[x]):
+        emit_affine(state, x, -1, constant.reshape(-1), output)
+    else:
+        layer = Arithmetic(input=x, output=output, function=function, constant_first=True)
+        _store(state, layer, constant)
 
-    Args:
-        node: The node.
-        value: The constant.
-        shape: Of the activation, whose axes are in order.
-        view: The activation as ONNX has it: of 3 axes (N, C, L) for (C, 1, L).
+
+def of_example(node: OnnxNode, value: Array, shape: Shape) -> Array:
+    """A constant as it meets one example of `shape`: with as many axes, and no batch axis.
 
     Raises:
         GraphError: It differs from example to example, or adds an axis.
     """
-    axes = (1,) * (view.rank - value.ndim) + value.shape
-    if len(axes) != view.rank or axes[0] != 1:
+    axes = (1,) * (len(shape) + 1 - value.ndim) + value.shape
+    if len(axes) != len(shape) + 1 or axes[0] != 1:
         raise node.refuse(
-            f"a constant of shape {value.shape} on {view}: expected at most {view.rank} axes, of "
-            "which the first, that of the batch, is 1"
+            f"a constant of shape {value.shape} on {shape}: expected at most {len(shape) + 1} "
+            "axes, of which the first, that of the batch, is 1"
         )
-    sizes = axes[1:] if view.rank == len(shape) + 1 else (axes[1], 1, axes[2])
-    return value.reshape(sizes)
+    return value.reshape(axes[1:])
+
+
+def is_per_channel(constant: Array, shape: Shape) -> bool:
+    """Whether a constant is one number, or one for each channel of `shape`."""
+    return constant.shape[0] in (1, shape[0]) and constant.size == constant.shape[0]
+
+
+def _store(state: ImportState, layer: Arithmetic, constant: Array) -> None:
+    """Emit an operation with a constant."""
+    name = state.store(f"{layer.output}.constant", constant)
+    state.emit(msgspec.structs.replace(layer, constant=name))

@@ -120,7 +120,7 @@ def test_the_operations_that_it_becomes(
     assert [type(each) for each in graph.nodes[1:]] == kinds
 
 
-@pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "Max", "PRelu", "Div", "Mean"])
+@pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "Max", "PRelu", "Div", "Mean", "Pow"])
 @pytest.mark.parametrize("names", ["a c", "c a", "a b", "b a"])
 @pytest.mark.parametrize("sizes", [(), (4,), (1, 1, 4), (6, 4), (7, 1, 1), (1, 7, 6, 4)])
 def test_channels_last(kind: str, names: str, sizes: tuple[int, ...]) -> None:
@@ -134,7 +134,9 @@ def test_channels_last(kind: str, names: str, sizes: tuple[int, ...]) -> None:
         op(kind, names, "z"),
         op("Transpose", "z", perm=[0, 3, 1, 2]),
     )
-    graph = check(model(*nodes, c=np.abs(floats(*sizes)) + np.float32(0.5)), positive=kind == "Div")
+    graph = check(
+        model(*nodes, c=np.abs(floats(*sizes)) + np.float32(0.5)), positive=kind in ("Div", "Pow")
+    )
     assert all(type(node).__name__ != "Rearrange" for node in graph.nodes)
 
 

@@ -108,7 +108,7 @@ REFUSED = {
     ),
     "vectors and planes": (
         model(op("Flatten", "x", "f"), op("Add", "f x")),
-        "reads (N, 168) and (N, 4, 7, 6), which do not broadcast",
+        "operands of shapes (168,) and (4, 7, 6)",
     ),
     "slopes that make x larger": (
         model(op("PRelu", "x c"), shape=(1, 7, 6), c=floats(4, 1, 1)),
