@@ -144,8 +144,9 @@ def read_nodes(state: ImportState, model: onnx.ModelProto) -> None:
             first = first or error
             reason = error.reason if isinstance(error, NodeError) else str(error)
             refusals.add(kind_of(proto), proto.name or min(proto.output, default=""), reason)
+            depends = any(name in state.views for name in proto.input)
             for name in proto.output:
-                state.placeholder(name, sizes.get(name, ()))
+                state.placeholder(name, sizes.get(name, ()) if depends else ())
     if first is not None:
         raise first if refusals.count == 1 else refusals.error()
 
