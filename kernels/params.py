@@ -24,6 +24,32 @@ class Activation(IntEnum):
     HARD_SWISH = 1
 
 
+class Function(IntEnum):
+    """Codes of the field `function`; `tensor/unary_functions.py` has their formulas."""
+
+    ABS = 0
+    CEIL = 1
+    CELU = 2
+    ELU = 3
+    ERF = 4
+    EXP = 5
+    FLOOR = 6
+    GELU = 7
+    GELU_TANH = 8
+    LEAKY_RELU = 9
+    LOG = 10
+    MISH = 11
+    RECIPROCAL = 12
+    ROUND = 13
+    SIGMOID = 14
+    SILU = 15
+    SOFTPLUS = 16
+    SOFTSIGN = 17
+    SQRT = 18
+    TANH = 19
+    THRESHOLDED_RELU = 20
+
+
 def _struct(name: str, about: str, *parts: Mapping[str, str]) -> Any:
     """A NamedTuple with the fields of all parts, whose docstring describes each."""
     fields = {field: text for part in parts for field, text in part.items()}
@@ -218,6 +244,20 @@ ElementwiseParams = _struct(
         "activation": "An `Activation`, of f32_f32_affine.",
         "x_scales": "As of GemmParams, to read or to write.",
         "scale_per_position": "As of GemmParams.",
+    },
+    _PLANE_OUTPUT,
+)
+UnaryParams = _struct(
+    "UnaryParams",
+    "A function of each element. Planes share the stride of rows.",
+    _PLANE_INPUT,
+    {
+        "function": "A `Function`.",
+        "coefficients": "Address of two float32: its parameters alpha and beta.",
+        "channels": "Channels of an image.",
+        "positions": "Positions of a plane.",
+        "mask": "As of GemmParams.",
+        "bounds": "Address of two float32: low and high.",
     },
     _PLANE_OUTPUT,
 )

@@ -45,6 +45,8 @@ STEPS = Kernel("tensor.elementwise.f32_f32_steps", params.ElementwiseParams)
 STEPS_LANES = Kernel("tensor.elementwise.f32_f32_steps_lanes", params.ElementwiseParams)
 QUANTIZE = Kernel("tensor.elementwise.f32_i8_quantize", params.ElementwiseParams)
 SOFTMAX = Kernel("tensor.elementwise.f32_f32_softmax", params.ElementwiseParams)
+UNARY = Kernel("tensor.unary_functions.f32_f32_unary", params.UnaryParams, expected=_FMA)
+SIMPLE_UNARY = Kernel("tensor.unary_functions.f32_f32_simple_unary", params.UnaryParams)
 COPY_F32 = Kernel("tensor.copy.f32_f32_copy", params.CopyParams)
 COPY_I8 = Kernel("tensor.copy.i8_i8_copy", params.CopyParams)
 CLEAR = Kernel("tensor.copy.clear", params.ClearParams)
@@ -62,9 +64,9 @@ UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", params.BitpackedParams)
 UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.BitpackedParams)
 
 OTHERS: tuple[Kernel, ...] = (
-    AFFINE, ADD, MUL, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8, CLEAR,
-    MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1, UNPACK_F32,
-    UNPACK_S1,
+    AFFINE, ADD, MUL, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, UNARY, SIMPLE_UNARY,
+    COPY_F32, COPY_I8, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS,
+    MAX_B1, UNPACK_F32, UNPACK_S1,
 )  # fmt: skip
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*GEMMS, *OTHERS)}

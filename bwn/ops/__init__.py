@@ -22,6 +22,7 @@ from bwn.ops.mul import Mul
 from bwn.ops.pool import Pool
 from bwn.ops.sign import Sign
 from bwn.ops.softmax import Softmax
+from bwn.ops.unary import Unary
 from bwn.ops.weighted import Weighted
 
 NODES: tuple[type[Node], ...] = (
@@ -37,6 +38,7 @@ NODES: tuple[type[Node], ...] = (
     HardSwish,
     Mul,
     Concat,
+    Unary,
 )
 
 if TYPE_CHECKING:
@@ -61,5 +63,6 @@ __all__ = [
     "Pool",
     "Sign",
     "Softmax",
+    "Unary",
     "Weighted",
 ]

@@ -9,10 +9,12 @@ from bwn.ir.graph import Graph
 from bwn.passes.fold_affine import fold_affine
 from bwn.passes.fuse_clamp import fuse_clamp
 from bwn.passes.pack_weights import pack_weights
+from bwn.passes.recognize_functions import recognize_functions
 from bwn.passes.remove_unused import remove_unused
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     remove_unused,  # first: an unused reader of a tensor would prevent folding
+    recognize_functions,  # before fold_affine, which moves factors into what follows
     fold_affine,  # before fuse_clamp: an affine map cannot be folded through bounds
     fuse_clamp,
     pack_weights,  # after fold_affine, so that alpha times the whole scale is rounded once

@@ -16,7 +16,7 @@ from bwn.kernels import registry
 from bwn.kernels.lazy import lazy
 from bwn.ops.concat import Concat
 from bwn.ops.weighted import Weighted
-from bwn.plan import bit_steps, gemm_steps, sign_steps, tensor_steps, xnor_steps
+from bwn.plan import bit_steps, function_steps, gemm_steps, sign_steps, tensor_steps, xnor_steps
 from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.buffers import Buffer, Type
 from bwn.plan.fusion import Epilogue
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bwn.ops.pool import Pool
     from bwn.ops.sign import Sign
     from bwn.ops.softmax import Softmax
+    from bwn.ops.unary import Unary
 
 
 class PlanBuilder(PlanState):
@@ -140,6 +141,13 @@ class PlanBuilder(PlanState):
             self, registry.KERNELS[node.kernel], source, out,
             other=other, bounds=epilogue.bounds, why=epilogue.note,
         )  # fmt: skip
+
+    def unary(self, node: Unary) -> None:
+        """A function of each element, with the bounds that follow it."""
+        epilogue = self._follow(Epilogue(node.output, gemm=False))
+        source = self.read(node.input, "f32")
+        out = self.write(epilogue.output, "f32", like=source)
+        function_steps.unary(self, node, source, out, epilogue)
 
     def softmax(self, node: Softmax) -> None:
         """Softmax over the channels of a batch of vectors."""

@@ -20,12 +20,12 @@ SIGNALS = (
 PREPROCESS = {"size": [7, 6], "resize": "crop", "color": "RGB", "mean": [0, 0, 0], "std": [1, 1, 1]}
 REFUSED = {
     "unknown op": (
-        model(op("Sigmoid", "x")),
-        "Sigmoid node 'Sigmoid of y': Sigmoid is not supported; supported: Add, Av",
+        model(op("Hardmax", "x")),
+        "Hardmax node 'Hardmax of y': Hardmax is not supported; supported: Abs, Add, Av",
     ),
     "unknown op without inputs": (
         model(helper.make_node("RandomNormal", [], ["r"], shape=[4, 1, 1]), op("Add", "x r")),
-        "RandomNormal is not supported; supported: Add, Av",
+        "RandomNormal is not supported; supported: Abs, Add, Av",
     ),
     "another domain": (model(op("Conv", "x", domain="other")), "other::Conv is not supported"),
     "control flow": (

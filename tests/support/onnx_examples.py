@@ -143,5 +143,54 @@ SUPPORTED = {
     "clip by constant nodes": model(
         helper.make_node("Constant", [], ["l"], value_float=0.25), op("Clip", "x l")
     ),
+    **{
+        name: model(op(name, "x"), opset={"Gelu": 20, "Mish": 18}.get(name, 17))
+        for name in (
+            "Abs",
+            "Ceil",
+            "Celu",
+            "Elu",
+            "Erf",
+            "Exp",
+            "Floor",
+            "Gelu",
+            "HardSigmoid",
+            "LeakyRelu",
+            "Log",
+            "Mish",
+            "Reciprocal",
+            "Round",
+            "Selu",
+            "Sigmoid",
+            "Softplus",
+            "Softsign",
+            "Sqrt",
+            "Tanh",
+            "ThresholdedRelu",
+        )
+    },
+    **{
+        f"{name} of vectors with parameters": model(op(name, "x", **values), shape=FLAT, opset=12)
+        for name, values in {
+            "Celu": {"alpha": 0.3},
+            "Elu": {"alpha": 2.5},
+            "Selu": {"alpha": 0.5, "gamma": 2.0},
+            "HardSigmoid": {"alpha": 0.3, "beta": 0.4},
+            "LeakyRelu": {"alpha": 0.2},
+            "ThresholdedRelu": {"alpha": 0.3},
+        }.items()
+    },
+    "gelu tanh": model(op("Gelu", "x", approximate="tanh"), opset=20),
+    "round of halves": model(
+        op("Mul", "x h", "m"),
+        op("Floor", "m", "f"),
+        op("Mul", "f i", "d"),
+        op("Round", "d"),
+        h=f32(9.0),
+        i=f32(0.5),
+    ),
+    "sigmoid then clip": model(
+        op("Sigmoid", "x", "s"), op("Clip", "s l h"), l=f32(0.3), h=f32(0.6)
+    ),
     "opset newest": model(op("Relu", "x"), opset=onnx.defs.onnx_opset_version() - 4),
 }

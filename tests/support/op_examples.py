@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from graphs import floats, make_graph, words
+from msgspec.structs import replace
 
 from bwn.errors import GraphError
 from bwn.ir.graph import Graph
@@ -26,7 +27,9 @@ from bwn.ops import (
     Mul,
     Pool,
     Sign,
+    Unary,
 )
+from bwn.ops.functions import FUNCTIONS
 
 PLANES, NARROW, VECTOR = (3, 7, 20), (5, 1, 1), (37,)
 SHAPES = (PLANES, NARROW, VECTOR)
@@ -99,6 +102,23 @@ def joins() -> Iterator[Example]:
         yield Example((signs, Concat(input="s", others=("s",), output="y")), shape)
 
 
+def functions() -> Iterator[Example]:
+    """Functions of each element; those of positive numbers only, and those that jump, of such."""
+    parameters = {"silu": (1.7,), "selu": (1.67, 1.05), "leaky_relu": (-0.3,)}
+    for name, known in FUNCTIONS.items():
+        values = parameters.get(name, (0.7,) * len(known.parameters))
+        fields = dict(zip(known.parameters, values, strict=True))
+        node = Unary(input="c", output="y", function=name, **fields)
+        positive = name in ("log", "reciprocal", "sqrt")
+        clamp = Clamp(input="x", output="c", low=0.25 if positive else None, high=3.0)
+        yield Example((clamp, node), PLANES)
+        if known.exact or name == "gelu":
+            y = Clamp(input="f", output="y", low=-0.1, high=0.6)
+            yield Example((replace(node, input="x", output="f"), y), PLANES)
+        if not positive:
+            yield from (Example((replace(node, input="x"),), shape) for shape in SHAPES)
+
+
 def simple(kind: type[Node]) -> Iterator[Example]:
     """An operation without fields of its own, on each shape that it accepts."""
     for shape in SHAPES:
@@ -120,7 +140,7 @@ def examples_of(kind: type[Node]) -> list[Example]:
         Clamp: [Example((clamp,), shape) for shape in SHAPES],
         Flatten: [Example((Flatten(input="x", output="y"),), shape) for shape in SHAPES[:2]],
     }
-    for example in (*layers(), *pools(), *pairs(), *joins()):
+    for example in (*layers(), *pools(), *pairs(), *joins(), *functions()):
         examples.setdefault(type(example.node), []).append(example)
     fields = {field.name for field in msgspec.structs.fields(kind)}
     if kind not in examples and fields == {"input", "output"}:

@@ -19,7 +19,12 @@ from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
 from bwn.kernels import bits
 from bwn.ops import NODES, Add, Conv, Dense, Flatten, Pool, Sign
+from bwn.ops.functions import FUNCTIONS
 
+SMOOTH = (
+    "abs", "celu", "elu", "erf", "gelu", "gelu_tanh", "leaky_relu", "mish", "selu", "sigmoid",
+    "silu", "softplus", "softsign", "tanh",
+)  # fmt: skip
 OFTEN = {Conv: 5, Dense: 4, Pool: 2, Sign: 2, Add: 2}
 """How often an operation is drawn relative to those that are not listed."""
 
@@ -129,6 +134,12 @@ class GraphMaker:
         shapes = self.graph("x").shapes
         fit = [n for n, s in shapes.items() if len(s) == len(shape) and s[1:] == shape[1:]]
         return {"others": tuple(self.one_of(fit) for _ in range(self.integer(1, 3)))}
+
+    def unary(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        # Functions whose slopes are small everywhere: others make a rounding before them large.
+        name = self.one_of(SMOOTH)
+        names = FUNCTIONS[name].parameters
+        return {"function": name, **{parameter: self.one_of([0.5, 1.5]) for parameter in names}}
 
     def shaped(self, shape: Shape) -> list[str]:
         return [name for name, other in self.graph("x").shapes.items() if other == shape]
