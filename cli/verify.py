@@ -9,7 +9,15 @@ import click
 
 from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import FilePath, Integer, Number, Option, batch_size_option, run_options
+from bwn.cli.params import (
+    FilePath,
+    Integer,
+    Number,
+    Option,
+    batch_size_option,
+    run_options,
+    skip_bad_option,
+)
 
 if TYPE_CHECKING:
     from bwn.tools.verify import VerifyReport
@@ -34,6 +42,7 @@ LISTED = 10
     type=Integer(1),
     help="At most this many inputs.  [default: all; 64 of noise]",
 )
+@skip_bad_option
 @click.option("--seed", type=Integer(0), default=0, show_default=True, help="Seed of the noise.")
 @batch_size_option(64)
 @click.option(
@@ -51,16 +60,24 @@ LISTED = 10
     help="Percentage points of accuracy that may be lost; needs a data set in --images.  "
     "[default: 0.3 with 8-bit activations]",
 )
+@click.option(
+    "--output-name",
+    cls=Option,
+    metavar="NAME",
+    help="Which output of REFERENCE to compare, where it has several.  [default: MODEL's]",
+)
 @run_options
 def command(
     model: str,
     reference: str,
     images: str | None,
     samples: int | None,
+    skip_bad: bool,
     seed: int,
     batch_size: int,
     min_agreement: float | None,
     max_loss: float | None,
+    output_name: str | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -86,6 +103,8 @@ def command(
     """
     if max_loss is not None and images is None:
         raise click.UsageError("--max-loss needs a data set in --images.")
+    if skip_bad and images is None:
+        raise click.UsageError("--skip-bad needs --images.")
     from bwn.tools.verify import verify
 
     report = verify(
@@ -98,6 +117,8 @@ def command(
         threads=threads,
         min_agreement=min_agreement,
         max_loss=max_loss,
+        skip_bad=skip_bad,
+        output_name=output_name,
         progress=show_progress,
     )
     click.echo(json_text(report, indent=2) if as_json else text(report))
@@ -154,7 +175,7 @@ def fault(report: VerifyReport) -> str:
 def score_lines(report: VerifyReport) -> list[str]:
     """The end-to-end part."""
     scores = report.scores
-    from bwn.tools.verify import times
+    from bwn.tools.verify_scores import times
 
     share = "exact" if scores.error == 0 else f"{times(scores.error)} times the tolerance"
     counted = report.count - len(scores.ties)
@@ -193,6 +214,6 @@ def units(error: float) -> str:
     """A difference in units of the tolerance, for people."""
     if error == 0:
         return "exact"
-    from bwn.tools.verify import times
+    from bwn.tools.verify_scores import times
 
     return "not exact" if math.isinf(error) else times(error)

@@ -230,11 +230,6 @@ ElementwiseParams = _struct(
     "Every elementwise kernel. Planes share the stride of rows.",
     _PLANE_INPUT,
     {
-        "other": "The second operand, as x.",
-        "other_image": "Stride.",
-        "other_plane": "Stride.",
-        "other_lead": "Elements of a plane before position 0.",
-        "other_broadcast": "1 where position 0 of each plane of `other` serves all positions.",
         "channels": "Channels of an image.",
         "positions": "Positions of a plane.",
         "mask": "As of GemmParams.",
@@ -258,6 +253,30 @@ UnaryParams = _struct(
         "positions": "Positions of a plane.",
         "mask": "As of GemmParams.",
         "bounds": "Address of two float32: low and high.",
+    },
+    _PLANE_OUTPUT,
+)
+BinaryParams = _struct(
+    "BinaryParams",
+    "Elementwise kernels of two operands. A stride of 0 repeats an operand along that axis.",
+    {
+        f"{operand}{field}": text
+        for operand in ("x", "other")
+        for field, text in {
+            "": "Address of the first value of the first plane.",
+            "_image": "Stride.",
+            "_plane": "Stride.",
+            "_row": "Stride.",
+            "_column": "Stride, 1 or 0.",
+        }.items()
+    },
+    {
+        "channels": "Channels of an image of the output.",
+        "height": "Rows of the output.",
+        "positions": "Positions of a plane of the output.",
+        "mask": "As of GemmParams.",
+        "bounds": "Address of two float32: low and high.",
+        "out_row": "Stride.",
     },
     _PLANE_OUTPUT,
 )
@@ -293,6 +312,24 @@ CopyParams = _struct(
     {"out": "Address of the first element that is written."},
     {f"out{axis}": f"Stride of axis {axis} of the target." for axis in range(4)},
     {f"n{axis}": f"Length of axis {axis}." for axis in range(1, 4)},
+)
+RearrangeParams = _struct(
+    "RearrangeParams",
+    """Rows copied from anywhere to anywhere, whose unit of work is one row of one image.
+
+    Source and target do not overlap, and nothing outside them is touched.""",
+    {
+        "x": "Address of element 0 of image 0.",
+        "x_image": "Stride.",
+        "x_rows": "Address of (rows,) int64: where each row's first element lies, from element 0.",
+        "x_step": "Stride within a row.",
+        "out": "Address of element 0 of image 0.",
+        "out_image": "Stride.",
+        "out_rows": "As x_rows.",
+        "out_step": "Stride within a row.",
+        "rows": "Rows of an image.",
+        "length": "Elements of a row.",
+    },
 )
 ClearParams = _struct(
     "ClearParams",

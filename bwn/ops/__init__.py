@@ -10,16 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
+from bwn.ops import arithmetic_reading as arithmetic_reading  # fills READERS
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
+from bwn.ops.broadcasting import Arithmetic
 from bwn.ops.clamp import Clamp
 from bwn.ops.concat import Concat
 from bwn.ops.conv import Conv
 from bwn.ops.dense import Dense
 from bwn.ops.flatten import Flatten
+from bwn.ops.gather import Gather
 from bwn.ops.hard_swish import HardSwish
 from bwn.ops.mul import Mul
+from bwn.ops.pad import Pad
 from bwn.ops.pool import Pool
+from bwn.ops.rearrange import Rearrange
 from bwn.ops.sign import Sign
 from bwn.ops.softmax import Softmax
 from bwn.ops.unary import Unary
@@ -38,6 +43,10 @@ NODES: tuple[type[Node], ...] = (
     HardSwish,
     Mul,
     Concat,
+    Rearrange,
+    Gather,
+    Pad,
+    Arithmetic,
     Unary,
 )
 
@@ -52,15 +61,19 @@ __all__ = [
     "Add",
     "Affine",
     "AnyNode",
+    "Arithmetic",
     "Clamp",
     "Concat",
     "Conv",
     "Dense",
     "Flatten",
+    "Gather",
     "HardSwish",
     "Mul",
     "Node",
+    "Pad",
     "Pool",
+    "Rearrange",
     "Sign",
     "Softmax",
     "Unary",

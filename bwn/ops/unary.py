@@ -177,14 +177,14 @@ def read_swish(state: ImportState, node: OnnxNode) -> None:
 @reads("HardSigmoid")
 def read_hard_sigmoid(state: ImportState, node: OnnxNode) -> None:
     """An affine map and a clamp, which other passes can fold into the layer before."""
-    source, shape = state.activation(node)
-    line = f"{node.output}.line"
+    view, line = state.whole(node), f"{node.output}.line"
     scale, bias = (
-        state.store(f"{line}.{name}", np.full(shape[0], node.attrs.get(attribute, default)))
+        state.store(f"{line}.{name}", np.full(view.shape[0], node.attrs.get(attribute, default)))
         for name, attribute, default in (("scale", "alpha", 0.2), ("bias", "beta", 0.5))
     )
-    state.emit(Affine(input=source, output=line, scale=scale, bias=bias))
-    state.emit(Clamp(input=line, output=node.output, low=0.0, high=1.0))
+    state.emit(Affine(input=view.source, output=line, scale=scale, bias=bias), like=view)
+    source = state.views[line].source
+    state.emit(Clamp(input=source, output=node.output, low=0.0, high=1.0), like=view)
 
 
 def emit_function(
@@ -192,5 +192,6 @@ def emit_function(
     beta: float | None = None,
 ) -> None:  # fmt: skip
     """Emit f(x) of the node's first input."""
-    source = state.activation(node)[0]
-    state.emit(Unary(input=source, output=node.output, function=name, alpha=alpha, beta=beta))
+    view = state.whole(node)
+    layer = Unary(input=view.source, output=node.output, function=name, alpha=alpha, beta=beta)
+    state.emit(layer, like=view)

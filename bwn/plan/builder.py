@@ -6,6 +6,7 @@ its neighbors keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -16,17 +17,27 @@ from bwn.kernels import registry
 from bwn.kernels.lazy import lazy
 from bwn.ops.concat import Concat
 from bwn.ops.weighted import Weighted
-from bwn.plan import bit_steps, function_steps, gemm_steps, sign_steps, tensor_steps, xnor_steps
+from bwn.plan import (
+    binary_steps,
+    bit_steps,
+    function_steps,
+    gemm_steps,
+    rearrange_steps,
+    sign_steps,
+    tensor_steps,
+    xnor_steps,
+)
 from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.buffers import Buffer, Type
 from bwn.plan.fusion import Epilogue
 from bwn.plan.gemm_layer import Gemm, quantized_buffer
+from bwn.plan.rearrange_steps import Indices
 from bwn.plan.state import PlanState
 
 if TYPE_CHECKING:
-    from bwn.ops.binary import Binary
     from bwn.ops.flatten import Flatten
     from bwn.ops.pool import Pool
+    from bwn.ops.rearrange import Rearrange
     from bwn.ops.sign import Sign
     from bwn.ops.softmax import Softmax
     from bwn.ops.unary import Unary
@@ -130,17 +141,12 @@ class PlanBuilder(PlanState):
             scale=scale, bias=bias, bounds=(low, high), activation=activation,
         )  # fmt: skip
 
-    def binary(self, node: Binary) -> None:
-        """An operation of two tensors, with the bounds that follow it."""
+    def binary(self, node: Node, function: str, operands: tuple[str, str]) -> None:
+        """A function of two tensors, of which one may be stored, with the bounds that follow it."""
         epilogue = self._follow(Epilogue(node.output, gemm=False))
-        source, other = (self.read(name, "f32") for name in node.inputs)
-        if self.shape(node.input) == self.shape(node.other):
-            source.share_rows(other)
-        out = self.write(epilogue.output, "f32", like=source)
-        tensor_steps.elementwise(
-            self, registry.KERNELS[node.kernel], source, out,
-            other=other, bounds=epilogue.bounds, why=epilogue.note,
-        )  # fmt: skip
+        x, other = (self.read(name, "f32") if name in node.inputs else name for name in operands)
+        out = self.write(epilogue.output, "f32")
+        binary_steps.binary(self, registry.BINARY[function], (x, other), out, epilogue)
 
     def unary(self, node: Unary) -> None:
         """A function of each element, with the bounds that follow it."""
@@ -192,6 +198,35 @@ class PlanBuilder(PlanState):
             # Not `write`: a flattening clears its buffer, which must not be a part of another.
             out = self.buffer(node.output, source.type, self.shape(node.output))
             tensor_steps.flatten(self, source, self.set_form(node.output, out))
+
+    def rearrange(self, node: Rearrange) -> None:
+        """Rows moved to where they belong; a range of channels is a view."""
+        shapes = self.shape(node.input), node.shape
+        channel = rearrange_steps.channel_range(node.sizes, node.strides, node.offset, *shapes)
+        source = self.read(node.input, "f32")
+        if shapes[0] == node.shape and channel == 0:
+            self._same(node, source)
+        elif channel is not None:
+            self.set_form(node.output, self._view_of(source, node.output, channel))
+        else:
+            # Not `write`: what is cleared must not be a part of another.
+            out = self.set_form(node.output, self.buffer(node.output, "f32", node.shape))
+            axes = rearrange_steps.loop_axes(node.sizes, node.strides)
+            rows = rearrange_steps.rows_of(rearrange_steps.split_axes(axes, *shapes), node.offset)
+            tensor_steps.clear(self, out)
+            rearrange_steps.copy_rows(self, source, out, shapes, rows)
+
+    def gather(self, node: Node, lists: Sequence[Indices], value: float) -> None:
+        """Elements picked by an index list for each axis; indices below 0 are `value`."""
+        shapes = self.shape(node.input), self.shape(node.output)
+        source = self.read(node.input, "f32")
+        out = self.set_form(node.output, self.buffer(node.output, "f32", shapes[1]))
+        tensor_steps.clear(self, out)
+        if value and any((indices < 0).any() for indices in lists):
+            rearrange_steps.fill(self, out, shapes[1], value)
+        for rows in rearrange_steps.gathered(lists, shapes[0]):
+            if len(rows.x):
+                rearrange_steps.copy_rows(self, source, out, shapes, rows)
 
     def join(self, node: Concat) -> None:
         """Channels one after another: parts that were made as views of the whole are in place."""

@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.params import ClearParams, CopyParams
-from bwn.kernels.simd.scalars import get_f32, get_i8, put_f32, put_i8, reader
+from bwn.kernels.params import ClearParams, CopyParams, RearrangeParams
+from bwn.kernels.simd.scalars import get_f32, get_i8, get_i64, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_second
 from bwn.kernels.simd.stores import fill_bytes
-from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, load, store
+from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, load, splat, store
 from bwn.kernels.simd.widths import LANES, NARROW
 from bwn.kernels.target.jit import helper
 
 copy_params = reader(CopyParams)
+rearrange_params = reader(RearrangeParams)
 clear_params = reader(ClearParams)
 
 
@@ -43,6 +44,12 @@ def move_row(
         move(wide, LANES, take, source, step, target, count)
     else:
         move(narrow, NARROW, take, source, step, target, count)
+
+
+@helper
+def load_same(kind: Any, address: int, index: int) -> Any:
+    """One float32 in every lane."""
+    return splat(kind, get_f32(address, index))
 
 
 @helper
@@ -74,6 +81,25 @@ def f32_f32_copy(p: int, begin: int, end: int, part: int) -> None:
 def i8_i8_copy(p: int, begin: int, end: int, part: int) -> None:
     """out[a, b, c, d] = x[a, b, c, d] of int8."""
     copy(get_i8, put_i8, 1, I8_16, I8_4, p, begin, end)
+
+
+def f32_f32_rearrange(p: int, begin: int, end: int, part: int) -> None:
+    """Copy rows of float32 that begin anywhere; an element that is repeated has step 0."""
+    f = rearrange_params(p)
+    has_lanes = f.out_step == 1 and f.length >= NARROW
+    for unit in range(begin, end):
+        image, row = unit // f.rows, unit % f.rows
+        source = f.x + (image * f.x_image + get_i64(f.x_rows, row)) * 4
+        target = f.out + (image * f.out_image + get_i64(f.out_rows, row)) * 4
+        if has_lanes and f.x_step == 1:
+            move_row(F32, F32_4, load, source, 1, target, f.length)
+        elif has_lanes and f.x_step == 2:
+            move_row(F32, F32_4, load_second, source, 2, target, f.length)
+        elif has_lanes and f.x_step == 0:
+            move_row(F32, F32_4, load_same, source, 0, target, f.length)
+        else:
+            for d in range(f.length):
+                put_f32(target, d * f.out_step, get_f32(source, d * f.x_step))
 
 
 def clear(p: int, begin: int, end: int, part: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
+import numpy as np
 from graphs import floats, make_graph, words
 from msgspec.structs import replace
 
@@ -19,17 +20,22 @@ from bwn.ops import (
     NODES,
     Add,
     Affine,
+    Arithmetic,
     Clamp,
     Concat,
     Conv,
     Dense,
     Flatten,
+    Gather,
     Mul,
+    Pad,
     Pool,
+    Rearrange,
     Sign,
     Unary,
 )
-from bwn.ops.functions import FUNCTIONS
+from bwn.ops.broadcasting import FUNCTIONS
+from bwn.ops.functions import FUNCTIONS as UNARY_FUNCTIONS
 
 PLANES, NARROW, VECTOR = (3, 7, 20), (5, 1, 1), (37,)
 SHAPES = (PLANES, NARROW, VECTOR)
@@ -93,6 +99,46 @@ def pairs() -> Iterator[Example]:
     yield Example((gate, Mul(input="x", other="g", output="y")), PLANES)
 
 
+def broadcasts() -> Iterator[Example]:
+    """Each function of two operands; every axis of either is repeated."""
+    for shape in SHAPES:
+        above = Clamp(input="x", output="o", low=0.25)
+        for function in FUNCTIONS:
+            fields = {"input": "o", "output": "y", "function": function}
+            yield Example((above, Arithmetic(other="o", **fields)), shape)
+            if function != "prelu":
+                first = Arithmetic(constant="c", constant_first=True, **fields)
+                stored = np.abs(floats(*shape)) + np.float32(0.5)
+                yield Example((above, first), shape, {"c": stored})
+    for first in REPEATED:
+        for second in REPEATED:
+            pools = [
+                Pool(input="x", output=name, kind="average", kernel=kernel, stride=(1, 1))
+                for name, kernel in (("f", first), ("s", second))
+            ]
+            node = Arithmetic(input="f", other="s", output="y", function="sub")
+            yield Example((*pools, node), PLANES)
+    for constant in ((1, 7, 20), (3, 1, 20), (3, 7, 1), (1, 1, 20), (1, 7, 1), (3, 1, 1)):
+        for function in ("add", "prelu", "div"):
+            node = Arithmetic(input="x", constant="c", output="y", function=function)
+            yield Example((node,), PLANES, {"c": np.abs(floats(*constant)) + np.float32(0.5)})
+        node = Arithmetic(input="m", constant="c", output="y", function="sub", constant_first=True)
+        mean = Pool(input="x", output="m", kind="average", kernel=PLANES[1:])
+        yield Example((mean, node), PLANES, {"c": floats(*constant)})
+    gate = Dense(input="x", output="g", weight="w")
+    node = Arithmetic(input="x", other="g", output="y", function="min")
+    yield Example((gate, node), VECTOR, {"w": floats(1, *VECTOR)})
+    yield Example(
+        (gate, Arithmetic(input="g", constant="c", output="y", function="max")),
+        VECTOR,
+        {"w": floats(1, *VECTOR), "c": floats(5)},
+    )
+
+
+REPEATED = ((1, 1), (7, 1), (1, 20), (7, 20))
+"""Windows of averages that leave all rows and columns, or one."""
+
+
 def joins() -> Iterator[Example]:
     for shape in SHAPES:
         low, high = Clamp(input="x", output="l", low=0.0), Clamp(input="x", output="h", high=0.0)
@@ -105,7 +151,7 @@ def joins() -> Iterator[Example]:
 def functions() -> Iterator[Example]:
     """Functions of each element; those of positive numbers only, and those that jump, of such."""
     parameters = {"silu": (1.7,), "selu": (1.67, 1.05), "leaky_relu": (-0.3,)}
-    for name, known in FUNCTIONS.items():
+    for name, known in UNARY_FUNCTIONS.items():
         values = parameters.get(name, (0.7,) * len(known.parameters))
         fields = dict(zip(known.parameters, values, strict=True))
         node = Unary(input="c", output="y", function=name, **fields)
@@ -117,6 +163,63 @@ def functions() -> Iterator[Example]:
             yield Example((replace(node, input="x", output="f"), y), PLANES)
         if not positive:
             yield from (Example((replace(node, input="x"),), shape) for shape in SHAPES)
+
+
+def moves() -> Iterator[Example]:
+    """Transposes, reshapes, slices, repeats and reversals."""
+    for shape, sizes, strides, offset in (
+        ((7, 20, 3), (7, 20, 3), (20, 1, 140), 0),  # axes in another order
+        ((20, 3, 7), (20, 3, 7), (1, 140, 20), 0),
+        ((60, 7, 1), (420,), (1,), 0),
+        ((5, 4, 21), (420,), (1,), 0),  # rows that do not divide each other
+        ((420,), (140, 3), (1, 140), 0),
+        ((2, 7, 20), (280,), (1,), 140),  # a range of channels
+        ((3, 7, 20), (420,), (1,), 0),  # nothing
+        ((3, 3, 10), (3, 3, 10), (140, 40, 2), 21),  # every second
+        ((3, 7, 20), (420,), (-1,), 419),
+        ((3, 7, 20), (3, 7, 20), (140, 20, 0), 4),  # one column, repeated
+        ((3, 14, 40), (3, 7, 2, 20, 2), (140, 20, 0, 1, 0), 0),
+        ((12, 3, 10), (3, 2, 2, 3, 10), (140, 20, 1, 40, 2), 0),  # blocks to channels
+        ((6,), (6,), (21,), 3),
+    ):
+        node = Rearrange(
+            input="x", output="y", shape=shape, sizes=sizes, strides=strides, offset=offset
+        )
+        yield Example((node,), PLANES)
+    for shape, stride in (((37,), -1), ((1, 37, 1), 1), ((37,), 0)):
+        offset = 36 * (stride < 0)
+        node = Rearrange(
+            input="x", output="y", shape=shape, sizes=(37,), strides=(stride,), offset=offset
+        )
+        yield Example((node,), VECTOR)
+    part = Rearrange(
+        input="x", output="p", shape=(2, 7, 20), sizes=(280,), strides=(1,), offset=140
+    )
+    yield Example((part, Concat(input="x", others=("p", "x"), output="y")), PLANES)
+
+
+def picks() -> Iterator[Example]:
+    """Index lists, with a constant where an index is -1."""
+    rows, zeros = (6, 0, 3, 3), tuple(column // 2 if column % 2 else -1 for column in range(39))
+    reflected = (2, 1, *range(20), 18, 17)
+    for lists in (
+        ((2, 0, 0), (), ()),
+        ((), rows, reflected),
+        ((), (-1, *range(7), -1), (-1, -1, *range(20))),
+        ((1, -1), (0,), zeros),
+        ((-1, 1), (3, -1, 3), (4, -1, 2, 4, 2, 6, -1, -1, 2, 4)),
+        ((), (), tuple(range(0, 20, 2)) + tuple(range(1, 20, 2))),
+        ((), (), tuple((column * column) % 20 for column in range(50))),
+    ):
+        for value in (0.0, -2.5):
+            yield Example((Gather(input="x", output="y", indices=lists, value=value),), PLANES)
+    for mode in ("constant", "reflect", "edge", "wrap"):
+        fields = {"input": "x", "output": "y", "mode": mode}
+        value = 1.5 if mode == "constant" else 0.0
+        yield Example((Pad(pads=(0, 1, 2, 1, 0, 5), value=value, **fields),), PLANES)
+        yield Example((Pad(pads=(1, 0, 0, 2, 0, 0), **fields),), PLANES)
+        yield Example((Pad(pads=(3, 2), value=value, **fields),), VECTOR)
+    yield Example((Gather(input="x", output="y", indices=((-1, 36, 4),), value=1.0),), VECTOR)
 
 
 def simple(kind: type[Node]) -> Iterator[Example]:
@@ -140,7 +243,9 @@ def examples_of(kind: type[Node]) -> list[Example]:
         Clamp: [Example((clamp,), shape) for shape in SHAPES],
         Flatten: [Example((Flatten(input="x", output="y"),), shape) for shape in SHAPES[:2]],
     }
-    for example in (*layers(), *pools(), *pairs(), *joins(), *functions()):
+    for example in (
+        *layers(), *pools(), *pairs(), *broadcasts(), *joins(), *functions(), *moves(), *picks(),
+    ):  # fmt: skip
         examples.setdefault(type(example.node), []).append(example)
     fields = {field.name for field in msgspec.structs.fields(kind)}
     if kind not in examples and fields == {"input", "output"}:

@@ -130,6 +130,19 @@ class GraphMaker:
         gates = self.shaped((shape[0], 1, 1)) if len(shape) == 3 else []
         return {"other": self.one_of([*self.shaped(shape), *gates, *gates])}
 
+    def arithmetic(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        """Of another tensor, or of a constant that neither makes it much larger nor divides by 0."""
+        function = self.one_of(["add", "sub", "mul", "max", "min", "prelu", "div", "pow"])
+        sizes = tuple(self.one_of([1, size, size]) for size in shape)
+        if function not in ("div", "pow") and self.integer(0, 1):
+            shapes = self.graph("x").shapes
+            fit = [name for name, other in shapes.items() if len(other) == len(shape)]
+            return {"function": function, "other": self.one_of(fit)}
+        name = f"v{len(self.tensors)}"
+        numbers = np.full(sizes, 2.0) if function == "pow" else 1 + self.random.random(sizes)
+        self.tensors[name] = numbers.astype(np.float32)
+        return {"function": function, "constant": name, "constant_first": function == "sub"}
+
     def concat(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
         shapes = self.graph("x").shapes
         fit = [n for n, s in shapes.items() if len(s) == len(shape) and s[1:] == shape[1:]]
@@ -140,6 +153,30 @@ class GraphMaker:
         name = self.one_of(SMOOTH)
         names = FUNCTIONS[name].parameters
         return {"function": name, **{parameter: self.one_of([0.5, 1.5]) for parameter in names}}
+
+    def rearrange(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        """Axes in another order, some reversed, repeated or cut short, of either rank."""
+        strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+        sizes, steps, offset = [], [], 0
+        for axis in self.random.permutation(len(shape)):
+            size, stride = self.integer(1, shape[axis]), strides[axis] * self.one_of([1, 1, -1, 0])
+            offset += max(0, -stride) * (size - 1)
+            sizes.append(size)
+            steps.append(stride)
+        wanted = tuple(sizes) if self.integer(0, 1) else (int(np.prod(sizes)),)
+        return {"shape": wanted, "sizes": tuple(sizes), "strides": tuple(steps), "offset": offset}
+
+    def gather(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        lists = [
+            self.random.integers(-1, size, self.integer(0, size + 3)).tolist() for size in shape
+        ]
+        return {"indices": tuple(map(tuple, lists)), "value": self.one_of([0.0, 1.0, -3.5])}
+
+    def pad(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        mode = self.one_of(["constant", "reflect", "edge", "wrap"])
+        pads = tuple(self.integer(0, min(3, size - 1)) for size in (*shape, *shape))
+        value = self.one_of([0.0, 0.0, -1.0, 0.5]) if mode == "constant" else 0.0
+        return {"pads": pads, "mode": mode, "value": value}
 
     def shaped(self, shape: Shape) -> list[str]:
         return [name for name, other in self.graph("x").shapes.items() if other == shape]

@@ -1,0 +1,141 @@
+"""Padding: a constant, or the input's own elements, around a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from bwn.ir.node import Node, Reals, Shape, Tensors, is_float32
+from bwn.ops.gather import Array, gather_lists
+from bwn.ops.onnx_reading import reads
+from bwn.ops.picking import emit_lists, integers, ir_axis
+from bwn.ops.window import MAX_ATTRIBUTE
+
+if TYPE_CHECKING:
+    from bwn.onnx.exporter import OnnxGraph
+    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.plan.builder import PlanBuilder
+
+Mode = Literal["constant", "reflect", "edge", "wrap"]
+
+
+class Pad(Node, frozen=True, kw_only=True, tag="pad"):
+    """x with elements added at both ends of its axes.
+
+    Attributes:
+        pads: Elements before each axis, then after each.
+        mode: What they are: `value`; the input mirrored at its first or last element; that element;
+            or the input from its other end.
+        value: Of mode constant.
+    """
+
+    since = 4
+
+    pads: tuple[int, ...]
+    mode: Mode = "constant"
+    value: float = 0.0
+
+    def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
+        """As many pads as ends, and no more than the mode has elements for."""
+        (shape,) = inputs
+        most = [
+            size - 1 if self.mode == "reflect" else size if self.mode == "wrap" else MAX_ATTRIBUTE
+            for size in (*shape, *shape)
+        ]
+        if len(self.pads) != len(most) or not all(
+            0 <= pad <= limit for pad, limit in zip(self.pads, most, strict=True)
+        ):
+            raise self.refuse(f"pads of mode {self.mode} are {self.pads}, expected 0 to {most}")
+        if not is_float32(self.value) or (self.value and self.mode != "constant"):
+            raise self.refuse(f"value is {self.value} of mode {self.mode}, expected finite or 0")
+
+    def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
+        """Every axis with its pads."""
+        rank = len(inputs[0])
+        return tuple(
+            size + before + after
+            for size, before, after in zip(
+                inputs[0], self.pads[:rank], self.pads[rank:], strict=True
+            )
+        )
+
+    def lists(self, shape: Shape) -> list[Array]:
+        """The element of the input on each index of each axis; -1 is `value`."""
+        widths = zip(self.pads[: len(shape)], self.pads[len(shape) :], strict=True)
+        return [
+            np.pad(np.arange(size), width, constant_values=-1)
+            if self.mode == "constant"
+            else np.pad(np.arange(size), width, mode=self.mode)
+            for size, width in zip(shape, widths, strict=True)
+        ]
+
+    def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
+        """By numpy."""
+        rank = len(self.pads) // 2
+        widths = [(0, 0), *zip(self.pads[:rank], self.pads[rank:], strict=True)]
+        if self.mode == "constant":
+            return np.pad(inputs[0], widths, constant_values=np.float32(self.value))
+        return np.pad(inputs[0], widths, mode=self.mode)
+
+    def makes_signs(self, signs: set[str]) -> bool:
+        """Of signs, unless something else is added."""
+        return self.input in signs and (self.mode != "constant" or abs(self.value) == 1)
+
+    def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
+        """Of such a tensor, unless something negative is added."""
+        return self.input in nonnegative and self.value >= 0
+
+    def float_terms(self, shape: Shape, *, floats: bool = False) -> None:
+        """Exact."""
+
+    def lower(self, plan: PlanBuilder) -> None:
+        """Copies of rows."""
+        plan.gather(self, self.lists(plan.shape(self.input)), self.value)
+
+    def to_onnx(self, graph: OnnxGraph) -> None:
+        """Pad, which lacks mode wrap in opset 17: there Gather."""
+        rank = len(self.pads) // 2
+        if self.mode == "wrap":
+            gather_lists(graph, self, self.lists(graph.shapes[self.input]), 0.0)
+            return
+        pads = np.array([0, *self.pads[:rank], 0, *self.pads[rank:]], np.int64)
+        names = [graph.constant(f"{self.output}.pads", pads)]
+        if self.mode == "constant":
+            names.append(graph.number(self.value))
+        graph.emit("Pad", [self.input, *names], self.output, mode=self.mode)
+
+
+@reads("Pad")
+def read_pad(state: ImportState, node: OnnxNode) -> None:
+    """Of constant pads; negative ones crop."""
+    source, shape = state.activation(node)
+    pads = integers(state.constant(node, 1))
+    axes = integers(state.optional(node, 3)) or list(range(len(pads) // 2))
+    mode = str(node.attrs.get("mode", "constant"))
+    value = state.optional(node, 2)
+    number = 0.0 if value is None or mode != "constant" else float(np.ravel(value)[0])
+    if mode not in get_args(Mode) or len(pads) != 2 * len(axes):
+        raise node.refuse(f"mode {mode!r} with pads {pads} of axes {axes} is not supported")
+    ends = np.zeros((2, len(shape)), np.int64)
+    for axis, before, after in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
+        if before or after:
+            ends[:, ir_axis(node, axis, shape)] = before, after
+    if (ends < 0).any():
+        cropped = np.maximum(-ends, 0)
+        lists = [
+            np.arange(before, size - after)
+            for size, before, after in zip(shape, *cropped.tolist(), strict=True)
+        ]
+        if not all(map(len, lists)):
+            raise node.refuse(f"pads {pads} leave nothing of {shape}")
+        name = f"{node.output}.cropped" if (ends > 0).any() else node.output
+        emit_lists(state, source, shape, name, lists)
+        source, ends = name, np.maximum(ends, 0)
+    if (ends > 0).any():
+        widths = tuple(ends.ravel().tolist())
+        kind: Mode = mode  # type: ignore[assignment]
+        state.emit(Pad(input=source, output=node.output, pads=widths, mode=kind, value=number))
+    elif source != node.output:
+        state.alias(node)

@@ -1,0 +1,82 @@
+"""Elements picked by index lists: a Rearrange where strides say which, else a Gather."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bwn.ir.node import Array as AnyArray
+from bwn.ir.node import Shape
+from bwn.ops.gather import Array, Gather
+from bwn.ops.rearrange import Rearrange
+
+if TYPE_CHECKING:
+    from bwn.onnx.import_state import ImportState, OnnxNode
+
+
+def ir_axis(node: OnnxNode, axis: int, shape: Shape) -> int:
+    """The axis of the IR's shape, which has no batch, of an axis as ONNX counts them.
+
+    Raises:
+        GraphError: It is the batch, or beyond the tensor.
+    """
+    rank = len(shape) + 1
+    if not -rank <= axis < rank:
+        raise node.refuse(f"axis {axis} of a tensor of {rank} axes")
+    if axis % rank == 0:
+        raise node.refuse("works on axis 0, the batch; examples must stay independent")
+    return axis % rank - 1
+
+
+def flat_strides(shape: Shape) -> list[int]:
+    """Elements from one index of each axis to the next, in row-major order."""
+    return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+
+
+def progression(indices: Array) -> tuple[int, int] | None:
+    """First index and step of indices that are evenly spaced; None where they are not."""
+    steps = np.diff(indices)
+    if len(steps) and (steps != steps[0]).any():
+        return None
+    return int(indices[0]), int(steps[0]) if len(steps) else 0
+
+
+def emit_lists(
+    state: ImportState, source: str, shape: Shape, output: str, lists: Sequence[Array]
+) -> None:
+    """Emit the node that picks elements of (C, H, W) or (K,) by a list for each axis."""
+    even = [progression(indices) for indices in lists]
+    sizes = tuple(map(len, lists))
+    if any(pair is None for pair in even):
+        whole = [np.array_equal(i, np.arange(n)) for i, n in zip(lists, shape, strict=True)]
+        indices = tuple(
+            () if all_of_it else tuple(map(int, numbers))
+            for numbers, all_of_it in zip(lists, whole, strict=True)
+        )
+        state.emit(Gather(input=source, output=output, indices=indices))
+        return
+    pairs = [pair for pair in even if pair is not None]
+    strides = flat_strides(shape)
+    state.emit(
+        Rearrange(
+            input=source,
+            output=output,
+            shape=sizes,
+            sizes=sizes,
+            strides=tuple(step * stride for (_, step), stride in zip(pairs, strides, strict=True)),
+            offset=sum(first * stride for (first, _), stride in zip(pairs, strides, strict=True)),
+        )
+    )
+
+
+def whole_lists(shape: Shape) -> list[Array]:
+    """Index lists that pick everything."""
+    return [np.arange(size) for size in shape]
+
+
+def integers(array: AnyArray | None) -> list[int]:
+    """The integers of a constant; none of one that is absent."""
+    return [] if array is None else [int(number) for number in np.ravel(array)]
