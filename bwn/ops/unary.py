@@ -10,7 +10,7 @@ import numpy as np
 from bwn.ir.node import Elementwise, Reals, Shape, Tensors, is_float32, largest
 from bwn.ops.affine import Affine
 from bwn.ops.clamp import Clamp
-from bwn.ops.functions import FUNCTIONS, Function, Name
+from bwn.ops.formulas import FUNCTIONS, Function, Name
 from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:

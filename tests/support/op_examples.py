@@ -35,7 +35,7 @@ from bwn.ops import (
     Unary,
 )
 from bwn.ops.broadcasting import FUNCTIONS
-from bwn.ops.functions import FUNCTIONS as UNARY_FUNCTIONS
+from bwn.ops.formulas import FUNCTIONS as UNARY_FUNCTIONS
 
 PLANES, NARROW, VECTOR = (3, 7, 20), (5, 1, 1), (37,)
 SHAPES = (PLANES, NARROW, VECTOR)

@@ -19,7 +19,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
 from bwn.kernels import bits
 from bwn.ops import NODES, Add, Conv, Dense, Flatten, Pool, Sign
-from bwn.ops.functions import FUNCTIONS
+from bwn.ops.formulas import FUNCTIONS
 
 SMOOTH = (
     "abs", "celu", "elu", "erf", "gelu", "gelu_tanh", "leaky_relu", "mish", "selu", "sigmoid",
