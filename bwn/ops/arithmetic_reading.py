@@ -6,6 +6,8 @@ an affine map or a clamp, which later passes fold into layers; any other is stor
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ from bwn.ops.sign import read_raised_sign
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.views import View
 
 Operand = str | Array
 """Name of an activation, or a constant."""
@@ -35,31 +38,52 @@ def read_arithmetic(state: ImportState, node: OnnxNode) -> None:
     """Of one operand or more, from left to right."""
     if node.op_type == "Add" and read_raised_sign(state, node):
         return
-    result, *others = (operand(state, node, index) for index in range(len(node.inputs)))
-    if not others:
-        state.alias(node)
-    last = len(others) - 1 if node.op_type != "Mean" else len(others)
-    for index, other in enumerate(others):
-        output = node.output if index == last else f"{node.output}.{index}"
-        result = combine(state, node, READ[node.op_type], result, other, output)
-    if others and node.op_type == "Mean":
-        assert isinstance(result, str)  # a mean of constants is folded before
-        emit_affine(state, result, 1 / len(node.inputs), 0, node.output)
+    with operands(state, node) as (result, *others):
+        if not others:
+            state.alias(node)
+        last = len(others) - 1 if node.op_type != "Mean" else len(others)
+        for index, other in enumerate(others):
+            output = node.output if index == last else f"{node.output}.{index}"
+            result = combine(state, node, READ[node.op_type], result, other, output)
+        if others and node.op_type == "Mean":
+            assert isinstance(result, str)  # a mean of constants is folded before
+            emit_affine(state, result, 1 / len(node.inputs), 0, node.output)
 
 
 @reads("Neg")
 def read_neg(state: ImportState, node: OnnxNode) -> None:
     """-x."""
-    emit_affine(state, state.activation(node)[0], -1, 0, node.output)
+    with operands(state, node) as (x,):
+        assert isinstance(x, str)  # a constant is folded before
+        emit_affine(state, x, -1, 0, node.output)
 
 
-def operand(state: ImportState, node: OnnxNode, index: int) -> Operand:
-    """An input; exponents may be integers."""
-    if not state.is_constant(node, index):
-        return state.activation(node, index)[0]
+@contextmanager
+def operands(state: ImportState, node: OnnxNode) -> Iterator[list[Operand]]:
+    """The inputs, in one order of axes, which nodes emitted meanwhile keep."""
+    places = range(len(node.inputs))
+    activations = [index for index in places if not state.is_constant(node, index)]
+    view, names = state.in_one_order(node, activations)
+    if view is None:
+        yield [names[index] if index in names else constant(state, node, index) for index in places]
+        return
+    with state.keeping(view):
+        yield [
+            names[index] if index in names else constant(state, node, index, view)
+            for index in places
+        ]
+
+
+def constant(state: ImportState, node: OnnxNode, index: int, view: View | None = None) -> Array:
+    """A constant operand, with one axis more than an example; exponents may be integers.
+
+    view: Its order of axes is that of the view's source.
+    """
     if node.op_type == "Pow" and index == 1:
         return state.constant(node, index).astype(np.float32)
-    return state.weights(node, index)
+    if view is None:
+        return state.weights(node, index)
+    return state.weights_like(node, index, view)[None]
 
 
 def combine(
@@ -86,7 +110,7 @@ def combine(
         state.allowance.take(None, 4 * elements)
         with np.errstate(all="ignore"):
             return np.asarray(FUNCTIONS[function][1](first, second), np.float32)
-    return output
+    return state.views[output].source
 
 
 def _of_activations(
@@ -129,7 +153,8 @@ def _with_constant(
         state.emit(Mul(input=x, other=x, output=output))
     elif function == "pow" and number == 3:
         state.emit(Mul(input=x, other=x, output=f"{output}.square"))
-        state.emit(Mul(input=f"{output}.square", other=x, output=output))
+        square = state.views[f"{output}.square"].source
+        state.emit(Mul(input=square, other=x, output=output))
     elif function == "pow" and number == -1:
         _after_constant(state, node, "div", np.ones(1, np.float32), x, output)
     else:
