@@ -20,7 +20,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Shape, elements
 from bwn.ir.quantization import Quantizations
-from bwn.onnx import view_readers
+from bwn.onnx import reduction_readers, view_readers
 from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState, OnnxNode
 from bwn.onnx.loading import fix_size, load
@@ -30,7 +30,7 @@ from bwn.ops import NODES
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
-MODULES = (NODES, view_readers)
+MODULES = (NODES, view_readers, reduction_readers)
 """Importing them fills READERS."""
 
 Value = TypeVar("Value")

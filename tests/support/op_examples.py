@@ -21,16 +21,20 @@ from bwn.ops import (
     Add,
     Affine,
     Arithmetic,
+    ChannelSoftmax,
     Clamp,
     Concat,
     Conv,
     Dense,
     Flatten,
     Gather,
+    LocalResponse,
     Mul,
+    Normalize,
     Pad,
     Pool,
     Rearrange,
+    Reduce,
     Sign,
     Unary,
 )
@@ -222,6 +226,35 @@ def picks() -> Iterator[Example]:
     yield Example((Gather(input="x", output="y", indices=((-1, 36, 4),), value=1.0),), VECTOR)
 
 
+def group_counts(shape: Shape) -> list[int]:
+    """Groups of channels, and 0 for a norm over channels."""
+    return [0, *(n for n in (1, 2, shape[0]) if len(shape) > 1 and shape[0] % n == 0)]
+
+
+def reductions() -> Iterator[Example]:
+    """Over every subset of axes, of rows longer and shorter than vectors; norms of channels."""
+    for kind in ("mean", "sum", "max", "min", "l1", "l2", "sum_square"):
+        for axes in ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
+            yield Example((Reduce(input="x", output="y", kind=kind, axes=axes),), PLANES)
+        for shape in (NARROW, VECTOR, (2, 5, 16), (2, 3, 33)):
+            axes = (0,) if len(shape) == 1 else (0, 2)
+            yield Example((Reduce(input="x", output="y", kind=kind, axes=axes),), shape)
+    for log in (False, True):
+        for shape in SHAPES:
+            yield Example((ChannelSoftmax(input="x", output="y", log=log),), shape)
+    for shape in (PLANES, NARROW, (6, 5, 7), VECTOR):
+        vectors = {"s": floats(shape[0], seed=2), "b": floats(shape[0], seed=3)}
+        for fields in ({}, {"scale": "s", "bias": "b", "epsilon": 0.01}):
+            stored = vectors if fields else {}
+            for groups in group_counts(shape):
+                over = {"over": "group", "groups": groups} if groups else {"over": "channels"}
+                yield Example((Normalize(input="x", output="y", **over, **fields),), shape, stored)
+    for size in (1, 3, 7):  # ONNX Runtime refuses even ones
+        fields = {"size": size, "alpha": 0.3, "k": 2.0}
+        for shape in (PLANES, (9, 4, 4)):
+            yield Example((LocalResponse(input="x", output="y", **fields),), shape)
+
+
 def simple(kind: type[Node]) -> Iterator[Example]:
     """An operation without fields of its own, on each shape that it accepts."""
     for shape in SHAPES:
@@ -245,6 +278,7 @@ def examples_of(kind: type[Node]) -> list[Example]:
     }
     for example in (
         *layers(), *pools(), *pairs(), *broadcasts(), *joins(), *functions(), *moves(), *picks(),
+        *reductions(),
     ):  # fmt: skip
         examples.setdefault(type(example.node), []).append(example)
     fields = {field.name for field in msgspec.structs.fields(kind)}

@@ -178,6 +178,25 @@ class GraphMaker:
         value = self.one_of([0.0, 0.0, -1.0, 0.5]) if mode == "constant" else 0.0
         return {"pads": pads, "mode": mode, "value": value}
 
+    def channel_softmax(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        return {"log": bool(self.integer(0, 1))}
+
+    def normalize(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        # A large epsilon: where numbers hardly vary, norms make roundings before them large.
+        groups = self.one_of([n for n in (1, 2, 3, shape[0]) if shape[0] % n == 0])
+        over = {"over": "group", "groups": groups} if self.integer(0, 1) else {"over": "channels"}
+        fields = {"epsilon": 0.5, **over}
+        if self.integer(0, 1):
+            fields |= {"scale": self.vector(shape[0]), "bias": self.vector(shape[0])}
+        return fields
+
+    def local_response(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        return {"size": self.one_of([1, 3, 5]), "alpha": 0.1}
+
+    def reduce(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        axes = tuple(axis for axis in range(len(shape)) if self.integer(0, 1)) or (0,)
+        return {"kind": self.one_of(["mean", "max", "min", "l2"]), "axes": axes}
+
     def shaped(self, shape: Shape) -> list[str]:
         return [name for name, other in self.graph("x").shapes.items() if other == shape]
 
