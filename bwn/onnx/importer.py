@@ -157,6 +157,8 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
             f"input '{name}' has sizes that are not fixed, ({open_sizes(tensor)}); only the batch "
             "may be dynamic; choose height and width with size (--size HxW)"
         )
+    if 0 in fixed:
+        raise GraphError(f"input '{name}' is {('N', *fixed)}; no size may be 0")
     return model.graph.input[0].name, fixed, sizes[0] == 1
 
 

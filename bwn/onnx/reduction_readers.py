@@ -146,8 +146,8 @@ def read_layer_norm(state: ImportState, node: OnnxNode) -> None:
     if any(node.outputs[1:]):
         raise node.refuse("has a second output, which is not supported")
     view, epsilon = state.view(node), float(node.attrs.get("epsilon", 1e-5))
-    axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", -1)))
-    if axis == view.rank - 1 or view.rank == 2:
+    axis = min(logical_axes(state, node, view, [node.attrs.get("axis", -1)]))
+    if axis == view.rank - 1:
         view = state.channels_last(node)
         channels = view.shape[0]
         layer = Normalize(

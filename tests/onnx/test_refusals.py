@@ -223,9 +223,16 @@ REFUSED = {
         model(op("Relu", "x"), shape=(3, "H", 8)),
         "sizes that are not fixed, (N, 3, H, 8); only the batch may be dynamic; choose height",
     ),
-    "size 0": (model(op("Relu", "x"), shape=(3, 0, 8)), "shape is (3, 0, 8)"),
+    "size 0": (
+        model(op("Relu", "x"), shape=(3, 0, 8)),
+        "input 'x' is ('N', 3, 0, 8); no size may be 0",
+    ),
     "integer input": (model(op("Relu", "x"), kind=TensorProto.INT32), "is not float32"),
     "old opset": (model(op("Relu", "x"), opset=9), "opset 9; opsets 11 to"),
+    "an empty image": (
+        model(op("ReduceMax", "x", axes=[1]), shape=(0, 1, 4)),
+        "input 'x' is ('N', 0, 1, 4); no size may be 0",
+    ),
     "no activation": (model(op("Relu", "c"), c=f32(1.0)), "does not depend on the input"),
     "output is the input": (
         model(op("Relu", "x", "a"), output="x"),
