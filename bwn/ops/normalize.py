@@ -168,7 +168,9 @@ class LocalResponse(Elementwise, frozen=True, kw_only=True, tag="local_response"
     k: float = 1.0
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
-        """A size of 1 or more, and an offset above 0."""
+        """An image, a size of 1 or more, and an offset above 0."""
+        if len(inputs[0]) != 3:
+            raise self.refuse(f"input has shape {inputs[0]}, expected (channels, height, width)")
         if not 1 <= self.size <= 2**20:
             raise self.refuse(f"size is {self.size}, expected 1 to {2**20}")
         finite = all(map(is_float32, (self.alpha, self.beta, self.k)))
