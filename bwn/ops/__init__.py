@@ -22,11 +22,14 @@ from bwn.ops.flatten import Flatten
 from bwn.ops.gather import Gather
 from bwn.ops.hard_swish import HardSwish
 from bwn.ops.mul import Mul
+from bwn.ops.normalize import LocalResponse, Normalize
 from bwn.ops.pad import Pad
 from bwn.ops.pool import Pool
 from bwn.ops.rearrange import Rearrange
+from bwn.ops.reduce import Reduce
 from bwn.ops.sign import Sign
-from bwn.ops.softmax import Softmax
+from bwn.ops.softmax import ChannelSoftmax, Softmax
+from bwn.ops.unary import Unary
 from bwn.ops.weighted import Weighted
 
 NODES: tuple[type[Node], ...] = (
@@ -46,6 +49,11 @@ NODES: tuple[type[Node], ...] = (
     Gather,
     Pad,
     Arithmetic,
+    Unary,
+    ChannelSoftmax,
+    Normalize,
+    LocalResponse,
+    Reduce,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +68,7 @@ __all__ = [
     "Affine",
     "AnyNode",
     "Arithmetic",
+    "ChannelSoftmax",
     "Clamp",
     "Concat",
     "Conv",
@@ -67,12 +76,16 @@ __all__ = [
     "Flatten",
     "Gather",
     "HardSwish",
+    "LocalResponse",
     "Mul",
     "Node",
+    "Normalize",
     "Pad",
     "Pool",
     "Rearrange",
+    "Reduce",
     "Sign",
     "Softmax",
+    "Unary",
     "Weighted",
 ]

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from bwn.ir.node import Node, Pair, Reals, Shape, Tensors, elements, largest
 from bwn.kernels import reference as plain
-from bwn.ops.onnx_reading import axes_of, ceil_pads, pair, reads, window_pads
+from bwn.ops.onnx_reading import ceil_pads, pair, reads, window_pads
 from bwn.ops.window import Pads, Window, check_window, window_shape
 
 if TYPE_CHECKING:
@@ -158,19 +158,3 @@ def read_global_pool(state: ImportState, node: OnnxNode) -> None:
     kind: Kind = "max" if node.op_type == "GlobalMaxPool" else "average"
     kernel = (shape[1], shape[2])
     state.emit(Pool(input=source, output=node.output, kind=kind, kernel=kernel))
-
-
-@reads("ReduceMean")
-def read_reduce_mean(state: ImportState, node: OnnxNode) -> None:
-    """Over height and width."""
-    source, shape = _image(state, node)
-    axes = axes_of(node, state.optional(node, 1))
-    if axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
-        raise node.refuse(
-            f"axes are {axes}; only the mean over height and width, axes (2, 3), is supported"
-        )
-    kept = bool(node.attrs.get("keepdims", 1))
-    pooled = node.output if kept else f"{node.output}.pool"
-    state.emit(Pool(input=source, output=pooled, kind="average", kernel=(shape[1], shape[2])))
-    if not kept:
-        state.set_view(node, state.views[pooled].squeeze((2, 3)))

@@ -20,6 +20,8 @@ from bwn.ops.weighted import Weighted
 from bwn.plan import (
     binary_steps,
     bit_steps,
+    channel_steps,
+    function_steps,
     gemm_steps,
     rearrange_steps,
     sign_steps,
@@ -35,10 +37,12 @@ from bwn.plan.state import PlanState
 
 if TYPE_CHECKING:
     from bwn.ops.flatten import Flatten
+    from bwn.ops.normalize import LocalResponse, Normalize
     from bwn.ops.pool import Pool
     from bwn.ops.rearrange import Rearrange
+    from bwn.ops.reduce import Reduce
     from bwn.ops.sign import Sign
-    from bwn.ops.softmax import Softmax
+    from bwn.ops.unary import Unary
 
 
 class PlanBuilder(PlanState):
@@ -146,11 +150,47 @@ class PlanBuilder(PlanState):
         out = self.write(epilogue.output, "f32")
         binary_steps.binary(self, registry.BINARY[function], (x, other), out, epilogue)
 
-    def softmax(self, node: Softmax) -> None:
-        """Softmax over the channels of a batch of vectors."""
+    def unary(self, node: Unary) -> None:
+        """A function of each element, with the bounds that follow it."""
+        epilogue = self._follow(Epilogue(node.output, gemm=False))
         source = self.read(node.input, "f32")
-        out = self.write(node.output, "f32", like=source)
-        tensor_steps.elementwise(self, registry.SOFTMAX, source, out, units=lambda: self.batch)
+        out = self.write(epilogue.output, "f32", like=source)
+        function_steps.unary(self, node, source, out, epilogue)
+
+    def softmax(self, node: Node, *, log: bool = False) -> None:
+        """Softmax over the channels at each position, or its logarithm."""
+        source, out = self._alike(node)
+        channel_steps.channelwise(self, registry.SOFTMAX, source, out, log=log)
+
+    def normalize(self, node: Normalize) -> None:
+        """Normalization of the channels at each position, or of groups of channels."""
+        source, out = self._alike(node)
+        groups = node.groups if node.over == "group" else 0
+        channel_steps.channelwise(
+            self, registry.GROUP_NORM if groups else registry.LAYER_NORM, source, out,
+            coefficients=(node.epsilon,), scale=node.scale, bias=node.bias, groups=groups,
+        )  # fmt: skip
+
+    def local_response(self, node: LocalResponse) -> None:
+        """Normalization by neighboring channels."""
+        source, out = self._alike(node)
+        coefficients = (node.k, node.alpha / node.size, -node.beta)
+        channel_steps.channelwise(
+            self, registry.LOCAL_RESPONSE, source, out,
+            coefficients=coefficients, neighbors=node.neighbors,
+        )  # fmt: skip
+
+    def reduce(self, node: Reduce) -> None:
+        """A reduction over some axes."""
+        source = self.read(node.input, "f32")
+        keeps_columns = source.vectors or 2 not in node.axes
+        out = self.write(node.output, "f32", like=source if keeps_columns else None)
+        channel_steps.reduce(self, node, source, out)
+
+    def _alike(self, node: Node) -> tuple[Buffer, Buffer]:
+        """Buffers of a node's input and output that share the stride of rows."""
+        source = self.read(node.input, "f32")
+        return source, self.write(node.output, "f32", like=source)
 
     def sign(self, node: Sign) -> None:
         """Signs: bits where a layer reads them, else bytes."""
