@@ -48,6 +48,7 @@ SOFTMAX = Kernel("tensor.elementwise.f32_f32_softmax", params.ElementwiseParams)
 COPY_F32 = Kernel("tensor.copy.f32_f32_copy", params.CopyParams)
 COPY_I8 = Kernel("tensor.copy.i8_i8_copy", params.CopyParams)
 REARRANGE = Kernel("tensor.copy.f32_f32_rearrange", params.RearrangeParams)
+RESIZE = Kernel("tensor.resizing.f32_f32_resize", params.ResizeParams)
 CLEAR = Kernel("tensor.copy.clear", params.ClearParams)
 MAX_F32 = Kernel("tensor.pooling.f32_f32_max_pool", params.PoolParams)
 MAX_I8 = Kernel("tensor.pooling.i8_i8_max_pool", params.PoolParams)
@@ -64,8 +65,8 @@ UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.BitpackedParams)
 
 OTHERS: tuple[Kernel, ...] = (
     AFFINE, ADD, MUL, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8,
-    REARRANGE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1,
-    UNPACK_F32, UNPACK_S1,
+    REARRANGE, RESIZE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS,
+    MAX_B1, UNPACK_F32, UNPACK_S1,
 )  # fmt: skip
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*GEMMS, *OTHERS)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
-from bwn.ops import picking
+from bwn.ops import conv_transpose, picking
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
 from bwn.ops.clamp import Clamp
@@ -24,6 +24,7 @@ from bwn.ops.mul import Mul
 from bwn.ops.pad import Pad
 from bwn.ops.pool import Pool
 from bwn.ops.rearrange import Rearrange
+from bwn.ops.resize import Resize
 from bwn.ops.sign import Sign
 from bwn.ops.softmax import Softmax
 from bwn.ops.weighted import Weighted
@@ -44,9 +45,10 @@ NODES: tuple[type[Node], ...] = (
     Rearrange,
     Gather,
     Pad,
+    Resize,
 )
 
-READERS_ONLY = (picking,)
+READERS_ONLY = (conv_transpose, picking)
 """Modules that read ONNX operations and define none."""
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ __all__ = [
     "Pad",
     "Pool",
     "Rearrange",
+    "Resize",
     "Sign",
     "Softmax",
     "Weighted",

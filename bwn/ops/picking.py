@@ -1,4 +1,4 @@
-"""ONNX operations that only pick elements: Slice, Split, Gather, Expand, Tile, and their helpers.
+"""ONNX operations that only pick elements: Slice, Split, Gather, Expand, Tile, DepthToSpace.
 
 Each becomes a Rearrange where a loop with strides says what it picks, else a Gather.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from bwn.ir.node import Array as AnyArray
 from bwn.ir.node import Shape
 from bwn.ops.gather import Array, Gather
-from bwn.ops.onnx_reading import reads
+from bwn.ops.onnx_reading import BATCH, reads
 from bwn.ops.rearrange import Rearrange
 
 if TYPE_CHECKING:
@@ -135,3 +135,131 @@ def read_gather(state: ImportState, node: OnnxNode) -> None:
     lists = whole_lists(shape)
     lists[axis] = np.ravel(indices) % size
     emit_lists(state, source, shape, node.output, lists)
+
+
+@reads("Split")
+def read_split(state: ImportState, node: OnnxNode) -> None:
+    """Into parts of constant sizes, or as many equal ones as there are outputs."""
+    source, shape = state.activation(node)
+    axis = ir_axis(node, node.attrs.get("axis", 0), shape)
+    sizes = integers(state.optional(node, 1)) or list(node.attrs.get("split", ()))
+    count = len(node.outputs)
+    if not sizes:
+        largest = -(-shape[axis] // count)
+        sizes = [largest] * (count - 1) + [shape[axis] - largest * (count - 1)]
+    if len(sizes) != count or min(sizes) < 1 or sum(sizes) != shape[axis]:
+        raise node.refuse(f"splits axis of {shape[axis]} into {sizes} for {count} outputs")
+    first = 0
+    for output, size in zip(node.outputs, sizes, strict=True):
+        lists = whole_lists(shape)
+        lists[axis] = np.arange(first, first + size)
+        first += size
+        if output:
+            emit_lists(state, source, shape, output, lists)
+
+
+@reads("Expand")
+def read_expand(state: ImportState, node: OnnxNode) -> None:
+    """To a constant shape, by repeating axes of length 1."""
+    source, shape = state.activation(node)
+    target = integers(state.constant(node, 1))
+    full = (1, *shape)
+    target = [1] * (len(full) - len(target)) + target
+    whole = target[:1] in ([1], [BATCH])
+    fits = all(
+        1 in (size, wanted) or size == wanted
+        for size, wanted in zip(shape, target[1:], strict=False)
+    )
+    if len(target) != len(full) or not whole or not fits:
+        raise node.refuse(f"expands {('N', *shape)} to {target}")
+    lists = [
+        np.zeros(wanted, np.int64) if size == 1 else np.arange(size)
+        for size, wanted in zip(shape, target[1:], strict=True)
+    ]
+    emit_lists(state, source, shape, node.output, lists)
+
+
+def fits(shape: Shape, target: Sequence[int]) -> bool:
+    """Whether each axis has the length wanted, or 1, or is wanted to have 1."""
+    return all(
+        size == wanted or 1 in (size, wanted) for size, wanted in zip(shape, target, strict=True)
+    )
+
+
+@reads("Tile")
+def read_tile(state: ImportState, node: OnnxNode) -> None:
+    """The whole tensor again and again on each axis but the batch."""
+    source, shape = state.activation(node)
+    batch, *repeats = integers(state.constant(node, 1)) or [0]
+    if batch != 1 or len(repeats) != len(shape) or min(repeats) < 1:
+        raise node.refuse(f"repeats are {[batch, *repeats]}, expected 1 for the batch")
+    strides = flat_strides(shape)
+    sizes = [number for pair in zip(repeats, shape, strict=True) for number in pair]
+    emit_loop(
+        state,
+        (source, node.output),
+        tuple(size * count for size, count in zip(shape, repeats, strict=True)),
+        sizes,
+        [number for stride in strides for number in (0, stride)],
+    )
+
+
+def emit_loop(
+    state: ImportState,
+    names: tuple[str, str],
+    shape: Shape,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+) -> None:
+    """Emit a Rearrange of these input and output names."""
+    state.emit(
+        Rearrange(
+            input=names[0],
+            output=names[1],
+            shape=shape,
+            sizes=tuple(sizes),
+            strides=tuple(strides),
+        )
+    )
+
+
+def blocks_of(state: ImportState, node: OnnxNode) -> tuple[str, Shape, int]:
+    """Input, its shape (C, H, W), and the block size."""
+    source, shape = state.activation(node)
+    if len(shape) != 3 or node.attrs["blocksize"] < 1:
+        raise node.refuse(f"input has shape {shape}, expected (channels, height, width)")
+    return source, shape, node.attrs["blocksize"]
+
+
+@reads("DepthToSpace")
+def read_depth_to_space(state: ImportState, node: OnnxNode) -> None:
+    """Channels to blocks of positions; of the channels, mode DCR has the block first, CRD last."""
+    source, (channels, height, width), block = blocks_of(state, node)
+    area = block * block
+    if channels % area:
+        raise node.refuse(f"has {channels} channels for blocks of {area}")
+    plane, depth = height * width, channels // area
+    first = str(node.attrs.get("mode", "DCR")) == "DCR"
+    channel, step = (plane, depth * plane) if first else (area * plane, plane)
+    emit_loop(
+        state,
+        (source, node.output),
+        (depth, height * block, width * block),
+        (depth, height, block, width, block),
+        (channel, width, block * step, 1, step),
+    )
+
+
+@reads("SpaceToDepth")
+def read_space_to_depth(state: ImportState, node: OnnxNode) -> None:
+    """Blocks of positions to channels, the block first."""
+    source, (channels, height, width), block = blocks_of(state, node)
+    if height % block or width % block:
+        raise node.refuse(f"blocks of {block} do not divide {height} x {width}")
+    emit_loop(
+        state,
+        (source, node.output),
+        (channels * block * block, height // block, width // block),
+        (block, block, channels, height // block, width // block),
+        (width, 1, height * width, block * width, block),
+    )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from msgspec.structs import replace
 
 from bwn.ir.node import Node, Pair, Reals, Shape, Tensors, elements, largest
 from bwn.kernels import reference as plain
 from bwn.ops.flatten import Flatten
+from bwn.ops.gather import Gather
 from bwn.ops.onnx_reading import axes_of, ceil_pads, pair, reads, window_pads
+from bwn.ops.pad import Pad
 from bwn.ops.window import Pads, Window, check_window, window_shape
 
 if TYPE_CHECKING:
@@ -106,20 +109,33 @@ class Pool(Node, frozen=True, kw_only=True, tag="pool"):
 
 @reads("MaxPool", "AveragePool")
 def read_pool(state: ImportState, node: OnnxNode) -> None:
-    """2-D, without dilation."""
+    """2-D windows, with every attribute."""
     source, shape = _image(state, node)
     kind: Kind = "max" if node.op_type == "MaxPool" else "average"
-    window = Window(pair(node, "kernel_shape"), pair(node, "strides"))
-    if pair(node, "dilations") != (1, 1) or any(node.outputs[1:]):
-        raise node.refuse("dilations and a second output are not supported")
-    if min(*window.kernel, *window.stride) < 1:
+    kernel, stride, dilation = (
+        pair(node, name) for name in ("kernel_shape", "strides", "dilations")
+    )
+    window = Window(kernel, stride, dilation=dilation)
+    if any(node.outputs[1:]):
+        raise node.refuse("its second output, the indices of the maxima, is not supported")
+    if min(*window.kernel, *window.stride, *window.dilation) < 1:
         raise node.refuse(
-            f"kernel {window.kernel}, strides {window.stride}: expected each at least 1"
+            f"kernel {window.kernel}, strides {window.stride}, dilations {window.dilation}: "
+            "expected each at least 1"
         )
-    size = (shape[1], shape[2])
-    window = replace(window, pads=window_pads(node, size, window))
+    window = replace(window, pads=window_pads(node, (shape[1], shape[2]), window))
+    counted = kind == "average" and bool(node.attrs.get("count_include_pad", 0))
     if node.attrs.get("ceil_mode", 0):
-        window = replace(window, pads=_resolve_ceil(node, kind, size, window))
+        wider = ceil_pads((shape[1], shape[2]), window)
+        if counted and wider != window.pads:
+            # Padding counts, but not what the last windows have beyond it.
+            source, shape = _padded(state, node, source, shape, window.pads, 0.0)
+            top, left, bottom, right = (w - p for w, p in zip(wider, window.pads, strict=True))
+            window, counted = replace(window, pads=(top, left, bottom, right)), False
+        else:
+            window = replace(window, pads=wider)
+    if window.dilation != (1, 1):
+        source, window = _spread(state, node, source, shape, window, kind, counted)
     state.emit(
         Pool(
             input=source,
@@ -128,20 +144,48 @@ def read_pool(state: ImportState, node: OnnxNode) -> None:
             kernel=window.kernel,
             stride=window.stride,
             pads=window.pads,
-            count_pads=bool(node.attrs.get("count_include_pad", 0)),
+            count_pads=counted,
         )
     )
 
 
-def _resolve_ceil(node: OnnxNode, kind: Kind, size: Pair, window: Window) -> Pads:
-    """Padding that makes ceil_mode's windows; an average would count it wrongly."""
-    resolved = ceil_pads(size, window)
-    if kind == "max" or resolved == window.pads:
-        return resolved
-    pads, kernel, stride = window.pads, window.kernel, window.stride
-    if any((size[i] + pads[i] + pads[i + 2] - kernel[i]) % stride[i] for i in (0, 1)):
-        raise node.refuse("ceil_mode = 1 is not supported for averages; export with ceil_mode off")
-    return pads
+def _padded(
+    state: ImportState, node: OnnxNode, source: str, shape: Shape, pads: Pads, value: float
+) -> tuple[str, Shape]:
+    """Emit a Pad of height and width, and give its name and shape."""
+    top, left, bottom, right = pads
+    name = f"{node.output}.padded"
+    state.emit(Pad(input=source, output=name, pads=(0, top, left, 0, bottom, right), value=value))
+    return name, state.shapes[name]
+
+
+def _spread(
+    state: ImportState,
+    node: OnnxNode,
+    source: str,
+    shape: Shape,
+    window: Window,
+    kind: Kind,
+    counted: bool,
+) -> tuple[str, Window]:
+    """Emit what lays the taps of dilated windows side by side, window after window.
+
+    Returns:
+        Its name, and the window that pools it.
+    """
+    if kind == "average" and any(window.pads) and not counted:
+        raise node.refuse("dilations of an average over padded windows are not supported")
+    lists: list[tuple[int, ...]] = [()]
+    outputs = window.output_size((shape[1], shape[2]))
+    for axis in (0, 1):
+        starts = np.arange(outputs[axis]) * window.stride[axis] - window.pads[axis]
+        taps = np.add.outer(starts, np.arange(window.kernel[axis]) * window.dilation[axis]).ravel()
+        inside = (taps >= 0) & (taps < shape[axis + 1])
+        lists.append(tuple(np.where(inside, taps, -1).tolist()))
+    name = f"{node.output}.taps"
+    value = float(np.finfo(np.float32).min) if kind == "max" else 0.0
+    state.emit(Gather(input=source, output=name, indices=tuple(lists), value=value))
+    return name, Window(window.kernel, window.kernel)
 
 
 def _image(state: ImportState, node: OnnxNode) -> tuple[str, Shape]:

@@ -63,6 +63,12 @@ def loop_axes(sizes: Sequence[int], strides: Sequence[int]) -> list[Axis]:
     return axes[::-1] or [Axis(1, 0, 1)]
 
 
+def part_axes(shape: Shape, whole: Shape, axis: int) -> list[Axis]:
+    """The axes of a loop over a tensor that is a part of another along an axis."""
+    inner = prod(shape[axis:])
+    return [Axis(prod(shape[:axis]), inner, prod(whole[axis:])), Axis(inner, 1, 1)]
+
+
 def split_axes(axes: Sequence[Axis], x_shape: Shape, out_shape: Shape) -> list[Axis]:
     """Axes that end where a row or a plane of either tensor ends, if that divides them."""
     cuts = [("x", bound) for bound in _bounds(x_shape)]

@@ -28,6 +28,7 @@ from bwn.ops import (
     Pad,
     Pool,
     Rearrange,
+    Resize,
     Sign,
 )
 
@@ -100,6 +101,10 @@ def joins() -> Iterator[Example]:
         yield Example((low, high, Concat(input="l", others=("h", "l"), output="y")), shape)
         yield Example((low, Concat(input="x", others=("x", "l"), output="y")), shape)
         yield Example((signs, Concat(input="s", others=("s",), output="y")), shape)
+    for axis in (1, 2):
+        other = Pool(input="x", output="o", kind="max", kernel=(3, 1) if axis == 1 else (1, 5))
+        join = Concat(input="x", others=("o", "x"), output="y", axis=axis)
+        yield Example((other, join), PLANES)
 
 
 def moves() -> Iterator[Example]:
@@ -159,6 +164,24 @@ def picks() -> Iterator[Example]:
     yield Example((Gather(input="x", output="y", indices=((-1, 36, 4),), value=1.0),), VECTOR)
 
 
+def sizes() -> Iterator[Example]:
+    """Linear interpolation to larger and smaller images."""
+    for coordinates in (
+        "half_pixel",
+        "pytorch_half_pixel",
+        "half_pixel_symmetric",
+        "asymmetric",
+        "align_corners",
+    ):
+        for size, scales in (
+            ((14, 40), (2.0, 2.0)),
+            ((5, 33), (0.75, 1.65)),
+            ((1, 1), (0.15, 0.05)),
+        ):
+            fields = {"size": size, "scales": scales, "coordinates": coordinates}
+            yield Example((Resize(input="x", output="y", **fields),), PLANES)
+
+
 def simple(kind: type[Node]) -> Iterator[Example]:
     """An operation without fields of its own, on each shape that it accepts."""
     for shape in SHAPES:
@@ -180,7 +203,7 @@ def examples_of(kind: type[Node]) -> list[Example]:
         Clamp: [Example((clamp,), shape) for shape in SHAPES],
         Flatten: [Example((Flatten(input="x", output="y"),), shape) for shape in SHAPES[:2]],
     }
-    for example in (*layers(), *pools(), *pairs(), *joins(), *moves(), *picks()):
+    for example in (*layers(), *pools(), *pairs(), *joins(), *moves(), *picks(), *sizes()):
         examples.setdefault(type(example.node), []).append(example)
     fields = {field.name for field in msgspec.structs.fields(kind)}
     if kind not in examples and fields == {"input", "output"}:

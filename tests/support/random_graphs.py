@@ -126,9 +126,15 @@ class GraphMaker:
         return {"other": self.one_of([*self.shaped(shape), *gates, *gates])}
 
     def concat(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
-        shapes = self.graph("x").shapes
-        fit = [n for n, s in shapes.items() if len(s) == len(shape) and s[1:] == shape[1:]]
-        return {"others": tuple(self.one_of(fit) for _ in range(self.integer(1, 3)))}
+        shapes, axis = self.graph("x").shapes, self.one_of([0, 0, self.integer(0, len(shape) - 1)])
+        rest = shape[:axis], shape[axis + 1 :]
+        fit = [
+            name
+            for name, other in shapes.items()
+            if len(other) == len(shape) and (other[:axis], other[axis + 1 :]) == rest
+        ]
+        others = tuple(self.one_of(fit) for _ in range(self.integer(1, 3)))
+        return {"others": others, "axis": axis}
 
     def rearrange(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
         """Axes in another order, some reversed, repeated or cut short, of either rank."""
@@ -153,6 +159,15 @@ class GraphMaker:
         pads = tuple(self.integer(0, min(3, size - 1)) for size in (*shape, *shape))
         value = self.one_of([0.0, 0.0, -1.0, 0.5]) if mode == "constant" else 0.0
         return {"pads": pads, "mode": mode, "value": value}
+
+    def resize(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        scales = self.one_of([0.5, 1.0, 1.5, 2.0, 3.25]), self.one_of([0.75, 1.0, 2.0])
+        ends = zip(shape[1:], scales, strict=False)
+        return {
+            "size": tuple(max(1, int(size * scale)) for size, scale in ends),
+            "scales": scales,
+            "coordinates": self.one_of(["half_pixel", "asymmetric", "align_corners"]),
+        }
 
     def shaped(self, shape: Shape) -> list[str]:
         return [name for name, other in self.graph("x").shapes.items() if other == shape]

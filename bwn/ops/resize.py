@@ -1,0 +1,219 @@
+"""Images of another size: nearest elements, or linear interpolation between rows and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from bwn.ir.node import Floats, Node, Reals, Shape, Tensors, elements, largest
+from bwn.ops.onnx_reading import BATCH, reads
+from bwn.ops.picking import emit_lists, integers, ir_axis
+from bwn.ops.window import MAX_ATTRIBUTE
+
+if TYPE_CHECKING:
+    from bwn.onnx.exporter import OnnxGraph
+    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.plan.builder import PlanBuilder
+
+Singles = npt.NDArray[np.float32]
+Coordinates = Literal[
+    "half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "asymmetric", "align_corners"
+]
+
+
+class Grid(msgspec.Struct, frozen=True):
+    """How the indices of one resized axis lie over the original ones.
+
+    Attributes:
+        size: Length of the original axis.
+        resized: Length of the resized one.
+        scale: Their ratio, which a model may give more exactly than the lengths do.
+        mode: Where index i lies, as ONNX names it.
+    """
+
+    size: int
+    resized: int
+    scale: float
+    mode: str
+
+    def places(self) -> Singles:
+        """Where each index lies on the original axis, in float32 as ONNX Runtime computes it."""
+        index, one = np.arange(self.resized, dtype=np.float32), np.float32
+        scale, half = one(self.scale), one(0.5)
+        if self.mode == "asymmetric":
+            return index / scale
+        if self.mode == "align_corners":
+            if self.resized == 1:
+                return np.zeros_like(index)
+            return index * one(self.size - 1) / one(self.resized - 1)
+        if self.mode == "pytorch_half_pixel" and self.resized == 1:
+            return np.zeros_like(index)
+        places = (index + half) / scale - half
+        if self.mode == "half_pixel_symmetric":
+            adjustment = one(self.resized) / (scale * one(self.size))
+            places = places + one(self.size) / one(2) * (one(1) - adjustment)
+        return places
+
+    def nearest(self, rounding: str) -> npt.NDArray[np.int64]:
+        """The original index that each is nearest to."""
+        x = self.places()
+        low = np.floor(x)
+        near = {
+            "floor": low,
+            "ceil": np.ceil(x),
+            "round_prefer_floor": low + (x - low > 0.5),
+            "round_prefer_ceil": low + (x - low >= 0.5),
+        }[rounding]
+        return np.asarray(np.clip(near.astype(np.int64), 0, self.size - 1))
+
+    def neighbors(self) -> tuple[npt.NDArray[np.int64], Singles]:
+        """The original index before each, and what part of the way to the next one it lies."""
+        x = np.clip(self.places(), 0, self.size - 1).astype(np.float32)
+        low = np.floor(x)
+        return low.astype(np.int64), x - low
+
+
+class Resize(Node, frozen=True, kw_only=True, tag="resize"):
+    """Linear interpolation: y[c, i, j] between the four elements of x[c] around where (i, j) lies.
+
+    Attributes:
+        size: Height and width of the output.
+        scales: Ratios of the heights and of the widths.
+        coordinates: Where an index of the output lies in the input, as in ONNX's Resize.
+    """
+
+    since = 4
+
+    size: tuple[int, int]
+    scales: tuple[float, float]
+    coordinates: Coordinates = "half_pixel"
+
+    def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
+        """Sizes and scales are such numbers, of an image."""
+        if len(inputs[0]) != 3:
+            raise self.refuse(f"input has shape {inputs[0]}, expected (channels, height, width)")
+        if not all(1 <= size <= MAX_ATTRIBUTE for size in self.size):
+            raise self.refuse(f"size is {self.size}, expected 1 to {MAX_ATTRIBUTE}")
+        if not all(1 / MAX_ATTRIBUTE <= scale <= MAX_ATTRIBUTE for scale in self.scales):
+            raise self.refuse(f"scales are {self.scales}, expected up to {MAX_ATTRIBUTE}")
+
+    def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
+        """The channels, of the new size."""
+        return (inputs[0][0], *self.size)
+
+    def grids(self, shape: Shape) -> tuple[Grid, Grid]:
+        """Of the rows and of the columns."""
+        rows, columns = (
+            Grid(shape[axis + 1], self.size[axis], self.scales[axis], self.coordinates)
+            for axis in (0, 1)
+        )
+        return rows, columns
+
+    def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
+        """Rows, then columns, in float64."""
+        x = inputs[0].astype(np.float64)
+        for axis, grid in enumerate(self.grids(x.shape[1:]), 2):
+            x = interpolate(x, axis, grid)
+        return x
+
+    def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
+        """Between numbers of the input."""
+        return self.input in nonnegative
+
+    def float_terms(self, shape: Shape, *, floats: bool = False) -> int:
+        """Four neighbors, and the weights are rounded too."""
+        return 8
+
+    def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
+        """Its input."""
+        return largest(inputs[0])
+
+    def work(self, inputs: Sequence[Shape], output: Shape) -> int:
+        """Four products each."""
+        return 4 * elements(output)
+
+    def lower(self, plan: PlanBuilder) -> None:
+        """One step: rows by vectors, then columns."""
+        plan.interpolate(self)
+
+    def to_onnx(self, graph: OnnxGraph) -> None:
+        """Resize."""
+        scales = np.array([1, 1, *self.scales], np.float32)
+        name = graph.constant(f"{self.output}.scales", scales)
+        graph.emit(
+            "Resize",
+            [self.input, "", name],
+            self.output,
+            mode="linear",
+            coordinate_transformation_mode=self.coordinates,
+        )
+
+
+def interpolate(x: Floats, axis: int, grid: Grid) -> Floats:
+    """Linear interpolation along an axis."""
+    low, part = grid.neighbors()
+    high = np.minimum(low + 1, grid.size - 1)
+    weights = part.astype(np.float64).reshape(-1, *[1] * (x.ndim - 1 - axis))
+    return np.asarray(x.take(low, axis) * (1 - weights) + x.take(high, axis) * weights)
+
+
+@reads("Resize")
+def read_resize(state: ImportState, node: OnnxNode) -> None:
+    """To constant scales or sizes: nearest on all axes but the batch, linear on the last two."""
+    source, shape = state.activation(node)
+    attrs = node.attrs
+    coordinates = str(attrs.get("coordinate_transformation_mode", "half_pixel"))
+    mode, kinds = str(attrs.get("mode", "nearest")), Coordinates.__args__  # type: ignore[attr-defined]
+    if mode not in ("nearest", "linear") or coordinates not in kinds or attrs.get("antialias"):
+        raise node.refuse(
+            f"mode {mode!r} with coordinates {coordinates!r}: nearest and linear without "
+            f"antialias are supported, with {', '.join(kinds)}"
+        )
+    grids = read_grids(state, node, shape, coordinates)
+    if all(grid.size == grid.resized and grid.scale == 1 for grid in grids):
+        state.alias(node)
+    elif mode == "nearest":
+        rounding = str(attrs.get("nearest_mode", "round_prefer_floor"))
+        emit_lists(state, source, shape, node.output, [grid.nearest(rounding) for grid in grids])
+    else:
+        if len(grids) != 3 or grids[0].resized != grids[0].size:
+            raise node.refuse("linear interpolation is supported for height and width only")
+        state.emit(
+            Resize(
+                input=source,
+                output=node.output,
+                size=(grids[1].resized, grids[2].resized),
+                scales=(grids[1].scale, grids[2].scale),
+                coordinates=coordinates,  # type: ignore[arg-type]
+            )
+        )
+
+
+def read_grids(state: ImportState, node: OnnxNode, shape: Shape, coordinates: str) -> list[Grid]:
+    """A grid for each axis of the IR's shape."""
+    scales, sizes = state.optional(node, 2), integers(state.optional(node, 3))
+    ratios = [] if scales is None else [float(scale) for scale in np.ravel(scales)]
+    axes = node.attrs.get("axes", range(len(shape) + 1))
+    if len(ratios or sizes) != len(axes):
+        raise node.refuse(f"scales {ratios} and sizes {sizes} of axes {list(axes)}")
+    grids = [Grid(size, size, 1.0, coordinates) for size in shape]
+    policy = str(node.attrs.get("keep_aspect_ratio_policy", "stretch"))
+    if sizes and policy != "stretch":
+        raise node.refuse(f"keep_aspect_ratio_policy is {policy!r}; only 'stretch' is supported")
+    for position, axis in enumerate(axes):
+        if axis % (len(shape) + 1) == 0:
+            batch = 1 if state.single and sizes else BATCH
+            if (ratios or sizes)[position] == (1 if ratios else batch):
+                continue
+        index = ir_axis(node, axis, shape)
+        size = shape[index]
+        ratio = np.float32(ratios[position] if ratios else sizes[position] / size)
+        resized = int(np.floor(size * ratio)) if ratios else sizes[position]
+        if resized < 1:
+            raise node.refuse(f"leaves nothing of axis {axis}")
+        grids[index] = Grid(size, resized, float(ratio), coordinates)
+    return grids
