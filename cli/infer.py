@@ -99,8 +99,8 @@ def command(
         images = find_images(expand(paths), recursive, skipped)
     results = classified(loaded, islice(images, limit), top, 1 if watch else batch_size)
     seen, failed = show(results, Printer(as_json, as_csv, class_names(loaded.spec), top))
-    if skipped.counts:
-        click.echo(f"Skipped, not named as images: {skipped}", err=True)
+    for line in skipped.lines():
+        click.echo(f"Skipped, {line}", err=True)
     if not seen:
         places = ("standard input" if path == "-" else path for path in paths)
         raise DataError(f"no images in {', '.join(places)}")

@@ -9,7 +9,14 @@ import click
 
 from bwn._text import byte_size
 from bwn.cli.output import json_text, table
-from bwn.cli.params import FilePath, Numbers, OutputPath, Size, output_options
+from bwn.cli.params import (
+    FilePath,
+    Numbers,
+    OutputPath,
+    Size,
+    output_options,
+    skip_bad_option,
+)
 
 if TYPE_CHECKING:
     from bwn.tools.pack import PackReport
@@ -44,6 +51,7 @@ if TYPE_CHECKING:
     metavar="DATA",
     help="With int8: images that fix the 8-bit scales, a folder or a data set as for bwn train.",
 )
+@skip_bad_option
 @click.option(
     "--mean",
     type=Numbers(),
@@ -75,6 +83,7 @@ def command(
     output: str | None,
     activations: Any,
     calibration: str | None,
+    skip_bad: bool,
     classes_file: str | None,
     as_json: bool,
     **preprocess: Any,
@@ -92,6 +101,8 @@ def command(
     """
     if calibration is not None and activations != "int8":
         raise click.UsageError("--calibration needs --activations int8.")
+    if skip_bad and calibration is None:
+        raise click.UsageError("--skip-bad needs --calibration.")
     from bwn.tools.pack import pack, read_class_names
 
     report = pack(
@@ -99,6 +110,7 @@ def command(
         output or Path(source).with_suffix(".bwn"),
         activations=activations,
         calibration=calibration,
+        skip_bad=skip_bad,
         preprocess=preprocess,
         classes=None if classes_file is None else read_class_names(classes_file),
     )

@@ -9,7 +9,15 @@ import click
 
 from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress, table
-from bwn.cli.params import FilePath, Integer, Number, Option, batch_size_option, run_options
+from bwn.cli.params import (
+    FilePath,
+    Integer,
+    Number,
+    Option,
+    batch_size_option,
+    run_options,
+    skip_bad_option,
+)
 
 if TYPE_CHECKING:
     from bwn.tools.verify import VerifyReport
@@ -34,6 +42,7 @@ LISTED = 10
     type=Integer(1),
     help="At most this many inputs.  [default: all; 64 of noise]",
 )
+@skip_bad_option
 @click.option("--seed", type=Integer(0), default=0, show_default=True, help="Seed of the noise.")
 @batch_size_option(64)
 @click.option(
@@ -57,6 +66,7 @@ def command(
     reference: str,
     images: str | None,
     samples: int | None,
+    skip_bad: bool,
     seed: int,
     batch_size: int,
     min_agreement: float | None,
@@ -86,6 +96,8 @@ def command(
     """
     if max_loss is not None and images is None:
         raise click.UsageError("--max-loss needs a data set in --images.")
+    if skip_bad and images is None:
+        raise click.UsageError("--skip-bad needs --images.")
     from bwn.tools.verify import verify
 
     report = verify(
@@ -98,6 +110,7 @@ def command(
         threads=threads,
         min_agreement=min_agreement,
         max_loss=max_loss,
+        skip_bad=skip_bad,
         progress=show_progress,
     )
     click.echo(json_text(report, indent=2) if as_json else text(report))

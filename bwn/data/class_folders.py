@@ -16,9 +16,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bwn._text import count_noun, is_name, one_line, read_failure
-from bwn.data.folders import Skipped, images_in, is_folder, is_sidecar
+from bwn._text import count_noun, is_name, one_line
+from bwn.data.folders import Skipped, images_in
 from bwn.data.records import NOUNS, Split
+from bwn.data.subfolders import loose_files, some, subfolders
 from bwn.errors import DataError
 
 _ROLES: dict[str, tuple[str, ...]] = {
@@ -29,7 +30,8 @@ _ROLES: dict[str, tuple[str, ...]] = {
 _EXTRA = re.compile(r"(_?(set|data|split|images|imgs|pictures|photos))+$")
 _START = re.compile(r"((?i:train|test|val|valid|validation|training|testing))([^a-z].*)?$")
 """A name that starts like a split's: `train_cats`, `testA`."""
-LISTED = 5
+_DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d){0,2}")
+"""What folders inside a class are often called."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ def look(folder: Path) -> ClassFolders:
             split is not in the training split.
     """
     notes: list[str] = []
-    base = _descend(folder)
-    folders = _folders(base, notes)
+    base = _descend(folder, notes)
+    folders = subfolders(base, notes)
     roles = _split_folders(base, folders)
     skipped = Skipped()
     if roles:
@@ -86,39 +88,43 @@ def look(folder: Path) -> ClassFolders:
     else:
         images, classes = _hold_out(base, folders, notes, skipped)
         layout = "one in five of each class held out for test, by a hash of the name"
-    if skipped.counts:
-        notes.append(f"skipped, not named as images: {skipped}")
+    notes += [f"skipped, {line}" for line in skipped.lines(base)]
+    if len(classes) < 2:
+        reasons = f" ({'; '.join(notes)})" if notes else ""
+        raise DataError(
+            f"{base}: has {count_noun(len(classes), 'class folder')} with images; expected a "
+            "folder of images for each of two or more classes, or a folder of IDX files or of "
+            f"CIFAR-10 binary files{reasons}"
+        )
     return ClassFolders(base, classes, images, layout, tuple(notes))
 
 
-def _descend(folder: Path, role: str | None = None) -> Path:
+def _descend(folder: Path, notes: list[str], role: str | None = None) -> Path:
     """The folder, or the one in it that holds everything, as unpacked archives have it.
 
-    role: The split that the folder is, which the one in it may be called after too.
+    A folder of images is a class, and so is one whose folders are dates: it is not entered.
+
+    Args:
+        folder: Where to look.
+        notes: Says which folder was entered.
+        role: The split that the folder is, which the one in it may be called after too.
     """
     inner = folder
     while True:
-        entries = [entry for entry in _entries(inner) if not is_sidecar(entry.name)]
-        if len(entries) != 1 or not is_folder(entries[0]) or _role(entries[0].name) != role:
-            return inner if len(_folders(inner, [])) > 1 else folder
-        inner = Path(entries[0].path)
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as listing:
-            return sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(read_failure(folder, error)) from None
-
-
-def _folders(base: Path, notes: list[str]) -> list[Path]:
-    """The folders in `base` that may be classes or splits."""
-    folders = [entry for entry in _entries(base) if is_folder(entry)]
-    sidecars = [entry.name for entry in folders if is_sidecar(entry.name)]
-    if sidecars:
-        notes.append(f"skipped, made by programs: {_some(f'{name}/' for name in sidecars)}")
-    return [Path(entry.path) for entry in folders if not is_sidecar(entry.name)]
+        folders = subfolders(inner, [])
+        if len(folders) != 1 or loose_files(inner) or _role(folders[0].name) != role:
+            break
+        inner = folders[0]
+    if (
+        inner == folder
+        or len(folders) < 2
+        or any(images_in(inner, recursive=False))
+        or all(_DATE.fullmatch(path.name) for path in folders)
+    ):
+        return folder
+    name = one_line(inner.relative_to(folder.parent if role else folder))
+    notes.append(f"the only folder is {name}/, so the folders in it are taken")
+    return inner
 
 
 def _role(name: str) -> str | None:
@@ -137,7 +143,7 @@ def _split_folders(base: Path, folders: Sequence[Path]) -> dict[Split, Path]:
     others = []
     for path in folders:
         role = _role(path.name)
-        if role is None or not _folders(path, []):
+        if role is None or not subfolders(path, []):
             if any(images_in(path)):
                 others.append(path)
         else:
@@ -152,9 +158,9 @@ def _split_folders(base: Path, folders: Sequence[Path]) -> dict[Split, Path]:
             f"{_role(twice[0].name)} split; rename or move one"
         )
     if others:
-        some = next(iter(splits.values()))[0].name
+        split_name = next(iter(splits.values()))[0].name
         raise DataError(
-            f"{base}: {some}/ holds folders like a split, but {_slashed(others)} next to it "
+            f"{base}: {split_name}/ holds folders like a split, but {_slashed(others)} next to it "
             f"{'holds' if len(others) == 1 else 'hold'} images like a class; move one of the two"
         )
     roles: dict[Split, Path] = {}
@@ -179,9 +185,15 @@ def _refuse_hidden_splits(base: Path, folders: Sequence[Path]) -> None:
             f"{base}: {_slashed(folders)} look like splits; expected train/ and test/ with a "
             "folder for each class in them"
         )
-    inner = [{path.name for path in _folders(folder, [])} for folder in folders]
-    if len(folders) > 1 and len(inner[0]) > 1 and all(names == inner[0] for names in inner):
-        same = _some(f"{name}/" for name in sorted(inner[0]))
+    inner = [{path.name for path in subfolders(folder, [])} for folder in folders]
+    dated = folders and all(map(_DATE.fullmatch, inner[0]))
+    if (
+        len(folders) > 1
+        and len(inner[0]) > 1
+        and all(names == inner[0] for names in inner)
+        and not dated
+    ):
+        same = some(f"{name}/" for name in sorted(inner[0]))
         raise DataError(
             f"{base}: {_slashed(folders)} all hold {same}, like splits; expected classes, or "
             "train/ and test/ with the classes in them"
@@ -194,17 +206,23 @@ def _read_splits(
     """Images of folders such as train/ and test/, whose class folders have the same names."""
     names: list[str] = []
     images: dict[Split, tuple[list[str], list[int]]] = {}
+    nested: dict[str, int] = {}
+    empty: list[str] = []
+    loose = loose_files(base)
     first = next(iter(roles.values()))
-    unused = [path.name for path in _folders(base, []) if path not in roles.values()]
+    unused = [path.name for path in subfolders(base, []) if path not in roles.values()]
     if unused:
-        notes.append(f"not used: {_some(f'{name}/' for name in unused)}")
+        notes.append(f"not used: {some(f'{name}/' for name in unused)}")
     for split, root in roles.items():
         paths: list[str] = []
         labels: list[int] = []
-        for path in _folders(_descend(root, _role(root.name)), notes):
+        inner = _descend(root, notes, _role(root.name))
+        prefix = f"{inner.relative_to(base)}/"
+        loose += [prefix + name for name in loose_files(inner)]
+        for path in subfolders(inner, notes, prefix):
             files = list(images_in(path, skipped=skipped))
             if not files:
-                notes.append(f"skipped, no images in it: {root.name}/{path.name}/")
+                empty.append(f"{prefix}{path.name}/")
                 continue
             name = class_name(path)
             if root == first:
@@ -212,9 +230,11 @@ def _read_splits(
             label = match_class(name, names)
             if label is None:
                 raise DataError(f"{root}: class '{name}' is not in {first}")
+            _count_nested(path, files, nested)
             paths += files
             labels += [label] * len(files)
         images[split] = paths, labels
+    notes += _notes_on_images(nested, empty, loose)
     return images, _checked(names, base)
 
 
@@ -237,25 +257,48 @@ def _hold_out(
 ) -> tuple[dict[Split, tuple[list[str], list[int]]], tuple[str, ...]]:
     """Images of class folders, with one in five of each class in the test split."""
     names: list[str] = []
+    nested: dict[str, int] = {}
+    empty: list[str] = []
     train: tuple[list[str], list[int]] = ([], [])
     test: tuple[list[str], list[int]] = ([], [])
     for path in folders:
         files = list(images_in(path, skipped=skipped))
         if not files:
-            notes.append(f"skipped, no images in it: {path.name}/")
+            empty.append(f"{path.name}/")
             continue
+        _count_nested(path, files, nested)
         held = _held_out(files, base)
         for file in files:
             paths, labels = test if file in held else train
             paths.append(file)
             labels.append(len(names))
         names.append(class_name(path))
-    loose = [
-        entry.name for entry in _entries(base) if not is_folder(entry) and entry.name[0] != "."
-    ]
-    if loose:
-        notes.append(f"skipped, in no class folder: {_some(loose)}")
+    notes += _notes_on_images(nested, empty, loose_files(base))
     return {"train": train, "test": test}, _checked(names, base)
+
+
+def _count_nested(path: Path, files: Sequence[str], nested: dict[str, int]) -> None:
+    """Count the images of a class that are in folders inside its own, by folder."""
+    for file in files:
+        folder = os.path.dirname(file)
+        if folder != str(path):
+            name = f"{os.path.relpath(folder, path.parent)}/"
+            nested[name] = nested.get(name, 0) + 1
+
+
+def _notes_on_images(nested: dict[str, int], empty: list[str], loose: list[str]) -> list[str]:
+    """Notes on images in nested folders, folders without images, and files in no class folder."""
+    notes = []
+    if empty:
+        notes.append(f"skipped, no images in it: {some(empty)}")
+    if nested:
+        notes.append(
+            f"images in folders inside a class are of that class: {sum(nested.values()):,} "
+            f"({some(nested)})"
+        )
+    if loose:
+        notes.append(f"skipped, in no class folder: {some(loose)}")
+    return notes
 
 
 def _held_out(files: Sequence[str], base: Path) -> set[str]:
@@ -294,21 +337,8 @@ def _checked(names: Sequence[str], base: Path) -> tuple[str, ...]:
                 f"{base}: two class folders are called '{name}', in different Unicode "
                 "forms; merge them"
             )
-    if len(names) < 2:
-        raise DataError(
-            f"{base}: has {count_noun(len(names), 'class folder')} with images; expected a "
-            "folder of images for each of two or more classes, or a folder of IDX files or of "
-            "CIFAR-10 binary files"
-        )
     return tuple(names)
 
 
 def _slashed(paths: Iterable[Path]) -> str:
-    return _some(f"{path.name}/" for path in paths)
-
-
-def _some(names: Iterable[str]) -> str:
-    """The first few names of several."""
-    listed = [one_line(name) for name in names]
-    more = f" and {len(listed) - LISTED:,} more" if len(listed) > LISTED else ""
-    return ", ".join(listed[:LISTED]) + more
+    return some(f"{path.name}/" for path in paths)

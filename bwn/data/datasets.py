@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -15,16 +16,18 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from bwn._files import check_path
 from bwn._text import byte_size, count_noun, read_failure
 from bwn._types import Labels, StrPath
 from bwn.data import cifar, idx
-from bwn.data.class_folders import look
-from bwn.data.decoding import Progress, decode, fit, unreadable, unreadable_headers, usual_size
-from bwn.data.folders import images_in, is_folder, is_sidecar
+from bwn.data.class_folders import ClassFolders, look
+from bwn.data.decoding import Progress, decode, fit, unreadable, usual_size
+from bwn.data.folders import images_in
 from bwn.data.records import MAX_BYTES, NOUNS, Labeled, Pixels, Split
+from bwn.data.subfolders import subfolders
 from bwn.errors import DataError
 from bwn.ir.model_spec import Preprocess
 from bwn.ir.node import Pair
@@ -41,6 +44,7 @@ _ACCEPTED = (
     "a folder of CIFAR-10 binary files (data_batch_1.bin ... test_batch.bin), or a folder with one "
     "folder of images for each class"
 )
+_TEST_RECORDS = re.compile(r"(t10k|test)[-_](images|labels|batch)")
 _log = logging.getLogger(__name__)
 
 
@@ -88,7 +92,8 @@ def load_dataset(
     """Read one split of a set of labeled images.
 
     What class folders hold is logged before any image is read: classes, counts, how the splits are
-    recognized, and what is skipped.
+    recognized, and what is skipped. With the training images the test images are tried, so that bad
+    ones are found before training.
 
     Args:
         source: `mnist-sample`, or a folder of IDX files, of CIFAR-10 binary files, or of class
@@ -115,6 +120,8 @@ def load_dataset(
     check_source(source)
     folder = Path(source)
     if read := records_reader(folder):
+        if split == "train" and any(map(_TEST_RECORDS.search, os.listdir(folder))):
+            read(folder, "test")  # damage is found before training
         return _resized(Dataset(*read(folder, split)), size, resize, color)
     folders = look(folder)
     for line in folders.lines() if describe else ():
@@ -128,29 +135,72 @@ def load_dataset(
         if not same:
             _log.info("images are resized to %d x %d pixels, as no size is chosen", *size)
     rule = _resize_only(size, resize, color or "RGB")
+    tried, tried_labels = ([], []) if split == "test" else folders.images.get("test", ([], []))
     _check_memory(folder, paths, rule)
-    if split == "train" and not skip_bad:
-        check_headers(folder, folders.images.get("test", ([], []))[0])
-    decoded = decode(paths, rule, progress, keep_gray=color is None)
-    if decoded.errors:
-        problem = unreadable(decoded.errors, len(paths))
-        if not skip_bad or not len(decoded.kept):
-            raise DataError(f"{folder}: {problem}; repair them, or skip bad images")
-        _log.warning("left out: %s", problem)
-    kept = np.array(labels, np.int64)[decoded.kept]
-    for label in sorted({*labels} - {*kept.tolist()}):
-        raise DataError(
-            f"{folder}: no {NOUNS[split]} image of class '{folders.classes[label]}' can be read"
-        )
+    _check_memory(folder, tried, rule)
+    decoded = decode(paths, rule, progress, keep_gray=color is None, tried=tried)
+    _report_unreadable(folder, decoded.errors, len(paths) + len(tried), skip_bad)
+    if split == "train":
+        _readable_labels(folders, "test", tried_labels, decoded.readable)
+    kept = _readable_labels(folders, split, labels, decoded.kept)
     return Dataset(decoded.images, kept, folders.classes)
 
 
-def check_headers(folder: Path, paths: list[str]) -> None:
-    """Raise DataError where test images are no images: after hours of training it is too late."""
-    if errors := unreadable_headers(paths):
+def load_images(
+    source: StrPath,
+    paths: list[str],
+    preprocess: Preprocess,
+    *,
+    skip_bad: bool = False,
+    progress: Progress = no_progress,
+) -> Pixels:
+    """Read images without labels and bring them to the size that a network takes.
+
+    Args:
+        source: Where the paths come from, for messages.
+        paths: The images.
+        preprocess: Size and color; mean and std are not applied.
+        skip_bad: See `load_dataset`.
+        progress: See `load_dataset`.
+
+    Returns:
+        (N, H, W) or (N, H, W, 3) uint8.
+
+    Raises:
+        DataError: Images cannot be read; one line that lists them.
+    """
+    rule = _resize_only(preprocess.size, preprocess.resize, preprocess.color)
+    _check_memory(Path(source), paths, rule)
+    decoded = decode(paths, rule, progress)
+    _report_unreadable(Path(source), decoded.errors, len(paths), skip_bad)
+    return decoded.images
+
+
+def _report_unreadable(source: Path, errors: list[DataError], files: int, skip_bad: bool) -> None:
+    """Warn of images that cannot be read, or raise DataError."""
+    if not errors:
+        return
+    if files == 1:
+        raise errors[0]
+    problem = unreadable(errors, files)
+    if not skip_bad or len(errors) == files:
         raise DataError(
-            f"{folder}: {unreadable(errors, len(paths))}; repair them, or skip bad images"
+            f"{source}: {problem}; repair them{', or skip bad images' * (not skip_bad)}"
         )
+    _log.warning("left out: %s", problem)
+
+
+def _readable_labels(
+    folders: ClassFolders, split: Split, labels: list[int], readable: npt.NDArray[np.int64]
+) -> Labels:
+    """Labels of the images that can be read. Raises DataError where a class has no image left."""
+    kept = np.array(labels, np.int64)[readable]
+    for label in sorted({*labels} - {*kept.tolist()}):
+        raise DataError(
+            f"{folders.folder}: no {NOUNS[split]} image of class '{folders.classes[label]}' can be "
+            "read"
+        )
+    return kept
 
 
 def records_reader(folder: Path) -> Callable[[Path, Split], Labeled] | None:
@@ -172,11 +222,7 @@ def holds_only_images(path: Path) -> bool:
         path.is_dir()
         and records_reader(path) is None
         and any(images_in(path, recursive=False))
-        and not any(
-            any(images_in(entry.path))
-            for entry in os.scandir(path)
-            if is_folder(entry) and not is_sidecar(entry.name)
-        )
+        and not any(any(images_in(folder)) for folder in subfolders(path, []))
     )
 
 

@@ -34,16 +34,23 @@ class Decoded(NamedTuple):
     Attributes:
         images: (N, H, W) or (N, H, W, 3) uint8.
         kept: (N,) index of each image's file.
+        readable: Index of each file that was only tried and can be read.
         errors: Why the other files cannot be read.
     """
 
     images: Pixels
     kept: npt.NDArray[np.int64]
+    readable: npt.NDArray[np.int64]
     errors: list[DataError]
 
 
 def decode(
-    files: Sequence[str], rule: Preprocess, progress: Progress, keep_gray: bool = False
+    files: Sequence[str],
+    rule: Preprocess,
+    progress: Progress,
+    *,
+    keep_gray: bool = False,
+    tried: Sequence[str] = (),
 ) -> Decoded:
     """Read images and bring them to one size.
 
@@ -52,12 +59,17 @@ def decode(
         rule: Size and color.
         progress: See there.
         keep_gray: Whether images that are all gray are stored with one channel.
+        tried: Paths of further images that are decoded to see whether they can be, and dropped.
     """
-    images = np.empty((len(files), *rule.size, 1 if rule.color == "L" else 3), np.uint8)
+    count, total = len(files), len(files) + len(tried)
+    images = np.empty((count, *rule.size, 1 if rule.color == "L" else 3), np.uint8)
 
     def read(index: int) -> DataError | bool:
         """Fill in one image; whether it is gray, or why it cannot be read."""
         try:
+            if index >= count:
+                read_image(tried[index - count], needed=rule.size)
+                return True
             image = read_image(files[index], needed=rule.size)
         except DataError as error:
             return error
@@ -67,19 +79,20 @@ def decode(
     with ThreadPoolExecutor(available_threads()) as pool:
         results = []
         shown = 0.0
-        for result in pool.map(read, range(len(files))):
+        for result in pool.map(read, range(total)):
             results.append(result)
             if time.monotonic() > shown + INTERVAL:
                 shown = time.monotonic()
-                progress(f"Reading images: {len(results):,} of {len(files):,}")
+                progress(f"Reading images: {len(results):,} of {total:,}")
     progress("")
     errors = [result for result in results if isinstance(result, DataError)]
-    kept = np.array([not isinstance(result, DataError) for result in results], bool).nonzero()[0]
-    if errors:
+    sound = np.array([not isinstance(result, DataError) for result in results], bool)
+    kept = sound[:count].nonzero()[0]
+    if len(kept) < count:
         images = images[kept]
     if rule.color == "L" or (keep_gray and all(results)):
         images = np.ascontiguousarray(images[..., 0])
-    return Decoded(images, kept, errors)
+    return Decoded(images, kept, sound[count:].nonzero()[0], errors)
 
 
 def fit(image: Image.Image, rule: Preprocess) -> Pixels:
@@ -105,11 +118,6 @@ def headers(files: Sequence[str]) -> list[Pair | DataError]:
 
     with ThreadPoolExecutor(available_threads()) as pool:
         return list(pool.map(read, files))
-
-
-def unreadable_headers(files: Sequence[str]) -> list[DataError]:
-    """Why some images cannot be read, as far as their first bytes say."""
-    return [result for result in headers(files) if isinstance(result, DataError)]
 
 
 def usual_size(files: Sequence[str], largest: int) -> tuple[Pair, bool]:

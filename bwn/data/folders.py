@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bwn._text import one_line
 from bwn._types import StrPath
 
 SUFFIXES = frozenset(
@@ -66,29 +67,55 @@ SIDECARS = frozenset(
 """Folders that systems, storage boxes and cameras put among pictures, in lower case."""
 
 
+LINKED = "links to folders"
+BROKEN = "links that lead nowhere"
+
+
 class Skipped:
-    """Files that a search did not take, by the ending of their names.
+    """Files and links that a search did not take.
 
     Attributes:
-        counts: Ending, with its dot, to how many files have it.
+        counts: Ending of names, with its dot, to how many files have it.
         first: Ending to the name of the first of them.
+        links: LINKED or BROKEN to the paths of such links.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.first: dict[str, str] = {}
+        self.links: dict[str, list[str]] = {}
 
-    def add(self, path: str) -> None:
-        """Count a file."""
-        suffix = os.path.splitext(path)[1].lower() or "(no ending)"
+    def add(self, entry: os.DirEntry[str]) -> None:
+        """Count a file, or a link to none."""
+        if is_broken(entry):
+            self.add_link(entry, BROKEN)
+            return
+        suffix = os.path.splitext(entry.name)[1].lower() or "(no ending)"
         self.counts[suffix] += 1
-        self.first.setdefault(suffix, os.path.basename(path))
+        self.first.setdefault(suffix, entry.name)
 
-    def __str__(self) -> str:
-        return ", ".join(
-            f"{count:,} {suffix} ({self.first[suffix]}{', ...' * (count > 1)})"
-            for suffix, count in self.counts.most_common(5)
-        ) + ", ..." * (len(self.counts) > 5)
+    def add_link(self, entry: os.DirEntry[str], reason: str) -> None:
+        """Count a link; `reason`: LINKED or BROKEN."""
+        self.links.setdefault(reason, []).append(entry.path)
+
+    def lines(self, base: StrPath | None = None) -> list[str]:
+        """What was not taken, one line for each reason; links are named relative to `base`."""
+        lines = self.link_lines(base)
+        if self.counts:
+            endings = ", ".join(
+                one_line(f"{count:,} {suffix} ({self.first[suffix]}{', ...' * (count > 1)})")
+                for suffix, count in self.counts.most_common(5)
+            )
+            lines.append(f"not named as images: {endings}" + ", ..." * (len(self.counts) > 5))
+        return lines
+
+    def link_lines(self, base: StrPath | None = None) -> list[str]:
+        """The lines on links alone."""
+        lines = []
+        for reason, paths in sorted(self.links.items()):
+            first = one_line(os.path.relpath(paths[0], base) if base else paths[0])
+            lines.append(f"{reason}: {len(paths):,} ({first}{', ...' * (len(paths) > 1)})")
+        return lines
 
 
 def is_sidecar(name: str) -> bool:
@@ -104,6 +131,11 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def is_broken(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a link that leads nowhere, or in a circle."""
+    return entry.is_symlink() and not os.path.exists(entry.path)
+
+
 def find_images(
     paths: Iterable[StrPath], recursive: bool = True, skipped: Skipped | None = None
 ) -> Iterator[Path]:
@@ -116,7 +148,7 @@ def find_images(
     Args:
         paths: Files and folders.
         recursive: Whether to search folders inside folders.
-        skipped: Counts the files of folders that are not named as images.
+        skipped: Counts the files of folders that are not named as images, and links.
     """
     for path in map(Path, paths):
         if os.path.isdir(path):  # never raises, as Path's does for a name that is too long
@@ -142,8 +174,9 @@ def images_in(
             if recursive:
                 yield from images_in(entry.path, recursive, skipped)
         elif entry.is_symlink() and os.path.isdir(entry.path):
-            continue
+            if skipped is not None:
+                skipped.add_link(entry, LINKED)
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
             yield entry.path
         elif skipped is not None:
-            skipped.add(entry.path)
+            skipped.add(entry)

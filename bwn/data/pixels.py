@@ -9,19 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from bwn.errors import DataError
 
 # TIFF 6.0, section 8 and 19.
-_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339
+_BITS, _PHOTOMETRIC, _PLANAR, _COLOR_MAP, _SAMPLE_FORMAT = 258, 262, 284, 320, 339
 _WHITE_IS_ZERO, _SEPARATE_PLANES = 0, 2
 _UNSIGNED = 1
 _SAMPLE_FORMATS = {2: "signed", 3: "floating-point", 4: "untyped", 5: "complex", 6: "complex"}
 
 _PNG_GRAY_STEPS = {"L;2": 85, "L;4": 17}
 """Pillow's name of how a PNG stores gray, to the step between its levels in 8 bits."""
+_STORAGE = "bwn_storage"
+"""Key in an image's `info`: that name, which Pillow forgets once the image is decoded."""
 
 
 def to_8_bit(image: Image.Image, name: str) -> Image.Image:
@@ -34,22 +35,19 @@ def to_8_bit(image: Image.Image, name: str) -> Image.Image:
     Raises:
         DataError: What its numbers mean is not known; the message names the pixel format.
     """
-    tile = getattr(image, "tile", None)  # empty once decoded
-    storage = str(tile[0][3]) if tile else ""
     _refuse_unknown(image, name)
-    _load(image)
     transparent = image.info.get("transparency")
+    storage = _storage(image) if isinstance(transparent, (int, tuple)) else ""
+    _load(image)
+    image = _with_true_palette(image, name)
     if image.mode.startswith("I"):
         return _deep_gray(image, transparent)
-    if isinstance(transparent, int) and image.mode in ("1", "L"):
-        level = transparent * _PNG_GRAY_STEPS.get(storage, 1)
-        if image.mode == "1":
-            level = 255 * bool(transparent)
-        return _without(np.array(image.convert("L")), level)
+    if isinstance(transparent, int) and image.mode == "1":
+        return _without(image.convert("L"), [(255 * bool(transparent),)], name)
+    if isinstance(transparent, int) and image.mode == "L":
+        return _without(image, _transparent_levels((transparent,), storage), name)
     if isinstance(transparent, tuple) and image.mode == "RGB":
-        if storage == "RGB;16B" or max(transparent) > 255:  # of 16 bits; the pixels keep eight
-            transparent = tuple(value >> 8 for value in transparent)
-        return _without(np.array(image), transparent)
+        return _without(image, _transparent_levels(transparent, storage), name)
     if image.has_transparency_data:
         below = Image.new("RGBA", image.size, (0, 0, 0, 255))
         straight = image.convert("LA") if image.mode == "La" else image
@@ -58,6 +56,16 @@ def to_8_bit(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _storage(image: Image.Image) -> str:
+    """How the file stores samples, in Pillow's words; "" where the image was decoded elsewhere."""
+    tile = getattr(image, "tile", None)  # empty once decoded
+    if tile:
+        image.info[_STORAGE] = str(tile[0][3])
+    elif image.format == "GIF":
+        return "8 bits"
+    return str(image.info.get(_STORAGE, ""))
 
 
 def _load(image: Image.Image) -> None:
@@ -89,6 +97,11 @@ def _refuse_unknown(image: Image.Image, name: str) -> None:
         raise DataError(f"{name}: 16-bit color in separate planes cannot be read; save it as RGB")
     elif image.mode == "LAB":
         raise DataError(f"{name}: CIELAB colors cannot be read; save it as RGB")
+    elif image.mode.startswith("I;16") and not tags and _is_from_tiff(image):
+        raise DataError(
+            f"{name}: a copy of a TIFF with 16-bit gray, which no longer says how many bits it "
+            "uses and whether 0 is white; pass the file, or the image as it was opened"
+        )
     else:
         return
     raise DataError(
@@ -107,8 +120,64 @@ def _deep_gray(image: Image.Image, transparent: object) -> Image.Image:
     return Image.fromarray(((levels * 255 + white // 2) // white).astype(np.uint8))
 
 
-def _without(pixels: npt.NDArray[np.uint8], transparent: int | tuple[int, ...]) -> Image.Image:
-    """An image whose pixels of the transparent value are black."""
-    same = pixels == np.array(transparent)
-    pixels[same if pixels.ndim == 2 else same.all(-1)] = 0
-    return Image.fromarray(pixels)
+def _is_from_tiff(image: Image.Image) -> bool:
+    """Whether an image without a TIFF's tags is derived from one."""
+    return isinstance(image.info.get("compression"), str)
+
+
+def _with_true_palette(image: Image.Image, name: str) -> Image.Image:
+    """The image with the palette that its TIFF means.
+
+    Entries have 16 bits, but some programs write 8. As libtiff does, a palette whose entries are
+    all below 256 is taken to be of 8 bits, where Pillow makes it black.
+    """
+    if image.mode not in ("P", "PA"):
+        return image
+    colors = getattr(image, "tag_v2", {}).get(_COLOR_MAP)
+    if colors and max(colors) < 256:
+        image = image.copy()
+        image.putpalette(np.reshape(colors, (3, -1)).T.astype(np.uint8).tobytes())
+    elif not colors and _is_from_tiff(image) and not any(image.getpalette() or ()):
+        raise DataError(
+            f"{name}: a copy of a TIFF whose palette Pillow made black; pass the file, or the "
+            "image as it was opened"
+        )
+    return image
+
+
+def _transparent_levels(stored: tuple[int, ...], storage: str) -> list[tuple[int, ...]]:
+    """What a stored transparent level can mean in 8 bits: several levels if the depth is unknown.
+
+    Args:
+        stored: One number, or one for each channel, in the depth of the file.
+        storage: How the file stores samples, or "".
+    """
+    coarse = tuple(value >> 8 for value in stored)
+    if storage == "RGB;16B" or max(stored) > 255:
+        return [coarse]  # of 16 bits; the pixels keep eight
+    if storage:
+        return [tuple(value * _PNG_GRAY_STEPS.get(storage, 1) for value in stored)]
+    steps = [step for step in (17, 85) if len({*stored}) == 1 and stored[0] <= 255 // step]
+    scaled = [tuple(value * step for value in stored) for step in steps]
+    return [stored, *scaled] + [coarse] * (len(stored) > 1)
+
+
+def _without(image: Image.Image, levels: list[tuple[int, ...]], name: str) -> Image.Image:
+    """The image with its transparent pixels black; refused if it depends on which level they are.
+
+    Args:
+        image: Mode `L` or `RGB`.
+        levels: What the transparent level can be.
+        name: What to call the image in a message.
+    """
+    pixels = np.atleast_3d(np.asarray(image))
+    masks = [(pixels == np.array(level)).all(-1) for level in levels]
+    different = np.logical_or.reduce(masks) & ~np.logical_and.reduce(masks)
+    if pixels[different].any():
+        level = levels[0][0] if len(levels[0]) == 1 else levels[0]
+        raise DataError(
+            f"{name}: already decoded, so the bit depth of its transparent level {level} is not "
+            "known; pass the file, or the image as it was opened"
+        )
+    clear = np.where(masks[0][..., None], np.uint8(0), pixels)
+    return Image.fromarray(clear if image.mode == "RGB" else clear[..., 0])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bwn._types import StrPath
-from bwn.data.folders import images_in
+from bwn.data.folders import Skipped, images_in
 
 INTERVAL = 0.25
 """Seconds between two scans."""
@@ -19,6 +19,8 @@ REST = 9
 """Pause after a scan, in times that it took: large folders must not keep the CPU busy."""
 PATIENCE = 2.0
 """Seconds after which a file that is replaced without pause is taken as it is."""
+REMEMBERED = 100_000
+"""Images that are gone and remembered, unless there were more at once: about 40 MB."""
 
 
 class Stamp(NamedTuple):
@@ -38,6 +40,10 @@ class Stamp(NamedTuple):
         """Whether this is the same file, longer: it is still being written."""
         return before is not None and self.inode == before.inode and self.size > before.size
 
+    def matches(self, known: Stamp | None, was_gone: bool) -> bool:
+        """Whether this is the known file; one that was gone may have another inode since."""
+        return self == known or (was_gone and known is not None and self[:2] == known[:2])
+
 
 def arrivals(
     folders: Sequence[StrPath],
@@ -51,7 +57,9 @@ def arrivals(
     every scan, without growing, is replaced again and again: its newest state is yielded at least
     every PATIENCE seconds. The folders are listed again for each scan, which works on every file
     system, network drives included. When a folder disappears or cannot be listed, one line warns of
-    it, and it is waited for.
+    it, and it is waited for. An image that comes back with its name, size and time, as those of a
+    drive that is mounted again, is not new. Links to folders inside a folder are not followed; one
+    line warns of those that are there at the start.
 
     Args:
         folders: The folders to watch.
@@ -60,25 +68,42 @@ def arrivals(
         clock: Tells the time in seconds.
     """
     scanner = _Scanner(folders, recursive)
-    done = before = scanner.scan()
+    skipped = Skipped()
+    before = scanner.scan(skipped)
+    for line in skipped.link_lines():
+        logging.getLogger(__name__).warning("not watched, %s", line)
+    done = before.copy()
+    most = len(before)
     since: dict[str, float] = {}  # when an image was first replaced, and not yet taken
     while True:
         wait() if wait is not None else time.sleep(max(INTERVAL, REST * scanner.seconds))
         now = scanner.scan()
         for path, stamp in now.items():
             last = before.get(path)
-            if done.get(path) == stamp:
-                since.pop(path, None)
-            elif last == stamp or clock() - since.get(path, clock()) > PATIENCE:
+            if stamp.matches(done.get(path), was_gone=last is None):
                 done[path] = stamp
                 since.pop(path, None)
+            elif last == stamp or clock() - since.get(path, clock()) > PATIENCE:
+                done.pop(path, None)
+                done[path] = stamp  # the last one
+                since.pop(path, None)
                 yield Path(path)
+                if not os.path.exists(path):  # perhaps it went away before it was read
+                    del done[path]
             elif last is not None and not stamp.grew_from(last):
                 since.setdefault(path, clock())
-        if not scanner.missing:  # images on a drive that comes back are not new
-            done = {path: stamp for path, stamp in done.items() if path in now}
-            since = {path: start for path, start in since.items() if path in now}
+        since = {path: start for path, start in since.items() if path in now}
+        most = max(most, len(now))
+        if len(done) > len(now) + REMEMBERED:
+            _forget(done, now, max(REMEMBERED, most))
         before = now
+
+
+def _forget(done: dict[str, Stamp], now: dict[str, Stamp], most: int) -> None:
+    """Drop the images taken longest ago of those that are gone, beyond `most`."""
+    gone = [path for path in done if path not in now]
+    for path in gone[: max(len(gone) - most, 0)]:
+        del done[path]
 
 
 class _Scanner:
@@ -94,7 +119,7 @@ class _Scanner:
         self.missing: list[StrPath] = []
         self.seconds = 0.0
 
-    def scan(self) -> dict[str, Stamp]:
+    def scan(self, skipped: Skipped | None = None) -> dict[str, Stamp]:
         """The images in the folders; warns of a folder that was there before."""
         start = time.perf_counter()
         missing_before, self.missing = self.missing, []
@@ -109,7 +134,7 @@ class _Scanner:
                         "%s: %s; waiting for it", folder, error.strerror
                     )
                 continue
-            for path in images_in(folder, self.recursive):
+            for path in images_in(folder, self.recursive, skipped):
                 with suppress(OSError):  # deleted since it was listed
                     status = os.stat(path)
                     images[path] = Stamp(status.st_mtime_ns, status.st_size, status.st_ino)

@@ -1,14 +1,14 @@
 """Constant folding: nodes that depend on constants alone are computed at import, in numpy.
 
 Exporters write weights through Transpose, Identity or Cast, and shapes through Shape, Gather and
-Concat. FOLDS has a small function for each operation that is folded; nodes of all other operations
-are left to their readers. Nothing in the file is executed. The size of every result is known from
-shapes, and checked before it is computed, against what the import may still allocate.
+Concat. FOLDS has a small function for each of the common operations; ONNX's reference evaluator
+computes the rest. Nothing in the file is executed. The size of every result is known from shapes,
+and checked before it is computed, against what the import may still allocate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ import numpy as np
 
 from bwn._text import brief
 from bwn.ir.node import Array
-from bwn.onnx.import_state import Allowance, OnnxNode
+from bwn.onnx.constant_evaluator import evaluate
+from bwn.onnx.import_state import BATCHES, Allowance, ImportState, OnnxNode
 from bwn.ops.onnx_reading import axes_of
 
 Compute = Callable[..., Array | None]
@@ -44,37 +45,58 @@ FOLDS: dict[str, Fold] = {}
 """How each ONNX operation is folded; `folds` fills it."""
 
 
-def fold(
-    node: OnnxNode, constants: Mapping[str, Array], allowance: Allowance | None = None
-) -> Array | None:
-    """The first output of a node that depends on constants alone.
+def fold(state: ImportState, node: OnnxNode) -> bool:
+    """Set the outputs of a node that depends on constants alone.
 
     Args:
+        state: What is known; the constants' bytes are taken from its allowance.
         node: A node of ONNX's own operations.
-        constants: Known arrays, by name.
-        allowance: The bytes that may still be allocated; the result is taken off.
 
     Returns:
-        The array; None where an input is not a constant or the node is not folded.
+        Whether the node is done: not where an input is no constant, or it is not folded.
 
     Raises:
         GraphError: The inputs do not fit each other, or the result would be too large.
     """
-    known = FOLDS.get(node.op_type)
-    if known is None or not all(name in constants for name in node.inputs if name):
-        return None
-    inputs = [constants[name] if name else None for name in node.inputs]
-    arrays = [array for array in inputs if array is not None]
-    allowance = allowance or Allowance()
+    names = [name for name in node.inputs if name]
+    if not all(name in state.constants or name in state.varying for name in names):
+        return False
+    batches = len(BATCHES) if any(name in state.varying for name in names) else 1
+    samples = []
+    for batch in range(batches):
+        inputs = [
+            None if not name else state.varying[name][batch] if name in state.varying
+            else state.constants[name]
+            for name in node.inputs
+        ]  # fmt: skip
+        outputs = compute(node, inputs, state.opset, state.allowance)
+        if outputs is None:
+            return False
+        samples.append(outputs)
+    for name, *arrays in zip(node.outputs, *samples, strict=False):
+        if name:
+            state.set_constant(name, tuple(arrays))
+    return True
+
+
+def compute(
+    node: OnnxNode, inputs: Sequence[Array | None], opset: int, allowance: Allowance
+) -> tuple[Array, ...] | None:
+    """The outputs of a node; None where it is not folded. Arguments and errors as of `fold`."""
+    known, arrays = FOLDS.get(node.op_type), [array for array in inputs if array is not None]
     try:
+        if known is None:
+            return evaluate(node, inputs, opset, allowance)
         wide = max([8, *(array.itemsize for array in arrays)])
         allowance.check(node, wide * known.elements(node, *inputs))
         with np.errstate(all="ignore"):
             result = known.compute(node, *inputs)
-        if result is not None and not any(np.may_share_memory(result, array) for array in arrays):
+        if result is None:
+            return evaluate(node, inputs, opset, allowance)
+        if not any(np.may_share_memory(result, array) for array in arrays):
             allowance.take(node, result.nbytes)
-        return result
-    except (ValueError, IndexError, TypeError, MemoryError) as error:
+        return (result,)
+    except (ValueError, IndexError, TypeError, MemoryError, KeyError) as error:
         raise node.refuse(f"cannot be computed: {brief(error, 200)}") from None
 
 

@@ -1,25 +1,33 @@
 """The state of an import: what is known about each ONNX tensor while the nodes are read in order.
 
-An ONNX tensor is a constant (an array), an activation (a tensor of the graph, with its shape), or
-pending: half of a pattern, such as a comparison, that only the node completing it can read.
+An ONNX tensor is a constant (an array), a varying constant (an array that depends on the size of
+the batch), an activation (a view of a tensor of the graph), or pending: half of a pattern, such as
+a comparison, that only the node completing it can read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from bwn._text import one_line
 from bwn.errors import GraphError
 from bwn.ir.checker import check_node
 from bwn.ir.graph import Topology
-from bwn.ir.node import Array, Node, Shape
+from bwn.ir.node import Array, Node, Shape, elements
 from bwn.ir.quantization import Quantization
+from bwn.onnx.views import BATCH, Factor, Size, View, aligned, arranged, merged, row_major
+from bwn.ops.flatten import Flatten
 from bwn.ops.onnx_reading import Pending
+from bwn.ops.rearrange import Rearrange
 from bwn.ops.weighted import Weighted
+
+Value = TypeVar("Value")
 
 EXPLAINED = {
     "compare": "a comparison is read only as the condition of Where(x >= 0, 1, -1)",
@@ -45,6 +53,7 @@ class OnnxNode:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attrs: dict[str, Any]
+    proto: Any = None
 
     @property
     def output(self) -> str:
@@ -93,21 +102,29 @@ class Allowance:
         self.left -= size
 
 
+BATCHES = (1, 2, 3, 5)
+"""The sizes of the batch for which varying constants are computed."""
+Varying = tuple[Array, ...]
+"""A constant for each of BATCHES."""
+
+
 class ImportState:
     """Collects the nodes and stored tensors of the graph.
 
     Attributes:
         opset: Version of ONNX's operations in the file.
-        single: Whether the model was exported for a batch of 1, so that a leading 1 is the batch.
+        single: Whether the model was exported for a batch of 1, so that an axis of 1 is the batch.
         constants: The known arrays.
+        varying: Arrays that depend on the size of the batch.
         allowance: The bytes that constants may still take.
         pending: The halves of patterns.
-        aliases: Further names of activations.
+        views: The activations.
         quantized: Activations quantized to 8 bits, which only layers with weights can read.
         quantizations: How each of those layers quantizes its input.
-        shapes: Shapes of the activations.
+        shapes: Shapes of the graph's tensors.
         nodes: The nodes so far.
         tensors: The stored tensors so far.
+        notes: What the user is told, besides errors.
     """
 
     def __init__(
@@ -116,48 +133,35 @@ class ImportState:
         self.opset, self.single = opset, single
         self.allowance = Allowance(file)
         self.constants: dict[str, Array] = {}
+        self.varying: dict[str, Varying] = {}
         self.pending: dict[str, Pending] = {}
-        self.aliases: dict[str, str] = {}
+        self.views: dict[str, View] = {graph_input: View.of(graph_input, shape)}
         self.quantized: dict[str, Quantization] = {}
         self.quantizations: dict[tuple[str, str], Quantization | None] = {}
         self.shapes: dict[str, Shape] = {graph_input: shape}
         self.nodes: list[Node] = []
         self.tensors: dict[str, Array] = {}
+        self.notes: list[str] = []
         self.topology = Topology(input=graph_input, input_shape=shape, output="", nodes=())
+        self._copies: dict[tuple[object, ...], str] = {}
+        self._rank = 0
+
+    def note(self, text: str) -> None:
+        """Say something to the user, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    # Constants
 
     def is_constant(self, node: OnnxNode, index: int) -> bool:
         """Whether an input of a node is a constant."""
         return node.has(index) and node.inputs[index] in self.constants
 
-    def activation(
-        self, node: OnnxNode, index: int = 0, *, quantized: bool = False
-    ) -> tuple[str, Shape]:
-        """Name and shape of an input that must be an activation.
-
-        Args:
-            node: The node that reads it.
-            index: Which of the node's inputs.
-            quantized: Whether it may be quantized to 8 bits.
-
-        Raises:
-            GraphError: It is not an activation, or is quantized.
-        """
-        name = self._input(node, index)
-        if name in self.quantized and not quantized:
-            raise node.refuse(f"reads '{name}', {QUANTIZED_READERS}")
-        name = self.aliases.get(name, name)
-        if name in self.pending:
-            raise node.refuse(f"reads '{name}': {EXPLAINED[self.pending[name].kind]}")
-        if name not in self.shapes:
-            raise node.refuse(
-                f"input '{name}' is a constant, expected a tensor that depends on the network's "
-                "input"
-            )
-        return name, self.shapes[name]
-
     def constant(self, node: OnnxNode, index: int) -> Array:
         """Value of an input that must be a constant. Raises GraphError where it is not."""
         name = self._input(node, index)
+        if name in self.varying:
+            raise node.refuse(f"input '{name}' depends on the size of the batch")
         if name not in self.constants:
             raise node.refuse(
                 f"input '{name}' is computed from the network's input, expected a constant"
@@ -178,6 +182,52 @@ class ImportState:
             )
         return array.astype(np.float32, copy=False)
 
+    def weights_like(self, node: OnnxNode, index: int, view: View) -> npt.NDArray[np.float32]:
+        """As `weights`, in the order of a whole view's source, with axes of 1 where it repeats.
+
+        Raises:
+            GraphError: It does not fit the view, or would make it larger.
+        """
+        array, layout = self.weights(node, index), view.layout
+        padded = (1,) * (view.rank - array.ndim) + array.shape
+        if (
+            layout is None
+            or len(padded) != view.rank
+            or any(
+                size != 1 and Size(size) != most
+                for size, most in zip(padded, view.sizes, strict=True)
+            )
+        ):
+            raise node.refuse(
+                f"'{node.inputs[index]}' has shape {array.shape}, which does not fit {view}"
+            )
+        if array.size == 1:
+            return array.reshape((1,) * len(view.shape))
+        self.allowance.check(None, 4 * elements(view.shape))
+        return arranged(array.reshape(padded), view, layout)
+
+    def sizes(self, node: OnnxNode, index: int) -> tuple[Size, ...]:
+        """Value of an input that holds sizes of axes, of which some may depend on the batch."""
+        name = self._input(node, index)
+        if name not in self.varying:
+            return tuple(Size(int(size)) for size in np.ravel(self.constant(node, index)))
+        samples = self.varying[name]
+        if len({array.size for array in samples}) > 1:
+            raise node.refuse(f"input '{name}' has a size that depends on the batch")
+        return tuple(
+            self._size(node, name, column) for column in zip(*map(np.ravel, samples), strict=True)
+        )
+
+    def _size(self, node: OnnxNode, name: str, samples: Sequence[Any]) -> Size:
+        numbers = [int(number) for number in samples]
+        if len(set(numbers)) == 1:
+            return Size(numbers[0])
+        if numbers != [numbers[0] * batch for batch in BATCHES]:
+            raise node.refuse(
+                f"input '{name}' depends on the size of the batch, and is no multiple of it"
+            )
+        return Size(numbers[0], batch=True)
+
     def store(self, name: str, array: Array) -> str:
         """Store a float32 tensor under `name`, with marks added where another tensor has it.
 
@@ -193,14 +243,181 @@ class ImportState:
         self.tensors[name] = array
         return name
 
-    def emit(self, node: Node) -> None:
-        """Append a node of the graph. Raises GraphError where it is not legal."""
+    def set_constant(self, name: str, samples: Varying) -> None:
+        """Set a constant, given for each of BATCHES, or once."""
+        first = samples[0]
+        if all(same(array, first) for array in samples[1:]):
+            self.constants[name] = first
+        else:
+            self.varying[name] = samples
+
+    # Activations
+
+    def view(self, node: OnnxNode, index: int = 0, *, quantized: bool = False) -> View:
+        """An input that must be an activation.
+
+        Args:
+            node: The node that reads it.
+            index: Which of the node's inputs.
+            quantized: Whether it may be quantized to 8 bits.
+
+        Raises:
+            GraphError: It is not an activation, or is quantized.
+        """
+        name = self._input(node, index)
+        if name in self.quantized and not quantized:
+            raise node.refuse(f"reads '{name}', {QUANTIZED_READERS}")
+        if name in self.pending:
+            raise node.refuse(f"reads '{name}': {EXPLAINED[self.pending[name].kind]}")
+        if name not in self.views:
+            raise node.refuse(
+                f"input '{name}' is a constant, expected a tensor that depends on the network's "
+                "input"
+            )
+        return self.views[name]
+
+    def activation(
+        self, node: OnnxNode, index: int = 0, *, quantized: bool = False
+    ) -> tuple[str, Shape]:
+        """Name and shape of an input that must be (N, C, H, W), (N, C, L) or (N, K).
+
+        (N, C, L) becomes (C, 1, L). Where the input is a view in another order, a node that copies
+        it is emitted. Arguments and errors are those of `view`.
+        """
+        view = self.view(node, index, quantized=quantized)
+        name = self.planes(node, view, node.inputs[index])
+        self._rank = view.rank
+        return name, self.shapes[name]
+
+    def planes(self, node: OnnxNode, view: View, name: str) -> str:
+        """Name of a tensor with the elements of (N, C, H, W), (N, C, L) or (N, K) in order."""
+        if view.rank not in (2, 3, 4) or view.axes[0] != (BATCH,):
+            raise node.refuse(f"'{name}' is {view}; supported: (N, C, H, W), (N, C, L), (N, K)")
+        counts = [size.count for size in view.sizes[1:]]
+        shape = tuple(counts) if len(counts) != 2 else (counts[0], 1, counts[1])
+        return self.copied(view, view.factors, shape, name)
+
+    def whole(self, node: OnnxNode, index: int = 0) -> View:
+        """An input as a view of all of a tensor, whatever the order of its axes."""
+        view = self.view(node, index)
+        if view.layout is None:
+            source = self.planes(node, view, node.inputs[index])
+            view = canonical(source, self.shapes[source], view.rank)
+        return view
+
+    def channels_last(self, node: OnnxNode, index: int = 0, *, quantized: bool = False) -> View:
+        """An input (N, ..., K) as a whole view of a (K, H, W) or (K,) tensor, K outermost there."""
+        view = self.view(node, index, quantized=quantized)
+        layout = view.layout or ()
+        last, rest = view.axes[-1], [f for axis in view.axes[1:-1] for f in axis]
+        outer = [[part.axis == view.rank - 1 for part in dim] for dim in layout]
+        if layout and all(outer[0]) and not any(map(any, outer[1:])) and BATCH not in last:
+            return view
+        if view.axes[0] != (BATCH,) or view.rank > 4:
+            raise node.refuse(
+                f"'{node.inputs[index]}' is {view}; supported: (N, ..., K), four axes"
+            )
+        counts = [size.count for size in view.sizes]
+        shape = (counts[-1], *((1, *counts[1:-1])[-2:] if view.rank > 2 else ()))
+        source = self.copied(view, (*last, *rest), shape, f"{node.inputs[index]}.planes")
+        whole = View.of(source, shape).transpose((0, *range(2, len(shape) + 1), 1))
+        return whole.squeeze([1]) if view.rank == 3 else whole
+
+    def features(
+        self, node: OnnxNode, index: int = 0, *, quantized: bool = False
+    ) -> tuple[str, npt.NDArray[np.int64] | None]:
+        """An input (N, K) as a vector, in any order.
+
+        Returns:
+            Name of the vector, and which of the K elements each of its own is; None: in order. So
+            a flattening after channels last orders the weights that read it, and copies nothing.
+        """
+        view, name = self.view(node, index, quantized=quantized), node.inputs[index]
+        layout = view.layout if view.rank == 2 and view.axes[0] == (BATCH,) else None
+        if layout is None or merged(view.factors) == merged(row_major(view.shape)):
+            return self.activation(node, index, quantized=quantized)[0], None
+        self._rank = view.rank
+        order = arranged(np.arange(elements(view.shape)).reshape(1, -1), view, layout)
+        factors = row_major(view.shape)
+        return self.copied(view, factors, (elements(view.shape),), f"{name}.planes"), order.ravel()
+
+    def copied(self, view: View, factors: Sequence[Factor], shape: Shape, name: str) -> str:
+        """Name of a tensor of `shape` with these elements of a view's source, in this order."""
+        if view.is_whole and merged(factors) == merged(row_major(view.shape)):
+            if shape == view.shape:
+                return view.source
+            if len(shape) == 1:
+                return self._copy(Flatten(input=view.source, output=name), (view.source, shape))
+        sizes, strides = (
+            (tuple(part) for part in zip(*factors, strict=True)) if factors else ((), ())
+        )
+        node = Rearrange(
+            input=view.source,
+            output=name,
+            shape=shape,
+            sizes=sizes,
+            strides=strides,
+            offset=view.offset,
+        )
+        return self._copy(node, (view.source, shape, sizes, strides, view.offset))
+
+    def operands(self, node: OnnxNode) -> tuple[View, str, str]:
+        """Two activations that are broadcast to one shape, in one order.
+
+        Returns:
+            The view that their result is, and the names of both.
+        """
+        views = [self.view(node, index) for index in (0, 1)]
+        for at in (0, 1):
+            view, other = views[at], views[1 - at]
+            operand = aligned(view, other)
+            if operand is not None:
+                name = self.copied(
+                    other, operand.factors, operand.shape, f"{node.inputs[1 - at]}.planes"
+                )
+                return (view, view.source, name) if at == 0 else (view, name, view.source)
+        (first, shape), (second, other_shape) = (self.activation(node, index) for index in (0, 1))
+        if len(shape) != len(other_shape):
+            raise node.refuse(f"reads {views[0]} and {views[1]}, which do not broadcast")
+        both = np.broadcast_shapes(shape, other_shape)
+        return canonical(node.output, both, max(view.rank for view in views)), first, second
+
+    def _copy(self, node: Node, key: tuple[object, ...]) -> str:
+        """Emit a node that copies, once."""
+        if key not in self._copies:
+            while node.output in self.shapes:
+                node = replace(node, output=f"{node.output}'")
+            self._add(node)
+            self._copies[key] = node.output
+        return self._copies[key]
+
+    def emit(self, node: Node, *, like: View | None = None) -> None:
+        """Append a node of the graph.
+
+        Its output is (N, *shape); (N, C, L) where the last input read by `activation` was; or a
+        view of the same axes as `like`.
+
+        Raises:
+            GraphError: It is not legal.
+        """
+        output = node.output
+        if like is None:
+            self._add(node)
+            self.views[output] = canonical(output, self.shapes[output], self._rank)
+            return
+        view = View.of(output, like.shape)
+        if like.axes != view.axes:  # not the ONNX tensor of that name, element for element
+            node = replace(node, output=f"{output}.planes")
+        self._add(node)
+        self.views[output] = like._replace(source=node.output, shape=self.shapes[node.output])
+
+    def _add(self, node: Node) -> None:
         self.shapes[node.output] = check_node(node, self.tensors, self.shapes, set())
         self.nodes.append(node)
 
-    def emit_weighted(self, node: OnnxNode, layer: Weighted) -> None:
+    def emit_weighted(self, node: OnnxNode, layer: Weighted, *, like: View | None = None) -> None:
         """As `emit`, and note how the layer quantizes its input."""
-        self.emit(layer)
+        self.emit(layer, like=like)
         quantization = self.quantized.get(node.inputs[0])
         key = (layer.input, layer.weight)
         if self.quantizations.setdefault(key, quantization) != quantization:
@@ -208,11 +425,38 @@ class ImportState:
                 f"quantizes '{layer.input}' differently from another layer with the same weights"
             )
 
+    def set_view(self, node: OnnxNode, view: View, *, index: int = 0, output: int = 0) -> None:
+        """Make an output of a node a view; quantized where its input `index` is."""
+        name = node.outputs[output]
+        self.views[name] = view
+        if node.inputs[index] in self.quantized:
+            self.quantized[name] = self.quantized[node.inputs[index]]
+
     def alias(self, node: OnnxNode) -> None:
         """Make the output of a node that changes nothing another name for its input."""
-        self.aliases[node.output] = self.activation(node)[0]
+        if node.inputs[0] in self.pending:
+            self.pending[node.output] = self.pending[node.inputs[0]]
+        else:
+            self.set_view(node, self.view(node, quantized=True))
+
+    def legal(self, node: OnnxNode, compute: Callable[[], Value]) -> Value:
+        """What `compute` returns; its ValueError becomes a refusal of the node."""
+        try:
+            return compute()
+        except ValueError as error:
+            raise node.refuse(str(error)) from None
 
     def _input(self, node: OnnxNode, index: int) -> str:
         if not node.has(index):
             raise node.refuse(f"has no input {index}")
         return node.inputs[index]
+
+
+def same(first: Array, second: Array) -> bool:
+    """Whether two arrays have the same bits."""
+    return first.shape == second.shape and first.tobytes() == second.tobytes()
+
+
+def canonical(name: str, shape: Shape, rank: int) -> View:
+    """A tensor of the graph as the ONNX tensor that it is: with three axes (N, C, L)."""
+    return View.of(name, shape, (0, 2) if rank == 3 and len(shape) == 3 and shape[1] == 1 else None)

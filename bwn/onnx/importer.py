@@ -17,18 +17,19 @@ from bwn.errors import FileError, GraphError
 from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ir.node import Shape
+from bwn.ir.node import Shape, elements
 from bwn.ir.quantization import Quantizations
-from bwn.onnx import identity
+from bwn.onnx import view_readers
 from bwn.onnx.constant_folding import fold
-from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState
+from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState, OnnxNode
 from bwn.onnx.protobuf import plain_node, to_array
 from bwn.ops import NODES
 from bwn.ops.onnx_reading import READERS
+from bwn.ops.rearrange import Rearrange
 
 MAX_BYTES = 2**30
 OLDEST_OPSET = 11
-MODULES = (NODES, identity)
+MODULES = (NODES, view_readers)
 """Importing them fills READERS."""
 
 Value = TypeVar("Value")
@@ -125,10 +126,9 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
         state.constants[tensor.name] = to_array(tensor)
     for node in model.graph.node:
         read_node(state, node)
+    output = output_of(model, state)
     graph = Graph(
-        topology=msgspec.structs.replace(
-            state.topology, output=output_of(model, state), nodes=tuple(state.nodes)
-        ),
+        topology=msgspec.structs.replace(state.topology, output=output, nodes=tuple(state.nodes)),
         tensors=state.tensors,
     )
     check(graph)
@@ -142,9 +142,7 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
 def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
     """Import one node: fold it where it depends on constants alone, else call its reader."""
     node, standard = plain_node(proto), proto.domain in ("", "ai.onnx")
-    constant = fold(node, state.constants, state.allowance) if standard else None
-    if constant is not None:
-        state.constants[node.output] = constant
+    if standard and fold(state, node):
         return
     if not standard or node.op_type not in READERS:
         op = node.op_type if standard else f"{proto.domain}::{node.op_type}"
@@ -187,9 +185,15 @@ def output_of(model: onnx.ModelProto, state: ImportState) -> str:
     name = model.graph.output[0].name
     if name in state.quantized:
         raise GraphError(f"output '{one_line(name)}', {QUANTIZED_READERS}")
-    name = state.aliases.get(name, name)
     if name in state.pending:
         raise GraphError(f"output '{one_line(name)}': {EXPLAINED[state.pending[name].kind]}")
-    if name not in state.shapes:
+    if name not in state.views:
         raise GraphError(f"output '{one_line(name)}' does not depend on the input")
-    return str(name)
+    node = OnnxNode("output", name, (name,), (), {})
+    source = state.planes(node, state.views[name], name)
+    if source == state.topology.input and name != source:  # the elements of the input as they are
+        shape = state.shapes[source]
+        size = (elements(shape),)
+        state.emit(Rearrange(input=source, output=name, shape=shape, sizes=size, strides=(1,)))
+        return str(name)
+    return source

@@ -19,7 +19,7 @@ TYPE_ATTRIBUTES = ("to", "output_dtype", "dtype")
 
 def plain_node(proto: onnx.NodeProto) -> OnnxNode:
     """The node with plain Python values. Raises GraphError where it has a subgraph."""
-    node = OnnxNode(proto.op_type, proto.name, tuple(proto.input), tuple(proto.output), {})
+    node = OnnxNode(proto.op_type, proto.name, tuple(proto.input), tuple(proto.output), {}, proto)
     for attribute in proto.attribute:
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
             raise node.refuse("has a subgraph; control flow is not supported")

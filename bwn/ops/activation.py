@@ -55,6 +55,7 @@ def reads_onnx(kind: Kind) -> Kind:
 
     @reads(kind.onnx_op)
     def read(state: ImportState, node: OnnxNode) -> None:
-        state.emit(kind(input=state.activation(node)[0], output=node.output))
+        view = state.whole(node)
+        state.emit(kind(input=view.source, output=node.output), like=view)
 
     return kind

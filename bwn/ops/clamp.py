@@ -68,7 +68,8 @@ def clamp_to_onnx(
 @reads("Relu")
 def read_relu(state: ImportState, node: OnnxNode) -> None:
     """A clamp from 0."""
-    state.emit(Clamp(input=state.activation(node)[0], output=node.output, low=0.0))
+    view = state.whole(node)
+    state.emit(Clamp(input=view.source, output=node.output, low=0.0), like=view)
 
 
 @reads("Clip")
@@ -77,14 +78,14 @@ def read_clip(state: ImportState, node: OnnxNode) -> None:
     if clip_quantized(state, node):
         return
     low, high = (_bound(state, node, index, name) for index, name in ((1, "min"), (2, "max")))
-    state.emit(
-        Clamp(
-            input=state.activation(node)[0],
-            output=node.output,
-            low=None if low is None or low <= -LARGEST else low,
-            high=None if high is None or high >= LARGEST else high,
-        )
+    view = state.whole(node)
+    clamp = Clamp(
+        input=view.source,
+        output=node.output,
+        low=None if low is None or low <= -LARGEST else low,
+        high=None if high is None or high >= LARGEST else high,
     )
+    state.emit(clamp, like=view)
 
 
 def _bound(state: ImportState, node: OnnxNode, index: int, name: str) -> float | None:

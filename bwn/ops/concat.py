@@ -71,7 +71,7 @@ class Concat(Rearrangement, frozen=True, kw_only=True, tag="concat"):
 def read_concat(state: ImportState, node: OnnxNode) -> None:
     """Of any axis but the batch; of one input, another name of it."""
     parts = [state.activation(node, index) for index in range(len(node.inputs))]
-    axis = ir_axis(node, node.attrs["axis"], parts[0][1])
+    axis = ir_axis(state, node, node.attrs["axis"])
     if len(parts) == 1:
         state.alias(node)
         return

@@ -87,19 +87,18 @@ class Conv(Weighted, frozen=True, kw_only=True, tag="conv"):
 
 @reads("Conv")
 def read_conv(state: ImportState, node: OnnxNode) -> None:
-    """2-D only."""
+    """Of (N, C, H, W) or (N, C, L)."""
     source, shape = state.activation(node, quantized=True)
     weight = state.weights(node, 1)
-    if weight.ndim == 3:
-        raise node.refuse(
-            "is a 1-D convolution; only 2-D is supported (reshape the signal to height 1)"
-        )
+    if weight.ndim == 3:  # of (N, C, L), which is (N, C, 1, L) here
+        weight = weight[:, :, None]
     if weight.ndim != 4 or len(shape) != 3:
         raise node.refuse(
-            f"weights have {weight.ndim} axes; only 2-D convolution of (N, C, H, W) is supported"
+            f"weights have {weight.ndim} axes; only convolutions of (N, C, H, W) and (N, C, L) are "
+            "supported"
         )
     kernel = (weight.shape[2], weight.shape[3])
-    if tuple(node.attrs.get("kernel_shape", kernel)) != kernel:
+    if "kernel_shape" in node.attrs and pair(node, "kernel_shape") != kernel:
         raise node.refuse(f"kernel_shape is {node.attrs['kernel_shape']}, its weights say {kernel}")
     stride, dilation = pair(node, "strides"), pair(node, "dilations")
     state.emit_weighted(

@@ -7,6 +7,7 @@ the sum of w[K - 1 - j] over the taps j of a window of dilation d that starts at
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 
 @reads("ConvTranspose")
 def read_conv_transpose(state: ImportState, node: OnnxNode) -> None:
-    """2-D, with every attribute."""
+    """Of (N, C, H, W) or (N, C, L), with every attribute."""
     source, shape = state.activation(node)
     weight, groups = state.weights(node, 1), int(node.attrs.get("group", 1))
+    if weight.ndim == 3:  # of (N, C, L), which is (N, C, 1, L) here
+        weight = weight[:, :, None]
     if weight.ndim != 4 or len(shape) != 3 or groups < 1 or len(weight) % groups:
         raise node.refuse(
-            f"weights of shape {weight.shape} in {groups} groups; only 2-D transposed convolution "
-            "of (N, C, H, W) is supported"
+            f"weights of shape {weight.shape} in {groups} groups; only transposed "
+            "convolutions of (N, C, H, W) and (N, C, L) are supported"
         )
     dilation = pair(node, "dilations")
     kernel = (weight.shape[2], weight.shape[3])
@@ -85,19 +88,26 @@ def _axis(node: OnnxNode, axis: int, size: int, reach: int) -> tuple[tuple[int, 
 def _pads(node: OnnxNode, axis: int, size: int, reach: int) -> tuple[int, int, int]:
     """Padding before, zeros to append, and padding after, of one axis: auto_pad resolved."""
     attrs, stride = node.attrs, pair(node, "strides")[axis]
-    more = int(attrs.get("output_padding", (0, 0))[axis])
+    more = _number(attrs.get("output_padding", (0,)), axis, 0)
     auto = str(attrs.get("auto_pad", "NOTSET"))
     full = stride * (size - 1) + more + reach + 1
     if "output_shape" in attrs:
-        total = full - int(attrs["output_shape"][-2:][axis])
+        total = full - _number(attrs["output_shape"][-2:], axis, 1)
     elif auto in ("SAME_UPPER", "SAME_LOWER"):
         total = max(0, full - size * stride)
     elif auto in ("NOTSET", "VALID"):
-        pads = attrs.get("pads", (0, 0, 0, 0)) if auto == "NOTSET" else (0, 0, 0, 0)
-        return int(pads[axis]), more, int(pads[axis + 2])
+        pads = attrs.get("pads", (0, 0)) if auto == "NOTSET" else (0, 0)
+        half = len(pads) // 2
+        return _number(pads[:half], axis, 0), more, _number(pads[half:], axis, 0)
     else:
         raise node.refuse(f"auto_pad is {auto!r}, which is not supported")
     if total < 0:
         total, more = 0, more - total
     less, rest = total // 2, total - total // 2
     return (less, more, rest) if auto == "SAME_UPPER" else (rest, more, less)
+
+
+def _number(numbers: Sequence[int], axis: int, default: int) -> int:
+    """Of height or width; of a 1-D operation, whose height is 1, only the width is given."""
+    pair = (default, *numbers) if len(numbers) == 1 else numbers
+    return int(pair[axis])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from bwn.ir.node import Reals, Shape, Tensors
 from bwn.kernels import bits
 from bwn.kernels import reference as plain
+from bwn.ops.conv import Conv
 from bwn.ops.onnx_reading import reads, vector
 from bwn.ops.weighted import Weighted
 from bwn.ops.window import Window
@@ -54,7 +55,8 @@ class Dense(Weighted, frozen=True, kw_only=True, tag="dense"):
 @reads("Gemm")
 def read_gemm(state: ImportState, node: OnnxNode) -> None:
     """alpha * x @ B + beta * C with constant B and C."""
-    source, _ = state.activation(node, quantized=True)
+    if state.view(node, quantized=True).rank != 2:
+        raise node.refuse(f"reads {state.view(node, quantized=True)}, expected (N, K)")
     if node.attrs.get("transA", 0):
         raise node.refuse("transA = 1 is not supported")
     weight = _matrix(state, node)
@@ -64,14 +66,26 @@ def read_gemm(state: ImportState, node: OnnxNode) -> None:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
             weight = weight * np.float32(node.attrs["alpha"])
     bias = vector(state, node, 2, weight.shape[0], node.attrs.get("beta", 1.0))
-    _emit(state, node, source, weight, bias)
+    _emit(state, node, weight, bias)
 
 
 @reads("MatMul")
 def read_matmul(state: ImportState, node: OnnxNode) -> None:
-    """(N, K) times a constant (K, outputs)."""
-    source, _ = state.activation(node, quantized=True)
-    _emit(state, node, source, _matrix(state, node).T, None)
+    """(N, ..., K) times a constant (K, outputs): of more than two axes, a convolution of 1 x 1."""
+    weight, view = _matrix(state, node).T, state.view(node, quantized=True)
+    if view.sizes[-1].count != weight.shape[1]:
+        raise node.refuse(f"multiplies {view} by a matrix of {weight.shape[1]} rows")
+    if view.rank == 2:
+        _emit(state, node, weight, None)
+        return
+    view = state.channels_last(node, quantized=True)
+    layer = Conv(
+        input=view.source,
+        output=node.output,
+        weight=state.store(node.inputs[1], weight[:, :, None, None]),
+        kernel=(1, 1),
+    )
+    state.emit_weighted(node, layer, like=view.with_channels(len(weight)))
 
 
 def _matrix(state: ImportState, node: OnnxNode) -> npt.NDArray[np.float32]:
@@ -82,11 +96,10 @@ def _matrix(state: ImportState, node: OnnxNode) -> npt.NDArray[np.float32]:
 
 
 def _emit(
-    state: ImportState,
-    node: OnnxNode,
-    source: str,
-    weight: npt.NDArray[np.float32],
-    bias: str | None,
+    state: ImportState, node: OnnxNode, weight: npt.NDArray[np.float32], bias: str | None
 ) -> None:
+    source, order = state.features(node, quantized=True)
+    if order is not None and len(order) == weight.shape[1]:
+        weight = weight[:, order]
     stored = state.store(node.inputs[1], weight)
     state.emit_weighted(node, Dense(input=source, output=node.output, weight=stored, bias=bias))

@@ -20,14 +20,12 @@ from bwn.ops.window import Pads, Window
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.views import View
 
 Reader = Callable[["ImportState", "OnnxNode"], None]
 
 READERS: dict[str, Reader] = {}
 """The reader of each ONNX operation; `reads` fills it."""
-
-BATCH = -(2**40)
-"""The unknown batch size in the result of Shape: no arithmetic on it can pass for a size."""
 
 
 def reads(*op_types: str) -> Callable[[Reader], Reader]:
@@ -49,13 +47,13 @@ class Pending(msgspec.Struct, frozen=True):
     Attributes:
         kind: `compare`, `sign` (sign(x), with sign(0) = 0), `raised` (sign(x) + c, 0 < c < 1) or
             `quantized` (integers q).
-        source: Name of the activation x.
+        view: The activation x.
         positive: Of a comparison, whether it is true where x >= 0; else where x < 0.
         quantization: Of quantized integers.
     """
 
     kind: str
-    source: str
+    view: View
     positive: bool = True
     quantization: Quantization | None = None
 
@@ -103,11 +101,11 @@ def broadcasts_to(array: Array, shape: Shape) -> bool:
 
 
 def pair(node: OnnxNode, name: str) -> Pair:
-    """A two-number attribute; (1, 1) where it is not given."""
+    """A two-number attribute; (1, 1) where it is not given; of a 1-D operation, (1, its number)."""
     values = [int(value) for value in node.attrs.get(name, (1, 1))]
-    if len(values) != 2:
-        raise node.refuse(f"{name} is {values}, expected two numbers (2-D)")
-    return values[0], values[1]
+    if len(values) not in (1, 2):
+        raise node.refuse(f"{name} is {values}; only 1-D and 2-D operations are supported")
+    return (values[0], values[1]) if len(values) == 2 else (1, values[0])
 
 
 def window_pads(node: OnnxNode, size: Pair, window: Window) -> Pads:
@@ -115,9 +113,9 @@ def window_pads(node: OnnxNode, size: Pair, window: Window) -> Pads:
     auto = node.attrs.get("auto_pad", "NOTSET")
     if auto == "NOTSET":
         pads = [int(pad) for pad in node.attrs.get("pads", (0, 0, 0, 0))]
-        if len(pads) != 4:
-            raise node.refuse(f"pads are {pads}, expected four numbers (2-D)")
-        return pads[0], pads[1], pads[2], pads[3]
+        if len(pads) not in (2, 4):
+            raise node.refuse(f"pads are {pads}; only 1-D and 2-D operations are supported")
+        return (pads[0], pads[1], pads[2], pads[3]) if len(pads) == 4 else (0, pads[0], 0, pads[1])
     if auto == "VALID":
         return 0, 0, 0, 0
     if auto not in ("SAME_UPPER", "SAME_LOWER") or min(window.stride) < 1:

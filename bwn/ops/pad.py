@@ -121,7 +121,7 @@ def read_pad(state: ImportState, node: OnnxNode) -> None:
     ends = np.zeros((2, len(shape)), np.int64)
     for axis, before, after in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         if before or after:
-            ends[:, ir_axis(node, axis, shape)] = before, after
+            ends[:, ir_axis(state, node, axis)] = before, after
     if (ends < 0).any():
         cropped = np.maximum(-ends, 0)
         lists = [

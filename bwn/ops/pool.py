@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from bwn.ir.node import Node, Pair, Reals, Shape, Tensors, elements, largest
 from bwn.kernels import reference as plain
-from bwn.ops.flatten import Flatten
 from bwn.ops.gather import Gather
 from bwn.ops.onnx_reading import axes_of, ceil_pads, pair, reads, window_pads
 from bwn.ops.pad import Pad
@@ -218,4 +217,4 @@ def read_reduce_mean(state: ImportState, node: OnnxNode) -> None:
     pooled = node.output if kept else f"{node.output}.pool"
     state.emit(Pool(input=source, output=pooled, kind="average", kernel=(shape[1], shape[2])))
     if not kept:
-        state.emit(Flatten(input=pooled, output=node.output))
+        state.set_view(node, state.views[pooled].squeeze((2, 3)))

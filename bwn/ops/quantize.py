@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 @reads("QuantizeLinear")
 def read_quantize(state: ImportState, node: OnnxNode) -> None:
     """Of an activation; DequantizeLinear completes it."""
-    source, _ = state.activation(node)
+    view = state.view(node)
     default = np.zeros((), node.attrs.get("output_dtype") or np.uint8)
     kind = _zero_point(state, node, default).dtype.name
     if kind not in QUANT_RANGES:
         raise node.refuse(f"quantizes to {kind}, expected int8 or uint8")
     quantization = Quantization(cast(Any, kind), _scale(state, node), whole=True)
-    state.pending[node.output] = Pending("quantized", source, quantization=quantization)
+    state.pending[node.output] = Pending("quantized", view, quantization=quantization)
 
 
 def clip_quantized(state: ImportState, node: OnnxNode) -> bool:
@@ -63,7 +63,7 @@ def read_dequantize(state: ImportState, node: OnnxNode) -> None:
     _zero_point(state, node, np.zeros(()))
     if _scale(state, node) != half.quantization.scale:
         raise node.refuse("has another scale than its QuantizeLinear")
-    state.aliases[node.output] = half.source
+    state.views[node.output] = half.view
     state.quantized[node.output] = half.quantization
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.ir.node import Floats, Node, Reals, Shape, Tensors, elements, largest
-from bwn.ops.onnx_reading import BATCH, reads
-from bwn.ops.picking import emit_lists, integers, ir_axis
+from bwn.ops.onnx_reading import reads
+from bwn.ops.picking import emit_lists, ir_axis
 from bwn.ops.window import MAX_ATTRIBUTE
 
 if TYPE_CHECKING:
@@ -81,35 +81,34 @@ class Resize(Node, frozen=True, kw_only=True, tag="resize"):
     """Linear interpolation: y[c, i, j] between the four elements of x[c] around where (i, j) lies.
 
     Attributes:
-        size: Height and width of the output.
-        scales: Ratios of the heights and of the widths.
+        scales: Of height and width; the output's are the products, rounded down.
         coordinates: Where an index of the output lies in the input, as in ONNX's Resize.
     """
 
     since = 4
 
-    size: tuple[int, int]
     scales: tuple[float, float]
     coordinates: Coordinates = "half_pixel"
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
-        """Sizes and scales are such numbers, of an image."""
+        """Scales are such numbers, of an image."""
         if len(inputs[0]) != 3:
             raise self.refuse(f"input has shape {inputs[0]}, expected (channels, height, width)")
-        if not all(1 <= size <= MAX_ATTRIBUTE for size in self.size):
-            raise self.refuse(f"size is {self.size}, expected 1 to {MAX_ATTRIBUTE}")
         if not all(1 / MAX_ATTRIBUTE <= scale <= MAX_ATTRIBUTE for scale in self.scales):
             raise self.refuse(f"scales are {self.scales}, expected up to {MAX_ATTRIBUTE}")
+        if not all(1 <= grid.resized <= MAX_ATTRIBUTE for grid in self.grids(inputs[0])):
+            raise self.refuse(f"scales {self.scales} leave nothing of {inputs[0]}, or too much")
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
         """The channels, of the new size."""
-        return (inputs[0][0], *self.size)
+        rows, columns = self.grids(inputs[0])
+        return inputs[0][0], rows.resized, columns.resized
 
     def grids(self, shape: Shape) -> tuple[Grid, Grid]:
         """Of the rows and of the columns."""
         rows, columns = (
-            Grid(shape[axis + 1], self.size[axis], self.scales[axis], self.coordinates)
-            for axis in (0, 1)
+            Grid(size, scaled(size, scale), scale, self.coordinates)
+            for size, scale in zip(shape[1:], self.scales, strict=True)
         )
         return rows, columns
 
@@ -153,6 +152,11 @@ class Resize(Node, frozen=True, kw_only=True, tag="resize"):
         )
 
 
+def scaled(size: int, scale: float) -> int:
+    """A size times a scale, rounded down after a product in float32."""
+    return int(np.float32(size) * np.float32(scale))
+
+
 def interpolate(x: Floats, axis: int, grid: Grid) -> Floats:
     """Linear interpolation along an axis."""
     low, part = grid.neighbors()
@@ -186,7 +190,6 @@ def read_resize(state: ImportState, node: OnnxNode) -> None:
             Resize(
                 input=source,
                 output=node.output,
-                size=(grids[1].resized, grids[2].resized),
                 scales=(grids[1].scale, grids[2].scale),
                 coordinates=coordinates,  # type: ignore[arg-type]
             )
@@ -195,24 +198,32 @@ def read_resize(state: ImportState, node: OnnxNode) -> None:
 
 def read_grids(state: ImportState, node: OnnxNode, shape: Shape, coordinates: str) -> list[Grid]:
     """A grid for each axis of the IR's shape."""
-    scales, sizes = state.optional(node, 2), integers(state.optional(node, 3))
+    scales = state.optional(node, 2)
     ratios = [] if scales is None else [float(scale) for scale in np.ravel(scales)]
-    axes = node.attrs.get("axes", range(len(shape) + 1))
+    sizes = state.sizes(node, 3) if node.has(3) else ()
+    axes = node.attrs.get("axes", range(state.view(node).rank))
     if len(ratios or sizes) != len(axes):
-        raise node.refuse(f"scales {ratios} and sizes {sizes} of axes {list(axes)}")
-    grids = [Grid(size, size, 1.0, coordinates) for size in shape]
+        raise node.refuse(f"has {len(ratios or sizes)} scales or sizes for {len(axes)} axes")
     policy = str(node.attrs.get("keep_aspect_ratio_policy", "stretch"))
     if sizes and policy != "stretch":
         raise node.refuse(f"keep_aspect_ratio_policy is {policy!r}; only 'stretch' is supported")
+    grids = [Grid(size, size, 1.0, coordinates) for size in shape]
     for position, axis in enumerate(axes):
-        if axis % (len(shape) + 1) == 0:
-            batch = 1 if state.single and sizes else BATCH
-            if (ratios or sizes)[position] == (1 if ratios else batch):
-                continue
-        index = ir_axis(node, axis, shape)
+        if axis == 0 and (
+            ratios[position] == 1
+            if ratios
+            else sizes[position].batch or (state.single and sizes[position].count == 1)
+        ):
+            continue
+        index = ir_axis(state, node, axis)
         size = shape[index]
-        ratio = np.float32(ratios[position] if ratios else sizes[position] / size)
-        resized = int(np.floor(size * ratio)) if ratios else sizes[position]
+        if ratios:
+            ratio, resized = np.float32(ratios[position]), scaled(size, ratios[position])
+        else:
+            resized = sizes[position].count
+            ratio = np.float32(resized / size)
+            if scaled(size, float(ratio)) < resized:  # rounding made it less than it was
+                ratio = np.nextafter(ratio, np.float32(np.inf))
         if resized < 1:
             raise node.refuse(f"leaves nothing of axis {axis}")
         grids[index] = Grid(size, resized, float(ratio), coordinates)

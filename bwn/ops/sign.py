@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from bwn.ir.node import Array, Elementwise, Reals, Shape, Tensors
+from bwn.ir.node import Elementwise, Reals, Shape, Tensors
 from bwn.kernels import reference as plain
-from bwn.ops.onnx_reading import Pending, broadcasts_to, reads
+from bwn.ops.onnx_reading import Pending, reads
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
@@ -53,14 +53,14 @@ class Sign(Elementwise, frozen=True, kw_only=True, tag="sign"):
 def read_comparison(state: ImportState, node: OnnxNode) -> None:
     """With 0, and only where 0 counts as positive: x >= 0, x < 0 and their mirror images."""
     at = 1 if state.is_constant(node, 1) else 0
-    source, shape = state.activation(node, 1 - at)
-    value = state.weights(node, at)
-    if value.any() or not broadcasts_to(value, shape):
+    view = state.whole(node, 1 - at)
+    value = state.weights_like(node, at, view)
+    if value.any():
         raise node.refuse("compares with something other than 0, which is not supported")
     op_type = node.op_type if at == 1 else MIRRORED.get(node.op_type, "GreaterOrEqual")
     if op_type not in ("GreaterOrEqual", "Less"):
         raise node.refuse("puts 0 on the side of -1; bwn has sign(0) = +1: compare with x >= 0")
-    state.pending[node.output] = Pending("compare", source, op_type == "GreaterOrEqual")
+    state.pending[node.output] = Pending("compare", view, op_type == "GreaterOrEqual")
 
 
 @reads("Not")
@@ -78,16 +78,11 @@ def read_where(state: ImportState, node: OnnxNode) -> None:
     half = state.pending.get(node.inputs[0])
     if half is None or half.kind != "compare":
         raise node.refuse("is supported only as Where(x >= 0, 1, -1)")
-    values = (state.weights(node, 1), state.weights(node, 2))
-    expected, shape = (1, -1) if half.positive else (-1, 1), state.shapes[half.source]
-    if any(not is_number(v, e, shape) for v, e in zip(values, expected, strict=True)):
+    values = [state.weights_like(node, index, half.view) for index in (1, 2)]
+    expected = (1, -1) if half.positive else (-1, 1)
+    if any((value != number).any() for value, number in zip(values, expected, strict=True)):
         raise node.refuse("is supported only with the values 1 where x >= 0 and -1 elsewhere")
-    state.emit(Sign(input=half.source, output=node.output))
-
-
-def is_number(array: Array, number: float, shape: Shape) -> bool:
-    """Whether a constant is one number, this one, for an activation of `shape`."""
-    return array.size == 1 and bool(array.reshape(-1)[0] == number) and broadcasts_to(array, shape)
+    state.emit(Sign(input=half.view.source, output=node.output), like=half.view)
 
 
 @reads("Sign")
@@ -95,9 +90,9 @@ def read_sign(state: ImportState, node: OnnxNode) -> None:
     """Sign(Sign(x) + c), 0 < c < 1; a plain Sign is refused unless that follows."""
     half = state.pending.get(node.inputs[0])
     if half is not None and half.kind == "raised":
-        state.emit(Sign(input=half.source, output=node.output))
+        state.emit(Sign(input=half.view.source, output=node.output), like=half.view)
     else:
-        state.pending[node.output] = Pending("sign", state.activation(node)[0])
+        state.pending[node.output] = Pending("sign", state.whole(node))
 
 
 def read_raised_sign(state: ImportState, node: OnnxNode) -> bool:
@@ -109,9 +104,8 @@ def read_raised_sign(state: ImportState, node: OnnxNode) -> bool:
     for at in (0, 1):
         half = state.pending.get(node.inputs[1 - at])
         if half is not None and half.kind == "sign" and state.is_constant(node, at):
-            value = state.constant(node, at)
-            fits = broadcasts_to(value, state.shapes[half.source])
-            if fits and value.size == 1 and 0 < value.reshape(-1)[0] < 1:
-                state.pending[node.output] = Pending("raised", half.source)
+            value = state.weights_like(node, at, half.view)
+            if ((value > 0) & (value < 1)).all():
+                state.pending[node.output] = Pending("raised", half.view)
                 return True
     return False

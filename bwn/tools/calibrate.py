@@ -12,9 +12,10 @@ import numpy as np
 
 from bwn._types import Floats, StrPath
 from bwn.data.class_folders import look
-from bwn.data.datasets import load_dataset, records_reader
+from bwn.data.datasets import load_dataset, load_images, records_reader
 from bwn.data.folders import find_images
 from bwn.data.images import as_image
+from bwn.data.records import Pixels
 from bwn.data.resizing import prepare
 from bwn.errors import ArgumentError, BwnError, DataError
 from bwn.ir.graph import Graph
@@ -64,7 +65,10 @@ def int8_scales(graph: Graph, batches: Iterable[Floats]) -> dict[str, float]:
 
 
 def input_batches(
-    images: StrPath | Iterable[Any], preprocess: Preprocess | None, shape: tuple[int, ...]
+    images: StrPath | Iterable[Any],
+    preprocess: Preprocess | None,
+    shape: tuple[int, ...],
+    skip_bad: bool = False,
 ) -> Iterator[Floats]:
     """Yield batches of network inputs.
 
@@ -73,9 +77,11 @@ def input_batches(
             iterable of images that `bwn.data.images.as_image` accepts.
         preprocess: How images are prepared; prepared inputs do without.
         shape: Shape of one input.
+        skip_bad: Whether images of a folder that cannot be read are left out, with a warning.
 
     Raises:
         ArgumentError: Inputs have another shape, or preprocessing is needed and unknown.
+        DataError: Images cannot be read.
     """
     if isinstance(images, np.ndarray) and images.dtype == np.float32:
         if images.shape[1:] != shape:
@@ -90,7 +96,7 @@ def input_batches(
             "set size, color, mean and std of the preprocessing"
         )
     if isinstance(images, (str, os.PathLike)):
-        images = spread_images(images)
+        images = spread_images(images, preprocess, skip_bad)
     if not isinstance(images, Iterable):
         raise ArgumentError(f"calibration is {type(images).__name__}, expected images")
     inputs = (
@@ -101,14 +107,16 @@ def input_batches(
         yield np.stack(batch)
 
 
-def spread_images(source: StrPath) -> list[Any]:
+def spread_images(source: StrPath, preprocess: Preprocess, skip_bad: bool = False) -> Pixels:
     """Up to MOST_IMAGES images of a folder or of a data set's training split, evenly spread."""
-    images: Any = []
+    paths: list[str] = []
     if os.path.isdir(source) and records_reader(Path(source)) is None:
         try:
-            images = look(Path(source)).images["train"][0]
+            paths = look(Path(source)).images["train"][0]
         except (DataError, KeyError):  # no class folders
-            images = list(find_images([source]))
-    if not images:
+            paths = [str(path) for path in find_images([source])]
+    if not paths:
         images = load_dataset(source, "train").images
-    return list(images[:: -(-len(images) // MOST_IMAGES)])
+        return images[:: -(-len(images) // MOST_IMAGES)]
+    paths = paths[:: -(-len(paths) // MOST_IMAGES)]
+    return load_images(source, paths, preprocess, skip_bad=skip_bad)

@@ -85,6 +85,7 @@ def pack(
     *,
     activations: Mode = "auto",
     calibration: StrPath | Iterable[Any] | None = None,
+    skip_bad: bool = False,
     preprocess: Preprocess | Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
 ) -> PackReport:
@@ -99,6 +100,8 @@ def pack(
         calibration: With `int8`, what fixes the scales: a folder of images or a data set; images as
             `Model.predict` takes them; or prepared inputs, (N, *input_shape) float32. None: each
             image has its own scale.
+        skip_bad: Whether images of a calibration folder that cannot be read are left out, with a
+            warning; otherwise they are an error that lists them.
         preprocess: Replaces what the source says; a mapping replaces single fields of it.
         classes: Names of the classes; they replace those of the source.
 
@@ -107,6 +110,7 @@ def pack(
 
     Raises:
         FileError: The source is refused, or the target cannot be written.
+        DataError: Images of the calibration cannot be read.
         ArgumentError: Arguments do not go together, or do not fit the network; or the target has
             the ending of another kind of file.
 
@@ -133,7 +137,7 @@ def pack(
     notes += unfinished
     names = loaded.classes if classes is None else checked_names(classes)
     graph = with_activations(
-        pipeline.run(loaded.graph), activations, calibration, rule, quantizations
+        pipeline.run(loaded.graph), activations, calibration, rule, quantizations, skip_bad
     )
     spec = ModelSpec(graph=graph, preprocess=rule, classes=names, producer=f"bwn {__version__}")
     if (rule, names) != (loaded.preprocess, loaded.classes):
@@ -216,6 +220,7 @@ def with_activations(
     calibration: StrPath | Iterable[Any] | None,
     preprocess: Preprocess | None,
     quantizations: Quantizations,
+    skip_bad: bool = False,
 ) -> Graph:
     """`graph` with activations chosen, and int8 scales fixed where there are images.
 
@@ -223,7 +228,8 @@ def with_activations(
     """
     chosen = set_activations(graph, mode, quantizations=quantizations)
     if calibration is not None:
-        batches = input_batches(calibration, preprocess, tuple(graph.topology.input_shape))
+        shape = tuple(graph.topology.input_shape)
+        batches = input_batches(calibration, preprocess, shape, skip_bad)
         scales = int8_scales(chosen, batches)
         chosen = set_activations(graph, mode, scales, quantizations)
     check(chosen)

@@ -22,7 +22,7 @@ from bwn.data.datasets import no_progress
 from bwn.errors import ArgumentError, FileError
 from bwn.model import Model, load
 from bwn.predict import check_counts
-from bwn.tools.verify_inputs import choose
+from bwn.tools.verify_inputs import choose, noise
 from bwn.tools.verify_layers import LayerCheck, check_layers
 from bwn.tools.verify_scores import Scores, SupportsTrace, compare_scores, reference_scores
 
@@ -81,6 +81,7 @@ def verify(
     threads: int | None = None,
     min_agreement: float | None = None,
     max_loss: float | None = None,
+    skip_bad: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> VerifyReport:
     """Compare a packed model with the network it was packed from.
@@ -97,6 +98,8 @@ def verify(
             activations.
         max_loss: Percentage points of accuracy that may be lost on labeled images; None: 0.3 with
             8-bit activations.
+        skip_bad: Whether images that cannot be read are left out, with a warning; otherwise they
+            are an error that lists them.
         progress: Called with a line of text at each step, and with "" at the end, if given.
 
     Returns:
@@ -104,6 +107,7 @@ def verify(
 
     Raises:
         FileError: A file is refused, or the arrays of the two networks have different shapes.
+        DataError: Images cannot be read.
         ArgumentError: A number is out of range, or `max_loss` is given and labels are unknown.
         NotPreparedError: `images` is given and the model does not say how images are prepared.
 
@@ -117,11 +121,11 @@ def verify(
     progress = progress or no_progress
     loaded = model if isinstance(model, Model) else load(model, threads)
     session = open_reference(reference, loaded.threads)
-    inputs = choose(loaded.spec, images, samples, seed)
+    name = "model" if isinstance(model, Model) else os.fspath(model)
+    check_fit(loaded, session, noise(loaded.spec, 1, seed).batch(0, 1), os.fspath(reference), name)
+    inputs = choose(loaded.spec, images, samples, seed, skip_bad=skip_bad, progress=progress)
     if max_loss is not None and inputs.labels is None:
         raise ArgumentError(f"max_loss needs labeled images; {inputs.name} has no labels")
-    name = "model" if isinstance(model, Model) else os.fspath(model)
-    check_fit(loaded, session, inputs.batch(0, 1), os.fspath(reference), name)
     layers = tuple(check_layers(loaded, session, inputs.batch(0, LAYER_IMAGES), progress))
     scores = compare_scores(loaded, session, inputs, batch_size, progress)
     min_agreement, max_loss = limits(scores, min_agreement, max_loss)

@@ -12,7 +12,7 @@ import numpy as np
 from bwn._files import check_path
 from bwn._types import Floats, Labels, StrPath
 from bwn.data.class_folders import match_class
-from bwn.data.datasets import holds_only_images, load_dataset, no_progress
+from bwn.data.datasets import holds_only_images, load_dataset, load_images, no_progress
 from bwn.data.decoding import Progress
 from bwn.data.folders import find_images
 from bwn.data.records import Pixels
@@ -61,7 +61,13 @@ def noise(spec: ModelSpec, count: int, seed: int) -> Samples:
 
 
 def choose(
-    spec: ModelSpec, source: StrPath | None, count: int | None = None, seed: int = 0
+    spec: ModelSpec,
+    source: StrPath | None,
+    count: int | None = None,
+    seed: int = 0,
+    *,
+    skip_bad: bool = False,
+    progress: Progress = no_progress,
 ) -> Samples:
     """Inputs from `source`.
 
@@ -70,19 +76,25 @@ def choose(
         source: An image, a folder of images, a data set (its test split), or None: noise.
         count: At most this many; None: all, or NOISE inputs of noise.
         seed: Of the noise.
+        skip_bad: See `load_dataset`.
+        progress: See `load_dataset`.
 
     Raises:
         NotPreparedError: The model does not say how images are prepared.
-        DataError: There are no images, or they have classes that the model does not know.
+        DataError: There are no images, some cannot be read, or they have classes that the model
+            does not know.
     """
     if source is None:
         return noise(spec, count or NOISE, seed)
     if spec.preprocess is None:
         raise NotPreparedError
     if is_images(source):
-        paths = list(find_images([source]))[:count]
-        return Samples(str(source), len(paths), None, lambda index: to_input(spec, paths[index]))
-    name, images, labels = load_test_split(spec, source, count)
+        paths = [str(path) for path in find_images([source])][:count]
+        images = load_images(source, paths, spec.preprocess, skip_bad=skip_bad, progress=progress)
+        return Samples(str(source), len(images), None, lambda index: to_input(spec, images[index]))
+    name, images, labels = load_test_split(
+        spec, source, count, skip_bad=skip_bad, progress=progress
+    )
     return Samples(name, len(labels), labels, lambda index: to_input(spec, images[index]))
 
 

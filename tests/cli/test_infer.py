@@ -136,6 +136,17 @@ def test_folders_inside_folders_can_be_left_out(folder):
     assert [line.rsplit("/", 1)[1] for line in result.stdout.splitlines()[1:]] == ["a.png", "d.png"]
 
 
+def test_links_that_are_not_followed_are_named(folder):
+    images = folder / "images"
+    (images / "again").symlink_to(".")
+    (images / "gone").symlink_to("nowhere")
+    result = infer(folder, "images")
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 1 + 3
+    assert f"Skipped, links that lead nowhere: 1 ({images / 'gone'})" in result.stderr
+    assert f"Skipped, links to folders: 1 ({images / 'again'})" in result.stderr
+
+
 def test_no_images_is_an_error(folder):
     (folder / "images.empty").mkdir()
     result = infer(folder, "images.empty")

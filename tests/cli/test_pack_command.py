@@ -153,6 +153,29 @@ def test_calibration_from_a_folder_of_images(source, tmp_path):
     np.testing.assert_allclose(step, 200 / 255 / 127, rtol=1e-6)
 
 
+@pytest.mark.parametrize("classes", [False, True])
+def test_bad_calibration_images_are_named_at_once_or_left_out(source, tmp_path, caplog, classes):
+    photos = tmp_path / "photos"
+    for name, level in (("a", 10), ("b", 200)):
+        place = photos / "train" / name if classes else photos
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (level, 0, 0)).save(place / f"{name}.png")
+        (place / f"{name}1.png").write_bytes(b"no image")
+    options = ["-o", tmp_path / "a.bwn", "--activations", "int8", "--calibration", photos]
+    result = run(source, *options)
+    assert result.exit_code == 3
+    assert "2 of 4 images cannot be read" in result.stderr
+    assert not (tmp_path / "a.bwn").exists()
+    result = run(source, *options, "--skip-bad")
+    assert result.exit_code == 0, result.output
+    assert "left out: 2 of 4 images" in caplog.text
+    step = format.read(tmp_path / "a.bwn").graph.nodes[0].input_scale
+    np.testing.assert_allclose(step, 200 / 255 / 127, rtol=1e-6)
+    result = run(source, *options[:-2], "--skip-bad")
+    assert result.exit_code == 2
+    assert "--skip-bad needs --calibration" in result.stderr
+
+
 def test_calibration_from_the_sample(tmp_path):
     node = Dense(input="f", output="y", weight="w")
     words = bits.pack(np.random.default_rng(0).standard_normal((10, 784)))

@@ -258,3 +258,56 @@ def test_a_network_of_another_input_is_named(folder):
     assert result.stderr == (
         f"Error: {other} takes (9,) inputs but {model} takes (16,): {model} was not packed from it\n"
     )
+
+
+@pytest.fixture(params=["images", "classes"])
+def partly_bad(folder, request):
+    """Two good images and four bad ones, in one folder or as the test split of a data set."""
+    root = folder / "photos"
+    for name in ("a", "b"):
+        place = root / "test" / name if request.param == "classes" else root
+        place.mkdir(parents=True, exist_ok=True)
+        good = place / f"{name}.png"
+        rng = np.random.default_rng(ord(name))
+        Image.fromarray(rng.integers(0, 256, (30, 30), np.uint8)).save(good)
+        (place / f"{name}1.png").write_bytes(b"no image")
+        (place / f"{name}2.png").write_bytes(good.read_bytes()[:500])
+    return root
+
+
+def test_bad_images_are_named_at_once_or_left_out(folder, partly_bad, caplog):
+    result = run(folder, "m.bwn", "--images", str(partly_bad))
+    assert result.exit_code == 3
+    assert "4 of 6 images cannot be read" in result.stderr
+    assert "repair them, or skip bad images" in result.stderr
+    assert result.stdout == ""
+    result = run(folder, "m.bwn", "--images", str(partly_bad), "--skip-bad")
+    assert result.exit_code == 0, result.output
+    assert "inputs         2 of" in result.stdout
+    assert "left out: 4 of 6 images" in caplog.text
+
+
+def test_bad_images_alone_cannot_be_skipped(folder):
+    (folder / "photos").mkdir()
+    for index in range(2):
+        (folder / "photos" / f"{index}.png").write_bytes(b"no image")
+    result = run(folder, "m.bwn", "--images", str(folder / "photos"), "--skip-bad")
+    assert result.exit_code == 3
+    assert "2 of 2 images cannot be read" in result.stderr
+    result = run(folder, "m.bwn", "--images", str(folder / "photos" / "0.png"), "--skip-bad")
+    assert (
+        result.stderr
+        == f"Error: {folder / 'photos' / '0.png'}: not an image that bwn reads"
+        + (result.stderr.partition("not an image that bwn reads")[2])
+    )
+    assert run(folder, "m.bwn", "--skip-bad").exit_code == 2
+
+
+def test_the_networks_are_compared_in_shape_before_images_are_read(folder, monkeypatch):
+    monkeypatch.setattr("bwn.tools.verify.choose", lambda *_a, **_k: pytest.fail("read images"))
+    node = Dense(input="x", output="y", weight="w")
+    words = bits.pack(np.ones((3, 9)))
+    save_onnx(ModelSpec(graph=make_graph(node, shape=(9,), w=words)), folder / "other.onnx")
+    result = run(folder, "m.bwn", "--images", str(folder), reference="other.onnx")
+    assert result.exit_code == 3
+    assert "was not packed from it" in result.stderr

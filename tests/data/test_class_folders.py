@@ -242,3 +242,145 @@ def test_an_unreadable_folder_is_named(tmp_path):
 def test_images_are_not_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda *_a, **_k: pytest.fail("opened"))
     look(make(tmp_path, "a/1.png", "b/1.png"))
+
+
+def link(path, target):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target, target_is_directory=True)
+
+
+@pytest.mark.parametrize("target", [".", "..", "../photos", "a", "b/deep", "deep/..", "/"])
+def test_a_link_to_a_folder_around_it_or_next_to_it_is_no_class(tmp_path, target):
+    root = make(tmp_path / "photos", "a/1.png", "b/2.png", "b/deep/3.png")
+    link(root / "all", "b/deep/../.." if target == "deep/.." else target)
+    folders = look(root)
+    assert folders.classes == ("a", "b")
+    assert "skipped, links to folders already included: all/" in folders.notes
+
+
+def test_an_absolute_link_to_the_folder_is_no_class(tmp_path):
+    make(tmp_path, "a/1.png", "b/2.png")
+    link(tmp_path / "all", tmp_path)
+    link(tmp_path / "c", tmp_path / "all")
+    assert look(tmp_path).classes == ("a", "b")
+    assert "skipped, links to folders already included: all/, c/" in look(tmp_path).notes
+
+
+def test_links_to_folders_elsewhere_are_classes_once(tmp_path):
+    make(
+        tmp_path, "other/cats/1.png", "other/dogs/2.png", "other/dogs/old/3.png", "data/bird/4.png"
+    )
+    data = make(tmp_path / "data", ".store/fox/1.png")
+    link(data / "cat", "../other/cats")
+    link(data / "dog", "../other/dogs")
+    link(data / "fox", ".store/fox")
+    link(data / "hound", "../other/dogs")
+    link(data / "old", "../other/dogs/old")
+    folders = look(data)
+    assert folders.classes == ("bird", "cat", "dog", "fox")
+    assert "skipped, links to folders already included: hound/, old/" in folders.notes
+
+
+def test_links_of_splits_are_followed_and_cycles_in_them_named(tmp_path):
+    make(tmp_path, "store/a/1.png", "store/b/2.png", "data/test/a/3.png", "data/test/b/4.png")
+    link(tmp_path / "data" / "train", "../store")
+    link(tmp_path / "store" / "all", ".")
+    link(tmp_path / "data" / "test" / "up", "../..")
+    link(tmp_path / "data" / "val", "test")
+    folders = look(tmp_path / "data")
+    assert folders.layout == "train = train/, test = test/"
+    assert folders.classes == ("a", "b")
+    for names in ("val/", "train/all/", "test/up/"):
+        assert f"skipped, links to folders already included: {names}" in folders.notes
+
+
+def test_a_link_to_itself_beside_a_single_folder_does_no_harm(tmp_path):
+    make(tmp_path, "photos/a/1.png", "photos/b/2.png")
+    link(tmp_path / "all", ".")
+    assert look(tmp_path).classes == ("a", "b")
+    link(tmp_path / "lonely" / "all", ".")
+    assert "has 0 class folders" in refused(tmp_path / "lonely")
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path):
+    make(tmp_path, "a/1.png", "b/2.png")
+    for name in ("cat", "dog"):
+        link(tmp_path / name, "gone")
+    link(tmp_path / "x", "x")
+    assert look(tmp_path).notes == ("skipped, links that lead nowhere: cat, dog, x",)
+    make(tmp_path / "split", "train/a/1.png", "train/b/1.png")
+    link(tmp_path / "split" / "train" / "c", "gone")
+    assert look(tmp_path / "split").notes == ("skipped, links that lead nowhere: train/c",)
+
+
+def test_links_inside_classes_are_counted_and_named(tmp_path):
+    make(tmp_path, "a/1.png", "b/2.png", "more/3.png")
+    for name in ("a/deep/more", "a/more", "b/more"):
+        link(tmp_path / name, tmp_path / "more")
+    link(tmp_path / "b" / "up", "..")
+    link(tmp_path / "b" / "gone", "nowhere")
+    notes = look(tmp_path).notes
+    assert "skipped, links to folders: 4 (a/deep/more, ...)" in notes
+    assert "skipped, links that lead nowhere: 1 (b/gone)" in notes
+    assert sum(len(paths) for paths, _ in look(tmp_path).images.values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "note"),
+    [
+        (
+            ("cat/2019/1.png", "cat/2020/2.png", "dog/3.png"),
+            "images in folders inside a class are of that class: 2 (cat/2019/, cat/2020/)",
+        ),
+        (
+            ("cat/2019/1.png", "cat/2020/2.png", "dog/2019/3.png", "dog/2020/4.png"),
+            "images in folders inside a class are of that class: 4 (cat/2019/, cat/2020/, "
+            "dog/2019/, dog/2020/)",
+        ),
+        (
+            ("train/cat/in/doors/1.png", "train/cat/out/2.png", "train/dog/3.png"),
+            "images in folders inside a class are of that class: 2 (cat/in/doors/, cat/out/)",
+        ),
+    ],
+)
+def test_images_in_folders_inside_a_class_are_of_that_class(tmp_path, names, note):
+    folders = look(make(tmp_path, *names))
+    assert folders.classes == ("cat", "dog")
+    assert note in folders.notes
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("cat/2019/1.png", "cat/2020/2.png"),
+        ("cat/2019-01/1.png", "cat/2019-02/2.png", "cat/20200101/2.png"),
+        ("cat/in/1.png", "cat/out/2.png", "cat/3.png"),
+        ("train/cat/in/1.png", "train/cat/out/2.png"),
+    ],
+)
+def test_folders_inside_a_single_class_are_not_classes(tmp_path, names):
+    assert "has 1 class folder with images" in refused(make(tmp_path, *names))
+
+
+def test_the_only_folder_that_is_entered_is_named(tmp_path):
+    make(tmp_path, "photos/pets/in/1.png", "photos/pets/out/2.png")
+    note = "the only folder is photos/pets/, so the folders in it are taken"
+    assert note in look(tmp_path).notes
+    make(tmp_path / "split", "train/train/a/1.png", "train/train/b/1.png")
+    note = "the only folder is train/train/, so the folders in it are taken"
+    assert note in look(tmp_path / "split").notes
+
+
+def test_files_next_to_the_classes_of_a_split_are_named(tmp_path):
+    make(tmp_path, "train/a/1.png", "train/b/1.png", "train/2.png", "read.me")
+    assert "skipped, in no class folder: read.me, train/2.png" in look(tmp_path).notes
+
+
+def test_a_refusal_says_what_was_skipped(tmp_path):
+    make(tmp_path, "a/1.png", "b/1.raw", *(f"empty{index}/" for index in range(9)))
+    link(tmp_path / "c", "gone")
+    message = refused(tmp_path)
+    assert "has 1 class folder with images" in message
+    assert "skipped, links that lead nowhere: c" in message
+    assert "skipped, no images in it: b/, empty0/, empty1/, empty2/, empty3/ and 5 more" in message
+    assert "1 .raw (1.raw)" in message

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bwn.data import decoding
 from bwn.data.cifar import CIFAR_CLASSES
+from bwn.data.class_folders import look
 from bwn.data.datasets import load_dataset
 from bwn.errors import DataError
 
@@ -225,13 +228,101 @@ def test_a_class_without_a_readable_image_is_refused(tmp_path):
     assert "no training image of class 'c' can be read" in refused(tmp_path, skip_bad=True)
 
 
-def test_a_broken_test_image_is_told_before_training(tmp_path):
+def cut_short(path):
+    """An image whose header is whole and whose pixels end early."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def broken(path):
+    path.write_bytes(b"no image")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "tif", "webp", "ppm", "jp2"])
+def test_a_test_image_cut_short_is_found_before_training(tmp_path, suffix):
     for split in ("train", "test"):
         for name in ("a", "b"):
             picture(tmp_path / split / name / "1.png", 1)
-    (tmp_path / "test" / "a" / "2.png").write_bytes(b"no image")
-    assert "1 of 3 images cannot be read" in refused(tmp_path)
+    cut_short(tmp_path / "test" / "a" / f"2.{suffix}")
+    message = refused(tmp_path)
+    assert "1 of 5 images cannot be read" in message
+    assert f"2.{suffix}" in message
     assert len(load_dataset(tmp_path, skip_bad=True).images) == 2
+
+
+def test_a_held_out_image_cut_short_is_found_before_training(tmp_path):
+    for name in ("a", "b"):
+        for index in range(12):
+            picture(tmp_path / name / f"{index}.png", 1)
+    paths, _ = look(tmp_path).images["test"]
+    cut_short(Path(paths[0]))
+    assert paths[0] in refused(tmp_path)
+
+
+def test_broken_images_of_both_splits_are_named_at_once(tmp_path, caplog):
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            picture(tmp_path / split / name / "1.png", 1)
+        broken(tmp_path / split / "a" / "2.png")
+    message = refused(tmp_path)
+    assert "2 of 6 images cannot be read" in message
+    assert "train/a/2.png" in message
+    assert "test/a/2.png" in message
+    assert "repair them, or skip bad images" in message
+    load_dataset(tmp_path, skip_bad=True)
+    assert "left out: 2 of 6 images" in caplog.text
+
+
+def test_a_class_without_a_readable_test_image_is_found_before_training(tmp_path):
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            picture(tmp_path / split / name / "1.png", 1)
+    broken(tmp_path / "test" / "b" / "1.png")
+    assert "no test image of class 'b' can be read" in refused(tmp_path, skip_bad=True)
+
+
+def test_test_images_are_checked_for_memory_before_training(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        picture(tmp_path / "train" / name / "1.png", 1)
+        for index in range(9):
+            picture(tmp_path / "test" / name / f"{index}.png", 1)
+    monkeypatch.setattr("bwn.data.datasets.available_memory", lambda: 9000)
+    assert "18 images of 30 x 30 pixels take" in refused(tmp_path, size=(30, 30))
+
+
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_test_records_cut_short_are_found_before_training(tmp_path, part):
+    for split in ("train", "t10k"):
+        write_idx(tmp_path, *digits(), part=split)
+    (path,) = tmp_path.glob(f"t10k-{part}*")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "truncated" in refused(tmp_path)
+
+
+def test_test_records_of_cifar_are_looked_at_before_training(tmp_path):
+    write_cifar(tmp_path, "data_batch_1.bin", [0, 1])
+    write_cifar(tmp_path, "test_batch.bin", [1, 2])
+    load_dataset(tmp_path)
+    path = tmp_path / "test_batch.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "test_batch.bin" in refused(tmp_path)
+
+
+def test_images_of_the_test_split_are_decoded_once_in_the_same_pass(tmp_path, monkeypatch):
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            picture(tmp_path / split / name / "1.png", 1)
+    read = []
+    original = decoding.read_image
+    monkeypatch.setattr(
+        decoding, "read_image", lambda path, **more: read.append(path) or original(path, **more)
+    )
+    lines = []
+    load_dataset(tmp_path, progress=lines.append)
+    assert len(read) == len(set(read)) == 4
+    assert lines == ["Reading images: 1 of 4", ""]
 
 
 def test_a_folder_is_described_before_it_is_read(tmp_path, caplog):

@@ -7,6 +7,7 @@ photometric meaning.
 from __future__ import annotations
 
 import io
+import pickle
 import struct
 import sys
 import types
@@ -50,6 +51,27 @@ def refused(source):
     return str(caught.value)
 
 
+def decoded(made):
+    image = Image.open(io.BytesIO(made))
+    image.load()
+    return image
+
+
+def pickled(made):
+    return pickle.loads(pickle.dumps(decoded(made)))
+
+
+def same_or_refused(image, expected):
+    """Whether an image is read; it is as expected, or refused with advice."""
+    try:
+        as_image(image)
+    except DataError:
+        assert "pass the file" in refused(image)
+        return False
+    same(image, expected)
+    return True
+
+
 @pytest.mark.parametrize("endian", ["<", ">"])
 @pytest.mark.parametrize("photometric", [0, 1])
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16])
@@ -63,6 +85,8 @@ def test_gray_tiffs(bits, photometric, endian):
         assert "a TIFF image in a pixel format that bwn cannot read" in refused(made)
     else:
         same(made, levels(bits) / white * 255)
+        for form in (decoded, pickled, lambda made: decoded(made).copy()):
+            assert same_or_refused(form(made), levels(bits) / white * 255) or bits > 8
 
 
 @pytest.mark.parametrize("endian", ["<", ">"])
@@ -220,4 +244,101 @@ def test_heic_is_read_where_its_package_is_installed(monkeypatch):
     plugin.register_heif_opener = register
     monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
     monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
     assert read_image(b"\0\0\0\x18ftypheic" + bytes(99)).size == (3, 2)
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_tiff_palettes_of_8_bits_are_taken_as_such(bits, endian):
+    count = min(2**bits, 16)
+    index = np.tile(np.arange(16) % count, (4, 1))
+    colors = COLOR[0, :count].astype(int)
+    table = np.zeros((3, 2**bits), int)
+    table[:, :count] = colors.T
+    store = {"bits": bits, "photometric": 3, "endian": endian}
+    made = tiff(index, colormap=table.ravel().tolist(), **store)
+    same(made, colors[index])
+    loaded = Image.open(io.BytesIO(made))
+    loaded.load()
+    same(loaded, colors[index])
+    same(loaded, colors[index])
+    assert "palette" in refused(loaded.copy())
+    table[2, -1] = 256  # one entry of more than 8 bits: all are of 16
+    dark = tiff(index, colormap=table.ravel().tolist(), **store)
+    assert np.asarray(read_image(dark)).max() <= 1
+
+
+def test_copies_of_tiffs_with_palettes():
+    index = np.tile(np.arange(16), (4, 1))
+    colors = COLOR[0].astype(int)
+    table = np.zeros((3, 16), int)
+    table[:] = colors.T * 257
+    image = Image.open(io.BytesIO(tiff(index, bits=4, photometric=3, colormap=table.ravel())))
+    same(image.copy(), colors[index])
+    black = Image.new("P", (4, 4))
+    black.putpalette(bytes(768))
+    same(black, np.zeros((4, 4)))
+
+
+@pytest.mark.parametrize("form", [decoded, lambda made: decoded(made).copy(), pickled])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_decoded_gray_pngs_with_a_transparent_level_are_right_or_refused(bits, form):
+    expected = levels(bits) / (2**bits - 1) * 255
+    answers = []
+    for level in range(2 ** min(bits, 8)):
+        made = png(levels(bits), bits=bits, transparent=struct.pack(">H", level))
+        if same_or_refused(form(made), np.where(levels(bits) == level, 0, expected)):
+            answers.append(level)
+    always = {1: {0, 1}, 2: {0}, 4: {0}, 8: {0, *range(16, 256)}, 16: set(range(256))}[bits]
+    assert always <= {*answers}
+
+
+@pytest.mark.parametrize("form", [decoded, lambda made: decoded(made).copy(), pickled])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_decoded_color_pngs_with_a_transparent_color_are_right_or_refused(bits, form):
+    unit = (2**bits - 1) // 255
+    for column in range(16):
+        for color in (COLOR[0, column] * unit, COLOR[0, column], np.array([0, 0, 0])):
+            clear = struct.pack(">HHH", *(int(value) for value in color))
+            made = png(COLOR * unit, bits=bits, color=2, transparent=clear)
+            expected = np.where((COLOR * unit == color).all(-1)[..., None], 0, COLOR)
+            if not same_or_refused(form(made), expected):
+                assert color.any()
+                assert color.max() < 256
+
+
+def test_an_image_that_was_passed_before_is_the_same_again():
+    for made in (
+        png(levels(4), bits=4, transparent=struct.pack(">H", 5)),
+        png(levels(2), bits=2, transparent=struct.pack(">H", 3)),
+        png(levels(8), bits=8, transparent=struct.pack(">H", int(levels(8)[0, 1]) - 2)),
+        png(COLOR, color=2, transparent=struct.pack(">HHH", *COLOR[0, 3].astype(int))),
+    ):
+        image = Image.open(io.BytesIO(made))
+        first = np.asarray(as_image(image))
+        same(image, first)
+        same(image.copy(), first)
+
+
+def test_a_decoded_gif_keeps_its_transparent_level():
+    stream = io.BytesIO()
+    index = np.tile(np.arange(16), (4, 1))
+    Image.fromarray(index.astype(np.uint8)).save(stream, "GIF", transparency=5)
+    same(decoded(stream.getvalue()), np.where(index == 5, 0, index))
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_copies_of_deep_gray_tiffs_are_refused(bits, photometric):
+    white = 2**bits - 1
+    stored = white - levels(bits) if photometric == 0 else levels(bits)
+    try:
+        image = decoded(tiff(stored, bits=bits, photometric=photometric))
+    except OSError:
+        return  # Pillow does not open this combination
+    same(image, levels(bits) / white * 255)
+    for copy in (image.copy(), image.crop((0, 0, 4, 4)), image.resize((8, 2), 0)):
+        message = refused(copy)
+        assert "a copy of a TIFF" in message
+        assert "pass the file" in message

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from bwn.data import watch
 from bwn.data.watch import arrivals
 
 
@@ -74,16 +77,152 @@ def test_an_image_written_anew_is_found_again_and_only_then(tmp_path: Path) -> N
     assert taken(arrivals([tmp_path], wait=looks(*steps)), 2) == ["a.png", "b.png"]
 
 
-def test_an_image_that_is_gone_and_comes_back_is_found_again(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
+class Drive:
+    """A folder on a drive that is unplugged and plugged in again; its file numbers may change."""
+
+    def __init__(self, folder: Path, spare: Path, copies: bool) -> None:
+        self.folder, self.spare, self.copies = folder, spare, copies
+
+    def _move(self, source: Path, target: Path) -> None:
+        for path in sorted(source.rglob("*")):
+            moved = target / path.relative_to(source)
+            if path.is_dir():
+                moved.mkdir(parents=True, exist_ok=True)
+            elif self.copies:
+                moved.write_bytes(bytes(path.stat().st_size + 7))  # takes the old one's number
+                shutil.copy2(path, moved)
+            else:
+                path.rename(moved)
+        shutil.rmtree(source)
+        source.mkdir()
+
+    def unplug(self) -> None:
+        self.spare.mkdir(exist_ok=True)
+        self._move(self.folder, self.spare)
+
+    def plug_in(self) -> None:
+        self._move(self.spare, self.folder)
+
+
+@pytest.fixture(params=[False, True], ids=["same files", "copies"])
+def drive(tmp_path: Path, request: pytest.FixtureRequest) -> Drive:
+    folder = tmp_path / "drive"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("old.png", "deep/old2.png"):
+        (folder / name).write_bytes(b"old")
+        os.utime(folder / name, ns=(5, 5))
+    return Drive(folder, tmp_path / "spare", request.param)
+
+
+def test_images_of_a_drive_that_is_mounted_again_are_not_new(drive: Drive) -> None:
+    answered = drive.folder / "deep" / "answered.png"
+    steps = (
+        lambda: answered.write_bytes(b"answered"),
+        nothing,
+        drive.unplug,
+        nothing,
+        drive.plug_in,
+        nothing,
+        drive.unplug,
+        drive.plug_in,
+        nothing,
+        lambda: (drive.folder / "new.png").write_bytes(b"new"),
+        nothing,
+    )
+    watched = arrivals([drive.folder], wait=looks(*steps))
+    assert taken(watched, 2) == ["answered.png", "new.png"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.write_bytes(b"longer"),
+        lambda path: (path.write_bytes(b"new"), os.utime(path, ns=(9, 9))),
+        lambda path: (path.unlink(), path.write_bytes(b"new")),
+        lambda path: (path.write_bytes(b"older"), os.utime(path, ns=(1, 1))),
+    ],
+)
+def test_images_that_changed_while_the_drive_was_away_are_found(
+    drive: Drive, change: Callable[[Path], object]
+) -> None:
+    steps = (
+        drive.unplug,
+        lambda: change(drive.spare / "deep" / "old2.png"),
+        drive.plug_in,
+        nothing,
+        lambda: (drive.folder / "end.png").write_bytes(b"end"),
+        nothing,
+    )
+    watched = arrivals([drive.folder], wait=looks(*steps))
+    assert taken(watched, 2) == ["old2.png", "end.png"]
+
+
+def test_an_image_that_went_away_before_it_was_read_is_found_again(drive: Drive) -> None:
+    path = drive.folder / "a.png"
+    steps = (lambda: path.write_bytes(b"new"), nothing, nothing, drive.plug_in, nothing)
+    watched = arrivals([drive.folder], wait=looks(*steps))
+    assert next(watched) == path
+    drive.unplug()  # while the image is decoded
+    assert next(watched) == path
+
+
+def test_an_image_half_written_when_the_drive_went_is_found_when_it_is_whole(drive: Drive) -> None:
+    path = drive.folder / "a.png"
+
+    def grow() -> None:
+        with path.open("ab") as file:
+            file.write(b"part")
+
+    steps = (grow, grow, drive.unplug, drive.plug_in, grow, nothing)
+    watched = arrivals([drive.folder], wait=looks(*steps))
+    assert next(watched).stat().st_size == 12
+
+
+def test_links_to_folders_are_not_watched_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched, elsewhere = tmp_path / "watched", tmp_path / "elsewhere"
+    watched.mkdir()
+    elsewhere.mkdir()
+    (watched / "link").symlink_to(elsewhere)
+    steps = (
+        lambda: (elsewhere / "a.png").write_bytes(b"a"),
+        nothing,
+        lambda: (watched / "b.png").write_bytes(b"b"),
+        nothing,
+    )
+    assert taken(arrivals([watched], wait=looks(*steps)), 1) == ["b.png"]
+    (record,) = caplog.records
+    assert record.getMessage() == f"not watched, links to folders: 1 ({watched / 'link'})"
+
+
+def test_a_new_file_of_the_same_size_and_time_in_place_is_found(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.png", tmp_path / ".b"
     path.write_bytes(b"one")
     os.utime(path, ns=(5, 5))
 
-    def back() -> None:
+    def replace() -> None:
+        other.write_bytes(b"two")
+        os.utime(other, ns=(5, 5))
+        other.replace(path)
+
+    assert taken(arrivals([tmp_path], wait=looks(replace, nothing)), 1) == ["a.png"]
+
+
+def test_images_that_are_gone_are_forgotten_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "REMEMBERED", 2)
+    paths = [tmp_path / f"{index}.png" for index in range(4)]
+
+    def write(path: Path) -> None:
         path.write_bytes(b"one")
         os.utime(path, ns=(5, 5))
 
-    assert taken(arrivals([tmp_path], wait=looks(path.unlink, back, nothing)), 1) == ["a.png"]
+    steps = [step for path in paths for step in (partial(write, path), nothing, path.unlink)]
+    steps += [partial(write, paths[3]), nothing, partial(write, paths[0]), nothing]
+    names = taken(arrivals([tmp_path], wait=looks(*steps)), 5)
+    assert names == ["0.png", "1.png", "2.png", "3.png", "0.png"]
 
 
 def test_without_recursion_folders_inside_are_left_alone(tmp_path: Path) -> None:

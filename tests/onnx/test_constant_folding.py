@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx_models import f32, i64, model, op
 
 from bwn.errors import GraphError
-from bwn.onnx.constant_folding import ELEMENTWISE, FOLDS, fold
+from bwn.onnx.constant_folding import ELEMENTWISE, FOLDS, compute
 from bwn.onnx.import_state import Allowance
 from bwn.onnx.importer import from_bytes
 from bwn.onnx.protobuf import plain_node
@@ -60,6 +60,12 @@ EXAMPLES = {
 CASES = [(op_type, *case) for op_type, cases in EXAMPLES.items() for case in cases]
 
 
+def folded_by(proto, constants):
+    """The outputs of a node, given its inputs by name."""
+    inputs = [constants[name] if name else None for name in proto.input]
+    return compute(plain_node(proto), inputs, 17, Allowance())
+
+
 def test_every_operation_has_an_example():
     assert EXAMPLES.keys() == FOLDS.keys()
     assert FOLDS.keys() > ELEMENTWISE.keys()
@@ -70,39 +76,34 @@ def test_it_equals_the_reference_of_onnx(op_type, inputs, attributes):
     constants = {f"c{index}": np.asarray(array) for index, array in enumerate(inputs)}
     proto = helper.make_node(op_type, list(constants), ["y"], **attributes)
     (expected,) = ReferenceEvaluator(proto).run(None, constants)
-    folded = fold(plain_node(proto), constants)
-    assert folded is not None
+    (folded,) = folded_by(proto, constants)
     assert (folded.dtype, folded.shape) == (expected.dtype, expected.shape)
     np.testing.assert_array_equal(folded, expected)
 
 
 def test_optional_inputs_that_are_absent_keep_their_place():
     proto = helper.make_node("DequantizeLinear", ["q", "s", ""], ["y"])
-    folded = fold(plain_node(proto), {"q": Q, "s": f32(0.5)})
+    (folded,) = folded_by(proto, {"q": Q, "s": f32(0.5)})
     np.testing.assert_array_equal(folded, Q * f32(0.5))
 
 
 @pytest.mark.parametrize(
     "proto",
     [
-        helper.make_node("Add", ["a", "unknown"], ["y"]),
-        helper.make_node("Erf", ["a"], ["y"]),
         helper.make_node("RandomNormal", [], ["y"], shape=[2]),
-        helper.make_node("DequantizeLinear", ["a", "a"], ["y"], block_size=2),
-        helper.make_node("Cast", ["a"], ["y"], to=0),
-        helper.make_node("Unsqueeze", ["a"], ["y"]),
+        helper.make_node("Unique", ["a"], ["y"]),
     ],
     ids=lambda proto: proto.op_type,
 )
 def test_other_nodes_are_left_to_their_readers(proto):
-    assert fold(plain_node(proto), {"a": A}) is None
+    assert folded_by(proto, {"a": A}) is None
 
 
 @pytest.mark.parametrize(("op_type", "inputs", "attributes"), CASES)
 def test_the_size_of_a_result_is_known_before_it_is_computed(op_type, inputs, attributes):
     names = [f"i{index}" for index in range(len(inputs))]
     node = plain_node(helper.make_node(op_type, names, ["y"], **attributes))
-    result = fold(node, dict(zip(names, inputs, strict=True)))
+    (result,) = compute(node, inputs, 17, Allowance())
     if op_type not in ("Constant", "Identity"):
         assert result.size <= FOLDS[op_type].elements(node, *inputs)
 

@@ -261,16 +261,49 @@ def test_computes_what_onnx_runtime_does(name: str) -> None:
         np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-5, err_msg=said)
 
 
+SIGNALS = {
+    "max pool": [op("MaxPool", "s", kernel_shape=[3], strides=[2], pads=[1, 0], dilations=[2])],
+    "average pool": [
+        op("AveragePool", "s", kernel_shape=[3], pads=[1, 2], ceil_mode=1, strides=[2])
+    ],
+    "transposed convolution": [
+        op("ConvTranspose", "s v", strides=[2], pads=[1, 0], output_padding=[1])
+    ],
+    "transposed convolution of a shape": [
+        op("ConvTranspose", "s v", strides=[3], output_shape=[40], auto_pad="SAME_UPPER")
+    ],
+    "pad": [op("Pad", "s w", mode="reflect")],
+    "concat": [op("Relu", "s", "r"), op("Concat", "s r s", axis=-1)],
+    "tile": [op("Tile", "s t")],
+    "resize": [op("Resize", "s roi f")],
+    "split": [op("Split", "s", "p q", axis=2), op("Concat", "q p", axis=1)],
+}
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_signals(name: str) -> None:
+    stored = {"v": floats(4, 3, 3), "w": np.array([0, 1, 2, 0, 0, 5]), "t": np.array([1, 2, 3])}
+    stored |= {"roi": np.zeros(0, np.float32), "f": np.array([1, 1, 1.5], np.float32)}
+    shape = (4, 1, 16)
+    nodes = [op("Squeeze", "x axes", "s"), *SIGNALS[name]]
+    data = model(*nodes, shape=shape, axes=np.array([2]), **stored)
+    x = floats(3, *shape)
+    graph = from_bytes(data).spec.graph
+    expected = Session(data).run(x)
+    y = Runner(make_plan(graph, 3, 2)).run(x)
+    np.testing.assert_allclose(y.reshape(expected.shape), expected, rtol=1e-5, atol=1e-5)
+
+
 REFUSED = {
     "slice of the batch": (
         [op("Slice", "x s e a")],
         {"s": [1], "e": [2], "a": [0]},
-        "axis 0, the batch",
+        "part of the batch",
     ),
-    "nothing left": ([op("Slice", "x s e a")], {"s": [3], "e": [3], "a": [1]}, "leaves nothing"),
+    "nothing left": ([op("Slice", "x s e a")], {"s": [3], "e": [3], "a": [1]}, "takes nothing"),
     "padded batch": ([op("Pad", "x w")], {"w": [1, 0, 0, 0] * 2}, "axis 0, the batch"),
     "joined batch": ([op("Concat", "x x", axis=0)], {}, "axis 0, the batch"),
-    "tiled batch": ([op("Tile", "x r")], {"r": [2, 1, 1, 1]}, "expected 1 for the batch"),
+    "tiled batch": ([op("Tile", "x r")], {"r": [2, 1, 1, 1]}, "axis 0, the batch"),
     "cubic": (
         [op("Resize", "x  s", mode="cubic")],
         {"s": np.ones(4, np.float32)},

@@ -45,7 +45,10 @@ REFUSED = {
         model(op("Conv", "x w"), shape=(4, 7), w=floats(5, 4, 3)),
         SIGNALS,
     ),
-    "1-D weights": (model(op("Conv", "x w"), w=floats(5, 4, 3)), "1-D convolution"),
+    "1-D weights": (
+        model(op("Conv", "x w"), shape=FLAT, w=floats(5, 4, 3)),
+        "only convolutions of",
+    ),
     "3-D weights": (model(op("Conv", "x w"), w=floats(5, 4, 3, 3, 3)), "weights have 5 axes"),
     "computed weights": (
         model(op("Conv", "x x")),
@@ -76,7 +79,10 @@ REFUSED = {
         model(op("Gemm", "x w", transA=1), shape=FLAT, w=floats(6, 3)),
         "transA = 1",
     ),
-    "gemm of images": (model(op("Gemm", "x w"), w=floats(6, 3)), "expected (features,)"),
+    "gemm of images": (
+        model(op("Gemm", "x w"), w=floats(6, 3)),
+        "reads (N, 4, 7, 6), expected (N, K)",
+    ),
     "matmul of three axes": (
         model(op("MatMul", "x w"), shape=FLAT, w=floats(2, 6, 3)),
         "expected two axes",
@@ -159,10 +165,11 @@ REFUSED = {
         model(op("GreaterOrEqual", "x z", "c"), op("Cast", "c", to=TensorProto.FLOAT), **SIGN),
         "a comparison is read only as the condition",
     ),
-    "dilated pool": (model(op("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2])), "dilations"),
-    "average pool ceil": (
-        model(op("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)),
-        "ceil_mode = 1 is not supported",
+    "dilated average": (
+        model(
+            op("AveragePool", "x", kernel_shape=[2, 2], dilations=[2, 2], pads=[1] * 4), opset=19
+        ),
+        "dilations of an average over padded windows",
     ),
     "1-D pool": (
         model(op("MaxPool", "x", kernel_shape=[2]), shape=(4, 7)),
@@ -177,20 +184,27 @@ REFUSED = {
         "only the mean over height and width",
     ),
     "mean of all": (model(op("ReduceMean", "x")), "axes are None"),
-    "flatten of the batch": (model(op("Flatten", "x", axis=0)), "only axis 1"),
+    "flatten of the batch": (model(op("Flatten", "x", axis=0)), "'y' is (1, N * 168); supported"),
     "reshape of the batch": (
         model(op("Reshape", "x s"), s=i64(-1, 42)),
-        "only (N, all the rest) is supported",
+        "'y' is (N * 4, 42); supported",
     ),
     "reshape to one": (
         model(op("Reshape", "x s"), s=i64(1, -1)),
-        "turns ('N', 4, 7, 6) into [1, -1]",
+        "'y' is (1, N * 168); supported",
     ),
-    "reshape to images": (
-        model(op("Reshape", "x s"), shape=(6,), s=i64(-1, 3, 2, 1)),
-        "only (N, all the rest)",
+    "reshape of other elements": (
+        model(op("Reshape", "x s"), shape=(6,), s=i64(-1, 4, 2, 1)),
+        "cannot turn (N, 6) into",
     ),
-    "squeeze of the batch": (model(op("Squeeze", "x a"), a=i64(0)), "only (N, C, 1, 1) to (N, C)"),
+    "reshape without the batch": (
+        model(op("Reshape", "x s"), shape=(6,), s=i64(2, 3)),
+        "turns (N, 6) into (2, 3), which mixes examples",
+    ),
+    "squeeze of the batch": (
+        model(op("Squeeze", "x a"), a=i64(0)),
+        "removes an axis whose size is not 1",
+    ),
     "softmax of channels": (model(op("Softmax", "x", axis=1)), "only the last axis"),
     "cast to double": (model(op("Cast", "x", to=TensorProto.DOUBLE)), "to another type"),
     "dropout that drops": (
@@ -205,7 +219,7 @@ REFUSED = {
     "size 0": (model(op("Relu", "x"), shape=(3, 0, 8)), "shape is (3, 0, 8)"),
     "float16 input": (model(op("Relu", "x"), kind=TensorProto.FLOAT16), "is not float32"),
     "old opset": (model(op("Relu", "x"), opset=9), "opset 9; opsets 11 to"),
-    "no activation": (model(op("Relu", "c"), c=f32(1.0)), "is a constant"),
+    "no activation": (model(op("Relu", "c"), c=f32(1.0)), "does not depend on the input"),
     "output is the input": (
         model(op("Relu", "x", "a"), output="x"),
         "no node makes the output 'x'",

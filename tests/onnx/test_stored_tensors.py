@@ -98,6 +98,8 @@ def test_stored_tensors_of_any_shape_are_read_rightly_or_refused(name):
         scores = expected(data, x)
         if scores is not None and not graph.is_quantized and "quantized" not in name:
             actual = evaluate(graph, x)[graph.topology.output]
+            if scores.ndim == 3:  # (N, C, L) is (N, C, 1, L) here
+                scores = scores[:, :, None]
             np.testing.assert_allclose(actual, scores, rtol=1e-4, atol=1e-4, err_msg=change)
 
 

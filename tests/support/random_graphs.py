@@ -162,9 +162,7 @@ class GraphMaker:
 
     def resize(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
         scales = self.one_of([0.5, 1.0, 1.5, 2.0, 3.25]), self.one_of([0.75, 1.0, 2.0])
-        ends = zip(shape[1:], scales, strict=False)
         return {
-            "size": tuple(max(1, int(size * scale)) for size, scale in ends),
             "scales": scales,
             "coordinates": self.one_of(["half_pixel", "asymmetric", "align_corners"]),
         }

@@ -1,0 +1,282 @@
+"""ONNX operations that move elements and compute nothing: each makes a view of its input."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bwn.onnx.import_state import BATCHES, canonical
+from bwn.onnx.views import Size, View
+from bwn.ops.onnx_reading import axes_of, reads
+from bwn.ops.picking import emit_lists, progression, whole_lists
+
+if TYPE_CHECKING:
+    from bwn.onnx.import_state import ImportState, OnnxNode
+
+END = 2**31 - 1
+"""An end from which on a slice of the batch takes all of it, as exporters write it."""
+Groups = tuple[tuple[int, ...], ...]
+"""The axes that are joined to each axis of the result, outermost first."""
+
+
+@reads("Identity")
+def read_identity(state: ImportState, node: OnnxNode) -> None:
+    """Another name for its input."""
+    state.alias(node)
+
+
+@reads("Cast")
+def read_cast(state: ImportState, node: OnnxNode) -> None:
+    """To float32 only, which changes nothing."""
+    if node.attrs.get("to") != np.float32:
+        raise node.refuse(
+            "of activations to another type is not supported; export the model in float32"
+        )
+    state.alias(node)
+
+
+@reads("Dropout")
+def read_dropout(state: ImportState, node: OnnxNode) -> None:
+    """Has no effect at inference."""
+    training = node.has(2) and state.constant(node, 2).any()
+    if training or any(node.outputs[1:]):
+        raise node.refuse("is in training mode; export the model for inference")
+    state.alias(node)
+
+
+@reads("Shape")
+def read_shape(state: ImportState, node: OnnxNode) -> None:
+    """A constant, or one that varies with the batch."""
+    sizes = state.view(node, quantized=True).sizes
+    chosen = slice(node.attrs.get("start", 0), node.attrs.get("end", len(sizes)))
+    arrays = tuple(
+        np.asarray([size.count * (batch if size.batch else 1) for size in sizes], np.int64)[chosen]
+        for batch in ((1,) if state.single else BATCHES)
+    )
+    state.set_constant(node.output, arrays)
+
+
+@reads("Transpose")
+def read_transpose(state: ImportState, node: OnnxNode) -> None:
+    """Axes in another order; reversed without `perm`."""
+    view = state.view(node, quantized=True)
+    order = node.attrs.get("perm", range(view.rank)[::-1])
+    state.set_view(node, state.legal(node, lambda: view.transpose(order)))
+
+
+@reads("Squeeze")
+def read_squeeze(state: ImportState, node: OnnxNode) -> None:
+    """Without axes of size 1; ONNX Runtime takes an empty list for all."""
+    view, axes = state.view(node, quantized=True), axes_of(node, state.optional(node, 1))
+    state.set_view(node, state.legal(node, lambda: view.squeeze(axes or None)))
+
+
+@reads("Unsqueeze")
+def read_unsqueeze(state: ImportState, node: OnnxNode) -> None:
+    """With axes of size 1."""
+    view, axes = state.view(node, quantized=True), axes_of(node, state.optional(node, 1)) or []
+    state.set_view(node, state.legal(node, lambda: view.unsqueeze(axes)))
+
+
+@reads("Flatten")
+def read_flatten(state: ImportState, node: OnnxNode) -> None:
+    """All axes before `axis` as one, and all others."""
+    view, axis = state.view(node, quantized=True), node.attrs.get("axis", 1)
+    axis = view.rank if axis == view.rank else state.legal(node, lambda: view.axis(axis))
+    halves = view.sizes[:axis], view.sizes[axis:]
+    sizes = [
+        Size(prod(size.count for size in half), any(size.batch for size in half)) for half in halves
+    ]
+    reshape(state, node, view, sizes)
+
+
+@reads("Reshape")
+def read_reshape(state: ImportState, node: OnnxNode) -> None:
+    """The same elements on other axes: 0 keeps a size, -1 takes what is left."""
+    view, sizes = state.view(node, quantized=True), list(state.sizes(node, 1))
+    for axis, size in enumerate(sizes):
+        if size == Size(0) and not node.attrs.get("allowzero", 0):
+            if axis >= view.rank:
+                raise node.refuse(f"keeps axis {axis} of {view}, which has fewer")
+            sizes[axis] = view.sizes[axis]
+    if Size(-1) in sizes:
+        known = prod(size.count for size in sizes if size != Size(-1))
+        total = prod(size.count for size in view.sizes)
+        rest = Size(total // max(known, 1), not any(size.batch for size in sizes))
+        sizes[sizes.index(Size(-1))] = rest
+    reshape(state, node, view, sizes)
+
+
+def reshape(state: ImportState, node: OnnxNode, view: View, sizes: list[Size]) -> None:
+    """Set a node's output to its input on other axes; a copy where the view has no such axes."""
+    ways = [sizes]
+    if state.single:  # the batch, which is 1, may be any axis; an axis of 1 first
+        plain = [Size(size.count) for size in sizes]
+        order = sorted(range(len(plain)), key=lambda axis: (plain[axis].count != 1, axis))
+        ways = [
+            [*plain[:axis], Size(plain[axis].count, True), *plain[axis + 1 :]] for axis in order
+        ]
+    for way in ways:
+        result = state.legal(node, lambda way=way: view.reshape(way))  # type: ignore[misc]
+        if result is not None:
+            state.set_view(node, result)
+            return
+    source = state.planes(node, view, node.inputs[0])
+    view = canonical(source, state.shapes[source], view.rank)
+    for way in ways:
+        result = view.reshape(way)
+        if result is not None:
+            state.set_view(node, result)
+            return
+    shown = ", ".join(map(str, sizes))
+    raise node.refuse(f"turns {view} into ({shown}), which mixes examples of the batch")
+
+
+@reads("Expand")
+def read_expand(state: ImportState, node: OnnxNode) -> None:
+    """Axes of size 1 repeated; axes added before the batch are not supported."""
+    view, sizes = state.view(node), state.sizes(node, 1)
+    if len(sizes) > view.rank:
+        raise node.refuse(f"adds axes to {view}, which is not supported")
+    for axis, size in enumerate(sizes, view.rank - len(sizes)):
+        own = view.sizes[axis]
+        if own == Size(1) and not size.batch:
+            view = view.expand(axis, size.count)
+        elif size not in (own, Size(1), Size(own.count)):
+            raise node.refuse(f"repeats axis {axis} of {view}, of size {own}, to {size}")
+    state.set_view(node, view)
+
+
+@reads("Slice")
+def read_slice(state: ImportState, node: OnnxNode) -> None:
+    """A part of some axes, with steps."""
+    view = state.view(node, quantized=True)
+    starts, ends = (np.ravel(state.constant(node, index)).tolist() for index in (1, 2))
+    axes = np.ravel(state.constant(node, 3)).tolist() if node.has(3) else range(len(starts))
+    steps = np.ravel(state.constant(node, 4)).tolist() if node.has(4) else [1] * len(starts)
+    for number, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if not -view.rank <= number < view.rank:
+            raise node.refuse(f"has no axis {number} in {view}")
+        axis = number % view.rank
+        size = view.sizes[axis]
+        if size.batch:
+            if (start, step) != (0, 1) or end < END:
+                raise node.refuse("takes a part of the batch")
+            continue
+        if step == 0:
+            raise node.refuse("has a step of 0")
+        chosen = range(size.count)[slice(start, end, step)]
+        if not chosen:
+            raise node.refuse(f"takes nothing of {view}")
+        view = part(state, node, view, axis, chosen)
+    state.set_view(node, view)
+
+
+@reads("Gather")
+def read_gather(state: ImportState, node: OnnxNode) -> None:
+    """By constant indices: a list, or one number, which removes the axis."""
+    view, indices = state.view(node, quantized=True), state.constant(node, 1).astype(np.int64)
+    axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", 0)))
+    size = view.sizes[axis]
+    if size.batch:
+        raise node.refuse("picks from the batch; examples must stay independent")
+    if (
+        indices.ndim > 1
+        or not indices.size
+        or not (-size.count <= indices.min() <= indices.max() < size.count)
+    ):
+        raise node.refuse(f"has indices of shape {indices.shape} for an axis of {size} elements")
+    numbers = indices.reshape(-1) % size.count
+    even = progression(numbers)
+    if even is not None and (even[1] or len(numbers) == 1):
+        first, step = even[0], even[1] or 1
+        view = part(state, node, view, axis, range(first, first + step * len(numbers), step))
+        state.set_view(node, view if indices.ndim else view.squeeze((axis,)))
+        return
+    source, shape = state.activation(node)
+    lists = whole_lists(shape)
+    lists[axis - 1 if view.rank < len(shape) + 1 and axis == 1 else axis - view.rank] = numbers
+    emit_lists(state, source, shape, node.output, lists)
+
+
+@reads("Split")
+def read_split(state: ImportState, node: OnnxNode) -> None:
+    """Parts of an axis, one after another."""
+    view = state.view(node, quantized=True)
+    axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", 0)))
+    count = view.sizes[axis].count
+    if view.sizes[axis].batch:
+        raise node.refuse("splits the batch")
+    sizes = node.attrs.get("split", np.ravel(state.constant(node, 1)) if node.has(1) else None)
+    if sizes is None:
+        parts = len(node.outputs)
+        each = -(-count // parts)
+        sizes = [min(each, count - index * each) for index in range(parts)]
+    if sum(sizes) != count or min(sizes) < 1:
+        raise node.refuse(f"splits {count} into {list(map(int, sizes))}")
+    start = 0
+    for index, size in enumerate(map(int, sizes)):
+        chosen = range(start, start + size)
+        state.set_view(node, part(state, node, view, axis, chosen), output=index)
+        start += size
+
+
+def part(state: ImportState, node: OnnxNode, view: View, axis: int, chosen: range) -> View:
+    """Some elements of an axis; of a copy where the axis does not lie at one stride."""
+    if chosen == range(view.sizes[axis].count):
+        return view
+    result = view.slice(axis, chosen.start, chosen.step, len(chosen))
+    if result is None:
+        source = state.planes(node, view, node.inputs[0])
+        view = canonical(source, state.shapes[source], view.rank)
+        result = view.slice(axis, chosen.start, chosen.step, len(chosen))
+    assert result is not None, "an axis of a copy is one factor"
+    return result
+
+
+@reads("DepthToSpace")
+def read_depth_to_space(state: ImportState, node: OnnxNode) -> None:
+    """Blocks of channels become blocks of pixels."""
+    channels, height, width = _image(state, node)
+    block = int(node.attrs["blocksize"])
+    if block < 1 or channels % block**2:
+        raise node.refuse(f"cannot divide {channels} channels into blocks of {block} x {block}")
+    depth = channels // block**2
+    if node.attrs.get("mode", "DCR") == "CRD":
+        sizes: tuple[int, ...] = (depth, block, block, height, width)
+        groups: Groups = ((1,), (4, 2), (5, 3))
+    else:
+        sizes, groups = (block, block, depth, height, width), ((3,), (4, 1), (5, 2))
+    _regroup(state, node, sizes, groups)
+
+
+@reads("SpaceToDepth")
+def read_space_to_depth(state: ImportState, node: OnnxNode) -> None:
+    """Blocks of pixels become blocks of channels."""
+    channels, height, width = _image(state, node)
+    block = int(node.attrs["blocksize"])
+    if block < 1 or height % block or width % block:
+        raise node.refuse(f"cannot divide {height} x {width} into blocks of {block} x {block}")
+    sizes = (channels, height // block, block, width // block, block)
+    _regroup(state, node, sizes, ((3, 5, 1), (2,), (4,)))
+
+
+def _image(state: ImportState, node: OnnxNode) -> tuple[int, int, int]:
+    """Channels, height and width of the input."""
+    view = state.view(node, quantized=True)
+    if view.rank != 4 or not view.sizes[0].batch:
+        raise node.refuse(f"reads {view}, expected (N, C, H, W)")
+    return view.sizes[1].count, view.sizes[2].count, view.sizes[3].count
+
+
+def _regroup(state: ImportState, node: OnnxNode, sizes: tuple[int, ...], groups: Groups) -> None:
+    """Split (N, C, H, W) into (N, *sizes), and join these axes in groups."""
+    view, whole = state.view(node, quantized=True), [Size(1, batch=True), *map(Size, sizes)]
+    parts = view.reshape(whole)
+    if parts is None:
+        source = state.planes(node, view, node.inputs[0])
+        parts = View.of(source, state.shapes[source]).reshape(whole)
+    assert parts is not None, "a tensor in order can be split"
+    state.set_view(node, parts.joined(((0,), *groups)))
