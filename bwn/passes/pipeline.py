@@ -8,6 +8,7 @@ from bwn.ir.checker import check
 from bwn.ir.graph import Graph
 from bwn.passes.fold_affine import fold_affine
 from bwn.passes.fuse_clamp import fuse_clamp
+from bwn.passes.fuse_pad import fuse_pad
 from bwn.passes.pack_weights import pack_weights
 from bwn.passes.remove_unused import remove_unused
 
@@ -15,6 +16,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     remove_unused,  # first: an unused reader of a tensor would prevent folding
     fold_affine,  # before fuse_clamp: an affine map cannot be folded through bounds
     fuse_clamp,
+    fuse_pad,  # any time after remove_unused
     pack_weights,  # after fold_affine, so that alpha times the whole scale is rounded once
 )
 
