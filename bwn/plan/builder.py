@@ -209,9 +209,13 @@ class PlanBuilder(PlanState):
             self.set_form(node.output, self._view_of(source, node.output, channel))
         else:
             # Not `write`: what is cleared must not be a part of another.
-            out = self.set_form(node.output, self.buffer(node.output, "f32", node.shape))
             axes = rearrange_steps.loop_axes(node.sizes, node.strides)
-            rows = rearrange_steps.rows_of(rearrange_steps.split_axes(axes, *shapes), node.offset)
+            planes = rearrange_steps.plane_axes(axes, node.offset, *shapes)
+            like = source if planes else None
+            out = self.buffer(node.output, "f32", node.shape, like=like)
+            self.set_form(node.output, out)
+            parts = planes or rearrange_steps.split_axes(axes, *shapes)
+            rows = rearrange_steps.rows_of(parts, node.offset, planes=bool(planes))
             tensor_steps.clear(self, out)
             rearrange_steps.copy_rows(self, source, out, shapes, rows)
 

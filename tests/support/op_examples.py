@@ -123,6 +123,8 @@ def moves() -> Iterator[Example]:
         ((3, 14, 40), (3, 7, 2, 20, 2), (140, 20, 0, 1, 0), 0),
         ((12, 3, 10), (3, 2, 2, 3, 10), (140, 20, 1, 40, 2), 0),  # blocks to channels
         ((6,), (6,), (21,), 3),
+        ((6, 7, 20), (2, 3, 140), (0, 140, 1), 0),  # whole planes
+        ((2, 7, 20), (2, 7, 20), (-140, 20, 1), 280),
     ):
         node = Rearrange(
             input="x", output="y", shape=shape, sizes=sizes, strides=strides, offset=offset
