@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn._text import byte_size
+from bwn._text import byte_size, count_noun
 from bwn.cli.output import json_text, table
 from bwn.cli.params import (
     FilePath,
+    Number,
     Numbers,
+    Option,
     OutputPath,
     Size,
     output_options,
@@ -19,7 +22,11 @@ from bwn.cli.params import (
 )
 
 if TYPE_CHECKING:
-    from bwn.tools.pack import PackReport
+    from bwn.onnx.refusals import Refusal
+    from bwn.tools.pack_report import PackReport
+
+LISTED = 3
+"""Nodes of a kind that a table names."""
 
 
 @click.command(
@@ -62,7 +69,7 @@ if TYPE_CHECKING:
     "--size",
     type=Size(),
     metavar="H[xW]",
-    help="Size of the input: 32, or 224x320 (height x width).",
+    help="Size of the input, where SOURCE leaves it open: 32, or 224x320 (height x width).",
 )
 @click.option("--color", type=click.Choice(["L", "RGB"]), help="L for grayscale images, or RGB.")
 @click.option(
@@ -77,6 +84,29 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Text file of class names, one on each line.",
 )
+@click.option(
+    "--output-name",
+    metavar="NAME",
+    help="Which output of an ONNX file to pack, where it has several.",
+)
+@click.option(
+    "--binary-tolerance",
+    cls=Option,
+    type=Number(0, 0.01),
+    default=1e-4,
+    show_default=True,
+    help="How far weights may be from the +a and -a of their output channel, relative to a.",
+)
+@click.option(
+    "--no-check",
+    is_flag=True,
+    help="Do not compare with ONNX Runtime on random inputs, about a second, before writing.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what would be packed, or everything that is refused, and write nothing.",
+)
 @output_options
 def command(
     source: str,
@@ -85,36 +115,114 @@ def command(
     calibration: str | None,
     skip_bad: bool,
     classes_file: str | None,
+    output_name: str | None,
+    binary_tolerance: float,
+    no_check: bool,
+    dry_run: bool,
     as_json: bool,
     **preprocess: Any,
 ) -> None:
     """Store a network with one bit per weight.
 
     SOURCE is a checkpoint of `bwn train` (.pt), or an ONNX file of any framework. A layer is stored
-    with one bit per weight if each of its output channels holds only +a and -a; other layers stay
-    float32. Preprocessing and class names are taken from SOURCE; the options replace them, or add
-    them where SOURCE has none.
+    with one bit per weight if each of its output channels holds only +a and -a, up to rounding
+    (--binary-tolerance); other layers stay float32. Preprocessing and class names are taken from
+    SOURCE; the options replace them, or add them where SOURCE has none.
+
+    Before it is written, the packed network is compared with ONNX Runtime on SOURCE, where that is
+    installed. The exit code is 0 if the file was written, 1 if the networks differ, 2 for wrong
+    usage, 3 if SOURCE is refused.
 
     \b
     bwn pack model.pt -o model.bwn
+    bwn pack other.onnx --dry-run
     bwn pack other.onnx -o other.bwn --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
     if calibration is not None and activations != "int8":
         raise click.UsageError("--calibration needs --activations int8.")
     if skip_bad and calibration is None:
         raise click.UsageError("--skip-bad needs --calibration.")
+    from bwn.onnx.refusals import UnreadableNodesError
     from bwn.tools.pack import pack, read_class_names
 
-    report = pack(
-        source,
-        output or Path(source).with_suffix(".bwn"),
-        activations=activations,
-        calibration=calibration,
-        skip_bad=skip_bad,
-        preprocess=preprocess,
-        classes=None if classes_file is None else read_class_names(classes_file),
-    )
-    click.echo(json_text(report, indent=2) if as_json else text(report))
+    try:
+        report = pack(
+            source,
+            output or Path(source).with_suffix(".bwn"),
+            activations=activations,
+            calibration=calibration,
+            skip_bad=skip_bad,
+            preprocess=preprocess,
+            classes=None if classes_file is None else read_class_names(classes_file),
+            output_name=output_name,
+            binary_tolerance=binary_tolerance,
+            check=not no_check,
+            dry_run=dry_run,
+        )
+    except UnreadableNodesError as error:
+        if as_json:
+            click.echo(json_text({"source": source, "refusals": error.refusals}, indent=2))
+        elif dry_run:
+            click.echo(refusal_table(error.refusals))
+        raise
+    if as_json:
+        click.echo(json_text(report, indent=2))
+    else:
+        click.echo(dry_text(report) if dry_run else text(report))
+
+
+def refusal_table(refusals: tuple[Refusal, ...]) -> str:
+    """The kinds of nodes that cannot be read."""
+    rows = []
+    for kind in refusals:
+        names = ", ".join(kind.nodes[:LISTED]) + ", ..." * (len(kind.nodes) > LISTED)
+        rows.append((len(kind.nodes), kind.op_type, names, kind.reason, kind.remedy or None))
+    return table(("nodes", "operation", "names", "reason", "what would work"), rows, "><<<<")
+
+
+def dry_text(report: PackReport) -> str:
+    """What would be packed: layers with N outputs that sum K products each, and sizes."""
+    total = sum(prod(row.weights) for row in report.layers) or 1
+    rows = [
+        (
+            row.name,
+            row.op,
+            row.weights[0] if row.weights else None,
+            prod(row.weights[1:]) if row.weights else None,
+            f"{prod(row.weights) / total:.1%}" if row.weights else None,
+            row.stored,
+            byte_size(row.before),
+            byte_size(row.after),
+        )
+        for row in report.layers
+    ]
+    header = ("layer", "op", "N", "K", "of weights", "stored", "before", "after")
+    layers = [row for row in report.layers if row.weights]
+    packed = [row for row in layers if row.stored == "1 bit"]
+    share = sum(prod(row.weights) for row in packed) / total
+    lines = [
+        table(header, rows, "<<>>><>>"),
+        "N outputs, each a sum of K products.",
+        "",
+        f"one bit: {len(packed):,} of {count_noun(len(layers), 'layer')} with {share:.1%} of the "
+        "weights",
+        *size_and_notes(report),
+        "Dry run: nothing was written.",
+    ]
+    return "\n".join(lines)
+
+
+def size_and_notes(report: PackReport) -> list[str]:
+    """The sizes, the result of the comparison, and the notes."""
+    line = f"{report.target}: {byte_size(report.file)} for {byte_size(report.before)} of float32 "
+    line += "weights"
+    if report.before >= 1.05 * report.file:
+        line += f", {report.before / report.file:.1f} times smaller"
+    lines = [line]
+    if report.compared:
+        inputs = count_noun(report.compared, "random input")
+        lines.append(f"checked: agrees with ONNX Runtime on {inputs}")
+    return lines + [f"note: {note}" for note in report.notes]
 
 
 def text(report: PackReport) -> str:
@@ -137,12 +245,8 @@ def text(report: PackReport) -> str:
         table(header, rows, "<<<<<"),
         "distance: how far the trained weights were from -1 or +1, on average (- if unknown).",
         "",
-        f"{report.target}: {byte_size(report.file)} for {byte_size(report.before)} of float32 "
-        "weights",
+        *size_and_notes(report),
     ]
-    if report.before >= 1.05 * report.file:
-        lines[-1] += f", {report.before / report.file:.1f} times smaller"
-    lines += [f"note: {note}" for note in report.notes]
     if report.resumable:
         lines.append(f"To finish the run: bwn train --resume {report.source}")
     quantized = any(row.activations in ("int8", "uint8") for row in report.layers)

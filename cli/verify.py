@@ -60,6 +60,12 @@ LISTED = 10
     help="Percentage points of accuracy that may be lost; needs a data set in --images.  "
     "[default: 0.3 with 8-bit activations]",
 )
+@click.option(
+    "--output-name",
+    cls=Option,
+    metavar="NAME",
+    help="Which output of REFERENCE to compare, where it has several.  [default: MODEL's]",
+)
 @run_options
 def command(
     model: str,
@@ -71,6 +77,7 @@ def command(
     batch_size: int,
     min_agreement: float | None,
     max_loss: float | None,
+    output_name: str | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -111,6 +118,7 @@ def command(
         min_agreement=min_agreement,
         max_loss=max_loss,
         skip_bad=skip_bad,
+        output_name=output_name,
         progress=show_progress,
     )
     click.echo(json_text(report, indent=2) if as_json else text(report))
@@ -167,7 +175,7 @@ def fault(report: VerifyReport) -> str:
 def score_lines(report: VerifyReport) -> list[str]:
     """The end-to-end part."""
     scores = report.scores
-    from bwn.tools.verify import times
+    from bwn.tools.verify_scores import times
 
     share = "exact" if scores.error == 0 else f"{times(scores.error)} times the tolerance"
     counted = report.count - len(scores.ties)
@@ -206,6 +214,6 @@ def units(error: float) -> str:
     """A difference in units of the tolerance, for people."""
     if error == 0:
         return "exact"
-    from bwn.tools.verify import times
+    from bwn.tools.verify_scores import times
 
     return "not exact" if math.isinf(error) else times(error)

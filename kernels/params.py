@@ -204,11 +204,6 @@ ElementwiseParams = _struct(
     "Every elementwise kernel. Planes share the stride of rows.",
     _PLANE_INPUT,
     {
-        "other": "The second operand, as x.",
-        "other_image": "Stride.",
-        "other_plane": "Stride.",
-        "other_lead": "Elements of a plane before position 0.",
-        "other_broadcast": "1 where position 0 of each plane of `other` serves all positions.",
         "channels": "Channels of an image.",
         "positions": "Positions of a plane.",
         "mask": "As of GemmParams.",
@@ -218,6 +213,30 @@ ElementwiseParams = _struct(
         "activation": "An `Activation`, of f32_f32_affine.",
         "x_scales": "As of GemmParams, to read or to write.",
         "scale_per_position": "As of GemmParams.",
+    },
+    _PLANE_OUTPUT,
+)
+BinaryParams = _struct(
+    "BinaryParams",
+    "Elementwise kernels of two operands. A stride of 0 repeats an operand along that axis.",
+    {
+        f"{operand}{field}": text
+        for operand in ("x", "other")
+        for field, text in {
+            "": "Address of the first value of the first plane.",
+            "_image": "Stride.",
+            "_plane": "Stride.",
+            "_row": "Stride.",
+            "_column": "Stride, 1 or 0.",
+        }.items()
+    },
+    {
+        "channels": "Channels of an image of the output.",
+        "height": "Rows of the output.",
+        "positions": "Positions of a plane of the output.",
+        "mask": "As of GemmParams.",
+        "bounds": "Address of two float32: low and high.",
+        "out_row": "Stride.",
     },
     _PLANE_OUTPUT,
 )

@@ -113,6 +113,11 @@ def clamp(x: Reals, low: float | None = None, high: float | None = None) -> Floa
     return y if high is None else np.minimum(y, high)
 
 
+def prelu(x: Reals, slope: Reals) -> Floats:
+    """x where x >= 0, else slope * x, in float64."""
+    return np.where(x < 0, x.astype(np.float64) * slope, x)
+
+
 def sign(x: Reals) -> npt.NDArray[np.int8]:
     """+1 where x >= 0, else -1 (NaN too), as int8."""
     return np.where(x >= 0, 1, -1).astype(np.int8)

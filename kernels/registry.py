@@ -37,8 +37,11 @@ _COUNTS = {"aarch64": [r"cnt\s+v\d+\.16b", r"uadalp\s+v\d+\.4s"]}
 _LANE_COUNTS = {"x86-64-avx512": [r"vpopcntd\s.*zmm", r"vpternlogd\s.*zmm"], **_COUNTS}
 
 AFFINE = Kernel("tensor.elementwise.f32_f32_affine", params.ElementwiseParams, expected=_FMA)
-ADD = Kernel("tensor.elementwise.f32_f32_add", params.ElementwiseParams)
-MUL = Kernel("tensor.elementwise.f32_f32_mul", params.ElementwiseParams)
+BINARY: dict[str, Kernel] = {
+    function: Kernel(f"tensor.broadcast.f32_f32_{function}", params.BinaryParams)
+    for function in ("add", "sub", "mul", "div", "max", "min", "prelu", "pow")
+}
+"""The kernel of each function of two operands."""
 SIGN = Kernel("tensor.elementwise.f32_s1_sign", params.ElementwiseParams)
 FLOAT = Kernel("tensor.elementwise.i8_f32_float", params.ElementwiseParams)
 STEPS = Kernel("tensor.elementwise.f32_f32_steps", params.ElementwiseParams)
@@ -64,7 +67,7 @@ UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", params.BitpackedParams)
 UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.BitpackedParams)
 
 OTHERS: tuple[Kernel, ...] = (
-    AFFINE, ADD, MUL, SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8,
+    AFFINE, *BINARY.values(), SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8,
     REARRANGE, RESIZE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS,
     MAX_B1, UNPACK_F32, UNPACK_S1,
 )  # fmt: skip

@@ -232,6 +232,19 @@ def largest(*arrays: Reals | None) -> float:
     )
 
 
+def broadcast_shape(node: Node, first: Shape, second: Shape) -> Shape:
+    """Shape of two operands of as many axes; where sizes differ one is 1, and is repeated."""
+    fits = len(first) == len(second) and all(
+        a == b or 1 in (a, b) for a, b in zip(first, second, strict=True)
+    )
+    if not fits:
+        raise node.refuse(
+            f"operands of shapes {first} and {second}: expected as many axes, and sizes that are "
+            "equal or 1"
+        )
+    return tuple(b if a == 1 else a for a, b in zip(first, second, strict=True))
+
+
 def elements(shape: Shape) -> int:
     """Number of elements of a tensor of one example."""
     return prod(shape)

@@ -11,11 +11,17 @@ a bound that never blames a right kernel grows with K. A single wrong weight bit
 |x| * scale, still shows at K = 8192. Sums of integers are exact: with 8-bit and sign activations K
 counts as 0, and an accumulator that is off by one is found. Selecting and reordering are exact:
 tolerance 0.
+
+Weights that were rounded to +-alpha move a sum by up to departure * sum |w * x|, with
+departure = max | |w| - alpha | / alpha. That is added, for one layer as it is, and for a chain of
+layers as departure * sqrt(K): sum |w * x| of K random products is below sqrt(K) times the largest
+of several sums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import sqrt
 
 import numpy as np
 
@@ -42,13 +48,27 @@ def tolerance(graph: Graph, node: Node, inputs: Sequence[Reals], *, floats: bool
     return EPSILON * (terms + ROUNDINGS) * node.magnitude(inputs, graph.tensors)
 
 
-def chain_tolerance(graph: Graph, shapes: Mapping[str, Shape], until: str | None = None) -> float:
-    """Relative tolerance of a tensor computed from the graph's input: that of each layer, added."""
+def chain_tolerance(
+    graph: Graph,
+    shapes: Mapping[str, Shape],
+    until: str | None = None,
+    departures: Mapping[str, float] | None = None,
+) -> float:
+    """Relative tolerance of a tensor computed from the graph's input: that of each layer, added.
+
+    Args:
+        graph: The graph.
+        shapes: Shapes of its activations.
+        until: Name of the tensor; None: the output.
+        departures: Of weights that were rounded to +-alpha, by name.
+    """
     total = 0.0
     for node in graph.nodes:
         terms = node.float_terms(shapes[node.input], floats=True)
         if terms is not None:
             total += EPSILON * (terms + ROUNDINGS)
+            departure = max((departures or {}).get(name, 0.0) for name in ("", *node.constants))
+            total += departure * sqrt(terms)
         if node.output == until:
             break
     return total

@@ -7,7 +7,8 @@ a comparison, that only the node completing it can read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -145,6 +146,7 @@ class ImportState:
         self.topology = Topology(input=graph_input, input_shape=shape, output="", nodes=())
         self._copies: dict[tuple[object, ...], str] = {}
         self._rank = 0
+        self._like: View | None = None
 
     def note(self, text: str) -> None:
         """Say something to the user, once."""
@@ -361,26 +363,43 @@ class ImportState:
         )
         return self._copy(node, (view.source, shape, sizes, strides, view.offset))
 
-    def operands(self, node: OnnxNode) -> tuple[View, str, str]:
-        """Two activations that are broadcast to one shape, in one order.
+    def in_one_order(
+        self, node: OnnxNode, inputs: Sequence[int]
+    ) -> tuple[View | None, dict[int, str]]:
+        """Activations that are broadcast to one shape, in one order of axes.
+
+        Args:
+            node: The node that reads them.
+            inputs: Which of its inputs.
 
         Returns:
-            The view that their result is, and the names of both.
+            The view that their result is, None for (N, C, H, W), (N, C, L) or (N, K) in order; and
+            the tensor of each input.
         """
-        views = [self.view(node, index) for index in (0, 1)]
-        for at in (0, 1):
-            view, other = views[at], views[1 - at]
-            operand = aligned(view, other)
-            if operand is not None:
-                name = self.copied(
-                    other, operand.factors, operand.shape, f"{node.inputs[1 - at]}.planes"
-                )
-                return (view, view.source, name) if at == 0 else (view, name, view.source)
-        (first, shape), (second, other_shape) = (self.activation(node, index) for index in (0, 1))
-        if len(shape) != len(other_shape):
-            raise node.refuse(f"reads {views[0]} and {views[1]}, which do not broadcast")
-        both = np.broadcast_shapes(shape, other_shape)
-        return canonical(node.output, both, max(view.rank for view in views)), first, second
+        views = [self.view(node, index) for index in inputs]
+        for view in views[:2] if len(views) <= 2 else ():
+            if view.is_plain:
+                break
+            aligned_views = [aligned(view, other) for other in views]
+            if None not in aligned_views:
+                names = {
+                    index: self.copied(
+                        other, fit.factors, fit.shape, f"{node.inputs[index]}.planes"
+                    )
+                    for index, other, fit in zip(inputs, views, aligned_views, strict=True)
+                    if fit is not None
+                }
+                return view, names
+        return None, {index: self.activation(node, index)[0] for index in inputs}
+
+    @contextmanager
+    def keeping(self, view: View) -> Iterator[None]:
+        """Emitted nodes make views of the same axes as `view`, meanwhile."""
+        self._like = view
+        try:
+            yield
+        finally:
+            self._like = None
 
     def _copy(self, node: Node, key: tuple[object, ...]) -> str:
         """Emit a node that copies, once."""
@@ -400,13 +419,14 @@ class ImportState:
         Raises:
             GraphError: It is not legal.
         """
-        output = node.output
+        output, like = node.output, like or self._like
         if like is None:
             self._add(node)
             self.views[output] = canonical(output, self.shapes[output], self._rank)
             return
-        view = View.of(output, like.shape)
-        if like.axes != view.axes:  # not the ONNX tensor of that name, element for element
+        if (
+            not like.is_plain or like.rank == 3
+        ):  # not the ONNX tensor of that name, element for element
             node = replace(node, output=f"{output}.planes")
         self._add(node)
         self.views[output] = like._replace(source=node.output, shape=self.shapes[node.output])
@@ -459,4 +479,5 @@ def same(first: Array, second: Array) -> bool:
 
 def canonical(name: str, shape: Shape, rank: int) -> View:
     """A tensor of the graph as the ONNX tensor that it is: with three axes (N, C, L)."""
-    return View.of(name, shape, (0, 2) if rank == 3 and len(shape) == 3 and shape[1] == 1 else None)
+    kept = (0, 2) if rank == 3 and len(shape) == 3 and shape[1] == 1 else None
+    return View.of(name, shape, kept)

@@ -6,14 +6,15 @@ name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
 import onnx
 
-from bwn._file_types import HEAD, looks_like, mismatch
-from bwn._text import brief, count_noun, one_line
-from bwn.errors import FileError, GraphError
+from bwn._text import one_line
+from bwn._types import StrPath
+from bwn.errors import GraphError
 from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
@@ -22,13 +23,13 @@ from bwn.ir.quantization import Quantizations
 from bwn.onnx import view_readers
 from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState, OnnxNode
+from bwn.onnx.loading import fix_size, load
+from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.protobuf import plain_node, to_array
 from bwn.ops import NODES
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
-MAX_BYTES = 2**30
-OLDEST_OPSET = 11
 MODULES = (NODES, view_readers)
 """Importing them fills READERS."""
 
@@ -44,23 +45,35 @@ class Loaded(NamedTuple):
             exporter wrote it.
         quantizations: How layers quantize their input; the graph, whose weights are still floats,
             cannot hold that.
+        notes: What a user should know, a line each.
     """
 
     spec: ModelSpec
     margins: dict[str, float]
     quantizations: Quantizations
+    notes: tuple[str, ...]
 
 
-def from_bytes(data: bytes) -> Loaded:
+def from_bytes(
+    data: bytes,
+    folder: StrPath | None = None,
+    *,
+    output: str | None = None,
+    size: Sequence[int] | None = None,
+) -> Loaded:
     """Import an ONNX model.
 
     Args:
         data: The bytes of the file; messages do not name it.
+        folder: See `bwn.onnx.loading.load`.
+        output: See there.
+        size: Height and width of the input, where the file leaves them open.
 
     Raises:
         FileError: It is not an ONNX model, or holds something that bwn does not support.
     """
-    model = parse(data)
+    model, notes = load(data, folder, output=output)
+    fix_size(model, size)
     metadata = {item.key: item.value for item in model.metadata_props}
     graph, quantizations = to_graph(model)
     spec = ModelSpec(
@@ -70,32 +83,7 @@ def from_bytes(data: bytes) -> Loaded:
     )
     check_spec(spec)
     margins = metadata_value(metadata, "bwn.margins", dict[str, float])
-    return Loaded(spec, margins or {}, quantizations)
-
-
-def parse(data: bytes) -> onnx.ModelProto:
-    """Parse a model; ONNX's checker has accepted it and all of it is in one file.
-
-    Raises:
-        FileError: It is no such model.
-    """
-    problem = mismatch("an ONNX model", data[:HEAD])
-    if "ONNX" in looks_like(data[:HEAD]):
-        problem = "truncated or damaged ONNX model; copy it again, or export it again"
-    try:
-        model = onnx.load_model_from_string(data)
-    except Exception:  # protobuf's DecodeError has no public name
-        raise FileError(problem) from None
-    if not model.HasField("graph"):
-        raise FileError(problem)
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            to_array(tensor)
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise FileError(f"the ONNX checker refuses it: {brief(error, 300)}") from None
-    return model
+    return Loaded(spec, margins or {}, quantizations, notes)
 
 
 def metadata_value(metadata: dict[str, str], key: str, schema: type[Value]) -> Value | None:
@@ -110,9 +98,7 @@ def metadata_value(metadata: dict[str, str], key: str, schema: type[Value]) -> V
 
 def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
     """The graph of a parsed model, and how its layers quantize. Raises GraphError."""
-    versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
-    opset = versions[0] if versions else 0
-    newest = onnx.defs.onnx_opset_version()
+    opset, newest = opset_of(model), onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise GraphError(
             f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are supported: "
@@ -120,8 +106,6 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
         )
     name, shape, single = input_of(model)
     state = ImportState(name, shape, opset, single=single, file=model.ByteSize())
-    if model.graph.sparse_initializer:
-        raise GraphError("sparse initializers are not supported; save the weights as plain tensors")
     for tensor in model.graph.initializer:
         state.constants[tensor.name] = to_array(tensor)
     for node in model.graph.node:
@@ -156,12 +140,7 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
     Returns:
         Its name, its shape without the batch axis, and whether the model is for a batch of 1.
     """
-    stored = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in stored]
-    if len(inputs) != 1 or len(model.graph.output) != 1:
-        counts = count_noun(len(inputs), "input"), count_noun(len(model.graph.output), "output")
-        raise GraphError(f"the model has {' and '.join(counts)}, expected one of each")
-    name, tensor = one_line(inputs[0].name), inputs[0].type.tensor_type
+    name, tensor = one_line(model.graph.input[0].name), model.graph.input[0].type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
         raise GraphError(f"input '{name}' is not float32; export the model in float32")
     sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
@@ -175,9 +154,19 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
     fixed = tuple(size for size in sizes[1:] if size is not None)
     if len(fixed) != len(sizes) - 1:
         raise GraphError(
-            f"input '{name}' has sizes that are not fixed; only the batch may be dynamic"
+            f"input '{name}' has sizes that are not fixed, ({open_sizes(tensor)}); only the batch "
+            "may be dynamic; choose height and width with size (--size HxW)"
         )
-    return inputs[0].name, fixed, sizes[0] == 1
+    return model.graph.input[0].name, fixed, sizes[0] == 1
+
+
+def open_sizes(tensor: onnx.TypeProto.Tensor) -> str:
+    """The sizes of an input for a message: numbers, names, or `?`."""
+    dims = tensor.shape.dim
+    return ", ".join(
+        str(dim.dim_value) if dim.HasField("dim_value") else one_line(dim.dim_param or "?", 40)
+        for dim in dims
+    )
 
 
 def output_of(model: onnx.ModelProto, state: ImportState) -> str:

@@ -43,12 +43,10 @@ def plain_type(number: int) -> np.dtype[Any] | None:
 
 
 def to_array(tensor: onnx.TensorProto) -> Array:
-    """The value of a tensor that is stored in the model's own file. Raises GraphError."""
+    """The value of a tensor whose data are in it: onnx would read any file. Raises GraphError."""
     name = one_line(tensor.name)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raise GraphError(
-            f"tensor '{name}': its data are in another file; save the model as one file"
-        )
+        raise GraphError(f"tensor '{name}': its data are in another file")
     try:
         return np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError) as error:

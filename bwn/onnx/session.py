@@ -13,7 +13,7 @@ from bwn._files import read_limited
 from bwn._text import brief
 from bwn._types import Floats, StrPath
 from bwn.errors import FileError, MissingPackageError
-from bwn.onnx.importer import MAX_BYTES, parse
+from bwn.onnx.loading import MAX_BYTES, load
 
 try:
     import onnxruntime
@@ -29,21 +29,36 @@ class Session:
     Args:
         source: An ONNX file or its bytes.
         threads: Threads inside an operation.
+        folder: Folder of a file whose bytes are given; see `bwn.onnx.loading.load`.
+        output: See there.
+        fallback: See there.
+
+    Attributes:
+        departures: How far weights are from the +-alpha of the packed network that is compared with
+            it, by name; see `bwn.passes.pack_weights.departures`.
 
     Raises:
         FileError: It is not an ONNX model, or ONNX Runtime cannot run it.
     """
 
-    def __init__(self, source: StrPath | bytes, threads: int = 1) -> None:
-        kind = "an ONNX file"
-        data = source if isinstance(source, bytes) else read_limited(source, MAX_BYTES, kind)
-        self.model = parse(data)
+    def __init__(
+        self,
+        source: StrPath | bytes,
+        threads: int = 1,
+        *,
+        folder: StrPath | None = None,
+        output: str | None = None,
+        fallback: str | None = None,
+    ) -> None:
+        if isinstance(source, bytes):
+            self.name, data = "model", source
+        else:
+            self.name, data = os.fspath(source), read_limited(source, MAX_BYTES, "an ONNX file")
+            folder = os.path.dirname(self.name) or "."
+        self.model = load(data, folder, output=output, fallback=fallback).model
         self.threads = threads
-        self.name = "model" if isinstance(source, bytes) else os.fspath(source)
-        stored = {tensor.name for tensor in self.model.graph.initializer}
-        self.input = next(
-            (value.name for value in self.model.graph.input if value.name not in stored), ""
-        )
+        self.departures: dict[str, float] = {}
+        self.input = self.model.graph.input[0].name
         self.output = self.model.graph.output[0].name
         self.parts: dict[tuple[object, ...], onnxruntime.InferenceSession] = {}
         self.session = self.start(self.model)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
-from bwn.ops import conv_transpose, picking
+from bwn.ops import arithmetic_reading, conv_transpose, picking
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
+from bwn.ops.broadcasting import Arithmetic
 from bwn.ops.clamp import Clamp
 from bwn.ops.concat import Concat
 from bwn.ops.conv import Conv
@@ -46,9 +47,10 @@ NODES: tuple[type[Node], ...] = (
     Gather,
     Pad,
     Resize,
+    Arithmetic,
 )
 
-READERS_ONLY = (conv_transpose, picking)
+READERS_ONLY = (arithmetic_reading, conv_transpose, picking)
 """Modules that read ONNX operations and define none."""
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ __all__ = [
     "Add",
     "Affine",
     "AnyNode",
+    "Arithmetic",
     "Clamp",
     "Concat",
     "Conv",

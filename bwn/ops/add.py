@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.ir.node import Reals, Shape, Tensors, largest
-from bwn.ops.affine import constant_operand, emit_affine
 from bwn.ops.binary import Binary
-from bwn.ops.onnx_reading import reads
-from bwn.ops.sign import read_raised_sign
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
     from bwn.plan.fusion import Epilogue
 
 
 class Add(Binary, frozen=True, kw_only=True, tag="add"):
     """y = x + other, of equal shapes."""
 
-    kernel = "f32_f32_add"
     onnx_op = "Add"
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
@@ -46,14 +41,3 @@ class Add(Binary, frozen=True, kw_only=True, tag="add"):
         """A layer with weights adds a tensor that exists already."""
         other = self.other if self.input == epilogue.output else self.input
         return epilogue.add(self.output, other) if other in ready else None
-
-
-@reads("Add")
-def read_add(state: ImportState, node: OnnxNode) -> None:
-    """Of two activations; a constant makes it an affine map, or a part of a sign."""
-    if not any(state.is_constant(node, index) for index in (0, 1)):
-        first, second = (state.activation(node, index)[0] for index in (0, 1))
-        state.emit(Add(input=first, other=second, output=node.output))
-    elif not read_raised_sign(state, node):
-        source, value, _ = constant_operand(state, node)
-        emit_affine(state, node, source, np.ones(len(value)), value)

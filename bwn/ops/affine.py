@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bwn.ir.node import Array, Elementwise, Floats, Reals, Shape, Tensors, check_vector, largest
+from bwn.ir.node import Elementwise, Reals, Shape, Tensors, check_vector, largest
 from bwn.kernels import reference as plain
 from bwn.ops.onnx_reading import parameter, reads
 
@@ -76,65 +76,22 @@ def read_batch_norm(state: ImportState, node: OnnxNode) -> None:
     with np.errstate(all="ignore"):
         scale = gamma / np.sqrt(var + node.attrs.get("epsilon", 1e-5))
         bias = beta - mean * scale
-    emit_affine(state, node, source, scale, bias)
-
-
-@reads("Sub")
-def read_sub(state: ImportState, node: OnnxNode) -> None:
-    """x - c or c - x."""
-    source, value, at = constant_operand(state, node)
-    sign = np.ones(len(value)) if at == 1 else -np.ones(len(value))
-    emit_affine(state, node, source, sign, -value if at == 1 else value)
-
-
-@reads("Div")
-def read_div(state: ImportState, node: OnnxNode) -> None:
-    """x / c."""
-    source, value, at = constant_operand(state, node)
-    if at == 0:
-        raise node.refuse("divides a constant by an activation, which is not supported")
-    if not value.all():
-        raise node.refuse("divides by 0")
-    emit_affine(state, node, source, 1 / value, np.zeros(len(value)))
-
-
-def constant_operand(state: ImportState, node: OnnxNode) -> tuple[str, Floats, int]:
-    """The activation of a binary operation, its constant as (C,) float64, and the latter's place.
-
-    Raises:
-        GraphError: Both operands are activations, or the constant is not one number a channel.
-    """
-    places = [index for index in (0, 1) if state.is_constant(node, index)]
-    if not places:
-        raise node.refuse("reads two activations, which only Add and Mul can")
-    source, shape = state.activation(node, 1 - places[0])
-    state.allowance.check(None, 8 * shape[0])
-    value = per_channel(node, state.weights(node, places[0]), shape)
-    return source, value, places[0]
-
-
-def per_channel(node: OnnxNode, value: Array, shape: Shape) -> Floats:
-    """A constant as (C,) float64, where it is one number or one a channel. shape: of x."""
-    axes = (1,) * (len(shape) + 1 - value.ndim) + value.shape
-    one_a_channel = axes[:1] == (1,) and all(size == 1 for size in axes[2:])
-    if len(axes) != len(shape) + 1 or not one_a_channel or axes[1] not in (1, shape[0]):
-        raise node.refuse(
-            f"a constant of shape {value.shape} on {shape}: expected one number, or one a channel"
-        )
-    return np.broadcast_to(value.astype(np.float64).reshape(-1), (shape[0],))
+    emit_affine(state, source, scale, bias, node.output)
 
 
 def emit_affine(
     state: ImportState,
-    node: OnnxNode,
     source: str,
-    scale: npt.NDArray[np.float64],
-    bias: npt.NDArray[np.float64],
+    scale: npt.ArrayLike,
+    bias: npt.ArrayLike,
+    output: str,
 ) -> None:
-    """Emit scale * x + bias."""
+    """Emit output = scale * source + bias; each is one number, or one a channel."""
+    channels = state.shapes[source][0]
+    state.allowance.check(None, 8 * channels)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
         names = [
-            state.store(f"{node.output}.{kind}", array)
-            for kind, array in (("scale", scale), ("bias", bias))
+            state.store(f"{output}.{kind}", np.broadcast_to(np.asarray(numbers), (channels,)))
+            for kind, numbers in (("scale", scale), ("bias", bias))
         ]
-    state.emit(Affine(input=source, output=node.output, scale=names[0], bias=names[1]))
+    state.emit(Affine(input=source, output=output, scale=names[0], bias=names[1]))

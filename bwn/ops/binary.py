@@ -16,13 +16,11 @@ class Binary(Node, frozen=True, kw_only=True):
 
     Attributes:
         other: Name of the second tensor.
-        kernel: Name of the kernel that computes it.
         onnx_op: The ONNX operation that computes it.
     """
 
     other: str
 
-    kernel: ClassVar[str]
     onnx_op: ClassVar[str]
 
     @property
@@ -32,7 +30,7 @@ class Binary(Node, frozen=True, kw_only=True):
 
     def lower(self, plan: PlanBuilder) -> None:
         """One elementwise step of two inputs."""
-        plan.binary(self)
+        plan.binary(self, self.op, (self.input, self.other))
 
     def to_onnx(self, graph: OnnxGraph) -> None:
         """The ONNX operation, which broadcasts alike."""

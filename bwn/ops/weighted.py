@@ -279,6 +279,15 @@ class Weighted(Node, frozen=True, kw_only=True):
             sums = sums * scale.reshape(*scale.shape, *[1] * (sums.ndim - 2))
         return largest(sums, None if self.bias is None else tensors[self.bias])
 
+    def absolute_sum(self, x: Reals, tensors: Tensors) -> float:
+        """The largest sum of absolute scaled products, of an input that is not quantized."""
+        ones = np.ones_like(self._weights(tensors, x.shape[1:]))
+        sums = self.sums(np.abs(x.astype(np.float64)), ones)
+        if self.scale is not None:
+            scale = np.abs(tensors[self.scale].astype(np.float64))
+            sums = sums * scale.reshape(-1, *[1] * (sums.ndim - 2))
+        return largest(sums)
+
     def work(self, inputs: Sequence[Shape], output: Shape) -> int:
         """Its multiply-accumulates."""
         return self.macs(inputs, output)

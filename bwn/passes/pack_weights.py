@@ -1,14 +1,18 @@
 """Pack weights that are binary by value into one bit each.
 
-1. Float32 weights that are +-alpha[n], alpha[n] > 0, in every output channel n become packed words;
-   alpha goes into the scale.
-2. Where a channel has two magnitudes, even if only the last bit differs, or a zero, the layer stays
-   float32. Exporters that fold a batch norm multiply a whole channel by one number, which keeps
-   +-alpha exact, so no tolerance is needed.
-3. The weights of a Conv are put in the order k = (ky * KW + kx) * (C / groups) + c.
+1. Float32 weights that are +-alpha[n] in every output channel n become packed words; alpha goes
+   into the scale.
+2. Where a channel has several magnitudes within `tolerance` of their mean, relative to it, alpha is
+   that mean: code that trains through sign(w) leaves +-alpha * (1 + a few roundings). Equal
+   magnitudes stay exact. Any other channel keeps the layer float32.
+3. The weights of a Conv are put in the order k = (ky * KW + kx) * channels + c.
 4. Where every alpha is 1 the scale is left as it is, or absent.
 5. Weights that two layers share become one packed tensor.
 6. Rows so short that words and a scale would take more bytes than the floats (K <= 2) stay float32.
+7. A channel of zeros has alpha 0, and +1 in every bit; a layer of nothing else stays float32.
+
+Why the mean: the noise of rounding has mean 0, so it is nearer to the alpha of training than the
+middle of the range, and it makes the squared error smallest.
 """
 
 from __future__ import annotations
@@ -22,15 +26,23 @@ from bwn.ir.node import Array, Node
 from bwn.kernels import bits
 from bwn.ops import Weighted
 
+TOLERANCE = 1e-4
+LARGEST_TOLERANCE = 0.01
 
-def pack_weights(graph: Graph) -> Graph:
-    """`graph` with the weights packed of each layer whose weights are binary by value."""
+
+def pack_weights(graph: Graph, tolerance: float = TOLERANCE) -> Graph:
+    """`graph` with the weights packed of each layer whose weights are binary by value.
+
+    Args:
+        graph: A legal graph.
+        tolerance: How far magnitudes may be from their mean, relative to it; 0: equal ones only.
+    """
     tensors = dict(graph.tensors)
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node, Weighted):
             weight = graph.tensors[node.weight]
-            alpha = magnitudes(weight)
+            alpha = magnitudes(weight, tolerance)
             if alpha is not None:
                 tensors[node.weight] = words(weight)
                 node = replace(node, scale=scaled(graph, tensors, node, alpha))
@@ -38,15 +50,58 @@ def pack_weights(graph: Graph) -> Graph:
     return graph.replace(nodes, tensors)
 
 
-def magnitudes(weight: Array) -> npt.NDArray[np.float32] | None:
-    """alpha, (outputs,) float32, of weights to pack by rules 1 and 6; None for all others."""
-    if weight.dtype != np.float32:
+def magnitudes(weight: Array, tolerance: float) -> npt.NDArray[np.float32] | None:
+    """alpha, (outputs,) float32, of weights to pack by rules 1, 2, 6 and 7; None for all others."""
+    if weight.dtype != np.float32 or weight[0].size <= 2:
         return None
-    rows = np.abs(weight.astype(np.float32, copy=False).reshape(weight.shape[0], -1))
-    alpha = rows[:, 0].copy()
-    if rows.shape[1] <= 2 or not (alpha > 0).all() or not (rows == alpha[:, None]).all():
-        return None
-    return alpha
+    alpha, departure = means(weight)
+    return alpha if alpha.any() and (departure <= tolerance).all() else None
+
+
+def means(weight: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Mean magnitude of each output channel, and how far magnitudes are from it.
+
+    Args:
+        weight: (outputs, ...) float32.
+
+    Returns:
+        alpha: (outputs,) float32; of equal magnitudes, exactly these.
+        departure: (outputs,) float64: max | |w| - alpha | / alpha, 0 for a channel of zeros.
+    """
+    rows = np.abs(weight.astype(np.float32, copy=False).reshape(len(weight), -1))
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    mean, several = low.copy(), low != high
+    mean[several] = rows[several].mean(axis=1, dtype=np.float64)
+    size = mean.astype(np.float64)
+    farthest = np.maximum(size - low, high - size)
+    return mean, farthest / np.where(size > 0, size, 1)
+
+
+def departures(source: Graph, packed: Graph) -> dict[str, float]:
+    """How far weights of `source` are from the +-alpha that `packed` holds, by name.
+
+    Exact layers, and layers whose signs differ, are left out.
+
+    Args:
+        source: The graph before packing.
+        packed: The packed graph.
+
+    Returns:
+        max | |w| - alpha | / alpha over the output channels, at most LARGEST_TOLERANCE.
+    """
+    largest: dict[str, float] = {}
+    for node in packed.nodes:
+        if not isinstance(node, Weighted) or not node.is_packed(packed.tensors):
+            continue
+        weight = source.tensors.get(node.weight)
+        if weight is None or weight.dtype != np.float32:
+            continue
+        departure = float(means(weight)[1].max())
+        if 0 < departure <= LARGEST_TOLERANCE and np.array_equal(
+            words(weight), packed.tensors[node.weight]
+        ):
+            largest[node.weight] = departure
+    return largest
 
 
 def words(weight: Array) -> npt.NDArray[np.uint64]:

@@ -19,6 +19,7 @@ from bwn.kernels.lazy import lazy
 from bwn.ops.concat import Concat
 from bwn.ops.weighted import Weighted
 from bwn.plan import (
+    binary_steps,
     bit_steps,
     gemm_steps,
     rearrange_steps,
@@ -35,7 +36,6 @@ from bwn.plan.rearrange_steps import Indices
 from bwn.plan.state import PlanState
 
 if TYPE_CHECKING:
-    from bwn.ops.binary import Binary
     from bwn.ops.flatten import Flatten
     from bwn.ops.pool import Pool
     from bwn.ops.rearrange import Rearrange
@@ -142,17 +142,12 @@ class PlanBuilder(PlanState):
             scale=scale, bias=bias, bounds=(low, high), activation=activation,
         )  # fmt: skip
 
-    def binary(self, node: Binary) -> None:
-        """An operation of two tensors, with the bounds that follow it."""
+    def binary(self, node: Node, function: str, operands: tuple[str, str]) -> None:
+        """A function of two tensors, of which one may be stored, with the bounds that follow it."""
         epilogue = self._follow(Epilogue(node.output, gemm=False))
-        source, other = (self.read(name, "f32") for name in node.inputs)
-        if self.shape(node.input) == self.shape(node.other):
-            source.share_rows(other)
-        out = self.write(epilogue.output, "f32", like=source)
-        tensor_steps.elementwise(
-            self, registry.KERNELS[node.kernel], source, out,
-            other=other, bounds=epilogue.bounds, why=epilogue.note,
-        )  # fmt: skip
+        x, other = (self.read(name, "f32") if name in node.inputs else name for name in operands)
+        out = self.write(epilogue.output, "f32")
+        binary_steps.binary(self, registry.BINARY[function], (x, other), out, epilogue)
 
     def softmax(self, node: Softmax) -> None:
         """Softmax over the channels of a batch of vectors."""

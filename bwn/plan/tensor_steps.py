@@ -29,7 +29,6 @@ def elementwise(
     source: Buffer,
     out: Buffer,
     *,
-    other: Buffer | None = None,
     units: Callable[[], int] | None = None,
     scale: str | None = None,
     bias: str | None = None,
@@ -45,7 +44,6 @@ def elementwise(
         kernel: What it computes.
         source: What it reads.
         out: What it makes.
-        other: The second tensor that it reads; of one position, it is repeated over all.
         units: Work items; default one a channel of each image.
         scale: Stored vector, one number a channel; default 1.
         bias: Likewise; default 0.
@@ -56,13 +54,10 @@ def elementwise(
     """
 
     def call() -> Call:
-        second = other or source
         channels, positions = source.channels, source.positions
         params = {
             **plan.planes("x", source),
-            **plan.planes("other", second),
             **plan.planes("out", out),
-            "other_broadcast": int(second.height * second.width < source.height * source.width),
             "channels": channels,
             "positions": positions,
             "mask": plan.mask(source),
@@ -77,7 +72,7 @@ def elementwise(
         work = source.images * channels * positions
         return Call(kernel, params, count, elementwise_time(work), why)
 
-    plan.step((source, out) if other is None else (source, other, out), call)
+    plan.step((source, out), call)
 
 
 def pool(plan: PlanState, node: Pool, kernel: Kernel, source: Buffer, out: Buffer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import operator
 import os
 import re
 import tempfile
@@ -11,8 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import msgspec
-import numpy as np
+from msgspec.structs import replace
 
 from bwn._file_types import HEAD, PACKABLE, SOURCES, UNKNOWN, looks_like, mismatch
 from bwn._files import check_ending, read_limited, same_file
@@ -20,18 +20,21 @@ from bwn._text import __version__, count_noun
 from bwn._types import StrPath
 from bwn.errors import ArgumentError, DataError, FileError, GraphError
 from bwn.format import write
+from bwn.format.writer import to_bytes
 from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ir.node import Node
 from bwn.ir.quantization import Quantizations
-from bwn.onnx.importer import MAX_BYTES, Loaded, from_bytes
+from bwn.onnx.importer import Loaded, from_bytes
+from bwn.onnx.loading import MAX_BYTES
 from bwn.ops import Weighted
 from bwn.passes import pipeline
+from bwn.passes.pack_weights import LARGEST_TOLERANCE, TOLERANCE, departures
 from bwn.passes.set_activations import set_activations
 from bwn.tools.calibrate import input_batches, int8_scales
-from bwn.tools.inspect import LayerRow, layer_rows
+from bwn.tools.pack_check import compare_source
 from bwn.tools.pack_preprocess import check_preprocess, choose_preprocess
+from bwn.tools.pack_report import Facts, PackReport, report
 
 ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -48,37 +51,6 @@ MAX_CLASSES_FILE = 2**24
 Mode = Literal["auto", "float32", "int8", "binary"]
 
 
-class PackReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What `pack` wrote.
-
-    Attributes:
-        source: The network that was packed.
-        target: The .bwn file.
-        layers: The layers that store tensors.
-        before: Bytes of all weights as float32.
-        after: Bytes of all weights as stored.
-        file: Bytes of the .bwn file.
-        preprocess: How images are prepared, or None.
-        classes: Names of the classes, or None.
-        notes: What a user should know, a line each.
-        follows_source: Whether `verify` can compare the two: not where the source rounds
-            activations to 8 bits and the file does not.
-        resumable: Whether the source is the state of a training run that was interrupted.
-    """
-
-    source: str
-    target: str
-    layers: tuple[LayerRow, ...]
-    before: int
-    after: int
-    file: int
-    preprocess: Preprocess | None
-    classes: tuple[str, ...] | None
-    notes: tuple[str, ...]
-    follows_source: bool
-    resumable: bool = False
-
-
 def pack(
     source: StrPath,
     target: StrPath,
@@ -88,6 +60,10 @@ def pack(
     skip_bad: bool = False,
     preprocess: Preprocess | Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
+    output_name: str | None = None,
+    binary_tolerance: float = TOLERANCE,
+    check: bool = True,
+    dry_run: bool = False,
 ) -> PackReport:
     """Pack a trained network into a .bwn file, with one bit per weight where weights are binary.
 
@@ -102,8 +78,16 @@ def pack(
             image has its own scale.
         skip_bad: Whether images of a calibration folder that cannot be read are left out, with a
             warning; otherwise they are an error that lists them.
-        preprocess: Replaces what the source says; a mapping replaces single fields of it.
+        preprocess: Replaces what the source says; a mapping replaces single fields of it. Its size
+            also fills the height and width of an ONNX input that leaves them open.
         classes: Names of the classes; they replace those of the source.
+        output_name: Which output of an ONNX file is packed, or which other tensor of it; needed
+            where it has several outputs.
+        binary_tolerance: Weights of an output channel count as +a and -a where each magnitude is
+            this close to their mean a, relative to a; 0: only where all are equal. At most 0.01.
+        check: Whether to compare with ONNX Runtime on random inputs, where it is installed, for
+            about a second before the file is written.
+        dry_run: Whether to do everything but write the file.
 
     Returns:
         Sizes, layers, and notes on what was assumed.
@@ -113,6 +97,7 @@ def pack(
         DataError: Images of the calibration cannot be read.
         ArgumentError: Arguments do not go together, or do not fit the network; or the target has
             the ending of another kind of file.
+        BwnError: The packed network differs from ONNX Runtime on the source.
 
     Example:
         >>> import bwn
@@ -120,39 +105,49 @@ def pack(
         >>> f"{report.before / report.file:.1f} times smaller than float32"
         '29.4 times smaller than float32'
     """
+    check_options(activations, calibration, binary_tolerance)
+    if same_file(source, target):
+        read_source(source)  # says so if it is packed already
+        raise ArgumentError(f"{target}: source and target are the same file; name another target")
+    check_ending(target, ".bwn")
+    data = onnx_bytes(source)
+    loaded, margins, quantizations, said = imported(source, data, output_name, size_of(preprocess))
+    follows_source = activations != "float32" or not quantizations
+    facts = Facts(margins, binary_tolerance, follows_source)
+    shape = tuple(loaded.graph.topology.input_shape)
+    rule, facts.notes = choose_preprocess(loaded.preprocess, preprocess, shape)
+    unfinished, facts.resumable = interrupted(source, margins)
+    facts.notes += [*said, *unfinished]
+    names = loaded.classes if classes is None else checked_names(classes)
+    packed = pipeline.run(loaded.graph, binary_tolerance)
+    facts.departures = departures(loaded.graph, packed)
+    graph = with_activations(packed, activations, calibration, rule, quantizations, skip_bad)
+    spec = ModelSpec(graph=graph, preprocess=rule, classes=names, producer=f"bwn {__version__}")
+    if (rule, names) != (loaded.preprocess, loaded.classes):
+        check_arguments(spec)
+    if check and follows_source:
+        same = replace(spec, graph=set_activations(packed, "auto", quantizations=quantizations))
+        facts.compared, notes = compare_source(same, data, facts.departures, source, output_name)
+        facts.notes += notes
+    if not dry_run:
+        write(target, spec)
+    size = len(to_bytes(spec)) if dry_run else os.path.getsize(target)
+    facts.notes += quantization_notes(graph, quantizations)
+    return report(source, target, spec, size, facts)
+
+
+def check_options(activations: Mode, calibration: object, binary_tolerance: float) -> None:
+    """Raise ArgumentError where arguments are out of range or do not go together."""
     if activations not in get_args(Mode):
         raise ArgumentError(
             f"activations is {activations!r}, expected one of {', '.join(get_args(Mode))}"
         )
     if calibration is not None and activations != "int8":
         raise ArgumentError("calibration needs int8 activations")
-    if same_file(source, target):
-        read_source(source)  # says so if it is packed already
-        raise ArgumentError(f"{target}: source and target are the same file; name another target")
-    check_ending(target, ".bwn")
-    loaded, margins, quantizations = load(source)
-    unfinished, resumable = interrupted(source, margins)
-    shape = tuple(loaded.graph.topology.input_shape)
-    rule, notes = choose_preprocess(loaded.preprocess, preprocess, shape)
-    notes += unfinished
-    names = loaded.classes if classes is None else checked_names(classes)
-    graph = with_activations(
-        pipeline.run(loaded.graph), activations, calibration, rule, quantizations, skip_bad
-    )
-    spec = ModelSpec(graph=graph, preprocess=rule, classes=names, producer=f"bwn {__version__}")
-    if (rule, names) != (loaded.preprocess, loaded.classes):
-        check_arguments(spec)
-    write(target, spec)
-    notes += quantization_notes(graph, quantizations)
-    follows_source = activations != "float32" or not quantizations
-    if not follows_source:
-        notes.append(
-            "the source rounds activations to 8 bits and the file does not, so their scores differ"
+    if not 0 <= binary_tolerance <= LARGEST_TOLERANCE:
+        raise ArgumentError(
+            f"binary_tolerance is {binary_tolerance}, expected 0 to {LARGEST_TOLERANCE}"
         )
-    if names is None:
-        notes.append("class names are unknown: predictions show class numbers; set classes")
-    packed = report(source, target, spec, margins, notes, follows_source)
-    return msgspec.structs.replace(packed, resumable=resumable)
 
 
 def read_source(source: StrPath) -> bytes:
@@ -166,19 +161,50 @@ def read_source(source: StrPath) -> bytes:
     return data
 
 
-def load(source: StrPath) -> Loaded:
+def load(
+    source: StrPath, output_name: str | None = None, size: Sequence[int] | None = None
+) -> Loaded:
     """What a checkpoint or an ONNX file holds.
+
+    Args:
+        source: The file.
+        output_name: As for `pack`.
+        size: Height and width of the input, where the file leaves them open.
 
     Raises:
         FileError: It is refused; the message names it.
     """
+    return imported(source, onnx_bytes(source), output_name, size)
+
+
+def onnx_bytes(source: StrPath) -> bytes:
+    """An ONNX file, or the export of a checkpoint."""
     data = read_source(source)
-    if "PyTorch" in looks_like(data[:HEAD]):
-        data = exported(source)
+    return exported(source) if "PyTorch" in looks_like(data[:HEAD]) else data
+
+
+def imported(
+    source: StrPath,
+    data: bytes,
+    output_name: str | None = None,
+    size: Sequence[int] | None = None,
+) -> Loaded:
+    """The content of the ONNX model `data`, as `load`."""
     try:
-        return from_bytes(data)
+        return from_bytes(data, Path(source).parent, output=output_name, size=size)
     except FileError as error:
-        raise type(error)(f"{source}: {error}") from None
+        error.args = (f"{source}: {error}",)  # the error may hold more than its message
+        raise
+
+
+def size_of(preprocess: Preprocess | Mapping[str, Any] | None) -> tuple[int, int] | None:
+    """The caller's size of images; None without one, or where it is none (refused later)."""
+    fields = {"size": preprocess.size} if isinstance(preprocess, Preprocess) else preprocess
+    try:
+        height, width = fields["size"]  # type: ignore[index]  # None has no size
+        return operator.index(height), operator.index(width)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def exported(checkpoint: StrPath) -> bytes:
@@ -293,54 +319,3 @@ def read_class_names(path: StrPath) -> tuple[str, ...]:
             "file as UTF-8"
         ) from None
     return tuple(line.strip() for line in lines if line.strip())
-
-
-def report(
-    source: StrPath,
-    target: StrPath,
-    spec: ModelSpec,
-    margins: dict[str, float],
-    notes: list[str],
-    follows_source: bool,
-) -> PackReport:
-    """The report of a written file."""
-    graph = spec.graph
-    layers = [
-        pair for pair in zip(graph.nodes, layer_rows(graph, margins), strict=True) if pair[1].stored
-    ]
-    notes += [f"{row.name}: {why}" for node, row in layers if (why := almost_binary(graph, node))]
-    rows = tuple(row for _, row in layers)
-    if not any(row.stored == "1 bit" for row in rows):
-        notes.append(
-            "no layer has binary weights (+a and -a in each output channel): all stay float32"
-        )
-    return PackReport(
-        source=os.fspath(source),
-        target=os.fspath(target),
-        layers=rows,
-        before=sum(row.before for row in rows),
-        after=sum(array.nbytes for array in graph.tensors.values()),
-        file=os.path.getsize(target),
-        preprocess=spec.preprocess,
-        classes=spec.classes,
-        notes=tuple(notes),
-        follows_source=follows_source,
-    )
-
-
-def almost_binary(graph: Graph, node: Node) -> str | None:
-    """Why a layer whose channels are mostly +-a stays float32; None for any other node."""
-    if not isinstance(node, Weighted) or node.is_packed(graph.tensors):
-        return None
-    stored = graph.tensors[node.weight]
-    weight = np.abs(stored.astype(np.float32, copy=False).reshape(len(stored), -1))
-    if weight.shape[1] <= 2:
-        return None
-    odd = np.flatnonzero((weight[:, 0] == 0) | (weight != weight[:, :1]).any(axis=1))
-    if 2 * len(odd) >= len(weight):
-        return None
-    low, high = weight[odd[0]].min(), weight[odd[0]].max()
-    return (
-        f"stays float32: {len(odd):,} of {count_noun(len(weight), 'output channel')} hold more "
-        f"than +a and -a (the first is {odd[0]}, with magnitudes {low:g} to {high:g})"
-    )

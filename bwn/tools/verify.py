@@ -20,11 +20,13 @@ from bwn._text import count_noun
 from bwn._types import Floats, StrPath
 from bwn.data.datasets import no_progress
 from bwn.errors import ArgumentError, FileError
+from bwn.ir.graph import Graph
 from bwn.model import Model, load
+from bwn.passes.pack_weights import departures
 from bwn.predict import check_counts
 from bwn.tools.verify_inputs import choose, noise
 from bwn.tools.verify_layers import LayerCheck, check_layers
-from bwn.tools.verify_scores import Scores, SupportsTrace, compare_scores, reference_scores
+from bwn.tools.verify_scores import Scores, SupportsTrace, compare_scores, reference_scores, times
 
 if TYPE_CHECKING:
     from bwn.onnx.session import Session
@@ -82,6 +84,7 @@ def verify(
     min_agreement: float | None = None,
     max_loss: float | None = None,
     skip_bad: bool = False,
+    output_name: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> VerifyReport:
     """Compare a packed model with the network it was packed from.
@@ -100,6 +103,8 @@ def verify(
             8-bit activations.
         skip_bad: Whether images that cannot be read are left out, with a warning; otherwise they
             are an error that lists them.
+        output_name: Which output of an ONNX file the model computes; None: the one that has the
+            name of the model's output.
         progress: Called with a line of text at each step, and with "" at the end, if given.
 
     Returns:
@@ -120,12 +125,14 @@ def verify(
     check_options(samples, seed, batch_size, min_agreement, max_loss)
     progress = progress or no_progress
     loaded = model if isinstance(model, Model) else load(model, threads)
-    session = open_reference(reference, loaded.threads)
+    end = loaded.spec.graph.topology.output
+    session = open_reference(reference, loaded.threads, output_name, end)
     name = "model" if isinstance(model, Model) else os.fspath(model)
     check_fit(loaded, session, noise(loaded.spec, 1, seed).batch(0, 1), os.fspath(reference), name)
     inputs = choose(loaded.spec, images, samples, seed, skip_bad=skip_bad, progress=progress)
     if max_loss is not None and inputs.labels is None:
         raise ArgumentError(f"max_loss needs labeled images; {inputs.name} has no labels")
+    session.departures = rounded_weights(session, loaded.spec.graph)
     layers = tuple(check_layers(loaded, session, inputs.batch(0, LAYER_IMAGES), progress))
     scores = compare_scores(loaded, session, inputs, batch_size, progress)
     min_agreement, max_loss = limits(scores, min_agreement, max_loss)
@@ -173,14 +180,22 @@ def limits(
     return min_agreement, max_loss
 
 
-def open_reference(path: StrPath, threads: int) -> Session:
+def open_reference(
+    path: StrPath, threads: int, output: str | None = None, fallback: str | None = None
+) -> Session:
     """ONNX Runtime on an ONNX file, or on the export of a checkpoint.
+
+    Args:
+        path: The file.
+        threads: Threads inside an operation.
+        output: See `bwn.onnx.loading.load`.
+        fallback: See there.
 
     Raises:
         FileError: The file is refused.
         MissingPackageError: ONNX Runtime, or torch for a checkpoint, is not installed.
     """
-    from bwn.onnx.importer import MAX_BYTES
+    from bwn.onnx.loading import MAX_BYTES
     from bwn.onnx.session import Session
     from bwn.tools.pack import exported
 
@@ -191,11 +206,23 @@ def open_reference(path: StrPath, threads: int) -> Session:
     elif "ONNX" not in kind and not name.endswith(".onnx"):
         raise FileError(f"{name}: {mismatch(SOURCES, data[:HEAD])}; name the file that was packed")
     try:
-        session = Session(data, threads)
+        folder = os.path.dirname(name) or "."
+        session = Session(data, threads, folder=folder, output=output, fallback=fallback)
     except FileError as error:
         raise type(error)(f"{name}: {error}") from None
     session.name = name
     return session
+
+
+def rounded_weights(session: Session, packed: Graph) -> dict[str, float]:
+    """How far weights of the reference are from the +-alpha of the packed network, by name."""
+    from bwn.onnx.importer import from_bytes
+
+    try:
+        source = from_bytes(session.model.SerializeToString()).spec.graph
+    except FileError:
+        return {}  # ONNX Runtime runs it, so that the layers can be compared
+    return departures(source, packed)
 
 
 def check_fit(model: SupportsTrace, session: Session, x: Floats, reference: str, name: str) -> None:
@@ -273,11 +300,6 @@ def score_fault(scores: Scores, min_agreement: float, max_loss: float | None) ->
             f"at most {max_loss:g} are allowed"
         )
     return None
-
-
-def times(error: float) -> str:
-    """A difference in tolerances, with three digits: `0.0106`, `6,630`."""
-    return f"{float(f'{error:.3g}'):,.0f}" if 100 <= error < 1e9 else f"{error:.3g}"
 
 
 def success(scores: Scores, count: int) -> str:

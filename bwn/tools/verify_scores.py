@@ -131,7 +131,7 @@ def compare_batch(model: SupportsTrace, session: Session, x: Floats, rounded: bo
     with np.errstate(invalid="ignore", over="ignore"):  # scores that are not finite differ
         difference = np.nan_to_num(np.abs(ours - theirs).max(axis=1), nan=np.inf)
         largest = np.abs(theirs).max(axis=1)
-        allowed = chain_tolerance(graph, graph.shapes) * largest
+        allowed = chain_tolerance(graph, graph.shapes, departures=session.departures) * largest
         allowed = np.nan_to_num(allowed, nan=0.0, posinf=0.0)
         over = ~(difference <= allowed)
         excused = np.zeros(len(x), bool)
@@ -213,12 +213,18 @@ def _sign_ties(model: SupportsTrace, session: Session, signs: list[Sign], x: Flo
         differ = _flat(ours[node.output]) != _flat(theirs[node.output])
         before = [np.abs(_flat(tensors[node.input])) for tensors in (ours, theirs)]
         largest = before[1].max(axis=1, keepdims=True)
-        allowed = chain_tolerance(graph, known, until=node.input) * largest
+        relative = chain_tolerance(graph, known, node.input, session.departures)
+        allowed = relative * largest
         near = (before[0] <= allowed) & (before[1] <= allowed)
         first = differ.any(axis=1) & equal_so_far
         excused |= first & ~(differ & ~near).any(axis=1)
         equal_so_far &= ~first
     return excused
+
+
+def times(error: float) -> str:
+    """A difference in tolerances, with three digits: `0.0106`, `6,630`."""
+    return f"{float(f'{error:.3g}'):,.0f}" if 100 <= error < 1e9 else f"{error:.3g}"
 
 
 def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

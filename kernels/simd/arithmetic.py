@@ -156,3 +156,17 @@ def share(value: Any, count: Any) -> tuple[Any, Codegen]:
         return builder.fdiv(args[0], by)
 
     return value(value, types.float32), gen
+
+
+@intrinsic
+def blend(a: Any, b: Any, count: Any) -> tuple[Any, Codegen]:
+    """blend(a, b, n): the first n lanes of a, the rest of b."""
+    lanes = ir.VectorType(ir.IntType(64), a.lanes)
+
+    def gen(builder: Any, args: Any) -> Any:
+        order = ir.Constant(lanes, list(range(a.lanes)))
+        limit = splat_value(builder, Vec(types.int64, a.lanes), args[2])
+        first = builder.icmp_signed("<", order, limit)
+        return builder.select(first, args[0], args[1])
+
+    return a(a, a, types.intp), gen

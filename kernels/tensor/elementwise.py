@@ -1,5 +1,4 @@
-"""Elementwise kernels over planes: affine and clamp, operations of two tensors, sign, quantization,
-softmax.
+"""Elementwise kernels over planes: affine and clamp, sign, quantization, softmax.
 
 Inputs and output share the row stride, so position p of one is position p of the others. Like every
 kernel, these write the whole plane of the output, with exact zeros where the mask is 0. A unit of
@@ -29,7 +28,6 @@ from bwn.kernels.simd.arithmetic import fma, keep, magnitude, maximum, sign_of
 from bwn.kernels.simd.scalars import get_f32, put_f32, reader
 from bwn.kernels.simd.shuffles import top_lane, total
 from bwn.kernels.simd.stores import (
-    clamp,
     clear,
     clear_bytes,
     fill_bytes,
@@ -103,51 +101,6 @@ def widened(f: Any, source: int, image: int, channel: int, i: int) -> Any:
 def i8_f32_float(p: int, begin: int, end: int, part: int) -> None:
     """y = x, from int8."""
     map_planes(widened, 1, p, begin, end)
-
-
-@helper
-def other_plane(f: Any, image: int, channel: int) -> int:
-    """Address of position 0 of the second operand of a channel."""
-    return f.other + (image * f.other_image + channel * f.other_plane + f.other_lead) * 4
-
-
-def of_two(operation: Any) -> tuple[Any, Any]:
-    """Formulas clamp(operation(x, other), low, high), of an `other` with all positions or one."""
-
-    @helper
-    def each(f: Any, source: int, image: int, channel: int, i: int) -> Any:
-        other = load(F32, other_plane(f, image, channel), i)
-        return clamp(f, operation(load(F32, source, i), other), 0)
-
-    @helper
-    def broadcast(f: Any, source: int, image: int, channel: int, i: int) -> Any:
-        other = splat(F32, get_f32(other_plane(f, image, channel), 0))
-        return clamp(f, operation(load(F32, source, i), other), 0)
-
-    return each, broadcast
-
-
-@helper
-def map_two(each: Any, broadcast: Any, p: int, begin: int, end: int) -> None:
-    """The one of two formulas that `other_broadcast` asks for."""
-    if elementwise_params(p).other_broadcast != 0:
-        map_planes(broadcast, 4, p, begin, end)
-    else:
-        map_planes(each, 4, p, begin, end)
-
-
-SUMS, SUMS_BROADCAST = of_two(helper(lambda a, b: a + b))
-PRODUCTS, PRODUCTS_BROADCAST = of_two(helper(lambda a, b: a * b))
-
-
-def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
-    """y = clamp(x + other, low, high)."""
-    map_two(SUMS, SUMS_BROADCAST, p, begin, end)
-
-
-def f32_f32_mul(p: int, begin: int, end: int, part: int) -> None:
-    """y = clamp(x * other, low, high)."""
-    map_two(PRODUCTS, PRODUCTS_BROADCAST, p, begin, end)
 
 
 def f32_s1_sign(p: int, begin: int, end: int, part: int) -> None:

@@ -15,7 +15,9 @@ from bwn import format
 from bwn.cli.main import bwn
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
+from bwn.onnx.refusals import Refusals
 from bwn.ops import Conv, Dense, Flatten, Pool
+from bwn.passes import pipeline
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
 
@@ -274,3 +276,149 @@ def test_a_checkpoint_packs_with_its_preprocessing_classes_and_margins(tmp_path)
     assert all(0.3 < row["margin"] < 0.7 for row in rows), "fresh weights are spread over -1 to 1"
     spec = format.read(tmp_path / "a.bwn")
     assert (spec.preprocess, spec.classes) == (rule, ("a", "b", "c"))
+
+
+def test_a_dry_run(source, tmp_path):
+    result = run(source, "-o", tmp_path / "a.bwn", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "a.bwn").exists()
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == [
+        "layer",
+        "op",
+        "N",
+        "K",
+        "of",
+        "weights",
+        "stored",
+        "before",
+        "after",
+    ]
+    assert lines[2].split() == [
+        "conv1",
+        "conv",
+        "8",
+        "27",
+        "90.0%",
+        "1",
+        "bit",
+        "864",
+        "B",
+        "96",
+        "B",
+    ]
+    assert lines[3].split()[:6] == ["dense1", "dense", "3", "8", "10.0%", "float32"]
+    assert "one bit: 1 of 2 layers with 90.0% of the weights" in lines
+    assert "checked: agrees with ONNX Runtime on 8 random inputs" in lines
+    assert lines[-1] == "Dry run: nothing was written."
+    result = run(source, "-o", tmp_path / "a.bwn", "--dry-run", "--json")
+    assert not (tmp_path / "a.bwn").exists()
+    dry = json.loads(result.stdout)
+    assert dry == json.loads(run(source, "-o", tmp_path / "a.bwn", "--json").stdout)
+    assert dry["compared"] == 8
+
+
+def test_without_a_check(source, tmp_path):
+    result = run(source, "-o", tmp_path / "a.bwn", "--no-check")
+    assert result.exit_code == 0
+    assert "ONNX Runtime" not in result.output
+
+
+def test_a_disagreement_ends_with_code_1_and_no_file(source, tmp_path, monkeypatch):
+    genuine = pipeline.run
+    monkeypatch.setattr(
+        pipeline,
+        "run",
+        lambda graph, tolerance: genuine(
+            graph.replace(graph.topology.nodes, graph.tensors | {"b": graph.tensors["b"] + 1})
+        ),
+    )
+    result = run(source, "-o", tmp_path / "a.bwn")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"Error: {source}: packed, it would not compute")
+    assert "layer 'dense1' differs (" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "a.bwn").exists()
+    assert run(source, "-o", tmp_path / "a.bwn", "--no-check").exit_code == 0
+
+
+@pytest.mark.parametrize(("number", "stored"), [("0", "float32"), ("0.001", "1 bit")])
+def test_the_binary_tolerance(tmp_path, number, stored):
+    weight = np.where(np.arange(27 * 4) % 3, 1, -1).reshape(4, 27).astype(np.float32)
+    weight[:, 0] *= 1.0005
+    nodes = (Flatten(input="x", output="f"), Dense(input="f", output="scores", weight="w"))
+    graph = make_graph(*nodes, shape=(3, 3, 3), w=weight)
+    save_onnx(ModelSpec(graph=graph), tmp_path / "a.onnx")
+    result = run(tmp_path / "a.onnx", "--binary-tolerance", number, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["layers"][0]["stored"] == stored
+    assert report["rounded"] == (stored == "1 bit")
+    result = run(tmp_path / "a.onnx", "--binary-tolerance", number)
+    assert ("note: the weights of 1 one-bit layer" in result.stdout) == (stored == "1 bit")
+
+
+@pytest.mark.parametrize("number", ["-1", "0.02", "nan", "x"])
+def test_a_binary_tolerance_out_of_range_is_wrong_usage(source, number):
+    assert run(source, "--binary-tolerance", number).exit_code == 2
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """What an import of 12 nodes that it cannot read raises."""
+
+    def from_bytes(_data):
+        refusals = Refusals()
+        for number in range(7):
+            refusals.add("ReduceProd", f"p{number}", "products are not supported", "use Mul")
+        for number in range(5):
+            refusals.add("Loop", f"l{number}", "loops are not supported")
+        refusals.check()
+
+    monkeypatch.setattr("bwn.tools.pack.from_bytes", from_bytes)
+
+
+REFUSED = (
+    "12 nodes cannot be read: 7 x ReduceProd ('p0', 'p1', 'p2', ...): products are not supported "
+    "(use Mul); 5 x Loop ('l0', 'l1', 'l2', ...): loops are not supported\n"
+)
+
+
+def test_refused_nodes_are_one_line(source, refused):
+    result = run(source)
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert result.stderr == f"Error: {source}: {REFUSED}"
+
+
+def test_a_dry_run_lists_refused_nodes(source, refused):
+    result = run(source, "--dry-run")
+    assert result.exit_code == 3
+    assert result.stderr == f"Error: {source}: {REFUSED}"
+    header, _, *rows = result.stdout.splitlines()
+    assert header.split("  ")[0] == "nodes"
+    assert rows[0].split() == (
+        [
+            "7",
+            "ReduceProd",
+            "p0,",
+            "p1,",
+            "p2,",
+            "...",
+            "products",
+            "are",
+            "not",
+            "supported",
+            "use",
+            "Mul",
+        ]
+    )
+    assert rows[1].split()[-1] == "-"
+    result = run(source, "--dry-run", "--json")
+    assert result.exit_code == 3
+    kinds = json.loads(result.stdout)["refusals"]
+    assert [(kind["op_type"], len(kind["nodes"]), kind["remedy"]) for kind in kinds] == [
+        ("ReduceProd", 7, "use Mul"),
+        ("Loop", 5, ""),
+    ]

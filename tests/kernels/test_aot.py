@@ -30,11 +30,11 @@ from pathlib import Path
 from bwn.kernels.target import cpu, targets
 (target,) = (t for t in targets.TARGETS if t.name == sys.argv[1])
 cpu.OVERRIDE = target.offers
-from bwn.kernels.tensor import elementwise
+from bwn.kernels.tensor import broadcast
 from bwn.kernels.aot.cross import compile_object
 from bwn.kernels.target.cache import sources_digest
 from bwn.kernels.target.loader import DIGEST, symbol
-entries = {symbol("tensor.elementwise.f32_f32_add"): elementwise.f32_f32_add}
+entries = {symbol("tensor.broadcast.f32_f32_add"): broadcast.f32_f32_add}
 library = compile_object(target, entries, (DIGEST, sources_digest()))
 Path(sys.argv[2], target.name + ".o").write_bytes(library.emit_native_object())
 """
@@ -45,11 +45,12 @@ from bwn.kernels.target import loader
 assert loader.library() is not None
 a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
 bounds = np.array([-9, 9], np.float32)
-values = dict.fromkeys(registry.ADD.params._fields, 0)
+add = registry.BINARY["add"]
+values = dict.fromkeys(add.params._fields, 0)
 values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data, mask=mask.ctypes.data)
 values |= dict(bounds=bounds.ctypes.data, channels=1, positions=16)
-values |= dict(out_plane=16, x_plane=16, other_plane=16)
-registry.ADD.entry()(registry.ADD.block(**values).ctypes.data, 0, 1, 0)
+values |= dict(out_plane=16, x_plane=16, x_column=1, other_plane=16, other_column=1)
+add.entry()(add.block(**values).ctypes.data, 0, 1, 0)
 print(out.tolist() == [2.0] * 16)
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +9,8 @@ import pytest
 from gemm_cases import activated
 
 from bwn.kernels.params import Activation
-from bwn.kernels.registry import ADD, AFFINE, MUL, Kernel
+from bwn.kernels.registry import AFFINE, Kernel
 
-BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    ADD.name: np.add,
-    MUL.name: np.multiply,
-}
 GUARD = 7
 
 
@@ -25,7 +20,6 @@ class Case:
     channels: int = 2
     images: int = 1
     lead: int = 0
-    broadcast: bool = False
 
     def __str__(self) -> str:
         return "-".join(f"{key[0]}{int(value)}" for key, value in vars(self).items() if value)
@@ -48,16 +42,13 @@ def planes(values: np.ndarray, lead: int, rest: float) -> np.ndarray:
     return room
 
 
-def run(
-    kernel: Kernel, case: Case, parts: int = 1, **fields: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the kernel writes where the mask is set, and its two operands there. Checks all else."""
+def run(kernel: Kernel, case: Case, parts: int = 1, **fields: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the kernel writes where the mask is set, and its input there. Checks all else."""
     rng = np.random.default_rng([case.positions, case.channels, case.images])
     size = (case.images, case.channels, case.positions)
     x = rng.normal(0, 3, size).astype(np.float32)
-    y = rng.normal(0, 3, (*size[:2], 1) if case.broadcast else size).astype(np.float32)
     # What lies around the values must not show in any output: it is a NaN.
-    source, other = planes(x, case.lead, np.nan), planes(y, case.lead + 3, np.nan)
+    source = planes(x, case.lead, np.nan)
     out = np.full((*size[:2], source.shape[2] + 16), GUARD, np.float32)
     mask = np.zeros(-(-case.positions // 16) * 16, np.int32)
     mask[: case.positions] = -(rng.random(case.positions) < 0.9).astype(np.int32)
@@ -66,8 +57,6 @@ def run(
         | {
             "x": source.ctypes.data, "x_image": source[0].size, "x_plane": source.shape[2],
             "x_lead": case.lead,
-            "other": other.ctypes.data, "other_image": other[0].size, "other_plane": other.shape[2],
-            "other_lead": case.lead + 3, "other_broadcast": int(case.broadcast),
             "out": out.ctypes.data, "out_image": out[0].size, "out_plane": out.shape[2],
             "out_lead": case.lead + 6,
             "channels": case.channels, "positions": case.positions, "mask": mask.ctypes.data,
@@ -82,24 +71,11 @@ def run(
     written = values[:, :, is_output].copy()
     values[:, :, is_output] = 0
     assert not out.any(), "the padding is not zero"
-    return written, x[:, :, is_output], (y if case.broadcast else y[:, :, is_output])
+    return written, x[:, :, is_output]
 
 
 def bounds(low: float, high: float) -> np.ndarray:
     return np.array([low, high], np.float32)
-
-
-@pytest.mark.parametrize("kernel", [ADD, MUL], ids=lambda kernel: kernel.name)
-@pytest.mark.parametrize("broadcast", [False, True], ids=["each", "broadcast"])
-def test_two_tensors_equal_numpy(kernel: Kernel, broadcast: bool) -> None:
-    for low, high in ((-np.inf, np.inf), (0, np.inf), (-2, 5)):
-        clamps = bounds(low, high)
-        for case in CASES:
-            case = Case(case.positions, case.channels, case.images, case.lead, broadcast)
-            for parts in (1, 3):
-                out, x, other = run(kernel, case, parts, bounds=clamps.ctypes.data)
-                expected = np.clip(BINARY[kernel.name](x, other), low, high)
-                np.testing.assert_array_equal(out, expected, err_msg=str(case))
 
 
 @pytest.mark.parametrize("activation", list(Activation))
@@ -107,26 +83,10 @@ def test_affine_clamps_then_activates(activation: Activation) -> None:
     rng, clamps = np.random.default_rng(1), bounds(-3.5, 6)
     for case in CASES:
         scale, bias = rng.normal(0, 1, (2, case.channels)).astype(np.float32)
-        out, x, _ = run(
+        out, x = run(
             AFFINE, case, scale=scale.ctypes.data, bias=bias.ctypes.data,
             bounds=clamps.ctypes.data, activation=activation,
         )  # fmt: skip
         once = x.astype(np.float64) * scale[:, None] + bias[:, None]
         expected = activated(activation, np.clip(once, *clamps.astype(np.float64)))
         np.testing.assert_allclose(out, expected, rtol=5e-7, atol=5e-7, err_msg=str(case))
-
-
-@pytest.mark.parametrize("kernel", [ADD, MUL], ids=lambda kernel: kernel.name)
-def test_a_nan_stays_one(kernel: Kernel) -> None:
-    x = np.full(16, np.nan, np.float32)
-    out, mask, clamps = np.zeros(32, np.float32), np.full(16, -1, np.int32), bounds(-1, 1)
-    block = kernel.block(
-        **dict.fromkeys(kernel.params._fields, 0)
-        | {
-            "x": x.ctypes.data, "other": x.ctypes.data, "out": out.ctypes.data, "out_plane": 32,
-            "channels": 1, "positions": 16, "mask": mask.ctypes.data, "bounds": clamps.ctypes.data,
-        }
-    )  # fmt: skip
-    kernel.entry()(block.ctypes.data, 0, 1, 0)
-    assert np.isnan(out[:16]).all()
-    assert not out[16:].any()

@@ -28,7 +28,7 @@ def fake(folder: Path, target: targets.Target, digest: str) -> None:
     source = folder / "fake.c"
     source.write_text(
         f'const char {DIGEST}[] = "{digest}";\n'
-        f"void {symbol('tensor.elementwise.f32_f32_add')}(long *p, long b, long e, long n) {{ p[0] = b; p[1] = e; p[2] = n; }}\n"
+        f"void {symbol('tensor.broadcast.f32_f32_add')}(long *p, long b, long e, long n) {{ p[0] = b; p[1] = e; p[2] = n; }}\n"
     )
     subprocess.run(
         ["cc", "-shared", "-fPIC", "-o", str(folder / f"{target.name}.so"), str(source)], check=True
@@ -57,7 +57,7 @@ def test_the_first_runnable_library_that_is_there_is_used(folder: Path) -> None:
     library = choose()
     assert library is not None
     assert library.target is last
-    entry, fields = library.entry("tensor.elementwise.f32_f32_add"), np.zeros(3, np.int64)
+    entry, fields = library.entry("tensor.broadcast.f32_f32_add"), np.zeros(3, np.int64)
     entry(fields.ctypes.data, 5, 6, 7)
     assert fields.tolist() == [5, 6, 7]
     assert entry.loaded

@@ -11,11 +11,12 @@ from onnx_models import FLAT, f32, model, op
 
 from bwn import format
 from bwn.cli.main import bwn
-from bwn.errors import FileError, GraphError
+from bwn.errors import BwnError, FileError, GraphError
 from bwn.ir.quantization import Quantization
 from bwn.onnx.importer import from_bytes
 from bwn.onnx.session import Session
 from bwn.ops import Conv, Dense
+from bwn.passes import pipeline
 from bwn.tools.pack import pack
 from bwn.tools.verify import verify
 
@@ -65,7 +66,7 @@ READ = {
 @pytest.mark.parametrize("name", READ)
 def test_quantization_is_read(name):
     data, expected = READ[name]
-    spec, _, quantizations = from_bytes(data)
+    spec, _, quantizations, _ = from_bytes(data)
     (node,) = spec.graph.nodes
     assert isinstance(node, Dense)
     assert (node.input, node.activations) == ("x", "float32")
@@ -248,3 +249,27 @@ def test_refused_in_one_line(name):
         from_bytes(data)
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def test_pack_compares_the_layers_of_a_quantized_network(tmp_path, monkeypatch):
+    bias = f32(1, 2, 3)
+    stored = {"w": signs(6, 3) * f32(0.5), "b": bias, **INT8}
+    data = model(*quantization(), op("Gemm", "d w b"), shape=FLAT, **stored)
+    (tmp_path / "a.onnx").write_bytes(data)
+    report = pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
+    assert report.layers[0].activations == "int8"
+    assert report.compared > 0
+    # float32 activations differ from the source's in any case
+    exact = pack(tmp_path / "a.onnx", tmp_path / "a.bwn", activations="float32")
+    assert exact.compared == 0
+    (tmp_path / "a.bwn").unlink()
+    genuine = pipeline.run
+
+    def wrong(graph, tolerance):
+        (node,) = graph.nodes
+        return genuine(graph.replace(graph.nodes, graph.tensors | {node.bias: -bias}))
+
+    monkeypatch.setattr(pipeline, "run", wrong)
+    with pytest.raises(BwnError, match="layer 'dense1' differs"):
+        pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
+    assert not (tmp_path / "a.bwn").exists()

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from bwn.ir.checker import check
 from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate
+from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import bits
-from bwn.ops import Conv, Dense, Flatten
-from bwn.passes.pack_weights import pack_weights
+from bwn.model import Model
+from bwn.ops import Conv, Dense, Flatten, Sign
+from bwn.passes.pack_weights import departures, pack_weights
+from bwn.passes.set_activations import set_activations
 
 
 def dense(weight, scale=None) -> Graph:
@@ -45,6 +48,14 @@ def test_rule_1_alpha_goes_into_the_scale(scale):
     agree(graph, packed)
 
 
+def test_rule_1_equal_magnitudes_stay_exact_whatever_their_mean_rounds_to():
+    alpha = floats(40)
+    weight = signs(40, 1013) * np.abs(alpha)[:, None]
+    packed = pack_weights(dense(weight))
+    np.testing.assert_array_equal(packed.tensors["y.scale"], np.abs(alpha))
+    assert departures(dense(weight), packed) == {}
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -56,18 +67,96 @@ def test_rule_1_alpha_goes_into_the_scale(scale):
     ],
     ids=["zero", "minus zero", "two", "one bit up", "minus one bit down"],
 )
-def test_rule_2_any_other_magnitude_keeps_the_layer_float(value):
+def test_rule_2_without_tolerance_any_other_magnitude_keeps_the_layer_float(value):
     weight = signs(3, 70)
     weight[1, 40] = value
     graph = dense(weight)
-    assert pack_weights(graph).nodes == graph.nodes
-    assert pack_weights(graph).tensors["w"].dtype == np.float32
+    packed = pack_weights(graph, tolerance=0)
+    assert packed.nodes == graph.nodes
+    assert packed.tensors["w"].dtype == np.float32
 
 
-def test_rule_2_a_channel_of_zeros_keeps_the_layer_float():
-    weight = signs(3, 70)
-    weight[1] = 0
-    assert pack_weights(dense(weight)).tensors["w"].dtype == np.float32
+@given(
+    st.integers(1, 4),
+    st.integers(3, 90),
+    st.sampled_from([1e-6, 1e-4, 3e-3]),
+    st.floats(0, 2),
+    st.integers(0, 2**32 - 1),
+)
+def test_rule_2_magnitudes_near_their_mean_are_rounded_to_it(rows, count, tolerance, spread, seed):
+    """Packed exactly where no magnitude is farther from the mean; then within that of the floats."""
+    rng = np.random.default_rng(seed)
+    alpha = np.exp(rng.uniform(-20, 20, (rows, 1)))
+    noise = 1 + spread * tolerance * rng.uniform(-1, 1, (rows, count))
+    weight = (signs(rows, count, seed=seed) * alpha * noise).astype(np.float32)
+    size = np.abs(weight.astype(np.float64))
+    mean = np.float64(np.float32(size.mean(axis=1, keepdims=True)))
+    largest = (np.abs(size - mean) / mean).max()
+    graph = dense(weight)
+    packed = pack_weights(graph, tolerance)
+    if largest > tolerance:
+        assert packed.tensors["w"].dtype == np.float32
+        return
+    (node,) = packed.nodes
+    rounded = node.float_weights(packed.tensors, (count,))
+    np.testing.assert_allclose(rounded, weight, rtol=tolerance * 1.001)
+    np.testing.assert_array_equal(np.sign(rounded), np.sign(weight))
+    assert departures(graph, packed).get("w", 0) == pytest.approx(largest, abs=1e-12)
+
+
+def test_rule_2_departures_are_only_told_of_weights_with_the_same_signs():
+    noisy = signs(3, 70) * (1 + 1e-5 * floats(3, 70))
+    packed = pack_weights(dense(noisy))
+    assert 0 < departures(dense(noisy), packed)["w"] < 1e-4
+    assert departures(dense(-noisy), packed) == {}
+    assert departures(dense(noisy[:2]), packed) == {}
+    assert departures(dense(signs(3, 70) * np.abs(floats(3, 70))), packed) == {}
+
+
+def test_rule_7_a_channel_of_zeros_has_alpha_0():
+    weight = signs(4, 70) * np.float32(0.25)
+    weight[1], weight[3] = 0.0, -0.0
+    graph = dense(weight)
+    packed = pack_weights(graph, tolerance=0)
+    np.testing.assert_array_equal(packed.tensors["y.scale"], np.float32([0.25, 0, 0.25, 0]))
+    np.testing.assert_array_equal(bits.unpack(packed.tensors["w"], 70)[[1, 3]], 1)
+    x = np.abs(floats(2, 70)) * np.float32(1e30)
+    assert (evaluate(packed, x)["y"][:, [1, 3]] == 0).all()
+    agree(graph, packed)
+
+
+def test_rule_7_a_layer_of_zeros_stays_float():
+    assert pack_weights(dense(np.zeros((3, 70), np.float32))).tensors["w"].dtype == np.float32
+
+
+@pytest.mark.parametrize("sign", [False, True])
+def test_rule_7_a_scale_of_0_runs(sign):
+    """Also where sums are compared with a threshold, that is -bias / scale elsewhere."""
+    weight = signs(6, 8, 3, 3)
+    weight[::2] = 0
+    nodes = (
+        Sign(input="x", output="s"),
+        Conv(input="s", output="c", weight="w", kernel=(3, 3), bias="b"),
+        *([Sign(input="c", output="y")] if sign else []),
+    )
+    bias = np.float32([-1, 1, 1, -1, 0, 0])
+    graph = make_graph(*nodes, shape=(8, 5, 5), w=weight, b=bias)
+    packed = set_activations(pack_weights(graph), "auto")
+    check(packed)
+    assert packed.nodes[1].activations == "binary"
+    x = floats(2, 8, 5, 5)
+    expected = evaluate(graph, x)[graph.topology.output]
+    actual = Model(ModelSpec(graph=packed), threads=1).run(x)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_depthwise_layers_are_packed():
+    weight = signs(6, 1, 3, 3) * np.abs(floats(6, 1, 1, 1))
+    conv = Conv(input="x", output="y", weight="w", kernel=(3, 3), groups=6)
+    graph = make_graph(conv, shape=(6, 5, 5), w=weight)
+    packed = pack_weights(graph)
+    assert packed.tensors["w"].shape == (6, 1)
+    agree(graph, packed)
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
+import numpy as np
 from graphs import floats, make_graph, words
 
 from bwn.errors import GraphError
@@ -18,6 +19,7 @@ from bwn.ops import (
     NODES,
     Add,
     Affine,
+    Arithmetic,
     Clamp,
     Concat,
     Conv,
@@ -31,6 +33,7 @@ from bwn.ops import (
     Resize,
     Sign,
 )
+from bwn.ops.broadcasting import FUNCTIONS
 
 PLANES, NARROW, VECTOR = (3, 7, 20), (5, 1, 1), (37,)
 SHAPES = (PLANES, NARROW, VECTOR)
@@ -92,6 +95,46 @@ def pairs() -> Iterator[Example]:
         yield Example((Mul(input="x", other="x", output="y"),), shape)
     gate = Pool(input="x", output="g", kind="average", kernel=PLANES[1:])
     yield Example((gate, Mul(input="x", other="g", output="y")), PLANES)
+
+
+def broadcasts() -> Iterator[Example]:
+    """Each function of two operands; every axis of either is repeated."""
+    for shape in SHAPES:
+        above = Clamp(input="x", output="o", low=0.25)
+        for function in FUNCTIONS:
+            fields = {"input": "o", "output": "y", "function": function}
+            yield Example((above, Arithmetic(other="o", **fields)), shape)
+            if function != "prelu":
+                first = Arithmetic(constant="c", constant_first=True, **fields)
+                stored = np.abs(floats(*shape)) + np.float32(0.5)
+                yield Example((above, first), shape, {"c": stored})
+    for first in REPEATED:
+        for second in REPEATED:
+            pools = [
+                Pool(input="x", output=name, kind="average", kernel=kernel, stride=(1, 1))
+                for name, kernel in (("f", first), ("s", second))
+            ]
+            node = Arithmetic(input="f", other="s", output="y", function="sub")
+            yield Example((*pools, node), PLANES)
+    for constant in ((1, 7, 20), (3, 1, 20), (3, 7, 1), (1, 1, 20), (1, 7, 1), (3, 1, 1)):
+        for function in ("add", "prelu", "div"):
+            node = Arithmetic(input="x", constant="c", output="y", function=function)
+            yield Example((node,), PLANES, {"c": np.abs(floats(*constant)) + np.float32(0.5)})
+        node = Arithmetic(input="m", constant="c", output="y", function="sub", constant_first=True)
+        mean = Pool(input="x", output="m", kind="average", kernel=PLANES[1:])
+        yield Example((mean, node), PLANES, {"c": floats(*constant)})
+    gate = Dense(input="x", output="g", weight="w")
+    node = Arithmetic(input="x", other="g", output="y", function="min")
+    yield Example((gate, node), VECTOR, {"w": floats(1, *VECTOR)})
+    yield Example(
+        (gate, Arithmetic(input="g", constant="c", output="y", function="max")),
+        VECTOR,
+        {"w": floats(1, *VECTOR), "c": floats(5)},
+    )
+
+
+REPEATED = ((1, 1), (7, 1), (1, 20), (7, 20))
+"""Windows of averages that leave all rows and columns, or one."""
 
 
 def joins() -> Iterator[Example]:
@@ -201,7 +244,16 @@ def examples_of(kind: type[Node]) -> list[Example]:
         Clamp: [Example((clamp,), shape) for shape in SHAPES],
         Flatten: [Example((Flatten(input="x", output="y"),), shape) for shape in SHAPES[:2]],
     }
-    for example in (*layers(), *pools(), *pairs(), *joins(), *moves(), *picks(), *sizes()):
+    for example in (
+        *layers(),
+        *pools(),
+        *pairs(),
+        *broadcasts(),
+        *joins(),
+        *moves(),
+        *picks(),
+        *sizes(),
+    ):
         examples.setdefault(type(example.node), []).append(example)
     fields = {field.name for field in msgspec.structs.fields(kind)}
     if kind not in examples and fields == {"input", "output"}:

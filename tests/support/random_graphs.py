@@ -20,7 +20,7 @@ from bwn.ir.node import Array, Node, Shape
 from bwn.kernels import bits
 from bwn.ops import NODES, Add, Conv, Dense, Flatten, Pool, Sign
 
-OFTEN = {Conv: 5, Dense: 4, Pool: 2, Sign: 2, Add: 2}
+OFTEN = {Conv: 8, Dense: 6, Pool: 4, Sign: 4, Add: 2}
 """How often an operation is drawn relative to those that are not listed."""
 
 
@@ -124,6 +124,19 @@ class GraphMaker:
     def mul(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
         gates = self.shaped((shape[0], 1, 1)) if len(shape) == 3 else []
         return {"other": self.one_of([*self.shaped(shape), *gates, *gates])}
+
+    def arithmetic(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        """Of another tensor, or of a constant that neither makes it much larger nor divides by 0."""
+        function = self.one_of(["add", "sub", "mul", "max", "min", "prelu", "div", "pow"])
+        sizes = tuple(self.one_of([1, size, size]) for size in shape)
+        if function not in ("div", "pow") and self.integer(0, 1):
+            shapes = self.graph("x").shapes
+            fit = [name for name, other in shapes.items() if len(other) == len(shape)]
+            return {"function": function, "other": self.one_of(fit)}
+        name = f"v{len(self.tensors)}"
+        numbers = np.full(sizes, 2.0) if function == "pow" else 1 + self.random.random(sizes)
+        self.tensors[name] = numbers.astype(np.float32)
+        return {"function": function, "constant": name, "constant_first": function == "sub"}
 
     def concat(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
         shapes, axis = self.graph("x").shapes, self.one_of([0, 0, self.integer(0, len(shape) - 1)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from graphs import make_graph, save_onnx
@@ -15,7 +17,11 @@ from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.onnx.exporter import to_onnx_bytes
 from bwn.onnx.session import Session
 from bwn.ops import Clamp, Conv, Dense, Flatten, Pool, Sign
+from bwn.passes import pipeline
+from bwn.tools import pack_check
 from bwn.tools.pack import pack
+from bwn.tools.pack_check import random_input
+from bwn.tools.verify import verify
 
 
 def signs(*shape, seed=0, alpha=0.5):
@@ -311,3 +317,118 @@ def test_calibration_from_a_folder_or_a_data_set(source, tmp_path):
         np.testing.assert_allclose(node.input_scale, expected, rtol=1e-6)
     with pytest.raises(DataError, match="no such folder: "):
         pack(source, tmp_path / "a.bwn", activations="int8", calibration=tmp_path / "none")
+
+
+def noisy(*shape, spread, seed=0):
+    noise = np.random.default_rng((1, seed)).uniform(-spread, spread, shape)
+    return (signs(*shape, seed=seed) * (1 + noise)).astype(np.float32)
+
+
+def test_weights_that_are_binary_up_to_rounding_are_packed_and_told(tmp_path):
+    save_onnx(network(first=noisy(4, 3, 3, 3, spread=5e-5)), tmp_path / "a.onnx")
+    report = pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
+    assert [row.stored for row in report.layers] == ["1 bit"] * 3 + ["float32"]
+    assert report.rounded == 1
+    assert 3e-5 < report.departure < 1e-4
+    assert report.compared > 0
+    (note,) = report.notes
+    assert note == (
+        "the weights of 1 one-bit layer were +a and -a up to rounding, at most "
+        f"{report.departure:.1e} from a, relative to a"
+    )
+    result = verify(tmp_path / "a.bwn", tmp_path / "a.onnx")
+    assert result.agrees, result.verdict
+    assert result.layers[0].runtime > 0.01
+
+    exact = pack(tmp_path / "a.onnx", tmp_path / "b.bwn", binary_tolerance=0)
+    assert [row.stored for row in exact.layers] == ["float32"] + ["1 bit"] * 2 + ["float32"]
+    assert (exact.rounded, exact.departure) == (0, 0)
+
+
+def test_verify_still_finds_a_wrong_bit_in_rounded_weights(tmp_path):
+    first = noisy(4, 3, 3, 3, spread=5e-5)
+    save_onnx(network(first=first), tmp_path / "a.onnx")
+    first[2, 1, 1, 1] *= -1
+    save_onnx(network(first=first), tmp_path / "b.onnx")
+    pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
+    result = verify(tmp_path / "a.bwn", tmp_path / "b.onnx")
+    assert result.first_departure == "conv1"
+
+
+@pytest.mark.parametrize("number", [-1e-9, 0.011, float("nan")])
+def test_the_tolerance_has_a_range(source, tmp_path, number):
+    with pytest.raises(ArgumentError, match=r"^binary_tolerance is .*, expected 0 to 0.01$"):
+        pack(source, tmp_path / "a.bwn", binary_tolerance=number)
+
+
+def test_an_exact_network_has_no_departure(source, tmp_path):
+    report = pack(source, tmp_path / "a.bwn")
+    assert (report.rounded, report.departure) == (0, 0)
+
+
+@pytest.mark.parametrize("interpreted", [0, 10**8])
+@pytest.mark.parametrize("activations", ["auto", "float32", "int8"])
+def test_a_wrong_reading_of_the_source_writes_no_file(
+    source, tmp_path, monkeypatch, activations, interpreted
+):
+    """Negate one bias on the way, as a wrong reader would."""
+    monkeypatch.setattr(pack_check, "INTERPRETED", interpreted)
+    assert pack(source, tmp_path / "b.bwn", activations=activations).compared > 0
+    genuine = pipeline.run
+
+    def wrong(graph, tolerance):
+        return genuine(
+            graph.replace(graph.topology.nodes, graph.tensors | {"t": -graph.tensors["t"]})
+        )
+
+    monkeypatch.setattr(pipeline, "run", wrong)
+    with pytest.raises(
+        BwnError,
+        match=r"source.onnx: packed, it would not compute what ONNX Runtime does: layer 'conv1' "
+        r"differs \([\d,.e+]+ times the tolerance\); nothing was written: please report it, or "
+        r"pack without this check$",
+    ) as caught:
+        pack(source, tmp_path / "a.bwn", activations=activations)
+    assert caught.value.exit_code == 1
+    assert not (tmp_path / "a.bwn").exists()
+    report = pack(source, tmp_path / "a.bwn", check=False, activations=activations)
+    assert report.compared == 0
+
+
+def test_without_onnxruntime_a_note_says_so(source, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "bwn.onnx.session")
+    report = pack(source, tmp_path / "a.bwn")
+    assert report.compared == 0
+    (note,) = report.notes
+    assert note.startswith("not compared: comparing with ONNX Runtime needs onnxruntime, which")
+
+
+def test_scores_that_are_not_finite_are_not_compared(tmp_path):
+    spec = network()
+    tensors = spec.graph.tensors | {"w4": np.full((3, 5), 3e38, np.float32)}
+    graph = spec.graph.replace(spec.graph.topology.nodes, tensors)
+    save_onnx(ModelSpec(graph=graph, preprocess=RULE, classes=("a", "b", "c")), tmp_path / "a.onnx")
+    report = pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
+    assert report.compared == 0
+    assert report.notes == ("on random inputs its scores are not finite, in ONNX Runtime too",)
+
+
+def test_a_dry_run_writes_nothing_and_reports_the_same(source, tmp_path):
+    dry = pack(source, tmp_path / "a.bwn", dry_run=True)
+    assert not (tmp_path / "a.bwn").exists()
+    assert dry == pack(source, tmp_path / "a.bwn")
+
+
+def test_the_random_inputs_are_images_as_prepared():
+    x = np.concatenate([random_input(network(), number) for number in range(3)])
+    assert x.shape == (3, 3, 6, 6)
+    assert x.dtype == np.float32
+    for channel in range(3):
+        low, high = ((pixel - RULE.mean[channel]) / RULE.std[channel] for pixel in (0, 1))
+        values = x[:, channel]
+        assert low <= values.min() < low + 0.3
+        assert high - 0.3 < values.max() <= high
+    np.testing.assert_array_equal(x[1:2], random_input(network(), 1))
+    flat = network(preprocess=None)
+    assert random_input(flat, 1).min() < 0

@@ -1,0 +1,167 @@
+"""From the bytes of an ONNX file to a model that can be walked node by node.
+
+What files have that is no part of the network is mended or removed here: weights in other files,
+nodes out of order or behind other outputs, functions, float16. What cannot be mended is one error,
+in time and memory that depend on the size of the file alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import onnx
+from onnx import TensorProto
+
+from bwn._file_types import HEAD, looks_like, mismatch
+from bwn._text import brief
+from bwn._types import StrPath
+from bwn.errors import FileError, GraphError
+from bwn.onnx.float_types import to_float32
+from bwn.onnx.functions import every_node, inline_functions
+from bwn.onnx.graph_order import keep_needed, listed
+from bwn.onnx.opsets import upgrade
+from bwn.onnx.tensors import check_tensor, read_external, tensors_of
+
+MAX_BYTES = 2**30
+MAX_NODES = 2**18
+IR_VERSION = 8
+
+
+class Cleaned(NamedTuple):
+    """A model of one input and one output, all of it in memory.
+
+    Attributes:
+        model: Its nodes are in order, and all are needed; no function or value_info is left.
+        notes: What a user should know, a line each.
+    """
+
+    model: onnx.ModelProto
+    notes: tuple[str, ...]
+
+
+def load(
+    data: bytes,
+    folder: StrPath | None = None,
+    *,
+    output: str | None = None,
+    fallback: str | None = None,
+) -> Cleaned:
+    """Read an ONNX model.
+
+    Args:
+        data: The bytes of the file; messages do not name it.
+        folder: Its folder, from which weights in other files are read; None: there are none.
+        output: Name of the output to keep, or of any other tensor; needed where there are several.
+        fallback: The same, where there are several outputs and none is chosen.
+
+    Raises:
+        FileError: It is not an ONNX model, or one that cannot be read.
+    """
+    model = parse(data)
+    check_node_count(model)
+    output = choose_output(model.graph, output, fallback)
+    keep_needed(model.graph, output)
+    if model.functions:
+        model = inline_functions(model, MAX_NODES, MAX_BYTES)
+        keep_needed(model.graph, output)
+    strip(model)
+    left = MAX_BYTES - len(data)
+    for name, tensor in tensors_of(model.graph):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            left -= read_external(name, tensor, folder, left)
+        check_tensor(name, tensor)
+    types = to_float32(model.graph)
+    if len(inputs := model.graph.input) != 1:
+        names = listed(value.name for value in inputs)
+        raise GraphError(f"the network reads {len(inputs)} inputs, expected one: {names}")
+    check_model(model)
+    if (upgraded := upgrade(model)) is not model:
+        model = upgraded
+        keep_needed(model.graph, output)
+        strip(model)
+        check_model(model)
+    notes = [f"converted from {' and '.join(types)} to float32"] if types else []
+    return Cleaned(model, tuple(notes))
+
+
+def parse(data: bytes) -> onnx.ModelProto:
+    """The protobuf message in `data`. Raises FileError."""
+    problem = mismatch("an ONNX model", data[:HEAD])
+    if "ONNX" in looks_like(data[:HEAD]):
+        problem = "truncated or damaged ONNX model; copy it again, or export it again"
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception:  # protobuf's DecodeError has no public name
+        raise FileError(problem) from None
+    if not model.HasField("graph"):
+        raise FileError(problem)
+    return model
+
+
+def check_node_count(model: onnx.ModelProto) -> None:
+    """Raise GraphError where there are more nodes than the largest networks have."""
+    nodes = sum(1 for _ in every_node(model.graph.node))
+    if nodes > MAX_NODES:
+        raise GraphError(f"the graph has {nodes:,} nodes; at most {MAX_NODES:,} are read")
+
+
+def choose_output(graph: onnx.GraphProto, output: str | None, fallback: str | None) -> str:
+    """Name of the output to keep. Raises GraphError where that is not clear; see `load`."""
+    names = [value.name for value in graph.output]
+    if not names:
+        raise GraphError("the model has no output")
+    if output is None and len(names) == 1:
+        return str(names[0])
+    made = {name for node in graph.node for name in node.output if name}
+    if output is None and fallback in made:
+        output = fallback
+    if output is None:
+        raise GraphError(
+            f"the model has {len(names)} outputs, {listed(names)}; choose one with output_name "
+            "(--output-name NAME)"
+        )
+    if output not in names and output not in made:
+        raise GraphError(f"no output '{output}'; the outputs are {listed(names)}")
+    return output
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Remove what is no part of the network, and what the checker need not agree with."""
+    del model.training_info[:]
+    del model.functions[:]
+    del model.graph.value_info[:]
+    del model.graph.quantization_annotation[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+        value.type.tensor_type.shape.SetInParent()  # the checker wants any shape
+
+
+def check_model(model: onnx.ModelProto) -> None:
+    """Raise FileError where ONNX's checker refuses the model."""
+    model.ir_version = IR_VERSION
+    try:
+        model.ir_version = max(
+            IR_VERSION, onnx.helper.find_min_ir_version_for(model.opset_import, True)
+        )
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise FileError(f"the ONNX checker refuses it: {brief(error, 300)}") from None
+
+
+def fix_size(model: onnx.ModelProto, size: Sequence[int] | None) -> None:
+    """Fill the height and width of an input of images where they are dynamic.
+
+    Args:
+        model: Changed in place. Its input is (N, C, H, W), or (N, H, W, C) where only the last
+            size is fixed.
+        size: Height and width; None: nothing is done.
+    """
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    if size is None or len(dims) != 4:
+        return
+    fixed = [dim.HasField("dim_value") for dim in dims]
+    first = 2 if fixed[1] or not fixed[3] else 1
+    for axis, pixels in zip((first, first + 1), size, strict=True):
+        if not fixed[axis]:
+            dims[axis].dim_value = pixels

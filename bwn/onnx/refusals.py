@@ -1,0 +1,86 @@
+"""All nodes of an ONNX file that cannot be read, collected into one error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bwn._text import count_noun, one_line
+from bwn.errors import GraphError
+
+LISTED = 3
+"""Nodes of a kind that a message names."""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Nodes that cannot be read for the same reason.
+
+    Attributes:
+        op_type: Their ONNX operation, with its domain where it is not ONNX's own.
+        reason: Why they cannot be read.
+        remedy: What would work instead; empty where nothing is known.
+        nodes: Their names, in the order of the file.
+    """
+
+    op_type: str
+    reason: str
+    remedy: str = ""
+    nodes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        names = ", ".join(f"'{name}'" for name in self.nodes[:LISTED])
+        more = ", ..." if len(self.nodes) > LISTED else ""
+        remedy = f" ({self.remedy})" if self.remedy else ""
+        return one_line(
+            f"{len(self.nodes):,} x {self.op_type} ({names}{more}): {self.reason}{remedy}"
+        )
+
+
+class UnreadableNodesError(GraphError):
+    """Nodes of an ONNX file cannot be read.
+
+    Attributes:
+        refusals: The kinds, the most frequent first.
+    """
+
+    def __init__(self, refusals: tuple[Refusal, ...]) -> None:
+        """Make the error; its message lists the kinds."""
+        count = sum(len(refusal.nodes) for refusal in refusals)
+        kinds = "; ".join(map(str, refusals))
+        super().__init__(f"{count_noun(count, 'node')} cannot be read: {kinds}")
+        self.refusals = refusals
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.refusals,), {"args": self.args}
+
+
+class Refusals:
+    """The refused nodes so far."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[str, str, str], list[str]] = {}
+
+    def add(self, op_type: str, node: str, reason: str, remedy: str = "") -> None:
+        """Note that a node cannot be read.
+
+        Args:
+            op_type: Its ONNX operation.
+            node: Its name, or that of its first output.
+            reason: Why it cannot be read, without the node's name, so that equal reasons group.
+            remedy: What would work instead.
+        """
+        self._nodes.setdefault((op_type, reason, remedy), []).append(node)
+
+    def __bool__(self) -> bool:
+        return bool(self._nodes)
+
+    def check(self) -> None:
+        """Raise UnreadableNodesError if a node was refused."""
+        if not self._nodes:
+            return
+        kinds = [
+            Refusal(op_type=op_type, reason=reason, remedy=remedy, nodes=tuple(nodes))
+            for (op_type, reason, remedy), nodes in self._nodes.items()
+        ]
+        raise UnreadableNodesError(tuple(sorted(kinds, key=lambda kind: -len(kind.nodes))))

@@ -1,0 +1,162 @@
+"""What `bwn pack` says of a file: its layers, its sizes, and notes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from bwn._text import count_noun
+from bwn._types import StrPath
+from bwn.ir.graph import Graph
+from bwn.ir.model_spec import ModelSpec, Preprocess
+from bwn.ir.node import Node
+from bwn.ops import Weighted
+from bwn.passes.pack_weights import means
+from bwn.tools.inspect import LayerRow, layer_rows
+
+
+class PackReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What `pack` wrote, or with `dry_run` would write.
+
+    Attributes:
+        source: The network that was packed.
+        target: The .bwn file.
+        layers: The layers that store tensors.
+        before: Bytes of all weights as float32.
+        after: Bytes of all weights as stored.
+        file: Bytes of the .bwn file.
+        preprocess: How images are prepared, or None.
+        classes: Names of the classes, or None.
+        notes: What a user should know, a line each.
+        follows_source: Whether `verify` can compare the two: not where the source rounds
+            activations to 8 bits and the file does not.
+        rounded: How many one-bit layers hold +a and -a only up to rounding.
+        departure: How far their weights are from +-a at most, relative to a.
+        compared: On how many inputs the network agrees with ONNX Runtime on the source; 0 where it
+            was not compared.
+        resumable: Whether the source is the state of a training run that was interrupted.
+    """
+
+    source: str
+    target: str
+    layers: tuple[LayerRow, ...]
+    before: int
+    after: int
+    file: int
+    preprocess: Preprocess | None
+    classes: tuple[str, ...] | None
+    notes: tuple[str, ...]
+    follows_source: bool
+    rounded: int = 0
+    departure: float = 0.0
+    compared: int = 0
+    resumable: bool = False
+
+
+@dataclass
+class Facts:
+    """What packing found out, for the report.
+
+    Attributes:
+        margins: Mean of | 1 - |w| | over the real-valued weights, by tensor name.
+        tolerance: How far from +-a the weights of a one-bit layer may be, relative to a.
+        follows_source: As in PackReport.
+        notes: As in PackReport.
+        departures: How far rounded weights were from +-a, by tensor name.
+        compared: As in PackReport.
+        resumable: As in PackReport.
+    """
+
+    margins: dict[str, float]
+    tolerance: float
+    follows_source: bool
+    notes: list[str] = field(default_factory=list)
+    departures: dict[str, float] = field(default_factory=dict)
+    compared: int = 0
+    resumable: bool = False
+
+
+def report(
+    source: StrPath, target: StrPath, spec: ModelSpec, size: int, facts: Facts
+) -> PackReport:
+    """The report of a file.
+
+    Args:
+        source: The network.
+        target: The file.
+        spec: What it holds.
+        size: Its bytes.
+        facts: What else there is to say.
+    """
+    graph = spec.graph
+    layers = [
+        pair
+        for pair in zip(graph.nodes, layer_rows(graph, facts.margins), strict=True)
+        if pair[1].stored
+    ]
+    rows = tuple(row for _, row in layers)
+    rounded = sum(
+        isinstance(node, Weighted) and node.weight in facts.departures for node in graph.nodes
+    )
+    notes = [*facts.notes, *layer_notes(graph, layers, facts, rounded)]
+    if spec.classes is None:
+        notes.append("class names are unknown: predictions show class numbers; set classes")
+    return PackReport(
+        source=os.fspath(source),
+        target=os.fspath(target),
+        layers=rows,
+        before=sum(row.before for row in rows),
+        after=sum(array.nbytes for array in graph.tensors.values()),
+        file=size,
+        preprocess=spec.preprocess,
+        classes=spec.classes,
+        notes=tuple(notes),
+        follows_source=facts.follows_source,
+        rounded=rounded,
+        departure=max(facts.departures.values(), default=0.0),
+        compared=facts.compared,
+        resumable=facts.resumable,
+    )
+
+
+def layer_notes(
+    graph: Graph, layers: Sequence[tuple[Node, LayerRow]], facts: Facts, rounded: int
+) -> Iterator[str]:
+    """What a user should know of the layers. rounded: how many are binary up to rounding."""
+    if not facts.follows_source:
+        yield (
+            "the source rounds activations to 8 bits and the file does not, so their scores differ"
+        )
+    if rounded:
+        yield (
+            f"the weights of {count_noun(rounded, 'one-bit layer')} were +a and -a up to rounding, "
+            f"at most {max(facts.departures.values()):.1e} from a, relative to a"
+        )
+    for node, row in layers:
+        if why := almost_binary(graph, node, facts.tolerance):
+            yield f"{row.name}: {why}"
+    if not any(row.stored == "1 bit" for _, row in layers):
+        yield "no layer has binary weights (+a and -a in each output channel): all stay float32"
+
+
+def almost_binary(graph: Graph, node: Node, tolerance: float) -> str | None:
+    """Why a layer whose channels are mostly +-a stays float32; None for any other node."""
+    if not isinstance(node, Weighted) or node.is_packed(graph.tensors):
+        return None
+    weight = graph.tensors[node.weight]
+    if weight[0].size <= 2:
+        return None
+    alpha, departure = means(weight)
+    odd = np.flatnonzero(departure > tolerance)
+    if 2 * len(odd) >= len(weight) or not alpha.any():
+        return None
+    first = np.abs(weight[odd[0]].astype(np.float32, copy=False))
+    return (
+        f"stays float32: {len(odd):,} of {count_noun(len(weight), 'output channel')} hold more "
+        f"than +a and -a (the first is {odd[0]}, with magnitudes {first.min():g} to "
+        f"{first.max():g})"
+    )
