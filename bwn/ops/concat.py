@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.ir.node import Reals, Rearrangement, Shape, Tensors
+from bwn.ops.layouts import laid
 from bwn.ops.onnx_reading import reads
-from bwn.ops.picking import ir_axis
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
@@ -70,10 +70,11 @@ class Concat(Rearrangement, frozen=True, kw_only=True, tag="concat"):
 @reads("Concat")
 def read_concat(state: ImportState, node: OnnxNode) -> None:
     """Of any axis but the batch; of one input, another name of it."""
-    parts = [state.activation(node, index) for index in range(len(node.inputs))]
-    axis = ir_axis(state, node, node.attrs["axis"])
-    if len(parts) == 1:
+    parts = laid(state, node, len(node.inputs))
+    axis = parts.axis(node.attrs["axis"])
+    if len(node.inputs) == 1:
         state.alias(node)
         return
-    names = [name for name, _ in parts]
-    state.emit(Concat(input=names[0], others=tuple(names[1:]), output=node.output, axis=axis))
+    first, *others = parts.names
+    joined = Concat(input=first, others=tuple(others), output=node.output, axis=axis)
+    parts.emit(state, joined)

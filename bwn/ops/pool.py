@@ -128,7 +128,7 @@ def read_pool(state: ImportState, node: OnnxNode) -> None:
         wider = ceil_pads((shape[1], shape[2]), window)
         if counted and wider != window.pads:
             # Padding counts, but not what the last windows have beyond it.
-            source, shape = _padded(state, node, source, shape, window.pads, 0.0)
+            source, shape = _padded(state, node, source, window.pads)
             top, left, bottom, right = (w - p for w, p in zip(wider, window.pads, strict=True))
             window, counted = replace(window, pads=(top, left, bottom, right)), False
         else:
@@ -148,13 +148,11 @@ def read_pool(state: ImportState, node: OnnxNode) -> None:
     )
 
 
-def _padded(
-    state: ImportState, node: OnnxNode, source: str, shape: Shape, pads: Pads, value: float
-) -> tuple[str, Shape]:
-    """Emit a Pad of height and width, and give its name and shape."""
+def _padded(state: ImportState, node: OnnxNode, source: str, pads: Pads) -> tuple[str, Shape]:
+    """Emit a Pad of height and width with zeros, and give its name and shape."""
     top, left, bottom, right = pads
     name = f"{node.output}.padded"
-    state.emit(Pad(input=source, output=name, pads=(0, top, left, 0, bottom, right), value=value))
+    state.emit(Pad(input=source, output=name, pads=(0, top, left, 0, bottom, right)))
     return name, state.shapes[name]
 
 

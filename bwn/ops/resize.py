@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.ir.node import Floats, Node, Reals, Shape, Tensors, elements, largest
+from bwn.ops.layouts import Laid, laid
 from bwn.ops.onnx_reading import reads
-from bwn.ops.picking import emit_lists, ir_axis
+from bwn.ops.picking import by_lists
 from bwn.ops.window import MAX_ATTRIBUTE
 
 if TYPE_CHECKING:
@@ -168,8 +169,8 @@ def interpolate(x: Floats, axis: int, grid: Grid) -> Floats:
 @reads("Resize")
 def read_resize(state: ImportState, node: OnnxNode) -> None:
     """To constant scales or sizes: nearest on all axes but the batch, linear on the last two."""
-    source, shape = state.activation(node)
-    attrs = node.attrs
+    inputs, attrs = laid(state, node), node.attrs
+    source, shape = inputs.names[0], inputs.shapes[0]
     coordinates = str(attrs.get("coordinate_transformation_mode", "half_pixel"))
     mode, kinds = str(attrs.get("mode", "nearest")), Coordinates.__args__  # type: ignore[attr-defined]
     if mode not in ("nearest", "linear") or coordinates not in kinds or attrs.get("antialias"):
@@ -177,31 +178,32 @@ def read_resize(state: ImportState, node: OnnxNode) -> None:
             f"mode {mode!r} with coordinates {coordinates!r}: nearest and linear without "
             f"antialias are supported, with {', '.join(kinds)}"
         )
-    grids = read_grids(state, node, shape, coordinates)
+    grids = read_grids(state, inputs, coordinates)
     if all(grid.size == grid.resized and grid.scale == 1 for grid in grids):
         state.alias(node)
     elif mode == "nearest":
         rounding = str(attrs.get("nearest_mode", "round_prefer_floor"))
-        emit_lists(state, source, shape, node.output, [grid.nearest(rounding) for grid in grids])
+        lists = [grid.nearest(rounding) for grid in grids]
+        inputs.emit(state, by_lists(source, shape, node.output, lists))
     else:
         if len(grids) != 3 or grids[0].resized != grids[0].size:
             raise node.refuse("linear interpolation is supported for height and width only")
-        state.emit(
-            Resize(
-                input=source,
-                output=node.output,
-                scales=(grids[1].scale, grids[2].scale),
-                coordinates=coordinates,  # type: ignore[arg-type]
-            )
+        resized = Resize(
+            input=source,
+            output=node.output,
+            scales=(grids[1].scale, grids[2].scale),
+            coordinates=coordinates,  # type: ignore[arg-type]
         )
+        inputs.emit(state, resized)
 
 
-def read_grids(state: ImportState, node: OnnxNode, shape: Shape, coordinates: str) -> list[Grid]:
+def read_grids(state: ImportState, inputs: Laid, coordinates: str) -> list[Grid]:
     """A grid for each axis of the IR's shape."""
+    node, shape = inputs.node, inputs.shapes[0]
     scales = state.optional(node, 2)
     ratios = [] if scales is None else [float(scale) for scale in np.ravel(scales)]
     sizes = state.sizes(node, 3) if node.has(3) else ()
-    axes = node.attrs.get("axes", range(state.view(node).rank))
+    axes = node.attrs.get("axes", range(len(inputs.order)))
     if len(ratios or sizes) != len(axes):
         raise node.refuse(f"has {len(ratios or sizes)} scales or sizes for {len(axes)} axes")
     policy = str(node.attrs.get("keep_aspect_ratio_policy", "stretch"))
@@ -215,7 +217,7 @@ def read_grids(state: ImportState, node: OnnxNode, shape: Shape, coordinates: st
             else sizes[position].batch or (state.single and sizes[position].count == 1)
         ):
             continue
-        index = ir_axis(state, node, axis)
+        index = inputs.axis(axis)
         size = shape[index]
         if ratios:
             ratio, resized = np.float32(ratios[position]), scaled(size, ratios[position])

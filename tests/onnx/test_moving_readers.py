@@ -318,3 +318,44 @@ def test_refused(name: str) -> None:
     arrays = {key: np.asarray(value) for key, value in stored.items()}
     with pytest.raises(GraphError, match=message):
         from_bytes(model(*nodes, **arrays))
+
+
+CHANNELS_LAST = {
+    "concat": [op("Relu", "s", "r"), op("Concat", "s r", "e", axis=3)],
+    "concat of rows": [op("Relu", "s", "r"), op("Concat", "s r", "e", axis=1)],
+    "pad": [op("Pad", "s w", "e")],
+    "cropped and padded": [op("Pad", "s m", "e")],
+    "tile": [op("Tile", "s t", "e")],
+    "nearest": [op("Resize", "s roi f", "e")],
+    "linear": [op("Resize", "s roi f", "e", mode="linear")],
+}
+
+
+@pytest.mark.parametrize("name", CHANNELS_LAST)
+def test_channels_last_is_not_copied(name: str) -> None:
+    """Between a convolution and the next, both channels first."""
+    stored = {
+        "w": np.array([0, 1, 2, 0, 0, 0, 3, 0]),
+        "m": np.array([0, 1, -2, 0, 0, 0, 3, 0]),
+        "t": np.array([1, 2, 1, 3]),
+        "roi": np.zeros(0, np.float32),
+        "f": np.array([1, 1.5, 2, 1], np.float32),
+        "k": floats(4, 4, 1, 1),
+    }
+    shape = (4, 5, 6)
+    nodes = [
+        op("Conv", "x k", "c"),
+        op("Transpose", "c", "s", perm=[0, 2, 3, 1]),
+        *CHANNELS_LAST[name],
+        op("Transpose", "e", "last", perm=[0, 3, 1, 2]),
+        op("Relu", "last"),
+    ]
+    data = model(*nodes, shape=shape, **stored)
+    x = floats(3, *shape)
+    graph = from_bytes(data).spec.graph
+    copies = {"tile", "nearest", "cropped and padded"}
+    kinds = [node.op for node in graph.nodes]
+    assert kinds.count("rearrange") <= (name in copies), kinds
+    expected = Session(data).run(x)
+    y = Runner(make_plan(pipeline.run(graph), 3, 2)).run(x)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
