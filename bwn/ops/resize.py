@@ -53,11 +53,11 @@ class Grid(msgspec.Struct, frozen=True):
             return index * one(self.size - 1) / one(self.resized - 1)
         if self.mode == "pytorch_half_pixel" and self.resized == 1:
             return np.zeros_like(index)
-        places = (index + half) / scale - half
+        offset = one(0)
         if self.mode == "half_pixel_symmetric":
             adjustment = one(self.resized) / (scale * one(self.size))
-            places = places + one(self.size) / one(2) * (one(1) - adjustment)
-        return places
+            offset = one(self.size) / one(2) * (one(1) - adjustment)
+        return np.asarray(offset + (index + half) / scale - half)
 
     def nearest(self, rounding: str) -> npt.NDArray[np.int64]:
         """The original index that each is nearest to."""
@@ -188,6 +188,8 @@ def read_resize(state: ImportState, node: OnnxNode) -> None:
     else:
         if len(grids) != 3 or grids[0].resized != grids[0].size:
             raise node.refuse("linear interpolation is supported for height and width only")
+        if any(scaled(grid.size, grid.scale) != grid.resized for grid in grids):
+            raise node.refuse("rounds sizes up; linear interpolation rounds them down")
         resized = Resize(
             input=source,
             output=node.output,
@@ -201,32 +203,43 @@ def read_grids(state: ImportState, inputs: Laid, coordinates: str) -> list[Grid]
     """A grid for each axis of the IR's shape."""
     node, shape = inputs.node, inputs.shapes[0]
     scales = state.optional(node, 2)
-    ratios = [] if scales is None else [float(scale) for scale in np.ravel(scales)]
-    sizes = state.sizes(node, 3) if node.has(3) else ()
+    numbers: list[tuple[float | int, bool]]
+    if scales is not None and scales.size:
+        numbers = [(float(scale), True) for scale in np.ravel(scales)]
+    else:
+        numbers = [(size.count, size.batch or state.single) for size in state.sizes(node, 3)]
     axes = node.attrs.get("axes", range(len(inputs.order)))
-    if len(ratios or sizes) != len(axes):
-        raise node.refuse(f"has {len(ratios or sizes)} scales or sizes for {len(axes)} axes")
-    policy = str(node.attrs.get("keep_aspect_ratio_policy", "stretch"))
-    if sizes and policy != "stretch":
-        raise node.refuse(f"keep_aspect_ratio_policy is {policy!r}; only 'stretch' is supported")
+    if len(numbers) != len(axes):
+        raise node.refuse(f"has {len(numbers)} scales or sizes for {len(axes)} axes")
+    chosen = {
+        inputs.axis(axis): number
+        for axis, (number, whole) in zip(axes, numbers, strict=True)
+        if axis != 0 or number != 1 or not whole  # else the whole batch
+    }
+    policy, scale = str(node.attrs.get("keep_aspect_ratio_policy", "stretch")), None
+    if policy != "stretch" and not isinstance(numbers[0][0], float):
+        smallest = min if policy == "not_larger" else max
+        scale = smallest(number / shape[axis] for axis, number in chosen.items())
+        chosen = {axis: int(np.floor(scale * shape[axis] + 0.5)) for axis in chosen}
     grids = [Grid(size, size, 1.0, coordinates) for size in shape]
-    for position, axis in enumerate(axes):
-        if axis == 0 and (
-            ratios[position] == 1
-            if ratios
-            else sizes[position].batch or (state.single and sizes[position].count == 1)
-        ):
-            continue
-        index = inputs.axis(axis)
-        size = shape[index]
-        if ratios:
-            ratio, resized = np.float32(ratios[position]), scaled(size, ratios[position])
-        else:
-            resized = sizes[position].count
-            ratio = np.float32(resized / size)
-            if scaled(size, float(ratio)) < resized:  # rounding made it less than it was
-                ratio = np.nextafter(ratio, np.float32(np.inf))
-        if resized < 1:
-            raise node.refuse(f"leaves nothing of axis {axis}")
-        grids[index] = Grid(size, resized, float(ratio), coordinates)
+    for axis, number in chosen.items():
+        size = shape[axis]
+        grids[axis] = grid_of(size, number, scale, coordinates)
+        if grids[axis].resized < 1:
+            raise node.refuse(f"leaves nothing of an axis of {size}")
+        if coordinates == "align_corners" and abs(size * number - round(size * number)) > 1e-4:
+            raise node.refuse(
+                f"scales {size} by {number} with align_corners, which ONNX and ONNX Runtime "
+                "compute differently; export with sizes"
+            )
     return grids
+
+
+def grid_of(size: int, number: float | int, scale: float | None, coordinates: str) -> Grid:
+    """The grid of an axis of a scale (a float), or of a size (an integer) and perhaps a scale."""
+    if isinstance(number, float):
+        return Grid(size, scaled(size, number), number, coordinates)
+    ratio = np.float32(number / size if scale is None else scale)
+    if scale is None and scaled(size, float(ratio)) < number:  # rounding made it less than it was
+        ratio = np.nextafter(ratio, np.float32(np.inf))
+    return Grid(size, number, float(ratio), coordinates)

@@ -145,10 +145,16 @@ def resizes(random, opset, shape) -> Case:
         "coordinate_transformation_mode": str(random.choice(coordinates)),
         **({} if linear else {"nearest_mode": str(random.choice(roundings))}),
     }
-    scales = np.array([1, 1, *random.choice([0.5, 0.6, 1, 1.5, 2, 3], 2)], np.float32)
+    whole = attributes["coordinate_transformation_mode"] == "align_corners"
+    scales = np.array(
+        [1, 1, *random.choice([1, 2, 3] if whole else [0.5, 0.6, 1, 1.5, 2, 3], 2)], np.float32
+    )
     empty = np.zeros(0, np.float32)
     if opset >= 18 and bool_of(random):
         sizes = random.integers(1, 19, 2)
+        if not linear:
+            policy = str(random.choice(["stretch", "not_larger", "not_smaller"]))
+            attributes["keep_aspect_ratio_policy"] = policy
         return [op("Resize", "x   sizes", axes=[2, 3], **attributes)], {"sizes": sizes}
     return [op("Resize", "x roi scales", **attributes)], {"roi": empty, "scales": scales}
 
@@ -304,6 +310,11 @@ REFUSED = {
     "padded batch": ([op("Pad", "x w")], {"w": [1, 0, 0, 0] * 2}, "axis 0, the batch"),
     "joined batch": ([op("Concat", "x x", axis=0)], {}, "axis 0, the batch"),
     "tiled batch": ([op("Tile", "x r")], {"r": [2, 1, 1, 1]}, "axis 0, the batch"),
+    "corners apart": (
+        [op("Resize", "x  s", mode="linear", coordinate_transformation_mode="align_corners")],
+        {"s": np.array([1, 1, 0.6, 1], np.float32)},
+        "with align_corners",
+    ),
     "cubic": (
         [op("Resize", "x  s", mode="cubic")],
         {"s": np.ones(4, np.float32)},
