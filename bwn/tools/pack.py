@@ -7,6 +7,7 @@ import operator
 import os
 import re
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -284,7 +285,8 @@ def checked_names(classes: Sequence[str]) -> tuple[str, ...]:
     several = isinstance(classes, Sequence) and not isinstance(classes, str)
     if not several or not all(isinstance(name, str) for name in classes):
         raise ArgumentError("classes: expected a list of names")
-    twice = [name for name, count in Counter(classes).items() if count > 1]
+    counts = Counter(unicodedata.normalize("NFC", name) for name in classes)
+    twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise ArgumentError(f"classes: '{twice[0]}' is there twice")
     return tuple(classes)

@@ -145,6 +145,12 @@ def test_notes_say_what_8_bits_may_cost(tmp_path):
     assert not any("8-bit" in note for note in report.notes)
 
 
+def test_layers_of_the_same_weights_may_quantize_alike():
+    data = model(*TWICE, shape=FLAT, w=signs(6, 3), t=INT8["s"], **INT8)
+    (quantization,) = from_bytes(data).quantizations.values()
+    assert quantization == Quantization("int8", float(INT8["s"]))
+
+
 def test_weights_may_be_quantized_constants(tmp_path):
     w = signs(3, 4, 2, 2)
     scale = f32([0.5, 2.0, 0.25])

@@ -202,6 +202,15 @@ def test_packing_twice_changes_nothing():
     assert twice.tensors == once.tensors
 
 
+def test_packed_weights_stay_as_they_are():
+    """Also where all words of a row are the same number."""
+    node = Dense(input="x", output="y", weight="w")
+    graph = make_graph(node, shape=(192,), w=bits.pack(np.ones((2, 192), np.int8)))
+    packed = pack_weights(graph)
+    assert packed.nodes == graph.nodes
+    assert packed.tensors["w"] is graph.tensors["w"]
+
+
 @given(st.integers(1, 5), st.integers(3, 200), st.integers(0, 2**32 - 1))
 def test_words_hold_the_signs(rows, count, seed):
     weight = signs(rows, count, seed=seed)
