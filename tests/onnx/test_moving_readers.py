@@ -184,6 +184,18 @@ def average_pools(random, opset, shape) -> Case:
     return [op("AveragePool", "x", **attributes)], {}
 
 
+@case
+def lp_pools(random, opset, shape) -> Case:
+    attributes = pool_attributes(random, shape)
+    if opset < 18:
+        attributes.pop("ceil_mode", None)
+        del attributes["dilations"]
+    power = integer(random, 1, 3)
+    if opset < 22 and bool_of(random):  # ONNX Runtime has no newer one
+        return [op("GlobalLpPool", "x", p=power)], {}
+    return [op("LpPool", "x", p=power, **attributes)], {}
+
+
 def pool_attributes(random, shape) -> dict[str, object]:
     """Windows that fit."""
     kernel = [integer(random, 1, min(3, size)) for size in shape[1:]]
@@ -197,7 +209,8 @@ def pool_attributes(random, shape) -> dict[str, object]:
     if padding == 1:
         # Of windows smaller than their strides ONNX Runtime makes negative pads.
         attributes["strides"] = [min(pair) for pair in zip(strides, kernel, strict=True)]
-        attributes["auto_pad"] = str(random.choice(["SAME_UPPER", "SAME_LOWER", "VALID"]))
+        kinds = ["SAME_UPPER", "SAME_LOWER", "VALID"]
+        attributes["auto_pad"] = str(random.choice(kinds[2 * (max(dilations) > 1) :]))
     elif padding:
         attributes["pads"] = [integer(random, 0, k - 1) for k in (*kernel, *kernel)]
         attributes["ceil_mode"] = integer(random, 0, 1)
@@ -232,6 +245,7 @@ IMAGES_ONLY = {
     "resizes",
     "max_pools",
     "average_pools",
+    "lp_pools",
     "transposed_convolutions",
 }
 
@@ -314,6 +328,11 @@ REFUSED = {
         [op("Resize", "x  s", mode="linear", coordinate_transformation_mode="align_corners")],
         {"s": np.array([1, 1, 0.6, 1], np.float32)},
         "with align_corners",
+    ),
+    "dilated same": (
+        [op("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2], auto_pad="SAME_LOWER")],
+        {},
+        "auto_pad SAME_LOWER with dilations",
     ),
     "cubic": (
         [op("Resize", "x  s", mode="cubic")],
