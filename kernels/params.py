@@ -382,6 +382,29 @@ RearrangeParams = _struct(
         "length": "Elements of a row.",
     },
 )
+ResizeParams = _struct(
+    "ResizeParams",
+    "Linear interpolation between rows and columns. A unit of work is one channel of one image.",
+    {
+        "x": "Address of position 0 of channel 0 of image 0.",
+        "x_image": "Stride.",
+        "x_plane": "Stride.",
+        "x_row": "Stride.",
+        "out": "Address of position 0 of channel 0 of image 0.",
+        "out_image": "Stride.",
+        "out_plane": "Stride.",
+        "out_row": "Stride.",
+        "channels": "Channels of an image.",
+        "width": "Columns of the input.",
+        "out_height": "Rows of the output.",
+        "out_width": "Columns of the output.",
+        "rows": "Address of (out_height, 2) int64: the two input rows around each.",
+        "row_weights": "Address of (out_height, 2) float32: what each of them counts.",
+        "columns": "Address of (out_width, 2) int64: the two input columns around each.",
+        "column_weights": "Address of (out_width, 2) float32: what each of them counts.",
+    },
+    _SCRATCH,
+)
 ClearParams = _struct(
     "ClearParams",
     "Clearing.",

@@ -57,6 +57,7 @@ REDUCE = Kernel("tensor.reductions.f32_f32_reduce", params.ReduceParams)
 COPY_F32 = Kernel("tensor.copy.f32_f32_copy", params.CopyParams)
 COPY_I8 = Kernel("tensor.copy.i8_i8_copy", params.CopyParams)
 REARRANGE = Kernel("tensor.copy.f32_f32_rearrange", params.RearrangeParams)
+RESIZE = Kernel("tensor.interpolation.f32_f32_resize", params.ResizeParams)
 CLEAR = Kernel("tensor.copy.clear", params.ClearParams)
 MAX_F32 = Kernel("tensor.pooling.f32_f32_max_pool", params.PoolParams)
 MAX_I8 = Kernel("tensor.pooling.i8_i8_max_pool", params.PoolParams)
@@ -74,7 +75,7 @@ UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.BitpackedParams)
 OTHERS: tuple[Kernel, ...] = (
     AFFINE, *BINARY.values(), SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, UNARY,
     SIMPLE_UNARY, LAYER_NORM, GROUP_NORM, LOCAL_RESPONSE, REDUCE, COPY_F32, COPY_I8, REARRANGE,
-    CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1,
+    RESIZE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1,
     UNPACK_F32, UNPACK_S1,
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
-from bwn.ops import arithmetic_reading as arithmetic_reading  # fills READERS
+from bwn.ops import arithmetic_reading, conv_transpose, picking
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
 from bwn.ops.broadcasting import Arithmetic
@@ -27,6 +27,7 @@ from bwn.ops.pad import Pad
 from bwn.ops.pool import Pool
 from bwn.ops.rearrange import Rearrange
 from bwn.ops.reduce import Reduce
+from bwn.ops.resize import Resize
 from bwn.ops.sign import Sign
 from bwn.ops.softmax import ChannelSoftmax, Softmax
 from bwn.ops.unary import Unary
@@ -48,6 +49,7 @@ NODES: tuple[type[Node], ...] = (
     Rearrange,
     Gather,
     Pad,
+    Resize,
     Arithmetic,
     Unary,
     ChannelSoftmax,
@@ -55,6 +57,9 @@ NODES: tuple[type[Node], ...] = (
     LocalResponse,
     Reduce,
 )
+
+READERS_ONLY = (arithmetic_reading, conv_transpose, picking)
+"""Modules that read ONNX operations and define none."""
 
 if TYPE_CHECKING:
     AnyNode = Node
@@ -84,6 +89,7 @@ __all__ = [
     "Pool",
     "Rearrange",
     "Reduce",
+    "Resize",
     "Sign",
     "Softmax",
     "Unary",

@@ -9,6 +9,7 @@ from bwn.ir.checker import check
 from bwn.ir.graph import Graph
 from bwn.passes.fold_affine import fold_affine
 from bwn.passes.fuse_clamp import fuse_clamp
+from bwn.passes.fuse_pad import fuse_pad
 from bwn.passes.pack_weights import TOLERANCE, pack_weights
 from bwn.passes.push_affine import push_affine
 from bwn.passes.recognize_functions import recognize_functions
@@ -21,6 +22,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     push_affine,
     fold_affine,  # before fuse_clamp: an affine map cannot be folded through bounds
     fuse_clamp,
+    fuse_pad,  # any time after remove_unused
 )
 """The passes before those that read weights: alpha is multiplied into scales that are complete."""
 

@@ -7,6 +7,7 @@ its neighbors keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -24,6 +25,7 @@ from bwn.plan import (
     function_steps,
     gemm_steps,
     rearrange_steps,
+    resize_steps,
     sign_steps,
     tensor_steps,
     xnor_steps,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from bwn.ops.pool import Pool
     from bwn.ops.rearrange import Rearrange
     from bwn.ops.reduce import Reduce
+    from bwn.ops.resize import Resize
     from bwn.ops.sign import Sign
     from bwn.ops.unary import Unary
 
@@ -241,9 +244,13 @@ class PlanBuilder(PlanState):
             self.set_form(node.output, self._view_of(source, node.output, channel))
         else:
             # Not `write`: what is cleared must not be a part of another.
-            out = self.set_form(node.output, self.buffer(node.output, "f32", node.shape))
             axes = rearrange_steps.loop_axes(node.sizes, node.strides)
-            rows = rearrange_steps.rows_of(rearrange_steps.split_axes(axes, *shapes), node.offset)
+            planes = rearrange_steps.plane_axes(axes, node.offset, *shapes)
+            like = source if planes else None
+            out = self.buffer(node.output, "f32", node.shape, like=like)
+            self.set_form(node.output, out)
+            parts = planes or rearrange_steps.split_axes(axes, *shapes)
+            rows = rearrange_steps.rows_of(parts, node.offset, planes=bool(planes))
             tensor_steps.clear(self, out)
             rearrange_steps.copy_rows(self, source, out, shapes, rows)
 
@@ -259,8 +266,19 @@ class PlanBuilder(PlanState):
             if len(rows.x):
                 rearrange_steps.copy_rows(self, source, out, shapes, rows)
 
+    def interpolate(self, node: Resize) -> None:
+        """Linear interpolation."""
+        shape = self.shape(node.input)
+        source = self.read(node.input, "f32")
+        out = self.set_form(node.output, self.buffer(node.output, "f32", self.shape(node.output)))
+        tensor_steps.clear(self, out)
+        resize_steps.resize(self, source, out, node.grids(shape))
+
     def join(self, node: Concat) -> None:
         """Channels one after another: parts that were made as views of the whole are in place."""
+        if node.axis:
+            self._join_copies(node)
+            return
         whole, channel = self._whole(node), 0
         for name in node.inputs:
             part = self.read(name, "f32")
@@ -269,6 +287,18 @@ class PlanBuilder(PlanState):
                 view.share_rows(part)
                 tensor_steps.elementwise(self, registry.AFFINE, part, view, why="copied")
             channel += self.shape(name)[0]
+
+    def _join_copies(self, node: Concat) -> None:
+        whole, first = self.shape(node.output), 0
+        out = self.set_form(node.output, self.buffer(node.output, "f32", whole))
+        tensor_steps.clear(self, out)
+        for name in node.inputs:
+            shape = self.shape(name)
+            axes = rearrange_steps.part_axes(shape, whole, node.axis)
+            rows = rearrange_steps.rows_of(rearrange_steps.split_axes(axes, shape, whole), 0)
+            rows = rows._replace(out=rows.out + first * prod(whole[node.axis + 1 :]))
+            rearrange_steps.copy_rows(self, self.read(name, "f32"), out, (shape, whole), rows)
+            first += shape[node.axis]
 
     def _same(self, node: Node, source: Buffer) -> None:
         """The output is the input, in the buffer that it is in."""
@@ -377,7 +407,7 @@ def homes(graph: Graph) -> dict[str, tuple[str, int]]:
     """
     found: dict[str, tuple[str, int]] = {}
     for node in reversed(graph.nodes):
-        if not isinstance(node, Concat):
+        if not isinstance(node, Concat) or node.axis:
             continue
         channel, channels = 0, dict[str, int]()
         for name in node.inputs:

@@ -179,10 +179,11 @@ REFUSED = {
         model(op("GreaterOrEqual", "x z", "c"), op("Cast", "c", to=TensorProto.FLOAT), **SIGN),
         "a comparison is read only as the condition",
     ),
-    "dilated pool": (model(op("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2])), "dilations"),
-    "average pool ceil": (
-        model(op("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)),
-        "ceil_mode = 1 is not supported",
+    "dilated average": (
+        model(
+            op("AveragePool", "x", kernel_shape=[2, 2], dilations=[2, 2], pads=[1] * 4), opset=19
+        ),
+        "dilations of an average over padded windows",
     ),
     "1-D pool": (
         model(op("MaxPool", "x", kernel_shape=[2]), shape=(4, 7)),

@@ -35,6 +35,7 @@ from bwn.ops import (
     Pool,
     Rearrange,
     Reduce,
+    Resize,
     Sign,
     Unary,
 )
@@ -150,6 +151,10 @@ def joins() -> Iterator[Example]:
         yield Example((low, high, Concat(input="l", others=("h", "l"), output="y")), shape)
         yield Example((low, Concat(input="x", others=("x", "l"), output="y")), shape)
         yield Example((signs, Concat(input="s", others=("s",), output="y")), shape)
+    for axis in (1, 2):
+        other = Pool(input="x", output="o", kind="max", kernel=(3, 1) if axis == 1 else (1, 5))
+        join = Concat(input="x", others=("o", "x"), output="y", axis=axis)
+        yield Example((other, join), PLANES)
 
 
 def functions() -> Iterator[Example]:
@@ -185,6 +190,8 @@ def moves() -> Iterator[Example]:
         ((3, 14, 40), (3, 7, 2, 20, 2), (140, 20, 0, 1, 0), 0),
         ((12, 3, 10), (3, 2, 2, 3, 10), (140, 20, 1, 40, 2), 0),  # blocks to channels
         ((6,), (6,), (21,), 3),
+        ((6, 7, 20), (2, 3, 140), (0, 140, 1), 0),  # whole planes
+        ((2, 7, 20), (2, 7, 20), (-140, 20, 1), 280),
     ):
         node = Rearrange(
             input="x", output="y", shape=shape, sizes=sizes, strides=strides, offset=offset
@@ -255,6 +262,20 @@ def reductions() -> Iterator[Example]:
             yield Example((LocalResponse(input="x", output="y", **fields),), shape)
 
 
+def sizes() -> Iterator[Example]:
+    """Linear interpolation to larger and smaller images."""
+    for coordinates in (
+        "half_pixel",
+        "pytorch_half_pixel",
+        "half_pixel_symmetric",
+        "asymmetric",
+        "align_corners",
+    ):
+        for scales in ((2.0, 2.0), (0.75, 1.65), (0.15, 0.05)):
+            fields = {"scales": scales, "coordinates": coordinates}
+            yield Example((Resize(input="x", output="y", **fields),), PLANES)
+
+
 def simple(kind: type[Node]) -> Iterator[Example]:
     """An operation without fields of its own, on each shape that it accepts."""
     for shape in SHAPES:
@@ -278,7 +299,7 @@ def examples_of(kind: type[Node]) -> list[Example]:
     }
     for example in (
         *layers(), *pools(), *pairs(), *broadcasts(), *joins(), *functions(), *moves(), *picks(),
-        *reductions(),
+        *reductions(), *sizes(),
     ):  # fmt: skip
         examples.setdefault(type(example.node), []).append(example)
     fields = {field.name for field in msgspec.structs.fields(kind)}

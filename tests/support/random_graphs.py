@@ -144,9 +144,15 @@ class GraphMaker:
         return {"function": function, "constant": name, "constant_first": function == "sub"}
 
     def concat(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
-        shapes = self.graph("x").shapes
-        fit = [n for n, s in shapes.items() if len(s) == len(shape) and s[1:] == shape[1:]]
-        return {"others": tuple(self.one_of(fit) for _ in range(self.integer(1, 3)))}
+        shapes, axis = self.graph("x").shapes, self.one_of([0, 0, self.integer(0, len(shape) - 1)])
+        rest = shape[:axis], shape[axis + 1 :]
+        fit = [
+            name
+            for name, other in shapes.items()
+            if len(other) == len(shape) and (other[:axis], other[axis + 1 :]) == rest
+        ]
+        others = tuple(self.one_of(fit) for _ in range(self.integer(1, 3)))
+        return {"others": others, "axis": axis}
 
     def unary(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
         # Functions whose slopes are small everywhere: others make a rounding before them large.
@@ -196,6 +202,13 @@ class GraphMaker:
     def reduce(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
         axes = tuple(axis for axis in range(len(shape)) if self.integer(0, 1)) or (0,)
         return {"kind": self.one_of(["mean", "max", "min", "l2"]), "axes": axes}
+
+    def resize(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        scales = self.one_of([0.5, 1.0, 1.5, 2.0, 3.25]), self.one_of([0.75, 1.0, 2.0])
+        return {
+            "scales": scales,
+            "coordinates": self.one_of(["half_pixel", "asymmetric", "align_corners"]),
+        }
 
     def shaped(self, shape: Shape) -> list[str]:
         return [name for name, other in self.graph("x").shapes.items() if other == shape]
