@@ -20,7 +20,7 @@ from bwn.ir.node import Array, Node, Shape
 from bwn.kernels import bits
 from bwn.ops import NODES, Add, Conv, Dense, Flatten, Pool, Sign
 
-OFTEN = {Conv: 8, Dense: 6, Pool: 4, Sign: 4, Add: 2}
+OFTEN = {Conv: 12, Dense: 8, Pool: 5, Sign: 5, Add: 2}
 """How often an operation is drawn relative to those that are not listed."""
 
 
