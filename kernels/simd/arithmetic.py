@@ -78,6 +78,8 @@ magnitude = _unary("fabs")
 """magnitude(v): |v| of each float lane."""
 nearest = _unary("nearbyint")
 """nearest(v): each float lane, or a number, rounded to a whole number, halves to even."""
+square_root = _unary("sqrt")
+"""square_root(v): of each float lane, correctly rounded; a NaN below 0."""
 
 
 @intrinsic
@@ -156,6 +158,17 @@ def share(value: Any, count: Any) -> tuple[Any, Codegen]:
         return builder.fdiv(args[0], by)
 
     return value(value, types.float32), gen
+
+
+@intrinsic
+def where_negative(value: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
+    """where_negative(v, a, b): the float lanes of a where v < 0, else of b."""
+
+    def gen(builder: Any, args: Any) -> Any:
+        negative = builder.fcmp_ordered("<", args[0], ir.Constant(args[0].type, None))
+        return builder.select(negative, args[1], args[2])
+
+    return a(value, a, a), gen
 
 
 @intrinsic
