@@ -9,13 +9,13 @@ from math import prod
 
 from msgspec.structs import replace
 
-from bwn.ir.node import Array, Shape
+from bwn.ir.node import Array
 from bwn.kernels import registry
 from bwn.kernels.gemm.gemm_spec import as_floats
 from bwn.kernels.gemm.tiles import strided_scratch
 from bwn.ops.weighted import Weighted
 from bwn.plan.gemm_layer import Gemm, taps_of
-from bwn.plan.state import slow_note
+from bwn.plan.state import PlanState, slow_note
 from bwn.plan.step import Call
 
 MAX_OUTPUTS = 4
@@ -26,17 +26,16 @@ SPEED = 10_000
 """Multiply-accumulates a microsecond on one thread, roughly."""
 
 
-def reads_in_place(node: Weighted, shape: Shape, output: Shape) -> bool:
-    """Whether a layer is a float depthwise convolution whose stride need not be copied.
-
-    shape, output: of its input and output.
-    """
-    window = node.window(shape)
+def reads_in_place(plan: PlanState, node: Weighted) -> bool:
+    """Whether a layer is a float depthwise convolution whose stride need not be copied."""
+    (channels, *_), (outputs, *_) = plan.shape(node.input), plan.shape(node.output)
+    window = node.window(plan.shape(node.input))
     return (
-        node.activations == "float32"
+        plan.only is None
+        and node.activations == "float32"
         and window.stride != (1, 1)
-        and window.groups == shape[0] > 1
-        and output[0] <= MAX_OUTPUTS * shape[0]
+        and window.groups == channels > 1
+        and outputs <= MAX_OUTPUTS * channels
         and window.stride[1] <= MAX_STEP
     )
 

@@ -8,7 +8,8 @@ Costs: avx512, avx2: `bwn tune` on a Zen 5 server core, 2026-11-23, the second w
 for Zen 3. neon: not measured; instructions at a nominal one a nanosecond, of single, bytes, split,
 dots and inlane fitted to counts of 17 to 19 sizes each within 2 %, of the others those of
 docs/arm.md, split into coefficients by what the loops do. The sums of dots (0.13 instructions) are
-those of bytes times 1.27, as llvm-mca's cycles on a Neoverse N1 are.
+those of bytes times 1.27, as llvm-mca's cycles on a Neoverse N1 are. Those of depthwise were
+measured on a Zen 4 server core, 2026-11-28, and are guesses for neon, from the loads of its loop.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ SPECS: tuple[GemmSpec, ...] = (
         "gemm.depthwise.f32_f32_f32_planes_depthwise", activations="f32", weights="f32",
         max_depth=ANY, lanes=16, scratch=depthwise_scratch,
         costs={"avx512": Cost(60, 0, 0.52, 1.7), "avx2": Cost(60, 0, 0.8, 3),
-               "neon": Cost(300, 0, 9, 40)},
+               "neon": Cost(300, 0, 10, 60)},
         expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
                   "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
     ),
@@ -101,7 +102,7 @@ SPECS: tuple[GemmSpec, ...] = (
         "gemm.depthwise.f32_b1_f32_planes_depthwise", activations="f32", weights="b1",
         max_depth=ANY, lanes=16, scratch=depthwise_scratch, pack=as_floats,
         costs={"avx512": Cost(60, 0, 0.52, 1.7), "avx2": Cost(60, 0, 0.8, 3),
-               "neon": Cost(300, 0, 9, 40)},
+               "neon": Cost(300, 0, 10, 60)},
         expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
                   "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
     ),
