@@ -93,7 +93,7 @@ SPECS: tuple[GemmSpec, ...] = (
     IndirectGemm(
         "gemm.depthwise.f32_f32_f32_planes_depthwise", activations="f32", weights="f32",
         max_depth=ANY, lanes=16, scratch=depthwise_scratch,
-        costs={"avx512": Cost(60, 0, 0.52, 1.7), "avx2": Cost(60, 0, 0.8, 3),
+        costs={"avx512": Cost(70, 0.13, 0.55, 1.2), "avx2": Cost(90, 0.115, 0.575, 1),
                "neon": Cost(300, 0, 10, 60)},
         expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
                   "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
@@ -101,7 +101,7 @@ SPECS: tuple[GemmSpec, ...] = (
     IndirectGemm(
         "gemm.depthwise.f32_b1_f32_planes_depthwise", activations="f32", weights="b1",
         max_depth=ANY, lanes=16, scratch=depthwise_scratch, pack=as_floats,
-        costs={"avx512": Cost(60, 0, 0.52, 1.7), "avx2": Cost(60, 0, 0.8, 3),
+        costs={"avx512": Cost(70, 0.13, 0.55, 1.2), "avx2": Cost(90, 0.115, 0.575, 1),
                "neon": Cost(300, 0, 10, 60)},
         expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
                   "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
