@@ -47,6 +47,9 @@ FLOAT = Kernel("tensor.elementwise.i8_f32_float", params.ElementwiseParams)
 STEPS = Kernel("tensor.elementwise.f32_f32_steps", params.ElementwiseParams)
 STEPS_LANES = Kernel("tensor.elementwise.f32_f32_steps_lanes", params.ElementwiseParams)
 QUANTIZE = Kernel("tensor.elementwise.f32_i8_quantize", params.ElementwiseParams)
+FAKE_QUANTIZE = Kernel("tensor.quantization.f32_f32_fake_quantize", params.FakeQuantizeParams)
+RANGES = Kernel("tensor.quantization.f32_f32_ranges", params.FakeQuantizeParams)
+RANGES_LANES = Kernel("tensor.quantization.f32_f32_ranges_lanes", params.FakeQuantizeParams)
 SOFTMAX = Kernel("tensor.elementwise.f32_f32_softmax", params.ElementwiseParams)
 COPY_F32 = Kernel("tensor.copy.f32_f32_copy", params.CopyParams)
 COPY_I8 = Kernel("tensor.copy.i8_i8_copy", params.CopyParams)
@@ -68,7 +71,7 @@ UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.BitpackedParams)
 OTHERS: tuple[Kernel, ...] = (
     AFFINE, *BINARY.values(), SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8,
     REARRANGE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1,
-    UNPACK_F32, UNPACK_S1,
+    UNPACK_F32, UNPACK_S1, FAKE_QUANTIZE, RANGES, RANGES_LANES,
 )  # fmt: skip
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*GEMMS, *OTHERS)}

@@ -24,6 +24,7 @@ from bwn.ops.hard_swish import HardSwish
 from bwn.ops.mul import Mul
 from bwn.ops.pad import Pad
 from bwn.ops.pool import Pool
+from bwn.ops.quantize import Quantize
 from bwn.ops.rearrange import Rearrange
 from bwn.ops.sign import Sign
 from bwn.ops.softmax import Softmax
@@ -46,6 +47,7 @@ NODES: tuple[type[Node], ...] = (
     Gather,
     Pad,
     Arithmetic,
+    Quantize,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ __all__ = [
     "Node",
     "Pad",
     "Pool",
+    "Quantize",
     "Rearrange",
     "Sign",
     "Softmax",

@@ -21,6 +21,7 @@ from bwn.plan import (
     binary_steps,
     bit_steps,
     gemm_steps,
+    quantize_steps,
     rearrange_steps,
     sign_steps,
     tensor_steps,
@@ -36,6 +37,7 @@ from bwn.plan.state import PlanState
 if TYPE_CHECKING:
     from bwn.ops.flatten import Flatten
     from bwn.ops.pool import Pool
+    from bwn.ops.quantize import Quantize
     from bwn.ops.rearrange import Rearrange
     from bwn.ops.sign import Sign
     from bwn.ops.softmax import Softmax
@@ -145,6 +147,12 @@ class PlanBuilder(PlanState):
         x, other = (self.read(name, "f32") if name in node.inputs else name for name in operands)
         out = self.write(epilogue.output, "f32")
         binary_steps.binary(self, registry.BINARY[function], (x, other), out, epilogue)
+
+    def fake_quantize(self, node: Quantize) -> None:
+        """Elements rounded to a few numbers."""
+        source = self.read(node.input, "f32")
+        out = self.write(node.output, "f32", like=source)
+        quantize_steps.fake_quantize(self, node, source, out)
 
     def softmax(self, node: Softmax) -> None:
         """Softmax over the channels of a batch of vectors."""

@@ -29,6 +29,7 @@ from bwn.ops import (
     Mul,
     Pad,
     Pool,
+    Quantize,
     Rearrange,
     Sign,
 )
@@ -202,6 +203,17 @@ def picks() -> Iterator[Example]:
     yield Example((Gather(input="x", output="y", indices=((-1, 36, 4),), value=1.0),), VECTOR)
 
 
+def quantizations() -> Iterator[Example]:
+    for shape in SHAPES:
+        for fields in (
+            {"scale": 0.02, "low": -127.0, "high": 127.0},
+            {"scale": 0.11, "low": 0.0, "high": 15.0},
+            {"scale": 0.03, "low": -100.0, "high": 155.0},
+            {},
+        ):
+            yield Example((Quantize(input="x", output="y", **fields),), shape)
+
+
 def simple(kind: type[Node]) -> Iterator[Example]:
     """An operation without fields of its own, on each shape that it accepts."""
     for shape in SHAPES:
@@ -223,7 +235,16 @@ def examples_of(kind: type[Node]) -> list[Example]:
         Clamp: [Example((clamp,), shape) for shape in SHAPES],
         Flatten: [Example((Flatten(input="x", output="y"),), shape) for shape in SHAPES[:2]],
     }
-    for example in (*layers(), *pools(), *pairs(), *broadcasts(), *joins(), *moves(), *picks()):
+    for example in (
+        *layers(),
+        *pools(),
+        *pairs(),
+        *broadcasts(),
+        *joins(),
+        *moves(),
+        *picks(),
+        *quantizations(),
+    ):
         examples.setdefault(type(example.node), []).append(example)
     fields = {field.name for field in msgspec.structs.fields(kind)}
     if kind not in examples and fields == {"input", "output"}:

@@ -20,7 +20,7 @@ from bwn.ir.node import Array, Node, Shape
 from bwn.kernels import bits
 from bwn.ops import NODES, Add, Conv, Dense, Flatten, Pool, Sign
 
-OFTEN = {Conv: 5, Dense: 4, Pool: 2, Sign: 2, Add: 2}
+OFTEN = {Conv: 6, Dense: 4, Pool: 2, Sign: 3, Add: 2}
 """How often an operation is drawn relative to those that are not listed."""
 
 
@@ -166,6 +166,15 @@ class GraphMaker:
         pads = tuple(self.integer(0, min(3, size - 1)) for size in (*shape, *shape))
         value = self.one_of([0.0, 0.0, -1.0, 0.5]) if mode == "constant" else 0.0
         return {"pads": pads, "mode": mode, "value": value}
+
+    def quantize(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        if self.integer(0, 3) == 0:
+            return {}
+        low, high = float(self.integer(-128, 0)), float(self.integer(0, 255))
+        zero = float(self.one_of([0, 0, 3, -0.5]))
+        rounding = self.one_of(["round", "round", "floor", "ceil"])
+        scale = self.one_of([0.02, 0.125, 1.0])
+        return {"scale": scale, "low": low, "high": high, "zero": zero, "rounding": rounding}
 
     def shaped(self, shape: Shape) -> list[str]:
         return [name for name, other in self.graph("x").shapes.items() if other == shape]
