@@ -57,14 +57,12 @@ def begin(state: ImportState, node: OnnxNode) -> Quantization | None:
     for name in node.inputs:
         half = state.pending.get(name)
         if half is not None and half.quantization is not None and node.op_type in MOVES:
-            state.views[name] = rounded(state, half, name)
+            state.views[name] = rounded(state, half, f"{name}.rounded")
             state.integers[name] = half.quantization
             del state.pending[name]
     kinds = [state.integers[name] for name in node.inputs if name in state.integers]
     if kinds and node.op_type not in MOVES:
-        raise node.refuse(
-            "reads the integers of a quantized activation; put DequantizeLinear first"
-        )
+        raise node.refuse("reads integers of a quantized activation; put DequantizeLinear first")
     return kinds[0] if kinds else None
 
 
@@ -113,8 +111,10 @@ def read_dequantize(state: ImportState, node: OnnxNode) -> None:
         raise node.refuse("reads activations that no QuantizeLinear has quantized")
     scale = scale_of(state, node)
     zero = whole(node, state.constant(node, 2)) if node.has(2) else 0
-    view = state.views[name] if half is None else rounded(state, half, node.output)
-    if (scale, zero) == (known.scale, known.zero):
+    same = (scale, zero) == (known.scale, known.zero)
+    output = node.output if same else f"{node.output}.rounded"
+    view = state.views[name] if half is None else rounded(state, half, output)
+    if same:
         state.views[node.output] = view
         return
     middle = f"{node.output}.quantized"

@@ -102,6 +102,11 @@ class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
         """Without a scale: ONNX measures a whole batch, so the export is the float function."""
         return self.scale is None
 
+    @property
+    def rounds(self) -> bool:
+        """Always."""
+        return True
+
     def to_onnx(self, graph: OnnxGraph) -> None:
         """QuantizeLinear, Clip and DequantizeLinear where 8 bits say it, else the formula."""
         if self.scale is None:

@@ -11,6 +11,7 @@ from bwn.passes.fold_affine import fold_affine
 from bwn.passes.fuse_clamp import fuse_clamp
 from bwn.passes.pack_weights import TOLERANCE, pack_weights
 from bwn.passes.push_affine import push_affine
+from bwn.passes.push_scale import push_scale
 from bwn.passes.remove_unused import remove_unused
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
@@ -18,6 +19,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     push_affine,
     fold_affine,  # before fuse_clamp: an affine map cannot be folded through bounds
     fuse_clamp,
+    push_scale,  # after fold_affine: what is left of its kind
 )
 """The passes before `pack_weights`, which multiplies alpha into scales that are complete."""
 

@@ -73,7 +73,8 @@ def grid_of(node: Node, inputs: Sequence[Grid], tensors: Tensors) -> Grid:
     if isinstance(node, Quantize):
         if node.scale is None or node.zero != int(node.zero):
             return Grid()
-        return Grid(float(np.float32(node.scale)), node.low - node.zero, node.high - node.zero)
+        low, high = node.low - node.zero, node.high - node.zero
+        return Grid(float(np.float32(node.scale)), max(low, 0) if x.low >= 0 else low, high)
     if isinstance(node, Rearrangement):
         return joined(inputs)
     if isinstance(node, Pool) and node.kind == "max":
@@ -84,13 +85,20 @@ def grid_of(node: Node, inputs: Sequence[Grid], tensors: Tensors) -> Grid:
             for bound, infinity in ((node.low, -INFINITE), (node.high, INFINITE))
         )
         return bounded(x, low, high) if isinstance(node, Clamp) else Grid(None, low, high)
-    if isinstance(node, Affine):
-        scale, bias = tensors[node.scale].astype(np.float64), tensors[node.bias]
-        if (scale == scale[0]).all() and scale[0] > 0 and not bias.any():
-            return multiplied(x, float(scale[0]))
+    if (factor := one_factor(node, tensors)) is not None:
+        return multiplied(x, factor)
     if node.op == "unary" and getattr(node, "function", "") == "round" and x.step is None:
         return Grid(1.0, float(np.rint(x.low)), float(np.rint(x.high)))
     return Grid()
+
+
+def one_factor(node: Node, tensors: Tensors) -> float | None:
+    """The one number above 0 with which an Affine multiplies; None where it does more."""
+    if not isinstance(node, Affine):
+        return None
+    scale, bias = tensors[node.scale].astype(np.float32), tensors[node.bias]
+    simple = bool((scale == scale[0]).all()) and scale[0] > 0 and not bias.any()
+    return float(scale[0]) if simple else None
 
 
 def joined(inputs: Sequence[Grid]) -> Grid:
@@ -157,8 +165,11 @@ def range_behind(graph: Graph, node: Quantize) -> tuple[int, int] | None:
     return QUANT_RANGES[activations] if same and scale == np.float32(node.scale) else None
 
 
-def layers_behind(graph: Graph, name: str) -> list[Weighted] | None:
-    """The layers that read a tensor, directly or behind max pools and moves; None if others do."""
+def layers_behind(graph: Graph, name: str, *, averages: bool = False) -> list[Weighted] | None:
+    """The layers that read a tensor, directly or behind max pools and moves; None if others do.
+
+    averages: Whether average pools may lie between, too.
+    """
     layers: list[Weighted] = []
     names = [name]
     while names:
@@ -169,7 +180,7 @@ def layers_behind(graph: Graph, name: str) -> list[Weighted] | None:
             if isinstance(node, Weighted):
                 layers.append(node)
             elif isinstance(node, (Flatten, Rearrange)) or (
-                isinstance(node, Pool) and node.kind == "max"
+                isinstance(node, Pool) and (averages or node.kind == "max")
             ):
                 names.append(node.output)
             else:
