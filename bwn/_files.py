@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import stat
@@ -12,10 +13,16 @@ from bwn._text import byte_size, read_failure, reason
 from bwn.errors import ArgumentError, BwnError, FileError
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from bwn._types import StrPath
 
 logger = logging.getLogger(__name__)
 
+PIECE = 2**20
+"""Bytes of an open file that are read at once."""
+SHOWN = 50
+"""Characters of a file's name in that of its temporary file: names of 255 bytes are legal."""
 ENDINGS = {
     ".bwn": ("packed models", "a packed model"),
     ".onnx": ("ONNX models", "an ONNX model"),
@@ -47,6 +54,23 @@ def read_limited(path: StrPath, limit: int, expected: str) -> bytes:
             return file.read(limit)
     except OSError as error:
         raise FileError(read_failure(path, error)) from None
+
+
+def read_stream(
+    stream: BinaryIO, name: str, limit: int, kind: type[FileError] = FileError
+) -> bytes:
+    """What is left of a file that the caller opened; one that never ends is refused at `limit`."""
+    if isinstance(stream, io.TextIOBase):
+        raise kind(f"{name}: opened in text mode; open it with mode 'rb'")
+    data = bytearray()
+    try:
+        while len(data) <= limit and (piece := stream.read(PIECE)):
+            data += piece
+    except Exception as error:  # closed, text, or whatever an archive or a connection raises
+        raise kind(read_failure(name, error)) from error
+    if len(data) > limit:
+        raise kind(f"{name}: more than {limit:,} bytes, which is the most that is read")
+    return bytes(data)
 
 
 def check_file(path: StrPath, expected: str, kind: type[FileError] = FileError) -> None:
@@ -91,7 +115,8 @@ def write_atomically(path: StrPath, data: bytes | memoryview) -> None:
         logger.info("writing %s, %s", path, byte_size(len(data)))
         target = os.path.realpath(path)
         folder, name = os.path.split(target)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as file:
+        prefix = f".{name[:SHOWN]}."
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, delete=False) as file:
             temporary = file.name
             file.write(data)
             file.flush()
@@ -118,10 +143,19 @@ def _sync_folder(folder: str) -> None:
 
 
 def check_target(path: StrPath) -> None:
-    """Raise FileError if `path` is a folder, pipe or device: renaming would destroy /dev/null."""
+    """Raise FileError if `path` is a folder, pipe or device, or its name is illegal or too long.
+
+    Renaming would destroy /dev/null.
+    """
     check_path(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise FileError(f"{path}: cannot be written: it {not_regular(os.stat(path).st_mode)}")
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: cannot be written: {reason(error)}") from None
+    if not stat.S_ISREG(mode):
+        raise FileError(f"{path}: cannot be written: it {not_regular(mode)}")
 
 
 def check_ending(path: StrPath, ending: str) -> None:

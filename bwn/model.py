@@ -84,7 +84,8 @@ class Model:
         """Start without plans, and with nobody running."""
         self._runners: OrderedDict[int, Runner] = OrderedDict()
         self._sizes: dict[int, int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._running = False
 
     @property
     def threads(self) -> int:
@@ -145,12 +146,12 @@ class Model:
         batch = self._checked(x)
         if len(batch) == 0:
             return np.empty((0, *self.output_shape), np.float32)
-        with self._lock, memory_errors():
-            runner = self._runner(len(batch))
+        with self._free() as model:
+            runner = model._runner(len(batch))
             if runner.plan.batch == len(batch):
                 return runner.run(batch)
-            parts = self._passes(batch)
-            return np.concatenate([self._runner(len(part)).run(part) for part in parts])
+            parts = model._passes(batch)
+            return np.concatenate([model._runner(len(part)).run(part) for part in parts])
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is one image, and an iterable of str
@@ -285,10 +286,21 @@ class Model:
 
         check_counts(repeats=repeats)
         batch = self._checked(x, least=1)
-        with self._lock, memory_errors():
+        with self._free() as model:
             return total(
-                layer_times(self._runner(len(part)), part, repeats) for part in self._passes(batch)
+                layer_times(model._runner(len(part)), part, repeats)
+                for part in model._passes(batch)
             )
+
+    @contextmanager
+    def _free(self) -> Iterator[Model]:
+        """This model, once no thread runs it; a copy in a signal handler that interrupts a run."""
+        with self._lock, memory_errors():
+            interrupted, self._running = self._running, True
+            try:
+                yield Model(self.spec, self.threads) if interrupted else self
+            finally:
+                self._running = interrupted
 
     def _passes(self, batch: Floats) -> list[Floats]:
         """The batch in parts whose activations stay in the caches."""

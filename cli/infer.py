@@ -153,6 +153,7 @@ class Printer:
             if self.as_json:
                 error = str(result.error).removeprefix(f"{result.image}: ")
                 error = error.removesuffix(f": {result.image}")
+                error = error.replace(f"{result.image} is ", "is ")
                 click.echo(json_text({"path": result.image, "error": error}))
             else:
                 click.echo(f"Error: {one_line(result.error)}", err=True)

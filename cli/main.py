@@ -173,6 +173,9 @@ def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Entry point of the installed command."""
     signal.signal(signal.SIGINT, interrupt)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by who started bwn
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # as long as we run
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

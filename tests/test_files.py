@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bwn._files import check_ending, same_file, write_atomically
+from bwn._files import check_ending, check_target, same_file, write_atomically
 from bwn._text import one_line
 from bwn.errors import ArgumentError, FileError
 
@@ -41,6 +41,14 @@ def test_refusals_name_the_path_that_was_given(tmp_path: Path) -> None:
             write_atomically(path, b"")
         assert str(caught.value) == one_line(f"{path}: cannot be written: {reason}")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "\u732b" * 85], ids=["ascii", "chinese"])
+def test_a_name_may_have_255_bytes(tmp_path: Path, name: str) -> None:
+    write_atomically(tmp_path / name, b"model")
+    assert (tmp_path / name).read_bytes() == b"model"
+    with pytest.raises(FileError, match=r"n: cannot be written: File name too long$"):
+        check_target(tmp_path / f"{name}n")
 
 
 @pytest.mark.parametrize("name", ["a.pt", "a.PTH", "a", "a.ckpt", "run.1"])

@@ -214,6 +214,8 @@ def test_verify_compares_the_classes_of_a_single_score():
     model, opposite = logit_model(None), logit_model(None, sign=-1)
 
     class Session:
+        departures: dict[str, float] = {}  # noqa: RUF012
+
         def run(self, x):
             return opposite.run(x)
 

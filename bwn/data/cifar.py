@@ -44,7 +44,9 @@ def _read_cifar_file(path: Path) -> tuple[Pixels, Labels]:
     """Images and labels of records of a label byte and the planes R, G, B of 32 x 32 bytes."""
     with opened(path) as stream:
         size = path.stat().st_size
-        if size == 0 or size % _RECORD or size > MAX_BYTES:
+        if size > MAX_BYTES:
+            raise DataError(f"{path}: {size:,} bytes; at most {MAX_BYTES:,} are read")
+        if size == 0 or size % _RECORD:
             raise DataError(
                 f"{path}: {size:,} bytes, expected a multiple of {_RECORD} "
                 "(CIFAR-10 binary records)"

@@ -20,7 +20,7 @@ import PIL
 from PIL import Image, UnidentifiedImageError
 
 from bwn._file_types import HEAD, looks_like, mismatch
-from bwn._files import check_file
+from bwn._files import check_file, read_stream
 from bwn._text import one_line, read_failure
 from bwn._types import StrPath
 from bwn.data.pixels import to_8_bit
@@ -29,6 +29,8 @@ from bwn.ir.node import Pair
 
 MAX_PIXELS = 64 * 2**20
 """Largest image decoded, in pixels; a small file can claim a size that fills any memory."""
+MAX_FILE = 2**30
+"""Most bytes that are read of an open file: more than MAX_PIXELS of four 16-bit samples take."""
 QUOTED = 200
 """Characters of Pillow's message that are quoted at most."""
 
@@ -89,10 +91,13 @@ def as_image(
         needed: As for `read_image`.
 
     Raises:
-        DataError: The array has another shape or type, or the file is refused.
+        DataError: The array has another shape or type, the image is empty, or the file is refused
+            or cannot be read.
         ArgumentError: `source` is none of these.
     """
     if isinstance(source, Image.Image):
+        if not all(source.size):
+            raise DataError(f"{name}: {source.width} x {source.height} pixels, expected an image")
         with _errors_in_one_line(name):
             return _upright(source, name)
     if isinstance(source, np.ndarray):
@@ -102,7 +107,7 @@ def as_image(
     if isinstance(source, (str, os.PathLike)):
         return read_image(source, needed=needed)
     if hasattr(source, "read"):
-        return read_image(source.read(), name, needed)
+        return read_image(read_stream(source, name, MAX_FILE, DataError), name, needed)
     raise ArgumentError(
         f"{name} is {type(source).__name__}, expected a path, a PIL image, a uint8 array, "
         "or the bytes of an image file"

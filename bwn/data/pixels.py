@@ -19,6 +19,9 @@ _WHITE_IS_ZERO, _SEPARATE_PLANES = 0, 2
 _UNSIGNED = 1
 _SAMPLE_FORMATS = {2: "signed", 3: "floating-point", 4: "untyped", 5: "complex", 6: "complex"}
 
+ROWS = 64
+"""Rows of an image that are laid over black at once."""
+
 _PNG_GRAY_STEPS = {"L;2": 85, "L;4": 17}
 """Pillow's name of how a PNG stores gray, to the step between its levels in 8 bits."""
 _STORAGE = "bwn_storage"
@@ -49,10 +52,7 @@ def to_8_bit(image: Image.Image, name: str) -> Image.Image:
     if isinstance(transparent, tuple) and image.mode == "RGB":
         return _without(image, _transparent_levels(transparent, storage), name)
     if image.has_transparency_data:
-        below = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        straight = image.convert("LA") if image.mode == "La" else image
-        plain = Image.alpha_composite(below, straight.convert("RGBA"))
-        return plain.convert("L" if image.mode in ("LA", "La") else "RGB")
+        return _over_black(image)
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
@@ -109,15 +109,31 @@ def _refuse_unknown(image: Image.Image, name: str) -> None:
     )
 
 
+def _over_black(image: Image.Image) -> Image.Image:
+    """An image with opacity laid over black, a few rows at a time: copies take much memory."""
+    plain = Image.new("L" if image.mode in ("LA", "La") else "RGB", image.size)
+    for top in range(0, image.height, ROWS):
+        box = (0, top, image.width, min(top + ROWS, image.height))
+        rows = image.crop(box)
+        straight = rows.convert("LA") if rows.mode == "La" else rows
+        below = Image.new("RGBA", rows.size, (0, 0, 0, 255))
+        over = Image.alpha_composite(below, straight.convert("RGBA"))
+        plain.paste(over.convert(plain.mode), box)
+    return plain
+
+
 def _deep_gray(image: Image.Image, transparent: object) -> Image.Image:
     """Round gray levels of 12 or 16 bits to 8; the transparent one becomes black."""
     tags: Any = getattr(image, "tag_v2", {})
     white = 2 ** min(tags.get(_BITS, (16,))[0], 16) - 1
-    levels = np.asarray(image).astype(np.int64)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        levels = white - levels
+    stored = np.arange(2**16)  # what each number means, in place of arithmetic on all pixels
+    levels = np.clip(
+        white - stored if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else stored, 0, white
+    )
     levels[levels == transparent] = 0
-    return Image.fromarray(((levels * 255 + white // 2) // white).astype(np.uint8))
+    return Image.fromarray(
+        ((levels * 255 + white // 2) // white).astype(np.uint8)[np.asarray(image)]
+    )
 
 
 def _is_from_tiff(image: Image.Image) -> bool:

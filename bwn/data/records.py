@@ -42,10 +42,7 @@ def read_exactly(stream: BinaryIO, count: int, path: Path) -> bytearray:
     """The `count` bytes that must remain, read in pieces so that a false count costs no memory."""
     pieces: list[bytes] = []
     size = 0
-    while size <= count:
-        piece = stream.read(min(2**20, count + 1 - size))
-        if not piece:
-            break
+    while piece := stream.read(min(2**20, count + 1 - size)):  # of 0 bytes, once there are more
         pieces.append(piece)
         size += len(piece)
     if size < count:

@@ -52,7 +52,8 @@ def _repeated(base: Path, folders: Sequence[os.DirEntry[str]]) -> set[str]:
     for name, target in sorted(links.items(), key=lambda link: (link[1], link[0])):
         if target in around or taken & {target, *target.parents}:
             repeated.add(name)
-        taken.add(target)
+        else:
+            taken.add(target)
     return repeated
 
 

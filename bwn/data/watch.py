@@ -54,12 +54,12 @@ def arrivals(
     """Yield the images that arrive or change in folders, without end; those already there are not.
 
     An image counts as written when its size and time are the same in two scans. One that changes in
-    every scan, without growing, is replaced again and again: its newest state is yielded at least
-    every PATIENCE seconds. The folders are listed again for each scan, which works on every file
-    system, network drives included. When a folder disappears or cannot be listed, one line warns of
-    it, and it is waited for. An image that comes back with its name, size and time, as those of a
-    drive that is mounted again, is not new. Links to folders inside a folder are not followed; one
-    line warns of those that are there at the start.
+    every scan, without growing, or is removed again and again, is being replaced: its newest state
+    is yielded at least every PATIENCE seconds. The folders are listed again for each scan, which
+    works on every file system, network drives included. When a folder disappears or cannot be
+    listed, one line warns of it, and it is waited for. An image that comes back with its name, size
+    and time, as those of a drive that is mounted again, is not new. Links to folders inside a
+    folder are not followed; one line warns of those that are there at the start.
 
     Args:
         folders: The folders to watch.
@@ -92,7 +92,15 @@ def arrivals(
                     del done[path]
             elif last is not None and not stamp.grew_from(last):
                 since.setdefault(path, clock())
-        since = {path: start for path, start in since.items() if path in now}
+        if not scanner.missing:  # images on a drive that comes back are not new
+            for path in before.keys() - now.keys():
+                if done.get(path) != before[path]:  # removed before it was taken; it may come back
+                    since.setdefault(path, clock())
+        since = {
+            path: start
+            for path, start in since.items()
+            if path in now or clock() - start <= 2 * PATIENCE
+        }
         most = max(most, len(now))
         if len(done) > len(now) + REMEMBERED:
             _forget(done, now, max(REMEMBERED, most))

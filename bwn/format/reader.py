@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from typing import Any, BinaryIO
@@ -12,8 +11,8 @@ import numpy as np
 import safetensors
 
 from bwn._file_types import HEAD, PACKABLE, looks_like, mismatch
-from bwn._files import read_limited
-from bwn._text import count_noun, one_line, read_failure
+from bwn._files import read_limited, read_stream
+from bwn._text import count_noun, one_line
 from bwn._types import StrPath
 from bwn.errors import ArgumentError, FileError, FormatError, GraphError
 from bwn.format.header import (
@@ -62,7 +61,7 @@ def read(source: Source) -> ModelSpec:
         name, data = "model", bytes(source)
     elif hasattr(source, "read"):
         name = str(getattr(source, "name", "model"))
-        data = _read_stream(source, name)
+        data = read_stream(source, name, MAX_FILE)
     else:
         raise ArgumentError(
             f"a model is a path, bytes or a binary file, not {type(source).__name__}"
@@ -71,23 +70,6 @@ def read(source: Source) -> ModelSpec:
         return from_bytes(data)
     except FileError as error:
         raise FormatError(f"{name}: {error}") from None
-
-
-def _read_stream(stream: BinaryIO, name: str) -> bytes:
-    """Return what is left of a file that the caller opened."""
-    if isinstance(stream, io.TextIOBase):
-        raise FileError(f"{name}: opened in text mode; open it with mode 'rb'")
-    pieces: list[bytes] = []
-    left = MAX_FILE + 1
-    try:
-        while left > 0 and (piece := stream.read(left)):
-            pieces.append(piece)
-            left -= len(piece)
-    except (OSError, ValueError) as error:  # ValueError: it is closed
-        raise FileError(read_failure(name, error)) from None
-    if left <= 0:
-        raise FileError(f"{name}: more than {MAX_FILE:,} bytes, which is the most that is read")
-    return b"".join(pieces)
 
 
 def from_bytes(data: bytes) -> ModelSpec:

@@ -7,7 +7,8 @@ a comparison, that only the node completing it can read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,6 +40,19 @@ EXPLAINED = {
 }
 
 
+class NodeError(GraphError):
+    """A node cannot be read.
+
+    Attributes:
+        reason: Why, without the node's name.
+    """
+
+    def __init__(self, node: OnnxNode, reason: str) -> None:
+        """Make the error; its message names the operation and the node."""
+        super().__init__(one_line(f"{node.op_type} node '{node.label}': {reason}"))
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class OnnxNode:
     """An ONNX node with plain Python values: text, numpy types and numpy arrays."""
@@ -59,10 +73,14 @@ class OnnxNode:
         """Whether the node has the optional input `index`."""
         return index < len(self.inputs) and bool(self.inputs[index])
 
+    @property
+    def label(self) -> str:
+        """Its name, or that of its first output."""
+        return self.name or (self.outputs[0] if self.outputs else "")
+
     def refuse(self, why: str) -> GraphError:
         """An error that names the operation and the node, on one line."""
-        name = self.name or (self.outputs[0] if self.outputs else "")
-        return GraphError(one_line(f"{self.op_type} node '{name}': {why}"))
+        return NodeError(self, why)
 
 
 class Allowance:
@@ -120,6 +138,7 @@ class ImportState:
         nodes: The nodes so far.
         tensors: The stored tensors so far.
         notes: What the user is told, besides errors.
+        unknown: Tensors that nothing is known of, for a node before them cannot be read.
     """
 
     def __init__(
@@ -137,14 +156,29 @@ class ImportState:
         self.nodes: list[Node] = []
         self.tensors: dict[str, Array] = {}
         self.notes: list[str] = []
+        self.unknown: set[str] = set()
         self.topology = Topology(input=graph_input, input_shape=shape, output="", nodes=())
         self._copies: dict[tuple[object, ...], str] = {}
         self._rank = 0
+        self._like: View | None = None
 
     def note(self, text: str) -> None:
         """Say something to the user, once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def placeholder(self, name: str, sizes: Sequence[int | None]) -> None:
+        """Go on without the node that makes `name`, to find what else cannot be read.
+
+        sizes: Of its axes, (N, C, H, W) or (N, K), as far as known; otherwise it stays unknown.
+        """
+        shape = tuple(size for size in sizes[1:] if size)
+        if len(sizes) in (2, 3, 4) and len(shape) == len(sizes) - 1:
+            shape = (shape[0], 1, shape[1]) if len(shape) == 2 else shape
+            self.shapes[name] = shape
+            self.views[name] = canonical(name, shape, len(sizes))
+        else:
+            self.unknown.add(name)
 
     # Constants
 
@@ -341,26 +375,43 @@ class ImportState:
         )
         return self._copy(node, (view.source, shape, sizes, strides, view.offset))
 
-    def operands(self, node: OnnxNode) -> tuple[View, str, str]:
-        """Two activations that are broadcast to one shape, in one order.
+    def in_one_order(
+        self, node: OnnxNode, inputs: Sequence[int]
+    ) -> tuple[View | None, dict[int, str]]:
+        """Activations that are broadcast to one shape, in one order of axes.
+
+        Args:
+            node: The node that reads them.
+            inputs: Which of its inputs.
 
         Returns:
-            The view that their result is, and the names of both.
+            The view that their result is, None for (N, C, H, W), (N, C, L) or (N, K) in order; and
+            the tensor of each input.
         """
-        views = [self.view(node, index) for index in (0, 1)]
-        for at in (0, 1):
-            view, other = views[at], views[1 - at]
-            operand = aligned(view, other)
-            if operand is not None:
-                name = self.copied(
-                    other, operand.factors, operand.shape, f"{node.inputs[1 - at]}.planes"
-                )
-                return (view, view.source, name) if at == 0 else (view, name, view.source)
-        (first, shape), (second, other_shape) = (self.activation(node, index) for index in (0, 1))
-        if len(shape) != len(other_shape):
-            raise node.refuse(f"reads {views[0]} and {views[1]}, which do not broadcast")
-        both = np.broadcast_shapes(shape, other_shape)
-        return canonical(node.output, both, max(view.rank for view in views)), first, second
+        views = [self.view(node, index) for index in inputs]
+        for view in views[:2] if len(views) <= 2 else ():
+            if view.is_plain:
+                break
+            aligned_views = [aligned(view, other) for other in views]
+            if None not in aligned_views:
+                names = {
+                    index: self.copied(
+                        other, fit.factors, fit.shape, f"{node.inputs[index]}.planes"
+                    )
+                    for index, other, fit in zip(inputs, views, aligned_views, strict=True)
+                    if fit is not None
+                }
+                return view, names
+        return None, {index: self.activation(node, index)[0] for index in inputs}
+
+    @contextmanager
+    def keeping(self, view: View) -> Iterator[None]:
+        """Emitted nodes make views of the same axes as `view`, meanwhile."""
+        self._like = view
+        try:
+            yield
+        finally:
+            self._like = None
 
     def _copy(self, node: Node, key: tuple[object, ...]) -> str:
         """Emit a node that copies, once."""
@@ -380,13 +431,14 @@ class ImportState:
         Raises:
             GraphError: It is not legal.
         """
-        output = node.output
+        output, like = node.output, like or self._like
         if like is None:
             self._add(node)
             self.views[output] = canonical(output, self.shapes[output], self._rank)
             return
-        view = View.of(output, like.shape)
-        if like.axes != view.axes:  # not the ONNX tensor of that name, element for element
+        if (
+            not like.is_plain or like.rank == 3
+        ):  # not the ONNX tensor of that name, element for element
             node = replace(node, output=f"{output}.planes")
         self._add(node)
         self.views[output] = like._replace(source=node.output, shape=self.shapes[node.output])
@@ -426,4 +478,5 @@ def same(first: Array, second: Array) -> bool:
 
 def canonical(name: str, shape: Shape, rank: int) -> View:
     """A tensor of the graph as the ONNX tensor that it is: with three axes (N, C, L)."""
-    return View.of(name, shape, (0, 2) if rank == 3 and len(shape) == 3 and shape[1] == 1 else None)
+    kept = (0, 2) if rank == 3 and len(shape) == 3 and shape[1] == 1 else None
+    return View.of(name, shape, kept)

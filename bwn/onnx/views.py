@@ -108,6 +108,12 @@ class View(NamedTuple):
             raise ValueError(f"has no axis {number}")
         return number % self.rank
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is its source in order: (N, C, H, W), (N, C, L) of (C, 1, L), or (N, K)."""
+        kept = (0, 2) if self.rank == 3 and len(self.shape) == 3 and self.shape[1] == 1 else None
+        return self.offset == 0 and self.axes == View.of(self.source, self.shape, kept).axes
+
     # Views of the view
 
     def transpose(self, order: Sequence[int]) -> View:

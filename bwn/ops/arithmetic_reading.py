@@ -6,6 +6,9 @@ an affine map or a clamp, which later passes fold into layers; any other is stor
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -35,31 +38,55 @@ def read_arithmetic(state: ImportState, node: OnnxNode) -> None:
     """Of one operand or more, from left to right."""
     if node.op_type == "Add" and read_raised_sign(state, node):
         return
-    result, *others = (operand(state, node, index) for index in range(len(node.inputs)))
-    if not others:
-        state.alias(node)
-    last = len(others) - 1 if node.op_type != "Mean" else len(others)
-    for index, other in enumerate(others):
-        output = node.output if index == last else f"{node.output}.{index}"
-        result = combine(state, node, READ[node.op_type], result, other, output)
-    if others and node.op_type == "Mean":
-        assert isinstance(result, str)  # a mean of constants is folded before
-        emit_affine(state, result, 1 / len(node.inputs), 0, node.output)
+    if node.op_type == "Pow" and state.is_constant(node, 1):  # its exponents may be integers
+        exponents = state.constant(node, 1).astype(np.float32)
+        node = replace(node, inputs=(node.inputs[0], f"{node.output}.exponents"))
+        state.constants[node.inputs[1]] = exponents
+    with operands(state, node) as (result, *others):
+        if not others:
+            state.alias(node)
+        last = len(others) - 1 if node.op_type != "Mean" else len(others)
+        for index, other in enumerate(others):
+            output = node.output if index == last else f"{node.output}.{index}"
+            result = combine(state, node, READ[node.op_type], result, other, output)
+        if others and node.op_type == "Mean":
+            assert isinstance(result, str)  # a mean of constants is folded before
+            emit_affine(state, result, 1 / len(node.inputs), 0, node.output)
 
 
 @reads("Neg")
 def read_neg(state: ImportState, node: OnnxNode) -> None:
     """-x."""
-    emit_affine(state, state.activation(node)[0], -1, 0, node.output)
+    with operands(state, node) as (x,):
+        assert isinstance(x, str)  # a constant is folded before
+        emit_affine(state, x, -1, 0, node.output)
 
 
-def operand(state: ImportState, node: OnnxNode, index: int) -> Operand:
-    """An input; exponents may be integers."""
-    if not state.is_constant(node, index):
-        return state.activation(node, index)[0]
-    if node.op_type == "Pow" and index == 1:
-        return state.constant(node, index).astype(np.float32)
-    return state.weights(node, index)
+@contextmanager
+def operands(state: ImportState, node: OnnxNode) -> Iterator[list[Operand]]:
+    """The inputs, in one order of axes, which nodes emitted meanwhile keep."""
+    places = range(len(node.inputs))
+    activations = [index for index in places if not state.is_constant(node, index)]
+    view, names = state.in_one_order(node, activations)
+    if view is None:
+        signal = any(state.view(node, index).rank == 3 for index in activations)
+        yield [
+            names[index] if index in names else in_order(state.weights(node, index), signal)
+            for index in places
+        ]
+        return
+    with state.keeping(view):
+        yield [
+            names[index] if index in names else state.weights_like(node, index, view)[None]
+            for index in places
+        ]
+
+
+def in_order(value: Array, signal: bool) -> Array:
+    """A constant operand of planes or vectors; of a signal (N, C, L) as of (N, C, 1, L)."""
+    if not signal or value.ndim > 3:
+        return value
+    return np.expand_dims(value.reshape((1,) * (3 - value.ndim) + value.shape), 2)
 
 
 def combine(
@@ -86,7 +113,7 @@ def combine(
         state.allowance.take(None, 4 * elements)
         with np.errstate(all="ignore"):
             return np.asarray(FUNCTIONS[function][1](first, second), np.float32)
-    return output
+    return state.views[output].source
 
 
 def _of_activations(
@@ -129,7 +156,8 @@ def _with_constant(
         state.emit(Mul(input=x, other=x, output=output))
     elif function == "pow" and number == 3:
         state.emit(Mul(input=x, other=x, output=f"{output}.square"))
-        state.emit(Mul(input=f"{output}.square", other=x, output=output))
+        square = state.views[f"{output}.square"].source
+        state.emit(Mul(input=square, other=x, output=output))
     elif function == "pow" and number == -1:
         _after_constant(state, node, "div", np.ones(1, np.float32), x, output)
     else:

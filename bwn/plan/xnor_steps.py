@@ -45,7 +45,7 @@ class BitWindow(Window, frozen=True):
             steps = (source.image, row * source.line, column * source.position)
             return BitWindow(**msgspec.structs.asdict(window), images=source.images, steps=steps)
         if source.vectors:
-            return BitWindow(stride=(1, 0), steps=(0, 0, source.position))
+            return BitWindow(steps=(0, 0, source.position))
         size = (source.height, source.width)
         return BitWindow(kernel=size, stride=(1, 0), steps=(0, 0, source.image))
 

@@ -32,7 +32,7 @@ class ThreadPool:
         self._state[:] = 0
         self._workers: list[threading.Thread] = []
         self._asleep: dict[int, SimpleQueue[None]] = {}
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # a signal handler may interrupt it with another run
 
     @property
     def address(self) -> int:

@@ -7,6 +7,7 @@ import operator
 import os
 import re
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -83,8 +84,8 @@ def pack(
         classes: Names of the classes; they replace those of the source.
         output_name: Which output of an ONNX file is packed, or which other tensor of it; needed
             where it has several outputs.
-        binary_tolerance: Weights of an output channel count as +a and -a where each magnitude is
-            this close to their mean a, relative to a; 0: only where all are equal. At most 0.01.
+        binary_tolerance: Weights of an output channel count as +a and -a where every magnitude is
+            this close to a, relative to a; 0: only where all are equal. At most 0.01.
         check: Whether to compare with ONNX Runtime on random inputs, where it is installed, for
             about a second before the file is written.
         dry_run: Whether to do everything but write the file.
@@ -290,7 +291,8 @@ def checked_names(classes: Sequence[str]) -> tuple[str, ...]:
     several = isinstance(classes, Sequence) and not isinstance(classes, str)
     if not several or not all(isinstance(name, str) for name in classes):
         raise ArgumentError("classes: expected a list of names")
-    twice = [name for name, count in Counter(classes).items() if count > 1]
+    counts = Counter(unicodedata.normalize("NFC", name) for name in classes)
+    twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise ArgumentError(f"classes: '{twice[0]}' is there twice")
     return tuple(classes)

@@ -221,8 +221,6 @@ def _module(path: StrPath, architecture: Architecture, weights: Any) -> nn.Modul
         raise CheckpointError(f"{path}: {error}") from error
     _check_weights(path, module, weights)
     module.load_state_dict(weights, assign=True)
-    for parameter in module.parameters():
-        parameter.requires_grad_(True)
     return module.eval()
 
 

@@ -80,8 +80,8 @@ class Checkpointer:
             raise FileError(f"{output}: cannot be written: no such folder")
         if not os.access(folder, os.W_OK):
             raise FileError(f"{output}: cannot be written: {os.strerror(errno.EACCES)}")
-        self.best_output = best_path(output)
         check_target(output)
+        self.best_output = best_path(output)
         check_target(self.best_output)
         self.replaces = origin is None and Path(output).exists()
         self._last_saved = None if origin is None else self._state_of(origin)

@@ -17,16 +17,12 @@ def available_threads() -> int:
     else:
         cpus = os.cpu_count() or 1
     for group in _groups("cpu"):
-        quota, period = (
-            _numbers(group / "cpu.max")
-            or (
-                *_numbers(group / "cpu.cfs_quota_us"),
-                *_numbers(group / "cpu.cfs_period_us"),
-            )
-            or (0, 0)
+        numbers = _numbers(group / "cpu.max") or (
+            *_numbers(group / "cpu.cfs_quota_us"),
+            *_numbers(group / "cpu.cfs_period_us"),
         )
-        if quota > 0 and period > 0:
-            cpus = min(cpus, -(-quota // period))
+        if len(numbers) == 2 and min(numbers) > 0:
+            cpus = min(cpus, -(-numbers[0] // numbers[1]))
     return cpus
 
 
@@ -35,7 +31,7 @@ def available_memory() -> int | None:
     free = [
         int(line.split()[1]) * 1024
         for line in _text(PROC / "meminfo").splitlines()
-        if line.startswith("MemAvailable:")
+        if line.startswith("MemAvailable: ")
     ]
     for group in _groups("memory"):
         for limit, used, cached in (
@@ -47,7 +43,7 @@ def available_memory() -> int | None:
                 reclaimable = sum(
                     int(line.split()[1])
                     for line in _text(group / "memory.stat").splitlines()
-                    if line.split()[0] == cached
+                    if line.startswith(f"{cached} ")
                 )
                 free.append(max(numbers[0] - numbers[1] + reclaimable, 0))
     return min(free, default=None)
@@ -59,7 +55,10 @@ def _groups(controller: str) -> Iterator[Path]:
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
+        # Version 1 names the same folder `cpu,cpuacct` and calls it `cpuacct,cpu` in the list.
         base = CGROUPS / controllers if controllers else CGROUPS
+        if not base.exists():
+            base = CGROUPS / controller
         parts = [part for part in path.split("/") if part not in ("", "..")]
         for depth in range(len(parts), -1, -1):
             yield base.joinpath(*parts[:depth])
@@ -68,11 +67,11 @@ def _groups(controller: str) -> Iterator[Path]:
 def _numbers(path: Path) -> tuple[int, ...]:
     """The whole numbers of a file; none where it is missing or says `max`."""
     words = _text(path).split()
-    return tuple(map(int, words)) if all(word.lstrip("-").isdigit() for word in words) else ()
+    return tuple(map(int, words)) if all(word.lstrip("-").isdecimal() for word in words) else ()
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return os.fsdecode(path.read_bytes())  # names of groups are bytes of any kind
     except OSError:
         return ""

@@ -265,3 +265,8 @@ def test_json_errors_do_not_repeat_the_path(folder):
     path = str(folder / "missing.png")
     assert json.loads(result.stdout) == {"path": path, "error": "no such file"}
     assert result.stderr == ""
+    os.mkfifo(folder / "pipe.png")
+    assert json.loads(infer(folder, "pipe.png", "--json").stdout) == {
+        "path": str(folder / "pipe.png"),
+        "error": "is not a regular file, expected an image",
+    }

@@ -263,6 +263,23 @@ def test_names_that_the_output_cannot_encode_are_escaped(tmp_path, encoding):
         assert b"\\u6f22.png" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [
+        ("2>&-", ["evaluate", "models/mnist-mlp.bwn", "--data", "mnist-sample"], 0),
+        ("2>&-", ["evaluate", "models/mnist-mlp.bwn", "--data", "missing"], 3),
+        (">&-", ["inspect", "models/mnist-mlp.bwn"], 0),
+        ("<&-", ["infer", "models/mnist-mlp.bwn", "-"], 3),
+    ],
+)
+def test_closed_streams_are_no_error_inside(closed, arguments, code):
+    shell = f'exec "$@" {closed}'
+    command = ["sh", "-c", shell, "sh", sys.executable, "-m", "bwn", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "internal" not in done.stderr
+
+
 def test_progress_is_cut_to_the_terminal(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "20")

@@ -98,6 +98,24 @@ def test_links_that_lead_nowhere_are_no_folders(tmp_path):
     assert set(classes_of(tmp_path)) == {"a", "b"}
 
 
+def test_links_to_a_folder_that_is_read_anyway_are_no_classes(tmp_path):
+    make(tmp_path / "data", "a/1.png", "b/2.png")
+    make(tmp_path / "far", "3.png")
+    for name, target in (("all", "."), ("c", "a"), ("d", "../far"), ("e", "../far"), ("up", "..")):
+        (tmp_path / "data" / name).symlink_to(target)
+    folders = look(tmp_path / "data")
+    assert folders.classes == ("a", "b", "d")
+    assert folders.notes == ("skipped, links to folders already included: all/, c/, e/, up/",)
+
+
+def test_a_test_split_is_no_link_to_the_training_split(tmp_path):
+    make(tmp_path, "train/a/1.png", "train/b/2.png")
+    (tmp_path / "test").symlink_to("train")
+    folders = look(tmp_path)
+    assert folders.layout == "train = train/"
+    assert "skipped, links to folders already included: test/" in folders.notes
+
+
 def test_many_classes_are_looked_at_in_linear_time(tmp_path, monkeypatch):
     calls = []
     original = class_folders._composed

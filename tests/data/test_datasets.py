@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bwn.data import decoding
 from bwn.data.cifar import CIFAR_CLASSES
 from bwn.data.class_folders import look
 from bwn.data.datasets import load_dataset
+from bwn.data.records import read_exactly
 from bwn.errors import DataError
 
 
@@ -86,6 +88,14 @@ def test_idx_folders_are_read(tmp_path, suffix, dash):
             lambda c: c[:4] + struct.pack(">3I", 2**20, 30, 30) + c[16:],
             "truncated, 120 of 943,718,400 bytes",
         ),
+        (
+            lambda c: c[:4] + struct.pack(">3I", 2**13, 2**10, 2**10),
+            "truncated, 0 of 8,589,934,592 bytes",
+        ),
+        (
+            lambda c: c[:4] + struct.pack(">3I", 2**13 + 1, 2**10, 2**10),
+            "claims 8,590,983,168 bytes; at most 8,589,934,592 are read",
+        ),
         (lambda c: c[:4] + struct.pack(">3I", 0, 5, 4), "empty"),
     ],
 )
@@ -98,6 +108,17 @@ def test_broken_idx_files_are_refused(tmp_path, change, words, suffix):
     message = refused(tmp_path)
     assert words in message
     assert str(path) in message
+
+
+@pytest.mark.parametrize("count", [1, 2**20 - 1, 2**20, 2**20 + 1])
+def test_exactly_so_many_bytes_are_read(count):
+    content = bytes(range(256)) * (count // 256 + 2)
+    path = Path("a file")
+    assert read_exactly(io.BytesIO(content[:count]), count, path) == content[:count]
+    with pytest.raises(DataError, match=f"a file: truncated, {count - 1:,} of {count:,} bytes"):
+        read_exactly(io.BytesIO(content[: count - 1]), count, path)
+    with pytest.raises(DataError, match=f"a file: more than the {count:,} bytes"):
+        read_exactly(io.BytesIO(content[: count + 1]), count, path)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 9, 15, 40, -9, -1])
@@ -156,8 +177,18 @@ def test_broken_cifar_files_are_refused(tmp_path):
     assert "6,145 bytes, expected a multiple of 3073" in refused(tmp_path)
     path.write_bytes(b"")
     assert "0 bytes, expected a multiple of 3073" in refused(tmp_path)
+    write_cifar(tmp_path, "data_batch_1.bin", [1, 10])
+    assert "record 1 has label 10, expected 0 to 9" in refused(tmp_path)
     write_cifar(tmp_path, "data_batch_1.bin", [1, 12])
     assert "record 1 has label 12, expected 0 to 9" in refused(tmp_path)
+
+
+def test_no_more_of_a_cifar_file_is_read_than_of_a_split(tmp_path, monkeypatch):
+    write_cifar(tmp_path, "data_batch_1.bin", [1, 2])
+    monkeypatch.setattr("bwn.data.cifar.MAX_BYTES", 2 * 3073)
+    assert load_dataset(tmp_path).labels.tolist() == [1, 2]
+    monkeypatch.setattr("bwn.data.cifar.MAX_BYTES", 2 * 3073 - 1)
+    assert "6,146 bytes; at most 6,145 are read" in refused(tmp_path)
 
 
 def picture(path, color, size=(6, 4)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tracemalloc
+import zipfile
 import zlib
 from contextlib import suppress
 from itertools import islice
@@ -272,6 +273,50 @@ def test_as_image_takes_arrays_paths_and_images(tmp_path):
     for wrong in (GREY / 255, GREY[None], COLOR[..., :2], GREY[:0]):
         with pytest.raises(DataError, match="expected one image of uint8 pixels"):
             images.as_image(wrong)
+
+
+class Endless(io.RawIOBase):
+    """A device or a connection that never ends."""
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        return len(buffer)
+
+
+class Broken(io.RawIOBase):
+    """A member of a damaged archive."""
+
+    def read(self, size=-1):
+        raise zipfile.BadZipFile("Bad CRC-32 for file 'a.png'")
+
+
+def test_open_files_that_cannot_be_read_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MAX_FILE", 2**21)
+    path = tmp_path / "a.png"
+    Image.fromarray(GREY).save(path)
+    closed = path.open("rb")
+    closed.close()
+    with path.open() as text, (tmp_path / "new").open("wb") as written:
+        for source, message in {
+            io.StringIO(str(path)): "opened in text mode; open it with mode 'rb'",
+            text: "opened in text mode; open it with mode 'rb'",
+            closed: "cannot be read: read of closed file",
+            written: "cannot be read: read",
+            Broken(): "cannot be read: Bad CRC-32 for file 'a.png'",
+            Endless(): "more than 2,097,152 bytes, which is the most that is read",
+            io.BytesIO(): "the file is empty, expected an image",
+        }.items():
+            with pytest.raises(DataError) as caught:
+                images.as_image(source)
+            assert str(caught.value).startswith(f"image: {message}")
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_an_image_without_pixels_is_refused(size):
+    with pytest.raises(DataError, match=f"image: {size[0]} x {size[1]} pixels, expected an image"):
+        images.as_image(Image.new("L", size))
 
 
 def test_folders_are_searched_in_order(tmp_path):

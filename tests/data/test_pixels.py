@@ -10,12 +10,14 @@ import io
 import pickle
 import struct
 import sys
+import tracemalloc
 import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bwn.data import pixels
 from bwn.data.images import as_image, read_image
 from bwn.errors import DataError
 from tests.support.made_images import COLOR, GRAY, LEVELS, png, pnm, tiff
@@ -342,3 +344,32 @@ def test_copies_of_deep_gray_tiffs_are_refused(bits, photometric):
         message = refused(copy)
         assert "a copy of a TIFF" in message
         assert "pass the file" in message
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "La", "RGBa", "PA", "P"])
+def test_opacity_is_laid_over_black_a_few_rows_at_a_time(mode, monkeypatch):
+    alpha = np.random.default_rng(3).integers(0, 256, (4, 16))
+    straight = Image.fromarray(np.concatenate([COLOR, alpha[..., None]], 2).astype(np.uint8))
+    gray = straight.convert("LA")
+    image = {
+        "LA": gray, "La": gray.convert("La"), "PA": straight.convert("P").convert("PA"),
+        "RGBa": straight.convert("RGBa"), "P": straight.quantize(16), "RGBA": straight,
+    }[mode]  # fmt: skip
+    whole = np.asarray(as_image(image))
+    composed, original = [], Image.alpha_composite
+    monkeypatch.setattr(pixels, "ROWS", 3)
+    monkeypatch.setattr(
+        Image, "alpha_composite", lambda a, b: composed.append(b.size) or original(a, b)
+    )
+    assert (np.asarray(as_image(image)) == whole).all()
+    assert composed == [(16, 3), (16, 1)]
+
+
+def test_deep_gray_takes_little_more_memory_than_its_pixels():
+    image = Image.fromarray(np.zeros((2000, 2000), np.uint16))
+    tracemalloc.start()
+    try:
+        as_image(image)
+        assert tracemalloc.get_traced_memory()[1] < 5 * 2000**2
+    finally:
+        tracemalloc.stop()

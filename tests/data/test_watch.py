@@ -315,6 +315,19 @@ def test_an_image_that_is_replaced_without_pause_is_found_every_two_seconds(tmp_
         assert 15 < len(contents) - before < 30
 
 
+def test_an_image_that_is_removed_and_written_in_turns_is_found(tmp_path: Path) -> None:
+    path, time, scans = tmp_path / "a.jpg", iter(range(10**6)), 0
+
+    def write_or_remove() -> None:
+        nonlocal scans
+        scans += 1
+        assert scans < 200, "it is never found"
+        path.write_text(str(scans)) if scans % 2 else path.unlink()
+
+    watched = arrivals([tmp_path], wait=write_or_remove, clock=lambda: next(time) / 20)
+    assert [next(watched).read_text() == str(scans) for _ in range(3)] == [True] * 3
+
+
 def test_a_slow_copy_is_not_taken_before_its_end(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     time = iter(range(10**6))

@@ -24,7 +24,7 @@ from bwn.format.writer import to_bytes
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
-from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
+from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Mul, Pool, Sign, Softmax
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
 UNSIGNED = GOLDEN.with_name("unsigned.bwn")
@@ -139,6 +139,9 @@ def test_the_version_is_the_first_that_can_say_the_model():
     )
     graph = unsigned().graph.replace(nodes=nodes)
     assert to_bytes(ModelSpec(graph=graph))[8:].startswith(start % b"1")
+    graph = unsigned().graph
+    graph = graph.replace(nodes=(*graph.nodes, Mul(input="a", other="y", output="z")))
+    assert to_bytes(ModelSpec(graph=graph))[8:].startswith(start % b"3")
 
 
 @pytest.mark.parametrize("golden", [GOLDEN, UNSIGNED], ids=["1", "2"])

@@ -352,10 +352,11 @@ def test_a_file_larger_than_the_cap_is_not_read(tmp_path):
         format.read(path)
 
 
-def test_a_header_larger_than_the_cap_is_not_parsed():
+@pytest.mark.parametrize("length", [2**24 + 1, 2**56, 2**64 - 1])
+def test_a_header_larger_than_the_cap_is_not_parsed(length):
     data = forge()
-    with pytest.raises(FormatError, match=r"header of 16,777,217 bytes; at most 16,777,216"):
-        from_bytes((2**24 + 1).to_bytes(8, "little") + data[8:])
+    with pytest.raises(FormatError, match=f"header of {length:,} bytes; at most 16,777,216"):
+        from_bytes(length.to_bytes(8, "little") + data[8:])
 
 
 JUNK = [0, 1, -1, 2, 3, 65, 2**31, 2**63, 2**64, 10**30, 0.5, -0.0, 1e308, True, None, [], {}]

@@ -19,7 +19,7 @@ def machine(tmp_path, monkeypatch):
     def add(name, text):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_bytes(os.fsencode(text))
 
     add("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\n")
     return add
@@ -76,3 +76,21 @@ def test_version_1_quotas(machine):
     machine("cgroup/memory/box/memory.usage_in_bytes", "6000")
     assert limits.available_threads() == 3
     assert limits.available_memory() == 0
+
+
+def test_version_1_folders_may_have_another_name_than_the_group(machine):
+    machine("proc/self/cgroup", "3:cpuacct,cpu:/box\n")  # as CentOS 7 has it, next to cpu,cpuacct
+    machine("cgroup/cpu/box/cpu.cfs_quota_us", "250000")
+    machine("cgroup/cpu/box/cpu.cfs_period_us", "100000")
+    assert limits.available_threads() == 3
+
+
+def test_odd_groups_are_no_error(machine):
+    machine("proc/self/cgroup", "0::/\udcff\u00e9\n1:cpu:/box\n")
+    machine("cgroup/\udcff\u00e9/cpu.max", "300000 100000")
+    machine("cgroup/cpu/box/cpu.cfs_quota_us", "50000")  # its period cannot be read
+    machine("cgroup/memory.max", "5000")
+    machine("cgroup/memory.current", "4900")
+    machine("cgroup/memory.stat", "\ninactive_file 50\n")
+    assert limits.available_threads() == 3
+    assert limits.available_memory() == 150

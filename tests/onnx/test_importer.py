@@ -34,6 +34,12 @@ def test_computes_what_onnx_runtime_does(name):
             np.testing.assert_allclose(tensors[tensor], array, rtol=1e-5, atol=1e-5, err_msg=tensor)
 
 
+def test_a_second_output_without_a_name_is_none():
+    pool = op("MaxPool", "x", "p ", kernel_shape=[2, 2])
+    nodes = from_bytes(model(pool, op("Relu", "p"))).spec.graph.nodes
+    assert [node.output for node in nodes] == ["p", "y"]
+
+
 def changed(data: bytes, change) -> bytes:
     proto = onnx.load_model_from_string(data)
     change(proto)

@@ -13,7 +13,7 @@ from bwn.errors import BwnError, FileError
 from bwn.ir.interpreter import evaluate
 from bwn.onnx.importer import from_bytes
 from bwn.onnx.session import Session
-from bwn.ops import Conv, Dense, Quantize
+from bwn.ops import Add, Conv, Dense, Quantize
 from bwn.passes import pipeline
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
@@ -155,6 +155,12 @@ def test_notes_say_what_8_bits_may_cost(tmp_path):
     assert any(note.startswith("8-bit activations cost some accuracy") for note in report.notes)
     report = pack(tmp_path / "float.onnx", tmp_path / "m.bwn")
     assert not any("8-bit" in note for note in report.notes)
+
+
+def test_equal_quantizations_are_made_once():
+    nodes = [*quantization(), *quantization(output="e"), op("Add", "d e")]
+    graph = from_bytes(model(*nodes, **INT8)).spec.graph
+    assert [type(node) for node in graph.nodes] == [Quantize, Add]
 
 
 def test_weights_may_be_quantized_constants(tmp_path):

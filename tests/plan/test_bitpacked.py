@@ -9,6 +9,7 @@ from plan_checks import agree
 
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
+from bwn.kernels import bits
 from bwn.ops import Add, Conv, Dense, Flatten, Pool, Sign
 from bwn.plan.planner import make_plan
 
@@ -177,17 +178,18 @@ def test_all_kinds_of_readers_of_a_flattened_tensor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "groups", "kernel"),
+    ("channels", "outputs", "groups", "kernel"),
     [
-        (128, 2, TO_FLOATS),
-        (96, 2, "s1_b1_f32_planes_lookup"),
-        (20, 1, "s1_b1_f32_planes_lookup"),
-        (26, 1, TO_FLOATS),
+        (128, 128, 2, TO_FLOATS),
+        (96, 128, 2, "s1_b1_f32_planes_lookup"),
+        (128, 96, 2, "s1_b1_f32_planes_lookup"),
+        (20, 20, 1, "s1_b1_f32_planes_lookup"),
+        (26, 26, 1, TO_FLOATS),
     ],
 )
-def test_signs_that_do_not_fill_words_stay_in_planes(channels, groups, kernel) -> None:
+def test_signs_that_do_not_fill_words_stay_in_planes(channels, outputs, groups, kernel) -> None:
     nodes = (sign("x", "s"), conv("s", "y", "u", groups=groups))
-    graph = graph_of(*nodes, shape=(channels, 6, 6), u=(channels, channels // groups * 9))
+    graph = graph_of(*nodes, shape=(channels, 6, 6), u=(outputs, channels // groups * 9))
     check_plans(graph, 2)
     assert kernel in kernels(graph)
 
@@ -241,3 +243,20 @@ def test_a_float_convolution_writes_signs(outputs: int, window: dict, odd: float
     graph = legal_graph(*nodes, shape=(3, 9, 11), **weights, **vectors)
     check_plans(graph, 3, odd)
     assert kernels(graph)[-2:] == [FLOATS_TO_SIGNS, TO_FLOATS]
+
+
+def test_thresholds_reach_as_far_as_sums() -> None:
+    """More taps than channels, and biases up to the longest sum and past it."""
+    outputs, depth = 64, 26 * 7 * 7
+    bias = np.linspace(-1.1 * depth, 1.1 * depth, outputs, dtype=np.float32)
+    nodes = (
+        sign("x", "s"),
+        Conv(input="s", output="a", weight="u", bias="b", kernel=(7, 7), activations="binary"),
+        sign("a", "t"),
+        Conv(input="t", output="y", weight="v", kernel=(1, 1), activations="binary"),
+    )
+    ones = bits.pack(np.ones((outputs, depth), np.int8))
+    graph = legal_graph(*nodes, shape=(26, 7, 7), u=ones, v=words(3, outputs), b=bias)
+    assert TO_SIGNS in kernels(graph, 2)
+    for value in (1, -1):
+        agree(graph, 2, (1,), x=np.full((2, 26, 7, 7), value, np.float32))

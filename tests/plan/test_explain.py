@@ -96,6 +96,14 @@ def test_rows_have_shapes_lanes_and_bytes() -> None:
     assert layer_plans(make_plan(network("int8"), 3, 1, table=SINGLES))[1].filled is None
 
 
+def test_a_layer_that_reads_bits_has_a_size_but_no_lanes() -> None:
+    nodes = (Sign(input="x", output="s"), conv3x3("s", "y", "w", activations="binary"))
+    plan = make_plan(legal_graph(*nodes, shape=(64, 4, 4), w=words(6, 576)), 3, 1)
+    row = next(row for row in layer_plans(plan) if row.name == "conv1")
+    assert row.kernels == ["b1_b1_f32_planes_xnor"]
+    assert (row.depth, row.outputs, row.filled) == (576, 6, None)
+
+
 def test_layers_are_named_after_their_module_or_their_kind() -> None:
     weights = ["features.0.weight", "0.weight", "w", "fc1.weight", "fc1.weight'"]
     names = [f"relu_{index}" for index in range(len(weights))]

@@ -11,13 +11,15 @@ from graphs import make_graph, words
 
 from bwn.errors import BwnError, GraphError
 from bwn.format import writer
+from bwn.format.header import MAX_FILE
 from bwn.format.reader import from_bytes
-from bwn.ir.checker import check
+from bwn.ir.checker import MAX_TOTAL, check
 from bwn.ir.model_spec import ModelSpec
 from bwn.model import Model
 from bwn.ops import Add, Affine, Clamp, Concat, Conv, Dense, Node, Pool
 from bwn.plan import plan_size
-from bwn.plan.buffers import Buffer, place, round_up
+from bwn.plan.buffers import GUARD, LINE, Buffer, arena, place, round_up
+from bwn.plan.plan_size import PlanSize
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 
@@ -231,3 +233,30 @@ def test_the_phases_of_a_stride_are_those_that_taps_read():
         expected = sorted({tap * step % stride for tap in range(taps)})
         assert window.phases == ([0], expected)
         assert window.phase_count == len(expected)
+
+
+@pytest.mark.parametrize(("size", "beyond"), [(1, 0), (100, 64), (4096, 300)])
+def test_an_arena_lies_between_readable_bytes(size: int, beyond: int) -> None:
+    memory = arena(size, beyond)
+    before = memory.ctypes.data - memory.base.ctypes.data
+    assert memory.nbytes == size
+    assert memory.ctypes.data % LINE == 0
+    assert before >= GUARD
+    assert memory.base.nbytes - before - size >= GUARD + beyond
+
+
+def test_each_limit_is_reached_and_not_passed() -> None:
+    size = PlanSize()
+    size.check_steps(2**16)
+    with pytest.raises(GraphError, match="takes more than 65536 steps"):
+        size.check_steps(2**16 + 1)
+    size.add_layer(2, MAX_FILE * 8 // 2)  # one bit each: as many weights as a file holds
+    with pytest.raises(GraphError, match="at most 134217728 and 8589934592 are planned"):
+        size.add_layer(1, 1)
+    size = PlanSize()
+    size.add_layer(2**27, 1)
+    with pytest.raises(GraphError, match="layers have 134217729 inputs"):
+        size.add_layer(1, 0)
+    size.check_arena(3 * 4 * MAX_TOTAL, 3)
+    with pytest.raises(GraphError, match=r"activations take 4.0 GiB an example"):
+        size.check_arena(3 * 4 * MAX_TOTAL + 1, 3)

@@ -7,7 +7,7 @@ import pytest
 from graphs import conv3x3, floats, legal_graph, words
 from plan_checks import agree
 
-from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
+from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Mul, Pool, Sign, Softmax
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 from bwn.tools.random_networks import NETWORKS
@@ -54,6 +54,14 @@ def test_elementwise_chain(shape, batch) -> None:
     )
     vectors = {"s": floats(shape[0]), "b": floats(shape[0], seed=1)}
     agree(legal_graph(*nodes, shape=shape, **vectors), batch)
+
+
+@pytest.mark.parametrize("size", [(6, 5), (2, 9), (9, 2), (1, 2), (1, 1)])
+def test_a_number_a_channel_is_repeated_over_the_plane(size) -> None:
+    gate = Pool(input="x", output="g", kind="average", kernel=size)
+    graph = legal_graph(gate, Mul(input="x", other="g", output="y"), shape=(3, *size))
+    agree(graph, 2)
+    assert make_plan(graph, 2, 1).tensors["g"].row == 1, "its rows need not be as long"
 
 
 @pytest.mark.parametrize("batch", [1, 20])
@@ -109,3 +117,25 @@ def test_built_in_networks(name: str) -> None:
 def test_memory_is_reused() -> None:
     graph = NETWORKS["vgg"](0).graph
     assert make_plan(graph, 1, 1).bytes * 2 < make_plan(graph, 1, 1, keep_all=True).bytes
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "threads", "examples"),
+    [
+        ((1, 64, 64), 1000, 1, 80),  # 2.5 MiB of 32 KiB each
+        ((4, 64, 64), 1000, 1, 16),  # of 20, a multiple of the lanes
+        ((16, 64, 64), 1000, 1, 5),
+        ((16, 64, 64), 4, 1, 4),
+        ((64, 64, 64), 1000, 1, 1),
+        ((64, 64, 64), 1000, 3, 3),  # one for each thread
+        ((64, 64, 64), 4, 3, 3),
+        ((64, 256, 256), 4, 1, 1),  # one is too many already
+        ((64, 256, 256), 3, 3, 3),
+        ((20_000,), 1000, 1, 16),
+        ((200,), 1000, 1, 1000),
+    ],
+)
+def test_passes_have_as_many_examples_as_the_caches_hold(shape, batch, threads, examples) -> None:
+    graph = legal_graph(Clamp(input="x", output="y", low=0.0), shape=shape)
+    assert make_plan(graph, batch, threads, passes=True).batch == examples
+    assert make_plan(graph, batch, threads).batch == batch

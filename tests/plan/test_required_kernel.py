@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from graphs import floats, legal_graph, signs, words
+from graphs import conv3x3, floats, legal_graph, signs, words
 
 from bwn.errors import GraphError
 from bwn.ir.graph import Graph
 from bwn.ir.tolerance import in_tolerances, tolerance
-from bwn.kernels.registry import GEMMS, GemmSpec
+from bwn.kernels.registry import GEMMS, GemmSpec, LutPermuteGemm
 from bwn.ops import Dense, Sign
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
@@ -44,3 +44,57 @@ def test_a_layer_that_the_kernel_cannot_read_is_refused() -> None:
     )
     with pytest.raises(GraphError, match=f"dense 'y': kernel {float32.name} cannot compute it"):
         make_plan(signs_then_dense(signs), 1, 1, only=float32)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "outputs", "threads", "units"),
+    [
+        (15, 24, 2, 30),  # 15 blocks are no even share for two: each takes half of the channels
+        (16, 24, 2, 16),
+        (14, 24, 2, 14),
+        (17, 24, 2, 17),  # so many blocks that an odd one is no loss
+        (15, 21, 2, 15),
+        (1, 24, 3, 3),
+    ],
+)
+def test_output_channels_are_divided_where_blocks_are_not_even_shares(
+    blocks: int, outputs: int, threads: int, units: int
+) -> None:
+    (spec,) = (spec for spec in GEMMS if spec.name == "f32_f32_f32_planes_multiply")
+    dense = Dense(input="x", output="y", weight="w")
+    graph = legal_graph(dense, shape=(8,), w=floats(outputs, 8))
+    plan = make_plan(graph, blocks * spec.lanes, threads, only=spec, split="always")
+    (step,) = (step for step in plan.steps if step.work)
+    assert (step.units, step.parts) == (units, threads)
+
+
+PERMUTE = [spec for spec in GEMMS if isinstance(spec, LutPermuteGemm) and spec.activations == "f32"]
+
+
+@pytest.mark.parametrize("spec", PERMUTE, ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    ("size", "dilation", "groups", "batch", "threads", "bands"),
+    [
+        ((8, 8), 1, 1, 1, 1, 1),
+        ((32, 32), 1, 1, 1, 1, 3),  # of 384 positions, roughly
+        ((8, 200), 2, 1, 1, 1, 2),  # or as many as the taps reach over
+        ((32, 32), 1, 1, 1, 4, 4),  # one for each thread
+        ((32, 32), 1, 1, 3, 8, 3),  # which images and groups give too
+        ((32, 32), 1, 2, 3, 24, 4),
+        ((4, 4), 1, 1, 1, 8, 4),  # no more than blocks
+    ],
+)
+def test_bands_stay_in_the_cache_and_every_thread_has_one(
+    spec: GemmSpec,
+    size: tuple[int, int],
+    dilation: int,
+    groups: int,
+    batch: int,
+    threads: int,
+    bands: int,
+) -> None:
+    conv = conv3x3("x", "y", pads=(dilation,) * 4, dilation=(dilation,) * 2, groups=groups)
+    graph = legal_graph(conv, shape=(8, *size), **{"y.w": words(4, 8 // groups * 9)})
+    plan = make_plan(graph, batch, threads, only=spec, split="always")
+    (step,) = (step for step in plan.steps if step.work)
+    assert step.units == bands * groups * batch

@@ -89,3 +89,5 @@ def test_class_files_that_never_end_are_refused(tmp_path):
 def test_a_name_that_is_there_twice_is_refused():
     with pytest.raises(ArgumentError, match="'cat' is there twice"):
         checked_names(["cat", "dog", "cat"])
+    with pytest.raises(ArgumentError, match="'caf\u00e9' is there twice"):  # in two Unicode forms
+        checked_names(["caf\u00e9", "cafe\u0301"])

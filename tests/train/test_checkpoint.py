@@ -19,10 +19,17 @@ from bwn.train.preprocessing import digest
 
 
 @pytest.fixture
-def written(tmp_path, shapes_set):
+def activations():
+    return "relu"
+
+
+@pytest.fixture
+def written(tmp_path, shapes_set, activations):
     """A trained checkpoint, with the trainer that made it."""
     data = shapes_set(60)
-    network = Architecture(name="mlp", input_shape=(1, 8, 8), classes=3, width=8)
+    network = Architecture(
+        name="mlp", input_shape=(1, 8, 8), classes=3, width=8, activations=activations
+    )
     preprocess = measure(data)
     trainer = Trainer(build_seeded(network, 0), data, preprocess, Settings(epochs=1, batch_size=10))
     trainer.run()
@@ -43,6 +50,7 @@ def test_what_is_written_is_read(written):
     path, trainer, description = written
     checkpoint = read_checkpoint(path)
     assert checkpoint.description == description
+    assert (description.finished, description.skip_bad) == (False, False), "the defaults"
     assert not checkpoint.module.training
     state, expected = checkpoint.module.state_dict(), trainer.module.state_dict()
     assert list(state) == list(expected)
@@ -223,3 +231,12 @@ def test_a_checkpoint_that_does_not_fit_is_refused(written, change, words):
     changed(path, change)
     message = refused(path)
     assert re.search(words, message), message
+
+
+@pytest.mark.parametrize("activations", ["int8"])
+def test_a_negative_scale_is_refused(written):
+    path = written[0]
+    scales = [name for name in read_checkpoint(path).module.state_dict() if name.endswith(".step")]
+    assert scales
+    changed(path, lambda content: content["weights"][scales[-1]].neg_())
+    assert "8-bit activations have a negative scale" in refused(path)

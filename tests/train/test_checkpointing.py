@@ -384,3 +384,11 @@ def test_a_run_that_is_killed_while_it_saves_goes_on_from_a_readable_checkpoint(
     for path, other in ((cut, whole), (best_path(cut), best_path(whole))):
         assert weights(path) == weights(other)
         assert read_checkpoint(path).description == read_checkpoint(other).description
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [(".", "it is a folder"), ("/", "it is a folder"), ("n" * 250 + ".pt", "long")]
+)
+def test_a_file_that_can_never_be_written_is_refused_before_training(name, why):
+    with pytest.raises(FileError, match=f"cannot be written: .*{why}$"):
+        Checkpointer(None, name)
