@@ -18,11 +18,13 @@ from bwn.errors import GraphError
 from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ir.node import Shape, elements
-from bwn.onnx import quantized_readers, view_readers
+from bwn.ir.node import elements
+from bwn.onnx import quantized_readers, reduction_readers, view_readers
 from bwn.onnx.constant_folding import fold
-from bwn.onnx.import_state import EXPLAINED, ImportState, NodeError, OnnxNode
+from bwn.onnx.import_state import EXPLAINED, ImportState
+from bwn.onnx.inputs import input_of
 from bwn.onnx.loading import fix_size, load
+from bwn.onnx.onnx_node import NodeError, OnnxNode
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.protobuf import plain_node, to_array
 from bwn.onnx.quantized_operators import OWN, expanded
@@ -32,7 +34,7 @@ from bwn.ops import NODES
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
-MODULES = (NODES, quantized_readers, view_readers)
+MODULES = (NODES, quantized_readers, view_readers, reduction_readers)
 """Importing them fills READERS."""
 
 Value = TypeVar("Value")
@@ -74,7 +76,7 @@ def from_bytes(
     model, notes = load(data, folder, output=output)
     fix_size(model, size)
     metadata = {item.key: item.value for item in model.metadata_props}
-    graph, said = to_graph(model)
+    graph, more = to_graph(model)
     spec = ModelSpec(
         graph=graph,
         preprocess=metadata_value(metadata, "bwn.preprocess", Preprocess),
@@ -82,7 +84,7 @@ def from_bytes(
     )
     check_spec(spec)
     margins = metadata_value(metadata, "bwn.margins", dict[str, float])
-    return Loaded(spec, margins or {}, (*notes, *said))
+    return Loaded(spec, margins or {}, (*notes, *more))
 
 
 def metadata_value(metadata: dict[str, str], key: str, schema: type[Value]) -> Value | None:
@@ -103,8 +105,9 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, list[str]]:
             f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are supported: "
             "export with one of these"
         )
-    name, shape, single = input_of(model)
-    state = ImportState(name, shape, opset, single=single, file=model.ByteSize())
+    view, single = input_of(model)
+    state = ImportState(view.source, view.shape, opset, single=single, file=model.ByteSize())
+    state.views[view.source] = view
     for tensor in model.graph.initializer:
         state.constants[tensor.name] = to_array(tensor)
     read_nodes(state, model)
@@ -132,8 +135,9 @@ def read_nodes(state: ImportState, model: onnx.ModelProto) -> None:
             first = first or error
             reason = error.reason if isinstance(error, NodeError) else str(error)
             refusals.add(kind_of(proto), proto.name or min(proto.output, default=""), reason)
+            depends = any(name in state.views for name in proto.input)
             for name in proto.output:
-                state.placeholder(name, sizes.get(name, ()))
+                state.placeholder(name, sizes.get(name, ()) if depends else ())
     if first is not None:
         raise first if refusals.count == 1 else refusals.error()
 
@@ -172,42 +176,6 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
         READERS[node.op_type](state, node)
     if integers is not None:
         state.integers |= dict.fromkeys(node.outputs, integers)
-
-
-def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
-    """The one input of a model.
-
-    Returns:
-        Its name, its shape without the batch axis, and whether the model is for a batch of 1.
-    """
-    name, tensor = one_line(model.graph.input[0].name), model.graph.input[0].type.tensor_type
-    if tensor.elem_type != onnx.TensorProto.FLOAT:
-        raise GraphError(f"input '{name}' is not float32; export the model in float32")
-    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
-    if len(sizes) not in (2, 4):
-        expected = "(N, channels, height, width) or (N, features); 1-D signals are not supported"
-        raise GraphError(f"input '{name}' has {len(sizes)} axes, expected {expected}")
-    if sizes[0] not in (None, 1):  # exporters write a batch of 1 by default
-        raise GraphError(
-            f"input '{name}' has a fixed batch of {sizes[0]}; export with a dynamic first axis"
-        )
-    fixed = tuple(size for size in sizes[1:] if size is not None)
-    if len(fixed) != len(sizes) - 1:
-        remedy = "; choose height and width with size" if len(sizes) == 4 else ""
-        raise GraphError(
-            f"input '{name}' has sizes that are not fixed, ({open_sizes(tensor)}); only the batch "
-            f"may be dynamic{remedy}"
-        )
-    return model.graph.input[0].name, fixed, sizes[0] == 1
-
-
-def open_sizes(tensor: onnx.TypeProto.Tensor) -> str:
-    """The sizes of an input for a message: numbers, names, or `?`."""
-    dims = tensor.shape.dim
-    return ", ".join(
-        str(dim.dim_value) if dim.HasField("dim_value") else one_line(dim.dim_param or "?", 40)
-        for dim in dims
-    )
 
 
 def output_of(model: onnx.ModelProto, state: ImportState) -> str:

@@ -21,7 +21,8 @@ from bwn.ops.quantize import LIMIT, ROUND, Quantize, Rounding
 from bwn.ops.sign import Sign
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
 
 MOVES = frozenset(
     ["DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice",

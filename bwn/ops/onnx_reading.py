@@ -19,7 +19,8 @@ from bwn.ir.quantization import Quantization
 from bwn.ops.window import Pads, Window
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
     from bwn.onnx.views import View
 
 Reader = Callable[["ImportState", "OnnxNode"], None]
@@ -142,7 +143,8 @@ def ceil_pads(size: Pair, window: Window) -> Pads:
 
     A window that would start beyond the image and its first padding does not count.
     """
-    kernel, stride, pads = window.kernel, window.stride, window.pads
+    stride, pads = window.stride, window.pads
+    kernel = [window.dilation[axis] * (window.kernel[axis] - 1) + 1 for axis in (0, 1)]
     after = list(pads[2:])
     for axis in (0, 1):
         padded = size[axis] + pads[axis] + pads[axis + 2]

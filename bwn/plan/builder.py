@@ -7,11 +7,11 @@ its neighbors keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.kernels import registry
 from bwn.kernels.lazy import lazy
@@ -20,9 +20,12 @@ from bwn.ops.weighted import Weighted
 from bwn.plan import (
     binary_steps,
     bit_steps,
+    channel_steps,
+    function_steps,
     gemm_steps,
     quantize_steps,
     rearrange_steps,
+    resize_steps,
     sign_steps,
     tensor_steps,
     xnor_steps,
@@ -31,16 +34,20 @@ from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.buffers import Buffer, Type
 from bwn.plan.fusion import Epilogue
 from bwn.plan.gemm_layer import Gemm, quantized_buffer
+from bwn.plan.homes import homes
 from bwn.plan.rearrange_steps import Indices
 from bwn.plan.state import PlanState
 
 if TYPE_CHECKING:
     from bwn.ops.flatten import Flatten
+    from bwn.ops.normalize import LocalResponse, Normalize
     from bwn.ops.pool import Pool
     from bwn.ops.quantize import Quantize
     from bwn.ops.rearrange import Rearrange
+    from bwn.ops.reduce import Reduce
+    from bwn.ops.resize import Resize
     from bwn.ops.sign import Sign
-    from bwn.ops.softmax import Softmax
+    from bwn.ops.unary import Unary
 
 
 class PlanBuilder(PlanState):
@@ -154,11 +161,47 @@ class PlanBuilder(PlanState):
         out = self.write(node.output, "f32", like=source)
         quantize_steps.fake_quantize(self, node, source, out)
 
-    def softmax(self, node: Softmax) -> None:
-        """Softmax over the channels of a batch of vectors."""
+    def unary(self, node: Unary) -> None:
+        """A function of each element, with the bounds that follow it."""
+        epilogue = self._follow(Epilogue(node.output, gemm=False))
         source = self.read(node.input, "f32")
-        out = self.write(node.output, "f32", like=source)
-        tensor_steps.elementwise(self, registry.SOFTMAX, source, out, units=lambda: self.batch)
+        out = self.write(epilogue.output, "f32", like=source)
+        function_steps.unary(self, node, source, out, epilogue)
+
+    def softmax(self, node: Node, *, log: bool = False) -> None:
+        """Softmax over the channels at each position, or its logarithm."""
+        source, out = self._alike(node)
+        channel_steps.channelwise(self, registry.SOFTMAX, source, out, log=log)
+
+    def normalize(self, node: Normalize) -> None:
+        """Normalization of the channels at each position, or of groups of channels."""
+        source, out = self._alike(node)
+        groups = node.groups if node.over == "group" else 0
+        channel_steps.channelwise(
+            self, registry.GROUP_NORM if groups else registry.LAYER_NORM, source, out,
+            coefficients=(node.epsilon,), scale=node.scale, bias=node.bias, groups=groups,
+        )  # fmt: skip
+
+    def local_response(self, node: LocalResponse) -> None:
+        """Normalization by neighboring channels."""
+        source, out = self._alike(node)
+        coefficients = (node.k, node.alpha / node.size, -node.beta)
+        channel_steps.channelwise(
+            self, registry.LOCAL_RESPONSE, source, out,
+            coefficients=coefficients, neighbors=node.neighbors,
+        )  # fmt: skip
+
+    def reduce(self, node: Reduce) -> None:
+        """A reduction over some axes."""
+        source = self.read(node.input, "f32")
+        keeps_columns = source.vectors or 2 not in node.axes
+        out = self.write(node.output, "f32", like=source if keeps_columns else None)
+        channel_steps.reduce(self, node, source, out)
+
+    def _alike(self, node: Node) -> tuple[Buffer, Buffer]:
+        """Buffers of a node's input and output that share the stride of rows."""
+        source = self.read(node.input, "f32")
+        return source, self.write(node.output, "f32", like=source)
 
     def sign(self, node: Sign) -> None:
         """Signs: bits where a layer reads them, else bytes."""
@@ -209,9 +252,13 @@ class PlanBuilder(PlanState):
             self.set_form(node.output, self._view_of(source, node.output, channel))
         else:
             # Not `write`: what is cleared must not be a part of another.
-            out = self.set_form(node.output, self.buffer(node.output, "f32", node.shape))
             axes = rearrange_steps.loop_axes(node.sizes, node.strides)
-            rows = rearrange_steps.rows_of(rearrange_steps.split_axes(axes, *shapes), node.offset)
+            planes = rearrange_steps.plane_axes(axes, node.offset, *shapes)
+            like = source if planes else None
+            out = self.buffer(node.output, "f32", node.shape, like=like)
+            self.set_form(node.output, out)
+            parts = planes or rearrange_steps.split_axes(axes, *shapes)
+            rows = rearrange_steps.rows_of(parts, node.offset, planes=bool(planes))
             tensor_steps.clear(self, out)
             rearrange_steps.copy_rows(self, source, out, shapes, rows)
 
@@ -227,8 +274,19 @@ class PlanBuilder(PlanState):
             if len(rows.x):
                 rearrange_steps.copy_rows(self, source, out, shapes, rows)
 
+    def interpolate(self, node: Resize) -> None:
+        """Linear interpolation."""
+        shape = self.shape(node.input)
+        source = self.read(node.input, "f32")
+        out = self.set_form(node.output, self.buffer(node.output, "f32", self.shape(node.output)))
+        tensor_steps.clear(self, out)
+        resize_steps.resize(self, source, out, node.grids(shape))
+
     def join(self, node: Concat) -> None:
         """Channels one after another: parts that were made as views of the whole are in place."""
+        if node.axis:
+            self._join_copies(node)
+            return
         whole, channel = self._whole(node), 0
         for name in node.inputs:
             part = self.read(name, "f32")
@@ -237,6 +295,18 @@ class PlanBuilder(PlanState):
                 view.share_rows(part)
                 tensor_steps.elementwise(self, registry.AFFINE, part, view, why="copied")
             channel += self.shape(name)[0]
+
+    def _join_copies(self, node: Concat) -> None:
+        whole, first = self.shape(node.output), 0
+        out = self.set_form(node.output, self.buffer(node.output, "f32", whole))
+        tensor_steps.clear(self, out)
+        for name in node.inputs:
+            shape = self.shape(name)
+            axes = rearrange_steps.part_axes(shape, whole, node.axis)
+            rows = rearrange_steps.rows_of(rearrange_steps.split_axes(axes, shape, whole), 0)
+            rows = rows._replace(out=rows.out + first * prod(whole[node.axis + 1 :]))
+            rearrange_steps.copy_rows(self, self.read(name, "f32"), out, (shape, whole), rows)
+            first += shape[node.axis]
 
     def _same(self, node: Node, source: Buffer) -> None:
         """The output is the input, in the buffer that it is in."""
@@ -335,30 +405,3 @@ class PlanBuilder(PlanState):
     def __contains__(self, name: object) -> bool:
         """Whether a tensor exists already."""
         return isinstance(name, str) and self.form(name) is not None
-
-
-def homes(graph: Graph) -> dict[str, tuple[str, int]]:
-    """Where tensors can be made in place: in which Concat, and from which channel of it on.
-
-    A tensor has one home, the last Concat that reads it. A Concat whose parts follow each other in
-    a later one lies there as a whole, as those of a dense block do.
-    """
-    found: dict[str, tuple[str, int]] = {}
-    for node in reversed(graph.nodes):
-        if not isinstance(node, Concat):
-            continue
-        channel, channels = 0, dict[str, int]()
-        for name in node.inputs:
-            channels.setdefault(name, channel)
-            channel += graph.shapes[name][0]
-        placed = [found.get(name) for name in node.inputs]
-        first = placed[0]
-        together = first is not None and placed == [
-            (first[0], first[1] + offset) for offset in channels.values()
-        ]
-        if together and first is not None and len(channels) == len(node.inputs):
-            found.setdefault(node.output, first)
-        for name, offset in channels.items():
-            found.setdefault(name, (node.output, offset))
-    found.pop(graph.topology.input, None)
-    return found
