@@ -189,3 +189,21 @@ def test_refused_in_one_line(name):
         from_bytes(data)
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_dorefa_rounds_to_few_numbers(bits):
+    """Round(Clip(x, 0, 1) * n) / n (Zhou et al., arXiv:1606.06160)."""
+    stored = {"o": f32(0), "l": f32(1), "n": f32(2**bits - 1), "w": np.sign(floats(9, 4, 3, 3))}
+    nodes = [
+        op("Clip", "x o l", "c"),
+        op("Mul", "c n", "m"),
+        op("Round", "m", "r"),
+        op("Div", "r n", "d"),
+        op("Conv", "d w"),
+    ]
+    x = floats(3, 4, 7, 6)
+    data = model(*nodes, **stored)
+    actual, graph = outputs(data, x)
+    np.testing.assert_allclose(actual, Session(data).run(x), rtol=1e-6, atol=1e-5)
+    assert graph.nodes[-1].activations == ("int8" if bits < 8 else "float32")
