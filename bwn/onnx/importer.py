@@ -183,6 +183,7 @@ def output_of(model: onnx.ModelProto, state: ImportState) -> str:
     name = model.graph.output[0].name
     if name in state.integers:
         raise GraphError(f"output '{one_line(name)}' is of integers; put DequantizeLinear last")
+    state.complete(name)
     if name in state.pending:
         raise GraphError(f"output '{one_line(name)}': {EXPLAINED[state.pending[name].kind]}")
     if name not in state.views:
