@@ -250,9 +250,6 @@ def text(report: PackReport) -> str:
     if report.resumable:
         lines.append(f"To finish the run: bwn train --resume {report.source}")
     quantized = any(row.activations in ("int8", "uint8") for row in report.layers)
-    if not report.follows_source:
-        lines.append(f"Next: bwn evaluate {report.target} --data DATA")
-    else:
-        data = " --images DATA" if quantized else ""
-        lines.append(f"Next: bwn verify {report.target} {report.source}{data}")
+    data = " --images DATA" if quantized else ""
+    lines.append(f"Next: bwn verify {report.target} {report.source}{data}")
     return "\n".join(lines)

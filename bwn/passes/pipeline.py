@@ -14,6 +14,7 @@ from bwn.passes.fuse_clamp import fuse_clamp
 from bwn.passes.fuse_pad import fuse_pad
 from bwn.passes.pack_weights import TOLERANCE, pack_weights
 from bwn.passes.push_affine import push_affine
+from bwn.passes.push_scale import push_scale
 from bwn.passes.recognize_functions import recognize_functions
 from bwn.passes.remove_unused import remove_unused
 from bwn.passes.split_offsets import split_offsets
@@ -27,6 +28,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fuse_clamp,
     fuse_pad,  # any time after remove_unused
     fold_sign_values,  # after fold_affine, which makes one affine map of several
+    push_scale,  # what is left of its kind
 )
 """The passes before those that read weights: alpha is multiplied into scales that are complete."""
 
