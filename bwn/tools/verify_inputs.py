@@ -16,9 +16,10 @@ from bwn.data.datasets import holds_only_images, load_dataset, load_images, no_p
 from bwn.data.decoding import Progress
 from bwn.data.folders import find_images
 from bwn.data.records import Pixels
+from bwn.data.resizing import normalized
 from bwn.errors import DataError, NotPreparedError
 from bwn.ir.model_spec import ModelSpec
-from bwn.predict import class_names, to_input
+from bwn.predict import class_names
 
 LISTED = 5
 NOISE = 64
@@ -86,16 +87,21 @@ def choose(
     """
     if source is None:
         return noise(spec, count or NOISE, seed)
-    if spec.preprocess is None:
+    rule, shape = spec.preprocess, spec.graph.topology.input_shape
+    if rule is None:
         raise NotPreparedError
+
+    def make(index: int) -> Floats:
+        return normalized(images[index], rule).reshape(shape)
+
     if is_images(source):
         paths = [str(path) for path in find_images([source])][:count]
-        images = load_images(source, paths, spec.preprocess, skip_bad=skip_bad, progress=progress)
-        return Samples(str(source), len(images), None, lambda index: to_input(spec, images[index]))
+        images = load_images(source, paths, rule, skip_bad=skip_bad, progress=progress)
+        return Samples(str(source), len(images), None, make)
     name, images, labels = load_test_split(
         spec, source, count, skip_bad=skip_bad, progress=progress
     )
-    return Samples(name, len(labels), labels, lambda index: to_input(spec, images[index]))
+    return Samples(name, len(labels), labels, make)
 
 
 def is_images(source: StrPath) -> bool:
@@ -114,6 +120,8 @@ def load_test_split(
 ) -> tuple[str, Pixels, Labels]:
     """Return the name, the images and the labels of a data set's test split.
 
+    The images have the size and the color that the model takes, but are not normalized.
+
     Args:
         spec: A model with preprocessing; labels are indices of its classes.
         source: As in `bwn.data.datasets.load_dataset`.
@@ -131,9 +139,7 @@ def load_test_split(
     data = load_dataset(
         source,
         "test",
-        size=rule.size,
-        resize=rule.resize,
-        color=rule.color,
+        rule=rule,
         skip_bad=skip_bad,
         progress=progress,
     )
