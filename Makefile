@@ -54,7 +54,7 @@ arm: $(READY) ## test the ARM wheel on emulated cores: results, instruction budg
 loops: $(READY) ## show the kernels' inner loops on ARM, with modeled cycles (Debian: llvm-22); a minute
 	@$(BIN)/python tests/counts/loops.py
 
-fuzz: $(READY) ## fuzz the readers of files: make fuzz SECONDS=3600, for each of six
+fuzz: $(READY) ## fuzz the readers of files: make fuzz SECONDS=3600, for each of seven
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 

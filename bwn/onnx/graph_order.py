@@ -15,6 +15,8 @@ from bwn.errors import GraphError
 from bwn.onnx.tensors import subgraphs
 
 LISTED = 5
+NOT_TEXT = "the name of a tensor is not UTF-8"
+"""Protobuf gives such a name as bytes."""
 
 
 def keep_needed(graph: onnx.GraphProto, output: str) -> None:
@@ -67,11 +69,15 @@ def makers_of(graph: onnx.GraphProto) -> tuple[dict[str, int], set[str]]:
     inputs = {value.name for value in graph.input}
     if len(inputs) < len(graph.input):
         raise GraphError("two inputs have the same name")
+    if not all(isinstance(name, str) for name in stored | inputs):
+        raise GraphError(NOT_TEXT)
     makers: dict[str, int] = {}
     for index, node in enumerate(graph.node):
         for name in filter(None, node.output):
             if name in makers or name in stored or name in inputs:
                 raise refuse(node, f"makes '{name}', which is the name of another tensor too")
+            if not isinstance(name, str):
+                raise refuse(node, NOT_TEXT)
             makers[name] = index
     return makers, stored
 
@@ -91,7 +97,7 @@ def reads_of(node: onnx.NodeProto) -> Iterator[str]:
             own |= {name for inner in graph.node for name in inner.output}
             read = {value.name for value in graph.output}
             read = read.union(*(reads_of(inner) for inner in graph.node))
-            yield from sorted(filter(None, read - own))
+            yield from filter(None, read - own)
 
 
 def needed(

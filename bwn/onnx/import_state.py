@@ -45,6 +45,19 @@ QUANTIZED_READERS = (
 )
 
 
+class NodeError(GraphError):
+    """A node cannot be read.
+
+    Attributes:
+        reason: Why, without the node's name.
+    """
+
+    def __init__(self, node: OnnxNode, reason: str) -> None:
+        """Make the error; its message names the operation and the node."""
+        super().__init__(one_line(f"{node.op_type} node '{node.label}': {reason}"))
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class OnnxNode:
     """An ONNX node with plain Python values: text, numpy types and numpy arrays."""
@@ -65,10 +78,14 @@ class OnnxNode:
         """Whether the node has the optional input `index`."""
         return index < len(self.inputs) and bool(self.inputs[index])
 
+    @property
+    def label(self) -> str:
+        """Its name, or that of its first output."""
+        return self.name or (self.outputs[0] if self.outputs else "")
+
     def refuse(self, why: str) -> GraphError:
         """An error that names the operation and the node, on one line."""
-        name = self.name or (self.outputs[0] if self.outputs else "")
-        return GraphError(one_line(f"{self.op_type} node '{name}': {why}"))
+        return NodeError(self, why)
 
 
 class Allowance:
@@ -126,6 +143,7 @@ class ImportState:
         nodes: The nodes so far.
         tensors: The stored tensors so far.
         notes: What the user is told, besides errors.
+        unknown: Tensors that nothing is known of, for a node before them cannot be read.
     """
 
     def __init__(
@@ -143,6 +161,7 @@ class ImportState:
         self.nodes: list[Node] = []
         self.tensors: dict[str, Array] = {}
         self.notes: list[str] = []
+        self.unknown: set[str] = set()
         self.topology = Topology(input=graph_input, input_shape=shape, output="", nodes=())
         self._copies: dict[tuple[object, ...], str] = {}
         self._rank = 0
@@ -152,6 +171,19 @@ class ImportState:
         """Say something to the user, once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def placeholder(self, name: str, sizes: Sequence[int | None]) -> None:
+        """Go on without the node that makes `name`, to find what else cannot be read.
+
+        sizes: Of its axes, (N, C, H, W) or (N, K), as far as known; otherwise it stays unknown.
+        """
+        shape = tuple(size for size in sizes[1:] if size)
+        if len(sizes) in (2, 3, 4) and len(shape) == len(sizes) - 1:
+            shape = (shape[0], 1, shape[1]) if len(shape) == 2 else shape
+            self.shapes[name] = shape
+            self.views[name] = canonical(name, shape, len(sizes))
+        else:
+            self.unknown.add(name)
 
     # Constants
 

@@ -22,10 +22,17 @@ from bwn.ir.node import Shape, elements
 from bwn.ir.quantization import Quantizations
 from bwn.onnx import view_readers
 from bwn.onnx.constant_folding import fold
-from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState, OnnxNode
+from bwn.onnx.import_state import (
+    EXPLAINED,
+    QUANTIZED_READERS,
+    ImportState,
+    NodeError,
+    OnnxNode,
+)
 from bwn.onnx.loading import fix_size, load
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.protobuf import plain_node, to_array
+from bwn.onnx.refusals import Refusals
 from bwn.ops import NODES
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
@@ -108,8 +115,7 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
     state = ImportState(name, shape, opset, single=single, file=model.ByteSize())
     for tensor in model.graph.initializer:
         state.constants[tensor.name] = to_array(tensor)
-    for node in model.graph.node:
-        read_node(state, node)
+    read_nodes(state, model)
     output = output_of(model, state)
     graph = Graph(
         topology=msgspec.structs.replace(state.topology, output=output, nodes=tuple(state.nodes)),
@@ -123,14 +129,55 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
     }
 
 
+def read_nodes(state: ImportState, model: onnx.ModelProto) -> None:
+    """Import all nodes. Raises GraphError: of the one that cannot be read, or of all of them."""
+    refusals, first = Refusals(), None
+    sizes: dict[str, list[int | None]] = {}
+    for proto in model.graph.node:
+        if state.unknown.intersection(proto.input):
+            state.unknown.update(proto.output)
+            continue
+        try:
+            read_node(state, proto)
+        except GraphError as error:
+            sizes = sizes if first else inferred_sizes(model)
+            first = first or error
+            reason = error.reason if isinstance(error, NodeError) else str(error)
+            refusals.add(kind_of(proto), proto.name or min(proto.output, default=""), reason)
+            for name in proto.output:
+                state.placeholder(name, sizes.get(name, ()))
+    if first is not None:
+        raise first if refusals.count == 1 else refusals.error()
+
+
+def inferred_sizes(model: onnx.ModelProto) -> dict[str, list[int | None]]:
+    """Sizes of the axes of inner tensors, where ONNX's shape inference knows them."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(model).graph
+    except Exception:  # its errors have no common class; a message is then shorter
+        return {}
+    return {
+        value.name: [
+            dim.dim_value if dim.HasField("dim_value") else None
+            for dim in value.type.tensor_type.shape.dim
+        ]
+        for value in (*graph.value_info, *graph.output)
+    }
+
+
+def kind_of(proto: onnx.NodeProto) -> str:
+    """A node's operation, with its domain where that is not ONNX's own."""
+    standard = proto.domain in ("", "ai.onnx")
+    return proto.op_type if standard else f"{proto.domain}::{proto.op_type}"
+
+
 def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
     """Import one node: fold it where it depends on constants alone, else call its reader."""
     node, standard = plain_node(proto), proto.domain in ("", "ai.onnx")
     if standard and fold(state, node):
         return
     if not standard or node.op_type not in READERS:
-        op = node.op_type if standard else f"{proto.domain}::{node.op_type}"
-        raise node.refuse(f"{op} is not supported; supported: {', '.join(sorted(READERS))}")
+        raise node.refuse(f"{kind_of(proto)} is not supported")
     READERS[node.op_type](state, node)
 
 
@@ -153,9 +200,10 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
         )
     fixed = tuple(size for size in sizes[1:] if size is not None)
     if len(fixed) != len(sizes) - 1:
+        remedy = "; choose height and width with size" if len(sizes) == 4 else ""
         raise GraphError(
             f"input '{name}' has sizes that are not fixed, ({open_sizes(tensor)}); only the batch "
-            "may be dynamic; choose height and width with size (--size HxW)"
+            f"may be dynamic{remedy}"
         )
     return model.graph.input[0].name, fixed, sizes[0] == 1
 

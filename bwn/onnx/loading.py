@@ -22,6 +22,7 @@ from bwn.onnx.functions import every_node, inline_functions
 from bwn.onnx.graph_order import keep_needed, listed
 from bwn.onnx.opsets import upgrade
 from bwn.onnx.tensors import check_tensor, read_external, tensors_of
+from bwn.onnx.wire import check_fields
 
 MAX_BYTES = 2**30
 MAX_NODES = 2**18
@@ -90,6 +91,7 @@ def parse(data: bytes) -> onnx.ModelProto:
     problem = mismatch("an ONNX model", data[:HEAD])
     if "ONNX" in looks_like(data[:HEAD]):
         problem = "truncated or damaged ONNX model; copy it again, or export it again"
+    check_fields(data)
     try:
         model = onnx.load_model_from_string(data)
     except Exception:  # protobuf's DecodeError has no public name
@@ -118,8 +120,7 @@ def choose_output(graph: onnx.GraphProto, output: str | None, fallback: str | No
         output = fallback
     if output is None:
         raise GraphError(
-            f"the model has {len(names)} outputs, {listed(names)}; choose one with output_name "
-            "(--output-name NAME)"
+            f"the model has {len(names)} outputs, {listed(names)}; choose one with output_name"
         )
     if output not in names and output not in made:
         raise GraphError(f"no output '{output}'; the outputs are {listed(names)}")
@@ -132,14 +133,14 @@ def strip(model: onnx.ModelProto) -> None:
     del model.functions[:]
     del model.graph.value_info[:]
     del model.graph.quantization_annotation[:]
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
-        value.type.tensor_type.shape.SetInParent()  # the checker wants any shape
 
 
 def check_model(model: onnx.ModelProto) -> None:
-    """Raise FileError where ONNX's checker refuses the model."""
+    """Raise FileError where ONNX's checker refuses the model, whose output has no shape then."""
     model.ir_version = IR_VERSION
+    output = model.graph.output[0].type.tensor_type
+    output.ClearField("shape")
+    output.shape.SetInParent()  # the checker wants any shape
     try:
         model.ir_version = max(
             IR_VERSION, onnx.helper.find_min_ir_version_for(model.opset_import, True)
@@ -147,6 +148,7 @@ def check_model(model: onnx.ModelProto) -> None:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise FileError(f"the ONNX checker refuses it: {brief(error, 300)}") from None
+    output.ClearField("shape")
 
 
 def fix_size(model: onnx.ModelProto, size: Sequence[int] | None) -> None:

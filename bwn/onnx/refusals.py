@@ -72,15 +72,15 @@ class Refusals:
         """
         self._nodes.setdefault((op_type, reason, remedy), []).append(node)
 
-    def __bool__(self) -> bool:
-        return bool(self._nodes)
+    @property
+    def count(self) -> int:
+        """How many nodes were refused."""
+        return sum(map(len, self._nodes.values()))
 
-    def check(self) -> None:
-        """Raise UnreadableNodesError if a node was refused."""
-        if not self._nodes:
-            return
+    def error(self) -> UnreadableNodesError:
+        """The error that lists them."""
         kinds = [
             Refusal(op_type=op_type, reason=reason, remedy=remedy, nodes=tuple(nodes))
             for (op_type, reason, remedy), nodes in self._nodes.items()
         ]
-        raise UnreadableNodesError(tuple(sorted(kinds, key=lambda kind: -len(kind.nodes))))
+        return UnreadableNodesError(tuple(sorted(kinds, key=lambda kind: -len(kind.nodes))))

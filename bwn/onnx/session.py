@@ -36,6 +36,7 @@ class Session:
     Attributes:
         departures: How far weights are from the +-alpha of the packed network that is compared with
             it, by name; see `bwn.passes.pack_weights.departures`.
+        signals: Whether it takes 1-D signals, (N, C, L), which bwn holds as (N, C, 1, L).
 
     Raises:
         FileError: It is not an ONNX model, or ONNX Runtime cannot run it.
@@ -60,6 +61,7 @@ class Session:
         self.departures: dict[str, float] = {}
         self.input = self.model.graph.input[0].name
         self.output = self.model.graph.output[0].name
+        self.signals = len(self.model.graph.input[0].type.tensor_type.shape.dim) == 3
         self.parts: dict[tuple[object, ...], onnxruntime.InferenceSession] = {}
         self.session = self.start(self.model)
 
@@ -81,7 +83,11 @@ class Session:
 
     def run(self, x: Floats) -> Floats:
         """Scores of a batch, (N, ...) float32. x: (N, *input_shape) float32."""
-        return np.asarray(self.session.run([self.output], {self.input: x})[0])
+        return np.asarray(self.session.run([self.output], {self.input: self.fed(x)})[0])
+
+    def fed(self, x: Floats) -> Floats:
+        """A tensor of bwn as the model has it."""
+        return x[:, :, 0] if self.signals and x.ndim == 4 and x.shape[2] == 1 else x
 
     def tensors(self, x: Floats, names: Iterable[str]) -> dict[str, Floats]:
         """The inner tensors among `names` that some node of the model makes, by name."""
@@ -95,7 +101,9 @@ class Session:
             del model.graph.output[:]
             model.graph.output.extend(unshaped(name) for name in wanted)
             self.parts[key] = self.start(model)
-        return dict(zip(wanted, self.parts[key].run(wanted, {self.input: x}), strict=True))
+        return dict(
+            zip(wanted, self.parts[key].run(wanted, {self.input: self.fed(x)}), strict=True)
+        )
 
     def layer(self, inputs: Mapping[str, Floats], output: str) -> Floats:
         """The tensor `output`, computed from other tensors of the model alone.
@@ -107,6 +115,7 @@ class Session:
         Raises:
             FileError: It depends on something else.
         """
+        inputs = {name: self.fed(array) for name, array in inputs.items()}
         key: tuple[object, ...] = (
             "layer",
             output,
@@ -114,7 +123,8 @@ class Session:
         )
         if key not in self.parts:
             self.parts[key] = self.start(self.part(inputs, output))
-        return np.asarray(self.parts[key].run([output], dict(inputs))[0])
+        result = np.asarray(self.parts[key].run([output], inputs)[0])
+        return result[:, :, None] if self.signals and result.ndim == 3 else result
 
     def quantizes(self, inputs: Iterable[str], output: str) -> bool:
         """Whether the model quantizes to bwn's 255 values between `inputs` and `output`."""

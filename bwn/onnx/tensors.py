@@ -121,6 +121,8 @@ def read_external(name: str, tensor: onnx.TensorProto, folder: StrPath | None, l
     """
     fields = {entry.key: entry.value for entry in tensor.external_data}
     location = fields.get("location", "")
+    if not isinstance(location, str):  # protobuf gives bytes where a string is not UTF-8
+        raise GraphError(f"tensor '{name}': the name of its file is not UTF-8")
     shown = f"tensor '{name}': its data are in '{one_line(location, 200)}'"
     if folder is None:
         raise GraphError(f"{shown}: give the model's path, not its bytes, or save it as one file")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,6 @@ from bwn.ops.sign import read_raised_sign
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState, OnnxNode
-    from bwn.onnx.views import View
 
 Operand = str | Array
 """Name of an activation, or a constant."""
@@ -38,6 +38,10 @@ def read_arithmetic(state: ImportState, node: OnnxNode) -> None:
     """Of one operand or more, from left to right."""
     if node.op_type == "Add" and read_raised_sign(state, node):
         return
+    if node.op_type == "Pow" and state.is_constant(node, 1):  # its exponents may be integers
+        exponents = state.constant(node, 1).astype(np.float32)
+        node = replace(node, inputs=(node.inputs[0], f"{node.output}.exponents"))
+        state.constants[node.inputs[1]] = exponents
     with operands(state, node) as (result, *others):
         if not others:
             state.alias(node)
@@ -65,25 +69,24 @@ def operands(state: ImportState, node: OnnxNode) -> Iterator[list[Operand]]:
     activations = [index for index in places if not state.is_constant(node, index)]
     view, names = state.in_one_order(node, activations)
     if view is None:
-        yield [names[index] if index in names else constant(state, node, index) for index in places]
+        signal = any(state.view(node, index).rank == 3 for index in activations)
+        yield [
+            names[index] if index in names else in_order(state.weights(node, index), signal)
+            for index in places
+        ]
         return
     with state.keeping(view):
         yield [
-            names[index] if index in names else constant(state, node, index, view)
+            names[index] if index in names else state.weights_like(node, index, view)[None]
             for index in places
         ]
 
 
-def constant(state: ImportState, node: OnnxNode, index: int, view: View | None = None) -> Array:
-    """A constant operand, with one axis more than an example; exponents may be integers.
-
-    view: Its order of axes is that of the view's source.
-    """
-    if node.op_type == "Pow" and index == 1:
-        return state.constant(node, index).astype(np.float32)
-    if view is None:
-        return state.weights(node, index)
-    return state.weights_like(node, index, view)[None]
+def in_order(value: Array, signal: bool) -> Array:
+    """A constant operand of planes or vectors; of a signal (N, C, L) as of (N, C, 1, L)."""
+    if not signal or value.ndim > 3:
+        return value
+    return np.expand_dims(value.reshape((1,) * (3 - value.ndim) + value.shape), 2)
 
 
 def combine(

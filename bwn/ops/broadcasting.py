@@ -83,10 +83,11 @@ class Arithmetic(Node, frozen=True, kw_only=True, tag="arithmetic"):
         if self.constant is None:
             return
         constant = tensors[self.constant]
-        if constant.dtype != np.float32 or constant.ndim != len(inputs[0]):
+        fits = constant.ndim == len(inputs[0]) and 0 not in constant.shape
+        if constant.dtype != np.float32 or not fits:
             raise self.refuse(
                 f"'{self.constant}' is {constant.dtype} {constant.shape}, expected float32 with "
-                f"{len(inputs[0])} axes"
+                f"{len(inputs[0])} axes of at least 1"
             )
         check_finite(self, self.constant, constant)
 

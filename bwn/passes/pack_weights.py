@@ -2,17 +2,17 @@
 
 1. Float32 weights that are +-alpha[n] in every output channel n become packed words; alpha goes
    into the scale.
-2. Where a channel has several magnitudes within `tolerance` of their mean, relative to it, alpha is
-   that mean: code that trains through sign(w) leaves +-alpha * (1 + a few roundings). Equal
-   magnitudes stay exact. Any other channel keeps the layer float32.
+2. Where a channel has several magnitudes, alpha is midway between the least and the largest, if
+   these are within `tolerance` of it, relative to it: code that trains through sign(w) leaves
+   +-alpha * (1 + a few roundings). Equal magnitudes stay exact. Any other channel keeps the layer
+   float32.
 3. The weights of a Conv are put in the order k = (ky * KW + kx) * channels + c.
 4. Where every alpha is 1 the scale is left as it is, or absent.
 5. Weights that two layers share become one packed tensor.
 6. Rows so short that words and a scale would take more bytes than the floats (K <= 2) stay float32.
 7. A channel of zeros has alpha 0, and +1 in every bit; a layer of nothing else stays float32.
 
-Why the mean: the noise of rounding has mean 0, so it is nearer to the alpha of training than the
-middle of the range, and it makes the squared error smallest.
+Why midway: no other alpha has a smaller largest departure, so nothing packs at a smaller tolerance.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def pack_weights(graph: Graph, tolerance: float = TOLERANCE) -> Graph:
 
     Args:
         graph: A legal graph.
-        tolerance: How far magnitudes may be from their mean, relative to it; 0: equal ones only.
+        tolerance: How far magnitudes may be from alpha, relative to it; 0: equal ones only.
     """
     tensors = dict(graph.tensors)
     nodes: list[Node] = []
@@ -54,12 +54,12 @@ def magnitudes(weight: Array, tolerance: float) -> npt.NDArray[np.float32] | Non
     """alpha, (outputs,) float32, of weights to pack by rules 1, 2, 6 and 7; None for all others."""
     if weight.dtype != np.float32 or weight[0].size <= 2:
         return None
-    alpha, departure = means(weight)
+    alpha, departure = middles(weight)
     return alpha if alpha.any() and (departure <= tolerance).all() else None
 
 
-def means(weight: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Mean magnitude of each output channel, and how far magnitudes are from it.
+def middles(weight: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """The middle magnitude of each output channel, and how far magnitudes are from it.
 
     Args:
         weight: (outputs, ...) float32.
@@ -70,11 +70,10 @@ def means(weight: Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float6
     """
     rows = np.abs(weight.astype(np.float32, copy=False).reshape(len(weight), -1))
     low, high = rows.min(axis=1), rows.max(axis=1)
-    mean, several = low.copy(), low != high
-    mean[several] = rows[several].mean(axis=1, dtype=np.float64)
-    size = mean.astype(np.float64)
+    alpha = ((low.astype(np.float64) + high) / 2).astype(np.float32)
+    size = alpha.astype(np.float64)
     farthest = np.maximum(size - low, high - size)
-    return mean, farthest / np.where(size > 0, size, 1)
+    return alpha, farthest / np.where(size > 0, size, 1)
 
 
 def departures(source: Graph, packed: Graph) -> dict[str, float]:
@@ -96,7 +95,7 @@ def departures(source: Graph, packed: Graph) -> dict[str, float]:
         weight = source.tensors.get(node.weight)
         if weight is None or weight.dtype != np.float32:
             continue
-        departure = float(means(weight)[1].max())
+        departure = float(middles(weight)[1].max())
         if 0 < departure <= LARGEST_TOLERANCE and np.array_equal(
             words(weight), packed.tensors[node.weight]
         ):

@@ -12,6 +12,7 @@ from bwn.passes.fuse_clamp import fuse_clamp
 from bwn.passes.pack_weights import TOLERANCE, pack_weights
 from bwn.passes.push_affine import push_affine
 from bwn.passes.remove_unused import remove_unused
+from bwn.passes.split_offsets import split_offsets
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     remove_unused,  # first: an unused reader of a tensor would prevent folding
@@ -19,7 +20,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_affine,  # before fuse_clamp: an affine map cannot be folded through bounds
     fuse_clamp,
 )
-"""The passes before `pack_weights`, which multiplies alpha into scales that are complete."""
+"""The passes before those that read weights: alpha is multiplied into scales that are complete."""
 
 
 def run(graph: Graph, tolerance: float = TOLERANCE) -> Graph:
@@ -27,13 +28,14 @@ def run(graph: Graph, tolerance: float = TOLERANCE) -> Graph:
 
     Args:
         graph: The graph.
-        tolerance: Of `pack_weights`.
+        tolerance: Of `pack_weights` and `split_offsets`.
 
     Raises:
         GraphError: The graph is illegal.
     """
     check(graph)
-    passes: list[Callable[[Graph], Graph]] = [*PASSES, partial(pack_weights, tolerance=tolerance)]
+    binary = (partial(rewrite, tolerance=tolerance) for rewrite in (split_offsets, pack_weights))
+    passes: list[Callable[[Graph], Graph]] = [*PASSES, *binary]
     for rewrite in passes:
         graph = rewrite(graph)
         check(graph)

@@ -32,6 +32,7 @@ from bwn.ops import Weighted
 from bwn.passes import pipeline
 from bwn.passes.pack_weights import LARGEST_TOLERANCE, TOLERANCE, departures
 from bwn.passes.set_activations import set_activations
+from bwn.passes.split_offsets import ones_name
 from bwn.tools.calibrate import input_batches, int8_scales
 from bwn.tools.pack_check import compare_source
 from bwn.tools.pack_preprocess import check_preprocess, choose_preprocess
@@ -87,8 +88,8 @@ def pack(
         classes: Names of the classes; they replace those of the source.
         output_name: Which output of an ONNX file is packed, or which other tensor of it; needed
             where it has several outputs.
-        binary_tolerance: Weights of an output channel count as +a and -a where each magnitude is
-            this close to their mean a, relative to a; 0: only where all are equal. At most 0.01.
+        binary_tolerance: Weights of an output channel count as +a and -a where every magnitude is
+            this close to a, relative to a; 0: only where all are equal. At most 0.01.
         check: Whether to compare with ONNX Runtime on random inputs, where it is installed, for
             about a second before the file is written.
         dry_run: Whether to do everything but write the file.
@@ -125,6 +126,7 @@ def pack(
     names = loaded.classes if classes is None else checked_names(classes)
     packed = pipeline.run(loaded.graph, binary_tolerance)
     facts.departures = departures(loaded.graph, packed)
+    quantizations = {**quantizations, **of_ones(quantizations)}
     graph = with_activations(packed, activations, calibration, rule, quantizations, skip_bad)
     spec = ModelSpec(graph=graph, preprocess=rule, classes=names, producer=f"bwn {__version__}")
     if (rule, names) != (loaded.preprocess, loaded.classes):
@@ -138,6 +140,11 @@ def pack(
     size = len(to_bytes(spec)) if dry_run else os.path.getsize(target)
     facts.notes += quantization_notes(graph, quantizations)
     return report(source, target, spec, size, facts)
+
+
+def of_ones(quantizations: Quantizations) -> Quantizations:
+    """How the weights 1 of split layers quantize their input: as the layer does."""
+    return {(name, ones_name(weight)): how for (name, weight), how in quantizations.items()}
 
 
 def check_options(activations: Mode, calibration: object, binary_tolerance: float) -> None:

@@ -15,7 +15,8 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Node
 from bwn.ops import Weighted
-from bwn.passes.pack_weights import means
+from bwn.passes.pack_weights import middles
+from bwn.passes.split_offsets import ones_name
 from bwn.tools.inspect import LayerRow, layer_rows
 
 
@@ -136,6 +137,12 @@ def layer_notes(
             f"the weights of {count_noun(rounded, 'one-bit layer')} were +a and -a up to rounding, "
             f"at most {max(facts.departures.values()):.1e} from a, relative to a"
         )
+    split = [node for node, _ in layers if ones_name(node.constants[0]) in graph.tensors]
+    if split:
+        yield (
+            f"{count_noun(len(split), 'layer')} with two values in each output channel: stored as "
+            "one-bit weights and an offset, in three layers"
+        )
     for node, row in layers:
         if why := almost_binary(graph, node, facts.tolerance):
             yield f"{row.name}: {why}"
@@ -150,7 +157,7 @@ def almost_binary(graph: Graph, node: Node, tolerance: float) -> str | None:
     weight = graph.tensors[node.weight]
     if weight[0].size <= 2:
         return None
-    alpha, departure = means(weight)
+    alpha, departure = middles(weight)
     odd = np.flatnonzero(departure > tolerance)
     if 2 * len(odd) >= len(weight) or not alpha.any():
         return None

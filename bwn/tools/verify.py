@@ -218,8 +218,9 @@ def rounded_weights(session: Session, packed: Graph) -> dict[str, float]:
     """How far weights of the reference are from the +-alpha of the packed network, by name."""
     from bwn.onnx.importer import from_bytes
 
+    size = tuple(packed.topology.input_shape[1:]) or None
     try:
-        source = from_bytes(session.model.SerializeToString()).spec.graph
+        source = from_bytes(session.model.SerializeToString(), size=size).spec.graph
     except FileError:
         return {}  # ONNX Runtime runs it, so that the layers can be compared
     return departures(source, packed)
@@ -235,10 +236,9 @@ def check_fit(model: SupportsTrace, session: Session, x: Floats, reference: str,
         reference: Path of the reference.
         name: Path of the model.
     """
-    topology = model.spec.graph.topology
     axes = session.session.get_inputs()[0].shape
     sizes = [size if isinstance(size, int) else None for size in axes[1:]]
-    own = list(topology.input_shape)
+    own = list(session.fed(x).shape[1:])
     if len(sizes) != len(own) or any(
         size not in (None, own_size) for size, own_size in zip(sizes, own, strict=True)
     ):
@@ -252,6 +252,8 @@ def check_fit(model: SupportsTrace, session: Session, x: Floats, reference: str,
     except Exception as error:  # onnxruntime's errors have no common class
         raise FileError(f"{reference}: does not run on an input of {tuple(own)}: {error}") from None
     expected = model.spec.graph.output_shape
+    if session.signals:  # (C, L) and (C, 1, L) are the same
+        shape, expected = (tuple(size for size in sizes if size > 1) for sizes in (shape, expected))
     if shape != expected:
         raise FileError(
             f"{reference} gives scores of shape {shape} but {name} gives {expected}: "

@@ -159,6 +159,17 @@ def share(value: Any, count: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
+def where_negative(value: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
+    """where_negative(v, a, b): the float lanes of a where v < 0, else of b."""
+
+    def gen(builder: Any, args: Any) -> Any:
+        negative = builder.fcmp_ordered("<", args[0], ir.Constant(args[0].type, None))
+        return builder.select(negative, args[1], args[2])
+
+    return a(value, a, a), gen
+
+
+@intrinsic
 def blend(a: Any, b: Any, count: Any) -> tuple[Any, Codegen]:
     """blend(a, b, n): the first n lanes of a, the rest of b."""
     lanes = ir.VectorType(ir.IntType(64), a.lanes)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bwn.kernels.params import BinaryParams
-from bwn.kernels.simd.arithmetic import blend, greatest, keep, maximum, minimum
+from bwn.kernels.simd.arithmetic import blend, greatest, keep, maximum, minimum, where_negative
 from bwn.kernels.simd.scalars import get_f32, get_i32, put_f32, reader
 from bwn.kernels.simd.stores import clamp
 from bwn.kernels.simd.vectors import F32, I32, load, splat, store, zero
@@ -82,7 +82,7 @@ PRODUCT = helper(lambda a, b: a * b)
 QUOTIENT = helper(lambda a, b: a / b)
 GREATER = helper(lambda a, b: greatest(a, b))
 LESSER = helper(lambda a, b: -greatest(-a, -b))
-PARAMETRIC_RELU = helper(lambda a, b: maximum(a, zero(F32)) + b * minimum(a, zero(F32)))
+PARAMETRIC_RELU = helper(lambda a, b: where_negative(a, a * b, a))
 
 
 def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:

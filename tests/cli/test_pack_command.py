@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from graphs import make_graph, save_onnx
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from bwn import format
@@ -396,7 +398,7 @@ def test_a_binary_tolerance_out_of_range_is_wrong_usage(source, number):
 def refused(monkeypatch):
     """What an import of 12 nodes that it cannot read raises."""
 
-    def from_bytes(_data):
+    def from_bytes(*_arguments, **_options):
         refusals = Refusals()
         for number in range(7):
             refusals.add("ReduceProd", f"p{number}", "products are not supported", "use Mul")
@@ -450,3 +452,52 @@ def test_a_dry_run_lists_refused_nodes(source, refused):
         ("ReduceProd", 7, "use Mul"),
         ("Loop", 5, ""),
     ]
+
+
+def foreign(folder):
+    """Two outputs, open height and width, float16, nodes out of order, weights in another file."""
+    half = TensorProto.FLOAT16
+    nodes = [
+        helper.make_node("Flatten", ["pooled"], ["features"]),
+        helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
+        helper.make_node("Conv", ["image", "w"], ["maps"]),
+    ]
+    weight = numpy_helper.from_array(
+        np.where(np.arange(5 * 27) % 3, 0.5, -0.5).reshape(5, 3, 3, 3).astype(np.float16), "w"
+    )
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", half, ["N", 3, "height", "width"])],
+        [helper.make_tensor_value_info(name, half, None) for name in ("features", "maps")],
+        [weight],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    path = folder / "foreign.onnx"
+    onnx.save_model(
+        proto, path, save_as_external_data=True, location="foreign.onnx.data", size_threshold=0
+    )
+    return path
+
+
+def test_output_name_and_size_choose(tmp_path):
+    source, target = foreign(tmp_path), tmp_path / "a.bwn"
+    result = run(source, "-o", target)
+    assert result.exit_code == 3
+    assert result.stderr == (
+        f"Error: {source}: the model has 2 outputs, 'features', 'maps'; choose one with output_name\n"
+    )
+    result = run(source, "-o", target, "--output-name", "features")
+    assert result.exit_code == 3
+    assert "(N, 3, height, width); only the batch may be dynamic; choose" in result.stderr
+    for name, shape in (("features", (5,)), ("maps", (5, 6, 8)), ("pooled", (5, 1, 1))):
+        result = run(source, "-o", target, "--size", "8x10", "--output-name", name)
+        assert result.exit_code == 0, result.output
+        assert "note: converted from float16 to float32" in result.stdout
+        spec = format.read(target)
+        assert tuple(spec.graph.topology.input_shape) == (3, 8, 10)
+        assert tuple(spec.graph.output_shape) == shape
+        for option in ([], ["--output-name", name]):
+            arguments = ["verify", str(target), str(source), "--samples", "2", *option]
+            checked = CliRunner().invoke(bwn, arguments)
+            assert checked.exit_code == 0, checked.output

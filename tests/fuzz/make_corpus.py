@@ -60,6 +60,31 @@ def onnx_models() -> dict[str, bytes]:
     return {name: data for name, data in models.items() if len(data) < 4096}
 
 
+def external_data() -> dict[str, bytes]:
+    """A network whose weights are in another file, in float32 and out of order in float16."""
+    import onnx
+    from onnx import TensorProto
+    from onnx_models import FLAT, model, op
+
+    files = {}
+    for name, kind in (("plain", np.float32), ("half", np.float16)):
+        nodes = [op("Gemm", "x w", "g", transB=1), op("Relu", "g")]
+        if kind == np.float16:
+            nodes.reverse()
+        proto_type = TensorProto.FLOAT if kind == np.float32 else TensorProto.FLOAT16
+        weight = np.linspace(-1, 1, 12, dtype=kind).reshape(2, 6)
+        proto = onnx.load_model_from_string(model(*nodes, shape=FLAT, kind=proto_type, w=weight))
+        proto.graph.output[0].type.tensor_type.elem_type = proto_type
+        tensor = proto.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", "model.data"), ("offset", "4")):
+            tensor.external_data.add(key=key, value=value)
+        data = proto.SerializeToString(deterministic=True)
+        files[name] = len(data).to_bytes(2, "little") + data + bytes(4) + weight.tobytes()
+    return files
+
+
 def checkpoints() -> dict[str, bytes]:
     """A tiny checkpoint, and its pickle alone."""
     import torch
@@ -137,11 +162,12 @@ def write(name: str, files: dict[str, bytes]) -> None:
 
 def main() -> None:
     """All seeds."""
-    for name in ("bwn", "onnx", "checkpoint", "idx", "cifar", "image"):
+    for name in ("bwn", "onnx", "external", "checkpoint", "idx", "cifar", "image"):
         (CORPUS / name).mkdir(parents=True, exist_ok=True)
     golden = Path(HERE.parent / "golden" / "every-node.bwn").read_bytes()
     write("bwn", {"network": to_bytes(network()), "every-node": golden})
     write("onnx", onnx_models())
+    write("external", external_data())
     write("checkpoint", checkpoints())
     write("idx", idx_files())
     write("cifar", {"record": bytes([3]) + bytes(range(256)) * 12})

@@ -58,6 +58,15 @@ def onnx_file(data: bytes) -> None:
         bwn.pack(place / "model.onnx", place / "model.bwn")
 
 
+def external(data: bytes) -> None:
+    """An ONNX file, its size in two bytes before it, and then a file of weights next to it."""
+    cut = 2 + int.from_bytes(data[:2], "little")
+    with folder() as place:
+        (place / "model.onnx").write_bytes(data[2:cut])
+        (place / "model.data").write_bytes(data[cut:])
+        bwn.pack(place / "model.onnx", place / "model.bwn", check=False)
+
+
 def checkpoint(data: bytes) -> None:
     """A checkpoint, or its pickle alone, which is put into the checkpoint of the corpus."""
     from bwn.train import read_checkpoint
@@ -116,6 +125,7 @@ def image(data: bytes) -> None:
 TARGETS: dict[str, Target] = {
     "bwn": bwn_file,
     "onnx": onnx_file,
+    "external": external,
     "checkpoint": checkpoint,
     "idx": idx,
     "cifar": cifar,
@@ -124,6 +134,7 @@ TARGETS: dict[str, Target] = {
 INSTRUMENTED = {
     "bwn": ["bwn"],
     "onnx": ["bwn"],
+    "external": ["bwn"],
     "checkpoint": ["bwn", "zipfile", "torch._weights_only_unpickler"],
     "idx": ["bwn", "gzip"],
     "cifar": ["bwn"],

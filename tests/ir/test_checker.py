@@ -14,7 +14,7 @@ from bwn.ir import checker as rules
 from bwn.ir.analysis import signs_of
 from bwn.ir.checker import check, check_spec
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
+from bwn.ops import Add, Affine, Arithmetic, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
 
 NAN, INF = float("nan"), float("inf")
 make = partial(make_graph, shape=(3, 6, 6))
@@ -59,6 +59,8 @@ def test_only_max_pools_and_flatten_keep_signs():
     )
     assert signs_of(make(*nodes)) == {"a", "b", "c"}
 
+
+arithmetic = partial(Arithmetic, input="x", output="y", function="sub")
 
 ILLEGAL = {
     "input of two axes": (
@@ -241,6 +243,31 @@ ILLEGAL = {
             s=np.float32([0, 0, 0, 1e38]),
         ),
         "output channel 3 reaches",
+    ),
+    "no second operand": (make(arithmetic()), "expected either another tensor or a constant"),
+    "three operands": (
+        make(arithmetic(other="x", constant="c"), c=ones(3, 1, 1)),
+        "expected either another tensor or a constant",
+    ),
+    "first of two tensors": (
+        make(arithmetic(other="x", constant_first=True)),
+        "only a constant can be first",
+    ),
+    "a constant as the input of a prelu": (
+        make(arithmetic(function="prelu", constant="c", constant_first=True), c=ones(3, 6, 6)),
+        "not as the input of a prelu",
+    ),
+    "constant of other axes": (
+        make(arithmetic(constant="c"), c=ones(3)),
+        "'c' is float32 (3,), expected float32 with 3 axes",
+    ),
+    "constant of other sizes": (
+        make(arithmetic(constant="c"), c=ones(2, 6, 6)),
+        "operands of shapes (3, 6, 6) and (2, 6, 6)",
+    ),
+    "constant not finite": (
+        make(arithmetic(constant="c"), c=np.full((3, 1, 1), np.inf, np.float32)),
+        "'c' holds a number that is not finite",
     ),
     "tensor unused": (
         make(Sign(input="x", output="y"), w=ones(4)),

@@ -114,6 +114,13 @@ def test_a_nan_stays_one(function: str) -> None:
         assert np.isnan(run(function, one * 2, nan, -1, 1)).all()
 
 
+def test_an_infinite_slope_leaves_positive_numbers() -> None:
+    x = np.array([2, -2, 0, np.inf, -np.inf], np.float32).reshape(1, 1, 1, -1)
+    slope = np.full_like(x, np.inf)
+    expected = np.array([2, -np.inf, 0, np.inf, -np.inf], np.float32).reshape(1, 1, 1, -1)
+    np.testing.assert_array_equal(run("prelu", x, slope, -np.inf, np.inf), expected)
+
+
 def test_powers_follow_ieee_754() -> None:
     x = np.array([0, -0.0, -2, -2, np.inf, 2, 0, -8], np.float32).reshape(1, 1, 1, -1)
     y = np.array([0, -1, 3, 0.5, -1, 200, -2, 1 / 3], np.float32).reshape(1, 1, 1, -1)

@@ -10,7 +10,7 @@ import pytest
 from graphs import floats
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_node_model_tests
-from onnx_models import FLAT, f32, model, op
+from onnx_models import FLAT, f32, i64, model, op
 
 from bwn.errors import GraphError
 from bwn.ir.graph import Graph
@@ -118,6 +118,36 @@ def test_the_operations_that_it_becomes(
     node.input[:] = ["start" if name == "x" else name for name in node.input]
     graph = check(model(start, node, **stored))
     assert [type(each) for each in graph.nodes[1:]] == kinds
+
+
+@pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "Max", "PRelu", "Div", "Mean", "Pow"])
+@pytest.mark.parametrize("names", ["a c", "c a", "a b", "b a"])
+@pytest.mark.parametrize("sizes", [(), (4,), (1, 1, 4), (6, 4), (7, 1, 1), (1, 7, 6, 4)])
+def test_channels_last(kind: str, names: str, sizes: tuple[int, ...]) -> None:
+    if kind == "PRelu" and names[0] != "a":
+        return
+    order = [0, 2, 3, 1]
+    nodes = (
+        op("Transpose", "x", "a", perm=order),
+        op("GlobalMaxPool", "x", "g"),
+        op("Transpose", "g", "b", perm=order),
+        op(kind, names, "z"),
+        op("Transpose", "z", perm=[0, 3, 1, 2]),
+    )
+    graph = check(
+        model(*nodes, c=np.abs(floats(*sizes)) + np.float32(0.5)), positive=kind in ("Div", "Pow")
+    )
+    assert all(type(node).__name__ != "Rearrange" for node in graph.nodes)
+
+
+@pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "Min", "PRelu"])
+@pytest.mark.parametrize("sizes", [(), (9,), (4, 1), (4, 9), (1, 4, 9)])
+@pytest.mark.parametrize("length", [9, 1])
+def test_signals(kind: str, sizes: tuple[int, ...], length: int) -> None:
+    if kind == "PRelu" and length == 1 and sizes[-1:] == (9,):
+        return  # slopes cannot make x longer
+    nodes = op("Squeeze", "x two", "r"), op(kind, "r c", "z"), op("Unsqueeze", "z two")
+    check(model(*nodes, shape=(4, 1, length), two=i64(2), c=floats(*sizes)))
 
 
 def test_dividing_by_an_activation() -> None:

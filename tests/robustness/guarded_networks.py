@@ -29,7 +29,7 @@ from bwn.plan import bit_steps
 from bwn.plan.planner import Plan, make_plan
 from bwn.runtime.executor import Runner
 
-RARE = {"b1_s1_unpack", "f32_f32_b1_signs_multiply"}
+RARE = {"b1_s1_unpack", "f32_f32_b1_signs_multiply", "s1_b1_f32_planes_inlane"}
 """Kernels that one network in hundreds needs."""
 VARIANTS = sorted({spec.variant for spec in GEMMS})
 

@@ -56,6 +56,26 @@ def model(
     return proto.SerializeToString()
 
 
+def changed(data, change):
+    proto = onnx.load_model_from_string(data)
+    change(proto)
+    return proto.SerializeToString()
+
+
+def one_function_each(*bodies, domain="f"):
+    """Functions f0, f1, ... of one input a and one output b, and a model that calls the last."""
+
+    def change(proto):
+        proto.opset_import.append(helper.make_opsetid(domain, 1))
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid(domain, 1)]
+        proto.functions.extend(
+            helper.make_function(domain, f"f{index}", ["a"], ["b"], body, opsets)
+            for index, body in enumerate(bodies)
+        )
+
+    return changed(model(op(f"f{len(bodies) - 1}", "x", domain=domain), shape=FLAT), change)
+
+
 BN = {
     "g": floats(4, seed=1),
     "b": floats(4, seed=2),

@@ -20,7 +20,7 @@ from bwn.ir.node import Array, Node, Shape
 from bwn.kernels import bits
 from bwn.ops import NODES, Add, Conv, Dense, Flatten, Pool, Sign
 
-OFTEN = {Conv: 5, Dense: 4, Pool: 2, Sign: 2, Add: 2}
+OFTEN = {Conv: 6, Dense: 5, Pool: 3, Sign: 3, Add: 2}
 """How often an operation is drawn relative to those that are not listed."""
 
 

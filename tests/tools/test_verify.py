@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from graphs import make_graph, save_onnx, signs
 from msgspec.structs import replace
+from onnx_models import f32, model, op
 from PIL import Image
 
 from bwn.errors import ArgumentError, BwnError, DataError, FileError
@@ -18,6 +19,8 @@ from bwn.kernels import bits
 from bwn.model import Model
 from bwn.onnx.session import Session
 from bwn.ops import Add, Clamp, Conv, Dense, Flatten, Pool, Sign
+from bwn.passes import pipeline
+from bwn.tools.pack import pack
 from bwn.tools.verify import check_fit, open_reference, verify
 from bwn.tools.verify_inputs import choose, noise
 from bwn.tools.verify_scores import sign_ties
@@ -369,3 +372,43 @@ def test_the_report_is_json(compare):
     report = json.loads(json_text(compare(network(), samples=2)))
     assert report["layers"][0]["name"] == "a"
     assert report["scores"]["agreement"] == 1.0
+
+
+def test_rounded_weights_of_an_open_size_are_known(tmp_path):
+    rng = np.random.default_rng(0)
+    weight = rng.choice([-0.5, 0.5], (4, 3, 3, 3)) * rng.uniform(1, 1 + 3e-5, (4, 3, 3, 3))
+    nodes = op("Conv", "x w", "c"), op("GlobalAveragePool", "c", "p"), op("Flatten", "p")
+    data = model(*nodes, shape=(3, "height", "width"), w=weight.astype(np.float32))
+    source, target = tmp_path / "a.onnx", tmp_path / "a.bwn"
+    source.write_bytes(data)
+    report = pack(source, target, preprocess={"size": (9, 8)})
+    assert [layer.stored for layer in report.layers] == ["1 bit"]
+    assert verify(target, source, samples=4).agrees
+
+
+def test_a_network_of_signals_is_compared(tmp_path):
+    """(N, C, L) in ONNX, (N, C, 1, L) in bwn."""
+    weight = signs(4, 3, 1, 5) * f32(0.5)
+    stored = {"w": weight[:, :, 0], "v": signs(4 * 8, 6)}
+    nodes = [
+        op("Conv", "x w", "c"),
+        op("Relu", "c", "r"),
+        op("Flatten", "r", "f"),
+        op("Gemm", "f v"),
+    ]
+    (tmp_path / "a.onnx").write_bytes(model(*nodes, shape=(3, 12), **stored))
+    graph = make_graph(
+        Conv(input="x", output="c", weight="w", kernel=(1, 5)),
+        Clamp(input="c", output="r", low=0.0),
+        Flatten(input="r", output="f"),
+        Dense(input="f", output="y", weight="v"),
+        shape=(3, 1, 12),
+        w=weight,
+        v=stored["v"].T.copy(),
+    )
+    packed = Model(ModelSpec(graph=pipeline.run(graph)), threads=1)
+    report = verify(packed, tmp_path / "a.onnx")
+    assert report.agrees, report.verdict
+    assert all(layer.runtime is not None for layer in report.layers)
+    wrong = Model(ModelSpec(graph=graph.replace(graph.nodes, graph.tensors | {"w": -weight})), 1)
+    assert verify(wrong, tmp_path / "a.onnx").first_departure == "conv1"
