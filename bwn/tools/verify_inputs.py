@@ -52,11 +52,16 @@ class Samples:
 
 
 def noise(spec: ModelSpec, count: int, seed: int) -> Samples:
-    """`count` inputs of normal noise; each depends on the seed and its own number only."""
-    shape = spec.graph.topology.input_shape
+    """`count` inputs of normal noise; each depends on the seed and its own number only.
+
+    For a network that takes pixels from 0 to 255 it has their mean and about their deviation.
+    """
+    rule, shape = spec.preprocess, spec.graph.topology.input_shape
+    mean, deviation = (127.5, 64.0) if rule is not None and rule.takes_pixels else (0.0, 1.0)
 
     def make(index: int) -> Floats:
-        return np.random.default_rng((seed, index)).standard_normal(shape, np.float32)
+        x = np.random.default_rng((seed, index)).standard_normal(shape, np.float32)
+        return x * np.float32(deviation) + np.float32(mean)
 
     return Samples(f"noise, seed {seed}", count, None, make)
 

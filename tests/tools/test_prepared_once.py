@@ -94,3 +94,10 @@ def test_records_are_prepared_as_images(spec, tmp_path):
     np.testing.assert_array_equal(choose(spec, tmp_path).batch(0, 3), want)
     (x,) = input_batches(tmp_path, rule, shape)
     np.testing.assert_array_equal(x, want)
+
+
+def test_noise_is_like_the_inputs(spec):
+    x = choose(spec, None, 8).batch(0, 8)
+    mean, deviation = (127.5, 64) if spec.preprocess.takes_pixels else (0, 1)
+    assert abs(x.mean() - mean) < 0.1 * deviation
+    assert abs(x.std() - deviation) < 0.1 * deviation
