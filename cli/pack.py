@@ -66,9 +66,9 @@ LISTED = 3
     help="""How images were prepared in training; the options below change single parts of it.
 
     \b
-    imagenet   torchvision, timm: Resize(256), CenterCrop(224), ImageNet's means
-    half, 0.5  pixels from -1 to 1: mean 0.5, std 0.5 (Keras's tf)
-    caffe      BGR, pixels from 0 to 255 less ImageNet's means (Keras's caffe)
+    imagenet   torchvision's: Resize(256), CenterCrop(224)
+    half, 0.5  pixels from -1 to 1 (Keras's tf)
+    caffe      BGR, 0 to 255 less ImageNet's means
     raw        pixels from 0 to 255
     """,
 )

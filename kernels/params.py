@@ -24,6 +24,42 @@ class Activation(IntEnum):
     HARD_SWISH = 1
 
 
+class Function(IntEnum):
+    """Codes of the field `function`; `tensor/unary_functions.py` has their formulas."""
+
+    ABS = 0
+    CEIL = 1
+    CELU = 2
+    ELU = 3
+    ERF = 4
+    EXP = 5
+    FLOOR = 6
+    GELU = 7
+    GELU_TANH = 8
+    LEAKY_RELU = 9
+    LOG = 10
+    MISH = 11
+    RECIPROCAL = 12
+    ROUND = 13
+    SIGMOID = 14
+    SILU = 15
+    SOFTPLUS = 16
+    SOFTSIGN = 17
+    SQRT = 18
+    TANH = 19
+    THRESHOLDED_RELU = 20
+
+
+class Reduction(IntEnum):
+    """Codes of the field `reduction` of `tensor/reductions.py`."""
+
+    SUM = 0
+    MAGNITUDES = 1
+    SQUARES = 2
+    MAX = 3
+    MIN = 4
+
+
 def _struct(name: str, about: str, *parts: Mapping[str, str]) -> Any:
     """A NamedTuple with the fields of all parts, whose docstring describes each."""
     fields = {field: text for part in parts for field, text in part.items()}
@@ -216,6 +252,20 @@ ElementwiseParams = _struct(
     },
     _PLANE_OUTPUT,
 )
+UnaryParams = _struct(
+    "UnaryParams",
+    "A function of each element. Planes share the stride of rows.",
+    _PLANE_INPUT,
+    {
+        "function": "A `Function`.",
+        "coefficients": "Address of two float32: its parameters alpha and beta.",
+        "channels": "Channels of an image.",
+        "positions": "Positions of a plane.",
+        "mask": "As of GemmParams.",
+        "bounds": "Address of two float32: low and high.",
+    },
+    _PLANE_OUTPUT,
+)
 BinaryParams = _struct(
     "BinaryParams",
     "Elementwise kernels of two operands. A stride of 0 repeats an operand along that axis.",
@@ -236,6 +286,47 @@ BinaryParams = _struct(
         "positions": "Positions of a plane of the output.",
         "mask": "As of GemmParams.",
         "bounds": "Address of two float32: low and high.",
+        "out_row": "Stride.",
+    },
+    _PLANE_OUTPUT,
+)
+ChannelParams = _struct(
+    "ChannelParams",
+    "What combines channels. Planes share the stride of rows.",
+    _PLANE_INPUT,
+    {
+        "channels": "Channels of an image.",
+        "groups": "Groups of channels that are normalized.",
+        "positions": "Positions of a plane.",
+        "size": "Positions of a plane that are values.",
+        "blocks": "Vectors of a plane.",
+        "mask": "As of GemmParams.",
+        "scale": "Address of float32, one a channel.",
+        "bias": "Address of float32, one a channel.",
+        "coefficients": "Address of float32: epsilon, or what the kernel says.",
+        "log": "1 where a softmax gives its logarithm.",
+        "before": "Channels before each that count.",
+        "after": "Channels after each that count.",
+    },
+    _PLANE_OUTPUT,
+)
+ReduceParams = _struct(
+    "ReduceParams",
+    "A reduction. Where columns stay, planes share the stride of rows.",
+    _PLANE_INPUT,
+    {
+        "x_row": "Stride.",
+        "reduction": "A `Reduction`.",
+        "depth": "Channels that are combined: all or 1.",
+        "rows": "Rows that are combined: all or 1.",
+        "width": "Columns that are combined; 0 where they stay.",
+        "height": "Rows of the output.",
+        "channels": "Channels of the output.",
+        "positions": "Positions of a plane of the output.",
+        "mask": "Address of int32: of the output as of GemmParams, or of one row of the input.",
+        "fill": "Address of float32, one a lane of a row: what changes nothing after its end.",
+        "factor": "Address of the float32 that results are multiplied by.",
+        "root": "1 where their square roots are taken.",
         "out_row": "Stride.",
     },
     _PLANE_OUTPUT,
@@ -290,6 +381,29 @@ RearrangeParams = _struct(
         "rows": "Rows of an image.",
         "length": "Elements of a row.",
     },
+)
+ResizeParams = _struct(
+    "ResizeParams",
+    "Linear interpolation between rows and columns. A unit of work is one channel of one image.",
+    {
+        "x": "Address of position 0 of channel 0 of image 0.",
+        "x_image": "Stride.",
+        "x_plane": "Stride.",
+        "x_row": "Stride.",
+        "out": "Address of position 0 of channel 0 of image 0.",
+        "out_image": "Stride.",
+        "out_plane": "Stride.",
+        "out_row": "Stride.",
+        "channels": "Channels of an image.",
+        "width": "Columns of the input.",
+        "out_height": "Rows of the output.",
+        "out_width": "Columns of the output.",
+        "rows": "Address of (out_height, 2) int64: the two input rows around each.",
+        "row_weights": "Address of (out_height, 2) float32: what each of them counts.",
+        "columns": "Address of (out_width, 2) int64: the two input columns around each.",
+        "column_weights": "Address of (out_width, 2) float32: what each of them counts.",
+    },
+    _SCRATCH,
 )
 ClearParams = _struct(
     "ClearParams",

@@ -47,10 +47,17 @@ FLOAT = Kernel("tensor.elementwise.i8_f32_float", params.ElementwiseParams)
 STEPS = Kernel("tensor.elementwise.f32_f32_steps", params.ElementwiseParams)
 STEPS_LANES = Kernel("tensor.elementwise.f32_f32_steps_lanes", params.ElementwiseParams)
 QUANTIZE = Kernel("tensor.elementwise.f32_i8_quantize", params.ElementwiseParams)
-SOFTMAX = Kernel("tensor.elementwise.f32_f32_softmax", params.ElementwiseParams)
+SOFTMAX = Kernel("tensor.channelwise.f32_f32_softmax", params.ChannelParams)
+UNARY = Kernel("tensor.unary_functions.f32_f32_unary", params.UnaryParams, expected=_FMA)
+SIMPLE_UNARY = Kernel("tensor.unary_functions.f32_f32_simple_unary", params.UnaryParams)
+LAYER_NORM = Kernel("tensor.channelwise.f32_f32_layer_norm", params.ChannelParams)
+GROUP_NORM = Kernel("tensor.channelwise.f32_f32_group_norm", params.ChannelParams)
+LOCAL_RESPONSE = Kernel("tensor.channelwise.f32_f32_local_response", params.ChannelParams)
+REDUCE = Kernel("tensor.reductions.f32_f32_reduce", params.ReduceParams)
 COPY_F32 = Kernel("tensor.copy.f32_f32_copy", params.CopyParams)
 COPY_I8 = Kernel("tensor.copy.i8_i8_copy", params.CopyParams)
 REARRANGE = Kernel("tensor.copy.f32_f32_rearrange", params.RearrangeParams)
+RESIZE = Kernel("tensor.interpolation.f32_f32_resize", params.ResizeParams)
 CLEAR = Kernel("tensor.copy.clear", params.ClearParams)
 MAX_F32 = Kernel("tensor.pooling.f32_f32_max_pool", params.PoolParams)
 MAX_I8 = Kernel("tensor.pooling.i8_i8_max_pool", params.PoolParams)
@@ -66,8 +73,9 @@ UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", params.BitpackedParams)
 UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.BitpackedParams)
 
 OTHERS: tuple[Kernel, ...] = (
-    AFFINE, *BINARY.values(), SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, COPY_F32, COPY_I8,
-    REARRANGE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1,
+    AFFINE, *BINARY.values(), SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, UNARY,
+    SIMPLE_UNARY, LAYER_NORM, GROUP_NORM, LOCAL_RESPONSE, REDUCE, COPY_F32, COPY_I8, REARRANGE,
+    RESIZE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1,
     UNPACK_F32, UNPACK_S1,
 )  # fmt: skip
 

@@ -20,7 +20,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Shape, elements
 from bwn.ir.quantization import Quantizations
-from bwn.onnx import view_readers
+from bwn.onnx import reduction_readers, view_readers
 from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import (
     EXPLAINED,
@@ -38,7 +38,7 @@ from bwn.ops import NODES
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
-MODULES = (NODES, view_readers)
+MODULES = (NODES, view_readers, reduction_readers)
 """Importing them fills READERS."""
 
 Value = TypeVar("Value")
@@ -148,8 +148,9 @@ def read_nodes(state: ImportState, model: onnx.ModelProto) -> None:
             first = first or error
             reason = error.reason if isinstance(error, NodeError) else str(error)
             refusals.add(kind_of(proto), proto.name or min(proto.output, default=""), reason)
+            depends = any(name in state.views for name in proto.input)
             for name in proto.output:
-                state.placeholder(name, sizes.get(name, ()))
+                state.placeholder(name, sizes.get(name, ()) if depends else ())
     if first is not None:
         raise first if refusals.count == 1 else refusals.error()
 
@@ -209,6 +210,8 @@ def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
             f"input '{name}' has sizes that are not fixed, ({open_sizes(tensor)}); only the batch "
             f"may be dynamic{remedy}"
         )
+    if 0 in fixed:
+        raise GraphError(f"input '{name}' is {('N', *fixed)}; no size may be 0")
     return model.graph.input[0].name, fixed, sizes[0] == 1
 
 

@@ -260,7 +260,8 @@ def read_space_to_depth(state: ImportState, node: OnnxNode) -> None:
     if block < 1 or height % block or width % block:
         raise node.refuse(f"cannot divide {height} x {width} into blocks of {block} x {block}")
     sizes = (channels, height // block, block, width // block, block)
-    _regroup(state, node, sizes, ((3, 5, 1), (2,), (4,)))
+    first = str(node.attrs.get("mode", "DCR")) == "DCR"
+    _regroup(state, node, sizes, ((3, 5, 1) if first else (1, 3, 5), (2,), (4,)))
 
 
 def _image(state: ImportState, node: OnnxNode) -> tuple[int, int, int]:

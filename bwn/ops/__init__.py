@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
-from bwn.ops import arithmetic_reading as arithmetic_reading  # fills READERS
+from bwn.ops import arithmetic_reading, conv_transpose, picking
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
 from bwn.ops.broadcasting import Arithmetic
@@ -22,11 +22,15 @@ from bwn.ops.flatten import Flatten
 from bwn.ops.gather import Gather
 from bwn.ops.hard_swish import HardSwish
 from bwn.ops.mul import Mul
+from bwn.ops.normalize import LocalResponse, Normalize
 from bwn.ops.pad import Pad
 from bwn.ops.pool import Pool
 from bwn.ops.rearrange import Rearrange
+from bwn.ops.reduce import Reduce
+from bwn.ops.resize import Resize
 from bwn.ops.sign import Sign
-from bwn.ops.softmax import Softmax
+from bwn.ops.softmax import ChannelSoftmax, Softmax
+from bwn.ops.unary import Unary
 from bwn.ops.weighted import Weighted
 
 NODES: tuple[type[Node], ...] = (
@@ -45,8 +49,17 @@ NODES: tuple[type[Node], ...] = (
     Rearrange,
     Gather,
     Pad,
+    Resize,
     Arithmetic,
+    Unary,
+    ChannelSoftmax,
+    Normalize,
+    LocalResponse,
+    Reduce,
 )
+
+READERS_ONLY = (arithmetic_reading, conv_transpose, picking)
+"""Modules that read ONNX operations and define none."""
 
 if TYPE_CHECKING:
     AnyNode = Node
@@ -60,6 +73,7 @@ __all__ = [
     "Affine",
     "AnyNode",
     "Arithmetic",
+    "ChannelSoftmax",
     "Clamp",
     "Concat",
     "Conv",
@@ -67,12 +81,17 @@ __all__ = [
     "Flatten",
     "Gather",
     "HardSwish",
+    "LocalResponse",
     "Mul",
     "Node",
+    "Normalize",
     "Pad",
     "Pool",
     "Rearrange",
+    "Reduce",
+    "Resize",
     "Sign",
     "Softmax",
+    "Unary",
     "Weighted",
 ]

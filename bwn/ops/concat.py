@@ -1,4 +1,4 @@
-"""Concatenation of tensors along the channels."""
+"""Concatenation of tensors along one axis, mostly the channels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.ir.node import Reals, Rearrangement, Shape, Tensors
+from bwn.ops.layouts import laid
 from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
@@ -17,11 +18,20 @@ if TYPE_CHECKING:
 
 
 class Concat(Rearrangement, frozen=True, kw_only=True, tag="concat"):
-    """y = x, then the others, along the channels."""
+    """y = x, then the others, along an axis.
 
-    since = 3
+    Attributes:
+        others: Names of the other tensors.
+        axis: 0 for the channels, 1 for rows, 2 for columns.
+    """
 
     others: tuple[str, ...]
+    axis: int = 0
+
+    @property
+    def since(self) -> int:  # type: ignore[override]
+        """Version 3 has only channels."""
+        return 4 if self.axis else 3
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -29,37 +39,42 @@ class Concat(Rearrangement, frozen=True, kw_only=True, tag="concat"):
         return (self.input, *self.others)
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
-        """The channels added up."""
-        first, *others = inputs
+        """The lengths of the axis added up."""
+        axis, (first, *others) = self.axis, inputs
+        if not 0 <= axis < len(first):
+            raise self.refuse(f"axis is {axis}, expected 0 to {len(first) - 1}")
+        before, after = first[:axis], first[axis + 1 :]
         if not others or any(
-            len(shape) != len(first) or shape[1:] != first[1:] for shape in others
+            len(shape) != len(first) or (shape[:axis], shape[axis + 1 :]) != (before, after)
+            for shape in others
         ):
             shapes = ", ".join(map(str, inputs))
-            raise self.refuse(f"joins {shapes}, expected two or more of one height and width")
-        return (sum(shape[0] for shape in inputs), *first[1:])
+            raise self.refuse(
+                f"joins {shapes}, expected two or more that differ only in axis {axis}"
+            )
+        return (*before, sum(shape[axis] for shape in inputs), *after)
 
     def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
-        """Channels are axis 1."""
-        return np.concatenate([x.astype(np.float64) for x in inputs], axis=1)
+        """Axis 0 of an example is axis 1 of a batch."""
+        return np.concatenate([x.astype(np.float64) for x in inputs], axis=self.axis + 1)
 
     def lower(self, plan: PlanBuilder) -> None:
-        """Parts are made where they belong, as views of one buffer; a second use is copied."""
+        """Channels are made where they belong, as views of one buffer; other parts are copied."""
         plan.join(self)
 
     def to_onnx(self, graph: OnnxGraph) -> None:
-        """Concat on axis 1."""
-        graph.emit("Concat", list(self.inputs), self.output, axis=1)
+        """Concat."""
+        graph.emit("Concat", list(self.inputs), self.output, axis=self.axis + 1)
 
 
 @reads("Concat")
 def read_concat(state: ImportState, node: OnnxNode) -> None:
-    """On axis 1; of one input, another name of it."""
-    parts = [state.activation(node, index) for index in range(len(node.inputs))]
-    rank = len(parts[0][1]) + 1
-    if node.attrs["axis"] % rank != 1 % rank:
-        raise node.refuse(f"joins axis {node.attrs['axis']}, expected axis 1, the channels")
-    if len(parts) == 1:
+    """Of any axis but the batch; of one input, another name of it."""
+    parts = laid(state, node, len(node.inputs))
+    axis = parts.axis(node.attrs["axis"])
+    if len(node.inputs) == 1:
         state.alias(node)
         return
-    names = [name for name, _ in parts]
-    state.emit(Concat(input=names[0], others=tuple(names[1:]), output=node.output))
+    first, *others = parts.names
+    joined = Concat(input=first, others=tuple(others), output=node.output, axis=axis)
+    parts.emit(state, joined)

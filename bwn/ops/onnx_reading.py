@@ -142,7 +142,8 @@ def ceil_pads(size: Pair, window: Window) -> Pads:
 
     A window that would start beyond the image and its first padding does not count.
     """
-    kernel, stride, pads = window.kernel, window.stride, window.pads
+    stride, pads = window.stride, window.pads
+    kernel = [window.dilation[axis] * (window.kernel[axis] - 1) + 1 for axis in (0, 1)]
     after = list(pads[2:])
     for axis in (0, 1):
         padded = size[axis] + pads[axis] + pads[axis + 2]

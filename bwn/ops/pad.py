@@ -9,8 +9,9 @@ import numpy as np
 
 from bwn.ir.node import Node, Reals, Shape, Tensors, is_float32
 from bwn.ops.gather import Array, gather_lists
+from bwn.ops.layouts import laid
 from bwn.ops.onnx_reading import reads
-from bwn.ops.picking import emit_lists, integers, ir_axis
+from bwn.ops.picking import by_lists, integers
 from bwn.ops.window import MAX_ATTRIBUTE
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class Pad(Node, frozen=True, kw_only=True, tag="pad"):
 @reads("Pad")
 def read_pad(state: ImportState, node: OnnxNode) -> None:
     """Of constant pads; negative ones crop."""
-    source, shape = state.activation(node)
+    inputs = laid(state, node)
+    source, shape = inputs.names[0], inputs.shapes[0]
     pads = integers(state.constant(node, 1))
     axes = integers(state.optional(node, 3)) or list(range(len(pads) // 2))
     mode = str(node.attrs.get("mode", "constant"))
@@ -121,7 +123,7 @@ def read_pad(state: ImportState, node: OnnxNode) -> None:
     ends = np.zeros((2, len(shape)), np.int64)
     for axis, before, after in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         if before or after:
-            ends[:, ir_axis(node, axis, shape)] = before, after
+            ends[:, inputs.axis(axis)] = before, after
     if (ends < 0).any():
         cropped = np.maximum(-ends, 0)
         lists = [
@@ -131,11 +133,14 @@ def read_pad(state: ImportState, node: OnnxNode) -> None:
         if not all(map(len, lists)):
             raise node.refuse(f"pads {pads} leave nothing of {shape}")
         name = f"{node.output}.cropped" if (ends > 0).any() else node.output
-        emit_lists(state, source, shape, name, lists)
-        source, ends = name, np.maximum(ends, 0)
+        source = inputs.emit(state, by_lists(source, shape, name, lists))
+        ends = np.maximum(ends, 0)
+        if not ends.any():
+            return
     if (ends > 0).any():
         widths = tuple(ends.ravel().tolist())
         kind: Mode = mode  # type: ignore[assignment]
-        state.emit(Pad(input=source, output=node.output, pads=widths, mode=kind, value=number))
-    elif source != node.output:
+        padded = Pad(input=source, output=node.output, pads=widths, mode=kind, value=number)
+        inputs.emit(state, padded)
+    else:
         state.alias(node)

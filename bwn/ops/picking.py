@@ -9,26 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.ir.node import Array as AnyArray
-from bwn.ir.node import Shape
+from bwn.ir.node import Node, Shape
 from bwn.ops.gather import Array, Gather
+from bwn.ops.layouts import laid
+from bwn.ops.onnx_reading import reads
 from bwn.ops.rearrange import Rearrange
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState, OnnxNode
-
-
-def ir_axis(node: OnnxNode, axis: int, shape: Shape) -> int:
-    """The axis of the IR's shape, which has no batch, of an axis as ONNX counts them.
-
-    Raises:
-        GraphError: It is the batch, or beyond the tensor.
-    """
-    rank = len(shape) + 1
-    if not -rank <= axis < rank:
-        raise node.refuse(f"axis {axis} of a tensor of {rank} axes")
-    if axis % rank == 0:
-        raise node.refuse("works on axis 0, the batch; examples must stay independent")
-    return axis % rank - 1
 
 
 def flat_strides(shape: Shape) -> list[int]:
@@ -48,6 +36,11 @@ def emit_lists(
     state: ImportState, source: str, shape: Shape, output: str, lists: Sequence[Array]
 ) -> None:
     """Emit the node that picks elements of (C, H, W) or (K,) by a list for each axis."""
+    state.emit(by_lists(source, shape, output, lists))
+
+
+def by_lists(source: str, shape: Shape, output: str, lists: Sequence[Array]) -> Node:
+    """The node that picks elements of (C, H, W) or (K,) by a list for each axis."""
     even = [progression(indices) for indices in lists]
     sizes = tuple(map(len, lists))
     if any(pair is None for pair in even):
@@ -56,19 +49,16 @@ def emit_lists(
             () if all_of_it else tuple(map(int, numbers))
             for numbers, all_of_it in zip(lists, whole, strict=True)
         )
-        state.emit(Gather(input=source, output=output, indices=indices))
-        return
+        return Gather(input=source, output=output, indices=indices)
     pairs = [pair for pair in even if pair is not None]
     strides = flat_strides(shape)
-    state.emit(
-        Rearrange(
-            input=source,
-            output=output,
-            shape=sizes,
-            sizes=sizes,
-            strides=tuple(step * stride for (_, step), stride in zip(pairs, strides, strict=True)),
-            offset=sum(first * stride for (first, _), stride in zip(pairs, strides, strict=True)),
-        )
+    return Rearrange(
+        input=source,
+        output=output,
+        shape=sizes,
+        sizes=sizes,
+        strides=tuple(step * stride for (_, step), stride in zip(pairs, strides, strict=True)),
+        offset=sum(first * stride for (first, _), stride in zip(pairs, strides, strict=True)),
     )
 
 
@@ -80,3 +70,27 @@ def whole_lists(shape: Shape) -> list[Array]:
 def integers(array: AnyArray | None) -> list[int]:
     """The integers of a constant; none of one that is absent."""
     return [] if array is None else [int(number) for number in np.ravel(array)]
+
+
+@reads("Tile")
+def read_tile(state: ImportState, node: OnnxNode) -> None:
+    """The whole tensor again and again on each axis but the batch."""
+    inputs = laid(state, node)
+    source, shape = inputs.names[0], inputs.shapes[0]
+    sizes = list(shape)
+    strides = [number for stride in flat_strides(shape) for number in (0, stride)]
+    loop = [number for size in shape for number in (1, size)]
+    for axis, count in enumerate(integers(state.constant(node, 1))):
+        if count < 1:
+            raise node.refuse(f"repeats axis {axis} {count} times")
+        if count > 1:
+            index = inputs.axis(axis)
+            sizes[index], loop[2 * index] = sizes[index] * count, count
+    tiled = Rearrange(
+        input=source,
+        output=node.output,
+        shape=tuple(sizes),
+        sizes=tuple(loop),
+        strides=tuple(strides),
+    )
+    inputs.emit(state, tiled)

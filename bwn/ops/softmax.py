@@ -1,17 +1,17 @@
-"""Softmax over the classes."""
+"""Softmax over the classes, or over the channels at each position."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bwn.ir.node import Node, Reals, Shape, Tensors, largest
+import numpy as np
+
+from bwn.ir.node import Elementwise, Node, Reals, Shape, Tensors, largest
 from bwn.kernels import reference as plain
-from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
-    from bwn.onnx.import_state import ImportState, OnnxNode
     from bwn.plan.builder import PlanBuilder
 
 
@@ -49,11 +49,42 @@ class Softmax(Node, frozen=True, kw_only=True, tag="softmax"):
         graph.emit("Softmax", [self.input], self.output, axis=-1)
 
 
-@reads("Softmax")
-def read_softmax(state: ImportState, node: OnnxNode) -> None:
-    """Of (N, classes); before opset 13 the default axis is 1."""
-    source, shape = state.activation(node)
-    axis = node.attrs.get("axis", -1 if state.opset >= 13 else 1)
-    if len(shape) != 1 or axis not in (1, -1):
-        raise node.refuse(f"reads {('N', *shape)}; only the last axis of (N, classes) is supported")
-    state.emit(Softmax(input=source, output=node.output))
+class ChannelSoftmax(Elementwise, frozen=True, kw_only=True, tag="channel_softmax"):
+    """y = exp(x - max x) / sum exp(x - max x) over the channels at each position.
+
+    Attributes:
+        log: Whether y is the logarithm of that.
+    """
+
+    since = 4
+
+    log: bool = False
+
+    def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
+        """The formula."""
+        x = inputs[0].astype(np.float64)
+        with np.errstate(all="ignore"):
+            shifted = x - x.max(axis=1, keepdims=True)
+            whole = np.exp(shifted).sum(axis=1, keepdims=True)
+            return np.asarray(shifted - np.log(whole) if self.log else np.exp(shifted) / whole)
+
+    def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
+        """But for the logarithm."""
+        return not self.log
+
+    def float_terms(self, shape: Shape, *, floats: bool = False) -> int:
+        """C exponentials."""
+        return shape[0]
+
+    def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
+        """As of a softmax."""
+        return 1 + largest(inputs[0])
+
+    def lower(self, plan: PlanBuilder) -> None:
+        """One step."""
+        plan.softmax(self, log=self.log)
+
+    def to_onnx(self, graph: OnnxGraph) -> None:
+        """Softmax or LogSoftmax of axis 1."""
+        name = "LogSoftmax" if self.log else "Softmax"
+        graph.emit(name, [self.input], self.output, axis=1)

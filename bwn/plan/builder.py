@@ -7,6 +7,7 @@ its neighbors keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -20,8 +21,11 @@ from bwn.ops.weighted import Weighted
 from bwn.plan import (
     binary_steps,
     bit_steps,
+    channel_steps,
+    function_steps,
     gemm_steps,
     rearrange_steps,
+    resize_steps,
     sign_steps,
     tensor_steps,
     xnor_steps,
@@ -35,10 +39,13 @@ from bwn.plan.state import PlanState
 
 if TYPE_CHECKING:
     from bwn.ops.flatten import Flatten
+    from bwn.ops.normalize import LocalResponse, Normalize
     from bwn.ops.pool import Pool
     from bwn.ops.rearrange import Rearrange
+    from bwn.ops.reduce import Reduce
+    from bwn.ops.resize import Resize
     from bwn.ops.sign import Sign
-    from bwn.ops.softmax import Softmax
+    from bwn.ops.unary import Unary
 
 
 class PlanBuilder(PlanState):
@@ -146,11 +153,47 @@ class PlanBuilder(PlanState):
         out = self.write(epilogue.output, "f32")
         binary_steps.binary(self, registry.BINARY[function], (x, other), out, epilogue)
 
-    def softmax(self, node: Softmax) -> None:
-        """Softmax over the channels of a batch of vectors."""
+    def unary(self, node: Unary) -> None:
+        """A function of each element, with the bounds that follow it."""
+        epilogue = self._follow(Epilogue(node.output, gemm=False))
         source = self.read(node.input, "f32")
-        out = self.write(node.output, "f32", like=source)
-        tensor_steps.elementwise(self, registry.SOFTMAX, source, out, units=lambda: self.batch)
+        out = self.write(epilogue.output, "f32", like=source)
+        function_steps.unary(self, node, source, out, epilogue)
+
+    def softmax(self, node: Node, *, log: bool = False) -> None:
+        """Softmax over the channels at each position, or its logarithm."""
+        source, out = self._alike(node)
+        channel_steps.channelwise(self, registry.SOFTMAX, source, out, log=log)
+
+    def normalize(self, node: Normalize) -> None:
+        """Normalization of the channels at each position, or of groups of channels."""
+        source, out = self._alike(node)
+        groups = node.groups if node.over == "group" else 0
+        channel_steps.channelwise(
+            self, registry.GROUP_NORM if groups else registry.LAYER_NORM, source, out,
+            coefficients=(node.epsilon,), scale=node.scale, bias=node.bias, groups=groups,
+        )  # fmt: skip
+
+    def local_response(self, node: LocalResponse) -> None:
+        """Normalization by neighboring channels."""
+        source, out = self._alike(node)
+        coefficients = (node.k, node.alpha / node.size, -node.beta)
+        channel_steps.channelwise(
+            self, registry.LOCAL_RESPONSE, source, out,
+            coefficients=coefficients, neighbors=node.neighbors,
+        )  # fmt: skip
+
+    def reduce(self, node: Reduce) -> None:
+        """A reduction over some axes."""
+        source = self.read(node.input, "f32")
+        keeps_columns = source.vectors or 2 not in node.axes
+        out = self.write(node.output, "f32", like=source if keeps_columns else None)
+        channel_steps.reduce(self, node, source, out)
+
+    def _alike(self, node: Node) -> tuple[Buffer, Buffer]:
+        """Buffers of a node's input and output that share the stride of rows."""
+        source = self.read(node.input, "f32")
+        return source, self.write(node.output, "f32", like=source)
 
     def sign(self, node: Sign) -> None:
         """Signs: bits where a layer reads them, else bytes."""
@@ -201,9 +244,13 @@ class PlanBuilder(PlanState):
             self.set_form(node.output, self._view_of(source, node.output, channel))
         else:
             # Not `write`: what is cleared must not be a part of another.
-            out = self.set_form(node.output, self.buffer(node.output, "f32", node.shape))
             axes = rearrange_steps.loop_axes(node.sizes, node.strides)
-            rows = rearrange_steps.rows_of(rearrange_steps.split_axes(axes, *shapes), node.offset)
+            planes = rearrange_steps.plane_axes(axes, node.offset, *shapes)
+            like = source if planes else None
+            out = self.buffer(node.output, "f32", node.shape, like=like)
+            self.set_form(node.output, out)
+            parts = planes or rearrange_steps.split_axes(axes, *shapes)
+            rows = rearrange_steps.rows_of(parts, node.offset, planes=bool(planes))
             tensor_steps.clear(self, out)
             rearrange_steps.copy_rows(self, source, out, shapes, rows)
 
@@ -219,8 +266,19 @@ class PlanBuilder(PlanState):
             if len(rows.x):
                 rearrange_steps.copy_rows(self, source, out, shapes, rows)
 
+    def interpolate(self, node: Resize) -> None:
+        """Linear interpolation."""
+        shape = self.shape(node.input)
+        source = self.read(node.input, "f32")
+        out = self.set_form(node.output, self.buffer(node.output, "f32", self.shape(node.output)))
+        tensor_steps.clear(self, out)
+        resize_steps.resize(self, source, out, node.grids(shape))
+
     def join(self, node: Concat) -> None:
         """Channels one after another: parts that were made as views of the whole are in place."""
+        if node.axis:
+            self._join_copies(node)
+            return
         whole, channel = self._whole(node), 0
         for name in node.inputs:
             part = self.read(name, "f32")
@@ -229,6 +287,18 @@ class PlanBuilder(PlanState):
                 view.share_rows(part)
                 tensor_steps.elementwise(self, registry.AFFINE, part, view, why="copied")
             channel += self.shape(name)[0]
+
+    def _join_copies(self, node: Concat) -> None:
+        whole, first = self.shape(node.output), 0
+        out = self.set_form(node.output, self.buffer(node.output, "f32", whole))
+        tensor_steps.clear(self, out)
+        for name in node.inputs:
+            shape = self.shape(name)
+            axes = rearrange_steps.part_axes(shape, whole, node.axis)
+            rows = rearrange_steps.rows_of(rearrange_steps.split_axes(axes, shape, whole), 0)
+            rows = rows._replace(out=rows.out + first * prod(whole[node.axis + 1 :]))
+            rearrange_steps.copy_rows(self, self.read(name, "f32"), out, (shape, whole), rows)
+            first += shape[node.axis]
 
     def _same(self, node: Node, source: Buffer) -> None:
         """The output is the input, in the buffer that it is in."""
@@ -337,7 +407,7 @@ def homes(graph: Graph) -> dict[str, tuple[str, int]]:
     """
     found: dict[str, tuple[str, int]] = {}
     for node in reversed(graph.nodes):
-        if not isinstance(node, Concat):
+        if not isinstance(node, Concat) or node.axis:
             continue
         channel, channels = 0, dict[str, int]()
         for name in node.inputs:

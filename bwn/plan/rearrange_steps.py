@@ -42,11 +42,19 @@ class Axis(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Rows to copy: flat indices of their first elements on both sides, and the axis they share."""
+    """Rows to copy.
+
+    Attributes:
+        x: Flat indices of the elements that they begin with.
+        out: Where these go.
+        axis: The axis that they all go along.
+        planes: Whether each is a whole plane, of rows of one length.
+    """
 
     x: Indices
     out: Indices
     axis: Axis
+    planes: bool = False
 
 
 def loop_axes(sizes: Sequence[int], strides: Sequence[int]) -> list[Axis]:
@@ -63,39 +71,58 @@ def loop_axes(sizes: Sequence[int], strides: Sequence[int]) -> list[Axis]:
     return axes[::-1] or [Axis(1, 0, 1)]
 
 
+def part_axes(shape: Shape, whole: Shape, axis: int) -> list[Axis]:
+    """The axes of a loop over a tensor that is a part of another along an axis."""
+    inner = prod(shape[axis:])
+    return [Axis(prod(shape[:axis]), inner, prod(whole[axis:])), Axis(inner, 1, 1)]
+
+
 def split_axes(axes: Sequence[Axis], x_shape: Shape, out_shape: Shape) -> list[Axis]:
     """Axes that end where a row or a plane of either tensor ends, if that divides them."""
-    cuts = [("x", bound) for bound in _bounds(x_shape)]
-    cuts += [("out", bound) for bound in _bounds(out_shape)]
-    for side, bound in cuts:
-        parts: list[Axis] = []
-        for axis in axes:
-            stride = abs(getattr(axis, side))
-            inner = gcd(axis.length, bound // stride) if 0 < stride < bound else axis.length
-            if (axis.length - 1) * stride < bound or inner in (1, axis.length):
-                parts.append(axis)
-            else:
-                outer = Axis(axis.length // inner, axis.x * inner, axis.out * inner)
-                parts += [outer, Axis(inner, axis.x, axis.out)]
-        axes = parts
+    for axis in (1, 2):
+        for side, shape in (("x", x_shape), ("out", out_shape)):
+            if len(shape) == 3:
+                axes = _cut(axes, side, prod(shape[axis:]))
     return list(axes)
 
 
-def _bounds(shape: Shape) -> list[int]:
-    """Elements of a plane and of a row: where the next element is not the next in memory."""
-    return [shape[1] * shape[2], shape[2]] if len(shape) == 3 else []
+def _cut(axes: Sequence[Axis], side: str, bound: int) -> list[Axis]:
+    """Axes of which none crosses a multiple of `bound` of one flat index, if that divides them."""
+    parts: list[Axis] = []
+    for axis in axes:
+        stride = abs(getattr(axis, side))
+        inner = gcd(axis.length, bound // stride) if 0 < stride < bound else axis.length
+        if (axis.length - 1) * stride < bound or inner in (1, axis.length):
+            parts.append(axis)
+        else:
+            outer = Axis(axis.length // inner, axis.x * inner, axis.out * inner)
+            parts += [outer, Axis(inner, axis.x, axis.out)]
+    return parts
 
 
-def rows_of(axes: Sequence[Axis], offset: int) -> Rows:
-    """Rows along the axis that is moved fastest."""
-    inner = min(axes, key=lambda axis: axis.time)
+def plane_axes(
+    axes: Sequence[Axis], offset: int, x_shape: Shape, out_shape: Shape
+) -> list[Axis] | None:
+    """Axes of which the last goes over a whole plane, as in a channel shuffle; else None."""
+    if len(x_shape) != 3 or x_shape[1:] != out_shape[1:]:
+        return None
+    plane = prod(x_shape[1:])
+    *outer, inner = _cut(axes, "x", plane)
+    starts = [offset, *(stride for axis in outer for stride in axis[1:])]
+    whole = inner == Axis(plane, 1, 1) and not any(start % plane for start in starts)
+    return [*outer, inner] if whole else None
+
+
+def rows_of(axes: Sequence[Axis], offset: int, *, planes: bool = False) -> Rows:
+    """Rows along the axis that is moved fastest; with `planes`, along the last."""
+    inner = axes[-1] if planes else min(axes, key=lambda axis: axis.time)
     x, out = np.full(1, offset), np.zeros(1, np.int64)
     for axis in axes:
         if axis is not inner:
             index = np.arange(axis.length)
             x = np.add.outer(x, index * axis.x).ravel()
             out = np.add.outer(out, index * axis.out).ravel()
-    return Rows(x, out, inner)
+    return Rows(x, out, inner, planes)
 
 
 def copy_rows(
@@ -145,6 +172,10 @@ def _placed(
 ) -> tuple[Placed, Placed]:
     """Rows as places in both buffers; rows of one element where a row is not evenly spaced."""
     ends = (rows.x, rows.axis.x, shapes[0], source), (rows.out, rows.axis.out, shapes[1], out)
+    if rows.planes and source.row == out.row:
+        length = (source.height - 1) * source.row + source.width
+        x, y = (_place(first, shape, buffer) for first, _, shape, buffer in ends)
+        return (x, length, 1), (y, length, 1)
     length, placed = rows.axis.length, list[Placed]()
     for first, stride, shape, buffer in ends:
         start = _place(first, shape, buffer)

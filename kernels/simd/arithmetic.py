@@ -78,6 +78,8 @@ magnitude = _unary("fabs")
 """magnitude(v): |v| of each float lane."""
 nearest = _unary("nearbyint")
 """nearest(v): each float lane, or a number, rounded to a whole number, halves to even."""
+square_root = _unary("sqrt")
+"""square_root(v): of each float lane, correctly rounded; a NaN below 0."""
 
 
 @intrinsic

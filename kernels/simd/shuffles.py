@@ -170,3 +170,47 @@ def total(value: Any) -> tuple[Any, Codegen]:
         return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
 
     return value.element(value), gen
+
+
+def _across(combine: Any) -> Any:
+    @intrinsic
+    def across(value: Any) -> tuple[Any, Codegen]:
+        def gen(builder: Any, args: Any) -> Any:
+            result, lanes = args[0], value.lanes
+            kind = ir.VectorType(ir.IntType(32), lanes)
+            step = lanes // 2
+            while step:
+                order = ir.Constant(kind, [lane ^ step for lane in range(lanes)])
+                other = builder.shuffle_vector(
+                    result, ir.Constant(result.type, ir.Undefined), order
+                )
+                result = combine(builder, result, other)
+                step //= 2
+            return result
+
+        return value(value), gen
+
+    return across
+
+
+def _maximum(builder: Any, a: Any, b: Any) -> Any:
+    name = f"llvm.maximum.v{a.type.count}f32"
+    signature = ir.FunctionType(a.type, (a.type, a.type))
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    return builder.call(function, (a, b), fastmath=("nsz",))
+
+
+sum_of_lanes = _across(lambda builder, a, b: builder.fadd(a, b))
+"""sum_of_lanes(v): the sum of all float lanes, in every lane."""
+top_of_lanes = _across(_maximum)
+"""top_of_lanes(v): the largest float lane, in every lane; a NaN where one is."""
+
+
+@intrinsic
+def first_lane(value: Any) -> tuple[Any, Codegen]:
+    """first_lane(v): its first element."""
+
+    def gen(builder: Any, args: Any) -> Any:
+        return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
+
+    return value.element(value), gen

@@ -1,4 +1,4 @@
-"""Elementwise kernels over planes: affine and clamp, sign, quantization, softmax.
+"""Elementwise kernels over planes: affine and clamp, sign, quantization.
 
 Inputs and output share the row stride, so position p of one is position p of the others. Like every
 kernel, these write the whole plane of the output, with exact zeros where the mask is 0. A unit of
@@ -18,7 +18,6 @@ any other integer.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -175,22 +174,3 @@ def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
             wide = load(F32, source, i) / x_scales_at(F32, f, image, i)
             wide_mask = load(I32, f.mask, i)
             store_quantized(F32, I32, plane, f.out_lead + i, wide, qmin, qmax, wide_mask)
-
-
-def f32_f32_softmax(p: int, begin: int, end: int, part: int) -> None:
-    """y = exp(x - max x) / sum exp(x - max x) over the channels.
-
-    A unit is one position of image 0; the others stay as they are: nothing past a batch of vectors
-    is read.
-    """
-    f = elementwise_params(p)
-    for position in range(begin, end):
-        top = -np.inf
-        for channel in range(f.channels):
-            top = max(top, np.float64(get_f32(f.x, channel * f.x_plane + f.x_lead + position)))
-        whole = 0.0
-        for channel in range(f.channels):
-            whole += math.exp(get_f32(f.x, channel * f.x_plane + f.x_lead + position) - top)
-        for channel in range(f.channels):
-            y = math.exp(get_f32(f.x, channel * f.x_plane + f.x_lead + position) - top) / whole
-            put_f32(f.out, channel * f.out_plane + f.out_lead + position, np.float32(y))

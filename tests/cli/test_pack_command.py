@@ -404,7 +404,7 @@ def refused(monkeypatch):
             refusals.add("ReduceProd", f"p{number}", "products are not supported", "use Mul")
         for number in range(5):
             refusals.add("Loop", f"l{number}", "loops are not supported")
-        refusals.check()
+        raise refusals.error()
 
     monkeypatch.setattr("bwn.tools.pack.from_bytes", from_bytes)
 

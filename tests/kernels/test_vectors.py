@@ -24,10 +24,13 @@ from bwn.kernels.simd.arithmetic import (
 from bwn.kernels.simd.bit_lanes import signed
 from bwn.kernels.simd.scalars import get_f32, get_u64, popcount, put_f32
 from bwn.kernels.simd.shuffles import (
+    first_lane,
     halves,
     load_second,
+    sum_of_lanes,
     take_value,
     top_lane,
+    top_of_lanes,
     total,
     transpose,
 )
@@ -235,6 +238,27 @@ def test_reductions_and_constants() -> None:
     integers = np.arange(16, dtype=np.int32) * 1000
     same(apply(sums, integers, integers), np.full(16, 120_000, np.int32))
     same(apply(nothing, FLOATS), np.zeros(16, np.float32))
+
+
+def test_all_lanes_combined_in_every_lane() -> None:
+    numbers = np.arange(16, dtype=np.float32) - 3
+    poisoned = numbers.copy()
+    poisoned[5] = np.nan
+
+    def whole(out, a):
+        store(out, 0, sum_of_lanes(load(F32, a, 0)))
+
+    def top(out, a):
+        store(out, 0, top_of_lanes(load(F32, a, 0)))
+
+    def first(out, a):
+        put_f32(out, 0, first_lane(load(F32, a, 0)))
+
+    same(apply(whole, FLOATS, numbers), np.full(16, 72, np.float32))
+    same(apply(top, FLOATS, numbers), np.full(16, 12, np.float32))
+    same(apply(top, FLOATS, -np.roll(numbers, 7)), np.full(16, 3, np.float32))
+    same(apply(top, FLOATS, poisoned), np.full(16, np.nan, np.float32))
+    same(apply(first, FLOATS[:1], numbers), numbers[:1])
 
 
 @pytest.mark.parametrize("value", [0, 1, 2**63, 2**64 - 1, 0x0123456789ABCDEF])

@@ -20,8 +20,8 @@ SIGNALS = (
 PREPROCESS = {"size": [7, 6], "resize": "crop", "color": "RGB", "mean": [0, 0, 0], "std": [1, 1, 1]}
 REFUSED = {
     "unknown op": (
-        model(op("Sigmoid", "x")),
-        "Sigmoid node 'Sigmoid of y': Sigmoid is not supported",
+        model(op("Hardmax", "x")),
+        "Hardmax node 'Hardmax of y': Hardmax is not supported",
     ),
     "unknown op without inputs": (
         model(helper.make_node("RandomNormal", [], ["r"], shape=[4, 1, 1]), op("Add", "x r")),
@@ -179,10 +179,11 @@ REFUSED = {
         model(op("GreaterOrEqual", "x z", "c"), op("Cast", "c", to=TensorProto.FLOAT), **SIGN),
         "a comparison is read only as the condition",
     ),
-    "dilated pool": (model(op("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2])), "dilations"),
-    "average pool ceil": (
-        model(op("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)),
-        "ceil_mode = 1 is not supported",
+    "dilated average": (
+        model(
+            op("AveragePool", "x", kernel_shape=[2, 2], dilations=[2, 2], pads=[1] * 4), opset=19
+        ),
+        "dilations of an average over padded windows",
     ),
     "1-D pool": (
         model(op("MaxPool", "x", kernel_shape=[2]), shape=(4, 7)),
@@ -192,11 +193,12 @@ REFUSED = {
         model(op("MaxPool", "x", kernel_shape=[2, 2], strides=[0, 1], ceil_mode=1)),
         "expected each at least",
     ),
-    "mean of channels": (
-        model(op("ReduceMean", "x", axes=[1])),
-        "only the mean over height and width",
+    "mean of all": (model(op("ReduceMean", "x")), "goes over the batch"),
+    "norm of another axis": (
+        model(op("LayerNormalization", "x s", axis=2), s=floats(7, 6)),
+        "goes over the axes of (N, 4, 7, 6) from 2 on; supported: the last, all",
     ),
-    "mean of all": (model(op("ReduceMean", "x")), "axes are None"),
+    "cubic norm": (model(op("GlobalLpPool", "x", p=3)), "p is 3, expected 1 or 2"),
     "flatten of the batch": (model(op("Flatten", "x", axis=0)), "'y' is (1, N * 168); supported"),
     "reshape of the batch": (
         model(op("Reshape", "x s"), s=i64(-1, 42)),
@@ -218,7 +220,14 @@ REFUSED = {
         model(op("Squeeze", "x a"), a=i64(0)),
         "removes an axis whose size is not 1",
     ),
-    "softmax of channels": (model(op("Softmax", "x", axis=1)), "only the last axis"),
+    "softmax of columns": (
+        model(op("Softmax", "x", axis=2)),
+        "goes over axis 2 of (N, 4, 7, 6); supported: axis 1 and the last",
+    ),
+    "softmax of several axes": (
+        model(op("Softmax", "x"), opset=12),
+        "goes over several axes of (N, 4, 7, 6); export with opset 13",
+    ),
     "cast to integers": (model(op("Cast", "x", to=TensorProto.INT32)), "to another type"),
     "dropout that drops": (
         model(op("Dropout", "x r t"), r=f32(0.5), t=np.asarray(True)),
@@ -232,8 +241,15 @@ REFUSED = {
         model(op("Relu", "x"), shape=(3, "H", 8)),
         "sizes that are not fixed, (N, 3, H, 8); only the batch may be dynamic; choose height",
     ),
-    "size 0": (model(op("Relu", "x"), shape=(3, 0, 8)), "shape is (3, 0, 8)"),
+    "size 0": (
+        model(op("Relu", "x"), shape=(3, 0, 8)),
+        "input 'x' is ('N', 3, 0, 8); no size may be 0",
+    ),
     "integer input": (model(op("Relu", "x"), kind=TensorProto.INT32), "is not float32"),
+    "an empty image": (
+        model(op("ReduceMax", "x", axes=[1]), shape=(0, 1, 4)),
+        "input 'x' is ('N', 0, 1, 4); no size may be 0",
+    ),
     "old opset": (model(op("Relu", "x"), opset=6), "opset 6; opsets 11 to"),
     "no activation": (model(op("Relu", "c"), c=f32(1.0)), "does not depend on the input"),
     "output is the input": (

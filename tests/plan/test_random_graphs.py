@@ -19,7 +19,7 @@ from bwn.plan import bit_steps
 from bwn.plan.planner import Plan
 from bwn.plan.step import Step
 
-SEEDS = 150
+SEEDS = 200
 BITPACKED = {
     "f32_b1_sign",
     "b1_b1_b1_signs_xnor",

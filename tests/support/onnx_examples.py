@@ -143,5 +143,115 @@ SUPPORTED = {
     "clip by constant nodes": model(
         helper.make_node("Constant", [], ["l"], value_float=0.25), op("Clip", "x l")
     ),
+    **{
+        name: model(op(name, "x"), opset={"Gelu": 20, "Mish": 18}.get(name, 17))
+        for name in (
+            "Abs",
+            "Ceil",
+            "Celu",
+            "Elu",
+            "Erf",
+            "Exp",
+            "Floor",
+            "Gelu",
+            "HardSigmoid",
+            "LeakyRelu",
+            "Log",
+            "Mish",
+            "Reciprocal",
+            "Round",
+            "Selu",
+            "Sigmoid",
+            "Softplus",
+            "Softsign",
+            "Sqrt",
+            "Tanh",
+            "ThresholdedRelu",
+        )
+    },
+    **{
+        f"{name} of vectors with parameters": model(op(name, "x", **values), shape=FLAT, opset=12)
+        for name, values in {
+            "Celu": {"alpha": 0.3},
+            "Elu": {"alpha": 2.5},
+            "Selu": {"alpha": 0.5, "gamma": 2.0},
+            "HardSigmoid": {"alpha": 0.3, "beta": 0.4},
+            "LeakyRelu": {"alpha": 0.2},
+            "ThresholdedRelu": {"alpha": 0.3},
+        }.items()
+    },
+    "gelu tanh": model(op("Gelu", "x", approximate="tanh"), opset=20),
+    "round of halves": model(
+        op("Mul", "x h", "m"),
+        op("Floor", "m", "f"),
+        op("Mul", "f i", "d"),
+        op("Round", "d"),
+        h=f32(9.0),
+        i=f32(0.5),
+    ),
+    "sigmoid then clip": model(
+        op("Sigmoid", "x", "s"), op("Clip", "s l h"), l=f32(0.3), h=f32(0.6)
+    ),
+    **{
+        f"{name} over {axes}": model(op(name, "x", axes=axes, keepdims=len(axes) % 2))
+        for name in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2")
+        for axes in ([1], [3], [-2], [1, 2], [2, 3], [1, 2, 3])
+    },
+    "sum over the channels": model(
+        op("ReduceSum", "x a", "r", keepdims=0), op("Flatten", "r"), a=i64(1)
+    ),
+    "sum of squares of features": model(op("ReduceSumSquare", "x", axes=[-1]), shape=FLAT),
+    "max opset 18": model(
+        op("ReduceMax", "x a", "r", keepdims=0), op("Flatten", "r"), opset=18, a=i64(-1)
+    ),
+    "reduction of nothing": model(
+        op("ReduceSum", "x", "r", noop_with_empty_axes=1), op("Relu", "r")
+    ),
+    "mean of an axis of size 1": model(
+        op("GlobalAveragePool", "x", "g"),
+        op("ReduceL1", "g", "r", axes=[3], keepdims=0),
+        op("Flatten", "r"),
+    ),
+    "channels last": model(
+        op("Transpose", "x", "t", perm=[0, 2, 3, 1]),
+        op("LayerNormalization", "t s b", "n", axis=-1),
+        op("ReduceMax", "n", "m", axes=[1], keepdims=0),
+        op("Softmax", "m", "p"),
+        op("Flatten", "p"),
+        s=floats(4),
+        b=floats(4, seed=1),
+    ),
+    "mean of flat rows": model(
+        op("Reshape", "x s", "r"), op("ReduceMean", "r", axes=[2], keepdims=0), s=i64(0, 4, -1)
+    ),
+    "global lp pool": model(op("GlobalLpPool", "x")),
+    "global lp pool of 1": model(op("GlobalLpPool", "x", p=1)),
+    "softmax of channels": model(op("Softmax", "x", axis=1)),
+    "softmax of rows": model(op("Softmax", "x", axis=-1)),
+    "log softmax": model(op("LogSoftmax", "x"), shape=FLAT),
+    "log softmax of channels": model(op("LogSoftmax", "x", axis=-3)),
+    "layer norm of features": model(
+        op("LayerNormalization", "x s b"), shape=FLAT, s=floats(6), b=floats(6, seed=1)
+    ),
+    "layer norm of rows": model(op("LayerNormalization", "x s", epsilon=0.1), s=floats(6)),
+    "layer norm of all": model(
+        op("LayerNormalization", "x s b", axis=1), s=floats(4, 7, 6), b=floats(4, 7, 6, seed=1)
+    ),
+    "instance norm": model(op("InstanceNormalization", "x s b"), s=floats(4), b=floats(4, seed=1)),
+    "group norm": model(
+        op("GroupNormalization", "x s b", num_groups=2), opset=21, s=floats(4), b=floats(4, seed=1)
+    ),
+    "group norm as torch writes it": model(
+        op("Reshape", "x g", "r"),
+        op("InstanceNormalization", "r o z", "n"),
+        op("Reshape", "n w", "q"),
+        op("Mul", "q s"),
+        g=i64(0, 2, -1),
+        w=i64(-1, 4, 7, 6),
+        o=f32(1.0, 1.0),
+        z=f32(0.0, 0.0),
+        s=floats(4, 1, 1),
+    ),
+    "lrn": model(op("LRN", "x", size=3, alpha=0.5, beta=0.6, bias=2.0)),
     "opset newest": model(op("Relu", "x"), opset=onnx.defs.onnx_opset_version() - 4),
 }

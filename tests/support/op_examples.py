@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 from graphs import floats, make_graph, words
+from msgspec.structs import replace
 
 from bwn.errors import GraphError
 from bwn.ir.graph import Graph
@@ -20,19 +21,26 @@ from bwn.ops import (
     Add,
     Affine,
     Arithmetic,
+    ChannelSoftmax,
     Clamp,
     Concat,
     Conv,
     Dense,
     Flatten,
     Gather,
+    LocalResponse,
     Mul,
+    Normalize,
     Pad,
     Pool,
     Rearrange,
+    Reduce,
+    Resize,
     Sign,
+    Unary,
 )
 from bwn.ops.broadcasting import FUNCTIONS
+from bwn.ops.formulas import FUNCTIONS as UNARY_FUNCTIONS
 
 PLANES, NARROW, VECTOR = (3, 7, 20), (5, 1, 1), (37,)
 SHAPES = (PLANES, NARROW, VECTOR)
@@ -143,6 +151,27 @@ def joins() -> Iterator[Example]:
         yield Example((low, high, Concat(input="l", others=("h", "l"), output="y")), shape)
         yield Example((low, Concat(input="x", others=("x", "l"), output="y")), shape)
         yield Example((signs, Concat(input="s", others=("s",), output="y")), shape)
+    for axis in (1, 2):
+        other = Pool(input="x", output="o", kind="max", kernel=(3, 1) if axis == 1 else (1, 5))
+        join = Concat(input="x", others=("o", "x"), output="y", axis=axis)
+        yield Example((other, join), PLANES)
+
+
+def functions() -> Iterator[Example]:
+    """Functions of each element; those of positive numbers only, and those that jump, of such."""
+    parameters = {"silu": (1.7,), "selu": (1.67, 1.05), "leaky_relu": (-0.3,)}
+    for name, known in UNARY_FUNCTIONS.items():
+        values = parameters.get(name, (0.7,) * len(known.parameters))
+        fields = dict(zip(known.parameters, values, strict=True))
+        node = Unary(input="c", output="y", function=name, **fields)
+        positive = name in ("log", "reciprocal", "sqrt")
+        clamp = Clamp(input="x", output="c", low=0.25 if positive else None, high=3.0)
+        yield Example((clamp, node), PLANES)
+        if known.exact or name == "gelu":
+            y = Clamp(input="f", output="y", low=-0.1, high=0.6)
+            yield Example((replace(node, input="x", output="f"), y), PLANES)
+        if not positive:
+            yield from (Example((replace(node, input="x"),), shape) for shape in SHAPES)
 
 
 def moves() -> Iterator[Example]:
@@ -161,6 +190,8 @@ def moves() -> Iterator[Example]:
         ((3, 14, 40), (3, 7, 2, 20, 2), (140, 20, 0, 1, 0), 0),
         ((12, 3, 10), (3, 2, 2, 3, 10), (140, 20, 1, 40, 2), 0),  # blocks to channels
         ((6,), (6,), (21,), 3),
+        ((6, 7, 20), (2, 3, 140), (0, 140, 1), 0),  # whole planes
+        ((2, 7, 20), (2, 7, 20), (-140, 20, 1), 280),
     ):
         node = Rearrange(
             input="x", output="y", shape=shape, sizes=sizes, strides=strides, offset=offset
@@ -202,6 +233,49 @@ def picks() -> Iterator[Example]:
     yield Example((Gather(input="x", output="y", indices=((-1, 36, 4),), value=1.0),), VECTOR)
 
 
+def group_counts(shape: Shape) -> list[int]:
+    """Groups of channels, and 0 for a norm over channels."""
+    return [0, *(n for n in (1, 2, shape[0]) if len(shape) > 1 and shape[0] % n == 0)]
+
+
+def reductions() -> Iterator[Example]:
+    """Over every subset of axes, of rows longer and shorter than vectors; norms of channels."""
+    for kind in ("mean", "sum", "max", "min", "l1", "l2", "sum_square"):
+        for axes in ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
+            yield Example((Reduce(input="x", output="y", kind=kind, axes=axes),), PLANES)
+        for shape in (NARROW, VECTOR, (2, 5, 16), (2, 3, 33)):
+            axes = (0,) if len(shape) == 1 else (0, 2)
+            yield Example((Reduce(input="x", output="y", kind=kind, axes=axes),), shape)
+    for log in (False, True):
+        for shape in SHAPES:
+            yield Example((ChannelSoftmax(input="x", output="y", log=log),), shape)
+    for shape in (PLANES, NARROW, (6, 5, 7), VECTOR):
+        vectors = {"s": floats(shape[0], seed=2), "b": floats(shape[0], seed=3)}
+        for fields in ({}, {"scale": "s", "bias": "b", "epsilon": 0.01}):
+            stored = vectors if fields else {}
+            for groups in group_counts(shape):
+                over = {"over": "group", "groups": groups} if groups else {"over": "channels"}
+                yield Example((Normalize(input="x", output="y", **over, **fields),), shape, stored)
+    for size in (1, 3, 7):  # ONNX Runtime refuses even ones
+        fields = {"size": size, "alpha": 0.3, "k": 2.0}
+        for shape in (PLANES, (9, 4, 4)):
+            yield Example((LocalResponse(input="x", output="y", **fields),), shape)
+
+
+def sizes() -> Iterator[Example]:
+    """Linear interpolation to larger and smaller images."""
+    for coordinates in (
+        "half_pixel",
+        "pytorch_half_pixel",
+        "half_pixel_symmetric",
+        "asymmetric",
+        "align_corners",
+    ):
+        for scales in ((2.0, 2.0), (0.75, 1.65), (0.15, 0.05)):
+            fields = {"scales": scales, "coordinates": coordinates}
+            yield Example((Resize(input="x", output="y", **fields),), PLANES)
+
+
 def simple(kind: type[Node]) -> Iterator[Example]:
     """An operation without fields of its own, on each shape that it accepts."""
     for shape in SHAPES:
@@ -223,7 +297,10 @@ def examples_of(kind: type[Node]) -> list[Example]:
         Clamp: [Example((clamp,), shape) for shape in SHAPES],
         Flatten: [Example((Flatten(input="x", output="y"),), shape) for shape in SHAPES[:2]],
     }
-    for example in (*layers(), *pools(), *pairs(), *broadcasts(), *joins(), *moves(), *picks()):
+    for example in (
+        *layers(), *pools(), *pairs(), *broadcasts(), *joins(), *functions(), *moves(), *picks(),
+        *reductions(), *sizes(),
+    ):  # fmt: skip
         examples.setdefault(type(example.node), []).append(example)
     fields = {field.name for field in msgspec.structs.fields(kind)}
     if kind not in examples and fields == {"input", "output"}:

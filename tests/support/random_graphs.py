@@ -19,8 +19,13 @@ from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
 from bwn.kernels import bits
 from bwn.ops import NODES, Add, Conv, Dense, Flatten, Pool, Sign
+from bwn.ops.formulas import FUNCTIONS
 
-OFTEN = {Conv: 6, Dense: 5, Pool: 3, Sign: 3, Add: 2}
+SMOOTH = (
+    "abs", "celu", "elu", "erf", "gelu", "gelu_tanh", "leaky_relu", "mish", "selu", "sigmoid",
+    "silu", "softplus", "softsign", "tanh",
+)  # fmt: skip
+OFTEN = {Conv: 8, Dense: 7, Pool: 4, Sign: 4, Add: 2}
 """How often an operation is drawn relative to those that are not listed."""
 
 
@@ -139,9 +144,21 @@ class GraphMaker:
         return {"function": function, "constant": name, "constant_first": function == "sub"}
 
     def concat(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
-        shapes = self.graph("x").shapes
-        fit = [n for n, s in shapes.items() if len(s) == len(shape) and s[1:] == shape[1:]]
-        return {"others": tuple(self.one_of(fit) for _ in range(self.integer(1, 3)))}
+        shapes, axis = self.graph("x").shapes, self.one_of([0, 0, self.integer(0, len(shape) - 1)])
+        rest = shape[:axis], shape[axis + 1 :]
+        fit = [
+            name
+            for name, other in shapes.items()
+            if len(other) == len(shape) and (other[:axis], other[axis + 1 :]) == rest
+        ]
+        others = tuple(self.one_of(fit) for _ in range(self.integer(1, 3)))
+        return {"others": others, "axis": axis}
+
+    def unary(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        # Functions whose slopes are small everywhere: others make a rounding before them large.
+        name = self.one_of(SMOOTH)
+        names = FUNCTIONS[name].parameters
+        return {"function": name, **{parameter: self.one_of([0.5, 1.5]) for parameter in names}}
 
     def rearrange(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
         """Axes in another order, some reversed, repeated or cut short, of either rank."""
@@ -166,6 +183,32 @@ class GraphMaker:
         pads = tuple(self.integer(0, min(3, size - 1)) for size in (*shape, *shape))
         value = self.one_of([0.0, 0.0, -1.0, 0.5]) if mode == "constant" else 0.0
         return {"pads": pads, "mode": mode, "value": value}
+
+    def channel_softmax(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        return {"log": bool(self.integer(0, 1))}
+
+    def normalize(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        # A large epsilon: where numbers hardly vary, norms make roundings before them large.
+        groups = self.one_of([n for n in (1, 2, 3, shape[0]) if shape[0] % n == 0])
+        over = {"over": "group", "groups": groups} if self.integer(0, 1) else {"over": "channels"}
+        fields = {"epsilon": 0.5, **over}
+        if self.integer(0, 1):
+            fields |= {"scale": self.vector(shape[0]), "bias": self.vector(shape[0])}
+        return fields
+
+    def local_response(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        return {"size": self.one_of([1, 3, 5]), "alpha": 0.1}
+
+    def reduce(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        axes = tuple(axis for axis in range(len(shape)) if self.integer(0, 1)) or (0,)
+        return {"kind": self.one_of(["mean", "max", "min", "l2"]), "axes": axes}
+
+    def resize(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        scales = self.one_of([0.5, 1.0, 1.5, 2.0, 3.25]), self.one_of([0.75, 1.0, 2.0])
+        return {
+            "scales": scales,
+            "coordinates": self.one_of(["half_pixel", "asymmetric", "align_corners"]),
+        }
 
     def shaped(self, shape: Shape) -> list[str]:
         return [name for name, other in self.graph("x").shapes.items() if other == shape]

@@ -1,0 +1,261 @@
+"""ONNX operations over axes: reductions, softmax, normalizations.
+
+An axis of the ONNX tensor is one or more axes of the graph's tensor that it is a view of, or a part
+of one; then the tensor is copied first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bwn.ir.node import Array
+from bwn.onnx.import_state import canonical
+from bwn.onnx.views import BATCH, Factor, View, merged, row_major
+from bwn.ops.broadcasting import Arithmetic, Function
+from bwn.ops.normalize import LocalResponse, Normalize
+from bwn.ops.onnx_reading import axes_of, reads, vector
+from bwn.ops.pool import Pool
+from bwn.ops.reduce import ONNX_OPS, Kind, Reduce
+from bwn.ops.softmax import ChannelSoftmax, Softmax
+
+if TYPE_CHECKING:
+    from bwn.onnx.import_state import ImportState, OnnxNode
+
+
+def source_axes(view: View, logical: set[int]) -> tuple[int, ...] | None:
+    """The axes of a view's source that some of its own are; None where they are no whole axes."""
+    layout = view.layout
+    if layout is None or any(len(dim) > 1 for dim in layout):
+        return None
+    chosen = tuple(axis for axis, dim in enumerate(layout) if dim and dim[0].axis in logical)
+    ordered = all(
+        list(axis) == sorted(axis, key=lambda factor: -factor.stride)
+        for axis in view.axes
+        if BATCH not in axis
+    )
+    return chosen if ordered else None
+
+
+def reduced_view(view: View, source: str, axes: tuple[int, ...]) -> View:
+    """The same axes of a source whose sizes on `axes` have become 1."""
+    shape = tuple(1 if axis in axes else size for axis, size in enumerate(view.shape))
+    strides = [factor.stride for factor in row_major(shape)]
+    factors: list[list[Factor]] = [[] for _ in view.axes]
+    for axis, dim in enumerate(view.layout or ()):
+        if dim and axis not in axes:
+            factors[dim[0].axis].append(Factor(shape[axis], strides[axis]))
+    kept = (
+        (BATCH,) if BATCH in axis else merged(own)
+        for axis, own in zip(view.axes, factors, strict=True)
+    )
+    return View(source, shape, tuple(kept))
+
+
+def logical_axes(state: ImportState, node: OnnxNode, view: View, numbers: list[int]) -> set[int]:
+    """Axes as numbers from 0. Raises GraphError where the batch is among them."""
+    axes = {state.legal(node, lambda number=number: view.axis(number)) for number in numbers}  # type: ignore[misc]
+    if any(view.sizes[axis].batch for axis in axes):
+        raise node.refuse("goes over the batch; examples must stay independent")
+    return axes
+
+
+def over_axes(
+    state: ImportState, node: OnnxNode, logical: set[int]
+) -> tuple[View, tuple[int, ...]]:
+    """The input as a view, of which some axes are whole axes of its source; copied if need be."""
+    view = state.view(node)
+    axes = source_axes(view, logical)
+    if axes is None:
+        source = state.planes(node, view, node.inputs[0])
+        view = canonical(source, state.shapes[source], view.rank)
+        axes = source_axes(view, logical)
+    assert axes is not None, "the axes of a copy are those of its source"
+    return view, axes
+
+
+@reads(*ONNX_OPS.values())
+def read_reduce(state: ImportState, node: OnnxNode) -> None:
+    """Over any axes but that of the batch."""
+    numbers = axes_of(node, state.optional(node, 1))
+    if not numbers and node.attrs.get("noop_with_empty_axes", 0):
+        state.alias(node)
+        return
+    view = state.view(node)
+    logical = logical_axes(state, node, view, numbers or list(range(view.rank)))
+    kind = next(kind for kind, op_type in ONNX_OPS.items() if op_type == node.op_type)
+    keeps = bool(node.attrs.get("keepdims", 1))
+    emit_reduce(state, node, kind, logical, keeps=keeps)
+
+
+@reads("GlobalLpPool")
+def read_global_lp_pool(state: ImportState, node: OnnxNode) -> None:
+    """The norm of each channel, of p = 1 or 2."""
+    p = node.attrs.get("p", 2)
+    if p not in (1, 2):
+        raise node.refuse(f"p is {p}, expected 1 or 2")
+    emit_reduce(state, node, "l1" if p == 1 else "l2", set(range(2, state.view(node).rank)))
+
+
+def emit_reduce(
+    state: ImportState, node: OnnxNode, kind: Kind, logical: set[int], *, keeps: bool = True
+) -> None:
+    """Emit a reduction, whose axes stay as 1 or are left out; the mean of an image is a pooling."""
+    view, axes = over_axes(state, node, logical)
+    if not axes:  # of axes of size 1, which a copy has
+        source = state.planes(node, view, node.inputs[0])
+        view = canonical(source, state.shapes[source], view.rank)
+        axes = (view.shape.index(1),)
+    source, shape = view.source, view.shape
+    same = keeps and view.is_plain and view.rank != 3
+    output = node.output if same else f"{node.output}.planes"
+    if kind == "mean" and axes == (1, 2):
+        layer = Pool(input=source, output=output, kind="average", kernel=(shape[1], shape[2]))
+        state.emit(layer)
+    else:
+        state.emit(Reduce(input=source, output=output, kind=kind, axes=axes))
+    result = reduced_view(view, output, axes)
+    state.views[node.output] = result if keeps else result.squeeze(sorted(logical))
+
+
+@reads("Softmax", "LogSoftmax")
+def read_softmax(state: ImportState, node: OnnxNode) -> None:
+    """Over one axis; before opset 13 over all axes from it on."""
+    view, log = state.view(node), node.op_type == "LogSoftmax"
+    number = node.attrs.get("axis", -1 if state.opset >= 13 else 1)
+    (axis,) = logical_axes(state, node, view, [number])
+    if state.opset < 13 and any(size.count > 1 for size in view.sizes[axis + 1 :]):
+        raise node.refuse(f"goes over several axes of {view}; export with opset 13 or newer")
+    if axis == view.rank - 1:
+        view = state.channels_last(node)
+    else:
+        view, axes = over_axes(state, node, {axis})
+        if axes not in ((), (0,)):
+            raise node.refuse(f"goes over axis {axis} of {view}; supported: axis 1 and the last")
+    if len(view.shape) == 1 and not log:
+        state.emit(Softmax(input=view.source, output=node.output), like=view)
+    else:
+        layer = ChannelSoftmax(input=view.source, output=node.output, log=log)
+        state.emit(layer, like=view)
+
+
+@reads("LayerNormalization")
+def read_layer_norm(state: ImportState, node: OnnxNode) -> None:
+    """Over the last axis, or over all but the batch."""
+    if any(node.outputs[1:]):
+        raise node.refuse("has a second output, which is not supported")
+    view, epsilon = state.view(node), float(node.attrs.get("epsilon", 1e-5))
+    axis = min(logical_axes(state, node, view, [node.attrs.get("axis", -1)]))
+    if axis == view.rank - 1:
+        view = state.channels_last(node)
+        channels = view.shape[0]
+        layer = Normalize(
+            input=view.source,
+            output=node.output,
+            over="channels",
+            scale=vector(state, node, 1, channels),
+            bias=vector(state, node, 2, channels),
+            epsilon=epsilon,
+        )
+        state.emit(layer, like=view)
+    elif axis == 1:
+        view = state.whole(node)
+        emit_norm_of_all(state, node, view, epsilon)
+    else:
+        raise node.refuse(f"goes over the axes of {view} from {axis} on; supported: the last, all")
+
+
+def emit_norm_of_all(state: ImportState, node: OnnxNode, view: View, epsilon: float) -> None:
+    """Normalize all numbers of an example, with a scale and bias of any shape that fits."""
+    arrays: list[Array | None] = [
+        state.weights_like(node, index, view) if node.has(index) else None for index in (1, 2)
+    ]
+    functions: tuple[Function, Function] = ("mul", "add")
+    steps = [
+        (function, array)
+        for function, array in zip(functions, arrays, strict=True)
+        if array is not None
+    ]
+    name = f"{node.output}.norm" if steps else node.output
+    state.emit(Normalize(input=view.source, output=name, over="group", epsilon=epsilon), like=view)
+    for index, (function, array) in enumerate(steps):
+        last = index == len(steps) - 1
+        output = node.output if last else f"{node.output}.scaled"
+        constant = state.store(f"{output}.{function}", array)
+        source = state.views[name].source
+        layer = Arithmetic(input=source, output=output, function=function, constant=constant)
+        state.emit(layer, like=view)
+        name = output
+
+
+@reads("InstanceNormalization")
+def read_instance_norm(state: ImportState, node: OnnxNode) -> None:
+    """Each channel, or where channels are groups of those of a tensor, each group."""
+    view, groups = state.view(node), state.view(node).sizes[1].count
+    layout = view.layout
+    fits = layout is not None and all(
+        part.axis != 1 or (axis == 0 and not place)
+        for axis, dim in enumerate(layout)
+        for place, part in enumerate(dim)
+    )
+    if not fits or len(view.shape) == 1:
+        source = state.activation(node)[0]
+        view = canonical(source, state.shapes[source], view.rank)
+    emit_group_norm(state, node, view, groups, vectors=groups)
+
+
+@reads("GroupNormalization")
+def read_group_norm(state: ImportState, node: OnnxNode) -> None:
+    """Groups of channels, with a scale and bias of each channel; ONNX has withdrawn opset 18."""
+    source = state.activation(node)[0]
+    view = canonical(source, state.shapes[source], state.view(node).rank)
+    groups = int(node.attrs["num_groups"])
+    if groups < 1 or view.shape[0] % groups:
+        raise node.refuse(f"{groups} groups do not divide {view.shape[0]} channels")
+    emit_group_norm(state, node, view, groups)
+
+
+def emit_group_norm(
+    state: ImportState, node: OnnxNode, view: View, groups: int, vectors: int | None = None
+) -> None:
+    """Emit a normalization of groups of channels.
+
+    vectors: Numbers of scale and bias, each for as many channels; None: one a channel.
+    """
+    channels = view.shape[0]
+    names = []
+    for index in (1, 2):
+        array = state.weights(node, index)
+        expected = vectors or channels
+        if array.shape != (expected,):
+            raise node.refuse(
+                f"'{node.inputs[index]}' has shape {array.shape}, expected ({expected},)"
+            )
+        names.append(state.store(node.inputs[index], np.repeat(array, channels // expected)))
+    layer = Normalize(
+        input=view.source,
+        output=node.output,
+        over="group",
+        groups=groups,
+        scale=names[0],
+        bias=names[1],
+        epsilon=float(node.attrs.get("epsilon", 1e-5)),
+    )
+    state.emit(layer, like=view)
+
+
+@reads("LRN")
+def read_lrn(state: ImportState, node: OnnxNode) -> None:
+    """Over neighboring channels."""
+    source, attributes = state.activation(node)[0], node.attrs
+    state.emit(
+        LocalResponse(
+            input=source,
+            output=node.output,
+            size=int(attributes["size"]),
+            alpha=float(attributes.get("alpha", 1e-4)),
+            beta=float(attributes.get("beta", 0.75)),
+            k=float(attributes.get("bias", 1.0)),
+        )
+    )

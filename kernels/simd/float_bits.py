@@ -1,0 +1,103 @@
+"""Float vectors by their bits and by comparisons: exponents, signs, choices, polynomials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from bwn.kernels.simd.arithmetic import fma_value
+from bwn.kernels.simd.vectors import Vec, llvm_type
+from bwn.kernels.target.jit import Codegen, intrinsic
+
+MANTISSA_BITS, EXPONENT_BIAS = 23, 127
+SQRT_HALF = 0x3F3504F3
+"""The bits of sqrt(1/2) as float32."""
+TINY = 2.0**-126
+"""The smallest float32 that is not a denormal."""
+
+
+def _integers(value: Any) -> ir.VectorType:
+    return ir.VectorType(ir.IntType(32), value.type.count)
+
+
+def _all(kind: ir.VectorType, number: float) -> ir.Constant:
+    return ir.Constant(kind, [number] * kind.count)
+
+
+def polynomial(*coefficients: float) -> Any:
+    """An operation on float vectors: c[0] + c[1] * v + ..., by Horner's rule and fused steps."""
+
+    @intrinsic
+    def value(v: Any) -> tuple[Any, Codegen]:
+        def gen(builder: Any, args: Any) -> Any:
+            result = _all(args[0].type, coefficients[-1])
+            for coefficient in reversed(coefficients[:-1]):
+                result = fma_value(builder, result, args[0], _all(args[0].type, coefficient))
+            return result
+
+        return v(v), gen
+
+    return value
+
+
+@intrinsic
+def choose_less(a: Any, b: Any, chosen: Any, other: Any) -> tuple[Any, Codegen]:
+    """choose_less(a, b, x, y): the lanes of x where a < b, of y elsewhere and where one is NaN."""
+
+    def gen(builder: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[2], args[3])
+
+    return chosen(a, b, chosen, other), gen
+
+
+@intrinsic
+def copy_sign(value: Any, sign: Any) -> tuple[Any, Codegen]:
+    """copy_sign(v, s): |v| of each float lane, with the sign of s."""
+
+    def gen(builder: Any, args: Any) -> Any:
+        kind = args[0].type
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, (kind, kind)), f"llvm.copysign.v{kind.count}f32"
+        )
+        return builder.call(function, args)
+
+    return value(value, sign), gen
+
+
+@intrinsic
+def power_of_two(exponent: Any) -> tuple[Any, Codegen]:
+    """power_of_two(n): 2 ** n as float32, of int32 lanes from -126 to 127."""
+    vec = Vec(types.float32, exponent.lanes)
+
+    def gen(builder: Any, args: Any) -> Any:
+        kind = args[0].type
+        biased = builder.add(args[0], _all(kind, EXPONENT_BIAS))
+        return builder.bitcast(builder.shl(biased, _all(kind, MANTISSA_BITS)), llvm_type(vec))
+
+    return vec(exponent), gen
+
+
+@intrinsic
+def exponent_and_mantissa(value: Any) -> tuple[Any, Codegen]:
+    """exponent_and_mantissa(v): floats e and m, v = m * 2 ** e, sqrt(1/2) <= m < sqrt(2).
+
+    Of lanes above 0 and finite; others give anything.
+    """
+
+    def gen(builder: Any, args: Any) -> Any:
+        kind, whole = args[0].type, _integers(args[0])
+        denormal = builder.fcmp_ordered("<", args[0], _all(kind, TINY))
+        normal = builder.select(
+            denormal, builder.fmul(args[0], _all(kind, 2.0**MANTISSA_BITS)), args[0]
+        )
+        bits = builder.bitcast(normal, whole)
+        shift = _all(whole, MANTISSA_BITS)
+        exponent = builder.ashr(builder.sub(bits, _all(whole, SQRT_HALF)), shift)
+        mantissa = builder.bitcast(builder.sub(bits, builder.shl(exponent, shift)), kind)
+        lifted = builder.select(denormal, shift, _all(whole, 0))
+        return [builder.sitofp(builder.sub(exponent, lifted), kind), mantissa]
+
+    return types.UniTuple(value, 2)(value), gen
