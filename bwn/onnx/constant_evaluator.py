@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper, shape_inference
 
 from bwn._text import brief
 from bwn.ir.node import Array
-from bwn.onnx.import_state import Allowance, OnnxNode
+from bwn.onnx.onnx_node import Allowance, OnnxNode
 
 REFUSED = frozenset(
     [

@@ -17,7 +17,9 @@ import numpy as np
 from bwn._text import brief
 from bwn.ir.node import Array
 from bwn.onnx.constant_evaluator import evaluate
-from bwn.onnx.import_state import BATCHES, Allowance, ImportState, OnnxNode
+from bwn.onnx.constants import BATCHES
+from bwn.onnx.import_state import ImportState
+from bwn.onnx.onnx_node import Allowance, OnnxNode
 from bwn.ops.onnx_reading import axes_of
 
 Compute = Callable[..., Array | None]

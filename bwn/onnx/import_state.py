@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from bwn._text import one_line
-from bwn.errors import GraphError
 from bwn.ir.checker import check_node
 from bwn.ir.graph import Topology
-from bwn.ir.node import Array, Node, Shape, elements
+from bwn.ir.node import Node, Shape, elements
 from bwn.ir.quantization import Quantization
+from bwn.onnx.constants import Constants
+from bwn.onnx.onnx_node import OnnxNode
 from bwn.onnx.views import BATCH, Factor, Size, View, aligned, arranged, merged, row_major
 from bwn.ops.flatten import Flatten
 from bwn.ops.onnx_reading import Pending
@@ -45,103 +44,18 @@ QUANTIZED_READERS = (
 )
 
 
-class NodeError(GraphError):
-    """A node cannot be read.
-
-    Attributes:
-        reason: Why, without the node's name.
-    """
-
-    def __init__(self, node: OnnxNode, reason: str) -> None:
-        """Make the error; its message names the operation and the node."""
-        super().__init__(one_line(f"{node.op_type} node '{node.label}': {reason}"))
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class OnnxNode:
-    """An ONNX node with plain Python values: text, numpy types and numpy arrays."""
-
-    op_type: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attrs: dict[str, Any]
-    proto: Any = None
-
-    @property
-    def output(self) -> str:
-        """Its first output."""
-        return self.outputs[0]
-
-    def has(self, index: int) -> bool:
-        """Whether the node has the optional input `index`."""
-        return index < len(self.inputs) and bool(self.inputs[index])
-
-    @property
-    def label(self) -> str:
-        """Its name, or that of its first output."""
-        return self.name or (self.outputs[0] if self.outputs else "")
-
-    def refuse(self, why: str) -> GraphError:
-        """An error that names the operation and the node, on one line."""
-        return NodeError(self, why)
-
-
-class Allowance:
-    """The bytes that an import may still allocate for constants.
-
-    A file of 2 kB can ask for as much memory as there is: by constants that double, or by one
-    number that becomes a vector for each of ten thousand nodes.
-
-    Args:
-        file: Bytes of the model.
-    """
-
-    BASE = 2**27
-    PER_BYTE = 16
-    """Times the file's size: weights of 1 byte become 4, and pass through a few nodes."""
-
-    def __init__(self, file: int = 0) -> None:
-        self.limit = self.left = self.BASE + self.PER_BYTE * file
-
-    def check(self, node: OnnxNode | Node | None, size: int) -> None:
-        """Raise GraphError where a node would allocate more bytes than are left."""
-        if size > self.left:
-            why = (
-                f"makes a constant of {size:,} bytes; those that a model of this size computes may "
-                f"take {self.limit:,} bytes together"
-            )
-            raise GraphError(why) if node is None else node.refuse(why)
-
-    def take(self, node: OnnxNode | Node | None, size: int) -> None:
-        """As `check`, and take the bytes off."""
-        self.check(node, size)
-        self.left -= size
-
-
-BATCHES = (1, 2, 3, 5)
-"""The sizes of the batch for which varying constants are computed."""
-Varying = tuple[Array, ...]
-"""A constant for each of BATCHES."""
-
-
-class ImportState:
+class ImportState(Constants):
     """Collects the nodes and stored tensors of the graph.
 
     Attributes:
         opset: Version of ONNX's operations in the file.
         single: Whether the model was exported for a batch of 1, so that an axis of 1 is the batch.
-        constants: The known arrays.
-        varying: Arrays that depend on the size of the batch.
-        allowance: The bytes that constants may still take.
         pending: The halves of patterns.
         views: The activations.
         quantized: Activations quantized to 8 bits, which only layers with weights can read.
         quantizations: How each of those layers quantizes its input.
         shapes: Shapes of the graph's tensors.
         nodes: The nodes so far.
-        tensors: The stored tensors so far.
         notes: What the user is told, besides errors.
         unknown: Tensors that nothing is known of, for a node before them cannot be read.
     """
@@ -149,17 +63,14 @@ class ImportState:
     def __init__(
         self, graph_input: str, shape: Shape, opset: int, *, single: bool = False, file: int = 0
     ) -> None:
+        super().__init__(file)
         self.opset, self.single = opset, single
-        self.allowance = Allowance(file)
-        self.constants: dict[str, Array] = {}
-        self.varying: dict[str, Varying] = {}
         self.pending: dict[str, Pending] = {}
         self.views: dict[str, View] = {graph_input: View.of(graph_input, shape)}
         self.quantized: dict[str, Quantization] = {}
         self.quantizations: dict[tuple[str, str], Quantization | None] = {}
-        self.shapes: dict[str, Shape] = {graph_input: shape}
+        self.shapes[graph_input] = shape
         self.nodes: list[Node] = []
-        self.tensors: dict[str, Array] = {}
         self.notes: list[str] = []
         self.unknown: set[str] = set()
         self.topology = Topology(input=graph_input, input_shape=shape, output="", nodes=())
@@ -185,36 +96,7 @@ class ImportState:
         else:
             self.unknown.add(name)
 
-    # Constants
-
-    def is_constant(self, node: OnnxNode, index: int) -> bool:
-        """Whether an input of a node is a constant."""
-        return node.has(index) and node.inputs[index] in self.constants
-
-    def constant(self, node: OnnxNode, index: int) -> Array:
-        """Value of an input that must be a constant. Raises GraphError where it is not."""
-        name = self._input(node, index)
-        if name in self.varying:
-            raise node.refuse(f"input '{name}' depends on the size of the batch")
-        if name not in self.constants:
-            raise node.refuse(
-                f"input '{name}' is computed from the network's input, expected a constant"
-            )
-        return self.constants[name]
-
-    def optional(self, node: OnnxNode, index: int) -> Array | None:
-        """As `constant`; None where the node lacks that input."""
-        return self.constant(node, index) if node.has(index) else None
-
-    def weights(self, node: OnnxNode, index: int) -> npt.NDArray[np.float32]:
-        """As `constant`, of float32 numbers."""
-        array = self.constant(node, index)
-        if array.dtype != np.float32:
-            raise node.refuse(
-                f"'{node.inputs[index]}' is {array.dtype}, expected float32; "
-                "export the model in float32"
-            )
-        return array.astype(np.float32, copy=False)
+    # Activations
 
     def weights_like(self, node: OnnxNode, index: int, view: View) -> npt.NDArray[np.float32]:
         """As `weights`, in the order of a whole view's source, with axes of 1 where it repeats.
@@ -239,53 +121,6 @@ class ImportState:
             return array.reshape((1,) * len(view.shape))
         self.allowance.check(None, 4 * elements(view.shape))
         return arranged(array.reshape(padded), view, layout)
-
-    def sizes(self, node: OnnxNode, index: int) -> tuple[Size, ...]:
-        """Value of an input that holds sizes of axes, of which some may depend on the batch."""
-        name = self._input(node, index)
-        if name not in self.varying:
-            return tuple(Size(int(size)) for size in np.ravel(self.constant(node, index)))
-        samples = self.varying[name]
-        if len({array.size for array in samples}) > 1:
-            raise node.refuse(f"input '{name}' has a size that depends on the batch")
-        return tuple(
-            self._size(node, name, column) for column in zip(*map(np.ravel, samples), strict=True)
-        )
-
-    def _size(self, node: OnnxNode, name: str, samples: Sequence[Any]) -> Size:
-        numbers = [int(number) for number in samples]
-        if len(set(numbers)) == 1:
-            return Size(numbers[0])
-        if numbers != [numbers[0] * batch for batch in BATCHES]:
-            raise node.refuse(
-                f"input '{name}' depends on the size of the batch, and is no multiple of it"
-            )
-        return Size(numbers[0], batch=True)
-
-    def store(self, name: str, array: Array) -> str:
-        """Store a float32 tensor under `name`, with marks added where another tensor has it.
-
-        Returns:
-            The name under which it is stored.
-        """
-        self.allowance.take(None, array.size * 4)
-        array = np.ascontiguousarray(array, np.float32)
-        while name in self.shapes or (
-            name in self.tensors and not np.array_equal(self.tensors[name], array)
-        ):
-            name += "'"
-        self.tensors[name] = array
-        return name
-
-    def set_constant(self, name: str, samples: Varying) -> None:
-        """Set a constant, given for each of BATCHES, or once."""
-        first = samples[0]
-        if all(same(array, first) for array in samples[1:]):
-            self.constants[name] = first
-        else:
-            self.varying[name] = samples
-
-    # Activations
 
     def view(self, node: OnnxNode, index: int = 0, *, quantized: bool = False) -> View:
         """An input that must be an activation.
@@ -497,16 +332,6 @@ class ImportState:
             return compute()
         except ValueError as error:
             raise node.refuse(str(error)) from None
-
-    def _input(self, node: OnnxNode, index: int) -> str:
-        if not node.has(index):
-            raise node.refuse(f"has no input {index}")
-        return node.inputs[index]
-
-
-def same(first: Array, second: Array) -> bool:
-    """Whether two arrays have the same bits."""
-    return first.shape == second.shape and first.tobytes() == second.tobytes()
 
 
 def canonical(name: str, shape: Shape, rank: int) -> View:

@@ -18,18 +18,14 @@ from bwn.errors import GraphError
 from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ir.node import Shape, elements
+from bwn.ir.node import elements
 from bwn.ir.quantization import Quantizations
 from bwn.onnx import reduction_readers, view_readers
 from bwn.onnx.constant_folding import fold
-from bwn.onnx.import_state import (
-    EXPLAINED,
-    QUANTIZED_READERS,
-    ImportState,
-    NodeError,
-    OnnxNode,
-)
+from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState
+from bwn.onnx.inputs import input_of
 from bwn.onnx.loading import fix_size, load
+from bwn.onnx.onnx_node import NodeError, OnnxNode
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.pixel_input import pixel_rule
 from bwn.onnx.protobuf import plain_node, to_array
@@ -83,7 +79,7 @@ def from_bytes(
     model, notes, takes_pixels = load(data, folder, output=output)
     fix_size(model, size)
     metadata = {item.key: item.value for item in model.metadata_props}
-    graph, quantizations = to_graph(model)
+    graph, quantizations, more = to_graph(model)
     rule = metadata_value(metadata, "bwn.preprocess", Preprocess)
     if rule is None and takes_pixels:
         rule = pixel_rule(graph.topology.input_shape)
@@ -94,7 +90,7 @@ def from_bytes(
     )
     check_spec(spec)
     margins = metadata_value(metadata, "bwn.margins", dict[str, float])
-    return Loaded(spec, margins or {}, quantizations, notes)
+    return Loaded(spec, margins or {}, quantizations, (*notes, *more))
 
 
 def metadata_value(metadata: dict[str, str], key: str, schema: type[Value]) -> Value | None:
@@ -107,16 +103,17 @@ def metadata_value(metadata: dict[str, str], key: str, schema: type[Value]) -> V
         raise GraphError(f"metadata '{key}' cannot be read: {error}") from None
 
 
-def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
-    """The graph of a parsed model, and how its layers quantize. Raises GraphError."""
+def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations, list[str]]:
+    """The graph of a parsed model, how its layers quantize, and notes. Raises GraphError."""
     opset, newest = opset_of(model), onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise GraphError(
             f"opset {opset}; opsets {OLDEST_OPSET} to {newest} are supported: "
             "export with one of these"
         )
-    name, shape, single = input_of(model)
-    state = ImportState(name, shape, opset, single=single, file=model.ByteSize())
+    view, single = input_of(model)
+    state = ImportState(view.source, view.shape, opset, single=single, file=model.ByteSize())
+    state.views[view.source] = view
     for tensor in model.graph.initializer:
         state.constants[tensor.name] = to_array(tensor)
     read_nodes(state, model)
@@ -126,11 +123,12 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations]:
         tensors=state.tensors,
     )
     check(graph)
-    return graph, {
+    quantizations = {
         names: quantization
         for names, quantization in state.quantizations.items()
         if quantization is not None
     }
+    return graph, quantizations, state.notes
 
 
 def read_nodes(state: ImportState, model: onnx.ModelProto) -> None:
@@ -184,44 +182,6 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
     if not standard or node.op_type not in READERS:
         raise node.refuse(f"{kind_of(proto)} is not supported")
     READERS[node.op_type](state, node)
-
-
-def input_of(model: onnx.ModelProto) -> tuple[str, Shape, bool]:
-    """The one input of a model.
-
-    Returns:
-        Its name, its shape without the batch axis, and whether the model is for a batch of 1.
-    """
-    name, tensor = one_line(model.graph.input[0].name), model.graph.input[0].type.tensor_type
-    if tensor.elem_type != onnx.TensorProto.FLOAT:
-        raise GraphError(f"input '{name}' is not float32; export the model in float32")
-    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
-    if len(sizes) not in (2, 4):
-        expected = "(N, channels, height, width) or (N, features); 1-D signals are not supported"
-        raise GraphError(f"input '{name}' has {len(sizes)} axes, expected {expected}")
-    if sizes[0] not in (None, 1):  # exporters write a batch of 1 by default
-        raise GraphError(
-            f"input '{name}' has a fixed batch of {sizes[0]}; export with a dynamic first axis"
-        )
-    fixed = tuple(size for size in sizes[1:] if size is not None)
-    if len(fixed) != len(sizes) - 1:
-        remedy = "; choose height and width with size" if len(sizes) == 4 else ""
-        raise GraphError(
-            f"input '{name}' has sizes that are not fixed, ({open_sizes(tensor)}); only the batch "
-            f"may be dynamic{remedy}"
-        )
-    if 0 in fixed:
-        raise GraphError(f"input '{name}' is {('N', *fixed)}; no size may be 0")
-    return model.graph.input[0].name, fixed, sizes[0] == 1
-
-
-def open_sizes(tensor: onnx.TypeProto.Tensor) -> str:
-    """The sizes of an input for a message: numbers, names, or `?`."""
-    dims = tensor.shape.dim
-    return ", ".join(
-        str(dim.dim_value) if dim.HasField("dim_value") else one_line(dim.dim_param or "?", 40)
-        for dim in dims
-    )
 
 
 def output_of(model: onnx.ModelProto, state: ImportState) -> str:

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from bwn._text import brief, one_line
 from bwn.errors import GraphError
 from bwn.ir.node import Array
-from bwn.onnx.import_state import OnnxNode
+from bwn.onnx.onnx_node import OnnxNode
 
 TYPE_ATTRIBUTES = ("to", "output_dtype", "dtype")
 """Attributes that name an element type."""

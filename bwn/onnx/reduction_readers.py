@@ -21,7 +21,8 @@ from bwn.ops.reduce import ONNX_OPS, Kind, Reduce
 from bwn.ops.softmax import ChannelSoftmax, Softmax
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
 
 
 def source_axes(view: View, logical: set[int]) -> tuple[int, ...] | None:

@@ -13,6 +13,7 @@ from bwn._files import read_limited
 from bwn._text import brief
 from bwn._types import Floats, StrPath
 from bwn.errors import FileError, MissingPackageError
+from bwn.onnx.inputs import is_channels_last
 from bwn.onnx.loading import MAX_BYTES, load
 
 try:
@@ -37,6 +38,7 @@ class Session:
         departures: How far weights are from the +-alpha of the packed network that is compared with
             it, by name; see `bwn.passes.pack_weights.departures`.
         signals: Whether it takes 1-D signals, (N, C, L), which bwn holds as (N, C, 1, L).
+        channels_last: Whether it takes images (N, H, W, C).
 
     Raises:
         FileError: It is not an ONNX model, or ONNX Runtime cannot run it.
@@ -62,6 +64,7 @@ class Session:
         self.input = self.model.graph.input[0].name
         self.output = self.model.graph.output[0].name
         self.signals = len(self.model.graph.input[0].type.tensor_type.shape.dim) == 3
+        self.channels_last = is_channels_last(self.model)
         self.parts: dict[tuple[object, ...], onnxruntime.InferenceSession] = {}
         self.session = self.start(self.model)
 
@@ -86,7 +89,9 @@ class Session:
         return np.asarray(self.session.run([self.output], {self.input: self.fed(x)})[0])
 
     def fed(self, x: Floats) -> Floats:
-        """A tensor of bwn as the model has it."""
+        """An input of bwn as the model takes it."""
+        if self.channels_last:
+            return x.transpose(0, 2, 3, 1)
         return x[:, :, 0] if self.signals and x.ndim == 4 and x.shape[2] == 1 else x
 
     def tensors(self, x: Floats, names: Iterable[str]) -> dict[str, Floats]:
@@ -115,7 +120,10 @@ class Session:
         Raises:
             FileError: It depends on something else.
         """
-        inputs = {name: self.fed(array) for name, array in inputs.items()}
+        inputs = {
+            name: self.fed(array) if self.signals or name == self.input else array
+            for name, array in inputs.items()
+        }
         key: tuple[object, ...] = (
             "layer",
             output,

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bwn.onnx.import_state import BATCHES, canonical
+from bwn.onnx.constants import BATCHES
+from bwn.onnx.import_state import canonical
 from bwn.onnx.views import Size, View
 from bwn.ops.onnx_reading import axes_of, reads
 from bwn.ops.picking import emit_lists, progression, whole_lists
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
 
 END = 2**31 - 1
 """An end from which on a slice of the batch takes all of it, as exporters write it."""

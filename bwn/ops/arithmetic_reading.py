@@ -25,7 +25,8 @@ from bwn.ops.onnx_reading import reads
 from bwn.ops.sign import read_raised_sign
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
 
 Operand = str | Array
 """Name of an activation, or a constant."""

@@ -14,7 +14,8 @@ from bwn.ops.quantize import clip_quantized
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
     from bwn.plan.builder import PlanBuilder
     from bwn.plan.fusion import Epilogue
 

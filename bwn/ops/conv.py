@@ -15,7 +15,8 @@ from bwn.ops.weighted import Weighted
 from bwn.ops.window import Pads, Window, check_phases, check_window, window_shape
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
 
 
 class Conv(Weighted, frozen=True, kw_only=True, tag="conv"):

@@ -20,7 +20,8 @@ from bwn.ops.onnx_reading import pair, reads, vector
 from bwn.ops.window import MAX_ATTRIBUTE
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
 
 
 @reads("ConvTranspose")

@@ -17,7 +17,8 @@ from bwn.ops.weighted import Weighted
 from bwn.ops.window import Window
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
 
 
 class Dense(Weighted, frozen=True, kw_only=True, tag="dense"):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from bwn.ir.node import Node, Shape
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
     from bwn.onnx.views import View
 
 

@@ -19,7 +19,8 @@ from bwn.ir.quantization import Quantization
 from bwn.ops.window import Pads, Window
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
     from bwn.onnx.views import View
 
 Reader = Callable[["ImportState", "OnnxNode"], None]

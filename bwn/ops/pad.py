@@ -16,7 +16,8 @@ from bwn.ops.window import MAX_ATTRIBUTE
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
     from bwn.plan.builder import PlanBuilder
 
 Mode = Literal["constant", "reflect", "edge", "wrap"]

@@ -16,7 +16,8 @@ from bwn.ops.onnx_reading import reads
 from bwn.ops.rearrange import Rearrange
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
 
 
 def flat_strides(shape: Shape) -> list[int]:

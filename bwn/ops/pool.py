@@ -18,7 +18,8 @@ from bwn.ops.window import Pads, Window, check_window, window_shape
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
     from bwn.plan.builder import PlanBuilder
 
 Kind = Literal["max", "average"]

@@ -17,7 +17,8 @@ from bwn.ir.quantization import QUANT_RANGES, Quantization
 from bwn.ops.onnx_reading import Pending, reads
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState, OnnxNode
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
 
 
 @reads("QuantizeLinear")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.kernels import registry
 from bwn.kernels.lazy import lazy
@@ -34,6 +33,7 @@ from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.buffers import Buffer, Type
 from bwn.plan.fusion import Epilogue
 from bwn.plan.gemm_layer import Gemm, quantized_buffer
+from bwn.plan.homes import homes
 from bwn.plan.rearrange_steps import Indices
 from bwn.plan.state import PlanState
 
@@ -397,30 +397,3 @@ class PlanBuilder(PlanState):
     def __contains__(self, name: object) -> bool:
         """Whether a tensor exists already."""
         return isinstance(name, str) and self.form(name) is not None
-
-
-def homes(graph: Graph) -> dict[str, tuple[str, int]]:
-    """Where tensors can be made in place: in which Concat, and from which channel of it on.
-
-    A tensor has one home, the last Concat that reads it. A Concat whose parts follow each other in
-    a later one lies there as a whole, as those of a dense block do.
-    """
-    found: dict[str, tuple[str, int]] = {}
-    for node in reversed(graph.nodes):
-        if not isinstance(node, Concat) or node.axis:
-            continue
-        channel, channels = 0, dict[str, int]()
-        for name in node.inputs:
-            channels.setdefault(name, channel)
-            channel += graph.shapes[name][0]
-        placed = [found.get(name) for name in node.inputs]
-        first = placed[0]
-        together = first is not None and placed == [
-            (first[0], first[1] + offset) for offset in channels.values()
-        ]
-        if together and first is not None and len(channels) == len(node.inputs):
-            found.setdefault(node.output, first)
-        for name, offset in channels.items():
-            found.setdefault(name, (node.output, offset))
-    found.pop(graph.topology.input, None)
-    return found

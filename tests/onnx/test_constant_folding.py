@@ -13,8 +13,8 @@ from onnx_models import f32, i64, model, op
 
 from bwn.errors import GraphError
 from bwn.onnx.constant_folding import ELEMENTWISE, FOLDS, compute
-from bwn.onnx.import_state import Allowance
 from bwn.onnx.importer import from_bytes
+from bwn.onnx.onnx_node import Allowance
 from bwn.onnx.protobuf import plain_node
 
 A, B = floats(3, 4), floats(4, seed=1)

@@ -49,6 +49,7 @@ def slices(random, opset, shape) -> Case:
         size = shape[axis - 1]
         step = int(random.choice([1, 1, 2, 3, -1, -2]))
         first, last = sorted(random.integers(0, size + 1, 2))
+        first = min(first, size - 1)
         last = max(last, first + 1)
         if step < 0:
             first, last = min(last, size) - 1, first - 1 if first else -size - 9

@@ -125,3 +125,20 @@ def test_other_arithmetic_is_refused(data, message):
     with pytest.raises(FileError) as caught:
         from_bytes(data)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        [op("Cast", "x", "q", to=TensorProto.FLOAT), op("Transpose", "q", "f", perm=[0, 3, 1, 2])],
+        [op("Transpose", "x", "t", perm=[0, 3, 1, 2]), op("Cast", "t", "f", to=TensorProto.FLOAT)],
+    ],
+)
+def test_images_with_channels_last(first, tmp_path):
+    data = network(*first, shape=(6, 5, 3))
+    (tmp_path / "a.onnx").write_bytes(data)
+    report = pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
+    assert report.compared
+    packed = bwn.load(tmp_path / "a.bwn")
+    x = to_input(packed.spec, Image.fromarray(PIXELS))[None]
+    np.testing.assert_allclose(packed.run(x), scores(data, PIXELS[None]), atol=1e-5)

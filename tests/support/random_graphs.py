@@ -25,7 +25,7 @@ SMOOTH = (
     "abs", "celu", "elu", "erf", "gelu", "gelu_tanh", "leaky_relu", "mish", "selu", "sigmoid",
     "silu", "softplus", "softsign", "tanh",
 )  # fmt: skip
-OFTEN = {Conv: 8, Dense: 7, Pool: 4, Sign: 4, Add: 2}
+OFTEN = {Conv: 16, Dense: 11, Pool: 6, Sign: 7, Add: 3}
 """How often an operation is drawn relative to those that are not listed."""
 
 
