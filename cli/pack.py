@@ -62,13 +62,13 @@ LISTED = 3
 @skip_bad_option
 @click.option(
     "--preset",
-    type=click.Choice(["imagenet", "half", "0.5", "caffe", "raw"]),
+    metavar="NAME",
     help="""How images were prepared in training; the options below change single parts of it.
 
     \b
     imagenet   torchvision's: Resize(256), CenterCrop(224)
-    half, 0.5  pixels from -1 to 1 (Keras's tf)
-    caffe      BGR, 0 to 255 less ImageNet's means
+    half       pixels from -1 to 1 (also 0.5, inception, tf)
+    caffe      BGR, 0 to 255 less ImageNet's means, as Keras
     raw        pixels from 0 to 255
     """,
 )

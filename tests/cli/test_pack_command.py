@@ -229,7 +229,7 @@ def test_calibration_from_the_sample(tmp_path):
         (["--resize", "7"], 2, "resize is 7, expected 8 to 1048576"),
         (["--interpolation", "cubic"], 2, "'cubic' is not one of"),
         (["--background", "whitish"], 2, "background 'whitish' is no color such as white"),
-        (["--preset", "imagenette"], 2, "'imagenette' is not one of"),
+        (["--preset", "imagenette"], 2, "no preset 'imagenette'; presets: imagenet, half"),
         (["--mean", "0.5"], 2, "mean has 1 number, but the input has 3 channels"),
         (["--std", "0,1,1"], 2, "std is (0.0, 1.0, 1.0), expected finite numbers above 0"),
         (["--mean", "nan,0,0"], 2, "mean is (nan, 0.0, 0.0), expected finite numbers"),
