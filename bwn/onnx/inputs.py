@@ -10,6 +10,23 @@ from bwn.onnx.views import View
 
 CHANNELS = (1, 3, 4)
 """Of images."""
+SMALLEST = 16
+"""Height and width of images that are known as such by their shape alone."""
+CHANNELS_FIRST = {
+    "AveragePool",
+    "BatchNormalization",
+    "Conv",
+    "ConvTranspose",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "LRN",
+    "LpPool",
+    "MaxPool",
+    "QLinearConv",
+}
+"""Operations of ONNX whose input is (N, C, H, W)."""
 
 
 def input_of(model: onnx.ModelProto) -> tuple[View, bool]:
@@ -48,19 +65,26 @@ def input_of(model: onnx.ModelProto) -> tuple[View, bool]:
 
 
 def is_channels_last(model: onnx.ModelProto) -> bool:
-    """Whether the input is (N, H, W, C): of 1, 3 or 4 channels, or always transposed to channels
-    first."""
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    if len(dims) != 4:
+    """Whether the input is (N, H, W, C).
+
+    It is where every node that reads it moves the channels to the front; or where it is of an
+    image's size, with 1, 3 or 4 channels last, and no node that reads it takes channels first.
+    """
+    graph = model.graph
+    dims = [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
+    readers = [node for node in graph.node if graph.input[0].name in node.input]
+    if len(dims) != 4 or not readers:
         return False
-    first, last = dims[1].dim_value, dims[3].dim_value
-    if (first in CHANNELS) != (last in CHANNELS):
-        return last in CHANNELS
-    readers = [node for node in model.graph.node if model.graph.input[0].name in node.input]
-    return bool(readers) and all(
-        node.op_type == "Transpose"
-        and any(tuple(attribute.ints) == (0, 3, 1, 2) for attribute in node.attribute)
-        for node in readers
+    if all(moves_channels_first(node) for node in readers):
+        return True
+    image = min(dims[1:3]) >= SMALLEST and dims[3] in CHANNELS
+    return image and not any(node.op_type in CHANNELS_FIRST for node in readers)
+
+
+def moves_channels_first(node: onnx.NodeProto) -> bool:
+    """Whether it turns (N, H, W, C) into (N, C, H, W)."""
+    return node.op_type == "Transpose" and any(
+        tuple(attribute.ints) == (0, 3, 1, 2) for attribute in node.attribute
     )
 
 

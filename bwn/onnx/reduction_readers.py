@@ -90,15 +90,6 @@ def read_reduce(state: ImportState, node: OnnxNode) -> None:
     emit_reduce(state, node, kind, logical, keeps=keeps)
 
 
-@reads("GlobalLpPool")
-def read_global_lp_pool(state: ImportState, node: OnnxNode) -> None:
-    """The norm of each channel, of p = 1 or 2."""
-    p = node.attrs.get("p", 2)
-    if p not in (1, 2):
-        raise node.refuse(f"p is {p}, expected 1 or 2")
-    emit_reduce(state, node, "l1" if p == 1 else "l2", set(range(2, state.view(node).rank)))
-
-
 def emit_reduce(
     state: ImportState, node: OnnxNode, kind: Kind, logical: set[int], *, keeps: bool = True
 ) -> None:

@@ -174,7 +174,7 @@ def _windows(
     )
 
 
-@reads("LpPool")
+@reads("LpPool", "GlobalLpPool")
 def read_lp_pool(state: ImportState, node: OnnxNode) -> None:
     """(sum of |x|^p)^(1/p) over windows: an average of powers, times the positions of a window."""
     source, shape = _image(state, node)
@@ -200,7 +200,10 @@ def read_lp_pool(state: ImportState, node: OnnxNode) -> None:
         last = step("mul", f"{output}.negative", -1.0)
         last = step("max", f"{output}.size")
         last = step("pow", f"{output}.powers", p) if p > 1 else last
-    pool = _windows(state, node, last, shape, "average", counted=True, counts_beyond=True)
+    if node.op_type == "GlobalLpPool":
+        pool = Pool(input=last, output=output, kind="average", kernel=(shape[1], shape[2]))
+    else:
+        pool = _windows(state, node, last, shape, "average", counted=True, counts_beyond=True)
     last = f"{output}.mean"
     state.emit(replace(pool, output=last))
     last = step("mul", f"{output}.sum" if p > 1 else output, pool.window.taps)

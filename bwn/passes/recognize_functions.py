@@ -22,9 +22,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from bwn.ir.graph import Graph
-from bwn.ir.node import Elementwise, Floats, Node
-from bwn.ops import Add, Affine, HardSwish, Mul, Sign, Unary
+from bwn.ir.node import Floats, Node
+from bwn.ops import Add, Affine, Clamp, HardSwish, Mul, Unary
 
+OF_EACH = (Add, Affine, Clamp, HardSwish, Mul, Unary)
+"""Operations that compute each number from those at its place."""
 MOST_NODES = 12
 """Of one function; gelu_tanh has 10."""
 _SMALL, _LARGE = np.linspace(-12, 12, 241), np.geomspace(12, 1e6, 40)
@@ -71,8 +73,7 @@ def recognize(graph: Graph, order: Mapping[str, int], last: Node) -> tuple[Node 
 
 def is_of_each(graph: Graph, node: Node, last: Node) -> bool:
     """Whether a node computes each number from those at its place, alike in all channels."""
-    kinds = (Elementwise, Mul, Add)
-    if not isinstance(node, kinds) or isinstance(node, Sign):
+    if not isinstance(node, OF_EACH):
         return False
     if isinstance(node, Affine) and uniform(graph, node) is None:
         return False

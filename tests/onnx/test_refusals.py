@@ -41,10 +41,6 @@ REFUSED = {
         ),
         "If node 'y': has a subgraph; control flow is not supported",
     ),
-    "1-D convolution": (
-        model(op("Conv", "x w"), shape=(4, 7), w=floats(5, 4, 3)),
-        SIGNALS,
-    ),
     "1-D weights": (
         model(op("Conv", "x w"), shape=FLAT, w=floats(5, 4, 3)),
         "only convolutions of",
@@ -184,10 +180,6 @@ REFUSED = {
             op("AveragePool", "x", kernel_shape=[2, 2], dilations=[2, 2], pads=[1] * 4), opset=19
         ),
         "dilations of an average over padded windows",
-    ),
-    "1-D pool": (
-        model(op("MaxPool", "x", kernel_shape=[2]), shape=(4, 7)),
-        SIGNALS,
     ),
     "pool stride 0": (
         model(op("MaxPool", "x", kernel_shape=[2, 2], strides=[0, 1], ceil_mode=1)),
