@@ -30,7 +30,7 @@ MOVES = (
 
 
 def to_float_input(graph: onnx.GraphProto) -> bool:
-    """Make a uint8 input float32, and the casts of it, moved or not, identities.
+    """Make a uint8 input float32, and remove the casts of it, moved or not.
 
     Args:
         graph: Changed in place. It has one input, and its nodes are in order.
@@ -45,25 +45,44 @@ def to_float_input(graph: onnx.GraphProto) -> bool:
     if value.type.tensor_type.elem_type != TensorProto.UINT8:
         return False
     value.type.tensor_type.elem_type = TensorProto.FLOAT
-    pixels = {value.name}
+    pixels, floats = {value.name}, {}
+    kept = []
     for node in graph.node:
-        if pixels.isdisjoint(node.input):
+        on_pixels = not pixels.isdisjoint(node.input)
+        if on_pixels and is_float_cast(node) and node.output[0] != graph.output[0].name:
+            floats[node.output[0]] = node.input[0]
             continue
-        moved = node.input if node.op_type == "Concat" else node.input[:1]
-        to = [attribute.i for attribute in node.attribute if attribute.name == "to"]
-        if node.op_type in MOVES and node.domain in ("", "ai.onnx") and pixels.issuperset(moved):
-            pixels.update(node.output)
-        elif node.op_type == "Cast" and to == [TensorProto.FLOAT]:
+        if on_pixels and is_float_cast(node):
             node.op_type = "Identity"
             del node.attribute[:]
-        else:
-            raise GraphError(
-                f"{node.op_type} node '{one_line(node.name or node.output[0])}' reads the input as "
-                "uint8; cast it to float32 first, or export the model with a float32 input"
-            )
+        elif on_pixels:
+            check_move(node, pixels)
+            pixels.update(node.output)
+        for index, name in enumerate(node.input):
+            node.input[index] = floats.get(name, name)
+        kept.append(node)
     if graph.output[0].name in pixels:
         raise GraphError("the output is the input as uint8; cast it to float32")
+    del graph.node[:]
+    graph.node.extend(kept)
     return True
+
+
+def is_float_cast(node: onnx.NodeProto) -> bool:
+    """Whether a node casts to float32."""
+    to = [attribute.i for attribute in node.attribute if attribute.name == "to"]
+    return node.op_type == "Cast" and to == [TensorProto.FLOAT]
+
+
+def check_move(node: onnx.NodeProto, pixels: set[str]) -> None:
+    """Raise GraphError where a node does more than to move pixels."""
+    moved = node.input if node.op_type == "Concat" else node.input[:1]
+    standard = node.domain in ("", "ai.onnx")
+    if node.op_type not in MOVES or not standard or not pixels.issuperset(moved):
+        raise GraphError(
+            f"{node.op_type} node '{one_line(node.name or node.output[0])}' reads the input as "
+            "uint8; cast it to float32 first, or export the model with a float32 input"
+        )
 
 
 def pixel_rule(shape: Shape) -> Preprocess:
