@@ -30,11 +30,7 @@ from bwn.ops.weighted import Weighted
 Value = TypeVar("Value")
 
 EXPLAINED = {
-    "compare": "a comparison is read only as the condition of Where(x >= 0, 1, -1)",
-    "sign": (
-        "ONNX Sign gives 0 at 0, which one bit cannot hold; export Where(x >= 0, 1, -1) instead, "
-        "so that sign(0) = +1"
-    ),
+    "compare": "a comparison is read only by Where, Cast to float32 and Not",
     "raised": "Sign(x) + c is read only by another Sign",
     "quantized": "8-bit integers are read only by DequantizeLinear, or by a Clip before it",
 }
@@ -57,6 +53,7 @@ class ImportState(Constants):
         shapes: Shapes of the graph's tensors.
         nodes: The nodes so far.
         notes: What the user is told, besides errors.
+        nonnegative: Tensors of the graph that are 0 or more.
         unknown: Tensors that nothing is known of, for a node before them cannot be read.
     """
 
@@ -73,6 +70,7 @@ class ImportState(Constants):
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self.unknown: set[str] = set()
+        self.nonnegative: set[str] = set()
         self.topology = Topology(input=graph_input, input_shape=shape, output="", nodes=())
         self._copies: dict[tuple[object, ...], str] = {}
         self._rank = 0
@@ -136,6 +134,7 @@ class ImportState(Constants):
         name = self._input(node, index)
         if name in self.quantized and not quantized:
             raise node.refuse(f"reads '{name}', {QUANTIZED_READERS}")
+        self.complete(name)
         if name in self.pending:
             raise node.refuse(f"reads '{name}': {EXPLAINED[self.pending[name].kind]}")
         if name not in self.views:
@@ -144,6 +143,13 @@ class ImportState(Constants):
                 "input"
             )
         return self.views[name]
+
+    def complete(self, name: str) -> None:
+        """Emit a pending tensor that can be had alone."""
+        if name in self.pending:
+            half = self.pending[name]
+            if half.complete is not None:
+                half.complete(self, name)
 
     def activation(
         self, node: OnnxNode, index: int = 0, *, quantized: bool = False
@@ -259,14 +265,22 @@ class ImportState(Constants):
                 return view, names
         return None, {index: self.activation(node, index)[0] for index in inputs}
 
+    def matching(self, node: OnnxNode, index: int, view: View) -> str:
+        """Name of an activation in the order of a whole view, which it has the shape of."""
+        other = self.view(node, index)
+        fit = aligned(view, other)
+        if fit is None or fit.shape != view.shape:
+            raise node.refuse(f"reads {other}, expected {view}")
+        return self.copied(other, fit.factors, fit.shape, f"{node.inputs[index]}.planes")
+
     @contextmanager
-    def keeping(self, view: View) -> Iterator[None]:
+    def keeping(self, view: View | None) -> Iterator[None]:
         """Emitted nodes make views of the same axes as `view`, meanwhile."""
-        self._like = view
+        before, self._like = self._like, view
         try:
             yield
         finally:
-            self._like = None
+            self._like = before
 
     def _copy(self, node: Node, key: tuple[object, ...]) -> str:
         """Emit a node that copies, once."""
@@ -300,6 +314,8 @@ class ImportState(Constants):
 
     def _add(self, node: Node) -> None:
         self.shapes[node.output] = check_node(node, self.tensors, self.shapes, set())
+        if node.makes_nonnegative(self.nonnegative, self.tensors):
+            self.nonnegative.add(node.output)
         self.nodes.append(node)
 
     def emit_weighted(self, node: OnnxNode, layer: Weighted, *, like: View | None = None) -> None:

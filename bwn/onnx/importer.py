@@ -189,6 +189,7 @@ def output_of(model: onnx.ModelProto, state: ImportState) -> str:
     name = model.graph.output[0].name
     if name in state.quantized:
         raise GraphError(f"output '{one_line(name)}', {QUANTIZED_READERS}")
+    state.complete(name)
     if name in state.pending:
         raise GraphError(f"output '{one_line(name)}': {EXPLAINED[state.pending[name].kind]}")
     if name not in state.views:

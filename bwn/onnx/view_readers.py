@@ -12,6 +12,7 @@ from bwn.onnx.import_state import canonical
 from bwn.onnx.views import Size, View
 from bwn.ops.onnx_reading import axes_of, reads
 from bwn.ops.picking import emit_lists, progression, whole_lists
+from bwn.ops.sign_reading import cast_comparison
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -31,7 +32,9 @@ def read_identity(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Cast")
 def read_cast(state: ImportState, node: OnnxNode) -> None:
-    """To float32 only, which changes nothing."""
+    """To float32 only, which changes nothing; of a comparison, to 1 and 0."""
+    if node.attrs.get("to") == np.float32 and cast_comparison(state, node):
+        return
     if node.attrs.get("to") != np.float32:
         raise node.refuse(
             "of activations to another type is not supported; export the model in float32"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
-from bwn.ops import arithmetic_reading, conv_transpose, picking
+from bwn.ops import arithmetic_reading, conv_transpose, picking, sign_reading
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
 from bwn.ops.broadcasting import Arithmetic
@@ -58,7 +58,7 @@ NODES: tuple[type[Node], ...] = (
     Reduce,
 )
 
-READERS_ONLY = (arithmetic_reading, conv_transpose, picking)
+READERS_ONLY = (arithmetic_reading, conv_transpose, picking, sign_reading)
 """Modules that read ONNX operations and define none."""
 
 if TYPE_CHECKING:
