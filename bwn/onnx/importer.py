@@ -26,6 +26,7 @@ from bwn.onnx.inputs import input_of
 from bwn.onnx.loading import fix_size, load
 from bwn.onnx.onnx_node import NodeError, OnnxNode
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
+from bwn.onnx.pixel_input import pixel_rule
 from bwn.onnx.protobuf import plain_node, to_array
 from bwn.onnx.quantized_operators import OWN, expanded
 from bwn.onnx.quantized_readers import begin, clip_quantized, is_qonnx
@@ -73,13 +74,16 @@ def from_bytes(
     Raises:
         FileError: It is not an ONNX model, or holds something that bwn does not support.
     """
-    model, notes = load(data, folder, output=output)
+    model, notes, takes_pixels = load(data, folder, output=output)
     fix_size(model, size)
     metadata = {item.key: item.value for item in model.metadata_props}
     graph, more = to_graph(model)
+    rule = metadata_value(metadata, "bwn.preprocess", Preprocess)
+    if rule is None and takes_pixels:
+        rule = pixel_rule(graph.topology.input_shape)
     spec = ModelSpec(
         graph=graph,
-        preprocess=metadata_value(metadata, "bwn.preprocess", Preprocess),
+        preprocess=rule,
         classes=metadata_value(metadata, "bwn.classes", tuple[str, ...]),
     )
     check_spec(spec)

@@ -36,6 +36,7 @@ from bwn.tools.calibrate import input_batches, int8_scales
 from bwn.tools.pack_check import compare_source
 from bwn.tools.pack_preprocess import check_preprocess, choose_preprocess
 from bwn.tools.pack_report import Facts, PackReport, report
+from bwn.tools.presets import SIZE
 
 ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -79,8 +80,10 @@ def pack(
             image has its own scale.
         skip_bad: Whether images of a calibration folder that cannot be read are left out, with a
             warning; otherwise they are an error that lists them.
-        preprocess: Replaces what the source says; a mapping replaces single fields of it. Its size
-            also fills the height and width of an ONNX input that leaves them open.
+        preprocess: Replaces what the source says. A mapping replaces single fields of it, and may
+            name a `preset` (`imagenet`, `half`, `caffe`, `raw`) that its other fields change. The
+            size (of a preset: 224 x 224) also fills the height and width of an ONNX input that
+            leaves them open.
         classes: Names of the classes; they replace those of the source.
         output_name: Which output of an ONNX file is packed, or which other tensor of it; needed
             where it has several outputs.
@@ -199,11 +202,12 @@ def imported(
 
 def size_of(preprocess: Preprocess | Mapping[str, Any] | None) -> tuple[int, int] | None:
     """The caller's size of images; None without one, or where it is none (refused later)."""
-    fields = {"size": preprocess.size} if isinstance(preprocess, Preprocess) else preprocess
+    fields = {"size": preprocess.size} if isinstance(preprocess, Preprocess) else preprocess or {}
     try:
-        height, width = fields["size"]  # type: ignore[index]  # None has no size
+        size: Any = fields.get("size") or (fields.get("preset") and SIZE)
+        height, width = size
         return operator.index(height), operator.index(width)
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         return None
 
 
