@@ -25,6 +25,7 @@ from bwn.ops.mul import Mul
 from bwn.ops.normalize import LocalResponse, Normalize
 from bwn.ops.pad import Pad
 from bwn.ops.pool import Pool
+from bwn.ops.quantize import Quantize
 from bwn.ops.rearrange import Rearrange
 from bwn.ops.reduce import Reduce
 from bwn.ops.resize import Resize
@@ -56,6 +57,7 @@ NODES: tuple[type[Node], ...] = (
     Normalize,
     LocalResponse,
     Reduce,
+    Quantize,
 )
 
 READERS_ONLY = (arithmetic_reading, conv_transpose, picking, sign_reading)
@@ -87,6 +89,7 @@ __all__ = [
     "Normalize",
     "Pad",
     "Pool",
+    "Quantize",
     "Rearrange",
     "Reduce",
     "Resize",
