@@ -7,7 +7,6 @@ its neighbors keep a tensor as floats, 8-bit integers, signs in bytes or bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -286,7 +285,10 @@ class PlanBuilder(PlanState):
     def join(self, node: Concat) -> None:
         """Channels one after another: parts that were made as views of the whole are in place."""
         if node.axis:
-            self._join_copies(node)
+            whole = self.buffer(node.output, "f32", self.shape(node.output))
+            tensor_steps.clear(self, self.set_form(node.output, whole))
+            parts = {name: self.read(name, "f32") for name in node.inputs}
+            rearrange_steps.join(self, parts, node, whole)
             return
         whole, channel = self._whole(node), 0
         for name in node.inputs:
@@ -296,18 +298,6 @@ class PlanBuilder(PlanState):
                 view.share_rows(part)
                 tensor_steps.elementwise(self, registry.AFFINE, part, view, why="copied")
             channel += self.shape(name)[0]
-
-    def _join_copies(self, node: Concat) -> None:
-        whole, first = self.shape(node.output), 0
-        out = self.set_form(node.output, self.buffer(node.output, "f32", whole))
-        tensor_steps.clear(self, out)
-        for name in node.inputs:
-            shape = self.shape(name)
-            axes = rearrange_steps.part_axes(shape, whole, node.axis)
-            rows = rearrange_steps.rows_of(rearrange_steps.split_axes(axes, shape, whole), 0)
-            rows = rows._replace(out=rows.out + first * prod(whole[node.axis + 1 :]))
-            rearrange_steps.copy_rows(self, self.read(name, "f32"), out, (shape, whole), rows)
-            first += shape[node.axis]
 
     def _same(self, node: Node, source: Buffer) -> None:
         """The output is the input, in the buffer that it is in."""

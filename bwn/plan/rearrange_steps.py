@@ -6,9 +6,9 @@ become places in buffers, and rows that are as long as the layouts allow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import gcd, prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from bwn.kernels.simd.widths import LANES, NARROW
 from bwn.plan.buffers import Buffer
 from bwn.plan.state import PlanState, elementwise_time, slow_note
 from bwn.plan.step import Call
+
+if TYPE_CHECKING:
+    from bwn.ops.concat import Concat
 
 Indices = npt.NDArray[np.int64]
 
@@ -289,3 +292,15 @@ def channel_range(
     (axis, *others) = loop_axes(sizes, strides)
     whole = not others and (axis.x == 1 or axis.length == 1)
     return offset // plane if same and whole else None
+
+
+def join(plan: PlanState, parts: Mapping[str, Buffer], node: Concat, out: Buffer) -> None:
+    """Copy tensors one after another along the rows or columns of another."""
+    whole, first = plan.shape(node.output), 0
+    for name in node.inputs:
+        shape = plan.shape(name)
+        axes = split_axes(part_axes(shape, whole, node.axis), shape, whole)
+        rows = rows_of(axes, 0)
+        rows = rows._replace(out=rows.out + first * prod(whole[node.axis + 1 :]))
+        copy_rows(plan, parts[name], out, (shape, whole), rows)
+        first += shape[node.axis]

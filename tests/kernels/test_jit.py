@@ -28,7 +28,7 @@ import numpy as np
 from bwn.kernels import registry
 from bwn.kernels.tensor import elementwise
 assert elementwise.__file__.startswith(str(folder))
-kernel = registry.ADD
+kernel = registry.BINARY["add"]
 a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
 bounds = np.array([-9, 9], np.float32)
 values = dict.fromkeys(kernel.params._fields, 0)
@@ -83,7 +83,7 @@ def test_a_damaged_cache_is_replaced(tmp_path: Path, size: int) -> None:
 COMPILE = """
 from bwn.kernels import registry
 from bwn.kernels.target.cache import cache_folder
-registry.ADD.entry(), registry.MUL.entry()
+registry.BINARY["add"].entry(), registry.BINARY["mul"].entry()
 print(cache_folder())
 """
 

@@ -135,7 +135,7 @@ class Payload:
 for path in Path(sys.argv[1]).rglob("*.nbi"):
     path.write_bytes(pickle.dumps(Payload()))
 """
-ADD = "from bwn.kernels import registry; print(registry.ADD.entry().loaded)"
+ADD = "from bwn.kernels import registry; print(registry.BINARY['add'].entry().loaded)"
 
 
 def add(folder: Path) -> tuple[str, list[str]]:

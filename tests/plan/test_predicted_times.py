@@ -62,7 +62,6 @@ def signs_of_floats() -> Graph:
         (packed_network, "f32_b1_sign", BATCH * 5 * 2, BATCH * 70 * 5 * 7),
         (packed_network, "b1_b1_max_pool", BATCH * 4 * 2, BATCH * 4 * 2 * 3 * (2 * 3)),
         (unpacked_network, "b1_f32_unpack", BATCH * 1, BATCH * 64 * 5 * 7),
-        (unpacked_network, "f32_f32_softmax", BATCH, BATCH * 4),
         (pooled_network, "f32_f32_average_pool", BATCH * 5, BATCH * 5 * 4 * 3 * (2 * 3)),
     ],
 )

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
@@ -59,14 +58,3 @@ def test_the_page_beside_an_array_is_forbidden() -> None:
         command = [sys.executable, "-c", script, str(HERE), side]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.stdout, done.returncode) == ("ready\n", -11)
-
-
-def test_special_floats_are_drawn() -> None:
-    from special_values import special
-
-    x = special(np.random.default_rng(0), (4000,))
-    assert np.isnan(x).any()
-    assert np.isposinf(x).any()
-    assert np.isneginf(x).any()
-    assert (np.signbit(x) & (x == 0)).any()
-    assert ((np.abs(x) < np.finfo(np.float32).tiny) & (x != 0)).any()

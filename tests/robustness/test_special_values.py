@@ -76,3 +76,12 @@ def test_a_lost_nan_a_flipped_infinity_and_a_far_neighbor_are_found() -> None:
     assert same(np.array([1 + 1e-7, np.nan, np.inf]), expected, 1e-6)
     for actual in ([1, 0, np.inf], [1, np.nan, -np.inf], [1.1, np.nan, np.inf], [np.nan] * 3):
         assert not same(np.array(actual), expected, 1e-6)
+
+
+def test_special_floats_are_drawn() -> None:
+    x = special(np.random.default_rng(0), (4000,))
+    assert np.isnan(x).any()
+    assert np.isposinf(x).any()
+    assert np.isneginf(x).any()
+    assert (np.signbit(x) & (x == 0)).any()
+    assert ((np.abs(x) < np.finfo(np.float32).tiny) & (x != 0)).any()
