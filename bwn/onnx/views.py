@@ -181,6 +181,16 @@ class View(NamedTuple):
             axes.append(axis)
         return None if rest else self._replace(axes=tuple(axes))
 
+    def split_axis(self, number: int, sizes: Sequence[int]) -> View | None:
+        """An axis as axes of these sizes; None where only a copy has such axes."""
+        rest, axes = list(self.axes[number]), []
+        for size in sizes:
+            axis = take(rest, Size(size))
+            if axis is None:
+                return None
+            axes.append(axis)
+        return self._replace(axes=(*self.axes[:number], *axes, *self.axes[number + 1 :]))
+
     # How it lies in its source
 
     @property

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from bwn.ir.node import Elementwise, Reals, Shape, Tensors
 from bwn.kernels import reference as plain
+from bwn.ops.masking import read_masked
 from bwn.ops.onnx_reading import Pending, reads
 
 if TYPE_CHECKING:
@@ -75,7 +76,10 @@ def read_not(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Where")
 def read_where(state: ImportState, node: OnnxNode) -> None:
-    """Where(x >= 0, 1, -1), or Where(x < 0, -1, 1)."""
+    """Where(x >= 0, 1, -1), or Where(x < 0, -1, 1); or with a constant condition."""
+    if state.is_constant(node, 0):
+        read_masked(state, node)
+        return
     half = state.pending.get(node.inputs[0])
     if half is None or half.kind != "compare":
         raise node.refuse("is supported only as Where(x >= 0, 1, -1)")
