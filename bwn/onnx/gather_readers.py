@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bwn.onnx.constants import BATCHES
 from bwn.onnx.view_readers import part
-from bwn.onnx.views import BATCH, View, merged, row_major
+from bwn.onnx.views import BATCH, Factor, View
 from bwn.ops.gather import Gather
 from bwn.ops.onnx_reading import reads
 from bwn.ops.picking import emit_lists, progression, whole_lists
@@ -80,7 +80,7 @@ def read_gather_nd(state: ImportState, node: OnnxNode) -> None:
 def pick(state: ImportState, node: OnnxNode, view: View, axis: int, indices: Indices) -> None:
     """Set a node's output to elements of an axis, in the shape of `indices`."""
     numbers = indices.reshape(-1)
-    even, plain = progression(numbers), view.rank in (2, 3, 4) and view.axes[0] == (BATCH,)
+    even, plain = progression(numbers), view.is_ordinary
     if even is not None and (even[1] or len(numbers) == 1):
         first, step = even[0], even[1] or 1
         chosen = range(first, first + step * len(numbers), step)
@@ -118,11 +118,5 @@ def picked_last(
         indices=((), (), tuple(map(int, numbers))),
     )
     state.emit(picked)
-    shape = (*shape[:2], len(numbers))
-    strides = iter(row_major((*(factor.size for factor in rest), len(numbers))))
-    axes = {
-        number: merged([f if f == BATCH else next(strides) for f in view.axes[number]])
-        for number in order
-    }
-    axes[axis] = merged([next(strides)])
-    return View(picked.output, shape, tuple(axes[number] for number in range(view.rank)))
+    axes = [*view.axes[:axis], (Factor(len(numbers), 0),), *view.axes[axis + 1 :]]
+    return View.over(picked.output, (*shape[:2], len(numbers)), axes, (*order, axis))

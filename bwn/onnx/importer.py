@@ -20,7 +20,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import elements
 from bwn.ir.quantization import Quantizations
-from bwn.onnx import gather_readers, reduction_readers, view_readers
+from bwn.onnx import gather_readers, matrix_readers, reduction_readers, view_readers
 from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState
 from bwn.onnx.inputs import input_of
@@ -33,7 +33,7 @@ from bwn.ops import NODES
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
-MODULES = (NODES, view_readers, gather_readers, reduction_readers)
+MODULES = (NODES, view_readers, gather_readers, matrix_readers, reduction_readers)
 """Importing them fills READERS."""
 
 Value = TypeVar("Value")

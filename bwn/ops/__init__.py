@@ -21,6 +21,7 @@ from bwn.ops.dense import Dense
 from bwn.ops.flatten import Flatten
 from bwn.ops.gather import Gather
 from bwn.ops.hard_swish import HardSwish
+from bwn.ops.matmul import MatMul
 from bwn.ops.mul import Mul
 from bwn.ops.normalize import LocalResponse, Normalize
 from bwn.ops.pad import Pad
@@ -56,6 +57,7 @@ NODES: tuple[type[Node], ...] = (
     Normalize,
     LocalResponse,
     Reduce,
+    MatMul,
 )
 
 READERS_ONLY = (arithmetic_reading, conv_transpose, picking)
@@ -82,6 +84,7 @@ __all__ = [
     "Gather",
     "HardSwish",
     "LocalResponse",
+    "MatMul",
     "Mul",
     "Node",
     "Normalize",
