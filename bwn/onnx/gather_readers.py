@@ -27,7 +27,8 @@ def read_gather(state: ImportState, node: OnnxNode) -> None:
     """By constant indices on one axis, whose place in the result theirs take."""
     view = state.view(node, quantized=True)
     axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", 0)))
-    if len(node.inputs) > 1 and node.inputs[1] in state.varying and view.sizes[axis].batch:
+    varies = node.has(1) and (state.single or node.inputs[1] in state.varying)
+    if varies and view.sizes[axis].batch:
         view, indices = per_example(state, node, view, axis)
         axis += 1
     else:
@@ -46,11 +47,12 @@ def per_example(state: ImportState, node: OnnxNode, view: View, axis: int) -> tu
     Returns:
         The view with those axes, and the indices of one example, from 0.
     """
-    samples, size = state.varying[node.inputs[1]], view.sizes[axis].count
+    size = view.sizes[axis].count
+    samples = (state.constant(node, 1),) if state.single else state.varying[node.inputs[1]]
     indices: Indices = np.atleast_1d(samples[0]).astype(np.int64)
-    for batch, sample in zip(BATCHES, samples, strict=True):
+    for batch, sample in zip(BATCHES, samples, strict=False):
         steps = size * np.arange(batch).reshape(-1, *[1] * (indices.ndim - 1))
-        if sample.ndim == 0 or not np.array_equal(sample, indices + steps):
+        if sample.shape[:1] != (batch,) or not np.array_equal(sample, indices + steps):
             raise node.refuse("picks from the batch; examples must stay independent")
     first, *rest = view.axes[axis]
     if first != BATCH:

@@ -90,6 +90,20 @@ def test_computes_what_onnx_runtime_does(name: str) -> None:
         np.testing.assert_allclose(y.reshape(expected.shape), expected, rtol=1e-6, atol=1e-6)
 
 
+def test_as_strided_of_one_example() -> None:
+    nodes = [*AS_STRIDED[:2], op("Gather", "f indices")]
+    stored = {"flat": i64(-1), "indices": np.array([[[[0], [5]], [[2], [4]]]])}
+    data, x = model(*nodes, shape=SHAPE, batch=1, **stored), floats(1, *SHAPE)
+    y = Runner(make_plan(from_bytes(data).spec.graph, 1, 2)).run(x)
+    np.testing.assert_allclose(y, Session(data).run(x), rtol=1e-6, atol=1e-6)
+
+
+def test_one_example_is_not_repeated() -> None:
+    data = model(op("Gather", "x i", axis=0), shape=SHAPE, batch=1, i=i64(0, 0))
+    with pytest.raises(GraphError, match="examples must stay independent"):
+        from_bytes(data)
+
+
 REFUSED = {
     "of another example": (
         [op("Shape", "x", "n", end=1), op("Sub", "n one", "last"), op("Gather", "x last", axis=0)],
