@@ -55,7 +55,7 @@ def per_example(state: ImportState, node: OnnxNode, view: View, axis: int) -> tu
         if sample.shape[:1] != (batch,) or not np.array_equal(sample, indices + steps):
             raise node.refuse("picks from the batch; examples must stay independent")
     first, *rest = view.axes[axis]
-    if first != BATCH:
+    if first != BATCH or (indices < 0).any():  # one from the end is of the last example
         raise node.refuse(f"picks from {view}, where examples are mixed")
     axes = (*view.axes[:axis], (BATCH,), tuple(rest), *view.axes[axis + 1 :])
     return view._replace(axes=axes), indices[0]

@@ -110,7 +110,12 @@ REFUSED = {
         {"one": i64(1)},
         "examples must stay independent",
     ),
-    "beyond the axis": (
+    "from the end of the batch": (
+        AS_STRIDED,
+        {**STRIDED, "within": np.array([[[0, -1, 2], [4, 4, 1]]])},
+        "examples are mixed",
+    ),
+    "on the batch": (
         [op("GatherND", "x i")],
         {"i": i64(0, 0).reshape(1, 2)},
         "examples must stay independent",
