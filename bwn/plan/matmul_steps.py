@@ -11,7 +11,7 @@ from bwn.plan.step import Call
 
 ROWS = 8
 """Rows of a unit of work, a multiple of what the kernel computes at once."""
-PRODUCTS = 4
+PRODUCTS = 16
 """Products that take about as long as a simple elementwise step of one element."""
 
 
