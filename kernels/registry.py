@@ -47,6 +47,9 @@ FLOAT = Kernel("tensor.elementwise.i8_f32_float", params.ElementwiseParams)
 STEPS = Kernel("tensor.elementwise.f32_f32_steps", params.ElementwiseParams)
 STEPS_LANES = Kernel("tensor.elementwise.f32_f32_steps_lanes", params.ElementwiseParams)
 QUANTIZE = Kernel("tensor.elementwise.f32_i8_quantize", params.ElementwiseParams)
+FAKE_QUANTIZE = Kernel("tensor.rounding.f32_f32_fake_quantize", params.FakeQuantizeParams)
+RANGES = Kernel("tensor.rounding.f32_f32_ranges", params.FakeQuantizeParams)
+RANGES_LANES = Kernel("tensor.rounding.f32_f32_ranges_lanes", params.FakeQuantizeParams)
 SOFTMAX = Kernel("tensor.channelwise.f32_f32_softmax", params.ChannelParams)
 UNARY = Kernel("tensor.unary_functions.f32_f32_unary", params.UnaryParams, expected=_FMA)
 SIMPLE_UNARY = Kernel("tensor.unary_functions.f32_f32_simple_unary", params.UnaryParams)
@@ -54,7 +57,7 @@ LAYER_NORM = Kernel("tensor.channelwise.f32_f32_layer_norm", params.ChannelParam
 GROUP_NORM = Kernel("tensor.channelwise.f32_f32_group_norm", params.ChannelParams)
 LOCAL_RESPONSE = Kernel("tensor.channelwise.f32_f32_local_response", params.ChannelParams)
 REDUCE = Kernel("tensor.reductions.f32_f32_reduce", params.ReduceParams)
-MATMUL = Kernel("tensor.matmul.f32_f32_matmul", params.MatMulParams, expected=_FMA)
+MATMUL = Kernel("tensor.products.f32_f32_matmul", params.MatMulParams, expected=_FMA)
 COPY_F32 = Kernel("tensor.copy.f32_f32_copy", params.CopyParams)
 COPY_I8 = Kernel("tensor.copy.i8_i8_copy", params.CopyParams)
 REARRANGE = Kernel("tensor.copy.f32_f32_rearrange", params.RearrangeParams)
@@ -77,7 +80,7 @@ OTHERS: tuple[Kernel, ...] = (
     AFFINE, *BINARY.values(), SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, UNARY,
     SIMPLE_UNARY, LAYER_NORM, GROUP_NORM, LOCAL_RESPONSE, REDUCE, MATMUL, COPY_F32, COPY_I8,
     REARRANGE, RESIZE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK,
-    FLOAT_SIGNS, MAX_B1, UNPACK_F32, UNPACK_S1,
+    FLOAT_SIGNS, MAX_B1, UNPACK_F32, UNPACK_S1, FAKE_QUANTIZE, RANGES, RANGES_LANES,
 )  # fmt: skip
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*GEMMS, *OTHERS)}

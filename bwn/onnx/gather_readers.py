@@ -25,7 +25,7 @@ Indices = npt.NDArray[np.int64]
 @reads("Gather")
 def read_gather(state: ImportState, node: OnnxNode) -> None:
     """By constant indices on one axis, whose place in the result theirs take."""
-    view = state.view(node, quantized=True)
+    view = state.view(node)
     axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", 0)))
     varies = node.has(1) and (state.single or node.inputs[1] in state.varying)
     if varies and view.sizes[axis].batch:
@@ -64,7 +64,7 @@ def per_example(state: ImportState, node: OnnxNode, view: View, axis: int) -> tu
 @reads("GatherND")
 def read_gather_nd(state: ImportState, node: OnnxNode) -> None:
     """By constant indices on the first axes, of which none is the batch."""
-    view, indices = state.view(node, quantized=True), state.constant(node, 1).astype(np.int64)
+    view, indices = state.view(node), state.constant(node, 1).astype(np.int64)
     count = indices.shape[-1] if indices.ndim else 0
     if node.attrs.get("batch_dims", 0) or not 0 < count <= view.rank:
         raise node.refuse(f"has indices of shape {indices.shape}, which is not supported")

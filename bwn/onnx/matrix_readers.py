@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @reads("Gemm")
 def read_gemm(state: ImportState, node: OnnxNode) -> None:
     """alpha * x @ B + beta * C with constant B and C."""
-    view = state.view(node, quantized=True)
+    view = state.view(node)
     if view.rank != 2 or BATCH in view.axes[1]:
         raise node.refuse(f"reads {view}, expected (N, K)")
     if node.attrs.get("transA", 0):
@@ -42,7 +42,7 @@ def read_matmul(state: ImportState, node: OnnxNode) -> None:
     if not state.is_constant(node, 1):
         _read_product(state, node)
         return
-    weight, view = _matrix(state, node).T, state.view(node, quantized=True)
+    weight, view = _matrix(state, node).T, state.view(node)
     if view.sizes[-1].count != weight.shape[1] or BATCH in view.axes[-1]:
         raise node.refuse(f"multiplies {view} by a matrix of {weight.shape[1]} rows")
     _emit(state, node, weight, None)
@@ -59,23 +59,23 @@ def _emit(
     state: ImportState, node: OnnxNode, weight: npt.NDArray[np.float32], bias: str | None
 ) -> None:
     """Emit a layer of (N, K); of any other axes before the last, a convolution of 1 x 1."""
-    view = state.view(node, quantized=True)
+    view = state.view(node)
     if view.rank == 2 and view.axes[0] == (BATCH,):
-        source, order = state.features(node, quantized=True)
+        source, order = state.features(node)
         if order is not None and len(order) == weight.shape[1]:
             weight = weight[:, order]
         stored = state.store(node.inputs[1], weight)
         layer = Dense(input=source, output=node.output, weight=stored, bias=bias)
-        state.emit_weighted(node, layer)
+        state.emit(layer)
         return
-    view = state.channels_last(node, quantized=True)
+    view = state.channels_last(node)
     if view.sizes[-1].count != weight.shape[1]:
         raise node.refuse(f"multiplies {view} by a matrix of {weight.shape[1]} rows")
     stored = state.store(node.inputs[1], weight[:, :, None, None])
     convolution = Conv(
         input=view.source, output=node.output, weight=stored, bias=bias, kernel=(1, 1)
     )
-    state.emit_weighted(node, convolution, like=view.with_channels(len(weight)))
+    state.emit(convolution, like=view.with_channels(len(weight)))
 
 
 def _read_product(state: ImportState, node: OnnxNode) -> None:

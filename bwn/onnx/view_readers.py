@@ -11,6 +11,7 @@ from bwn.onnx.constants import BATCHES
 from bwn.onnx.import_state import canonical
 from bwn.onnx.views import Size, View
 from bwn.ops.onnx_reading import axes_of, reads
+from bwn.ops.sign_reading import cast_comparison
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -30,7 +31,9 @@ def read_identity(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Cast")
 def read_cast(state: ImportState, node: OnnxNode) -> None:
-    """To float32 only, which changes nothing."""
+    """To float32 only, which changes nothing; of a comparison, to 1 and 0."""
+    if node.attrs.get("to") == np.float32 and cast_comparison(state, node):
+        return
     if node.attrs.get("to") != np.float32:
         raise node.refuse(
             "of activations to another type is not supported; export the model in float32"
@@ -50,7 +53,7 @@ def read_dropout(state: ImportState, node: OnnxNode) -> None:
 @reads("Shape")
 def read_shape(state: ImportState, node: OnnxNode) -> None:
     """A constant, or one that varies with the batch."""
-    sizes = state.view(node, quantized=True).sizes
+    sizes = state.view(node).sizes
     chosen = slice(node.attrs.get("start", 0), node.attrs.get("end", len(sizes)))
     arrays = tuple(
         np.asarray([size.count * (batch if size.batch else 1) for size in sizes], np.int64)[chosen]
@@ -62,7 +65,7 @@ def read_shape(state: ImportState, node: OnnxNode) -> None:
 @reads("Transpose")
 def read_transpose(state: ImportState, node: OnnxNode) -> None:
     """Axes in another order; reversed without `perm`."""
-    view = state.view(node, quantized=True)
+    view = state.view(node)
     order = node.attrs.get("perm", range(view.rank)[::-1])
     state.set_view(node, state.legal(node, lambda: view.transpose(order)))
 
@@ -70,21 +73,21 @@ def read_transpose(state: ImportState, node: OnnxNode) -> None:
 @reads("Squeeze")
 def read_squeeze(state: ImportState, node: OnnxNode) -> None:
     """Without axes of size 1; ONNX Runtime takes an empty list for all."""
-    view, axes = state.view(node, quantized=True), axes_of(node, state.optional(node, 1))
+    view, axes = state.view(node), axes_of(node, state.optional(node, 1))
     state.set_view(node, state.legal(node, lambda: view.squeeze(axes or None)))
 
 
 @reads("Unsqueeze")
 def read_unsqueeze(state: ImportState, node: OnnxNode) -> None:
     """With axes of size 1."""
-    view, axes = state.view(node, quantized=True), axes_of(node, state.optional(node, 1)) or []
+    view, axes = state.view(node), axes_of(node, state.optional(node, 1)) or []
     state.set_view(node, state.legal(node, lambda: view.unsqueeze(axes)))
 
 
 @reads("Flatten")
 def read_flatten(state: ImportState, node: OnnxNode) -> None:
     """All axes before `axis` as one, and all others."""
-    view, axis = state.view(node, quantized=True), node.attrs.get("axis", 1)
+    view, axis = state.view(node), node.attrs.get("axis", 1)
     axis = view.rank if axis == view.rank else state.legal(node, lambda: view.axis(axis))
     halves = view.sizes[:axis], view.sizes[axis:]
     sizes = [
@@ -96,7 +99,7 @@ def read_flatten(state: ImportState, node: OnnxNode) -> None:
 @reads("Reshape")
 def read_reshape(state: ImportState, node: OnnxNode) -> None:
     """The same elements on other axes: 0 keeps a size, -1 takes what is left."""
-    view, sizes = state.view(node, quantized=True), list(state.sizes(node, 1))
+    view, sizes = state.view(node), list(state.sizes(node, 1))
     for axis, size in enumerate(sizes):
         if size == Size(0) and not node.attrs.get("allowzero", 0):
             if axis >= view.rank:
@@ -153,7 +156,7 @@ def read_expand(state: ImportState, node: OnnxNode) -> None:
 @reads("Slice")
 def read_slice(state: ImportState, node: OnnxNode) -> None:
     """A part of some axes, with steps."""
-    view = state.view(node, quantized=True)
+    view = state.view(node)
     starts, ends = (np.ravel(state.constant(node, index)).tolist() for index in (1, 2))
     axes = np.ravel(state.constant(node, 3)).tolist() if node.has(3) else range(len(starts))
     steps = np.ravel(state.constant(node, 4)).tolist() if node.has(4) else [1] * len(starts)
@@ -178,7 +181,7 @@ def read_slice(state: ImportState, node: OnnxNode) -> None:
 @reads("Split")
 def read_split(state: ImportState, node: OnnxNode) -> None:
     """Parts of an axis, one after another."""
-    view = state.view(node, quantized=True)
+    view = state.view(node)
     axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", 0)))
     count = view.sizes[axis].count
     if view.sizes[axis].batch:
@@ -240,7 +243,7 @@ def read_space_to_depth(state: ImportState, node: OnnxNode) -> None:
 
 def _image(state: ImportState, node: OnnxNode) -> tuple[int, int, int]:
     """Channels, height and width of the input."""
-    view = state.view(node, quantized=True)
+    view = state.view(node)
     if view.rank != 4 or not view.sizes[0].batch:
         raise node.refuse(f"reads {view}, expected (N, C, H, W)")
     return view.sizes[1].count, view.sizes[2].count, view.sizes[3].count
@@ -248,7 +251,7 @@ def _image(state: ImportState, node: OnnxNode) -> tuple[int, int, int]:
 
 def _regroup(state: ImportState, node: OnnxNode, sizes: tuple[int, ...], groups: Groups) -> None:
     """Split (N, C, H, W) into (N, *sizes), and join these axes in groups."""
-    view, whole = state.view(node, quantized=True), [Size(1, batch=True), *map(Size, sizes)]
+    view, whole = state.view(node), [Size(1, batch=True), *map(Size, sizes)]
     parts = view.reshape(whole)
     if parts is None:
         source = state.planes(node, view, node.inputs[0])

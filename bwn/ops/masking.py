@@ -22,7 +22,7 @@ def read_masked(state: ImportState, node: OnnxNode) -> None:
     state.constants[name] = mask.astype(np.float32)
     kept = state.weights_like(replace(node, inputs=(name,)), 0, view) != 0
     if kept.all():
-        state.set_view(node, view, index=at)
+        state.set_view(node, view)
         return
     value = state.weights(node, 3 - at)
     axes = range(kept.ndim)
