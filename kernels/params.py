@@ -356,6 +356,27 @@ ReduceParams = _struct(
     },
     _PLANE_OUTPUT,
 )
+MatMulParams = _struct(
+    "MatMulParams",
+    "Product of two tensors, a matrix for each channel.",
+    _PLANE_INPUT,
+    {
+        "x_row": "Stride.",
+        "other": "As x, of the second operand.",
+        "other_image": "Stride.",
+        "other_plane": "Stride.",
+        "other_lead": "Elements of a plane before position 0.",
+        "other_row": "Stride.",
+        "channels": "Matrices of an image.",
+        "height": "Rows of x.",
+        "depth": "Columns of x, rows of the second operand.",
+        "width": "Columns of the second operand.",
+        "rows": "Rows of a unit of work.",
+        "mask": "Address of int32, for the lanes of one vector of a row.",
+        "out_row": "Stride.",
+    },
+    _PLANE_OUTPUT,
+)
 FakeQuantizeParams = _struct(
     "FakeQuantizeParams",
     "Quantization that is undone at once. Planes share the stride of rows.",

@@ -57,6 +57,7 @@ LAYER_NORM = Kernel("tensor.channelwise.f32_f32_layer_norm", params.ChannelParam
 GROUP_NORM = Kernel("tensor.channelwise.f32_f32_group_norm", params.ChannelParams)
 LOCAL_RESPONSE = Kernel("tensor.channelwise.f32_f32_local_response", params.ChannelParams)
 REDUCE = Kernel("tensor.reductions.f32_f32_reduce", params.ReduceParams)
+MATMUL = Kernel("tensor.products.f32_f32_matmul", params.MatMulParams, expected=_FMA)
 COPY_F32 = Kernel("tensor.copy.f32_f32_copy", params.CopyParams)
 COPY_I8 = Kernel("tensor.copy.i8_i8_copy", params.CopyParams)
 REARRANGE = Kernel("tensor.copy.f32_f32_rearrange", params.RearrangeParams)
@@ -78,9 +79,9 @@ UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.BitpackedParams)
 
 OTHERS: tuple[Kernel, ...] = (
     AFFINE, *BINARY.values(), SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, UNARY,
-    SIMPLE_UNARY, LAYER_NORM, GROUP_NORM, LOCAL_RESPONSE, REDUCE, COPY_F32, COPY_I8, REARRANGE,
-    RESIZE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1,
-    UNPACK_F32, UNPACK_S1, STRIDED, FAKE_QUANTIZE, RANGES, RANGES_LANES,
+    SIMPLE_UNARY, LAYER_NORM, GROUP_NORM, LOCAL_RESPONSE, REDUCE, MATMUL, COPY_F32, COPY_I8,
+    REARRANGE, RESIZE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK,
+    FLOAT_SIGNS, MAX_B1, UNPACK_F32, UNPACK_S1, STRIDED, FAKE_QUANTIZE, RANGES, RANGES_LANES,
 )  # fmt: skip
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*GEMMS, *OTHERS)}

@@ -27,6 +27,7 @@ class Constants:
     Attributes:
         constants: The known arrays.
         varying: Arrays that depend on the size of the batch.
+        repeated: Those of them that are (N, ...) and the same for every example, as (1, ...).
         allowance: The bytes that constants may still take.
         tensors: The stored tensors so far.
     """
@@ -35,6 +36,7 @@ class Constants:
         self.allowance = Allowance(file)
         self.constants: dict[str, Array] = {}
         self.varying: dict[str, Varying] = {}
+        self.repeated: dict[str, Array] = {}
         self.tensors: dict[str, Array] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
 
@@ -57,9 +59,25 @@ class Constants:
         """As `constant`; None where the node lacks that input."""
         return self.constant(node, index) if node.has(index) else None
 
-    def weights(self, node: OnnxNode, index: int) -> npt.NDArray[np.float32]:
-        """As `constant`, of float32 numbers."""
-        array = self.constant(node, index)
+    def is_array(self, node: OnnxNode, index: int) -> bool:
+        """Whether an input of a node is a constant, or one that is repeated for every example."""
+        return self.is_constant(node, index) or (
+            node.has(index) and node.inputs[index] in self.repeated
+        )
+
+    def weights(
+        self, node: OnnxNode, index: int, *, rank: int | None = None
+    ) -> npt.NDArray[np.float32]:
+        """As `constant`, of float32 numbers.
+
+        rank: Of the activations that it meets, whose first axis is the batch; then it may be one
+            that is repeated for every example, as (1, ...).
+        """
+        repeated = self.repeated.get(node.inputs[index]) if node.has(index) else None
+        if repeated is None or repeated.ndim != rank:
+            array = self.constant(node, index)
+        else:
+            array = repeated
         if array.dtype != np.float32:
             raise node.refuse(
                 f"'{node.inputs[index]}' is {array.dtype}, expected float32; "
@@ -111,6 +129,11 @@ class Constants:
             self.constants[name] = first
         else:
             self.varying[name] = samples
+            if all(
+                array.shape == (batch, *first.shape[1:]) and same(array, np.repeat(first, batch, 0))
+                for batch, array in zip(BATCHES, samples, strict=True)
+            ):
+                self.repeated[name] = first
 
     def _input(self, node: OnnxNode, index: int) -> str:
         if not node.has(index):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import TypeVar
 
 import numpy as np
@@ -97,7 +98,8 @@ class ImportState(Constants):
         Raises:
             GraphError: It does not fit the view, or would make it larger.
         """
-        array, layout = self.weights(node, index), view.layout
+        rank = view.rank if view.axes[:1] == ((BATCH,),) else None
+        array, layout = self.weights(node, index, rank=rank), view.layout
         padded = (1,) * (view.rank - array.ndim) + array.shape
         if (
             layout is None
@@ -148,7 +150,7 @@ class ImportState(Constants):
 
     def planes(self, node: OnnxNode, view: View, name: str) -> str:
         """Name of a tensor with the elements of (N, C, H, W), (N, C, L) or (N, K) in order."""
-        if view.rank not in (2, 3, 4) or view.axes[0] != (BATCH,):
+        if not view.is_ordinary:
             raise node.refuse(f"'{name}' is {view}; supported: (N, C, H, W), (N, C, L), (N, K)")
         counts = [size.count for size in view.sizes[1:]]
         shape = tuple(counts) if len(counts) != 2 else (counts[0], 1, counts[1])
@@ -156,11 +158,16 @@ class ImportState(Constants):
 
     def whole(self, node: OnnxNode, index: int = 0) -> View:
         """An input as a view of all of a tensor, whatever the order of its axes."""
-        view = self.view(node, index)
-        if view.layout is None:
-            source = self.planes(node, view, node.inputs[index])
-            view = canonical(source, self.shapes[source], view.rank)
-        return view
+        view, name = self.view(node, index), node.inputs[index]
+        if view.layout is not None:
+            return view
+        if view.is_ordinary or view.rank < 3:
+            source = self.planes(node, view, name)
+            return canonical(source, self.shapes[source], view.rank)
+        counts = [size.count for size in view.sizes]
+        shape = (prod(counts[:-2]), *counts[-2:])
+        source = self.copied(view, view.factors, shape, f"{name}.planes")
+        return View.over(source, shape, view.axes, range(view.rank))
 
     def channels_last(self, node: OnnxNode, index: int = 0) -> View:
         """An input (N, ..., K) as a whole view of a (K, H, W) or (K,) tensor, K outermost there."""
@@ -170,11 +177,20 @@ class ImportState(Constants):
         outer = [[part.axis == view.rank - 1 for part in dim] for dim in layout]
         if layout and all(outer[0]) and not any(map(any, outer[1:])) and BATCH not in last:
             return view
-        if view.axes[0] != (BATCH,) or view.rank > 4:
-            raise node.refuse(
-                f"'{node.inputs[index]}' is {view}; supported: (N, ..., K), four axes"
-            )
+        if BATCH in last:
+            raise node.refuse(f"'{node.inputs[index]}' is {view}; the last axis holds the batch")
         counts = [size.count for size in view.sizes]
+        if view.axes[0] != (BATCH,) or view.rank > 4:
+            order = (view.rank - 1, *range(view.rank - 1))
+            factors = [factor for number in order for factor in view.axes[number]]
+            shape: Shape = (counts[-1], 1, prod(counts[:-1]))
+            source = self.copied(
+                view,
+                [factor for factor in factors if factor != BATCH],
+                shape,
+                f"{node.inputs[index]}.planes",
+            )
+            return View.over(source, shape, view.axes, order)
         shape = (counts[-1], *((1, *counts[1:-1])[-2:] if view.rank > 2 else ()))
         source = self.copied(view, (*last, *rest), shape, f"{node.inputs[index]}.planes")
         whole = View.of(source, shape).transpose((0, *range(2, len(shape) + 1), 1))
@@ -233,17 +249,33 @@ class ImportState(Constants):
         for view in views[:2] if len(views) <= 2 else ():
             if view.is_plain:
                 break
-            aligned_views = [aligned(view, other) for other in views]
-            if None not in aligned_views:
-                names = {
-                    index: self.copied(
-                        other, fit.factors, fit.shape, f"{node.inputs[index]}.planes"
-                    )
-                    for index, other, fit in zip(inputs, views, aligned_views, strict=True)
-                    if fit is not None
-                }
-                return view, names
+            if all(aligned(view, other) for other in views):
+                return view, self._aligned(node, inputs, view)
+        if not all(view.is_ordinary for view in views):
+            return self._like_the_largest(node, inputs)
         return None, {index: self.activation(node, index)[0] for index in inputs}
+
+    def _like_the_largest(
+        self, node: OnnxNode, inputs: Sequence[int]
+    ) -> tuple[View, dict[int, str]]:
+        """As `in_one_order`, of activations with any axes, where one of them has all elements."""
+        views = {index: self.view(node, index) for index in inputs}
+        largest = max(inputs, key=lambda index: prod(size.count for size in views[index].sizes))
+        whole = self.whole(node, largest)
+        if not all(aligned(whole, other) for other in views.values()):
+            raise node.refuse(f"broadcasts {', '.join(map(str, views.values()))}")
+        return whole, self._aligned(node, inputs, whole)
+
+    def _aligned(self, node: OnnxNode, inputs: Sequence[int], view: View) -> dict[int, str]:
+        """Tensors of inputs that can be aligned with a whole view, in its order."""
+        fits = {index: aligned(view, self.view(node, index)) for index in inputs}
+        return {
+            index: self.copied(
+                self.view(node, index), fit.factors, fit.shape, f"{node.inputs[index]}.planes"
+            )
+            for index, fit in fits.items()
+            if fit is not None
+        }
 
     def matching(self, node: OnnxNode, index: int, view: View) -> str:
         """Name of an activation in the order of a whole view, which it has the shape of."""

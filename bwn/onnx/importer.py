@@ -19,7 +19,13 @@ from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import elements
-from bwn.onnx import quantized_readers, reduction_readers, view_readers
+from bwn.onnx import (
+    gather_readers,
+    matrix_readers,
+    quantized_readers,
+    reduction_readers,
+    view_readers,
+)
 from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, ImportState
 from bwn.onnx.inputs import input_of
@@ -35,7 +41,14 @@ from bwn.ops import NODES
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
-MODULES = (NODES, quantized_readers, view_readers, reduction_readers)
+MODULES = (
+    NODES,
+    quantized_readers,
+    view_readers,
+    gather_readers,
+    matrix_readers,
+    reduction_readers,
+)
 """Importing them fills READERS."""
 
 Value = TypeVar("Value")

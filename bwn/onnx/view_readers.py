@@ -11,7 +11,6 @@ from bwn.onnx.constants import BATCHES
 from bwn.onnx.import_state import canonical
 from bwn.onnx.views import Size, View
 from bwn.ops.onnx_reading import axes_of, reads
-from bwn.ops.picking import emit_lists, progression, whole_lists
 from bwn.ops.sign_reading import cast_comparison
 
 if TYPE_CHECKING:
@@ -177,33 +176,6 @@ def read_slice(state: ImportState, node: OnnxNode) -> None:
             raise node.refuse(f"takes nothing of {view}")
         view = part(state, node, view, axis, chosen)
     state.set_view(node, view)
-
-
-@reads("Gather")
-def read_gather(state: ImportState, node: OnnxNode) -> None:
-    """By constant indices: a list, or one number, which removes the axis."""
-    view, indices = state.view(node), state.constant(node, 1).astype(np.int64)
-    axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", 0)))
-    size = view.sizes[axis]
-    if size.batch:
-        raise node.refuse("picks from the batch; examples must stay independent")
-    if (
-        indices.ndim > 1
-        or not indices.size
-        or not (-size.count <= indices.min() <= indices.max() < size.count)
-    ):
-        raise node.refuse(f"has indices of shape {indices.shape} for an axis of {size} elements")
-    numbers = indices.reshape(-1) % size.count
-    even = progression(numbers)
-    if even is not None and (even[1] or len(numbers) == 1):
-        first, step = even[0], even[1] or 1
-        view = part(state, node, view, axis, range(first, first + step * len(numbers), step))
-        state.set_view(node, view if indices.ndim else view.squeeze((axis,)))
-        return
-    source, shape = state.activation(node)
-    lists = whole_lists(shape)
-    lists[axis - 1 if view.rank < len(shape) + 1 and axis == 1 else axis - view.rank] = numbers
-    emit_lists(state, source, shape, node.output, lists)
 
 
 @reads("Split")

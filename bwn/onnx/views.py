@@ -84,6 +84,17 @@ class View(NamedTuple):
         chosen = range(len(shape)) if kept is None else kept
         return cls(source, shape, ((BATCH,), *(merged((factors[axis],)) for axis in chosen)))
 
+    @classmethod
+    def over(cls, source: str, shape: Shape, axes: Sequence[Axis], order: Sequence[int]) -> View:
+        """Axes of a new tensor that holds them in this order, one after another."""
+        sizes = [f.size for number in order for f in axes[number] if f != BATCH]
+        factors = iter(row_major(sizes))
+        placed = {
+            number: merged([f if f == BATCH else next(factors) for f in axes[number]])
+            for number in order
+        }
+        return cls(source, shape, tuple(placed[number] for number in range(len(axes))))
+
     @property
     def rank(self) -> int:
         """Number of its axes, with the batch."""
@@ -113,6 +124,11 @@ class View(NamedTuple):
         """Whether it is its source in order: (N, C, H, W), (N, C, L) of (C, 1, L), or (N, K)."""
         kept = (0, 2) if self.rank == 3 and len(self.shape) == 3 and self.shape[1] == 1 else None
         return self.offset == 0 and self.axes == View.of(self.source, self.shape, kept).axes
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether it is (N, C, H, W), (N, C, L) or (N, K) in any order of its elements."""
+        return self.rank in (2, 3, 4) and self.axes[0] == (BATCH,)
 
     # Views of the view
 
@@ -180,6 +196,16 @@ class View(NamedTuple):
                 return None
             axes.append(axis)
         return None if rest else self._replace(axes=tuple(axes))
+
+    def split_axis(self, number: int, sizes: Sequence[int]) -> View | None:
+        """An axis as axes of these sizes; None where only a copy has such axes."""
+        rest, axes = list(self.axes[number]), []
+        for size in sizes:
+            axis = take(rest, Size(size))
+            if axis is None:
+                return None
+            axes.append(axis)
+        return self._replace(axes=(*self.axes[:number], *axes, *self.axes[number + 1 :]))
 
     # How it lies in its source
 

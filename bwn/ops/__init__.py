@@ -21,6 +21,7 @@ from bwn.ops.dense import Dense
 from bwn.ops.flatten import Flatten
 from bwn.ops.gather import Gather
 from bwn.ops.hard_swish import HardSwish
+from bwn.ops.matmul import MatMul
 from bwn.ops.mul import Mul
 from bwn.ops.normalize import LocalResponse, Normalize
 from bwn.ops.pad import Pad
@@ -58,6 +59,7 @@ NODES: tuple[type[Node], ...] = (
     LocalResponse,
     Reduce,
     Quantize,
+    MatMul,
 )
 
 READERS_ONLY = (arithmetic_reading, conv_transpose, picking, sign_reading)
@@ -84,6 +86,7 @@ __all__ = [
     "Gather",
     "HardSwish",
     "LocalResponse",
+    "MatMul",
     "Mul",
     "Node",
     "Normalize",

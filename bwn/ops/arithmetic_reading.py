@@ -67,12 +67,14 @@ def read_neg(state: ImportState, node: OnnxNode) -> None:
 def operands(state: ImportState, node: OnnxNode) -> Iterator[list[Operand]]:
     """The inputs, in one order of axes, which nodes emitted meanwhile keep."""
     places = range(len(node.inputs))
-    activations = [index for index in places if not state.is_constant(node, index)]
+    activations = [index for index in places if not state.is_array(node, index)]
     view, names = state.in_one_order(node, activations)
     if view is None:
-        signal = any(state.view(node, index).rank == 3 for index in activations)
+        ranks = {state.view(node, index).rank for index in activations}
         yield [
-            names[index] if index in names else in_order(state.weights(node, index), signal)
+            names[index]
+            if index in names
+            else in_order(state.weights(node, index, rank=max(ranks)), 3 in ranks)
             for index in places
         ]
         return

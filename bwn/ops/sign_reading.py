@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from bwn.ops.add import Add
 from bwn.ops.affine import emit_affine
 from bwn.ops.broadcasting import Arithmetic
+from bwn.ops.masking import read_masked
 from bwn.ops.mul import Mul
 from bwn.ops.onnx_reading import Pending, reads
 from bwn.ops.sign import Sign
@@ -103,7 +104,10 @@ def comparison(state: ImportState, node: OnnxNode) -> Pending:
 
 @reads("Where")
 def read_where(state: ImportState, node: OnnxNode) -> None:
-    """One of two operands, by a comparison."""
+    """One of two operands, by a comparison or by a constant condition."""
+    if state.is_constant(node, 0):
+        read_masked(state, node)
+        return
     half = comparison(state, node)
     if all(state.is_constant(node, index) for index in (1, 2)):
         values = [state.weights_like(node, index, half.view) for index in (1, 2)]

@@ -23,6 +23,7 @@ from bwn.plan import (
     depthwise_steps,
     function_steps,
     gemm_steps,
+    matmul_steps,
     quantize_steps,
     rearrange_steps,
     resize_steps,
@@ -197,6 +198,11 @@ class PlanBuilder(PlanState):
         keeps_columns = source.vectors or 2 not in node.axes
         out = self.write(node.output, "f32", like=source if keeps_columns else None)
         channel_steps.reduce(self, node, source, out)
+
+    def matmul(self, node: Node) -> None:
+        """A product of two tensors, a matrix for each channel."""
+        x, other = (self.read(name, "f32") for name in node.inputs)
+        matmul_steps.matmul(self, x, other, self.write(node.output, "f32"))
 
     def _alike(self, node: Node) -> tuple[Buffer, Buffer]:
         """Buffers of a node's input and output that share the stride of rows."""

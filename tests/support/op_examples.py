@@ -29,6 +29,7 @@ from bwn.ops import (
     Flatten,
     Gather,
     LocalResponse,
+    MatMul,
     Mul,
     Normalize,
     Pad,
@@ -263,6 +264,24 @@ def reductions() -> Iterator[Example]:
             yield Example((LocalResponse(input="x", output="y", **fields),), shape)
 
 
+def products() -> Iterator[Example]:
+    """Of matrices with rows longer and shorter than vectors, in blocks of rows and single ones."""
+    for height, depth, width in ((7, 7, 20), (16, 5, 5), (9, 3, 16), (13, 4, 33), (5, 1, 1)):
+        matrix = height * depth
+        step = (matrix - depth) // max(width - 1, 1)
+        spread = Rearrange(
+            input="x",
+            output="o",
+            shape=(2, depth, width),
+            sizes=(2, depth, width),
+            strides=(-matrix, -1, -step),
+            offset=2 * matrix - 1,
+        )
+        product = MatMul(input="x", other="o", output="y")
+        yield Example((spread, product), (2, height, depth))
+    yield Example((MatMul(input="x", other="x", output="y"),), (3, 6, 6))
+
+
 def sizes() -> Iterator[Example]:
     """Linear interpolation to larger and smaller images."""
     for coordinates in (
@@ -311,7 +330,7 @@ def examples_of(kind: type[Node]) -> list[Example]:
     }
     for example in (
         *layers(), *pools(), *pairs(), *broadcasts(), *joins(), *functions(), *moves(), *picks(),
-        *reductions(), *sizes(), *quantizations(),
+        *reductions(), *products(), *sizes(), *quantizations(),
     ):  # fmt: skip
         examples.setdefault(type(example.node), []).append(example)
     fields = {field.name for field in msgspec.structs.fields(kind)}

@@ -212,6 +212,11 @@ class GraphMaker:
         axes = tuple(axis for axis in range(len(shape)) if self.integer(0, 1)) or (0,)
         return {"kind": self.one_of(["mean", "max", "min", "l2"]), "axes": axes}
 
+    def matmul(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        shapes = self.graph("x").shapes
+        fit = [name for name, other in shapes.items() if other[:2] == (shape[0], shape[-1])]
+        return {"other": self.one_of([*fit, source])}
+
     def resize(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
         scales = self.one_of([0.5, 1.0, 1.5, 2.0, 3.25]), self.one_of([0.75, 1.0, 2.0])
         return {
