@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bwn.model import Model, load
     from bwn.predict import Prediction
     from bwn.tools.evaluate import evaluate
+    from bwn.tools.onnx_export import export
     from bwn.tools.pack import pack
     from bwn.tools.verify import verify
     from bwn.train.export import export_onnx
@@ -50,6 +51,7 @@ __all__ = [
     "Prediction",
     "__version__",
     "evaluate",
+    "export",
     "export_onnx",
     "load",
     "pack",
@@ -60,6 +62,7 @@ _MODULES = {
     "Model": "bwn.model",
     "Prediction": "bwn.predict",
     "evaluate": "bwn.tools.evaluate",
+    "export": "bwn.tools.onnx_export",
     "export_onnx": "bwn.train",
     "load": "bwn.model",
     "pack": "bwn.tools.pack",

@@ -1,4 +1,4 @@
-"""`bwn export`: a checkpoint to an ONNX file."""
+"""`bwn export`: a packed model or a checkpoint to an ONNX file."""
 
 from __future__ import annotations
 
@@ -11,29 +11,41 @@ from bwn.cli.output import json_text
 from bwn.cli.params import FilePath, OutputPath, output_options
 
 
-@click.command(no_args_is_help=True, epilog="Example: bwn export model.pt -o model.onnx")
-@click.argument("model", metavar="MODEL.pt", type=FilePath(path_type=Path))
+@click.command(
+    no_args_is_help=True,
+    short_help="Write a packed model or a checkpoint as an ONNX file.",
+    epilog="Example: bwn export model.bwn -o model.onnx",
+)
+@click.argument("model", metavar="MODEL", type=FilePath(path_type=Path))
 @click.option(
     "-o",
     "--output",
     type=OutputPath(".onnx", path_type=Path),
-    help="File to write.  [default: MODEL.onnx]",
+    help="File to write.  [default: MODEL with .onnx]",
+)
+@click.option(
+    "--qonnx",
+    is_flag=True,
+    help="Write QONNX: BipolarQuant for one-bit weights and signs, Quant for 8-bit activations.",
 )
 @output_options
-def command(model: Path, output: Path | None, as_json: bool) -> None:
-    """Write a trained checkpoint as an ONNX file.
+def command(model: Path, output: Path | None, qonnx: bool, as_json: bool) -> None:
+    """Write a packed model (.bwn) or a trained checkpoint (.pt) as an ONNX file.
 
     It has the binarized weights, +-1 or +-alpha, stored as float32: any ONNX runtime can run it.
+    `bwn pack` makes the same network of it again.
+
+    With --qonnx it is for tools that read QONNX, such as FINN; ONNX Runtime does not run it.
     """
-    from bwn.train import export_checkpoint
+    from bwn.tools.onnx_export import export
 
     output = output or model.with_suffix(".onnx")
-    export_checkpoint(model, output)
-    size = output.stat().st_size
+    size, notes = export(model, output, qonnx=qonnx)
     if as_json:
-        click.echo(json_text({"output": str(output), "bytes": size}))
-    else:
-        click.echo(
-            f"Wrote {output}, {byte_size(size)}. "
-            f"Next: bwn pack {output} -o {output.with_suffix('.bwn')}"
-        )
+        click.echo(json_text({"output": str(output), "bytes": size, "notes": notes}))
+        return
+    packed = output.with_suffix(".bwn")
+    then = f"verify {packed} {output}" if packed == model else f"pack {output} -o {packed}"
+    click.echo(f"Wrote {output}, {byte_size(size)}. Next: bwn {then}")
+    for note in notes:
+        click.echo(f"note: {note}")

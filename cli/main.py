@@ -28,7 +28,7 @@ from bwn.errors import BwnError
 COMMANDS = {
     "train": "Train an image classifier whose weights end near -1 and +1.",
     "experiment": "Compare schemes: many runs, a table, plots.",
-    "export": "Write a trained checkpoint as an ONNX file.",
+    "export": "Write a packed model or a checkpoint as an ONNX file.",
     "pack": "Store a network with one bit per weight, as a .bwn file.",
     "verify": "Compare a .bwn file with the network it was packed from.",
     "infer": "Classify images.",

@@ -89,12 +89,16 @@ def gather_lists(graph: OnnxGraph, node: Node, lists: Sequence[Array], value: fl
     shape, source = graph.shapes[node.input], node.input
     for axis, indices in enumerate(lists, 1):
         if (indices < 0).any():
-            padded, pads = f"{node.output}.padded{axis}", np.zeros(2 * len(shape) + 2, np.int64)
+            padded, pads = (
+                graph.inner(f"{node.output}.padded{axis}"),
+                np.zeros(2 * len(shape) + 2, np.int64),
+            )
             pads[len(shape) + 1 + axis] = 1
             names = graph.constant(f"{padded}.pads", pads), graph.number(value)
             graph.emit("Pad", [source, *names], padded)
             source, indices = padded, np.where(indices < 0, shape[axis - 1], indices)
-        taken = node.output if axis == len(shape) else f"{node.output}.taken{axis}"
+        last = axis == len(shape)
+        taken = node.output if last else graph.inner(f"{node.output}.taken{axis}")
         index = graph.constant(f"{taken}.indices", indices)
         graph.emit("Gather", [source, index], taken, axis=axis)
         source = taken

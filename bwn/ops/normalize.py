@@ -120,10 +120,11 @@ class Normalize(Elementwise, frozen=True, kw_only=True, tag="normalize"):
         if self.over == "channels" and len(shape) == 1:
             graph.emit("LayerNormalization", [self.input, scale, bias], name, epsilon=self.epsilon)
         elif self.over == "channels":
-            graph.emit("Transpose", [self.input], f"{name}.last", perm=(0, 2, 3, 1))
-            inputs = [f"{name}.last", scale, bias]
-            graph.emit("LayerNormalization", inputs, f"{name}.norm", epsilon=self.epsilon)
-            graph.emit("Transpose", [f"{name}.norm"], name, perm=(0, 3, 1, 2))
+            last, norm = graph.inner(f"{name}.last"), graph.inner(f"{name}.norm")
+            graph.emit("Transpose", [self.input], last, perm=(0, 2, 3, 1))
+            inputs = [last, scale, bias]
+            graph.emit("LayerNormalization", inputs, norm, epsilon=self.epsilon)
+            graph.emit("Transpose", [norm], name, perm=(0, 3, 1, 2))
         elif self.groups == shape[0]:
             inputs = [self.input, scale, bias]
             graph.emit("InstanceNormalization", inputs, name, epsilon=self.epsilon)
@@ -137,13 +138,13 @@ class Normalize(Elementwise, frozen=True, kw_only=True, tag="normalize"):
         zeros = graph.constant(f"zeros.{self.groups}", np.zeros(self.groups, np.float32))
         grouped = graph.constant(f"{name}.groups", np.array([0, self.groups, -1], np.int64))
         whole = graph.constant(f"{name}.shape", np.array([-1, *shape], np.int64))
-        graph.emit("Reshape", [self.input, grouped], f"{name}.grouped")
-        inputs = [f"{name}.grouped", ones, zeros]
-        graph.emit("InstanceNormalization", inputs, f"{name}.norm", epsilon=self.epsilon)
-        graph.emit("Reshape", [f"{name}.norm", whole], f"{name}.whole")
+        names = [graph.inner(f"{name}.{part}") for part in ("grouped", "norm", "whole")]
+        graph.emit("Reshape", [self.input, grouped], names[0])
+        graph.emit("InstanceNormalization", [names[0], ones, zeros], names[1], epsilon=self.epsilon)
+        graph.emit("Reshape", [names[1], whole], names[2])
         mean = graph.constant(f"zeros.{channels}", np.zeros(channels, np.float32))
         variance = graph.constant(f"ones.{channels}", np.ones(channels, np.float32))
-        inputs = [f"{name}.whole", scale, bias, mean, variance]
+        inputs = [names[2], scale, bias, mean, variance]
         graph.emit("BatchNormalization", inputs, name, epsilon=0.0)
 
 

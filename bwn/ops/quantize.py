@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -108,11 +109,20 @@ class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
         return True
 
     def to_onnx(self, graph: OnnxGraph) -> None:
-        """QuantizeLinear, Clip and DequantizeLinear where 8 bits say it, else the formula."""
+        """QuantizeLinear, Clip and DequantizeLinear where 8 bits say it, else the formula.
+
+        In QONNX it is Quant where that has the same range.
+        """
         if self.scale is None:
             graph.emit("Identity", [self.input], self.output)
             return
         scale = graph.number(self.scale)
+        if graph.qonnx and (kind := self._integers()) is not None:
+            inputs = [self.input, scale, graph.number(self.zero), graph.number(kind.pop("bits"))]
+            graph.emit_qonnx(
+                "Quant", inputs, self.output, rounding_mode=self.rounding.upper(), **kind
+            )
+            return
         point = self._zero_point()
         if point is None:
             self._spell_out(graph, scale)
@@ -121,10 +131,20 @@ class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
             graph.constant(f"{value:g}.{point.dtype}", value.astype(point.dtype))
             for value in (point, point + self.low, point + self.high)
         )
-        whole, clipped = f"{self.output}.quantized", f"{self.output}.clipped"
+        whole, clipped = (graph.inner(f"{self.output}.{step}") for step in ("quantized", "clipped"))
         graph.emit("QuantizeLinear", [self.input, scale, zero], whole)
         graph.emit("Clip", [whole, low, high], clipped)
         graph.emit("DequantizeLinear", [clipped, scale, zero], self.output)
+
+    def _integers(self) -> dict[str, int] | None:
+        """QONNX's bits, signed and narrow of the same range; None where it has no such range."""
+        for bits, signed, narrow in product(range(1, 17), (0, 1), (0, 1)):
+            half = 2 ** (bits - 1)
+            bounds = (narrow - half, half - 1) if signed else (0, 2 * half - 1 - narrow)
+            one_bit = signed and bits == 1  # stands for -1 and +1 there
+            if bounds == (self.low, self.high) and not one_bit:
+                return {"bits": bits, "signed": signed, "narrow": narrow}
+        return None
 
     def _zero_point(self) -> Any:
         """Type and zero point with which QuantizeLinear computes it; None where none does."""
@@ -146,6 +166,6 @@ class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
         before = self.input
         for index, (op_type, operands) in enumerate(steps):
             last = index == len(steps) - 1
-            output = self.output if last else f"{self.output}.{index}"
+            output = self.output if last else graph.inner(f"{self.output}.{index}")
             graph.emit(op_type, [before, *operands], output)
             before = output

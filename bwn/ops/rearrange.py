@@ -82,7 +82,7 @@ class Rearrange(Rearrangement, frozen=True, kw_only=True, tag="rearrange"):
 
 def gather_flat(graph: OnnxGraph, source: str, output: str, indices: Array, shape: Shape) -> None:
     """Emit ONNX nodes that pick elements of each example by flat indices."""
-    names = [f"{output}.{part}" for part in ("flat", "taken")]
+    names = [graph.inner(f"{output}.{part}") for part in ("flat", "taken")]
     graph.emit("Flatten", [source], names[0], axis=1)
     index = graph.constant(f"{output}.indices", indices)
     graph.emit("Gather", [names[0], index], names[1], axis=1)

@@ -37,7 +37,11 @@ class Sign(Elementwise, frozen=True, kw_only=True, tag="sign"):
         plan.sign(self)
 
     def to_onnx(self, graph: OnnxGraph) -> None:
-        """Where(x >= 0, 1, -1): ONNX's own Sign gives 0 at 0."""
+        """Where(x >= 0, 1, -1), as ONNX's own Sign gives 0 at 0; in QONNX BipolarQuant."""
+        if graph.qonnx:
+            graph.emit_qonnx("BipolarQuant", [self.input, graph.number(1)], self.output)
+            return
         zero, one, minus_one = (graph.number(value) for value in (0, 1, -1))
-        graph.emit("GreaterOrEqual", [self.input, zero], f"{self.output}.positive")
-        graph.emit("Where", [f"{self.output}.positive", one, minus_one], self.output)
+        positive = graph.inner(f"{self.output}.positive")
+        graph.emit("GreaterOrEqual", [self.input, zero], positive)
+        graph.emit("Where", [positive, one, minus_one], self.output)

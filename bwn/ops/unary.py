@@ -137,7 +137,7 @@ def spell_out(graph: OnnxGraph, node: Unary) -> None:
             for operand in operands
         ]
         last = index == len(steps) - 1
-        before = node.output if last else f"{node.output}.{index}"
+        before = node.output if last else graph.inner(f"{node.output}.{index}")
         graph.emit(op_type, inputs, before)
 
 

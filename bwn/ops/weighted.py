@@ -305,11 +305,13 @@ class Weighted(Node, frozen=True, kw_only=True):
     def to_onnx(self, graph: OnnxGraph) -> None:
         """Conv or Gemm with the scale in its weights, then its clamp."""
         weights = self.float_weights(graph.tensors, graph.shapes[self.input])
-        inputs = [self.input, graph.constant(self.weight, weights)]
+        packed = graph.qonnx and self.is_packed(graph.tensors)
+        keep = graph.bipolar if packed else graph.constant
+        inputs = [self.input, keep(self.weight, weights)]
         if self.bias is not None:
             inputs.append(graph.constant(self.bias, graph.tensors[self.bias]))
         clamps = self.low is not None or self.high is not None
-        output = f"{self.output}.sum" if clamps else self.output
+        output = graph.inner(f"{self.output}.sum") if clamps else self.output
         op_type, attributes = self.onnx_form()
         graph.emit(op_type, inputs, output, **attributes)
         if clamps:

@@ -80,6 +80,9 @@ def test_photos_train_and_export(photos, tmp_path):
     assert result.stdout.startswith(f"Wrote {tmp_path / 'm.onnx'}, ")
     result = run("export", model, "-o", tmp_path / "n.onnx", "--json")
     assert json.loads(result.stdout)["bytes"] == (tmp_path / "n.onnx").stat().st_size
+    result = run("export", model, "-o", tmp_path / "q.onnx", "--qonnx")
+    assert result.exit_code == 0, result.output
+    assert b"BipolarQuant" in (tmp_path / "q.onnx").read_bytes()
 
 
 def test_json_lines(photos, tmp_path):
@@ -289,7 +292,7 @@ def test_export_does_not_replace_its_checkpoint(photos, tmp_path):
     assert result.exit_code == 2
     assert (
         result.stderr
-        == f"Error: {link}: checkpoint and output are the same file; name another output\n"
+        == f"Error: {link}: source and output are the same file; name another output\n"
     )
     assert model.read_bytes() == before
 
