@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import TypeVar
 
 import numpy as np
@@ -174,23 +175,38 @@ class ImportState(Constants):
             view = canonical(source, self.shapes[source], view.rank)
         return view
 
-    def channels_last(self, node: OnnxNode, index: int = 0, *, quantized: bool = False) -> View:
-        """An input (N, ..., K) as a whole view of a (K, H, W) or (K,) tensor, K outermost there."""
+    def channels_last(
+        self, node: OnnxNode, index: int = 0, *, axis: int = -1, quantized: bool = False
+    ) -> View:
+        """An input as a whole view of a (K, H, W) or (K,) tensor; K, outermost there, is `axis`."""
         view = self.view(node, index, quantized=quantized)
+        order = [number for number in range(view.rank) if number != axis % view.rank]
+        order.append(axis % view.rank)
+        last = self._outermost(node, index, view.transpose(order))
+        return last.transpose(np.argsort(order).tolist())
+
+    def _outermost(self, node: OnnxNode, index: int, view: View) -> View:
+        """A view (N, ..., K) of an input as one of a tensor in which K is outermost."""
         layout = view.layout or ()
-        last, rest = view.axes[-1], [f for axis in view.axes[1:-1] for f in axis]
+        last, rest = view.axes[-1], [f for axis in view.axes[:-1] for f in axis if f != BATCH]
         outer = [[part.axis == view.rank - 1 for part in dim] for dim in layout]
         if layout and all(outer[0]) and not any(map(any, outer[1:])) and BATCH not in last:
             return view
-        if view.axes[0] != (BATCH,) or view.rank > 4:
+        if BATCH in last or any(BATCH in axis[1:] for axis in view.axes):
             raise node.refuse(
-                f"'{node.inputs[index]}' is {view}; supported: (N, ..., K), four axes"
+                f"'{node.inputs[index]}' is {view}; supported: (N, ..., K), the batch outermost"
             )
-        counts = [size.count for size in view.sizes]
-        shape = (counts[-1], *((1, *counts[1:-1])[-2:] if view.rank > 2 else ()))
+        channels, *counts = view.sizes[-1].count, *(size.count for size in view.sizes[:-1])
+        shape: Shape = (channels, prod(counts[:-1]), counts[-1])
+        if view.rank == 2 and counts == [1]:
+            shape = (channels,)
         source = self.copied(view, (*last, *rest), shape, f"{node.inputs[index]}.planes")
-        whole = View.of(source, shape).transpose((0, *range(2, len(shape) + 1), 1))
-        return whole.squeeze([1]) if view.rank == 3 else whole
+        first, *others = row_major((channels, *counts))
+        axes = [
+            merged((*axis[: axis[:1] == (BATCH,)], factor))
+            for axis, factor in zip(view.axes, [*others, first], strict=True)
+        ]
+        return View(source, shape, tuple(axes))
 
     def features(
         self, node: OnnxNode, index: int = 0, *, quantized: bool = False
@@ -312,9 +328,16 @@ class ImportState(Constants):
                 f"quantizes '{layer.input}' differently from another layer with the same weights"
             )
 
+    def movable(self, node: OnnxNode, *, quantized: bool = True) -> View:
+        """The first input, for a reader that moves elements alone: a batch of 1 is no axis."""
+        view = self.view(node, quantized=quantized)
+        return view.without_batch() if self.single else view
+
     def set_view(self, node: OnnxNode, view: View, *, index: int = 0, output: int = 0) -> None:
         """Make an output of a node a view; quantized where its input `index` is."""
         name = node.outputs[output]
+        if self.single:
+            view = self.legal(node, lambda: view.without_batch().with_batch())
         self.views[name] = view
         if node.inputs[index] in self.quantized:
             self.quantized[name] = self.quantized[node.inputs[index]]

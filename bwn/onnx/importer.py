@@ -190,7 +190,10 @@ def output_of(model: onnx.ModelProto, state: ImportState) -> str:
     if name not in state.views:
         raise GraphError(f"output '{one_line(name)}' does not depend on the input")
     node = OnnxNode("output", name, (name,), (), {})
-    source = state.planes(node, state.views[name], name)
+    view = state.views[name]
+    if state.single and len(view.axes[0]) > 1:  # a batch of 1 that is no axis
+        view = view.without_batch().unsqueeze([0]).with_batch()
+    source = state.planes(node, view, name)
     if source == state.topology.input and name != source:  # the elements of the input as they are
         shape = state.shapes[source]
         size = (elements(shape),)

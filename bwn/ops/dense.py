@@ -11,6 +11,7 @@ import numpy.typing as npt
 from bwn.ir.node import Reals, Shape, Tensors
 from bwn.kernels import bits
 from bwn.kernels import reference as plain
+from bwn.onnx.views import BATCH
 from bwn.ops.conv import Conv
 from bwn.ops.onnx_reading import reads, vector
 from bwn.ops.weighted import Weighted
@@ -76,16 +77,15 @@ def read_matmul(state: ImportState, node: OnnxNode) -> None:
     weight, view = _matrix(state, node).T, state.view(node, quantized=True)
     if view.sizes[-1].count != weight.shape[1]:
         raise node.refuse(f"multiplies {view} by a matrix of {weight.shape[1]} rows")
-    if view.rank == 2:
+    if view.rank == 2 and view.axes[0] == (BATCH,):
         _emit(state, node, weight, None)
         return
     view = state.channels_last(node, quantized=True)
-    layer = Conv(
-        input=view.source,
-        output=node.output,
-        weight=state.store(node.inputs[1], weight[:, :, None, None]),
-        kernel=(1, 1),
-    )
+    kernels = weight if len(view.shape) == 1 else weight[:, :, None, None]
+    stored = state.store(node.inputs[1], kernels)
+    layer: Weighted = Dense(input=view.source, output=node.output, weight=stored)
+    if len(view.shape) == 3:
+        layer = Conv(input=view.source, output=node.output, weight=stored, kernel=(1, 1))
     state.emit_weighted(node, layer, like=view.with_channels(len(weight)))
 
 

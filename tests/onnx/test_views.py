@@ -251,7 +251,7 @@ def test_channels_are_replaced_on_the_last_axis(shape: tuple[int, ...], count: i
     ],
 )
 def test_what_does_not_fit_is_a_value_error(make) -> None:
-    with pytest.raises(ValueError, match="axis|axes|turn"):
+    with pytest.raises(ValueError, match=r"axis|axes|turn"):
         make(View.of("x", (2, 3, 4)))
 
 
