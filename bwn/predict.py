@@ -235,7 +235,7 @@ def to_input(spec: ModelSpec, image: ImageLike, name: str = "image") -> Floats:
     """
     if spec.preprocess is None:
         raise NotPreparedError
-    prepared = prepare(as_image(image, name, spec.preprocess.size), spec.preprocess)
+    prepared = prepare(as_image(image, name, spec.preprocess), spec.preprocess)
     return prepared.reshape(spec.graph.topology.input_shape)
 
 

@@ -16,6 +16,7 @@ from bwn.cli.params import (
     Numbers,
     Option,
     OutputPath,
+    Resize,
     Size,
     output_options,
     skip_bad_option,
@@ -60,6 +61,18 @@ LISTED = 3
 )
 @skip_bad_option
 @click.option(
+    "--preset",
+    metavar="NAME",
+    help="""How images were prepared in training; the options below change single parts of it.
+
+    \b
+    imagenet   torchvision's: Resize(256), CenterCrop(224)
+    half       pixels from -1 to 1 (also 0.5, inception, tf)
+    caffe      BGR, 0 to 255 less ImageNet's means, as Keras
+    raw        pixels from 0 to 255
+    """,
+)
+@click.option(
     "--mean",
     type=Numbers(),
     help="For each channel, in x = (pixel / 255 - mean) / std: 0.5,0.5,0.5",
@@ -71,11 +84,27 @@ LISTED = 3
     metavar="H[xW]",
     help="Size of the input, where SOURCE leaves it open: 32, or 224x320 (height x width).",
 )
-@click.option("--color", type=click.Choice(["L", "RGB"]), help="L for grayscale images, or RGB.")
+@click.option(
+    "--color",
+    type=click.Choice(["L", "RGB", "BGR"]),
+    help="L for grayscale images, or the order of the channels (also of --mean and --std).",
+)
 @click.option(
     "--resize",
-    type=click.Choice(["stretch", "crop"]),
-    help="How images of other proportions are resized.",
+    type=Resize(),
+    metavar="[stretch|crop|N]",
+    help="How images are brought to the size. N: their shorter side to N pixels, then the center, "
+    "as torchvision's Resize(N) and CenterCrop.",
+)
+@click.option(
+    "--interpolation",
+    type=click.Choice(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
+    help="How pixels are resized; all but nearest average.  [default: bilinear]",
+)
+@click.option(
+    "--background",
+    metavar="COLOR",
+    help="Color under transparent pixels: white, or #rrggbb.  [default: black]",
 )
 @click.option(
     "--classes",
@@ -136,6 +165,7 @@ def command(
     \b
     bwn pack model.pt -o model.bwn
     bwn pack other.onnx --dry-run
+    bwn pack other.onnx -o other.bwn --preset imagenet
     bwn pack other.onnx -o other.bwn --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
     if calibration is not None and activations != "int8":
@@ -250,9 +280,6 @@ def text(report: PackReport) -> str:
     if report.resumable:
         lines.append(f"To finish the run: bwn train --resume {report.source}")
     quantized = any(row.activations in ("int8", "uint8") for row in report.layers)
-    if not report.follows_source:
-        lines.append(f"Next: bwn evaluate {report.target} --data DATA")
-    else:
-        data = " --images DATA" if quantized else ""
-        lines.append(f"Next: bwn verify {report.target} {report.source}{data}")
+    data = " --images DATA" if quantized else ""
+    lines.append(f"Next: bwn verify {report.target} {report.source}{data}")
     return "\n".join(lines)

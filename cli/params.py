@@ -127,6 +127,22 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
         return int(parts[0]), int(parts[-1])
 
 
+class Resize(click.ParamType):  # type: ignore[type-arg]  # likewise
+    """How images are brought to a size."""
+
+    name = "resize"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | int:
+        """Return `stretch` or `crop`, or turn text such as `256` into a number of pixels."""
+        if value in ("stretch", "crop") or isinstance(value, int):
+            return value  # type: ignore[no-any-return]  # one of the two
+        if not (value.isascii() and value.isdigit() and 1 <= int(value) <= LARGEST_SIZE):
+            self.fail(f"{value!r} is not stretch, crop or pixels such as 256.", param, ctx)
+        return int(value)
+
+
 def _set_verbose(_ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
         logging.basicConfig(format="%(name)s: %(message)s", stream=sys.stderr)

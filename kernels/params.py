@@ -24,6 +24,14 @@ class Activation(IntEnum):
     HARD_SWISH = 1
 
 
+class Rounding(IntEnum):
+    """Codes of the field `rounding`: to the nearest whole number, halves to even; down; up."""
+
+    ROUND = 0
+    FLOOR = 1
+    CEIL = 2
+
+
 class Function(IntEnum):
     """Codes of the field `function`; `tensor/unary_functions.py` has their formulas."""
 
@@ -328,6 +336,23 @@ ReduceParams = _struct(
         "factor": "Address of the float32 that results are multiplied by.",
         "root": "1 where their square roots are taken.",
         "out_row": "Stride.",
+    },
+    _PLANE_OUTPUT,
+)
+FakeQuantizeParams = _struct(
+    "FakeQuantizeParams",
+    "Quantization that is undone at once. Planes share the stride of rows.",
+    _PLANE_INPUT,
+    {
+        "channels": "Channels of an image.",
+        "positions": "Positions of a plane.",
+        "mask": "As of GemmParams.",
+        "scales": "Address of float32 scales, one an image or one a position.",
+        "scale_per_position": "As of GemmParams.",
+        "lows": "Address of the smallest q, likewise.",
+        "highs": "Address of the largest q, likewise.",
+        "zero": "Address of float32: what is added before rounding, and subtracted after.",
+        "rounding": "A `Rounding`.",
     },
     _PLANE_OUTPUT,
 )

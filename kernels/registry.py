@@ -47,6 +47,9 @@ FLOAT = Kernel("tensor.elementwise.i8_f32_float", params.ElementwiseParams)
 STEPS = Kernel("tensor.elementwise.f32_f32_steps", params.ElementwiseParams)
 STEPS_LANES = Kernel("tensor.elementwise.f32_f32_steps_lanes", params.ElementwiseParams)
 QUANTIZE = Kernel("tensor.elementwise.f32_i8_quantize", params.ElementwiseParams)
+FAKE_QUANTIZE = Kernel("tensor.rounding.f32_f32_fake_quantize", params.FakeQuantizeParams)
+RANGES = Kernel("tensor.rounding.f32_f32_ranges", params.FakeQuantizeParams)
+RANGES_LANES = Kernel("tensor.rounding.f32_f32_ranges_lanes", params.FakeQuantizeParams)
 SOFTMAX = Kernel("tensor.channelwise.f32_f32_softmax", params.ChannelParams)
 UNARY = Kernel("tensor.unary_functions.f32_f32_unary", params.UnaryParams, expected=_FMA)
 SIMPLE_UNARY = Kernel("tensor.unary_functions.f32_f32_simple_unary", params.UnaryParams)
@@ -76,7 +79,7 @@ OTHERS: tuple[Kernel, ...] = (
     AFFINE, *BINARY.values(), SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, UNARY,
     SIMPLE_UNARY, LAYER_NORM, GROUP_NORM, LOCAL_RESPONSE, REDUCE, COPY_F32, COPY_I8, REARRANGE,
     RESIZE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1,
-    UNPACK_F32, UNPACK_S1,
+    UNPACK_F32, UNPACK_S1, FAKE_QUANTIZE, RANGES, RANGES_LANES,
 )  # fmt: skip
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*GEMMS, *OTHERS)}

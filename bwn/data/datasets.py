@@ -27,6 +27,7 @@ from bwn.data.class_folders import ClassFolders, look
 from bwn.data.decoding import Progress, decode, fit, unreadable, usual_size
 from bwn.data.folders import images_in
 from bwn.data.records import MAX_BYTES, NOUNS, Labeled, Pixels, Split
+from bwn.data.resizing import keeps
 from bwn.data.subfolders import subfolders
 from bwn.errors import DataError
 from bwn.ir.model_spec import Preprocess
@@ -84,6 +85,7 @@ def load_dataset(
     size: Pair | None = None,
     resize: Resize = "stretch",
     color: Color | None = None,
+    rule: Preprocess | None = None,
     photo_size: int = PHOTO_SIZE,
     skip_bad: bool = False,
     describe: bool = True,
@@ -105,6 +107,8 @@ def load_dataset(
             most `photo_size`; otherwise a square of `photo_size`.
         resize: `stretch` to the size, or `crop`: shorter side to the size, then the center.
         color: `L` or `RGB`; None: as stored (class folders: `L` if all images are gray).
+        rule: How a network prepares images, in place of size, resize and color; mean and std are
+            not applied, and BGR is RGB.
         photo_size: Largest side, in pixels, that images keep where `size` is None.
         skip_bad: Whether images that cannot be read are left out, with a warning; otherwise they
             are an error that lists them.
@@ -116,13 +120,15 @@ def load_dataset(
     """
     if str(source) == SAMPLE:
         with as_file(files("bwn.data") / SAMPLE) as folder:
-            return _resized(Dataset(*idx.read_idx(folder, split)), size, resize, color)
+            data = Dataset(*idx.read_idx(folder, split))
+            return _resized(data, rule or _rule_for(data, size, resize, color))
     check_source(source)
     folder = Path(source)
     if read := records_reader(folder):
         if split == "train" and any(map(_TEST_RECORDS.search, os.listdir(folder))):
             read(folder, "test")  # damage is found before training
-        return _resized(Dataset(*read(folder, split)), size, resize, color)
+        data = Dataset(*read(folder, split))
+        return _resized(data, rule or _rule_for(data, size, resize, color))
     folders = look(folder)
     for line in folders.lines() if describe else ():
         _log.info("%s", line)
@@ -130,15 +136,17 @@ def load_dataset(
     if not paths:
         layout = f" ({folders.layout})" if describe else ""
         raise DataError(f"{folder} has no {NOUNS[split]} images{layout}")
-    if size is None:
-        size, same = usual_size(paths, photo_size)
-        if not same:
-            _log.info("images are resized to %d x %d pixels, as no size is chosen", *size)
-    rule = _resize_only(size, resize, color or "RGB")
+    keep_gray = rule is None and color is None
+    if rule is None:
+        if size is None:
+            size, same = usual_size(paths, photo_size)
+            if not same:
+                _log.info("images are resized to %d x %d pixels, as no size is chosen", *size)
+        rule = _resize_only(size, resize, color or "RGB")
     tried, tried_labels = ([], []) if split == "test" else folders.images.get("test", ([], []))
     _check_memory(folder, paths, rule)
     _check_memory(folder, tried, rule)
-    decoded = decode(paths, rule, progress, keep_gray=color is None, tried=tried)
+    decoded = decode(paths, rule, progress, keep_gray=keep_gray, tried=tried)
     _report_unreadable(folder, decoded.errors, len(paths) + len(tried), skip_bad)
     if split == "train":
         _readable_labels(folders, "test", tried_labels, decoded.readable)
@@ -159,7 +167,7 @@ def load_images(
     Args:
         source: Where the paths come from, for messages.
         paths: The images.
-        preprocess: Size and color; mean and std are not applied.
+        preprocess: How they are brought to it; mean and std are not applied, and BGR is RGB.
         skip_bad: See `load_dataset`.
         progress: See `load_dataset`.
 
@@ -169,9 +177,8 @@ def load_images(
     Raises:
         DataError: Images cannot be read; one line that lists them.
     """
-    rule = _resize_only(preprocess.size, preprocess.resize, preprocess.color)
-    _check_memory(Path(source), paths, rule)
-    decoded = decode(paths, rule, progress)
+    _check_memory(Path(source), paths, preprocess)
+    decoded = decode(paths, preprocess, progress)
     _report_unreadable(Path(source), decoded.errors, len(paths), skip_bad)
     return decoded.images
 
@@ -268,9 +275,12 @@ def _resize_only(size: Pair, resize: Resize, color: Color) -> Preprocess:
     )
 
 
-def _resized(data: Dataset, size: Pair | None, resize: Resize, color: Color | None) -> Dataset:
-    if size in (None, data.size) and color in (None, data.color):
+def _rule_for(data: Dataset, size: Pair | None, resize: Resize, color: Color | None) -> Preprocess:
+    return _resize_only(size or data.size, resize, color or data.color)
+
+
+def _resized(data: Dataset, rule: Preprocess) -> Dataset:
+    if keeps(data.size, rule) and (rule.color == "L") == (data.color == "L"):
         return data
-    rule = _resize_only(size or data.size, resize, color or data.color)
     images = np.stack([fit(Image.fromarray(image), rule) for image in data.images])
-    return Dataset(images if rule.color == "RGB" else images[..., 0], data.labels, data.classes)
+    return Dataset(images[..., 0] if rule.color == "L" else images, data.labels, data.classes)

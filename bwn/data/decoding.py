@@ -14,7 +14,7 @@ from PIL import Image
 from bwn._text import count_noun
 from bwn.data.images import image_size, read_image
 from bwn.data.records import Pixels
-from bwn.data.resizing import prepare
+from bwn.data.resizing import sized
 from bwn.errors import DataError
 from bwn.ir.model_spec import Preprocess
 from bwn.ir.node import Pair
@@ -56,7 +56,7 @@ def decode(
 
     Args:
         files: Paths.
-        rule: Size and color.
+        rule: Size, color and background; mean and std are not applied.
         progress: See there.
         keep_gray: Whether images that are all gray are stored with one channel.
         tried: Paths of further images that are decoded to see whether they can be, and dropped.
@@ -68,9 +68,9 @@ def decode(
         """Fill in one image; whether it is gray, or why it cannot be read."""
         try:
             if index >= count:
-                read_image(tried[index - count], needed=rule.size)
+                read_image(tried[index - count], rule=rule)
                 return True
-            image = read_image(files[index], needed=rule.size)
+            image = read_image(files[index], rule=rule)
         except DataError as error:
             return error
         images[index] = fit(image, rule)
@@ -96,8 +96,8 @@ def decode(
 
 
 def fit(image: Image.Image, rule: Preprocess) -> Pixels:
-    """(H, W, C) pixels, resized by the code that prepares images for a trained network."""
-    return np.rint(prepare(image, rule) * 255).astype(np.uint8).transpose(1, 2, 0)
+    """(H, W, C) gray or RGB pixels, sized by the code that prepares images for a network."""
+    return np.asarray(sized(image, rule)).reshape(*rule.size, -1)
 
 
 def unreadable(errors: Sequence[DataError], files: int) -> str:

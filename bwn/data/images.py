@@ -25,6 +25,7 @@ from bwn._text import one_line, read_failure
 from bwn._types import StrPath
 from bwn.data.pixels import to_8_bit
 from bwn.errors import ArgumentError, DataError
+from bwn.ir.model_spec import BLACK, Preprocess
 from bwn.ir.node import Pair
 
 MAX_PIXELS = 64 * 2**20
@@ -55,17 +56,19 @@ _UPRIGHT = {
 
 
 def read_image(
-    source: StrPath | bytes, name: str = "image", needed: Pair | None = None
+    source: StrPath | bytes, name: str = "image", rule: Preprocess | None = None
 ) -> Image.Image:
     """Decode one image: upright, first frame, mode `L` or `RGB`.
 
-    Transparent pixels are laid over black; 16-bit gray is rounded to 8 bits.
+    Transparent pixels are laid over the background; 16-bit gray is rounded to 8 bits.
 
     Args:
         source: A path, or the bytes of a file.
         name: What to call bytes in a message.
-        needed: (H, W) that the image will be resized to. A JPEG that is several times as large is
-            decoded at 1/2, 1/4 or 1/8 of its size, so that it is still twice as large.
+        rule: How the image will be prepared; None: as it is, over black. A JPEG several times as
+            large as what it will be resized to is decoded at 1/2, 1/4 or 1/8 of its size, so that
+            it is still twice as large; one whose shorter side is resized, if its size is a multiple
+            of that.
 
     Raises:
         DataError: It is missing, a folder, empty, larger than MAX_PIXELS, truncated, no image, or
@@ -73,13 +76,13 @@ def read_image(
     """
     name = name if isinstance(source, bytes) else os.fspath(source)
     with _open(source, name) as stream:
-        return _decode(stream, name, needed)
+        return _decode(stream, name, rule)
 
 
 def as_image(
     source: Image.Image | npt.NDArray[np.uint8] | StrPath | bytes | BinaryIO,
     name: str = "image",
-    needed: Pair | None = None,
+    rule: Preprocess | None = None,
 ) -> Image.Image:
     """Turn any form of image that `Model.predict` accepts into a PIL image of mode `L` or `RGB`.
 
@@ -88,7 +91,7 @@ def as_image(
             file; or a file opened in binary mode. All but arrays are turned upright by their EXIF
             orientation.
         name: What to call an image without a path in a message.
-        needed: As for `read_image`.
+        rule: As for `read_image`.
 
     Raises:
         DataError: The array has another shape or type, the image is empty, or the file is refused
@@ -99,15 +102,15 @@ def as_image(
         if not all(source.size):
             raise DataError(f"{name}: {source.width} x {source.height} pixels, expected an image")
         with _errors_in_one_line(name):
-            return _upright(source, name)
+            return _upright(source, name, rule)
     if isinstance(source, np.ndarray):
         return _from_pixels(source, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return read_image(bytes(source), name, needed)
+        return read_image(bytes(source), name, rule)
     if isinstance(source, (str, os.PathLike)):
-        return read_image(source, needed=needed)
+        return read_image(source, rule=rule)
     if hasattr(source, "read"):
-        return read_image(read_stream(source, name, MAX_FILE, DataError), name, needed)
+        return read_image(read_stream(source, name, MAX_FILE, DataError), name, rule)
     raise ArgumentError(
         f"{name} is {type(source).__name__}, expected a path, a PIL image, a uint8 array, "
         "or the bytes of an image file"
@@ -154,11 +157,27 @@ def image_size(path: StrPath) -> Pair:
         return image.size if turned else image.size[::-1]
 
 
-def _decode(stream: IO[bytes], name: str, needed: Pair | None) -> Image.Image:
+def _decode(stream: IO[bytes], name: str, rule: Preprocess | None) -> Image.Image:
     with _errors_in_one_line(name), _opened(stream, name) as image:
-        if needed is not None:  # either side may be the longer one before it is turned
-            image.draft(None, (2 * max(needed), 2 * max(needed)))
-        return _upright(image, name)
+        if rule is not None and rule.needed is not None:
+            # Either side may be the longer one before it is turned.
+            _draft(image, 2 * max(rule.needed), exact=isinstance(rule.resize, int))
+        return _upright(image, name, rule)
+
+
+def _draft(image: Image.Image, least: int, exact: bool) -> None:
+    """Let a JPEG be decoded at 1/2, 1/4 or 1/8 of its size.
+
+    Args:
+        image: Changed in place; other formats stay.
+        least: Pixels that its sides keep, at least.
+        exact: Whether its proportions must stay, to the last pixel.
+    """
+    for scale in (8, 4, 2):
+        rounded = any(side % scale for side in image.size)
+        if min(image.size) >= least * scale and not (exact and rounded):
+            image.draft(None, (image.width // scale, image.height // scale))
+            return
 
 
 def _opened(stream: IO[bytes], name: str) -> Image.Image:
@@ -215,9 +234,9 @@ def _why_not(stream: IO[bytes]) -> str:
     return mismatch(f"an image that bwn reads ({', '.join(FORMATS)})", head)
 
 
-def _upright(image: Image.Image, name: str) -> Image.Image:
+def _upright(image: Image.Image, name: str, rule: Preprocess | None) -> Image.Image:
     """The image in 8 bits, turned upright."""
-    plain = to_8_bit(image, name)
+    plain = to_8_bit(image, name, BLACK if rule is None else rule.background)
     try:
         # Asked after decoding: only then has Pillow turned a TIFF itself, or seen the end of a PNG.
         orientation = image.getexif().get(274)

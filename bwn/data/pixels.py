@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
+from bwn.data.records import Pixels
 from bwn.errors import DataError
+from bwn.ir.model_spec import BLACK
 
 # TIFF 6.0, section 8 and 19.
 _BITS, _PHOTOMETRIC, _PLANAR, _COLOR_MAP, _SAMPLE_FORMAT = 258, 262, 284, 320, 339
@@ -20,7 +23,7 @@ _UNSIGNED = 1
 _SAMPLE_FORMATS = {2: "signed", 3: "floating-point", 4: "untyped", 5: "complex", 6: "complex"}
 
 ROWS = 64
-"""Rows of an image that are laid over black at once."""
+"""Rows of an image that are laid over the background at once."""
 
 _PNG_GRAY_STEPS = {"L;2": 85, "L;4": 17}
 """Pillow's name of how a PNG stores gray, to the step between its levels in 8 bits."""
@@ -28,12 +31,16 @@ _STORAGE = "bwn_storage"
 """Key in an image's `info`: that name, which Pillow forgets once the image is decoded."""
 
 
-def to_8_bit(image: Image.Image, name: str) -> Image.Image:
-    """Convert an image of any mode to `L` or `RGB`; transparent pixels are laid over black.
+Color = tuple[int, int, int]
+
+
+def to_8_bit(image: Image.Image, name: str, background: Color = BLACK) -> Image.Image:
+    """Convert an image of any mode to `L` or `RGB`; transparent pixels are laid over a background.
 
     Args:
         image: Decoded or not; it is decoded here.
         name: What to call it in a message.
+        background: Red, green and blue. A gray image with transparent pixels over a color is `RGB`.
 
     Raises:
         DataError: What its numbers mean is not known; the message names the pixel format.
@@ -44,15 +51,16 @@ def to_8_bit(image: Image.Image, name: str) -> Image.Image:
     _load(image)
     image = _with_true_palette(image, name)
     if image.mode.startswith("I"):
-        return _deep_gray(image, transparent)
+        return _deep_gray(image, transparent, background)
     if isinstance(transparent, int) and image.mode == "1":
-        return _without(image.convert("L"), [(255 * bool(transparent),)], name)
+        levels: list[tuple[int, ...]] = [(255 * bool(transparent),)]
+        return _without(image.convert("L"), levels, name, background)
     if isinstance(transparent, int) and image.mode == "L":
-        return _without(image, _transparent_levels((transparent,), storage), name)
+        return _without(image, _transparent_levels((transparent,), storage), name, background)
     if isinstance(transparent, tuple) and image.mode == "RGB":
-        return _without(image, _transparent_levels(transparent, storage), name)
+        return _without(image, _transparent_levels(transparent, storage), name, background)
     if image.has_transparency_data:
-        return _over_black(image)
+        return _over(image, background)
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
@@ -109,31 +117,49 @@ def _refuse_unknown(image: Image.Image, name: str) -> None:
     )
 
 
-def _over_black(image: Image.Image) -> Image.Image:
-    """An image with opacity laid over black, a few rows at a time: copies take much memory."""
-    plain = Image.new("L" if image.mode in ("LA", "La") else "RGB", image.size)
+def _over(image: Image.Image, background: Color) -> Image.Image:
+    """An image with opacity laid over a color, a few rows at a time: copies take much memory."""
+    gray = image.mode in ("LA", "La") and len({*background}) == 1
+    plain = Image.new("L" if gray else "RGB", image.size)
     for top in range(0, image.height, ROWS):
         box = (0, top, image.width, min(top + ROWS, image.height))
         rows = image.crop(box)
         straight = rows.convert("LA") if rows.mode == "La" else rows
-        below = Image.new("RGBA", rows.size, (0, 0, 0, 255))
+        below = Image.new("RGBA", rows.size, (*background, 255))
         over = Image.alpha_composite(below, straight.convert("RGBA"))
         plain.paste(over.convert(plain.mode), box)
     return plain
 
 
-def _deep_gray(image: Image.Image, transparent: object) -> Image.Image:
-    """Round gray levels of 12 or 16 bits to 8; the transparent one becomes black."""
+def _deep_gray(image: Image.Image, transparent: object, background: Color) -> Image.Image:
+    """Round gray levels of 12 or 16 bits to 8; the transparent one becomes the background."""
     tags: Any = getattr(image, "tag_v2", {})
     white = 2 ** min(tags.get(_BITS, (16,))[0], 16) - 1
     stored = np.arange(2**16)  # what each number means, in place of arithmetic on all pixels
     levels = np.clip(
         white - stored if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else stored, 0, white
     )
-    levels[levels == transparent] = 0
-    return Image.fromarray(
-        ((levels * 255 + white // 2) // white).astype(np.uint8)[np.asarray(image)]
-    )
+    gray = ((levels * 255 + white // 2) // white).astype(np.uint8)
+    if transparent is None:
+        return Image.fromarray(gray[np.asarray(image)])
+    colors = _filled(gray[:, None], levels == transparent, background)
+    return Image.fromarray(colors[np.asarray(image)])
+
+
+def _filled(pixels: Pixels, clear: npt.NDArray[np.bool_], background: Color) -> Pixels:
+    """Pixels with the background where they are clear; gray while both are.
+
+    Args:
+        pixels: (..., 1) gray or (..., 3) RGB.
+        clear: (...)
+        background: Red, green and blue.
+
+    Returns:
+        (...) or (..., 3)
+    """
+    gray = pixels.shape[-1] == 1 and len({*background}) == 1
+    filled = np.where(clear[..., None], np.array(background, np.uint8)[: 1 if gray else 3], pixels)
+    return filled[..., 0] if gray else filled
 
 
 def _is_from_tiff(image: Image.Image) -> bool:
@@ -178,22 +204,24 @@ def _transparent_levels(stored: tuple[int, ...], storage: str) -> list[tuple[int
     return [stored, *scaled] + [coarse] * (len(stored) > 1)
 
 
-def _without(image: Image.Image, levels: list[tuple[int, ...]], name: str) -> Image.Image:
-    """The image with its transparent pixels black; refused if it depends on which level they are.
+def _without(
+    image: Image.Image, levels: list[tuple[int, ...]], name: str, background: Color
+) -> Image.Image:
+    """The image with its transparent pixels filled; refused if it depends on which level they are.
 
     Args:
         image: Mode `L` or `RGB`.
         levels: What the transparent level can be.
         name: What to call the image in a message.
+        background: What they are filled with.
     """
     pixels = np.atleast_3d(np.asarray(image))
     masks = [(pixels == np.array(level)).all(-1) for level in levels]
     different = np.logical_or.reduce(masks) & ~np.logical_and.reduce(masks)
-    if pixels[different].any():
+    if (pixels[different] != background).any():
         level = levels[0][0] if len(levels[0]) == 1 else levels[0]
         raise DataError(
             f"{name}: already decoded, so the bit depth of its transparent level {level} is not "
             "known; pass the file, or the image as it was opened"
         )
-    clear = np.where(masks[0][..., None], np.uint8(0), pixels)
-    return Image.fromarray(clear if image.mode == "RGB" else clear[..., 0])
+    return Image.fromarray(_filled(pixels, masks[0], background))

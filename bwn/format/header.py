@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from bwn.ir.graph import Topology
+from bwn.ir.model_spec import ModelSpec
 from bwn.ir.node import Array, Shape
 from bwn.ops import AnyNode
 
@@ -61,9 +62,10 @@ class FileTopology(Topology, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     nodes: tuple[AnyNode, ...]
 
 
-def version_of(topology: Topology) -> str:
-    """The first version of the file that can hold all nodes of a graph."""
-    return VERSIONS[max((node.since for node in topology.nodes), default=1) - 1]
+def version_of(spec: ModelSpec) -> str:
+    """The first version of the file that can hold the nodes and the preprocessing of a model."""
+    nodes = max((node.since for node in spec.graph.nodes), default=1)
+    return VERSIONS[max(nodes, spec.preprocess.since if spec.preprocess else 1) - 1]
 
 
 def in_order(tensors: dict[str, Array]) -> list[tuple[str, Array]]:

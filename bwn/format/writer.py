@@ -57,7 +57,7 @@ def laid_out(spec: ModelSpec) -> bytes:
     """The bytes of the file with zeros for a digest."""
     metadata = Metadata(
         format=FORMAT,
-        version=version_of(spec.graph.topology),
+        version=version_of(spec),
         digest=NO_DIGEST.decode(),
         producer=spec.producer,
         graph=text(spec.graph.topology, FileTopology),
@@ -77,6 +77,8 @@ def text(value: object, kind: Any) -> str:
         raise GraphError(f"the graph does not fit the file's schema: {error}") from None
     if isinstance(value, Topology):
         value = msgspec.structs.replace(value, nodes=tuple(plain(node) for node in value.nodes))
+    if isinstance(value, Preprocess):
+        value = value.stored
     return msgspec.json.encode(value).decode()
 
 

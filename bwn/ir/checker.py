@@ -28,6 +28,8 @@ VECTOR = 16
 MAX_WORK = 2**42
 """Multiplications and pooling steps of one example; ResNet-18 at 224 has 2**31, VGG-16 2**34."""
 MAX_CLASSES = 2**20
+MAX_SIDE = 2**20
+"""Largest side that images are resized to."""
 
 
 def check(graph: Graph) -> None:
@@ -162,8 +164,21 @@ def check_preprocess(preprocess: Preprocess, shape: Shape) -> None:
         raise GraphError(f"preprocess: mean is {preprocess.mean}, expected finite numbers")
     if not all(is_float32(number) and np.float32(number) > 0 for number in preprocess.std):
         raise GraphError(f"preprocess: std is {preprocess.std}, expected finite numbers above 0")
+    check_resizing(preprocess)
     for mean, std in zip(preprocess.mean, preprocess.std, strict=True):
-        if not is_float32((1 + abs(mean)) / float(np.float32(std))):
+        if not is_float32((255 / preprocess.scale + abs(mean)) / float(np.float32(std))):
             raise GraphError(
                 f"preprocess: mean {mean} and std {std} make pixels that float32 cannot hold"
             )
+
+
+def check_resizing(preprocess: Preprocess) -> None:
+    """The center fits the resized image, and the background is a color."""
+    side, largest = preprocess.resize, max(preprocess.size)
+    if isinstance(side, int) and not largest <= side <= MAX_SIDE:
+        raise GraphError(
+            f"preprocess: resize is {side}, expected {largest} to {MAX_SIDE}: the center of "
+            f"{preprocess.size[0]} x {preprocess.size[1]} pixels is cropped from it"
+        )
+    if not all(0 <= level <= 255 for level in preprocess.background):
+        raise GraphError(f"preprocess: background is {preprocess.background}, expected 0 to 255")

@@ -74,8 +74,8 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def is_quantized(self) -> bool:
-        """Whether some layer rounds its input to 8 bits, so that scores differ from floats'."""
-        return any(node.is_quantized for node in self.nodes)
+        """Whether some node rounds activations, so that scores have no tolerance."""
+        return any(node.rounds for node in self.nodes)
 
     @property
     def output_shape(self) -> Shape:

@@ -161,6 +161,11 @@ class Node(
         return False
 
     @property
+    def rounds(self) -> bool:
+        """Whether it rounds, so that the smallest difference before it may become a step."""
+        return self.is_quantized
+
+    @property
     def moves_signs(self) -> bool:
         """Whether it can read a bitpacked tensor of signs and make one."""
         return False

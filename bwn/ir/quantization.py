@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -15,18 +14,9 @@ QUANT_RANGES: dict[str, tuple[int, int]] = {"int8": (-127, 127), "uint8": (0, 25
 
 
 class Quantization(msgspec.Struct, frozen=True):
-    """How a network's source says that a weighted node quantizes its input.
+    """How integers stand for numbers: x ~ scale * (q - zero), low <= q <= high."""
 
-    Attributes:
-        activations: Type of q.
-        scale: x ~ scale * q.
-        whole: Whether the source has a 256th value (-128 or 255), which is read as its neighbor.
-    """
-
-    activations: Literal["int8", "uint8"]
     scale: float
-    whole: bool = False
-
-
-Quantizations = Mapping[tuple[str, str], Quantization]
-"""By the names of the tensor that a node reads and of its weights, which no pass changes."""
+    zero: int
+    low: int
+    high: int

@@ -26,23 +26,14 @@ from bwn.onnx.views import BATCH, Factor, Size, View, aligned, arranged, merged,
 from bwn.ops.flatten import Flatten
 from bwn.ops.onnx_reading import Pending
 from bwn.ops.rearrange import Rearrange
-from bwn.ops.weighted import Weighted
 
 Value = TypeVar("Value")
 
 EXPLAINED = {
-    "compare": "a comparison is read only as the condition of Where(x >= 0, 1, -1)",
-    "sign": (
-        "ONNX Sign gives 0 at 0, which one bit cannot hold; export Where(x >= 0, 1, -1) instead, "
-        "so that sign(0) = +1"
-    ),
+    "compare": "a comparison is read only by Where, Cast to float32 and Not",
     "raised": "Sign(x) + c is read only by another Sign",
-    "quantized": "8-bit integers are read only by DequantizeLinear, or by a Clip before it",
+    "quantized": "its integers stand for numbers; put DequantizeLinear before it",
 }
-QUANTIZED_READERS = (
-    "which is quantized to 8 bits; only Conv, Gemm and MatMul can read that: "
-    "put QuantizeLinear right before them"
-)
 
 
 class ImportState(Constants):
@@ -53,11 +44,12 @@ class ImportState(Constants):
         single: Whether the model was exported for a batch of 1, so that an axis of 1 is the batch.
         pending: The halves of patterns.
         views: The activations.
-        quantized: Activations quantized to 8 bits, which only layers with weights can read.
-        quantizations: How each of those layers quantizes its input.
+        integers: Activations of integers, which stand for the numbers that their views hold.
+        rounded: The `Quantize` of each activation that was asked for.
         shapes: Shapes of the graph's tensors.
         nodes: The nodes so far.
         notes: What the user is told, besides errors.
+        nonnegative: Tensors of the graph that are 0 or more.
         unknown: Tensors that nothing is known of, for a node before them cannot be read.
     """
 
@@ -68,12 +60,13 @@ class ImportState(Constants):
         self.opset, self.single = opset, single
         self.pending: dict[str, Pending] = {}
         self.views: dict[str, View] = {graph_input: View.of(graph_input, shape)}
-        self.quantized: dict[str, Quantization] = {}
-        self.quantizations: dict[tuple[str, str], Quantization | None] = {}
+        self.integers: dict[str, Quantization] = {}
+        self.rounded: dict[tuple[object, ...], View] = {}
         self.shapes[graph_input] = shape
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self.unknown: set[str] = set()
+        self.nonnegative: set[str] = set()
         self.topology = Topology(input=graph_input, input_shape=shape, output="", nodes=())
         self._copies: dict[tuple[object, ...], str] = {}
         self._rank = 0
@@ -123,20 +116,10 @@ class ImportState(Constants):
         self.allowance.check(None, 4 * elements(view.shape))
         return arranged(array.reshape(padded), view, layout)
 
-    def view(self, node: OnnxNode, index: int = 0, *, quantized: bool = False) -> View:
-        """An input that must be an activation.
-
-        Args:
-            node: The node that reads it.
-            index: Which of the node's inputs.
-            quantized: Whether it may be quantized to 8 bits.
-
-        Raises:
-            GraphError: It is not an activation, or is quantized.
-        """
+    def view(self, node: OnnxNode, index: int = 0) -> View:
+        """An input that must be an activation. Raises GraphError where it is not."""
         name = self._input(node, index)
-        if name in self.quantized and not quantized:
-            raise node.refuse(f"reads '{name}', {QUANTIZED_READERS}")
+        self.complete(name)
         if name in self.pending:
             raise node.refuse(f"reads '{name}': {EXPLAINED[self.pending[name].kind]}")
         if name not in self.views:
@@ -146,15 +129,20 @@ class ImportState(Constants):
             )
         return self.views[name]
 
-    def activation(
-        self, node: OnnxNode, index: int = 0, *, quantized: bool = False
-    ) -> tuple[str, Shape]:
+    def complete(self, name: str) -> None:
+        """Emit a pending tensor that can be had alone."""
+        if name in self.pending:
+            half = self.pending[name]
+            if half.complete is not None:
+                half.complete(self, name)
+
+    def activation(self, node: OnnxNode, index: int = 0) -> tuple[str, Shape]:
         """Name and shape of an input that must be (N, C, H, W), (N, C, L) or (N, K).
 
         (N, C, L) becomes (C, 1, L). Where the input is a view in another order, a node that copies
         it is emitted. Arguments and errors are those of `view`.
         """
-        view = self.view(node, index, quantized=quantized)
+        view = self.view(node, index)
         name = self.planes(node, view, node.inputs[index])
         self._rank = view.rank
         return name, self.shapes[name]
@@ -175,11 +163,9 @@ class ImportState(Constants):
             view = canonical(source, self.shapes[source], view.rank)
         return view
 
-    def channels_last(
-        self, node: OnnxNode, index: int = 0, *, axis: int = -1, quantized: bool = False
-    ) -> View:
+    def channels_last(self, node: OnnxNode, index: int = 0, *, axis: int = -1) -> View:
         """An input as a whole view of a (K, H, W) or (K,) tensor; K, outermost there, is `axis`."""
-        view = self.view(node, index, quantized=quantized)
+        view = self.view(node, index)
         order = [number for number in range(view.rank) if number != axis % view.rank]
         order.append(axis % view.rank)
         last = self._outermost(node, index, view.transpose(order))
@@ -208,19 +194,17 @@ class ImportState(Constants):
         ]
         return View(source, shape, tuple(axes))
 
-    def features(
-        self, node: OnnxNode, index: int = 0, *, quantized: bool = False
-    ) -> tuple[str, npt.NDArray[np.int64] | None]:
+    def features(self, node: OnnxNode, index: int = 0) -> tuple[str, npt.NDArray[np.int64] | None]:
         """An input (N, K) as a vector, in any order.
 
         Returns:
             Name of the vector, and which of the K elements each of its own is; None: in order. So
             a flattening after channels last orders the weights that read it, and copies nothing.
         """
-        view, name = self.view(node, index, quantized=quantized), node.inputs[index]
+        view, name = self.view(node, index), node.inputs[index]
         layout = view.layout if view.rank == 2 and view.axes[0] == (BATCH,) else None
         if layout is None or merged(view.factors) == merged(row_major(view.shape)):
-            return self.activation(node, index, quantized=quantized)[0], None
+            return self.activation(node, index)[0], None
         self._rank = view.rank
         order = arranged(np.arange(elements(view.shape)).reshape(1, -1), view, layout)
         factors = row_major(view.shape)
@@ -275,14 +259,22 @@ class ImportState(Constants):
                 return view, names
         return None, {index: self.activation(node, index)[0] for index in inputs}
 
+    def matching(self, node: OnnxNode, index: int, view: View) -> str:
+        """Name of an activation in the order of a whole view, which it has the shape of."""
+        other = self.view(node, index)
+        fit = aligned(view, other)
+        if fit is None or fit.shape != view.shape:
+            raise node.refuse(f"reads {other}, expected {view}")
+        return self.copied(other, fit.factors, fit.shape, f"{node.inputs[index]}.planes")
+
     @contextmanager
-    def keeping(self, view: View) -> Iterator[None]:
+    def keeping(self, view: View | None) -> Iterator[None]:
         """Emitted nodes make views of the same axes as `view`, meanwhile."""
-        self._like = view
+        before, self._like = self._like, view
         try:
             yield
         finally:
-            self._like = None
+            self._like = before
 
     def _copy(self, node: Node, key: tuple[object, ...]) -> str:
         """Emit a node that copies, once."""
@@ -316,38 +308,27 @@ class ImportState(Constants):
 
     def _add(self, node: Node) -> None:
         self.shapes[node.output] = check_node(node, self.tensors, self.shapes, set())
+        if node.makes_nonnegative(self.nonnegative, self.tensors):
+            self.nonnegative.add(node.output)
         self.nodes.append(node)
 
-    def emit_weighted(self, node: OnnxNode, layer: Weighted, *, like: View | None = None) -> None:
-        """As `emit`, and note how the layer quantizes its input."""
-        self.emit(layer, like=like)
-        quantization = self.quantized.get(node.inputs[0])
-        key = (layer.input, layer.weight)
-        if self.quantizations.setdefault(key, quantization) != quantization:
-            raise node.refuse(
-                f"quantizes '{layer.input}' differently from another layer with the same weights"
-            )
-
-    def movable(self, node: OnnxNode, *, quantized: bool = True) -> View:
+    def movable(self, node: OnnxNode) -> View:
         """The first input, for a reader that moves elements alone: a batch of 1 is no axis."""
-        view = self.view(node, quantized=quantized)
+        view = self.view(node)
         return view.without_batch() if self.single else view
 
-    def set_view(self, node: OnnxNode, view: View, *, index: int = 0, output: int = 0) -> None:
-        """Make an output of a node a view; quantized where its input `index` is."""
-        name = node.outputs[output]
+    def set_view(self, node: OnnxNode, view: View, *, output: int = 0) -> None:
+        """Make an output of a node a view."""
         if self.single:
             view = self.legal(node, lambda: view.without_batch().with_batch())
-        self.views[name] = view
-        if node.inputs[index] in self.quantized:
-            self.quantized[name] = self.quantized[node.inputs[index]]
+        self.views[node.outputs[output]] = view
 
     def alias(self, node: OnnxNode) -> None:
         """Make the output of a node that changes nothing another name for its input."""
         if node.inputs[0] in self.pending:
             self.pending[node.output] = self.pending[node.inputs[0]]
         else:
-            self.set_view(node, self.view(node, quantized=True))
+            self.set_view(node, self.view(node))
 
     def legal(self, node: OnnxNode, compute: Callable[[], Value]) -> Value:
         """What `compute` returns; its ValueError becomes a refusal of the node."""

@@ -19,21 +19,23 @@ from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import elements
-from bwn.ir.quantization import Quantizations
-from bwn.onnx import reduction_readers, view_readers
+from bwn.onnx import quantized_readers, reduction_readers, view_readers
 from bwn.onnx.constant_folding import fold
-from bwn.onnx.import_state import EXPLAINED, QUANTIZED_READERS, ImportState
+from bwn.onnx.import_state import EXPLAINED, ImportState
 from bwn.onnx.inputs import input_of
 from bwn.onnx.loading import fix_size, load
 from bwn.onnx.onnx_node import NodeError, OnnxNode
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
+from bwn.onnx.pixel_input import pixel_rule
 from bwn.onnx.protobuf import plain_node, to_array
+from bwn.onnx.quantized_operators import OWN, expanded
+from bwn.onnx.quantized_readers import begin, clip_quantized, is_qonnx
 from bwn.onnx.refusals import Refusals
 from bwn.ops import NODES
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
-MODULES = (NODES, view_readers, reduction_readers)
+MODULES = (NODES, quantized_readers, view_readers, reduction_readers)
 """Importing them fills READERS."""
 
 Value = TypeVar("Value")
@@ -46,14 +48,11 @@ class Loaded(NamedTuple):
         spec: The network, its preprocessing and its classes.
         margins: Mean of | 1 - |w| | over the real-valued weights, by tensor name, where the
             exporter wrote it.
-        quantizations: How layers quantize their input; the graph, whose weights are still floats,
-            cannot hold that.
         notes: What a user should know, a line each.
     """
 
     spec: ModelSpec
     margins: dict[str, float]
-    quantizations: Quantizations
     notes: tuple[str, ...]
 
 
@@ -75,18 +74,21 @@ def from_bytes(
     Raises:
         FileError: It is not an ONNX model, or holds something that bwn does not support.
     """
-    model, notes = load(data, folder, output=output)
+    model, notes, takes_pixels = load(data, folder, output=output)
     fix_size(model, size)
     metadata = {item.key: item.value for item in model.metadata_props}
-    graph, quantizations, more = to_graph(model)
+    graph, more = to_graph(model)
+    rule = metadata_value(metadata, "bwn.preprocess", Preprocess)
+    if rule is None and takes_pixels:
+        rule = pixel_rule(graph.topology.input_shape)
     spec = ModelSpec(
         graph=graph,
-        preprocess=metadata_value(metadata, "bwn.preprocess", Preprocess),
+        preprocess=rule,
         classes=metadata_value(metadata, "bwn.classes", tuple[str, ...]),
     )
     check_spec(spec)
     margins = metadata_value(metadata, "bwn.margins", dict[str, float])
-    return Loaded(spec, margins or {}, quantizations, (*notes, *more))
+    return Loaded(spec, margins or {}, (*notes, *more))
 
 
 def metadata_value(metadata: dict[str, str], key: str, schema: type[Value]) -> Value | None:
@@ -99,8 +101,8 @@ def metadata_value(metadata: dict[str, str], key: str, schema: type[Value]) -> V
         raise GraphError(f"metadata '{key}' cannot be read: {error}") from None
 
 
-def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations, list[str]]:
-    """The graph of a parsed model, how its layers quantize, and notes. Raises GraphError."""
+def to_graph(model: onnx.ModelProto) -> tuple[Graph, list[str]]:
+    """The graph of a parsed model, and what the user is told about it. Raises GraphError."""
     opset, newest = opset_of(model), onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise GraphError(
@@ -119,19 +121,14 @@ def to_graph(model: onnx.ModelProto) -> tuple[Graph, Quantizations, list[str]]:
         tensors=state.tensors,
     )
     check(graph)
-    quantizations = {
-        names: quantization
-        for names, quantization in state.quantizations.items()
-        if quantization is not None
-    }
-    return graph, quantizations, state.notes
+    return graph, state.notes
 
 
 def read_nodes(state: ImportState, model: onnx.ModelProto) -> None:
     """Import all nodes. Raises GraphError: of the one that cannot be read, or of all of them."""
     refusals, first = Refusals(), None
     sizes: dict[str, list[int | None]] = {}
-    for proto in model.graph.node:
+    for proto in expanded(model.graph):
         if state.unknown.intersection(proto.input):
             state.unknown.update(proto.output)
             continue
@@ -172,19 +169,25 @@ def kind_of(proto: onnx.NodeProto) -> str:
 
 def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
     """Import one node: fold it where it depends on constants alone, else call its reader."""
-    node, standard = plain_node(proto), proto.domain in ("", "ai.onnx")
-    if standard and fold(state, node):
+    node = plain_node(proto)
+    known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node, proto.domain)
+    if known and fold(state, node):
         return
-    if not standard or node.op_type not in READERS:
+    if not known or node.op_type not in READERS:
         raise node.refuse(f"{kind_of(proto)} is not supported")
-    READERS[node.op_type](state, node)
+    integers = begin(state, node)
+    if node.op_type != "Clip" or not clip_quantized(state, node):
+        READERS[node.op_type](state, node)
+    if integers is not None:
+        state.integers |= dict.fromkeys(node.outputs, integers)
 
 
 def output_of(model: onnx.ModelProto, state: ImportState) -> str:
     """Name of the graph's output. Raises GraphError where no node of the graph makes it."""
     name = model.graph.output[0].name
-    if name in state.quantized:
-        raise GraphError(f"output '{one_line(name)}', {QUANTIZED_READERS}")
+    if name in state.integers:
+        raise GraphError(f"output '{one_line(name)}' is of integers; put DequantizeLinear last")
+    state.complete(name)
     if name in state.pending:
         raise GraphError(f"output '{one_line(name)}': {EXPLAINED[state.pending[name].kind]}")
     if name not in state.views:

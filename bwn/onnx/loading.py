@@ -21,6 +21,7 @@ from bwn.onnx.float_types import to_float32
 from bwn.onnx.functions import every_node, inline_functions
 from bwn.onnx.graph_order import keep_needed, listed
 from bwn.onnx.opsets import upgrade
+from bwn.onnx.pixel_input import to_float_input
 from bwn.onnx.tensors import check_tensor, read_external, tensors_of
 from bwn.onnx.wire import check_fields
 
@@ -35,10 +36,12 @@ class Cleaned(NamedTuple):
     Attributes:
         model: Its nodes are in order, and all are needed; no function or value_info is left.
         notes: What a user should know, a line each.
+        takes_pixels: Whether the input was uint8; it is float32 now.
     """
 
     model: onnx.ModelProto
     notes: tuple[str, ...]
+    takes_pixels: bool
 
 
 def load(
@@ -76,6 +79,7 @@ def load(
     if len(inputs := model.graph.input) != 1:
         names = listed(value.name for value in inputs)
         raise GraphError(f"the network reads {len(inputs)} inputs, expected one: {names}")
+    takes_pixels = to_float_input(model.graph)
     check_model(model)
     if (upgraded := upgrade(model)) is not model:
         model = upgraded
@@ -83,7 +87,11 @@ def load(
         strip(model)
         check_model(model)
     notes = [f"converted from {' and '.join(types)} to float32"] if types else []
-    return Cleaned(model, tuple(notes))
+    if takes_pixels:
+        notes.append(
+            "the input is uint8: the network takes pixels from 0 to 255 and normalizes them itself"
+        )
+    return Cleaned(model, tuple(notes), takes_pixels)
 
 
 def parse(data: bytes) -> onnx.ModelProto:

@@ -12,6 +12,7 @@ from bwn.onnx.import_state import canonical
 from bwn.onnx.views import Size, View
 from bwn.ops.onnx_reading import axes_of, reads
 from bwn.ops.picking import emit_lists, progression, whole_lists
+from bwn.ops.sign_reading import cast_comparison
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -31,7 +32,9 @@ def read_identity(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Cast")
 def read_cast(state: ImportState, node: OnnxNode) -> None:
-    """To float32 only, which changes nothing."""
+    """To float32 only, which changes nothing; of a comparison, to 1 and 0."""
+    if node.attrs.get("to") == np.float32 and cast_comparison(state, node):
+        return
     if node.attrs.get("to") != np.float32:
         raise node.refuse(
             "of activations to another type is not supported; export the model in float32"
@@ -51,7 +54,7 @@ def read_dropout(state: ImportState, node: OnnxNode) -> None:
 @reads("Shape")
 def read_shape(state: ImportState, node: OnnxNode) -> None:
     """A constant, or one that varies with the batch."""
-    sizes = state.view(node, quantized=True).sizes
+    sizes = state.view(node).sizes
     chosen = slice(node.attrs.get("start", 0), node.attrs.get("end", len(sizes)))
     arrays = tuple(
         np.asarray([size.count * (batch if size.batch else 1) for size in sizes], np.int64)[chosen]
@@ -142,7 +145,7 @@ def in_order(state: ImportState, node: OnnxNode, view: View) -> View:
 @reads("Expand")
 def read_expand(state: ImportState, node: OnnxNode) -> None:
     """Axes of size 1 repeated, some added at the front."""
-    view, sizes = state.movable(node, quantized=False), state.sizes(node, 1)
+    view, sizes = state.movable(node), state.sizes(node, 1)
     view = view.unsqueeze(range(len(sizes) - view.rank))
     for axis, size in enumerate(sizes, view.rank - len(sizes)):
         own = view.sizes[axis]
@@ -271,7 +274,7 @@ def read_space_to_depth(state: ImportState, node: OnnxNode) -> None:
 
 def _image(state: ImportState, node: OnnxNode) -> tuple[int, int, int]:
     """Channels, height and width of the input."""
-    view = state.view(node, quantized=True)
+    view = state.view(node)
     if view.rank != 4 or not view.sizes[0].batch:
         raise node.refuse(f"reads {view}, expected (N, C, H, W)")
     return view.sizes[1].count, view.sizes[2].count, view.sizes[3].count
@@ -279,7 +282,7 @@ def _image(state: ImportState, node: OnnxNode) -> tuple[int, int, int]:
 
 def _regroup(state: ImportState, node: OnnxNode, sizes: tuple[int, ...], groups: Groups) -> None:
     """Split (N, C, H, W) into (N, *sizes), and join these axes in groups."""
-    view, whole = state.view(node, quantized=True), [Size(1, batch=True), *map(Size, sizes)]
+    view, whole = state.view(node), [Size(1, batch=True), *map(Size, sizes)]
     parts = view.reshape(whole)
     if parts is None:
         source = state.planes(node, view, node.inputs[0])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
-from bwn.ops import arithmetic_reading, conv_transpose, picking
+from bwn.ops import arithmetic_reading, conv_transpose, picking, sign_reading
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
 from bwn.ops.broadcasting import Arithmetic
@@ -25,6 +25,7 @@ from bwn.ops.mul import Mul
 from bwn.ops.normalize import LocalResponse, Normalize
 from bwn.ops.pad import Pad
 from bwn.ops.pool import Pool
+from bwn.ops.quantize import Quantize
 from bwn.ops.rearrange import Rearrange
 from bwn.ops.reduce import Reduce
 from bwn.ops.resize import Resize
@@ -56,9 +57,10 @@ NODES: tuple[type[Node], ...] = (
     Normalize,
     LocalResponse,
     Reduce,
+    Quantize,
 )
 
-READERS_ONLY = (arithmetic_reading, conv_transpose, picking)
+READERS_ONLY = (arithmetic_reading, conv_transpose, picking, sign_reading)
 """Modules that read ONNX operations and define none."""
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ __all__ = [
     "Normalize",
     "Pad",
     "Pool",
+    "Quantize",
     "Rearrange",
     "Reduce",
     "Resize",

@@ -22,7 +22,7 @@ from bwn.ops.broadcasting import FUNCTIONS, Arithmetic, Function
 from bwn.ops.clamp import LARGEST, Clamp
 from bwn.ops.mul import Mul
 from bwn.ops.onnx_reading import reads
-from bwn.ops.sign import read_raised_sign
+from bwn.ops.sign_reading import read_raised_sign
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState

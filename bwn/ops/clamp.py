@@ -10,7 +10,6 @@ import numpy as np
 from bwn.ir.node import Elementwise, Reals, Shape, Tensors, check_bounds
 from bwn.kernels import reference as plain
 from bwn.ops.onnx_reading import reads
-from bwn.ops.quantize import clip_quantized
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
@@ -75,9 +74,7 @@ def read_relu(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Clip")
 def read_clip(state: ImportState, node: OnnxNode) -> None:
-    """Bounds as inputs or as attributes; of 8-bit integers, a part of their quantization."""
-    if clip_quantized(state, node):
-        return
+    """Bounds as inputs or as attributes."""
     low, high = (_bound(state, node, index, name) for index, name in ((1, "min"), (2, "max")))
     view = state.whole(node)
     clamp = Clamp(

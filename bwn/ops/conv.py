@@ -89,7 +89,7 @@ class Conv(Weighted, frozen=True, kw_only=True, tag="conv"):
 @reads("Conv")
 def read_conv(state: ImportState, node: OnnxNode) -> None:
     """Of (N, C, H, W) or (N, C, L)."""
-    source, shape = state.activation(node, quantized=True)
+    source, shape = state.activation(node)
     weight = state.weights(node, 1)
     if weight.ndim == 3:  # of (N, C, L), which is (N, C, 1, L) here
         weight = weight[:, :, None]
@@ -102,8 +102,7 @@ def read_conv(state: ImportState, node: OnnxNode) -> None:
     if "kernel_shape" in node.attrs and pair(node, "kernel_shape") != kernel:
         raise node.refuse(f"kernel_shape is {node.attrs['kernel_shape']}, its weights say {kernel}")
     stride, dilation = pair(node, "strides"), pair(node, "dilations")
-    state.emit_weighted(
-        node,
+    state.emit(
         Conv(
             input=source,
             output=node.output,

@@ -57,8 +57,8 @@ class Dense(Weighted, frozen=True, kw_only=True, tag="dense"):
 @reads("Gemm")
 def read_gemm(state: ImportState, node: OnnxNode) -> None:
     """alpha * x @ B + beta * C with constant B and C."""
-    if state.view(node, quantized=True).rank != 2:
-        raise node.refuse(f"reads {state.view(node, quantized=True)}, expected (N, K)")
+    if state.view(node).rank != 2:
+        raise node.refuse(f"reads {state.view(node)}, expected (N, K)")
     if node.attrs.get("transA", 0):
         raise node.refuse("transA = 1 is not supported")
     weight = _matrix(state, node)
@@ -74,19 +74,19 @@ def read_gemm(state: ImportState, node: OnnxNode) -> None:
 @reads("MatMul")
 def read_matmul(state: ImportState, node: OnnxNode) -> None:
     """(N, ..., K) times a constant (K, outputs): of more than two axes, a convolution of 1 x 1."""
-    weight, view = _matrix(state, node).T, state.view(node, quantized=True)
+    weight, view = _matrix(state, node).T, state.view(node)
     if view.sizes[-1].count != weight.shape[1]:
         raise node.refuse(f"multiplies {view} by a matrix of {weight.shape[1]} rows")
     if view.rank == 2 and view.axes[0] == (BATCH,):
         _emit(state, node, weight, None)
         return
-    view = state.channels_last(node, quantized=True)
+    view = state.channels_last(node)
     kernels = weight if len(view.shape) == 1 else weight[:, :, None, None]
     stored = state.store(node.inputs[1], kernels)
     layer: Weighted = Dense(input=view.source, output=node.output, weight=stored)
     if len(view.shape) == 3:
         layer = Conv(input=view.source, output=node.output, weight=stored, kernel=(1, 1))
-    state.emit_weighted(node, layer, like=view.with_channels(len(weight)))
+    state.emit(layer, like=view.with_channels(len(weight)))
 
 
 def _matrix(state: ImportState, node: OnnxNode) -> npt.NDArray[np.float32]:
@@ -99,8 +99,8 @@ def _matrix(state: ImportState, node: OnnxNode) -> npt.NDArray[np.float32]:
 def _emit(
     state: ImportState, node: OnnxNode, weight: npt.NDArray[np.float32], bias: str | None
 ) -> None:
-    source, order = state.features(node, quantized=True)
+    source, order = state.features(node)
     if order is not None and len(order) == weight.shape[1]:
         weight = weight[:, order]
     stored = state.store(node.inputs[1], weight)
-    state.emit_weighted(node, Dense(input=source, output=node.output, weight=stored, bias=bias))
+    state.emit(Dense(input=source, output=node.output, weight=stored, bias=bias))

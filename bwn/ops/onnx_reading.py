@@ -49,14 +49,16 @@ class Pending(msgspec.Struct, frozen=True):
         kind: `compare`, `sign` (sign(x), with sign(0) = 0), `raised` (sign(x) + c, 0 < c < 1) or
             `quantized` (integers q).
         view: The activation x.
-        positive: Of a comparison, whether it is true where x >= 0; else where x < 0.
+        positive: Of a comparison, whether it is true where x >= 0, or where x < 0.
         quantization: Of quantized integers.
+        complete: Emits it, where something else than the node that completes it reads it.
     """
 
     kind: str
     view: View
     positive: bool = True
     quantization: Quantization | None = None
+    complete: Callable[[ImportState, str], None] | None = None
 
 
 def vector(

@@ -1,98 +1,151 @@
-"""8-bit quantization in ONNX: QuantizeLinear, perhaps Clip, then DequantizeLinear before a layer.
-
-It makes no node: the layer with weights that reads the tensor takes it over. One scale a tensor,
-zero point 0, int8 or uint8. ONNX has 256 values and bwn 255 (`bwn.ir.quantization.QUANT_RANGES`):
-a Clip to those makes the two equal, and is what `bwn export` writes.
-"""
+"""Quantization that is undone at once, as quantized networks write it in front of a layer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from msgspec.structs import replace
+import numpy.typing as npt
 
-from bwn.ir.node import Array
-from bwn.ir.quantization import QUANT_RANGES, Quantization
-from bwn.ops.onnx_reading import Pending, reads
+from bwn.ir.node import Elementwise, Reals, Shape, Tensors, is_float32, largest
 
 if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState
-    from bwn.onnx.onnx_node import OnnxNode
+    from bwn.onnx.exporter import OnnxGraph
+    from bwn.plan.builder import PlanBuilder
+
+Rounding = Literal["round", "floor", "ceil"]
+ROUND: dict[Rounding, Any] = {"round": np.rint, "floor": np.floor, "ceil": np.ceil}
+LIMIT = 2**24
+"""Up to here float32 holds every whole number."""
 
 
-@reads("QuantizeLinear")
-def read_quantize(state: ImportState, node: OnnxNode) -> None:
-    """Of an activation; DequantizeLinear completes it."""
-    view = state.view(node)
-    default = np.zeros((), node.attrs.get("output_dtype") or np.uint8)
-    kind = _zero_point(state, node, default).dtype.name
-    if kind not in QUANT_RANGES:
-        raise node.refuse(f"quantizes to {kind}, expected int8 or uint8")
-    quantization = Quantization(cast(Any, kind), _scale(state, node), whole=True)
-    state.pending[node.output] = Pending("quantized", view, quantization=quantization)
+class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
+    """y = scale * (q - zero), q = clip(round(x / scale + zero), low, high), all in float32.
 
-
-def clip_quantized(state: ImportState, node: OnnxNode) -> bool:
-    """Take a Clip of quantized integers, to bwn's 255 values or to all.
-
-    Returns:
-        Whether the node is one.
+    Attributes:
+        scale: From one number to the next. None: of each image by itself, from its smallest number
+            (or 0) to its largest (or 0) in 255 steps, as ONNX's DynamicQuantizeLinear; 1 where all
+            are 0.
+        low: Smallest q, a whole number. Without a scale it follows from the image, as `high`.
+        high: Largest q.
+        zero: The q of 0.
+        rounding: To the nearest whole number, halves to even; down; up.
     """
-    half = state.pending.get(node.inputs[0])
-    if half is None or half.quantization is None:
-        return False
-    quantization = half.quantization
-    limits = np.iinfo(quantization.activations)
-    low, high = _bound(state, node, 1, limits.min), _bound(state, node, 2, limits.max)
-    ours = QUANT_RANGES[quantization.activations]
-    if (low, high) not in (ours, (limits.min, limits.max)):
-        raise node.refuse(
-            f"clips 8-bit integers to {low} to {high}, expected {ours[0]} to {ours[1]}"
+
+    since = 4
+
+    scale: float | None = None
+    low: float = -LIMIT
+    high: float = LIMIT
+    zero: float = 0.0
+    rounding: Rounding = "round"
+
+    def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
+        """The scale is above 0, the bounds are whole and in order."""
+        if self.scale is not None and not (is_float32(self.scale) and np.float32(self.scale) > 0):
+            raise self.refuse(f"the scale is {self.scale}, expected a finite number above 0")
+        for name, bound in (("low", self.low), ("high", self.high)):
+            if not (abs(bound) <= LIMIT and bound == int(bound)):
+                raise self.refuse(f"{name} is {bound}, expected a whole number up to {LIMIT:,}")
+        if self.low > self.high:
+            raise self.refuse(f"low {self.low} is above high {self.high}")
+        if not abs(self.zero) <= LIMIT:
+            raise self.refuse(f"zero is {self.zero}, expected a number up to {LIMIT:,}")
+        if self.scale is not None and not is_float32(
+            self.scale * (max(abs(self.low), abs(self.high)) + abs(self.zero))
+        ):
+            raise self.refuse(f"the scale {self.scale:.3g} makes numbers that float32 cannot hold")
+        if self.scale is None and self != Quantize(input=self.input, output=self.output):
+            raise self.refuse("has no scale, so its bounds follow from each image: leave them out")
+
+    def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
+        """The formula, each operation rounded to float32."""
+        x = inputs[0].astype(np.float32)
+        scale, low, high = self.scale_and_bounds(x)
+        zero = np.float32(self.zero)
+        with np.errstate(over="ignore"):  # an infinity is within bounds after clipping
+            q = np.clip(ROUND[self.rounding](x / scale + zero), low, high)
+        return np.asarray((q - zero) * scale, np.float64)
+
+    def scale_and_bounds(self, x: npt.NDArray[np.float32]) -> tuple[Any, Any, Any]:
+        """Scale, low and high: numbers, or one for each image of x."""
+        if self.scale is not None:
+            return np.float32(self.scale), np.float32(self.low), np.float32(self.high)
+        images = x.reshape(len(x), -1)
+        least, most = images.min(axis=1, initial=0), images.max(axis=1, initial=0)
+        scale = (most - least) / np.float32(255)
+        scale[scale == 0] = 1
+        point = np.rint(np.clip(-least / scale, np.float32(0), np.float32(255)))
+        ones = [1] * (x.ndim - 1)
+        return tuple(array.reshape(-1, *ones) for array in (scale, -point, np.float32(255) - point))
+
+    def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
+        """Where no q lies below zero, or of such a tensor with a whole zero."""
+        if self.input in nonnegative and self.zero == int(self.zero):
+            return self.high >= self.zero
+        return self.low >= self.zero
+
+    def float_terms(self, shape: Shape, *, floats: bool = False) -> None:
+        """Exact: every operation is rounded alike everywhere."""
+
+    def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
+        """Its input."""
+        return largest(inputs[0])
+
+    def lower(self, plan: PlanBuilder) -> None:
+        """One elementwise step; without a scale, one before it that measures."""
+        plan.fake_quantize(self)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Without a scale: ONNX measures a whole batch, so the export is the float function."""
+        return self.scale is None
+
+    @property
+    def rounds(self) -> bool:
+        """Always."""
+        return True
+
+    def to_onnx(self, graph: OnnxGraph) -> None:
+        """QuantizeLinear, Clip and DequantizeLinear where 8 bits say it, else the formula."""
+        if self.scale is None:
+            graph.emit("Identity", [self.input], self.output)
+            return
+        scale = graph.number(self.scale)
+        point = self._zero_point()
+        if point is None:
+            self._spell_out(graph, scale)
+            return
+        zero, low, high = (
+            graph.constant(f"{value:g}.{point.dtype}", value.astype(point.dtype))
+            for value in (point, point + self.low, point + self.high)
         )
-    quantization = replace(quantization, whole=(low, high) != ours)
-    state.pending[node.output] = replace(half, quantization=quantization)
-    return True
+        whole, clipped = f"{self.output}.quantized", f"{self.output}.clipped"
+        graph.emit("QuantizeLinear", [self.input, scale, zero], whole)
+        graph.emit("Clip", [whole, low, high], clipped)
+        graph.emit("DequantizeLinear", [clipped, scale, zero], self.output)
 
+    def _zero_point(self) -> Any:
+        """Type and zero point with which QuantizeLinear computes it; None where none does."""
+        if self.rounding != "round" or self.zero or not -255 <= self.low <= 0:
+            return None
+        if self.low >= -128 and self.high <= 127:
+            return np.asarray(0, np.int8)
+        return np.asarray(-self.low, np.uint8) if self.high - self.low <= 255 else None
 
-@reads("DequantizeLinear")
-def read_dequantize(state: ImportState, node: OnnxNode) -> None:
-    """Of what QuantizeLinear made, with the same scale."""
-    half = state.pending.get(node.inputs[0])
-    if half is None or half.quantization is None:
-        raise node.refuse("reads activations that no QuantizeLinear has quantized")
-    _zero_point(state, node, np.zeros(()))
-    if _scale(state, node) != half.quantization.scale:
-        raise node.refuse("has another scale than its QuantizeLinear")
-    state.views[node.output] = half.view
-    state.quantized[node.output] = half.quantization
-
-
-def _bound(state: ImportState, node: OnnxNode, index: int, missing: int) -> int:
-    if not node.has(index):
-        return missing
-    bound = state.constant(node, index)
-    if bound.size != 1 or bound.dtype.kind not in "iu":
-        raise node.refuse(f"a bound is {bound.dtype} {bound.shape}, expected one integer")
-    return int(bound.reshape(-1)[0])
-
-
-def _scale(state: ImportState, node: OnnxNode) -> float:
-    """The one scale of a tensor, a finite float32 above 0."""
-    array = state.weights(node, 1)
-    if array.size != 1:
-        raise node.refuse(f"has {array.size} scales; activations need one scale a tensor")
-    scale = float(array.reshape(-1)[0])
-    if not (np.isfinite(scale) and scale > 0):
-        raise node.refuse(f"has the scale {scale}, expected a finite number above 0")
-    return scale
-
-
-def _zero_point(state: ImportState, node: OnnxNode, missing: Array) -> Array:
-    """The zero point, which must be 0; `missing` where there is none."""
-    zero = state.constant(node, 2) if node.has(2) else missing
-    if zero.any():
-        raise node.refuse(
-            f"has the zero point {zero.reshape(-1)[0]}; only 0 is supported: quantize symmetrically"
-        )
-    return zero
+    def _spell_out(self, graph: OnnxGraph, scale: str) -> None:
+        """Emit the formula, one operation at a time."""
+        zero, number = graph.number(self.zero), graph.number
+        steps: list[tuple[str, tuple[str, ...]]] = [("Div", (scale,))]
+        steps += [("Add", (zero,))] * bool(self.zero)
+        steps += [(self.rounding.capitalize(), ())]
+        steps += [("Clip", (number(self.low), number(self.high)))]
+        steps += [("Sub", (zero,))] * bool(self.zero)
+        steps += [("Mul", (scale,))]
+        before = self.input
+        for index, (op_type, operands) in enumerate(steps):
+            last = index == len(steps) - 1
+            output = self.output if last else f"{self.output}.{index}"
+            graph.emit(op_type, [before, *operands], output)
+            before = output

@@ -7,22 +7,28 @@ from functools import partial
 
 from bwn.ir.checker import check
 from bwn.ir.graph import Graph
+from bwn.passes.cancel_straight_through import cancel_straight_through
 from bwn.passes.fold_affine import fold_affine
+from bwn.passes.fold_sign_values import fold_sign_values
 from bwn.passes.fuse_clamp import fuse_clamp
 from bwn.passes.fuse_pad import fuse_pad
 from bwn.passes.pack_weights import TOLERANCE, pack_weights
 from bwn.passes.push_affine import push_affine
+from bwn.passes.push_scale import push_scale
 from bwn.passes.recognize_functions import recognize_functions
 from bwn.passes.remove_unused import remove_unused
 from bwn.passes.split_offsets import split_offsets
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
-    remove_unused,  # first: an unused reader of a tensor would prevent folding
+    cancel_straight_through,
+    remove_unused,  # early: an unused reader of a tensor would prevent folding
     recognize_functions,  # before passes that move factors into what follows
     push_affine,
     fold_affine,  # before fuse_clamp: an affine map cannot be folded through bounds
     fuse_clamp,
     fuse_pad,  # any time after remove_unused
+    fold_sign_values,  # after fold_affine, which makes one affine map of several
+    push_scale,  # what is left of its kind
 )
 """The passes before those that read weights: alpha is multiplied into scales that are complete."""
 

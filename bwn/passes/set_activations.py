@@ -7,8 +7,9 @@
    it; else `int8`.
 4. `binary`: binary. The first packed layer reads float32 where its input does not hold signs; any
    other such layer is refused by name.
-5. A layer whose source says how it quantizes its input does exactly that, in every mode but
-   `float32`. It needs one-bit weights.
+5. In every mode but `float32`, a layer whose input holds whole multiples of a number, few enough
+   for 8 bits (`quantized_inputs`), reads these integers, which is exact. `int8` also takes all 256
+   values of 8 bits, of which -128 or 255 becomes its neighbor.
 
 Layers with float32 weights always read float32.
 """
@@ -24,13 +25,10 @@ from bwn.errors import GraphError
 from bwn.ir.analysis import nonnegative, signs_of
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
-from bwn.ir.quantization import QUANT_RANGES, Activations, Quantizations
+from bwn.ir.quantization import QUANT_RANGES, Activations
 from bwn.ops.weighted import UINT8_MAX_DEPTH, Weighted, layer_names
+from bwn.passes.quantized_inputs import Grid, fuse_quantize, grids
 
-FLOAT_WEIGHTS = (
-    "has float32 weights, but the source quantizes its input to 8 bits, which needs one-bit "
-    "weights; leave out the quantization there, or pack with float32 activations"
-)
 NOT_A_SIGN = (
     "cannot take binary activations: its input is not a sign; pack with auto activations, or train "
     "with sign activations"
@@ -43,7 +41,6 @@ def set_activations(
     graph: Graph,
     mode: Mode,
     scales: Mapping[str, float] | None = None,
-    quantizations: Quantizations | None = None,
 ) -> Graph:
     """`graph` with the activations of each layer with one-bit weights chosen by `mode`.
 
@@ -52,14 +49,12 @@ def set_activations(
         mode: As above.
         scales: int8 scales by the name of the tensor that a layer reads; uint8 uses half of one.
             The scale of a tensor without one is measured for each image.
-        quantizations: What the source says about its layers.
 
     Raises:
-        GraphError: The mode is `binary` and the input of a packed layer does not hold signs, or a
-            layer with float weights would read 8 bits.
+        GraphError: The mode is `binary` and the input of a packed layer does not hold signs.
     """
-    signs, positive = signs_of(graph), nonnegative(graph)
-    scales, quantizations = scales or {}, quantizations or {}
+    signs, positive, known = signs_of(graph), nonnegative(graph), grids(graph)
+    scales = scales or {}
     nodes: list[Node] = []
     first = True
     for node in graph.nodes:
@@ -74,14 +69,22 @@ def set_activations(
             if activations == "int8" and node.input in positive and shallow:
                 activations = "uint8"
             scale = scale_of(activations, scales.get(node.input))
-            source = quantizations.get((node.input, node.weight)) if mode != "float32" else None
-            if source is not None:
-                if not packed:
-                    raise refusal(graph, node, FLOAT_WEIGHTS)
-                activations, scale = source.activations, source.scale
+            grid = known[node.input]
+            kind = as_integers(grid, mode, shallow=shallow) if packed and not reads_signs else None
+            if kind is not None:
+                activations, scale = kind, grid.step
             node = replace(node, activations=activations, input_scale=scale)
         nodes.append(node)
-    return graph.replace(nodes)
+    return fuse_quantize(graph.replace(nodes))
+
+
+def as_integers(grid: Grid, mode: Mode, *, shallow: bool) -> Literal["int8", "uint8"] | None:
+    """The integers as which a packed layer reads a tensor by rule 5; None where it does not."""
+    if mode == "float32":
+        return None
+    if mode == "int8" and grid.is_whole:
+        return "int8" if grid.low < 0 or not shallow else "uint8"
+    return grid.fits(shallow=shallow)
 
 
 def scale_of(activations: Activations, scale: float | None) -> float | None:

@@ -23,6 +23,7 @@ from bwn.plan import (
     channel_steps,
     function_steps,
     gemm_steps,
+    quantize_steps,
     rearrange_steps,
     resize_steps,
     sign_steps,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from bwn.ops.flatten import Flatten
     from bwn.ops.normalize import LocalResponse, Normalize
     from bwn.ops.pool import Pool
+    from bwn.ops.quantize import Quantize
     from bwn.ops.rearrange import Rearrange
     from bwn.ops.reduce import Reduce
     from bwn.ops.resize import Resize
@@ -152,6 +154,12 @@ class PlanBuilder(PlanState):
         x, other = (self.read(name, "f32") if name in node.inputs else name for name in operands)
         out = self.write(epilogue.output, "f32")
         binary_steps.binary(self, registry.BINARY[function], (x, other), out, epilogue)
+
+    def fake_quantize(self, node: Quantize) -> None:
+        """Elements rounded to a few numbers."""
+        source = self.read(node.input, "f32")
+        out = self.write(node.output, "f32", like=source)
+        quantize_steps.fake_quantize(self, node, source, out)
 
     def unary(self, node: Unary) -> None:
         """A function of each element, with the bounds that follow it."""

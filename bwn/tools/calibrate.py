@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from bwn._types import Floats, StrPath
 from bwn.data.class_folders import look
 from bwn.data.datasets import load_dataset, load_images, records_reader
+from bwn.data.decoding import fit
 from bwn.data.folders import find_images
 from bwn.data.images import as_image
 from bwn.data.records import Pixels
-from bwn.data.resizing import prepare
+from bwn.data.resizing import normalized, prepare
 from bwn.errors import ArgumentError, BwnError, DataError
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
@@ -96,19 +98,21 @@ def input_batches(
             "set size, color, mean and std of the preprocessing"
         )
     if isinstance(images, (str, os.PathLike)):
-        images = spread_images(images, preprocess, skip_bad)
-    if not isinstance(images, Iterable):
+        sized = spread_images(images, preprocess, skip_bad)
+        inputs = (normalized(pixels, preprocess) for pixels in sized)
+    elif isinstance(images, Iterable):
+        inputs = (prepare(as_image(image, rule=preprocess), preprocess) for image in images)
+    else:
         raise ArgumentError(f"calibration is {type(images).__name__}, expected images")
-    inputs = (
-        prepare(as_image(image, needed=preprocess.size), preprocess).reshape(shape)
-        for image in images
-    )
     while batch := list(islice(inputs, BATCH)):
-        yield np.stack(batch)
+        yield np.stack(batch).reshape(-1, *shape)
 
 
 def spread_images(source: StrPath, preprocess: Preprocess, skip_bad: bool = False) -> Pixels:
-    """Up to MOST_IMAGES images of a folder or of a data set's training split, evenly spread."""
+    """Up to MOST_IMAGES images of a folder or of a data set's training split, evenly spread.
+
+    They have the size and the color that the preprocessing makes, but are not normalized.
+    """
     paths: list[str] = []
     if os.path.isdir(source) and records_reader(Path(source)) is None:
         try:
@@ -117,6 +121,7 @@ def spread_images(source: StrPath, preprocess: Preprocess, skip_bad: bool = Fals
             paths = [str(path) for path in find_images([source])]
     if not paths:
         images = load_dataset(source, "train").images
-        return images[:: -(-len(images) // MOST_IMAGES)]
+        spread = images[:: -(-len(images) // MOST_IMAGES)]
+        return np.stack([fit(Image.fromarray(image), preprocess) for image in spread])
     paths = paths[:: -(-len(paths) // MOST_IMAGES)]
     return load_images(source, paths, preprocess, skip_bad=skip_bad)

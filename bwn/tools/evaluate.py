@@ -11,12 +11,11 @@ import numpy as np
 from bwn._text import count_noun
 from bwn._types import Labels, StrPath
 from bwn.data.datasets import no_progress
-from bwn.data.records import Pixels
 from bwn.errors import DataError
 from bwn.metrics import Counts, accuracy_of, confusion, wilson
 from bwn.model import Model, load
-from bwn.predict import check_counts, class_names
-from bwn.tools.verify_inputs import is_images, load_test_split
+from bwn.predict import check_counts, class_names, classify
+from bwn.tools.verify_inputs import Samples, choose, is_images
 
 
 class ClassResult(msgspec.Struct, frozen=True):
@@ -110,19 +109,19 @@ def evaluate(
         raise DataError(
             f"{data}: has no labels; accuracy needs folders of images, one for each class"
         )
-    name, images, labels = load_test_split(
-        loaded.spec, data, samples, skip_bad=skip_bad, progress=progress
-    )
+    inputs = choose(loaded.spec, data, samples, skip_bad=skip_bad, progress=progress)
+    labels = inputs.labels
+    assert labels is not None, "a data set has labels"
     names = class_names(loaded.spec)
     if int(labels.max()) >= len(names):
         raise DataError(
             f"{data}: has class {labels.max()}, but the model has {count_noun(len(names), 'class')}"
         )
-    counts = confusion(labels, _predicted(loaded, images, batch_size, progress), len(names))
+    counts = confusion(labels, _predicted(loaded, inputs, batch_size, progress), len(names))
     accuracy = accuracy_of(counts)
     return Evaluation(
         model="model" if isinstance(model, Model) else os.fspath(model),
-        data=name,
+        data=inputs.name,
         images=len(labels),
         right=int(counts.trace()),
         accuracy=accuracy,
@@ -143,15 +142,12 @@ def class_result(name: str, row: Counts, index: int) -> ClassResult:
 
 
 def _predicted(
-    model: Model, images: Pixels, batch_size: int, progress: Callable[[str], None]
+    model: Model, inputs: Samples, batch_size: int, progress: Callable[[str], None]
 ) -> Labels:
     """Index of the likeliest class of each image; of equal scores the first."""
-    best = np.empty(len(images), np.int64)
-    for index, result in enumerate(model.stream(iter(images), batch_size=batch_size)):
-        if result.error is not None:
-            raise result.error
-        best[index] = result.predictions[0].index
-        if (index + 1) % batch_size == 0 or index + 1 == len(images):
-            progress(f"{index + 1:,} of {count_noun(len(images), 'image')}")
+    best: list[int] = []
+    for x in inputs.batches(batch_size):
+        best += [predictions[0].index for predictions in classify(model, x)]
+        progress(f"{len(best):,} of {count_noun(inputs.count, 'image')}")
     progress("")
-    return best
+    return np.array(best, np.int64)

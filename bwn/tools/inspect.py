@@ -69,7 +69,7 @@ def inspect(
     facts: dict[str, Any] = {
         "file": os.fspath(path),
         "bytes": os.path.getsize(path),
-        "version": version_of(spec.graph.topology),
+        "version": version_of(spec),
         "producer": spec.producer,
         "input": list(spec.graph.topology.input_shape),
         "output": list(rows[-1].output_shape),

@@ -25,18 +25,18 @@ from bwn.format.writer import to_bytes
 from bwn.ir.checker import check, check_spec
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ir.quantization import Quantizations
 from bwn.onnx.importer import Loaded, from_bytes
 from bwn.onnx.loading import MAX_BYTES
 from bwn.ops import Weighted
 from bwn.passes import pipeline
 from bwn.passes.pack_weights import LARGEST_TOLERANCE, TOLERANCE, departures
+from bwn.passes.quantized_inputs import Grid, grids
 from bwn.passes.set_activations import set_activations
-from bwn.passes.split_offsets import ones_name
 from bwn.tools.calibrate import input_batches, int8_scales
 from bwn.tools.pack_check import compare_source
 from bwn.tools.pack_preprocess import check_preprocess, choose_preprocess
 from bwn.tools.pack_report import Facts, PackReport, report
+from bwn.tools.presets import SIZE
 
 ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -80,8 +80,10 @@ def pack(
             image has its own scale.
         skip_bad: Whether images of a calibration folder that cannot be read are left out, with a
             warning; otherwise they are an error that lists them.
-        preprocess: Replaces what the source says; a mapping replaces single fields of it. Its size
-            also fills the height and width of an ONNX input that leaves them open.
+        preprocess: Replaces what the source says. A mapping replaces single fields of it, and may
+            name a `preset` (`imagenet`, `half`, `caffe`, `raw`) that its other fields change. The
+            size (of a preset: 224 x 224) also fills the height and width of an ONNX input that
+            leaves them open.
         classes: Names of the classes; they replace those of the source.
         output_name: Which output of an ONNX file is packed, or which other tensor of it; needed
             where it has several outputs.
@@ -113,9 +115,8 @@ def pack(
         raise ArgumentError(f"{target}: source and target are the same file; name another target")
     check_ending(target, ".bwn")
     data = onnx_bytes(source)
-    loaded, margins, quantizations, said = imported(source, data, output_name, size_of(preprocess))
-    follows_source = activations != "float32" or not quantizations
-    facts = Facts(margins, binary_tolerance, follows_source)
+    loaded, margins, said = imported(source, data, output_name, size_of(preprocess))
+    facts = Facts(margins, binary_tolerance)
     shape = tuple(loaded.graph.topology.input_shape)
     rule, facts.notes = choose_preprocess(loaded.preprocess, preprocess, shape)
     unfinished, facts.resumable = interrupted(source, margins)
@@ -123,25 +124,19 @@ def pack(
     names = loaded.classes if classes is None else checked_names(classes)
     packed = pipeline.run(loaded.graph, binary_tolerance)
     facts.departures = departures(loaded.graph, packed)
-    quantizations = {**quantizations, **of_ones(quantizations)}
-    graph = with_activations(packed, activations, calibration, rule, quantizations, skip_bad)
+    graph = with_activations(packed, activations, calibration, rule, skip_bad)
     spec = ModelSpec(graph=graph, preprocess=rule, classes=names, producer=f"bwn {__version__}")
     if (rule, names) != (loaded.preprocess, loaded.classes):
         check_arguments(spec)
-    if check and follows_source:
-        same = replace(spec, graph=set_activations(packed, "auto", quantizations=quantizations))
+    if check:
+        same = replace(spec, graph=set_activations(packed, "auto"))
         facts.compared, notes = compare_source(same, data, facts.departures, source, output_name)
         facts.notes += notes
     if not dry_run:
         write(target, spec)
     size = len(to_bytes(spec)) if dry_run else os.path.getsize(target)
-    facts.notes += quantization_notes(graph, quantizations)
+    facts.notes += quantization_notes(packed, graph)
     return report(source, target, spec, size, facts)
-
-
-def of_ones(quantizations: Quantizations) -> Quantizations:
-    """How the weights 1 of split layers quantize their input: as the layer does."""
-    return {(name, ones_name(weight)): how for (name, weight), how in quantizations.items()}
 
 
 def check_options(activations: Mode, calibration: object, binary_tolerance: float) -> None:
@@ -207,11 +202,12 @@ def imported(
 
 def size_of(preprocess: Preprocess | Mapping[str, Any] | None) -> tuple[int, int] | None:
     """The caller's size of images; None without one, or where it is none (refused later)."""
-    fields = {"size": preprocess.size} if isinstance(preprocess, Preprocess) else preprocess
+    fields = {"size": preprocess.size} if isinstance(preprocess, Preprocess) else preprocess or {}
     try:
-        height, width = fields["size"]  # type: ignore[index]  # None has no size
+        size: Any = fields.get("size") or (fields.get("preset") and SIZE)
+        height, width = size
         return operator.index(height), operator.index(width)
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         return None
 
 
@@ -253,34 +249,41 @@ def with_activations(
     mode: Mode,
     calibration: StrPath | Iterable[Any] | None,
     preprocess: Preprocess | None,
-    quantizations: Quantizations,
     skip_bad: bool = False,
 ) -> Graph:
-    """`graph` with activations chosen, and int8 scales fixed where there are images.
-
-    What the source says of a layer is kept.
-    """
-    chosen = set_activations(graph, mode, quantizations=quantizations)
+    """`graph` with activations chosen, and int8 scales fixed where there are images."""
+    chosen = set_activations(graph, mode)
     if calibration is not None:
         shape = tuple(graph.topology.input_shape)
         batches = input_batches(calibration, preprocess, shape, skip_bad)
         scales = int8_scales(chosen, batches)
-        chosen = set_activations(graph, mode, scales, quantizations)
+        chosen = set_activations(graph, mode, scales)
     check(chosen)
     return chosen
 
 
-def quantization_notes(graph: Graph, quantizations: Quantizations) -> list[str]:
-    """What a user should know of 8-bit activations."""
-    notes = []
-    layers = [node for node in graph.nodes if isinstance(node, Weighted) and node.is_quantized]
-    fixed = [quantizations.get((node.input, node.weight)) for node in layers]
-    if whole := sum(quantization is not None and quantization.whole for quantization in fixed):
+def quantization_notes(packed: Graph, graph: Graph) -> list[str]:
+    """What a user should know of 8-bit activations. packed: before activations were chosen."""
+    notes, known = [], grids(packed)
+    source = {node.output: known[node.input] for node in packed.nodes if isinstance(node, Weighted)}
+    whole = exact = unknown = 0
+    for node in graph.nodes:
+        if isinstance(node, Weighted) and node.is_packed(graph.tensors):
+            grid = source.get(node.output, Grid())
+            whole += node.is_quantized and grid.is_whole
+            exact += not node.is_quantized and grid.is_whole
+            unknown += node.is_quantized and grid.step is None
+    if whole:
         notes.append(
             f"the source uses all 256 values of 8 bits in {count_noun(whole, 'layer')}, bwn 255: "
             "-128 or 255 becomes its neighbor"
         )
-    if None in fixed:
+    if exact:
+        notes.append(
+            f"{count_noun(exact, 'layer')} of the source read all 256 values of 8 bits, and run in "
+            "float32; int8 activations are faster, and take -128 or 255 as its neighbor"
+        )
+    if unknown:
         notes.append(
             "8-bit activations cost some accuracy: verify on labeled images to see how much"
         )

@@ -128,6 +128,7 @@ def random_input(spec: ModelSpec, number: int) -> Floats:
     if rule is None:
         return noise(spec, number + 1, 0).batch(number, number + 1)
     pixels = np.random.default_rng((0, number)).random((len(rule.mean), *rule.size), np.float32)
+    pixels *= np.float32(255 / rule.scale)
     mean, std = (np.reshape(numbers, (-1, 1, 1)) for numbers in (rule.mean, rule.std))
     x: Floats = ((pixels - mean) / std).astype(np.float32)
     return x.reshape(1, *shape)

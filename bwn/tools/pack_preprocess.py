@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from PIL import ImageColor
 
 from bwn._text import count_noun
 from bwn.errors import ArgumentError
 from bwn.ir.model_spec import Preprocess
 from bwn.ir.node import Shape
+from bwn.tools.presets import preset_fields
+
+USUAL: dict[int, Literal["L", "RGB"]] = {1: "L", 3: "RGB"}
+"""What a number of channels usually means."""
 
 
 def choose_preprocess(
@@ -20,12 +25,49 @@ def choose_preprocess(
 
     Args:
         own: What the source says.
-        replacement: What the caller says; fields that are None say nothing.
+        replacement: What the caller says; fields that are None say nothing. Besides fields of
+            Preprocess, a mapping may have `preset`, a name of `bwn.tools.presets`, to which its
+            other fields are exceptions, and the name of a color as `background`.
         shape: Shape of one input.
 
     Raises:
         ArgumentError: The caller's fields are not enough, or have wrong types.
     """
+    fields, notes = caller_fields(replacement, shape)
+    preset = fields.pop("preset", None)
+    base = own or default_rule(fields, shape)
+    if base is None:
+        if fields or preset is not None:
+            raise ArgumentError(f"preprocess: an input of shape {shape} needs size and color")
+        return None, [
+            f"preprocessing is unknown for an input of shape {shape}; "
+            "to classify images set size and color"
+        ]
+    if base.scale == 1 and "scale" not in fields and fields.keys() & {"mean", "std"}:
+        raise ArgumentError(
+            "preprocess: the network takes pixels from 0 to 255; leave out mean and std"
+        )
+    rule = replaced(base, fields)
+    if preset is not None:
+        channels = 1 if rule.color == "L" else 3
+        said = preset_fields(preset, fields.get("color"), channels, rule.size)
+        if own is not None and own.takes_pixels:
+            said = {key: value for key, value in said.items() if key in ("color", "resize")}
+            notes.append(
+                f"mean and std of preset '{preset}' are left out: the network takes pixels from 0 "
+                "to 255 and normalizes them itself"
+            )
+        fields = said | fields
+        rule = replaced(base, fields)
+    if own is not None or ("mean" in fields and "std" in fields):
+        return rule, notes
+    return rule, [*notes, f"the source does not say how images are prepared; assumed: {rule}"]
+
+
+def caller_fields(
+    replacement: Preprocess | Mapping[str, Any] | None, shape: Shape
+) -> tuple[dict[str, Any], list[str]]:
+    """The caller's fields of preprocessing as a file holds them, and notes; see above."""
     if isinstance(replacement, Preprocess):
         replacement = msgspec.structs.asdict(replacement)
     if not isinstance(replacement, Mapping | None):
@@ -33,27 +75,31 @@ def choose_preprocess(
     fields = {key: value for key, value in (replacement or {}).items() if value is not None}
     if len(shape) == 3:
         check_counts(fields, shape[0])
-    notes = []
-    if scaled := unit_scale(fields):
-        fields |= scaled
-        notes.append("mean and std are of pixels from 0 to 255: they are stored divided by 255")
-    if own is not None:
-        return (replaced(own, fields) if fields else own), notes
-    color = fields.get("color", {1: "L", 3: "RGB"}.get(shape[0] if len(shape) == 3 else 0))
-    size = fields.get("size", shape[1:] if len(shape) == 3 else None)
-    if color is None or size is None:
-        if fields:
-            raise ArgumentError(f"preprocess: an input of shape {shape} needs size and color")
-        return None, [
-            f"preprocessing is unknown for an input of shape {shape}; "
-            "to classify images set size and color"
-        ]
+    if isinstance(name := fields.get("background"), str):
+        fields["background"] = color_of(name)
+    if fields.get("scale", 255) == 255 and (scaled := unit_scale(fields)):
+        note = "mean and std are of pixels from 0 to 255: they are stored divided by 255"
+        return fields | scaled, [note]
+    return fields, []
+
+
+def color_of(name: str) -> tuple[int, ...]:
+    """Red, green and blue of a color such as `white` or `#ffffff`. Raises ArgumentError."""
+    try:
+        return ImageColor.getrgb(name)[:3]
+    except ValueError:
+        raise ArgumentError(f"background '{name}' is no color such as white or #ffffff") from None
+
+
+def default_rule(fields: Mapping[str, Any], shape: Shape) -> Preprocess | None:
+    """Pixels from 0 to 1 of the caller's, or the usual, size and color; None without these."""
+    size, color = fields.get("size"), fields.get("color")
+    if len(shape) == 3:
+        size, color = size or shape[1:], color or USUAL.get(shape[0])
+    if size is None or color is None:
+        return None
     channels = 1 if color == "L" else 3
-    base = Preprocess(size=size, color=color, mean=(0.0,) * channels, std=(1.0,) * channels)
-    rule = replaced(base, fields)
-    if "mean" in fields and "std" in fields:
-        return rule, notes
-    return rule, [*notes, f"the source does not say how images are prepared; assumed: {rule}"]
+    return Preprocess(size=size, color=color, mean=(0.0,) * channels, std=(1.0,) * channels)
 
 
 def check_counts(fields: Mapping[str, Any], channels: int) -> None:

@@ -33,8 +33,6 @@ class PackReport(msgspec.Struct, frozen=True, kw_only=True):
         preprocess: How images are prepared, or None.
         classes: Names of the classes, or None.
         notes: What a user should know, a line each.
-        follows_source: Whether `verify` can compare the two: not where the source rounds
-            activations to 8 bits and the file does not.
         rounded: How many one-bit layers hold +a and -a only up to rounding.
         departure: How far their weights are from +-a at most, relative to a.
         compared: On how many inputs the network agrees with ONNX Runtime on the source; 0 where it
@@ -51,7 +49,6 @@ class PackReport(msgspec.Struct, frozen=True, kw_only=True):
     preprocess: Preprocess | None
     classes: tuple[str, ...] | None
     notes: tuple[str, ...]
-    follows_source: bool
     rounded: int = 0
     departure: float = 0.0
     compared: int = 0
@@ -65,7 +62,6 @@ class Facts:
     Attributes:
         margins: Mean of | 1 - |w| | over the real-valued weights, by tensor name.
         tolerance: How far from +-a the weights of a one-bit layer may be, relative to a.
-        follows_source: As in PackReport.
         notes: As in PackReport.
         departures: How far rounded weights were from +-a, by tensor name.
         compared: As in PackReport.
@@ -74,7 +70,6 @@ class Facts:
 
     margins: dict[str, float]
     tolerance: float
-    follows_source: bool
     notes: list[str] = field(default_factory=list)
     departures: dict[str, float] = field(default_factory=dict)
     compared: int = 0
@@ -116,7 +111,6 @@ def report(
         preprocess=spec.preprocess,
         classes=spec.classes,
         notes=tuple(notes),
-        follows_source=facts.follows_source,
         rounded=rounded,
         departure=max(facts.departures.values(), default=0.0),
         compared=facts.compared,
@@ -128,10 +122,6 @@ def layer_notes(
     graph: Graph, layers: Sequence[tuple[Node, LayerRow]], facts: Facts, rounded: int
 ) -> Iterator[str]:
     """What a user should know of the layers. rounded: how many are binary up to rounding."""
-    if not facts.follows_source:
-        yield (
-            "the source rounds activations to 8 bits and the file does not, so their scores differ"
-        )
     if rounded:
         yield (
             f"the weights of {count_noun(rounded, 'one-bit layer')} were +a and -a up to rounding, "

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from bwn._types import StrPath
-from bwn.data.datasets import Resize, load_dataset, no_progress
+from bwn.data.datasets import Color, Resize, load_dataset, no_progress
 from bwn.data.decoding import Progress as ReadProgress
 from bwn.errors import ArgumentError
 from bwn.ir.node import Pair
@@ -96,8 +96,8 @@ def _start(request: TrainRequest, device: Device, progress: ReadProgress) -> Run
         architecture, preprocess = origin.description.architecture, origin.description.preprocess
         for name in ("name", "activations", "width", "float_ends"):
             network[name] = getattr(architecture, name)
-        size, resize = size or preprocess.size, resize or preprocess.resize
-        color = preprocess.color
+        size, resize = size or preprocess.size, resize or cast(Resize, preprocess.resize)
+        color = cast(Color, preprocess.color)
     network.update({name: value for name, value in request.network.items() if value is not None})
     assert request.source is not None
     assert request.output is not None

@@ -16,9 +16,10 @@ from bwn.data.datasets import holds_only_images, load_dataset, load_images, no_p
 from bwn.data.decoding import Progress
 from bwn.data.folders import find_images
 from bwn.data.records import Pixels
+from bwn.data.resizing import normalized
 from bwn.errors import DataError, NotPreparedError
 from bwn.ir.model_spec import ModelSpec
-from bwn.predict import class_names, to_input
+from bwn.predict import class_names
 
 LISTED = 5
 NOISE = 64
@@ -51,11 +52,16 @@ class Samples:
 
 
 def noise(spec: ModelSpec, count: int, seed: int) -> Samples:
-    """`count` inputs of normal noise; each depends on the seed and its own number only."""
-    shape = spec.graph.topology.input_shape
+    """`count` inputs of normal noise; each depends on the seed and its own number only.
+
+    For a network that takes pixels from 0 to 255 it has their mean and about their deviation.
+    """
+    rule, shape = spec.preprocess, spec.graph.topology.input_shape
+    mean, deviation = (127.5, 64.0) if rule is not None and rule.takes_pixels else (0.0, 1.0)
 
     def make(index: int) -> Floats:
-        return np.random.default_rng((seed, index)).standard_normal(shape, np.float32)
+        x = np.random.default_rng((seed, index)).standard_normal(shape, np.float32)
+        return x * np.float32(deviation) + np.float32(mean)
 
     return Samples(f"noise, seed {seed}", count, None, make)
 
@@ -86,16 +92,21 @@ def choose(
     """
     if source is None:
         return noise(spec, count or NOISE, seed)
-    if spec.preprocess is None:
+    rule, shape = spec.preprocess, spec.graph.topology.input_shape
+    if rule is None:
         raise NotPreparedError
+
+    def make(index: int) -> Floats:
+        return normalized(images[index], rule).reshape(shape)
+
     if is_images(source):
         paths = [str(path) for path in find_images([source])][:count]
-        images = load_images(source, paths, spec.preprocess, skip_bad=skip_bad, progress=progress)
-        return Samples(str(source), len(images), None, lambda index: to_input(spec, images[index]))
+        images = load_images(source, paths, rule, skip_bad=skip_bad, progress=progress)
+        return Samples(str(source), len(images), None, make)
     name, images, labels = load_test_split(
         spec, source, count, skip_bad=skip_bad, progress=progress
     )
-    return Samples(name, len(labels), labels, lambda index: to_input(spec, images[index]))
+    return Samples(name, len(labels), labels, make)
 
 
 def is_images(source: StrPath) -> bool:
@@ -114,6 +125,8 @@ def load_test_split(
 ) -> tuple[str, Pixels, Labels]:
     """Return the name, the images and the labels of a data set's test split.
 
+    The images have the size and the color that the model takes, but are not normalized.
+
     Args:
         spec: A model with preprocessing; labels are indices of its classes.
         source: As in `bwn.data.datasets.load_dataset`.
@@ -131,9 +144,7 @@ def load_test_split(
     data = load_dataset(
         source,
         "test",
-        size=rule.size,
-        resize=rule.resize,
-        color=rule.color,
+        rule=rule,
         skip_bad=skip_bad,
         progress=progress,
     )

@@ -232,6 +232,8 @@ def _check_description(path: StrPath, description: Description) -> None:
             f"{path}: images are prepared as {preprocess.color} {preprocess.size}, its network "
             f"reads {architecture.input_shape}"
         )
+    if preprocess.since > 1:
+        raise CheckpointError(f"{path}: bwn does not train on images prepared as {preprocess}")
     lengths = len(preprocess.mean), len(preprocess.std)
     if lengths != (channels, channels) or min(preprocess.std) <= 0:
         raise CheckpointError(f"{path}: mean and std are not {channels} numbers each, std above 0")

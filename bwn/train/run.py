@@ -294,13 +294,10 @@ def images_of(
     progress: ReadProgress = no_progress,
 ) -> Dataset:
     """The images of a run's data set, as its network reads them. Raises DataError."""
-    preprocess = description.preprocess
     return load_dataset(
         description.source,
         split,
-        size=preprocess.size,
-        resize=preprocess.resize,
-        color=preprocess.color,
+        rule=description.preprocess,
         skip_bad=description.skip_bad,
         describe=describe,
         progress=progress,

@@ -139,6 +139,29 @@ def test_options_reach_the_file(source, tmp_path):
     assert last == f"Next: bwn verify {tmp_path / 'a.bwn'} {source} --images DATA"
 
 
+def test_a_preset_and_its_exceptions_reach_the_file(source, tmp_path):
+    options = ["--preset", "imagenet", "--color", "BGR", "--interpolation", "bicubic"]
+    result = run(source, "-o", tmp_path / "a.bwn", *options, "--background", "white")
+    assert result.exit_code == 0, result.output
+    assert "does not say how images are prepared" not in result.stdout
+    assert format.read(tmp_path / "a.bwn").preprocess == Preprocess(
+        size=(8, 8),
+        resize=9,
+        color="BGR",
+        mean=(0.406, 0.456, 0.485),
+        std=(0.225, 0.224, 0.229),
+        interpolation="bicubic",
+        background=(255, 255, 255),
+    )
+    shown = CliRunner().invoke(bwn, ["inspect", str(tmp_path / "a.bwn")])
+    assert (
+        "images   BGR, shorter side resized to 9, center cropped to 8 x 8 (bicubic), transparency "
+        "over #ffffff, then (pixel / 255 - [0.406, 0.456, 0.485]) / [0.225, 0.224, 0.229]\n"
+    ) in shown.stdout
+    shown = CliRunner().invoke(bwn, ["inspect", str(tmp_path / "a.bwn"), "--json"])
+    assert json.loads(shown.stdout)["preprocess"]["scale"] == 255
+
+
 def test_calibration_from_a_folder_of_images(source, tmp_path):
     (tmp_path / "photos").mkdir()
     for index, level in enumerate((10, 200)):
@@ -201,7 +224,12 @@ def test_calibration_from_the_sample(tmp_path):
         (["--size", "0"], 2, "is not a size"),
         (["--mean", "a,b"], 2, "'a,b' is not a list of numbers such as"),
         (["--activations", "int4"], 2, "'int4' is not one of"),
-        (["--color", "BGR"], 2, "'BGR' is not one of"),
+        (["--color", "GBR"], 2, "'GBR' is not one of"),
+        (["--resize", "fit"], 2, "'fit' is not stretch, crop or pixels such as 256"),
+        (["--resize", "7"], 2, "resize is 7, expected 8 to 1048576"),
+        (["--interpolation", "cubic"], 2, "'cubic' is not one of"),
+        (["--background", "whitish"], 2, "background 'whitish' is no color such as white"),
+        (["--preset", "imagenette"], 2, "no preset 'imagenette'; presets: imagenet, half"),
         (["--mean", "0.5"], 2, "mean has 1 number, but the input has 3 channels"),
         (["--std", "0,1,1"], 2, "std is (0.0, 1.0, 1.0), expected finite numbers above 0"),
         (["--mean", "nan,0,0"], 2, "mean is (nan, 0.0, 0.0), expected finite numbers"),

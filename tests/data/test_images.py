@@ -195,7 +195,7 @@ def test_an_image_is_turned_upright_once_whatever_the_way_in(tmp_path, orientati
 def test_large_jpegs_are_decoded_smaller(side, scale):
     ramp = np.tile(np.linspace(0, 255, side).astype(np.uint8), (side, 1))
     raw = encoded(Image.fromarray(ramp), "JPEG", quality=95)
-    image = images.read_image(raw, needed=(20, 32))
+    image = images.read_image(raw, rule=prep((20, 32)))
     assert image.size == (-(-side // scale),) * 2
     rule = prep((20, 32))
     whole = prepare(images.read_image(raw), rule)
@@ -205,7 +205,7 @@ def test_large_jpegs_are_decoded_smaller(side, scale):
 def test_a_large_jpeg_needs_little_memory():
     raw = encoded(Image.new("RGB", (4000, 3000), (9, 90, 200)), "JPEG")
     tracemalloc.start()
-    assert images.read_image(raw, needed=(28, 28)).size == (500, 375)
+    assert images.read_image(raw, rule=prep((28, 28))).size == (500, 375)
     assert tracemalloc.get_traced_memory()[1] < 4e6
     tracemalloc.stop()
 

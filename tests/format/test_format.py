@@ -144,6 +144,30 @@ def test_the_version_is_the_first_that_can_say_the_model():
     assert to_bytes(ModelSpec(graph=graph))[8:].startswith(start % b"3")
 
 
+@pytest.mark.parametrize(
+    ("fields", "stored"),
+    [
+        ({"resize": 5}, '"resize":5,"color":"RGB","mean":[0.5,0.25,0.1],"std":[1.0,2.0,0.3]}'),
+        ({"color": "BGR"}, '"resize":"crop","color":"BGR",'),
+        ({"interpolation": "bicubic"}, '"std":[1.0,2.0,0.3],"interpolation":"bicubic"}'),
+        ({"background": (255, 255, 0)}, '"std":[1.0,2.0,0.3],"background":[255,255,0]}'),
+        ({"scale": 1}, '"std":[1.0,2.0,0.3],"scale":1}'),
+    ],
+)
+def test_new_preprocessing_needs_version_4(fields, stored):
+    spec = every_node()
+    spec = msgspec.structs.replace(
+        spec, preprocess=msgspec.structs.replace(spec.preprocess, **fields)
+    )
+    data = to_bytes(spec)
+    assert data[8:].startswith(b'{"__metadata__":{"format":"bwn","version":"4","digest":"')
+    assert stored.replace('"', '\\"').encode() in data
+    equal(from_bytes(data), spec)
+    defaults = {"interpolation": "bilinear", "background": (0, 0, 0), "scale": 255}
+    same = msgspec.structs.replace(every_node().preprocess, **defaults)
+    assert to_bytes(msgspec.structs.replace(spec, preprocess=same)) == GOLDEN.read_bytes()
+
+
 @pytest.mark.parametrize("golden", [GOLDEN, UNSIGNED], ids=["1", "2"])
 def test_the_other_version_is_refused(golden):
     data = golden.read_bytes()

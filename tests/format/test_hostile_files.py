@@ -102,6 +102,8 @@ def test_the_forged_file_is_good_when_nothing_is_wrong_with_it():
     np.testing.assert_array_equal(spec.graph.tensors["w"], WORDS)
 
 
+PREPROCESS = {"size": [6, 10], "resize": "crop", "color": "L", "mean": [0.0], "std": [1.0]}
+
 HOSTILE = {
     "version 5": (
         forge(version="5"),
@@ -256,6 +258,34 @@ HOSTILE = {
             }
         ),
         "std is (0.0,)",
+    ),
+    "preprocessing with a default of version 4": (
+        forge(version="4", preprocess=PREPROCESS | {"scale": 255}),
+        "not in canonical form",
+    ),
+    "preprocessing of version 4 in version 1": (
+        forge(preprocess=PREPROCESS | {"scale": 1}),
+        "not in canonical form",
+    ),
+    "preprocessing on another scale": (
+        forge(version="4", preprocess=PREPROCESS | {"scale": 2}),
+        "preprocess: Invalid enum value 2",
+    ),
+    "a center larger than the image": (
+        forge(version="4", preprocess=PREPROCESS | {"resize": 9}),
+        "resize is 9, expected 10 to 1048576",
+    ),
+    "an image resized beyond memory": (
+        forge(version="4", preprocess=PREPROCESS | {"resize": 2**60}),
+        f"resize is {2**60}, expected 10 to 1048576",
+    ),
+    "a background that is no color": (
+        forge(version="4", preprocess=PREPROCESS | {"background": [0, 0, 256]}),
+        "background is (0, 0, 256), expected 0 to 255",
+    ),
+    "an unknown interpolation": (
+        forge(version="4", preprocess=PREPROCESS | {"interpolation": "cubic"}),
+        "preprocess: Invalid enum value 'cubic'",
     ),
     "a producer of two lines": (forge(producer="a\nb"), "producer: expected"),
     "tensor keys in another order": (

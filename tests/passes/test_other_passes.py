@@ -10,7 +10,6 @@ from bwn.errors import GraphError
 from bwn.ir.checker import check
 from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate
-from bwn.ir.quantization import Quantization
 from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign
 from bwn.passes import pipeline
 from bwn.passes.remove_unused import remove_unused
@@ -120,28 +119,6 @@ def test_activations_rule_4_binary_leaves_the_first_packed_layer_float32():
     graph = network()
     graph = graph.replace(nodes=graph.nodes[:4])
     assert activations(set_activations(graph, "binary")) == ["float32", "float32", "binary"]
-
-
-@pytest.mark.parametrize("mode", ["auto", "int8", "binary"])
-def test_activations_rule_5_a_layer_quantizes_as_its_source_says(mode):
-    quantization = Quantization(activations="uint8", scale=0.5)
-    graph = network()
-    graph = graph.replace(nodes=graph.nodes[:4])
-    graph = set_activations(graph, mode, {"first": 3.0}, {("first", "p"): quantization})
-    assert activations(graph) == ["float32", "uint8", "binary"]
-    assert graph.nodes[1].input_scale == 0.5
-
-
-def test_activations_rule_5_float32_ignores_the_source():
-    quantization = Quantization(activations="uint8", scale=0.5)
-    graph = set_activations(network(), "float32", None, {("first", "p"): quantization})
-    assert activations(graph) == ["float32"] * 4
-
-
-def test_activations_rule_5_needs_one_bit_weights():
-    quantization = Quantization(activations="int8", scale=0.5)
-    with pytest.raises(GraphError, match=r"^layer 'dense1' has float32 weights, but the source"):
-        set_activations(network(), "auto", None, {("x", "f"): quantization})
 
 
 def test_a_mode_replaces_an_earlier_one():

@@ -47,7 +47,11 @@ def model(
     start = helper.make_tensor_value_info("x", kind, [batch, *shape])
     end = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
     graph = helper.make_graph(list(nodes), "test", [start], [end], tensors)
-    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("other", 1)]
+    domains = {"other", *(node.domain for node in nodes)} - {""}
+    opsets = [
+        helper.make_opsetid("", opset),
+        *(helper.make_opsetid(domain, 1) for domain in sorted(domains)),
+    ]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     helper.set_model_props(proto, notes or {})
     with contextlib.suppress(Exception):  # illegal models have no output shape to infer

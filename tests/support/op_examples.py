@@ -33,6 +33,7 @@ from bwn.ops import (
     Normalize,
     Pad,
     Pool,
+    Quantize,
     Rearrange,
     Reduce,
     Resize,
@@ -276,6 +277,17 @@ def sizes() -> Iterator[Example]:
             yield Example((Resize(input="x", output="y", **fields),), PLANES)
 
 
+def quantizations() -> Iterator[Example]:
+    for shape in SHAPES:
+        for fields in (
+            {"scale": 0.02, "low": -127.0, "high": 127.0},
+            {"scale": 0.11, "low": 0.0, "high": 15.0},
+            {"scale": 0.03, "low": -100.0, "high": 155.0},
+            {},
+        ):
+            yield Example((Quantize(input="x", output="y", **fields),), shape)
+
+
 def simple(kind: type[Node]) -> Iterator[Example]:
     """An operation without fields of its own, on each shape that it accepts."""
     for shape in SHAPES:
@@ -299,7 +311,7 @@ def examples_of(kind: type[Node]) -> list[Example]:
     }
     for example in (
         *layers(), *pools(), *pairs(), *broadcasts(), *joins(), *functions(), *moves(), *picks(),
-        *reductions(), *sizes(),
+        *reductions(), *sizes(), *quantizations(),
     ):  # fmt: skip
         examples.setdefault(type(example.node), []).append(example)
     fields = {field.name for field in msgspec.structs.fields(kind)}

@@ -184,6 +184,15 @@ class GraphMaker:
         value = self.one_of([0.0, 0.0, -1.0, 0.5]) if mode == "constant" else 0.0
         return {"pads": pads, "mode": mode, "value": value}
 
+    def quantize(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
+        if self.integer(0, 3) == 0:
+            return {}
+        low, high = float(self.integer(-128, 0)), float(self.integer(0, 255))
+        zero = float(self.one_of([0, 0, 3, -0.5]))
+        rounding = self.one_of(["round", "round", "floor", "ceil"])
+        scale = self.one_of([0.02, 0.125, 1.0])
+        return {"scale": scale, "low": low, "high": high, "zero": zero, "rounding": rounding}
+
     def channel_softmax(self, source: str, shape: Shape, signs: bool) -> dict[str, object]:
         return {"log": bool(self.integer(0, 1))}
 

@@ -1,0 +1,215 @@
+"""Signs as ONNX graphs write them: Sign, and comparisons that are chosen by or calculated with.
+
+A comparison waits in `state.pending` as a sign that nothing has made yet; what reads it says which
+two numbers it stands for:
+
+- Where(x >= t, a, b) is (a + b) / 2 + (a - b) / 2 * sign(x - t), and Cast the same with 1 and 0.
+- x > t is not (t >= x), so that sign(0) = +1 serves both.
+- Sign is 0 at 0, which one bit cannot hold. Of a tensor that is never negative, as after a ReLU, it
+  is x > 0, exactly; of any other it is taken as x >= 0, and a note says so. Sign(Sign(x) + c) with
+  0 < c < 1 is +1 at 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from msgspec.structs import replace
+
+from bwn.ops.add import Add
+from bwn.ops.affine import emit_affine
+from bwn.ops.broadcasting import Arithmetic
+from bwn.ops.mul import Mul
+from bwn.ops.onnx_reading import Pending, reads
+from bwn.ops.sign import Sign
+
+if TYPE_CHECKING:
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
+    from bwn.onnx.views import View
+
+Constant = npt.NDArray[np.float32]
+
+SIGN_OF_ZERO = (
+    "ONNX Sign is 0 at 0 and one bit cannot hold that: 0 counts as +1 here. verify counts the "
+    "inputs that this changes"
+)
+
+
+@reads("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+def read_comparison(state: ImportState, node: OnnxNode) -> None:
+    """Of two operands; what reads it emits the sign."""
+    greater, equal = node.op_type.startswith("Greater"), node.op_type.endswith("OrEqual")
+    # x >= y and not (y >= x), that is x > y, are the signs of a difference.
+    first, second = (0, 1) if greater == equal else (1, 0)
+    if not any(state.is_constant(node, index) for index in (0, 1)):
+        view, names = state.in_one_order(node, (0, 1))
+        output = f"{node.output}.difference"
+        with state.keeping(view):
+            x, other = names[first], names[second]
+            state.emit(Arithmetic(input=x, other=other, output=output, function="sub"))
+        compared = state.views[output]
+    else:
+        at = 1 if state.is_constant(node, 1) else 0
+        compared = state.whole(node, 1 - at)
+        threshold = state.weights_like(node, at, compared)
+        if np.isnan(threshold).any():
+            raise node.refuse("compares with NaN")
+        sign = 1 if first != at else -1
+        if threshold.any() or sign < 0:
+            compared = _shifted(state, node, compared, sign, threshold)
+    state.pending[node.output] = Pending("compare", compared, equal)
+
+
+def _shifted(
+    state: ImportState, node: OnnxNode, view: View, sign: int, threshold: Constant
+) -> View:
+    """Emit sign * (x - threshold)."""
+    output = f"{node.output}.difference"
+    with state.keeping(view):
+        if threshold.size == threshold.shape[0]:  # one number, or one a channel
+            shift = -sign * threshold.reshape(-1).astype(np.float64)
+            emit_affine(state, view.source, sign, shift, output)
+        else:
+            stored = state.store(f"{output}.constant", threshold)
+            state.emit(
+                Arithmetic(
+                    input=view.source,
+                    output=output,
+                    function="sub",
+                    constant=stored,
+                    constant_first=sign < 0,
+                )
+            )
+    return state.views[output]
+
+
+@reads("Not")
+def read_not(state: ImportState, node: OnnxNode) -> None:
+    """Of a comparison: opset 11 has no GreaterOrEqual and writes Not(Less(x, 0))."""
+    half = comparison(state, node)
+    state.pending[node.output] = replace(half, positive=not half.positive)
+
+
+def comparison(state: ImportState, node: OnnxNode) -> Pending:
+    """The comparison that a node reads first. Raises GraphError where it is none."""
+    half = state.pending.get(node.inputs[0])
+    if half is None or half.kind != "compare":
+        raise node.refuse("is supported only for comparisons")
+    return half
+
+
+@reads("Where")
+def read_where(state: ImportState, node: OnnxNode) -> None:
+    """One of two operands, by a comparison."""
+    half = comparison(state, node)
+    if all(state.is_constant(node, index) for index in (1, 2)):
+        values = [state.weights_like(node, index, half.view) for index in (1, 2)]
+        choose(state, node, half, values[0], values[1])
+    else:
+        _select(state, node, half)
+
+
+def choose(
+    state: ImportState, node: OnnxNode, half: Pending, first: Constant, second: Constant
+) -> None:
+    """Emit one of two constants: the first where the comparison holds."""
+    if not half.positive:
+        first, second = second, first
+    sign = Sign(input=half.view.source, output=node.output)
+    if (first == 1).all() and (second == -1).all():
+        state.emit(sign, like=half.view)
+        return
+    total, difference = (
+        np.asarray(numbers, np.float64) / 2
+        for numbers in (np.add(first, second, dtype=float), np.subtract(first, second, dtype=float))
+    )
+    if any(numbers.size != numbers.shape[0] for numbers in (total, difference)):
+        raise node.refuse("chooses constants that differ from place to place")
+    with state.keeping(half.view):
+        name = f"{node.output}.sign"
+        state.emit(replace(sign, output=name))
+        source = state.views[name].source
+        emit_affine(state, source, difference.reshape(-1), total.reshape(-1), node.output)
+
+
+def _select(state: ImportState, node: OnnxNode, half: Pending) -> None:
+    """Emit first * [condition] + second * [not condition], of which one is 0."""
+    view, output = half.view, node.output
+    terms = [(1, half.positive), (2, not half.positive)]
+    terms = [
+        (index, positive)
+        for index, positive in terms
+        if not state.is_constant(node, index) or state.weights(node, index).any()
+    ]
+    with state.keeping(view):
+        state.emit(Sign(input=view.source, output=f"{output}.sign"))
+        sign = state.views[f"{output}.sign"].source
+        for index, positive in terms:
+            name = f"{output}.{index}" if len(terms) == 2 else output
+            emit_affine(state, sign, 0.5 if positive else -0.5, 0.5, f"{name}.chosen")
+            chosen = state.views[f"{name}.chosen"].source
+            if state.is_constant(node, index):
+                constant = state.weights_like(node, index, view)
+                if constant.size != constant.shape[0]:
+                    raise node.refuse("chooses constants that differ from place to place")
+                emit_affine(state, chosen, constant.reshape(-1), 0, name)
+            else:
+                value = state.matching(node, index, view)
+                state.emit(Mul(input=chosen, other=value, output=name))
+        if len(terms) == 2:
+            first, second = (state.views[f"{output}.{index}"].source for index in (1, 2))
+            state.emit(Add(input=first, other=second, output=output))
+
+
+def cast_comparison(state: ImportState, node: OnnxNode) -> bool:
+    """Take a Cast of a comparison to numbers, 1 and 0. Returns whether the node is one."""
+    half = state.pending.get(node.inputs[0])
+    if half is None or half.kind != "compare":
+        return False
+    ones = np.ones((1,) * len(half.view.shape), np.float32)
+    choose(state, node, half, ones, ones - 1)
+    return True
+
+
+@reads("Sign")
+def read_sign(state: ImportState, node: OnnxNode) -> None:
+    """Waits for an Add, unless it is the sign of a raised one."""
+    half = state.pending.get(node.inputs[0])
+    if half is not None and half.kind == "raised":
+        state.emit(Sign(input=half.view.source, output=node.output), like=half.view)
+    else:
+        state.pending[node.output] = Pending("sign", state.whole(node), complete=complete_sign)
+
+
+def complete_sign(state: ImportState, name: str) -> None:
+    """Emit the ONNX Sign `name`, which is read by something else than a raised sign."""
+    half = state.pending.pop(name)
+    with state.keeping(half.view):
+        if half.view.source not in state.nonnegative:
+            state.note(SIGN_OF_ZERO)
+            state.emit(Sign(input=half.view.source, output=name))
+            return
+        # 1 where x > 0, else 0: (1 - sign(-x)) / 2
+        emit_affine(state, half.view.source, -1, 0, f"{name}.negated")
+        negated = state.views[f"{name}.negated"].source
+        state.emit(Sign(input=negated, output=f"{name}.sign"))
+        emit_affine(state, state.views[f"{name}.sign"].source, -0.5, 0.5, name)
+
+
+def read_raised_sign(state: ImportState, node: OnnxNode) -> bool:
+    """Take an Add that is Sign(x) + c with 0 < c < 1; the outer Sign completes it.
+
+    Returns:
+        Whether it is one.
+    """
+    for at in (0, 1):
+        half = state.pending.get(node.inputs[1 - at])
+        if half is not None and half.kind == "sign" and state.is_constant(node, at):
+            value = state.weights_like(node, at, half.view)
+            if ((value > 0) & (value < 1)).all():
+                state.pending[node.output] = Pending("raised", half.view)
+                return True
+    return False

@@ -1,0 +1,96 @@
+"""Signs in every spelling, compared with ONNX Runtime, at 0 and around every threshold too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from graphs import floats
+from onnx import TensorProto, helper
+from onnx_models import SIGN, f32, model, op
+
+from bwn.ir.interpreter import evaluate
+from bwn.onnx.importer import from_bytes
+from bwn.onnx.session import Session
+from bwn.passes import pipeline
+
+VECTOR = floats(4, 1, 1, seed=5)
+FULL = floats(4, 7, 6, seed=6)
+COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+HALF = {"h": f32(0.5), "t": f32(2.0), "one": f32(1.0)}
+
+
+def after(*nodes, opset=17, **tensors):
+    """A model of a condition b, and what is made of it."""
+    return model(*nodes, opset=opset, **SIGN, **tensors)
+
+
+def cast(name="b", output="y"):
+    return helper.make_node("Cast", [name], [output], to=TensorProto.FLOAT)
+
+
+MODELS = {
+    **{
+        f"{kind} {inputs} {name}": after(
+            op(kind, inputs, "b"), op("Where", f"b {values}"), t=threshold, a=VECTOR, q=f32(0.25)
+        )
+        for kind in COMPARISONS
+        for inputs in ("x t", "t x")
+        for name, threshold in (("0", f32(0.0)), ("1", f32(1.0)), ("C", VECTOR), ("CHW", FULL))
+        for values in ("p n", "n p", "a q", "p z")
+    },
+    **{f"{kind} of two": after(op("Relu", "x", "r"), op("Mul", "x r", "m"), op(kind, "x m", "b"), cast())
+       for kind in COMPARISONS},
+    "not": after(op("Less", "x z", "b"), op("Not", "b", "c"), op("Where", "c p n")),
+    "not not": after(op("Less", "x z", "b"), op("Not", "b", "c"), op("Not", "c", "d"), cast("d")),
+    "cast and arithmetic": after(
+        op("Greater", "x z", "b"), cast("b", "f"), op("Mul", "f t", "g"), op("Sub", "g one"), **HALF
+    ),
+    "one branch": after(op("Greater", "x z", "b"), op("Where", "b x z")),
+    "two branches": after(op("Relu", "x", "r"), op("Less", "x h", "b"), op("Where", "b r x"), **HALF),
+    "branch and number": after(op("LessOrEqual", "x h", "b"), op("Where", "b t x"), **HALF),
+    "sign of relu": after(op("Relu", "x", "r"), op("Sign", "r")),
+    "sign of relu and conv": after(
+        op("Relu", "x", "r"), op("Sign", "r", "s"), op("Conv", "s w"), w=np.sign(floats(5, 4, 3, 3))
+    ),
+    "raised": after(op("Sign", "x", "s"), op("Add", "s h", "a"), op("Sign", "a"), **HALF),
+    "channels last": after(
+        helper.make_node("Transpose", ["x"], ["l"], perm=[0, 2, 3, 1]),
+        op("GreaterOrEqual", "l t", "b"),
+        op("Where", "b p n", "s"),
+        helper.make_node("Transpose", ["s"], ["y"], perm=[0, 3, 1, 2]),
+        t=VECTOR.reshape(4),
+    ),
+}  # fmt: skip
+
+
+def inputs():
+    """(N, 4, 7, 6) with zeros, thresholds, and the numbers next to them."""
+    x = floats(6, 4, 7, 6, seed=1)
+    for image, threshold in enumerate((f32(0.0), f32(1.0), f32(0.5), VECTOR, FULL)):
+        near = np.broadcast_to(threshold, x.shape[1:]).astype(np.float32)
+        up, down = np.nextafter(near, f32(9.0)), np.nextafter(near, f32(-9.0))
+        x[image, :, ::3], x[image, :, 1::3], x[image, :, 2::3] = (
+            values[:, step::3] for step, values in enumerate((near, up, down))
+        )
+    x[5, :, 0] = -0.0
+    return x
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_sign_is_what_onnx_runtime_computes(name):
+    loaded, x = from_bytes(MODELS[name]), inputs()
+    assert not loaded.notes
+    expected = Session(MODELS[name]).run(x)
+    for graph in (loaded.spec.graph, pipeline.run(loaded.spec.graph)):
+        actual = evaluate(graph, x)[graph.topology.output]
+        np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_plain_sign_is_plus_one_at_zero_and_says_so():
+    data, x = model(op("Sign", "x")), inputs()
+    loaded = from_bytes(data)
+    assert any("0 counts as +1 here" in note for note in loaded.notes)
+    expected = Session(data).run(x)
+    actual = evaluate(loaded.spec.graph, x)[loaded.spec.graph.topology.output]
+    np.testing.assert_array_equal(actual, np.where(expected == 0, 1, expected))
+    assert (expected == 0).any()
