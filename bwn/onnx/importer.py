@@ -20,6 +20,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import elements
 from bwn.onnx import quantized_readers, reduction_readers, view_readers
+from bwn.onnx.branches import branch_of
 from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, ImportState
 from bwn.onnx.inputs import input_of
@@ -169,6 +170,10 @@ def kind_of(proto: onnx.NodeProto) -> str:
 
 def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
     """Import one node: fold it where it depends on constants alone, else call its reader."""
+    if kind_of(proto) == "If":
+        for inner in branch_of(state, proto):
+            read_node(state, inner)
+        return
     node = plain_node(proto)
     known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node, proto.domain)
     if known and fold(state, node):

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from graphs import floats
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx_models import f32, i64, model, op
 
 from bwn.errors import FileError, GraphError
@@ -578,3 +578,43 @@ def test_is_right_or_refused_by_name(name: str) -> None:
         return
     names = [*(node.name for node in proto.graph.node), "output node 'y'"]
     assert any(name in refused for name in names), refused
+
+
+def squeezed_if(opset: int, *, inner: bool) -> bytes:
+    """As torch writes a Squeeze of an axis whose size it does not know: twice, of one name each."""
+    end = [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)]
+    one = numpy_helper.from_array(i64(2), "axis")
+    squeeze = helper.make_graph([op("Squeeze", "v axis", "r")], "then", [], end, [one])
+    keep = helper.make_graph([op("Identity", "v", "r")], "else", [], end)
+    first = [
+        op("Shape", "v", "s"), op("Gather", "s i", "n", axis=0), op("Equal", "n one", "c"),
+        helper.make_node("If", ["c"], ["q"], name="inner", then_branch=squeeze, else_branch=keep),
+    ]  # fmt: skip
+    stored = {"i": np.int64(2), "one": np.int64(1)}
+    if inner:
+        body = [*first, op("Relu", "q", "r")]
+        end_of_body = [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)]
+        never = helper.make_graph([op("Identity", "v", "r")], "else", [], end_of_body)
+        outer = helper.make_graph(body, "then", [], end_of_body)
+        first = [helper.make_node("If", ["yes"], ["q"], then_branch=outer, else_branch=never)]
+        stored["yes"] = np.array(True)
+    nodes = [
+        op("GlobalAveragePool", "x", "v"), *first, op("Flatten", "q", "f"), op("Gemm", "f w"),
+    ]  # fmt: skip
+    return model(*nodes, opset=opset, w=floats(4, 3), **stored)
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_an_if_with_a_constant_condition_is_its_branch(inner: bool) -> None:
+    compare(squeezed_if(17, inner=inner), floats(3, 4, 7, 6))
+
+
+def test_an_if_of_the_input_is_refused() -> None:
+    end = [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)]
+    branches = [
+        helper.make_graph([op(kind, "x", "r")], kind, [], end) for kind in ("Relu", "Identity")
+    ]
+    node = helper.make_node("If", ["c"], ["y"], then_branch=branches[0], else_branch=branches[1])
+    steps = [op("ReduceMax", "x", "m", axes=[1, 2, 3], keepdims=0), op("Greater", "m z", "c")]
+    with pytest.raises(GraphError, match="expected a constant"):
+        from_bytes(model(*steps, node, z=f32(0.0)))
