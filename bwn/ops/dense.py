@@ -11,7 +11,6 @@ import numpy.typing as npt
 from bwn.ir.node import Reals, Shape, Tensors
 from bwn.kernels import bits
 from bwn.kernels import reference as plain
-from bwn.onnx.views import BATCH
 from bwn.ops.conv import Conv
 from bwn.ops.onnx_reading import reads, vector
 from bwn.ops.weighted import Weighted
@@ -77,7 +76,7 @@ def read_matmul(state: ImportState, node: OnnxNode) -> None:
     weight, view = _matrix(state, node).T, state.view(node)
     if view.sizes[-1].count != weight.shape[1]:
         raise node.refuse(f"multiplies {view} by a matrix of {weight.shape[1]} rows")
-    if view.rank == 2 and view.axes[0] == (BATCH,):
+    if view.rank == 2 and view.sizes[0].count == 1:
         _emit(state, node, weight, None)
         return
     view = state.channels_last(node)
