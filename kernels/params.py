@@ -135,9 +135,7 @@ _OFFSET_INPUT = {
     "positions": "Positions of a plane.",
 }
 
-GemmParams = _struct(
-    "GemmParams",
-    "A GEMM over planes whose inputs lie at offsets from each position.",
+_GEMM = (
     _OFFSET_INPUT,
     {
         "x_group": "Stride from one group of channels to the next.",
@@ -147,6 +145,25 @@ GemmParams = _struct(
     _PLANE_OUTPUT,
     _EPILOGUE,
     _SCRATCH,
+)
+
+GemmParams = _struct(
+    "GemmParams",
+    "A GEMM over planes whose inputs lie at offsets from each position.",
+    *_GEMM,
+)
+StridedParams = _struct(
+    "StridedParams",
+    "The same where neighboring outputs read inputs a stride apart.",
+    *_GEMM,
+    {
+        "x_row": "Stride from what one output row reads to the next.",
+        "x_step": "Stride from what one output reads to the next of its row.",
+        "height": "Rows of the output.",
+        "width": "Columns of the output.",
+        "out_row": "Stride of rows of the output.",
+        "neighbors": "Taps of a row of the window that are neighbors; 0 where they are not.",
+    },
 )
 LutPermuteParams = _struct(
     "LutPermuteParams",

@@ -71,6 +71,7 @@ PACK = Kernel("tensor.bitpacked.f32_b1_sign", params.BitpackedParams)
 FLOAT_SIGNS = Kernel(
     "gemm.f32_to_bits.f32_f32_b1_signs_multiply", params.F32ToBitsParams, expected=_FMA
 )
+STRIDED = Kernel("gemm.depthwise.f32_f32_f32_planes_strided", params.StridedParams, expected=_FMA)
 MAX_B1 = Kernel("tensor.bitpacked.b1_b1_max_pool", params.BitpackedParams)
 UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", params.BitpackedParams)
 UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.BitpackedParams)
@@ -79,7 +80,7 @@ OTHERS: tuple[Kernel, ...] = (
     AFFINE, *BINARY.values(), SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, UNARY,
     SIMPLE_UNARY, LAYER_NORM, GROUP_NORM, LOCAL_RESPONSE, REDUCE, COPY_F32, COPY_I8, REARRANGE,
     RESIZE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK, FLOAT_SIGNS, MAX_B1,
-    UNPACK_F32, UNPACK_S1, FAKE_QUANTIZE, RANGES, RANGES_LANES,
+    UNPACK_F32, UNPACK_S1, STRIDED, FAKE_QUANTIZE, RANGES, RANGES_LANES,
 )  # fmt: skip
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*GEMMS, *OTHERS)}

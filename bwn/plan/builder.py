@@ -21,6 +21,7 @@ from bwn.plan import (
     binary_steps,
     bit_steps,
     channel_steps,
+    depthwise_steps,
     function_steps,
     gemm_steps,
     quantize_steps,
@@ -340,13 +341,12 @@ class PlanBuilder(PlanState):
             self._gemm_of_bits(node)
             return
         source = self._quantized.get(node.output) or self._gemm_input(node)
-        window = node.window(self.shape(node.input))
-        if window.stride != (1, 1):
-            source = gemm_steps.phases(self, node.output, window, source)
-        else:
-            source.reserve_padding(window.pads)
+        in_place = depthwise_steps.reads_in_place(self, node)
+        source = gemm_steps.padded(self, node, source, in_place=in_place)
         becomes_signs = sign_steps.becomes_signs(self.graph, node, self.wanted_as_bits)
-        if becomes_signs and self.fuse:
+        if in_place:
+            depthwise_steps.multiply_strided(self._with_epilogue(node, source))
+        elif becomes_signs and self.fuse:
             out = self.write_bits(node.output)
             sign_steps.multiply_to_bits(Gemm(self, node, source, out, Epilogue(node.output)))
         else:

@@ -46,6 +46,18 @@ def quantize(plan: PlanState, node: Weighted, source: Buffer) -> Buffer:
     return out
 
 
+def padded(plan: PlanState, node: Weighted, source: Buffer, *, in_place: bool) -> Buffer:
+    """The planes that a layer reads, with room for its padding: its input, or phases of a stride.
+
+    in_place: whether it reads its input whatever its stride.
+    """
+    window = node.window(plan.shape(node.input))
+    if not in_place and window.stride != (1, 1):
+        return phases(plan, node.output, window, source)
+    source.reserve_padding(window.pads)
+    return source
+
+
 def phases(plan: PlanState, name: str, window: Window, source: Buffer) -> Buffer:
     """Planes of every stride-th row and column of the padded input, phase after phase."""
     rows, columns = window.phases
@@ -170,7 +182,7 @@ def _indirect_params(gemm: Gemm, spec: IndirectGemm, threads: int) -> tuple[dict
         "words": plan.constant(
             (spec.name, node.weight), lambda: spec.pack(weight.reshape(len(weight), -1))
         ),
-        "row_words": prod(weight.shape[1:]),
+        "row_words": spec.row_words(prod(weight.shape[1:])),
         "depth": gemm.depth,
         "offsets": plan.constant(("offsets", node.output), lambda: offsets(gemm, packed=packed)),
         "groups": gemm.groups * share,

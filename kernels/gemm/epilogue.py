@@ -15,10 +15,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from bwn.kernels.params import GemmParams
 from bwn.kernels.simd.activations import activate
-from bwn.kernels.simd.arithmetic import fma, keep, nearest, to_int
+from bwn.kernels.simd.arithmetic import fma, fma_value, keep, nearest, to_int
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_apart, store_apart
 from bwn.kernels.simd.stores import (
@@ -29,9 +30,21 @@ from bwn.kernels.simd.stores import (
     scale_and_activate,
     store_quantized,
 )
-from bwn.kernels.simd.vectors import F32, I8_16, I32, load, splat, store
-from bwn.kernels.simd.widths import LANES
-from bwn.kernels.target.jit import helper
+from bwn.kernels.simd.vectors import (
+    F32,
+    I8_16,
+    I32,
+    at,
+    load,
+    load_at,
+    offset_by,
+    splat,
+    splat_at,
+    splat_value,
+    store,
+)
+from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 gemm_params = reader(GemmParams)
 
@@ -60,6 +73,71 @@ def write_outputs(
         store_quantized(kind, mask_kind, plane, index, quotients, qmin, qmax, mask)
     else:
         store(plane, index, keep(y, mask))
+
+
+@helper
+def is_plain(f: Any) -> bool:
+    """Whether sums end with scale, bias and bounds alone, the same at all positions of an image."""
+    return f.activation == 0 and f.added == 0 and f.out_scale == 0 and f.scale_per_position == 0
+
+
+@helper
+def write_tile(f: Any, sums: Any, xs: Any, image: int, n: int, position: int) -> None:
+    """Write outputs from sums of channels n on, each as many vectors as xs, where `is_plain` is."""
+    end_tile(
+        sums,
+        xs,
+        out_plane(f, image, n) + (f.out_lead + position) * 4,
+        f.out_plane * 4,
+        f.mask + position * 4,
+        f.scale + n * 4,
+        f.bias + n * 4,
+        get_f32(f.x_scales, image),
+        get_f32(f.bounds, 0),
+        get_f32(f.bounds, 1),
+    )
+
+
+@intrinsic
+def end_tile(
+    sums: Any,
+    xs: Any,
+    out: Any,
+    plane: Any,
+    mask: Any,
+    scale: Any,
+    bias: Any,
+    x_scale: Any,
+    low: Any,
+    high: Any,
+) -> tuple[Any, Codegen]:
+    """end_tile(sums, xs, ...): scale, bound and write a tile of rows of as many vectors as xs.
+
+    out, mask: address of the first output, and of its mask. plane: bytes from one row of outputs to
+    the next. scale, bias: addresses of the first row's. x_scale, low, high: float32.
+    """
+    vec, count = sums.dtype, xs.count
+
+    def gen(builder: Any, args: Any) -> None:
+        totals, _, out, plane, mask, scale, bias, x_scale, *bounds = args
+        low, high = (splat_value(builder, vec, bound) for bound in bounds)
+        starts = [v * VECTOR_BYTES for v in range(count)]
+        masks = [load_at(builder, I32.dtype, offset_by(builder, mask, start)) for start in starts]
+        factor = splat_value(builder, vec, x_scale)
+        for row in range(sums.count // count):
+            a = builder.fmul(splat_at(builder, vec, offset_by(builder, scale, 4 * row)), factor)
+            b = splat_at(builder, vec, offset_by(builder, bias, 4 * row))
+            for v, start in enumerate(starts):
+                y = fma_value(builder, builder.extract_value(totals, row * count + v), a, b)
+                y = builder.select(builder.fcmp_ordered(">", low, y), low, y)
+                y = builder.select(builder.fcmp_ordered("<", high, y), high, y)
+                bits = builder.and_(builder.bitcast(y, masks[v].type), masks[v])
+                pointer = at(builder, offset_by(builder, out, start), bits.type)
+                builder.store(bits, pointer, align=4)
+            out = builder.add(out, plane)
+
+    addresses = [types.intp] * 5
+    return types.void(sums, xs, *addresses, *[types.float32] * 3), gen
 
 
 @helper

@@ -1,4 +1,5 @@
-"""GEMM of float32 weights and planes of activations: layers that are not binary.
+"""GEMM of float32 weights and planes of activations: layers that are not binary, or too shallow for
+the tables of `lut.py` to pay.
 
     sum[n, p] = sum_k w[n, k] * x[offset[k] + p]
 
@@ -13,7 +14,14 @@ from typing import Any
 
 from numba import types
 
-from bwn.kernels.gemm.epilogue import fill_margins, gemm_params, out_plane, write_positions
+from bwn.kernels.gemm.epilogue import (
+    fill_margins,
+    gemm_params,
+    is_plain,
+    out_plane,
+    write_positions,
+    write_tile,
+)
 from bwn.kernels.gemm.tiles import MULTIPLY
 from bwn.kernels.simd.arithmetic import fma_value
 from bwn.kernels.simd.scalars import get_i64
@@ -110,29 +118,38 @@ def compute_block(
     x = f.x + (image * f.x_image + group * f.x_group + first) * 4
     row_bytes, total_bytes, channel = f.row_words * 4, len(xs) * VECTOR_BYTES, group * f.outputs
     rows = f.words + channel * row_bytes
+    plain = is_plain(f)
     n = 0
     while n < f.outputs:
         if f.outputs >= CHANNELS:
             n = min(n, f.outputs - CHANNELS)  # the last tile may overlap the one before
             sums = sum_rows(f, tile_zeros, xs, x, rows + n * row_bytes)
-            store_vectors(totals + n * total_bytes, sums)
+            if plain:
+                write_tile(f, sums, xs, image, channel + n, first)
+            else:
+                store_vectors(totals + n * total_bytes, sums)
             n += CHANNELS
         else:
             row = sum_rows(f, row_zeros, xs, x, rows + n * row_bytes)
-            store_vectors(totals + n * total_bytes, row)
+            if plain:
+                write_tile(f, row, xs, image, channel + n, first)
+            else:
+                store_vectors(totals + n * total_bytes, row)
             n += 1
     last = first + len(xs) * LANES >= f.positions
-    for n in range(f.outputs):
+    for n in range(0 if plain else f.outputs):
         for v in range(len(xs)):
             position = first + v * LANES
             total = load(F32, totals + n * total_bytes, v * LANES)
             x_scales = x_scales_at(F32, f, image, position)
             write_positions(f, total, image, channel + n, position, x_scales)
+    for n in range(f.outputs if first == 0 or last else 0):
         fill_margins(f, out_plane(f, image, channel + n), first == 0, last)
 
 
-def f32_f32_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None:
-    """float32 activations and weights. A unit is a block of 16 positions of a group of an image."""
+@helper
+def multiply(p: int, begin: int, end: int, part: int) -> None:
+    """Units begin..end-1, each a block of 16 positions of a group of an image."""
     f = gemm_params(p)
     totals = f.scratch + part * f.scratch_part
     blocks = (f.positions + LANES - 1) // LANES
@@ -150,3 +167,13 @@ def f32_f32_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None
             tile, row, xs = zeros(F32, CHANNELS), zeros(F32, 1), zeros(F32, 1)
             compute_block(f, tile, row, xs, image, group, block * LANES, totals)
             block += 1
+
+
+def f32_f32_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None:
+    """float32 activations and weights."""
+    multiply(p, begin, end, part)
+
+
+def f32_b1_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None:
+    """float32 activations, one-bit weights, which are packed as float32 +-1."""
+    multiply(p, begin, end, part)

@@ -14,8 +14,10 @@ from collections.abc import Callable, Mapping
 from operator import mul
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
+from bwn.kernels import bits
 from bwn.kernels.gemm.lut_permute_packing import TILE, Layout
 from bwn.kernels.lazy import lazy
 from bwn.kernels.params import GemmParams, LutPermuteParams
@@ -112,6 +114,11 @@ def as_stored(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return weights
 
 
+def as_floats(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Packed signs as float32 +-1, 64 of each word: (N, row_words) to (N, 64 * row_words)."""
+    return bits.unpack(words, 64 * words.shape[1]).astype(np.float32)
+
+
 class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
     """A GEMM over planes at offsets, with GemmParams.
 
@@ -121,19 +128,26 @@ class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
     Attributes:
         scratch: (outputs of a group, K) to the bytes of scratch that a part needs.
         pack: (N, row_words) weights, packed as it reads them.
+        tile: Output channels that it sums at once; fewer take as long.
     """
 
     params: Any = GemmParams
     scratch: Callable[[int, int], int]
     pack: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = as_stored
+    tile: int = 1
+
+    def row_words(self, stored: int) -> int:
+        """Elements from one packed row of weights to the next, of rows of `stored` elements."""
+        return 64 * stored if self.pack is as_floats else stored
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
         """A pass is a block of positions, or one position where there are no lanes."""
         passes = -(-work.positions // self.lanes) if self.lanes else work.values
         passes *= work.images * work.groups
-        one_bit = self.weights == "b1"
-        depth = -(-work.depth // 64) * 64 if one_bit else work.depth  # bits go by whole words
-        return 1.0, passes * depth, passes * depth * work.outputs, passes * work.outputs
+        words = self.weights == "b1" and self.pack is not as_floats
+        depth = -(-work.depth // 64) * 64 if words else work.depth
+        outputs = -(-work.outputs // self.tile) * self.tile
+        return 1.0, passes * depth, passes * depth * outputs, passes * work.outputs
 
 
 class LutPermuteGemm(GemmSpec, frozen=True, eq=False, kw_only=True):

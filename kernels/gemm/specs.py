@@ -8,12 +8,19 @@ Costs: avx512, avx2: `bwn tune` on a Zen 5 server core, 2026-11-23, the second w
 for Zen 3. neon: not measured; instructions at a nominal one a nanosecond, of single, bytes, split,
 dots and inlane fitted to counts of 17 to 19 sizes each within 2 %, of the others those of
 docs/arm.md, split into coefficients by what the loops do. The sums of dots (0.13 instructions) are
-those of bytes times 1.27, as llvm-mca's cycles on a Neoverse N1 are.
+those of bytes times 1.27, as llvm-mca's cycles on a Neoverse N1 are. Those of depthwise were
+measured on a Zen 4 server core, 2026-11-28, and are guesses for neon, from the loads of its loop.
 """
 
 from __future__ import annotations
 
-from bwn.kernels.gemm.gemm_spec import Cost, GemmSpec, IndirectGemm, LutPermuteGemm
+from bwn.kernels.gemm.gemm_spec import (
+    Cost,
+    GemmSpec,
+    IndirectGemm,
+    LutPermuteGemm,
+    as_floats,
+)
 from bwn.kernels.gemm.gemv_packing import (
     BYTES_LAYOUT,
     DOTS_LAYOUT,
@@ -25,7 +32,13 @@ from bwn.kernels.gemm.gemv_packing import (
     signs_scratch,
 )
 from bwn.kernels.gemm.lut_permute_packing import F32_LAYOUT, I8_LAYOUT, TILE
-from bwn.kernels.gemm.tiles import lookup_scratch, multiply_scratch, single_scratch
+from bwn.kernels.gemm.tiles import (
+    MULTIPLY,
+    depthwise_scratch,
+    lookup_scratch,
+    multiply_scratch,
+    single_scratch,
+)
 
 ANY = 2**31
 I8_DEPTH = 2**24
@@ -63,9 +76,33 @@ SPECS: tuple[GemmSpec, ...] = (
     ),
     IndirectGemm(
         "gemm.f32.f32_f32_f32_planes_multiply", activations="f32", weights="f32", max_depth=ANY,
-        lanes=16, scratch=multiply_scratch,
+        lanes=16, scratch=multiply_scratch, tile=MULTIPLY[0],
         costs={"avx512": Cost(152, 0, 0.164, 1.45), "avx2": Cost(160, 0.129, 0.287, 1.8),
                "neon": Cost(300, 2, 6.1, 100)},
+        expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
+                  "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
+    ),
+    IndirectGemm(
+        "gemm.f32.f32_b1_f32_planes_multiply", activations="f32", weights="b1", max_depth=ANY,
+        lanes=16, scratch=multiply_scratch, pack=as_floats, tile=MULTIPLY[0],
+        costs={"avx512": Cost(152, 0, 0.164, 1.45), "avx2": Cost(160, 0.129, 0.287, 1.8),
+               "neon": Cost(300, 2, 6.1, 100)},
+        expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
+                  "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
+    ),
+    IndirectGemm(
+        "gemm.depthwise.f32_f32_f32_planes_depthwise", activations="f32", weights="f32",
+        max_depth=ANY, lanes=16, scratch=depthwise_scratch,
+        costs={"avx512": Cost(70, 0.13, 0.55, 1.2), "avx2": Cost(90, 0.115, 0.575, 1),
+               "neon": Cost(300, 0, 10, 60)},
+        expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
+                  "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
+    ),
+    IndirectGemm(
+        "gemm.depthwise.f32_b1_f32_planes_depthwise", activations="f32", weights="b1",
+        max_depth=ANY, lanes=16, scratch=depthwise_scratch, pack=as_floats,
+        costs={"avx512": Cost(70, 0.13, 0.55, 1.2), "avx2": Cost(90, 0.115, 0.575, 1),
+               "neon": Cost(300, 0, 10, 60)},
         expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
                   "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
     ),

@@ -23,6 +23,8 @@ MULTIPLY = (8, 2) if "avx512f" in features() else (6, 1) if "avx2" in features()
 """Channels and vectors of positions of a tile of `f32.py`."""
 MULTIPLY_SIGNS = (8, 2) if "avx512f" in features() else (4, 1)
 """Of `f32_to_bits.py`; channels divide 32."""
+DEPTHWISE_CHUNK = 1024
+"""Positions whose sums `depthwise.py` keeps at once, where more than scale and bias ends them."""
 
 
 def lookup_scratch(outputs: int, depth: int) -> int:
@@ -33,6 +35,16 @@ def lookup_scratch(outputs: int, depth: int) -> int:
 def multiply_scratch(outputs: int, depth: int) -> int:
     """Bytes a part needs: the totals of a tile's vectors of positions, for every row."""
     return outputs * MULTIPLY[1] * VECTOR_BYTES
+
+
+def depthwise_scratch(outputs: int, depth: int) -> int:
+    """Bytes a part needs: the sums of a chunk of positions."""
+    return DEPTHWISE_CHUNK * 4
+
+
+def strided_scratch(positions: int) -> int:
+    """Bytes a part needs: the sums of a plane, of whole vectors from the last row's start on."""
+    return (positions + 2 * LANES) * 4
 
 
 def single_scratch(outputs: int, depth: int) -> int:

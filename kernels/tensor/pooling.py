@@ -2,7 +2,8 @@
 
 Outputs whose windows' columns are all inside the image are in the lanes, along the row; those at
 its left and right edge are taken one by one, and so are all where the stride is above 2. Rows
-outside the image are left out of a window, so padding never wins a maximum.
+outside the image are left out of a window, so padding never wins a maximum. Of an average that is
+one output, as of a whole map, the window's columns are in the lanes.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from bwn.kernels.params import PoolParams
-from bwn.kernels.simd.arithmetic import greatest, share
+from bwn.kernels.simd.arithmetic import blend, greatest, share
 from bwn.kernels.simd.scalars import get_f32, get_i8, put_f32, put_i8, reader
-from bwn.kernels.simd.shuffles import load_second
+from bwn.kernels.simd.shuffles import load_second, total
 from bwn.kernels.simd.stores import clear_bytes
-from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, load, store
+from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, load, store, zero
 from bwn.kernels.simd.widths import LANES, NARROW
 from bwn.kernels.target.jit import helper
 
@@ -182,6 +183,28 @@ f32_average = pool_kernel(
 )
 
 
+@helper
+def average_maps(p: int, begin: int, end: int) -> None:
+    """As `f32_average`, where one window is all of the output: columns are in the lanes."""
+    f = pool_params(p)
+    rows, columns = min(f.kernel_y - f.top, f.height), min(f.kernel_x - f.left, f.width)
+    for unit in range(begin, end):
+        image, channel = unit // f.channels, unit % f.channels
+        x = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
+        sums = zero(F32)
+        for y in range(rows):
+            column = 0
+            while column + LANES <= columns:
+                sums = sums + load(F32, x, y * f.x_row + column)
+                column += LANES
+            if column < columns:
+                rest = load(F32, x, y * f.x_row + column)
+                sums = sums + blend(rest, zero(F32), columns - column)
+        plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
+        clear_bytes(plane, f.out_plane * 4)
+        put_f32(plane, f.out_lead, mean(f, total(sums), rows, columns))
+
+
 def f32_f32_max_pool(p: int, begin: int, end: int, part: int) -> None:
     """Maximum of float32, a NaN where the window holds one."""
     f32_max(p, begin, end)
@@ -194,4 +217,8 @@ def i8_i8_max_pool(p: int, begin: int, end: int, part: int) -> None:
 
 def f32_f32_average_pool(p: int, begin: int, end: int, part: int) -> None:
     """Average of float32."""
-    f32_average(p, begin, end)
+    f = pool_params(p)
+    if f.out_height == 1 and f.out_width == 1:
+        average_maps(p, begin, end)
+    else:
+        f32_average(p, begin, end)

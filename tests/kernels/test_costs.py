@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bwn.kernels import costs
 from bwn.kernels.costs import DEFAULTS, Cost, Work
 from bwn.kernels.gemm.specs import SPECS
+from bwn.kernels.gemm.tiles import MULTIPLY
 from bwn.kernels.registry import GEMMS, fitting, select
 from bwn.kernels.target.targets import TARGETS, Target
 
@@ -57,7 +58,11 @@ def test_a_block_costs_as_much_part_filled_and_a_position_is_a_pass() -> None:
         170 * 128 * 3,
         170 * 3,
     )  # the slack of rows is skipped
-    assert ROWS["f32_f32_f32_planes_multiply"].terms(work) == (1, 20 * 65, 20 * 65 * 3, 20 * 3)
+    # A tile of output channels is summed whole; bits that are packed as floats do not go by words.
+    sums = 20 * 65 * MULTIPLY[0]
+    for name in ("f32_f32_f32_planes_multiply", "f32_b1_f32_planes_multiply"):
+        assert ROWS[name].terms(work) == (1, 20 * 65, sums, 20 * 3)
+    assert ROWS["f32_b1_f32_planes_depthwise"].terms(work) == (1, 20 * 65, 20 * 65 * 3, 20 * 3)
     assert LOOKUP.terms(work) == LOOKUP.terms(work._replace(positions=32, values=32))
     assert LOOKUP.microseconds(work, Cost(1000, 1, 0, 0)) == 1 + 2.56
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -147,6 +147,12 @@ def test_a_nan_makes_its_windows_nan_and_no_other(kernel: Kernel, size: int, str
 def test_a_whole_map_is_one_window(kernel: Kernel) -> None:
     check(kernel, Case(7, 7, (7, 7), (1, 1), images=2, channels=5))
     check(kernel, Case(8, 64, (8, 64), (1, 1)))
+    for width in (1, 3, 15, 16, 17, 31, 33):
+        nans = int(kernel is AVERAGE and width % 2 == 0)
+        check(kernel, Case(5, width, (5, width), (1, 1), images=2, nans=nans), parts=2)
+        padded = Case(5, width, (6, width + 2), (1, 1), pads=(1, 1, 0, 1))
+        check(kernel, padded)
+        check(kernel, replace(padded, count_pads=True))
 
 
 @KERNELS

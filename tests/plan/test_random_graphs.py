@@ -53,6 +53,8 @@ def check_reads(plan: Plan) -> None:
     for step in plan.steps:
         if isinstance(step.kernel, IndirectGemm):
             check_indirect_reads(memory, step)
+        elif step.kernel is registry.STRIDED:
+            check_strided_reads(memory, step)
         elif step.kernel is registry.FLOAT_SIGNS:
             check_float_sign_reads(memory, step)
         elif step.kernel in (registry.XNOR_SIGNS, registry.XNOR_PLANES):
@@ -74,9 +76,26 @@ def check_indirect_reads(memory: Memory, step: Step) -> None:
     assert memory.holds(f.x + start * size, (end - start) * size)
     assert memory.holds(f.mask, 4 * padded)
     assert memory.holds(f.x_scales, 4 * (padded if f.scale_per_position else f.images))
-    assert memory.holds(f.words, outputs * f.row_words * (8 if kernel.weights == "b1" else 4))
+    words = kernel.weights == "b1" and kernel.row_words(1) == 1
+    assert memory.holds(f.words, outputs * f.row_words * (8 if words else 4))
     for vector in (f.scale, f.bias, f.correction):
         assert memory.holds(vector, 4 * outputs)
+
+
+def check_strided_reads(memory: Memory, step: Step) -> None:
+    f = params_of(step)
+    offsets = offsets_of(f.offsets, f.depth)
+    last = (f.images - 1) * f.x_image + (f.groups - 1) * f.x_group + (f.height - 1) * f.x_row
+    vectors = -(-f.width // 16)
+    # Of neighbors with stride 2, 16 more than the last output's.
+    last += ((vectors - 1) * 16 * f.x_step + 48) if f.neighbors else vectors * 16 * f.x_step
+    start, end = int(offsets.min()), int(offsets.max()) + last
+    assert memory.holds(f.x + start * 4, (end - start) * 4)
+    assert memory.holds(f.words, f.groups * f.outputs * f.row_words * 4)
+    assert memory.holds(f.scratch, ((f.height - 1) * f.out_row + vectors * 16) * 4)
+    assert vectors * 16 - f.width + f.positions <= f.scratch_part // 4
+    for vector in (f.scale, f.bias):
+        assert memory.holds(vector, 4 * f.groups * f.outputs)
 
 
 def check_float_sign_reads(memory: Memory, step: Step) -> None:
@@ -116,6 +135,7 @@ def test_random_graphs(monkeypatch: pytest.MonkeyPatch, least_full: float) -> No
         ops |= {type(node) for node in graph.nodes}
         agree(graph, batch, (1 + seed % 4,), inspect=inspect)
     assert least_full > 0 or kernels >= BITPACKED
+    assert registry.STRIDED.name in kernels
     assert ops == set(NODES)
 
 

@@ -166,7 +166,7 @@ def indirect_call(
     words = spec.pack(arrays.stored)
     block = spec.block(
         words=words.ctypes.data,
-        row_words=arrays.stored.shape[1],
+        row_words=spec.row_words(arrays.stored.shape[1]),
         depth=case.depth,
         offsets=offsets.ctypes.data,
         positions=case.positions,

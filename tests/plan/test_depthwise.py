@@ -1,0 +1,117 @@
+"""Depthwise convolutions: planes read in place or as phases, over sizes around every edge."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from graphs import floats, legal_graph
+from plan_checks import agree
+
+from bwn.ir.graph import Graph
+from bwn.kernels import bits, registry
+from bwn.kernels.registry import GEMMS
+from bwn.ops import Add, Clamp, Conv, HardSwish
+from bwn.plan import depthwise_steps
+from bwn.plan.planner import make_plan
+from bwn.runtime.executor import Runner
+
+Pair = tuple[int, int]
+
+
+def depthwise(size: Pair, *after, channels=3, outputs=3, packed=False, **window) -> Graph:
+    """A convolution of one channel a group, with scale, bias and bounds, and what comes after."""
+    weights = floats(outputs, 1, *window["kernel"])
+    if packed:
+        weights = bits.pack(weights.reshape(outputs, -1))
+    conv = Conv(
+        input="x", output="y", weight="w", scale="a", bias="b", low=-1.0, high=2.0,
+        groups=channels, **window,
+    )  # fmt: skip
+    vectors = {"a": floats(outputs, seed=1), "b": floats(outputs, seed=2)}
+    return legal_graph(conv, *after, shape=(channels, *size), w=weights, **vectors)
+
+
+def names(graph: Graph, **options) -> set[str]:
+    return {step.kernel.name for step in make_plan(graph, 1, 1, **options).steps}
+
+
+def check(graph: Graph, *, packed: bool = False) -> None:
+    """Read in place: near the reference, and bit for bit as the kernel that reads phases."""
+    assert registry.STRIDED.name in names(graph)
+    agree(graph, 2, (1, 2))
+    weights = "b1" if packed else "f32"
+    (phases,) = (row for row in GEMMS if row.name == f"f32_{weights}_f32_planes_depthwise")
+    assert registry.STRIDED.name not in names(graph, only=phases)
+    x = floats(2, *graph.topology.input_shape, seed=3)
+    ours, theirs = (Runner(make_plan(graph, 2, 2, only=kernel)).run(x) for kernel in (None, phases))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (2, 3), (3, 2), (1, 1), (4, 7)])
+@pytest.mark.parametrize("stride", [(2, 2), (2, 1), (1, 2), (3, 3)])
+@pytest.mark.parametrize("packed", [False, True])
+def test_windows(kernel: Pair, stride: Pair, packed: bool) -> None:
+    top, left = kernel[0] // 2, kernel[1] // 2
+    for pads in ((0, 0, 0, 0), (top, left, 0, left)):
+        check(
+            depthwise((9, 37), packed=packed, kernel=kernel, stride=stride, pads=pads),
+            packed=packed,
+        )
+
+
+@pytest.mark.parametrize("taps", [3, 5])
+def test_every_width(taps: int) -> None:
+    for width in (*range(taps, 12), *range(28, 38), *range(60, 70), 97, 128, 131):
+        window = {"kernel": (3, taps), "stride": (2, 2), "pads": (1, taps // 2, 1, taps // 2)}
+        check(depthwise((5, width), **window))
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (1, 8), (5, 3)])
+def test_dilations_and_several_outputs_of_a_channel(stride: Pair) -> None:
+    for outputs, dilation in product((3, 6, 12), ((1, 1), (2, 3))):
+        window = {"kernel": (3, 3), "pads": (1, 2, 2, 1), "dilation": dilation}
+        check(depthwise((11, 29), outputs=outputs, stride=stride, **window))
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        (HardSwish(input="y", output="z"),),
+        (Add(input="y", other="y0", output="z"), Clamp(input="z", output="c", low=0.0)),
+    ],
+    ids=["activation", "added"],
+)
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2)])
+def test_what_follows(after: tuple, stride: Pair) -> None:
+    for width in (7, 33, 70):
+        window = {"kernel": (3, 3), "stride": stride, "pads": (1, 1, 1, 1)}
+        graph = depthwise((6, width), **window)
+        if len(after) == 2:
+            other = Conv(input="x", output="y0", weight="w", groups=3, **window)
+            graph = legal_graph(other, *graph.nodes, *after, shape=(3, 6, width), **graph.tensors)
+        else:
+            graph = legal_graph(*graph.nodes, *after, shape=(3, 6, width), **graph.tensors)
+        agree(graph, 2, (1, 2))
+
+
+def test_large_planes_take_several_chunks_of_sums() -> None:
+    window = {"kernel": (3, 3), "pads": (1, 1, 1, 1)}
+    graph = depthwise((40, 70), HardSwish(input="y", output="z"), **window)
+    assert "f32_f32_f32_planes_depthwise" in names(graph)
+    agree(graph, 2)
+
+
+def test_a_stride_past_the_guard_is_copied() -> None:
+    window = {"kernel": (3, 3), "stride": (1, depthwise_steps.MAX_STEP + 1)}
+    graph = depthwise((5, 40), **window)
+    assert registry.STRIDED.name not in names(graph)
+    agree(graph, 2)
+
+
+def test_one_of_few_products_is_taken_by_its_own_kernel() -> None:
+    window = {"kernel": (3, 3), "pads": (1, 1, 1, 1)}
+    for packed, weights in ((False, "f32"), (True, "b1")):
+        graph = depthwise((14, 14), channels=64, outputs=64, packed=packed, **window)
+        assert f"f32_{weights}_f32_planes_depthwise" in names(graph)
