@@ -25,7 +25,14 @@ REFUSED = {
         "RandomNormal is not supported",
     ),
     "another domain": (model(op("Conv", "x", domain="other")), "other::Conv is not supported"),
-    "control flow": (
+    "loop": (
+        model(
+            helper.make_node("Loop", ["", "c"], ["y"], body=helper.make_graph([], "b", [], [])),
+            c=np.asarray(True),
+        ),
+        "Loop node 'y': has a subgraph; control flow is not supported",
+    ),
+    "branch without outputs": (
         model(
             helper.make_node(
                 "If",
@@ -36,7 +43,7 @@ REFUSED = {
             ),
             c=np.asarray(True),
         ),
-        "If node 'y': has a subgraph; control flow is not supported",
+        "If node 'y': has 1 outputs, its then_branch 0",
     ),
     "1-D weights": (
         model(op("Conv", "x w"), shape=FLAT, w=floats(5, 4, 3)),
