@@ -169,11 +169,18 @@ class ImportState(Constants):
         source = self.copied(view, view.factors, shape, f"{name}.planes")
         return View.over(source, shape, view.axes, range(view.rank))
 
-    def channels_last(self, node: OnnxNode, index: int = 0) -> View:
-        """An input (N, ..., K) as a whole view of a (K, H, W) or (K,) tensor, K outermost there."""
+    def channels_last(self, node: OnnxNode, index: int = 0, *, axis: int = -1) -> View:
+        """An input as a whole view of a (K, H, W) or (K,) tensor; K, outermost there, is `axis`."""
         view = self.view(node, index)
+        order = [number for number in range(view.rank) if number != axis % view.rank]
+        order.append(axis % view.rank)
+        last = self._outermost(node, index, view.transpose(order))
+        return last.transpose(np.argsort(order).tolist())
+
+    def _outermost(self, node: OnnxNode, index: int, view: View) -> View:
+        """A view (N, ..., K) of an input as one of a tensor in which K is outermost."""
         layout = view.layout or ()
-        last, rest = view.axes[-1], [f for axis in view.axes[1:-1] for f in axis]
+        last, rest = view.axes[-1], [f for axis in view.axes[:-1] for f in axis if f != BATCH]
         outer = [[part.axis == view.rank - 1 for part in dim] for dim in layout]
         if layout and all(outer[0]) and not any(map(any, outer[1:])) and BATCH not in last:
             return view
@@ -330,8 +337,15 @@ class ImportState(Constants):
             self.nonnegative.add(node.output)
         self.nodes.append(node)
 
+    def movable(self, node: OnnxNode) -> View:
+        """The first input, for a reader that moves elements alone: a batch of 1 is no axis."""
+        view = self.view(node)
+        return view.without_batch() if self.single else view
+
     def set_view(self, node: OnnxNode, view: View, *, output: int = 0) -> None:
         """Make an output of a node a view."""
+        if self.single:
+            view = self.legal(node, lambda: view.without_batch().with_batch())
         self.views[node.outputs[output]] = view
 
     def alias(self, node: OnnxNode) -> None:

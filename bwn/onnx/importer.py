@@ -26,6 +26,7 @@ from bwn.onnx import (
     reduction_readers,
     view_readers,
 )
+from bwn.onnx.branches import branch_of
 from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, ImportState
 from bwn.onnx.inputs import input_of
@@ -182,6 +183,10 @@ def kind_of(proto: onnx.NodeProto) -> str:
 
 def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
     """Import one node: fold it where it depends on constants alone, else call its reader."""
+    if kind_of(proto) == "If":
+        for inner in branch_of(state, proto):
+            read_node(state, inner)
+        return
     node = plain_node(proto)
     known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node, proto.domain)
     if known and fold(state, node):
@@ -206,7 +211,10 @@ def output_of(model: onnx.ModelProto, state: ImportState) -> str:
     if name not in state.views:
         raise GraphError(f"output '{one_line(name)}' does not depend on the input")
     node = OnnxNode("output", name, (name,), (), {})
-    source = state.planes(node, state.views[name], name)
+    view = state.views[name]
+    if state.single and len(view.axes[0]) > 1:  # a batch of 1 that is no axis
+        view = view.without_batch().unsqueeze([0]).with_batch()
+    source = state.planes(node, view, name)
     if source == state.topology.input and name != source:  # the elements of the input as they are
         shape = state.shapes[source]
         size = (elements(shape),)

@@ -199,7 +199,7 @@ def read_bipolar(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Quant", "IntQuant")
 def read_quant(state: ImportState, node: OnnxNode) -> None:
-    """scale * (clip(round(x / scale + zero)) - zero), of up to MAX_BITS bits."""
+    """scale * (clip(round(x / scale + zero)) - zero), of up to 16 bits."""
     low, high = limits(node, state.constant(node, 3))
     zero, bits = state.constant(node, 2), whole(node, state.constant(node, 3))
     if bits == 1 and node.attrs.get("signed", 1):

@@ -119,12 +119,7 @@ def read_softmax(state: ImportState, node: OnnxNode) -> None:
     (axis,) = logical_axes(state, node, view, [number])
     if state.opset < 13 and any(size.count > 1 for size in view.sizes[axis + 1 :]):
         raise node.refuse(f"goes over several axes of {view}; export with opset 13 or newer")
-    if axis == view.rank - 1:
-        view = state.channels_last(node)
-    else:
-        view, axes = over_axes(state, node, {axis})
-        if axes not in ((), (0,)):
-            raise node.refuse(f"goes over axis {axis} of {view}; supported: axis 1 and the last")
+    view = state.channels_last(node, axis=axis)
     if len(view.shape) == 1 and not log:
         state.emit(Softmax(input=view.source, output=node.output), like=view)
     else:

@@ -65,7 +65,7 @@ def read_shape(state: ImportState, node: OnnxNode) -> None:
 @reads("Transpose")
 def read_transpose(state: ImportState, node: OnnxNode) -> None:
     """Axes in another order; reversed without `perm`."""
-    view = state.view(node)
+    view = state.movable(node)
     order = node.attrs.get("perm", range(view.rank)[::-1])
     state.set_view(node, state.legal(node, lambda: view.transpose(order)))
 
@@ -73,21 +73,21 @@ def read_transpose(state: ImportState, node: OnnxNode) -> None:
 @reads("Squeeze")
 def read_squeeze(state: ImportState, node: OnnxNode) -> None:
     """Without axes of size 1; ONNX Runtime takes an empty list for all."""
-    view, axes = state.view(node), axes_of(node, state.optional(node, 1))
+    view, axes = state.movable(node), axes_of(node, state.optional(node, 1))
     state.set_view(node, state.legal(node, lambda: view.squeeze(axes or None)))
 
 
 @reads("Unsqueeze")
 def read_unsqueeze(state: ImportState, node: OnnxNode) -> None:
     """With axes of size 1."""
-    view, axes = state.view(node), axes_of(node, state.optional(node, 1)) or []
+    view, axes = state.movable(node), axes_of(node, state.optional(node, 1)) or []
     state.set_view(node, state.legal(node, lambda: view.unsqueeze(axes)))
 
 
 @reads("Flatten")
 def read_flatten(state: ImportState, node: OnnxNode) -> None:
     """All axes before `axis` as one, and all others."""
-    view, axis = state.view(node), node.attrs.get("axis", 1)
+    view, axis = state.movable(node), node.attrs.get("axis", 1)
     axis = view.rank if axis == view.rank else state.legal(node, lambda: view.axis(axis))
     halves = view.sizes[:axis], view.sizes[axis:]
     sizes = [
@@ -99,7 +99,7 @@ def read_flatten(state: ImportState, node: OnnxNode) -> None:
 @reads("Reshape")
 def read_reshape(state: ImportState, node: OnnxNode) -> None:
     """The same elements on other axes: 0 keeps a size, -1 takes what is left."""
-    view, sizes = state.view(node), list(state.sizes(node, 1))
+    view, sizes = state.movable(node), list(state.sizes(node, 1))
     for axis, size in enumerate(sizes):
         if size == Size(0) and not node.attrs.get("allowzero", 0):
             if axis >= view.rank:
@@ -108,42 +108,44 @@ def read_reshape(state: ImportState, node: OnnxNode) -> None:
     if Size(-1) in sizes:
         known = prod(size.count for size in sizes if size != Size(-1))
         total = prod(size.count for size in view.sizes)
-        rest = Size(total // max(known, 1), not any(size.batch for size in sizes))
+        if known > 0 and total % known and not state.single:
+            raise node.refuse(
+                f"cannot turn {view} into {', '.join(map(str, sizes))}, "
+                "unless examples of the batch are mixed"
+            )
+        batch = not state.single and not any(size.batch for size in sizes)
+        rest = Size(total // max(known, 1), batch)
         sizes[sizes.index(Size(-1))] = rest
     reshape(state, node, view, sizes)
 
 
 def reshape(state: ImportState, node: OnnxNode, view: View, sizes: list[Size]) -> None:
     """Set a node's output to its input on other axes; a copy where the view has no such axes."""
-    ways = [sizes]
-    if state.single:  # the batch, which is 1, may be any axis; an axis of 1 first
-        plain = [Size(size.count) for size in sizes]
-        order = sorted(range(len(plain)), key=lambda axis: (plain[axis].count != 1, axis))
-        ways = [
-            [*plain[:axis], Size(plain[axis].count, True), *plain[axis + 1 :]] for axis in order
-        ]
-    for way in ways:
-        result = state.legal(node, lambda way=way: view.reshape(way))  # type: ignore[misc]
-        if result is not None:
-            state.set_view(node, result)
-            return
+    if state.single:
+        sizes = [Size(size.count) for size in sizes]
+    result = state.legal(node, lambda: view.reshape(sizes))
+    if result is None:
+        view = in_order(state, node, view)
+        result = view.reshape(sizes)
+    if result is None:
+        shown = ", ".join(map(str, sizes))
+        raise node.refuse(f"turns {view} into ({shown}), which mixes examples of the batch")
+    state.set_view(node, result)
+
+
+def in_order(state: ImportState, node: OnnxNode, view: View) -> View:
+    """A view of the first input, its elements in order; copied if need be."""
+    view = view.with_batch() if state.single else view
     source = state.planes(node, view, node.inputs[0])
     view = canonical(source, state.shapes[source], view.rank)
-    for way in ways:
-        result = view.reshape(way)
-        if result is not None:
-            state.set_view(node, result)
-            return
-    shown = ", ".join(map(str, sizes))
-    raise node.refuse(f"turns {view} into ({shown}), which mixes examples of the batch")
+    return view.without_batch() if state.single else view
 
 
 @reads("Expand")
 def read_expand(state: ImportState, node: OnnxNode) -> None:
-    """Axes of size 1 repeated; axes added before the batch are not supported."""
-    view, sizes = state.view(node), state.sizes(node, 1)
-    if len(sizes) > view.rank:
-        raise node.refuse(f"adds axes to {view}, which is not supported")
+    """Axes of size 1 repeated, some added at the front."""
+    view, sizes = state.movable(node), state.sizes(node, 1)
+    view = view.unsqueeze(range(len(sizes) - view.rank))
     for axis, size in enumerate(sizes, view.rank - len(sizes)):
         own = view.sizes[axis]
         if own == Size(1) and not size.batch:
@@ -156,7 +158,7 @@ def read_expand(state: ImportState, node: OnnxNode) -> None:
 @reads("Slice")
 def read_slice(state: ImportState, node: OnnxNode) -> None:
     """A part of some axes, with steps."""
-    view = state.view(node)
+    view = state.movable(node)
     starts, ends = (np.ravel(state.constant(node, index)).tolist() for index in (1, 2))
     axes = np.ravel(state.constant(node, 3)).tolist() if node.has(3) else range(len(starts))
     steps = np.ravel(state.constant(node, 4)).tolist() if node.has(4) else [1] * len(starts)
@@ -181,7 +183,7 @@ def read_slice(state: ImportState, node: OnnxNode) -> None:
 @reads("Split")
 def read_split(state: ImportState, node: OnnxNode) -> None:
     """Parts of an axis, one after another."""
-    view = state.view(node)
+    view = state.movable(node)
     axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", 0)))
     count = view.sizes[axis].count
     if view.sizes[axis].batch:
@@ -206,8 +208,7 @@ def part(state: ImportState, node: OnnxNode, view: View, axis: int, chosen: rang
         return view
     result = view.slice(axis, chosen.start, chosen.step, len(chosen))
     if result is None:
-        source = state.planes(node, view, node.inputs[0])
-        view = canonical(source, state.shapes[source], view.rank)
+        view = in_order(state, node, view)
         result = view.slice(axis, chosen.start, chosen.step, len(chosen))
     assert result is not None, "an axis of a copy is one factor"
     return result

@@ -159,6 +159,22 @@ class View(NamedTuple):
         rest = iter(self.axes)
         return self._replace(axes=tuple(() if n in chosen else next(rest) for n in range(rank)))
 
+    def without_batch(self) -> View:
+        """For a batch of 1: the same elements, the batch no factor of any axis."""
+        axes = (tuple(factor for factor in axis if factor != BATCH) for axis in self.axes)
+        return self._replace(axes=tuple(axes))
+
+    def with_batch(self) -> View:
+        """For a batch of 1: the batch on the first axis of size 1, or outermost on the first axis.
+
+        Raises:
+            ValueError: There are no axes.
+        """
+        if not self.axes:
+            raise ValueError("leaves no axes")
+        chosen = self.axes.index(()) if () in self.axes else 0
+        return self._with_axis(chosen, (BATCH, *self.axes[chosen]))
+
     def joined(self, groups: Sequence[Sequence[int]]) -> View:
         """Axes joined in groups, outermost first."""
         axes = (merged([f for axis in group for f in self.axes[axis]]) for group in groups)

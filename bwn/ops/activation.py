@@ -59,4 +59,5 @@ def reads_onnx(kind: Kind) -> Kind:
         view = state.whole(node)
         state.emit(kind(input=view.source, output=node.output), like=view)
 
+    read.__doc__ = kind.__doc__
     return kind

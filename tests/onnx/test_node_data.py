@@ -30,7 +30,6 @@ OPS |= {
 }  # fmt: skip
 REFUSED = {
     "goes over the batch": "examples must stay independent",
-    "goes over axis": "a softmax over an axis between the first and the last",
     "goes over the axes": "a layer normalization of some of the axes",
     "goes over several axes": "a softmax before opset 13",
     "has a second output": "mean and deviation of a layer normalization",

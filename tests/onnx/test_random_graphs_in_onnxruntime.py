@@ -23,12 +23,16 @@ from bwn.ir.node import Node
 from bwn.ir.tolerance import chain_tolerance
 from bwn.onnx.exporter import to_onnx_bytes
 from bwn.onnx.session import Session
-from bwn.ops import Clamp, Quantize, Sign, Weighted
+from bwn.ops import NODES, Clamp, Quantize, Sign, Weighted
+from bwn.passes.pack_weights import pack_weights
+from bwn.passes.pipeline import PASSES
+from bwn.passes.split_offsets import split_offsets
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 
 SEED = int(os.environ.get("BWN_SEED", "0"))
 COUNT = int(os.environ.get("BWN_COUNT", "400"))
+REWRITES = (*PASSES, split_offsets, pack_weights)
 
 
 def float_graph(seed: int) -> tuple[Graph, int]:
@@ -85,3 +89,50 @@ def test_plans_equal_onnxruntime(block: int) -> None:
     assert COUNT < 100 or compared >= 0.7 * len(seeds), (
         f"only {compared} of {len(seeds)} could be compared"
     )
+
+
+def by_value(graph: Graph, seed: int) -> Graph:
+    """The same graph, its float weights of two values in most graphs."""
+    low = (-0.25, 0.0, None)[seed % 3]
+    float_weights = {
+        node.weight
+        for node in graph.nodes
+        if isinstance(node, Weighted) and graph.tensors[node.weight].dtype == np.float32
+    }
+    if low is None:
+        return graph
+    two = {
+        name: np.where(graph.tensors[name] < 0, low, 0.25).astype(np.float32)
+        for name in float_weights
+    }
+    return replace(graph, tensors={**graph.tensors, **two})
+
+
+def test_each_pass_keeps_what_onnxruntime_computes() -> None:
+    """Alone and after those before it; the graphs together have every operation."""
+    kinds, changes = set(), dict.fromkeys((rewrite.__name__ for rewrite in REWRITES), 0)
+    for seed in range(SEED, SEED + COUNT // 2):
+        graph, batch = float_graph(seed)
+        graph = by_value(graph, seed)
+        x = floats(batch, *graph.topology.input_shape, seed=seed)
+        tensors = evaluate(graph, x)
+        kinds |= set(map(type, graph.nodes))
+        if near_zero(graph, tensors):
+            continue
+        expected = Session(to_onnx_bytes(ModelSpec(graph=graph))).run(x)
+        passed = graph
+        for rewrite in REWRITES:
+            for before in (graph,) if passed is graph else (graph, passed):
+                after = rewrite(before)
+                if after == before:
+                    continue
+                check(after)
+                changes[rewrite.__name__] += 1
+                actual = evaluate(after, x)[after.topology.output]
+                far = float(np.abs(actual - expected).max(initial=0))
+                assert far <= allowed(graph, tensors), f"{far} apart by {rewrite.__name__}, {seed}"
+            passed = rewrite(passed)
+    if COUNT >= 400:
+        assert kinds == set(NODES) - {Quantize}
+        often = {"fold_affine", "fuse_clamp", "pack_weights", "remove_unused", "split_offsets"}
+        assert all(changes[name] for name in often), changes  # others have tests of their own
