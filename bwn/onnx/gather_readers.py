@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bwn.onnx.constants import BATCHES
 from bwn.onnx.view_readers import part
-from bwn.onnx.views import BATCH, Factor, View
+from bwn.onnx.views import BATCH, Factor, Size, View
 from bwn.ops.gather import Gather
 from bwn.ops.onnx_reading import reads
 from bwn.ops.picking import emit_lists, progression, whole_lists
@@ -27,6 +27,9 @@ def read_gather(state: ImportState, node: OnnxNode) -> None:
     """By constant indices on one axis, whose place in the result theirs take."""
     view = state.view(node)
     axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", 0)))
+    one = state.is_constant(node, 1) and state.constant(node, 1).size == 1
+    if one and state.single and view.sizes[axis] == Size(1, batch=True):
+        view = state.movable(node)  # the one example of a batch of 1
     varies = node.has(1) and (state.single or node.inputs[1] in state.varying)
     if varies and view.sizes[axis].batch:
         view, indices = per_example(state, node, view, axis)

@@ -12,6 +12,7 @@ from bwn.ops.conv import Conv
 from bwn.ops.dense import Dense
 from bwn.ops.matmul import MatMul
 from bwn.ops.onnx_reading import reads, vector
+from bwn.ops.weighted import Weighted
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -65,17 +66,17 @@ def _emit(
         if order is not None and len(order) == weight.shape[1]:
             weight = weight[:, order]
         stored = state.store(node.inputs[1], weight)
-        layer = Dense(input=source, output=node.output, weight=stored, bias=bias)
-        state.emit(layer)
+        state.emit(Dense(input=source, output=node.output, weight=stored, bias=bias))
         return
     view = state.channels_last(node)
     if view.sizes[-1].count != weight.shape[1]:
         raise node.refuse(f"multiplies {view} by a matrix of {weight.shape[1]} rows")
-    stored = state.store(node.inputs[1], weight[:, :, None, None])
-    convolution = Conv(
-        input=view.source, output=node.output, weight=stored, bias=bias, kernel=(1, 1)
-    )
-    state.emit(convolution, like=view.with_channels(len(weight)))
+    images = len(view.shape) == 3
+    stored = state.store(node.inputs[1], weight[:, :, None, None] if images else weight)
+    layer: Weighted = Dense(input=view.source, output=node.output, weight=stored, bias=bias)
+    if images:
+        layer = Conv(input=view.source, output=node.output, weight=stored, bias=bias, kernel=(1, 1))
+    state.emit(layer, like=view.with_channels(len(weight)))
 
 
 def _read_product(state: ImportState, node: OnnxNode) -> None:

@@ -48,6 +48,7 @@ REFUSED = {
     "has indices of shape": "indices of two axes",
     "takes nothing of|splits 8 into": "tensors without elements",
     "removes an axis whose size is not 1": "the first axis is made a batch",
+    "which does not fit": "a constant differs from example to example",
 }
 """Why a case is refused, by a part of the message."""
 INEXACT = {"test_averagepool_2d_ceil_last_window_starts_on_pad"}

@@ -292,6 +292,8 @@ def sizes() -> Iterator[Example]:
         "align_corners",
     ):
         for scales in ((2.0, 2.0), (0.75, 1.65), (0.15, 0.05)):
+            if coordinates == "align_corners" and scales != (2.0, 2.0):
+                continue  # of a product that is not whole: the ONNX reader refuses it
             fields = {"scales": scales, "coordinates": coordinates}
             yield Example((Resize(input="x", output="y", **fields),), PLANES)
 
