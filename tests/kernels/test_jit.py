@@ -26,15 +26,16 @@ sys.modules["bwn.kernels"] = module
 spec.loader.exec_module(module)
 import numpy as np
 from bwn.kernels import registry
-from bwn.kernels.tensor import elementwise
-assert elementwise.__file__.startswith(str(folder))
+from bwn.kernels.tensor import broadcast
+assert broadcast.__file__.startswith(str(folder))
 kernel = registry.BINARY["add"]
 a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
 bounds = np.array([-9, 9], np.float32)
 values = dict.fromkeys(kernel.params._fields, 0)
 values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data)
 values |= dict(mask=mask.ctypes.data, bounds=bounds.ctypes.data)
-values |= dict(channels=1, positions=16, out_plane=16, x_plane=16, other_plane=16)
+values |= dict(channels=1, height=1, positions=16, out_row=16, out_plane=16)
+values |= dict(x_row=16, x_column=1, other_row=16, other_column=1)
 kernel.entry()(kernel.block(**values).ctypes.data, 0, 1, 0)
 print(out[0], int(kernel.entry().loaded))
 """
