@@ -75,7 +75,8 @@ class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
             return np.float32(self.scale), np.float32(self.low), np.float32(self.high)
         images = x.reshape(len(x), -1)
         least, most = images.min(axis=1, initial=0), images.max(axis=1, initial=0)
-        scale = (most - least) / np.float32(255)
+        with np.errstate(invalid="ignore"):  # what is not finite makes all of its image NaN
+            scale = (most - least) / np.float32(255) + (images * np.float32(0)).sum(axis=1)
         scale[scale == 0] = 1
         point = np.rint(np.clip(-least / scale, np.float32(0), np.float32(255)))
         ones = [1] * (x.ndim - 1)

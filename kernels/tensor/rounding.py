@@ -15,6 +15,7 @@ import numpy as np
 
 from bwn.kernels.params import FakeQuantizeParams, Rounding
 from bwn.kernels.simd.arithmetic import (
+    fma,
     keep,
     maximum,
     minimum,
@@ -23,7 +24,7 @@ from bwn.kernels.simd.arithmetic import (
     to_float,
 )
 from bwn.kernels.simd.scalars import get_f32, put_f32, reader
-from bwn.kernels.simd.shuffles import top_lane
+from bwn.kernels.simd.shuffles import top_lane, total
 from bwn.kernels.simd.vectors import F32, I32, like, load, splat, store, zero
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
@@ -82,9 +83,12 @@ def f32_f32_fake_quantize(p: int, begin: int, end: int, part: int) -> None:
 
 
 @helper
-def _put_range(f: Any, at: int, low: Any, high: Any) -> None:
-    """Scale and bounds of 256 values from `low`, at most 0, to `high`, at least 0."""
-    scale = (high - low) / LEVELS
+def _put_range(f: Any, at: int, low: Any, high: Any, nan: Any) -> None:
+    """Scale and bounds of 256 values from `low`, at most 0, to `high`, at least 0.
+
+    nan: 0, or NaN where a value is not finite, which makes all outputs of the image NaN.
+    """
+    scale = (high - low) / LEVELS + nan
     scale = np.float32(1.0) if scale == 0 else scale
     point = nearest(minimum(maximum(-low / scale, np.float32(0.0)), LEVELS))
     put_f32(f.scales, at, scale)
@@ -94,26 +98,28 @@ def _put_range(f: Any, at: int, low: Any, high: Any) -> None:
 
 def f32_f32_ranges(p: int, begin: int, end: int, part: int) -> None:
     """Scale and bounds of whole images, from their smallest and largest numbers. A unit is one
-    image.
+    image. A NaN or an infinity makes all outputs of the image NaN.
     """
     f = fake_quantize_params(p)
     for image in range(begin, end):
-        high, low = zero(F32), zero(F32)  # low: of -x
+        high, low, nan = zero(F32), zero(F32), zero(F32)  # low: of -x
         for channel in range(f.channels):
             source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
             for i in range(0, f.positions, LANES):
                 values = load(F32, source, i)  # padding is 0
                 high, low = maximum(high, values), maximum(low, -values)
-        _put_range(f, image, -top_lane(low), top_lane(high))
+                nan = fma(values, zero(F32), nan)
+        _put_range(f, image, -top_lane(low), top_lane(high), total(nan))
 
 
 def f32_f32_ranges_lanes(p: int, begin: int, end: int, part: int) -> None:
     """Scale and bounds of a batch whose images are the positions. A unit is one position."""
     f = fake_quantize_params(p)
     for position in range(begin, end):
-        high, low = np.float32(0.0), np.float32(0.0)
+        high, low, nan = np.float32(0.0), np.float32(0.0), np.float32(0.0)
         for channel in range(f.channels):
             value = get_f32(f.x, channel * f.x_plane + f.x_lead + position)
             high = value if value > high else high
             low = value if value < low else low
-        _put_range(f, position, low, high)
+            nan += value * np.float32(0.0)
+        _put_range(f, position, low, high, nan)
