@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def branch_of(state: ImportState, proto: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """The nodes of the branch that an If takes, then one for each of its outputs.
 
-    The branch's own names get the If's output as a prefix: another branch may use them too.
+    The branch's own names get a prefix of its own: another branch may use them too. A prefix that
+    they have from a branch around this one is replaced, so that names do not grow.
 
     Raises:
         GraphError: The condition is no constant.
@@ -33,7 +34,9 @@ def branch_of(state: ImportState, proto: onnx.NodeProto) -> Iterator[onnx.NodePr
         raise node.refuse(f"has {len(proto.output)} outputs, its {wanted} {len(graph.output)}")
     own = {tensor.name for tensor in graph.initializer}
     own |= {name for inner in graph.node for name in inner.output if name}
-    names = {name: f"{node.label}/{name}" for name in own}
+    state.branches += 1
+    prefix = f"branch{state.branches}"
+    names = {name: f"{prefix}/{name.rpartition('/')[2]}" for name in own}
     for tensor in graph.initializer:
         state.constants[names[tensor.name]] = to_array(tensor)
     for inner in graph.node:

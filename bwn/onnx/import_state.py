@@ -51,6 +51,7 @@ class ImportState(Constants):
         notes: What the user is told, besides errors.
         nonnegative: Tensors of the graph that are 0 or more.
         unknown: Tensors that nothing is known of, for a node before them cannot be read.
+        branches: How many branches of If have been read.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class ImportState(Constants):
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self.unknown: set[str] = set()
+        self.branches = 0
         self.nonnegative: set[str] = set()
         self.topology = Topology(input=graph_input, input_shape=shape, output="", nodes=())
         self._copies: dict[tuple[object, ...], str] = {}
