@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Union
 
 from bwn.ir.node import Node
-from bwn.ops import arithmetic_reading, conv_transpose, picking, sign_reading
 from bwn.ops.add import Add
 from bwn.ops.affine import Affine
 from bwn.ops.broadcasting import Arithmetic
@@ -61,9 +60,6 @@ NODES: tuple[type[Node], ...] = (
     Quantize,
     MatMul,
 )
-
-READERS_ONLY = (arithmetic_reading, conv_transpose, picking, sign_reading)
-"""Modules that read ONNX operations and define none."""
 
 if TYPE_CHECKING:
     AnyNode = Node
