@@ -20,9 +20,10 @@ from bwn.ir.checker import check_node
 from bwn.ir.graph import Topology
 from bwn.ir.node import Node, Shape, elements
 from bwn.ir.quantization import Quantization
+from bwn.onnx.alignment import aligned
 from bwn.onnx.constants import Constants
 from bwn.onnx.onnx_node import OnnxNode
-from bwn.onnx.views import BATCH, Factor, Size, View, aligned, arranged, merged, row_major
+from bwn.onnx.views import BATCH, Factor, Size, View, arranged, merged, row_major
 from bwn.ops.flatten import Flatten
 from bwn.ops.onnx_reading import Pending
 from bwn.ops.rearrange import Rearrange
@@ -48,7 +49,7 @@ class ImportState(Constants):
         rounded: The `Quantize` of each activation that was asked for.
         shapes: Shapes of the graph's tensors.
         nodes: The nodes so far.
-        notes: What the user is told, besides errors.
+        notes: Lines for the user, besides errors.
         nonnegative: Tensors of the graph that are 0 or more.
         unknown: Tensors that nothing is known of, for a node before them cannot be read.
         branches: How many branches of If have been read.

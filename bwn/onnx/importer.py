@@ -120,7 +120,7 @@ def metadata_value(metadata: dict[str, str], key: str, schema: type[Value]) -> V
 
 
 def to_graph(model: onnx.ModelProto) -> tuple[Graph, list[str]]:
-    """The graph of a parsed model, and what the user is told about it. Raises GraphError."""
+    """The graph of a parsed model, and notes for the user about it. Raises GraphError."""
     opset, newest = opset_of(model), onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise GraphError(

@@ -1,6 +1,6 @@
 """Networks whose input is uint8: pixels from 0 to 255, cast and normalized by the graph itself.
 
-The input becomes float32, which holds these numbers exactly, and the cast to it goes away; all
+The input becomes float32, which holds these numbers exactly, and the cast to it is removed; all
 other arithmetic stays. So scores are the same, to the last bit.
 """
 

@@ -322,41 +322,6 @@ def arranged(array: np.ndarray[Any, Any], view: View, layout: Layout) -> np.ndar
     return np.broadcast_to(array, sizes).reshape(shape)
 
 
-class Operand(NamedTuple):
-    """How to copy a view so that it lies like another: shape of the copy, and its factors."""
-
-    shape: Shape
-    factors: tuple[Factor, ...]
-
-
-def aligned(view: View, other: View) -> Operand | None:
-    """`other` in the order of a whole view's source, with axes of 1 where it repeats.
-
-    None where `other` does not broadcast to the view, or only a copy of `view` could do.
-    """
-    if view.rank != other.rank or not view.is_whole:
-        return None
-    parts: list[Part] = []
-    for number, (ours, theirs) in enumerate(zip(view.axes, other.axes, strict=True)):
-        pairs = (
-            refined(ours, theirs)
-            if theirs
-            else [(factor, Factor(factor.size, 0)) for factor in ours]
-        )
-        if pairs is None or any(BATCH in pair and pair != (BATCH, BATCH) for pair in pairs):
-            return None
-        parts += [Part(number, *pair) for pair in pairs if pair[0] != BATCH]
-    layout = split(parts, view.shape)
-    if layout is None:
-        return None
-    repeated = [all(part.other.stride == 0 for part in dim) for dim in layout]
-    shape = tuple(1 if once else size for once, size in zip(repeated, view.shape, strict=True))
-    factors = tuple(
-        part.other for once, dim in zip(repeated, layout, strict=True) if not once for part in dim
-    )
-    return Operand(shape, factors)
-
-
 def size_of(axis: Axis) -> Size:
     """Size of an axis."""
     return Size(prod(factor.size for factor in axis if factor != BATCH), BATCH in axis)
@@ -385,28 +350,3 @@ def take(rest: list[Factor], size: Size) -> Axis | None:
             return None
         axis.append(factor)
     return merged(axis)
-
-
-def refined(first: Axis, second: Axis) -> list[tuple[Factor, Factor]] | None:
-    """Two axes of one size, split so that their factors are of the same sizes; None: impossible."""
-    pairs, ours, theirs = [], list(first), list(second)
-    while ours or theirs:
-        if not ours or not theirs:
-            return None
-        a, b = ours.pop(0), theirs.pop(0)
-        if (a == BATCH) != (b == BATCH):
-            return None
-        for x, y, queue in ((a, b, ours), (b, a, theirs)):
-            if x.size > y.size:
-                if x.size % y.size:
-                    return None
-                inner = x.size // y.size
-                queue.insert(0, Factor(inner, x.stride))
-        size = min(a.size, b.size)
-        pairs.append(
-            (
-                Factor(size, a.stride * (a.size // size)) if size else a,
-                Factor(size, b.stride * (b.size // size)) if size else b,
-            )
-        )
-    return pairs

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bwn.ir.node import elements
-from bwn.onnx.views import BATCH, Factor, Size, View, aligned, arranged, merged
+from bwn.onnx.alignment import aligned
+from bwn.onnx.views import BATCH, Factor, Size, View, arranged, merged
 
 N = 2
 Pair = tuple[View, np.ndarray]
