@@ -22,6 +22,8 @@ class Activation(IntEnum):
 
     NONE = 0
     HARD_SWISH = 1
+    SILU = 2
+    SIGMOID = 3
 
 
 class Rounding(IntEnum):
@@ -162,7 +164,7 @@ StridedParams = _struct(
         "height": "Rows of the output.",
         "width": "Columns of the output.",
         "out_row": "Stride of rows of the output.",
-        "neighbors": "Taps of a row of the window that are neighbors; 0 where they are not.",
+        "neighbors": "Columns of a window of stride 2 without gaps; 0 of others.",
     },
 )
 LutPermuteParams = _struct(
