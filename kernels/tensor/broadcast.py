@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from bwn.kernels.params import BinaryParams
 from bwn.kernels.simd.arithmetic import blend, greatest, keep, where_negative
 from bwn.kernels.simd.elementary import any_power
 from bwn.kernels.simd.scalars import get_f32, reader
@@ -20,6 +19,7 @@ from bwn.kernels.simd.vectors import F32, I32, load, splat, store
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
 from bwn.kernels.tensor.elementwise import clear_padding
+from bwn.kernels.tensor.tensor_params import BinaryParams
 
 binary_params = reader(BinaryParams)
 
