@@ -22,6 +22,7 @@ from bwn.ir.node import elements
 from bwn.onnx import (
     gather_readers,
     matrix_readers,
+    qonnx_readers,
     quantized_readers,
     reduction_readers,
     view_readers,
@@ -49,6 +50,7 @@ MODULES = (
     picking,
     sign_reading,
     quantized_readers,
+    qonnx_readers,
     view_readers,
     gather_readers,
     matrix_readers,
@@ -192,7 +194,7 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
             read_node(state, inner)
         return
     node = plain_node(proto)
-    known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node, proto.domain)
+    known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node.op_type, proto.domain)
     if known and fold(state, node):
         return
     if not known or node.op_type not in READERS:
