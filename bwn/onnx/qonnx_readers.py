@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bwn.onnx.onnx_node import OnnxNode
 
 MAX_BITS = 16
+MAX_CONSTANT_BITS = 32
+"""Of biases, which stay float32 here."""
 
 
 class Mode(NamedTuple):
@@ -170,12 +172,12 @@ def sign_and_scale(state: ImportState, node: OnnxNode) -> None:
         call(state, node, "Mul", (signs, node.inputs[1]), node.output)
 
 
-def limits(node: OnnxNode, bits: Array) -> tuple[int, int]:
+def limits(node: OnnxNode, bits: Array, most: int = MAX_BITS) -> tuple[int, int]:
     """Smallest and largest integer of so many bits, by the node's attributes."""
     width, signed = whole(node, bits), bool(node.attrs.get("signed", 1))
     narrow = bool(node.attrs.get("narrow", 0))
-    if not 1 <= width <= MAX_BITS:
-        raise node.refuse(f"has {width} bits, expected 1 to {MAX_BITS}")
+    if not 1 <= width <= most:
+        raise node.refuse(f"has {width} bits, expected 1 to {most}")
     if signed:
         return -(2 ** (width - 1)) + narrow, 2 ** (width - 1) - 1
     return 0, 2**width - 1 - narrow
@@ -202,7 +204,7 @@ def fold_bipolar(node: OnnxNode, x: Any, scale: Any) -> Array:
 @folds("Quant", broadcast)
 def fold_quant(node: OnnxNode, x: Any, scale: Any, zero: Any, bits: Any) -> Array:
     """As `read_quant`; any number of scales."""
-    (low, high), mode = limits(node, bits), mode_of(node)
+    (low, high), mode = limits(node, bits, MAX_CONSTANT_BITS), mode_of(node)
     q = x / scale + zero
     if whole(node, bits) == 1 and node.attrs.get("signed", 1):
         q = np.where(q >= 0, np.float32(1), np.float32(-1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import floats
+from graphs import floats, signs
 from onnx_models import f32, model, op
 
 from bwn.errors import FileError
@@ -145,6 +145,18 @@ def test_weights_of_several_bits(bits):
     most = 2 ** (bits - 1) - 1
     integers = np.clip(np.rint(weight / scale), -most, most) if most else np.sign(weight)
     np.testing.assert_array_equal(graph.tensors[graph.nodes[0].weight], integers * scale)
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_biases_of_many_bits(bits):
+    stored = {"w": signs(5, 4, 3, 3), "v": floats(5) * f32(50), "z": f32(0), "b": f32(bits)}
+    data = model(quant("v", "q", "b"), op("Conv", "x w q"), s=f32(0.001), **stored)
+    x = floats(2, 4, 7, 6)
+    bound = (2 ** (bits - 1) - 1) * 0.001
+    expected = np.clip(np.rint(stored["v"] / f32(0.001)) * f32(0.001), -bound - 0.001, bound)
+    graph = from_bytes(data).spec.graph
+    np.testing.assert_allclose(graph.tensors[graph.nodes[0].bias], expected, rtol=1e-6)
+    np.testing.assert_allclose(outputs(data, x)[0], Session(data).run(x), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.4])

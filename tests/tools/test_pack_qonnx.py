@@ -36,8 +36,8 @@ def test_it_is_compared(tmp_path, mode):
     assert report.layers[-1].stored == "1 bit"
 
 
-def fewer(node, bits):
-    low, high = qonnx_limits(node, bits)
+def fewer(node, bits, *most):
+    low, high = qonnx_limits(node, bits, *most)
     return low, high - 1
 
 
