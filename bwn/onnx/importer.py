@@ -199,7 +199,7 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
         return
     if not known or node.op_type not in READERS:
         raise node.refuse(f"{kind_of(proto)} is not supported")
-    integers = begin(state, node)
+    node, integers = begin(state, node)
     if node.op_type != "Clip" or not clip_quantized(state, node):
         READERS[node.op_type](state, node)
     if integers is not None:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from bwn.onnx.onnx_node import OnnxNode
 
 MOVES = frozenset(
-    ["DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice",
-     "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze"]
+    ["DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape",
+     "Resize", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"]
 )  # fmt: skip
-"""Operations that integers pass through."""
+"""Operations that integers pass through; a Resize by the nearest element."""
 WHOLE = ("int8", "uint8", "int16", "uint16")
 DOMAINS = ("qonnx.", "finn.", "onnx.brevitas", "brevitas")
 """How the domains begin in which QONNX's operations are found."""
@@ -41,24 +41,35 @@ def is_qonnx(op_type: str, domain: str) -> bool:
 # QuantizeLinear, Clip, DequantizeLinear
 
 
-def begin(state: ImportState, node: OnnxNode) -> Quantization | None:
-    """Before a node is read: its quantization, where it moves integers of an activation.
+def begin(state: ImportState, node: OnnxNode) -> tuple[OnnxNode, Quantization | None]:
+    """Before a node is read: the node as numbers have it, and the quantization of what it moves.
 
     Raises:
-        GraphError: It reads such integers and is no operation that they pass through.
+        GraphError: It reads integers of an activation and is no operation that they pass through.
     """
     if node.op_type in ("Clip", "DequantizeLinear"):
-        return None
+        return node, None
+    moves = node.op_type in MOVES and node.attrs.get("mode") not in ("linear", "cubic")
     for name in node.inputs:
         half = state.pending.get(name)
-        if half is not None and half.quantization is not None and node.op_type in MOVES:
+        if half is not None and half.quantization is not None and moves:
             state.views[name] = rounded(state, half, f"{name}.rounded")
             state.integers[name] = half.quantization
             del state.pending[name]
     kinds = [state.integers[name] for name in node.inputs if name in state.integers]
-    if kinds and node.op_type not in MOVES:
+    if not kinds:
+        return node, None
+    if not moves:
         raise node.refuse("reads integers of a quantized activation; put DequantizeLinear first")
-    return kinds[0] if kinds else None
+    return (padding_numbers(state, node, kinds[0]) if node.op_type == "Pad" else node), kinds[0]
+
+
+def padding_numbers(state: ImportState, node: OnnxNode, known: Quantization) -> OnnxNode:
+    """A Pad of integers as the same Pad of what they stand for."""
+    value = whole(node, state.constant(node, 2)) if node.has(2) else 0
+    name = f"{node.output}.value"
+    state.constants[name] = np.asarray(known.scale * (value - known.zero), np.float32)
+    return changed(node, inputs=(*node.inputs[:2], name, *node.inputs[3:]))
 
 
 @reads("QuantizeLinear")
