@@ -23,7 +23,7 @@ from bwn.errors import ArgumentError, BwnError, DataError, NotPreparedError
 from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import reference
 from bwn.kernels.target.limits import available_threads
-from bwn.ops import Softmax
+from bwn.ops.softmax import Softmax
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
