@@ -22,6 +22,7 @@ from bwn.ir.node import elements
 from bwn.onnx import (
     gather_readers,
     matrix_readers,
+    qonnx_readers,
     quantized_readers,
     reduction_readers,
     view_readers,
@@ -57,6 +58,7 @@ MODULES = (
     pool_reading,
     sign_reading,
     quantized_readers,
+    qonnx_readers,
     view_readers,
     gather_readers,
     matrix_readers,
@@ -200,12 +202,12 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
             read_node(state, inner)
         return
     node = plain_node(proto)
-    known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node, proto.domain)
+    known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node.op_type, proto.domain)
     if known and fold(state, node):
         return
     if not known or node.op_type not in READERS:
         raise node.refuse(f"{kind_of(proto)} is not supported")
-    integers = begin(state, node)
+    node, integers = begin(state, node)
     if node.op_type != "Clip" or not clip_quantized(state, node):
         READERS[node.op_type](state, node)
     if integers is not None:
