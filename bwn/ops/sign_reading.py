@@ -6,8 +6,8 @@ two numbers it stands for:
 - Where(x >= t, a, b) is (a + b) / 2 + (a - b) / 2 * sign(x - t), and Cast the same with 1 and 0.
 - x > t is not (t >= x), so that sign(0) = +1 serves both.
 - Sign is 0 at 0, which one bit cannot hold. Of a tensor that is never negative, as after a ReLU, it
-  is x > 0, exactly; of any other it is taken as x >= 0, and a note says so. Sign(Sign(x) + c) with
-  0 < c < 1 is +1 at 0.
+  is x > 0, exactly; of one that is often 0 it is [x > 0] - [-x > 0]; of any other it is taken as
+  x >= 0, and a note says so. Sign(Sign(x) + c) with 0 < c < 1 is +1 at 0.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ Constant = npt.NDArray[np.float32]
 SIGN_OF_ZERO = (
     "ONNX Sign is 0 at 0 and one bit cannot hold that: 0 counts as +1 here. verify counts the "
     "inputs that this changes"
+)
+EXACT_ZERO = (
+    "ONNX Sign is 0 at 0, and some input of it is often exactly 0: it keeps its three values, so "
+    "the layer that reads it has float32 activations"
 )
 
 
@@ -191,16 +195,30 @@ def read_sign(state: ImportState, node: OnnxNode) -> None:
 def complete_sign(state: ImportState, name: str) -> None:
     """Emit the ONNX Sign `name`, which is read by something else than a raised sign."""
     half = state.pending.pop(name)
+    source = half.view.source
     with state.keeping(half.view):
-        if half.view.source not in state.nonnegative:
+        if source not in state.nonnegative and source not in state.zeros.often:
             state.note(SIGN_OF_ZERO)
-            state.emit(Sign(input=half.view.source, output=name))
+            state.emit(Sign(input=source, output=name))
             return
-        # 1 where x > 0, else 0: (1 - sign(-x)) / 2
-        emit_affine(state, half.view.source, -1, 0, f"{name}.negated")
+        # [x > 0] = (1 - sign(-x)) / 2, and the same of -x
+        emit_affine(state, source, -1, 0, f"{name}.negated")
         negated = state.views[f"{name}.negated"].source
-        state.emit(Sign(input=negated, output=f"{name}.sign"))
-        emit_affine(state, state.views[f"{name}.sign"].source, -0.5, 0.5, name)
+        if source in state.nonnegative:
+            _emit_positive(state, negated, 1, name)
+            return
+        state.note(EXACT_ZERO)
+        terms = []
+        for term, (number, part) in enumerate(((negated, 1), (source, -1))):
+            _emit_positive(state, number, part, f"{name}.{term}")
+            terms.append(state.views[f"{name}.{term}"].source)
+        state.emit(Add(input=terms[0], other=terms[1], output=name))
+
+
+def _emit_positive(state: ImportState, negated: str, value: int, output: str) -> None:
+    """Emit `value` where `negated` is below 0, else 0."""
+    state.emit(Sign(input=negated, output=f"{output}.sign"))
+    emit_affine(state, state.views[f"{output}.sign"].source, -0.5 * value, 0.5 * value, output)
 
 
 def read_raised_sign(state: ImportState, node: OnnxNode) -> bool:

@@ -86,6 +86,42 @@ def test_a_sign_is_what_onnx_runtime_computes(name):
         np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
 
 
+CONV = {"w": np.sign(floats(4, 4, 3, 3, seed=7))}
+OFTEN_ZERO = {
+    "divided relu": ("Relu x r", "ReduceMean x m", "Abs m e", "Add e h d", "Div r d q", "Sign q y"),
+    "sum of signs": ("Add x h a", "Sign a s", "Sub x h b", "Sign b u", "Add s u v", "Sign v y"),
+    "convolution of signs": ("GreaterOrEqual x z c", "Where c p n s", "Conv s w v", "Sign v y"),
+    "average of signs": ("GreaterOrEqual x z c", "Where c p n s", "AveragePool s v", "Sign v y"),
+    "rounded": ("Round x r", "Sign r y"),
+    "leaky": ("Round x r", "LeakyRelu r l", "Sign l y"),
+    "shrunk": ("Abs x a", "Greater a h c", "Where c x z v", "Sign v y"),
+    "product with a relu": ("Relu x r", "Mul r x m", "Neg m v", "Sign v y"),
+    "padded": ("Pad x pads v", "Sign v y"),
+    "difference of relus": ("Relu x r", "Neg x n1", "Relu n1 r1", "Sub r r1 v", "Sign v y"),
+}
+
+
+@pytest.mark.parametrize("name", OFTEN_ZERO)
+def test_a_sign_of_what_is_often_zero_keeps_zero(name):
+    words = [line.split() for line in OFTEN_ZERO[name]]
+    attributes = {
+        "ReduceMean": {"axes": [1, 2, 3]}, "AveragePool": {"kernel_shape": [2, 2]},
+    }  # fmt: skip
+    nodes = [
+        op(kind, " ".join(names[:-1]), names[-1], **attributes.get(kind, {}))
+        for kind, *names in words
+    ]
+    pads = np.array([0, 0, 1, 0, 0, 0, 0, 1])
+    data = after(*nodes, opset=13, pads=pads, **CONV, **HALF)
+    loaded, x = from_bytes(data), floats(6, 4, 7, 6, seed=1)
+    x[:, :, ::3] = 0
+    expected = Session(data).run(x)
+    assert (expected == 0).mean() > 0.01
+    for graph in (loaded.spec.graph, pipeline.run(loaded.spec.graph)):
+        actual = evaluate(graph, x)[graph.topology.output]
+        np.testing.assert_array_equal(actual, expected)
+
+
 def test_a_plain_sign_is_plus_one_at_zero_and_says_so():
     data, x = model(op("Sign", "x")), inputs()
     loaded = from_bytes(data)
