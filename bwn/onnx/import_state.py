@@ -32,7 +32,8 @@ from bwn.ops.rearrange import Rearrange
 Value = TypeVar("Value")
 
 EXPLAINED = {
-    "compare": "a comparison is read only by Where, Cast to float32 and Not",
+    "compare": "a comparison is read only by Where, Cast, Not, And and Or",
+    "choice": "its two integers are read only with constants; cast them to float32",
     "raised": "Sign(x) + c is read only by another Sign",
     "quantized": "its integers stand for numbers; put DequantizeLinear before it",
 }
