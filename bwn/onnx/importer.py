@@ -20,6 +20,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import elements
 from bwn.onnx import (
+    condition_readers,
     gather_readers,
     matrix_readers,
     qonnx_readers,
@@ -63,6 +64,7 @@ MODULES = (
     gather_readers,
     matrix_readers,
     reduction_readers,
+    condition_readers,
 )
 """Importing them fills READERS."""
 
@@ -203,7 +205,7 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
         return
     node = plain_node(proto)
     known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node.op_type, proto.domain)
-    if known and fold(state, node):
+    if known and (fold(state, node) or condition_readers.fold_choice(state, node)):
         return
     if not known or node.op_type not in READERS:
         raise node.refuse(f"{kind_of(proto)} is not supported")
