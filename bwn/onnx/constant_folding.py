@@ -17,6 +17,7 @@ import numpy as np
 from bwn._text import brief
 from bwn.ir.node import Array
 from bwn.onnx.constant_evaluator import evaluate
+from bwn.onnx.constant_layers import LAYERS, compute_layer
 from bwn.onnx.constants import BATCHES
 from bwn.onnx.import_state import ImportState
 from bwn.onnx.onnx_node import Allowance, OnnxNode
@@ -87,6 +88,9 @@ def compute(
     """The outputs of a node; None where it is not folded. Arguments and errors as of `fold`."""
     known, arrays = FOLDS.get(node.op_type), [array for array in inputs if array is not None]
     try:
+        if node.op_type in LAYERS:
+            layer = compute_layer(node, inputs, opset, allowance)
+            return None if layer is None else (layer,)
         if known is None:
             return evaluate(node, inputs, opset, allowance)
         wide = max([8, *(array.itemsize for array in arrays)])

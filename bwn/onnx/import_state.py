@@ -175,6 +175,9 @@ class ImportState(Constants):
     def channels_last(self, node: OnnxNode, index: int = 0, *, axis: int = -1) -> View:
         """An input as a whole view of a (K, H, W) or (K,) tensor; K, outermost there, is `axis`."""
         view = self.view(node, index)
+        if view.sizes[axis].batch:
+            why = f"'{node.inputs[index]}' is {view}, of which axis {axis} holds the batch"
+            raise node.refuse(f"{why}; examples must stay independent")
         order = [number for number in range(view.rank) if number != axis % view.rank]
         order.append(axis % view.rank)
         last = self._outermost(node, index, view.transpose(order))
@@ -185,10 +188,8 @@ class ImportState(Constants):
         layout = view.layout or ()
         last, rest = view.axes[-1], [f for axis in view.axes[:-1] for f in axis if f != BATCH]
         outer = [[part.axis == view.rank - 1 for part in dim] for dim in layout]
-        if layout and all(outer[0]) and not any(map(any, outer[1:])) and BATCH not in last:
+        if layout and all(outer[0]) and not any(map(any, outer[1:])):
             return view
-        if BATCH in last:
-            raise node.refuse(f"'{node.inputs[index]}' is {view}; the last axis holds the batch")
         counts = [size.count for size in view.sizes]
         if view.axes[0] != (BATCH,) or view.rank > 4:
             order = (view.rank - 1, *range(view.rank - 1))
