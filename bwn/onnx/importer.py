@@ -24,6 +24,7 @@ from bwn.onnx import (
     matrix_readers,
     quantized_readers,
     reduction_readers,
+    resize_readers,
     view_readers,
 )
 from bwn.onnx.branches import branch_of
@@ -31,6 +32,7 @@ from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, ImportState
 from bwn.onnx.inputs import input_of
 from bwn.onnx.loading import fix_size, load
+from bwn.onnx.merged_images import read_merged
 from bwn.onnx.onnx_node import NodeError, OnnxNode
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.pixel_input import pixel_rule
@@ -52,6 +54,7 @@ MODULES = (
     gather_readers,
     matrix_readers,
     reduction_readers,
+    resize_readers,
 )
 """Importing them fills READERS."""
 
@@ -197,7 +200,8 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
     if not known or node.op_type not in READERS:
         raise node.refuse(f"{kind_of(proto)} is not supported")
     integers = begin(state, node)
-    if node.op_type != "Clip" or not clip_quantized(state, node):
+    clips = node.op_type == "Clip" and clip_quantized(state, node)
+    if not clips and not read_merged(state, node):
         READERS[node.op_type](state, node)
     if integers is not None:
         state.integers |= dict.fromkeys(node.outputs, integers)

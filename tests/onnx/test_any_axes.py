@@ -16,7 +16,24 @@ from bwn.runtime.executor import Runner
 SHAPE = (4, 6, 5)
 FIVE = op("Reshape", "x five", "f")  # (N, 2, 2, 6, 5)
 MERGED = op("Reshape", "x merged", "m")  # (N * 4, 6, 5)
+WINDOWS = op("Reshape", "x windows", "m")  # (N * 2, 2, 6, 5)
 STORED = {
+    "windows": i64(-1, 2, 6, 5),
+    "windows2": i64(-1, 2, 4, 6, 5),
+    "windowed": floats(4, 1, 3, 3, seed=21),
+    "windowed2": floats(4, 2, 3, 3, seed=22),
+    "pointwise": floats(4, 2, 1, 1, seed=23),
+    "transposed": floats(2, 4, 3, 3, seed=24),
+    "split": i64(-1, 2, 2, 6, 5),
+    "two": i64(-1, 2, 6, 5),
+    "back": i64(2, -1, 4, 6, 5),
+    "pooled": i64(-1, 2, 2, 5, 4),
+    "two_gammas": floats(2, seed=25),
+    "two_betas": floats(2, seed=26),
+    "volume": i64(-1, 2, 2, 6, 5),
+    "flat3": floats(4, 2, 3, 1, 3, seed=27),
+    "column": floats(7, 1, seed=28),
+    "fifth": floats(1, 2, 1, 1, 1, seed=29),
     "five": i64(-1, 2, 2, 6, 5),
     "merged": i64(-1, 6, 5),
     "one": i64(1),
@@ -79,6 +96,44 @@ CASES = {
         op("Flatten", "r"),
     ],
     "a tile of five axes": flatten(FIVE, op("Tile", "f repeats", "r")),
+    "a convolution of each window": [
+        WINDOWS, op("Conv", "m windowed bias", "c", pads=[1, 1, 1, 1], group=2),
+        op("Reshape", "c windows2", "r"), op("Flatten", "r"),
+    ],
+    "a matrix of each window": [
+        WINDOWS, op("Conv", "m pointwise bias", "c"),
+        op("Reshape", "c windows2", "r"), op("Flatten", "r"),
+    ],
+    "a transposed convolution of each window": [
+        WINDOWS, op("ConvTranspose", "m transposed bias", "c", pads=[1, 1, 1, 1]),
+        op("Reshape", "c windows2", "r"), op("Flatten", "r"),
+    ],
+    "windows inside and outside the batch": [
+        op("Reshape", "x split", "s"), op("Transpose", "s", "t", perm=[1, 0, 2, 3, 4]),
+        op("Reshape", "t two", "m"), op("Conv", "m windowed2 bias", "c", pads=[1, 1, 1, 1]),
+        op("MaxPool", "c", "p", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        op("Reshape", "p back", "b"), op("Transpose", "b", "r", perm=[1, 0, 2, 3, 4]),
+        op("Flatten", "r"),
+    ],
+    "pools of windows": [
+        WINDOWS, op("AveragePool", "m", "a", kernel_shape=[2, 2]), op("GlobalMaxPool", "m", "g"),
+        op("Add", "a g", "c"), op("Reshape", "c pooled", "r"), op("Flatten", "r"),
+    ],
+    "norms of windows": [
+        WINDOWS, op("InstanceNormalization", "m two_gammas two_betas", "c"),
+        op("Reshape", "c five", "r"), op("Flatten", "r"),
+    ],
+    "a convolution of two of three axes": flatten(
+        op("Reshape", "x volume", "v"), op("Conv", "v flat3 bias", "r", pads=[1, 0, 1, 1, 0, 1]),
+    ),
+    "a constant that widens rows of the batch": [
+        MERGED, op("ReduceMax", "m", "p", axes=[1], keepdims=1), op("Add", "p column", "q"),
+        op("Reshape", "q end4", "r"), op("Flatten", "r"),
+    ],
+    "activations that widen each other": flatten(
+        FIVE, op("ReduceMax", "f", "p", axes=[2]), op("ReduceMin", "f", "q", axes=[3]),
+        op("Sub", "p q", "r"),
+    ),
     "a tile that is added": flatten(op("Tile", "x twice", "t"), op("Concat", "x x", "c", axis=1),
         op("Add", "t c", "r")),
     "a constant times an activation": flatten(op("MatMul", "left x", "r")),
@@ -137,6 +192,7 @@ SIZES = {
     "a concatenation of rows of the batch": (12, 5),
     "a maximum of rows of the batch": (1, 5),
     "a constant times merged axes": (7, 5),
+    "a constant that widens rows of the batch": (7, 5),
 }
 SINGLE = ("constants between five axes", "constants between rows")
 """Constants of a batch of 1."""
