@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-from bwn.kernels import params
+from bwn.kernels.gemm import gemm_params
 from bwn.kernels.gemm.gemm_spec import (
     Cost,
     Element,
@@ -23,6 +23,7 @@ from bwn.kernels.gemm.gemm_spec import (
 from bwn.kernels.gemm.specs import SPECS
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.kernel import Kernel
+from bwn.kernels.tensor import tensor_params
 
 __all__ = [
     "GEMMS", "KERNELS", "OTHERS", "Choice", "Element", "GemmSpec", "IndirectGemm", "Kernel",
@@ -36,46 +37,48 @@ _FMA = {"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"], "aarch64": [r"fmla\s+v\d+\.4s
 _COUNTS = {"aarch64": [r"cnt\s+v\d+\.16b", r"uadalp\s+v\d+\.4s"]}
 _LANE_COUNTS = {"x86-64-avx512": [r"vpopcntd\s.*zmm", r"vpternlogd\s.*zmm"], **_COUNTS}
 
-AFFINE = Kernel("tensor.elementwise.f32_f32_affine", params.ElementwiseParams, expected=_FMA)
+AFFINE = Kernel("tensor.elementwise.f32_f32_affine", tensor_params.ElementwiseParams, expected=_FMA)
 BINARY: dict[str, Kernel] = {
-    function: Kernel(f"tensor.broadcast.f32_f32_{function}", params.BinaryParams)
+    function: Kernel(f"tensor.broadcast.f32_f32_{function}", tensor_params.BinaryParams)
     for function in ("add", "sub", "mul", "div", "max", "min", "prelu", "pow")
 }
 """The kernel of each function of two operands."""
-SIGN = Kernel("tensor.elementwise.f32_s1_sign", params.ElementwiseParams)
-FLOAT = Kernel("tensor.elementwise.i8_f32_float", params.ElementwiseParams)
-STEPS = Kernel("tensor.elementwise.f32_f32_steps", params.ElementwiseParams)
-STEPS_LANES = Kernel("tensor.elementwise.f32_f32_steps_lanes", params.ElementwiseParams)
-QUANTIZE = Kernel("tensor.elementwise.f32_i8_quantize", params.ElementwiseParams)
-FAKE_QUANTIZE = Kernel("tensor.rounding.f32_f32_fake_quantize", params.FakeQuantizeParams)
-RANGES = Kernel("tensor.rounding.f32_f32_ranges", params.FakeQuantizeParams)
-RANGES_LANES = Kernel("tensor.rounding.f32_f32_ranges_lanes", params.FakeQuantizeParams)
-SOFTMAX = Kernel("tensor.channelwise.f32_f32_softmax", params.ChannelParams)
-UNARY = Kernel("tensor.unary_functions.f32_f32_unary", params.UnaryParams, expected=_FMA)
-SIMPLE_UNARY = Kernel("tensor.unary_functions.f32_f32_simple_unary", params.UnaryParams)
-LAYER_NORM = Kernel("tensor.channelwise.f32_f32_layer_norm", params.ChannelParams)
-GROUP_NORM = Kernel("tensor.channelwise.f32_f32_group_norm", params.ChannelParams)
-LOCAL_RESPONSE = Kernel("tensor.channelwise.f32_f32_local_response", params.ChannelParams)
-REDUCE = Kernel("tensor.reductions.f32_f32_reduce", params.ReduceParams)
-MATMUL = Kernel("tensor.products.f32_f32_matmul", params.MatMulParams, expected=_FMA)
-COPY_F32 = Kernel("tensor.copy.f32_f32_copy", params.CopyParams)
-COPY_I8 = Kernel("tensor.copy.i8_i8_copy", params.CopyParams)
-REARRANGE = Kernel("tensor.copy.f32_f32_rearrange", params.RearrangeParams)
-RESIZE = Kernel("tensor.interpolation.f32_f32_resize", params.ResizeParams)
-CLEAR = Kernel("tensor.copy.clear", params.ClearParams)
-MAX_F32 = Kernel("tensor.pooling.f32_f32_max_pool", params.PoolParams)
-MAX_I8 = Kernel("tensor.pooling.i8_i8_max_pool", params.PoolParams)
-AVERAGE = Kernel("tensor.pooling.f32_f32_average_pool", params.PoolParams)
-XNOR_SIGNS = Kernel("gemm.xnor.b1_b1_b1_signs_xnor", params.XnorParams, expected=_LANE_COUNTS)
-XNOR_PLANES = Kernel("gemm.xnor.b1_b1_f32_planes_xnor", params.XnorParams, expected=_COUNTS)
-PACK = Kernel("tensor.bitpacked.f32_b1_sign", params.BitpackedParams)
+SIGN = Kernel("tensor.elementwise.f32_s1_sign", tensor_params.ElementwiseParams)
+FLOAT = Kernel("tensor.elementwise.i8_f32_float", tensor_params.ElementwiseParams)
+STEPS = Kernel("tensor.elementwise.f32_f32_steps", tensor_params.ElementwiseParams)
+STEPS_LANES = Kernel("tensor.elementwise.f32_f32_steps_lanes", tensor_params.ElementwiseParams)
+QUANTIZE = Kernel("tensor.elementwise.f32_i8_quantize", tensor_params.ElementwiseParams)
+FAKE_QUANTIZE = Kernel("tensor.rounding.f32_f32_fake_quantize", tensor_params.FakeQuantizeParams)
+RANGES = Kernel("tensor.rounding.f32_f32_ranges", tensor_params.FakeQuantizeParams)
+RANGES_LANES = Kernel("tensor.rounding.f32_f32_ranges_lanes", tensor_params.FakeQuantizeParams)
+SOFTMAX = Kernel("tensor.channelwise.f32_f32_softmax", tensor_params.ChannelParams)
+UNARY = Kernel("tensor.unary_functions.f32_f32_unary", tensor_params.UnaryParams, expected=_FMA)
+SIMPLE_UNARY = Kernel("tensor.unary_functions.f32_f32_simple_unary", tensor_params.UnaryParams)
+LAYER_NORM = Kernel("tensor.channelwise.f32_f32_layer_norm", tensor_params.ChannelParams)
+GROUP_NORM = Kernel("tensor.channelwise.f32_f32_group_norm", tensor_params.ChannelParams)
+LOCAL_RESPONSE = Kernel("tensor.channelwise.f32_f32_local_response", tensor_params.ChannelParams)
+REDUCE = Kernel("tensor.reductions.f32_f32_reduce", tensor_params.ReduceParams)
+MATMUL = Kernel("tensor.products.f32_f32_matmul", tensor_params.MatMulParams, expected=_FMA)
+COPY_F32 = Kernel("tensor.copy.f32_f32_copy", tensor_params.CopyParams)
+COPY_I8 = Kernel("tensor.copy.i8_i8_copy", tensor_params.CopyParams)
+REARRANGE = Kernel("tensor.copy.f32_f32_rearrange", tensor_params.RearrangeParams)
+RESIZE = Kernel("tensor.interpolation.f32_f32_resize", tensor_params.ResizeParams)
+CLEAR = Kernel("tensor.copy.clear", tensor_params.ClearParams)
+MAX_F32 = Kernel("tensor.pooling.f32_f32_max_pool", tensor_params.PoolParams)
+MAX_I8 = Kernel("tensor.pooling.i8_i8_max_pool", tensor_params.PoolParams)
+AVERAGE = Kernel("tensor.pooling.f32_f32_average_pool", tensor_params.PoolParams)
+XNOR_SIGNS = Kernel("gemm.xnor.b1_b1_b1_signs_xnor", gemm_params.XnorParams, expected=_LANE_COUNTS)
+XNOR_PLANES = Kernel("gemm.xnor.b1_b1_f32_planes_xnor", gemm_params.XnorParams, expected=_COUNTS)
+PACK = Kernel("tensor.bitpacked.f32_b1_sign", tensor_params.BitpackedParams)
 FLOAT_SIGNS = Kernel(
-    "gemm.f32_to_bits.f32_f32_b1_signs_multiply", params.F32ToBitsParams, expected=_FMA
+    "gemm.f32_to_bits.f32_f32_b1_signs_multiply", gemm_params.F32ToBitsParams, expected=_FMA
 )
-STRIDED = Kernel("gemm.depthwise.f32_f32_f32_planes_strided", params.StridedParams, expected=_FMA)
-MAX_B1 = Kernel("tensor.bitpacked.b1_b1_max_pool", params.BitpackedParams)
-UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", params.BitpackedParams)
-UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", params.BitpackedParams)
+STRIDED = Kernel(
+    "gemm.depthwise.f32_f32_f32_planes_strided", gemm_params.StridedParams, expected=_FMA
+)
+MAX_B1 = Kernel("tensor.bitpacked.b1_b1_max_pool", tensor_params.BitpackedParams)
+UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", tensor_params.BitpackedParams)
+UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", tensor_params.BitpackedParams)
 
 OTHERS: tuple[Kernel, ...] = (
     AFFINE, *BINARY.values(), SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, UNARY,

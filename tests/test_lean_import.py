@@ -38,3 +38,14 @@ def test_the_probe_sees_a_heavy_package(tmp_path: Path) -> None:
     )
     assert done.returncode == 99
     assert "loaded onnx" in done.stderr
+
+
+def test_a_model_loads_only_its_operations(tmp_path: Path) -> None:
+    model = Path(__file__).parents[1] / "models" / "mnist-lenet.bwn"
+    done = python(
+        "-c",
+        f"import sys, bwn; print(bwn.load({str(model)!r}).spec.graph.topology.nodes[0].op)\n"
+        "print({f'bwn.ops.{name}' for name in ('conv', 'unary', 'pad')} & set(sys.modules))",
+        cwd=tmp_path,
+    )
+    assert done.stdout == "conv\n{'bwn.ops.conv'}\n", done.stderr

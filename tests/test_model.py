@@ -22,7 +22,8 @@ from bwn.format import write
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
-from bwn.ops import Dense, Sign
+from bwn.ops.dense import Dense
+from bwn.ops.sign import Sign
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 from bwn.tools.random_networks import NETWORKS

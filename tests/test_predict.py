@@ -18,7 +18,7 @@ from bwn.ir.checker import check_spec
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.model import Model
-from bwn.ops import Dense
+from bwn.ops.dense import Dense
 from bwn.predict import Prediction, classify, predict, stream
 from bwn.tools.verify_scores import compare_batch
 

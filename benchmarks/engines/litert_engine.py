@@ -12,7 +12,11 @@ import numpy as np
 
 from bwn.ir.node import Array, Node
 from bwn.onnx.session import Session
-from bwn.ops import Conv, Dense, Flatten, Pool, Weighted
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.weighted import Weighted
 from engines.case import Case, Contender, Floats, Run, UnsupportedError, load
 
 OPERATORS = ("QUANTIZE", "CONV_2D", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "DEQUANTIZE")

@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 
 from bwn.ir.node import Node
-from bwn.ops import Add, Clamp, Conv, Dense, Flatten, Pool, Sign, Weighted
+from bwn.ops.add import Add
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
+from bwn.ops.weighted import Weighted
 from engines.case import Case, Contender, Floats, UnsupportedError, load
 
 MAGIC = "7767517"

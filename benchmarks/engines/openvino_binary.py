@@ -14,7 +14,12 @@ import numpy as np
 
 from bwn.ir.node import Array, Node
 from bwn.kernels import bits
-from bwn.ops import Conv, Dense, Flatten, Pool, Sign, Weighted
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
+from bwn.ops.weighted import Weighted
 from engines.case import Case, UnsupportedError, load
 
 ANY_NEGATIVE = np.float32(-1e-30)

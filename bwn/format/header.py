@@ -6,7 +6,8 @@ SPEC.md in this folder specifies the format; the numbers and names below come fr
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from functools import cache
+from typing import Any, Union
 
 import msgspec
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from bwn.ir.graph import Topology
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.node import Array, Shape
-from bwn.ops import AnyNode
+from bwn.ops import NODES, node_types
 
 FORMAT = "bwn"
 VERSIONS = ("1", "2", "3", "4")
@@ -56,10 +57,35 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     data_offsets: tuple[int, int]
 
 
-class FileTopology(Topology, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The schema of a topology in the file: its nodes are operations of NODES."""
+class StoredOp(msgspec.Struct):
+    """The name of a node's operation, without the rest of the node."""
 
-    nodes: tuple[AnyNode, ...]
+    op: str
+
+
+class StoredOps(msgspec.Struct):
+    """The names of the operations of a topology in the file."""
+
+    nodes: tuple[StoredOp, ...]
+
+
+@cache
+def topology_type(ops: frozenset[str]) -> type[Topology]:
+    """The schema of a topology in the file whose nodes are of some operations of NODES.
+
+    Args:
+        ops: Names of operations; the schema refuses those that are not in NODES.
+    """
+    kinds = node_types(sorted(NODES.keys() & ops) or NODES)
+    schema: Any = msgspec.defstruct(
+        "FileTopology",
+        [("nodes", tuple[Union[kinds], ...])],  # type: ignore[valid-type]  # noqa: UP007
+        bases=(Topology,),
+        frozen=True,
+        kw_only=True,
+        forbid_unknown_fields=True,
+    )
+    return schema  # type: ignore[no-any-return]
 
 
 def version_of(spec: ModelSpec) -> str:

@@ -23,9 +23,10 @@ from bwn.format.header import (
     PREFIXES,
     VERSIONS,
     Entry,
-    FileTopology,
     Metadata,
+    StoredOps,
     digest,
+    topology_type,
 )
 from bwn.format.writer import to_bytes
 from bwn.ir.checker import check_spec
@@ -82,7 +83,10 @@ def from_bytes(data: bytes) -> ModelSpec:
     if digest(data) != data[DIGEST_AT]:
         raise FormatError(f"damaged: its contents do not match its digest; {AGAIN}")
     metadata = metadata_of(data)
-    topology = Topology(**msgspec.structs.asdict(decode(metadata.graph, "graph", FileTopology)))
+    ops = frozenset(node.op for node in decode(metadata.graph, "graph", StoredOps).nodes)
+    topology = Topology(
+        **msgspec.structs.asdict(decode(metadata.graph, "graph", topology_type(ops)))
+    )
     spec = ModelSpec(
         graph=Graph(
             topology=topology, tensors={name: to_array(name, entry) for name, entry in entries}

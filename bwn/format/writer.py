@@ -18,11 +18,11 @@ from bwn.format.header import (
     MAX_HEADER,
     NAMES,
     NO_DIGEST,
-    FileTopology,
     Metadata,
     digest,
     header_bytes,
     in_order,
+    topology_type,
     version_of,
 )
 from bwn.ir.checker import check_spec
@@ -60,7 +60,9 @@ def laid_out(spec: ModelSpec) -> bytes:
         version=version_of(spec),
         digest=NO_DIGEST.decode(),
         producer=spec.producer,
-        graph=text(spec.graph.topology, FileTopology),
+        graph=text(
+            spec.graph.topology, topology_type(frozenset(node.op for node in spec.graph.nodes))
+        ),
         preprocess=text(spec.preprocess, Preprocess | None),
         classes=text(spec.classes, tuple[str, ...] | None),
     )

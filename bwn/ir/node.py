@@ -166,6 +166,11 @@ class Node(
         return self.is_quantized
 
     @property
+    def joins_channels(self) -> bool:
+        """Whether its output is the channels of its inputs, one input after another."""
+        return False
+
+    @property
     def moves_signs(self) -> bool:
         """Whether it can read a bitpacked tensor of signs and make one."""
         return False

@@ -40,14 +40,21 @@ from bwn.onnx.protobuf import plain_node, to_array
 from bwn.onnx.quantized_operators import OWN, expanded
 from bwn.onnx.quantized_readers import begin, clip_quantized, is_qonnx
 from bwn.onnx.refusals import Refusals
-from bwn.ops import NODES, arithmetic_reading, conv_transpose, sign_reading
+from bwn.ops import (
+    arithmetic_reading,
+    conv_transpose,
+    node_types,
+    pool_reading,
+    sign_reading,
+)
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
 MODULES = (
-    NODES,
+    node_types(),
     arithmetic_reading,
     conv_transpose,
+    pool_reading,
     sign_reading,
     quantized_readers,
     view_readers,

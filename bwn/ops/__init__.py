@@ -7,93 +7,51 @@ how to add one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Union
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
 
 from bwn.ir.node import Node
-from bwn.ops.add import Add
-from bwn.ops.affine import Affine
-from bwn.ops.broadcasting import Arithmetic
-from bwn.ops.clamp import Clamp
-from bwn.ops.concat import Concat
-from bwn.ops.conv import Conv
-from bwn.ops.dense import Dense
-from bwn.ops.flatten import Flatten
-from bwn.ops.gather import Gather
-from bwn.ops.hard_swish import HardSwish
-from bwn.ops.matmul import MatMul
-from bwn.ops.mul import Mul
-from bwn.ops.normalize import LocalResponse, Normalize
-from bwn.ops.pad import Pad
-from bwn.ops.pool import Pool
-from bwn.ops.quantize import Quantize
-from bwn.ops.rearrange import Rearrange
-from bwn.ops.reduce import Reduce
-from bwn.ops.resize import Resize
-from bwn.ops.sign import Sign
-from bwn.ops.softmax import ChannelSoftmax, Softmax
-from bwn.ops.unary import Unary
-from bwn.ops.weighted import Weighted
 
-NODES: tuple[type[Node], ...] = (
-    Conv,
-    Dense,
-    Affine,
-    Clamp,
-    Sign,
-    Add,
-    Pool,
-    Flatten,
-    Softmax,
-    HardSwish,
-    Mul,
-    Concat,
-    Rearrange,
-    Gather,
-    Pad,
-    Resize,
-    Arithmetic,
-    Unary,
-    ChannelSoftmax,
-    Normalize,
-    LocalResponse,
-    Reduce,
-    Quantize,
-    MatMul,
-)
+NODES = {
+    "conv": "conv.Conv",
+    "dense": "dense.Dense",
+    "affine": "affine.Affine",
+    "clamp": "clamp.Clamp",
+    "sign": "sign.Sign",
+    "add": "add.Add",
+    "pool": "pool.Pool",
+    "flatten": "flatten.Flatten",
+    "softmax": "softmax.Softmax",
+    "hard_swish": "hard_swish.HardSwish",
+    "mul": "mul.Mul",
+    "concat": "concat.Concat",
+    "rearrange": "rearrange.Rearrange",
+    "gather": "gather.Gather",
+    "pad": "pad.Pad",
+    "resize": "resize.Resize",
+    "arithmetic": "broadcasting.Arithmetic",
+    "unary": "unary.Unary",
+    "channel_softmax": "softmax.ChannelSoftmax",
+    "normalize": "normalize.Normalize",
+    "local_response": "normalize.LocalResponse",
+    "reduce": "reduce.Reduce",
+    "quantize": "quantize.Quantize",
+    "matmul": "matmul.MatMul",
+}
+"""The class of each operation by its name in the file. A model imports those that it has."""
 
-if TYPE_CHECKING:
-    AnyNode = Node
-else:
-    AnyNode = Union[NODES]  # noqa: UP007  # a tuple
-    """What the file's schema accepts."""
 
-__all__ = [
-    "NODES",
-    "Add",
-    "Affine",
-    "AnyNode",
-    "Arithmetic",
-    "ChannelSoftmax",
-    "Clamp",
-    "Concat",
-    "Conv",
-    "Dense",
-    "Flatten",
-    "Gather",
-    "HardSwish",
-    "LocalResponse",
-    "MatMul",
-    "Mul",
-    "Node",
-    "Normalize",
-    "Pad",
-    "Pool",
-    "Quantize",
-    "Rearrange",
-    "Reduce",
-    "Resize",
-    "Sign",
-    "Softmax",
-    "Unary",
-    "Weighted",
-]
+@cache
+def node_type(op: str) -> type[Node]:
+    """The class of an operation. op: a key of NODES."""
+    module, _, name = NODES[op].partition(".")
+    kind: type[Node] = getattr(import_module(f"{__name__}.{module}"), name)
+    if kind.__struct_config__.tag != op:
+        raise TypeError(f"{kind.__name__} is listed as '{op}', its tag is otherwise")
+    return kind
+
+
+def node_types(ops: Iterable[str] = NODES) -> tuple[type[Node], ...]:
+    """The classes of some operations, or of all."""
+    return tuple(node_type(op) for op in ops)

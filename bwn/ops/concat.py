@@ -42,6 +42,11 @@ class Concat(Rearrangement, frozen=True, kw_only=True, tag="concat"):
         """All parts in order."""
         return (self.input, *self.others)
 
+    @property
+    def joins_channels(self) -> bool:
+        """On axis 0."""
+        return self.axis == 0
+
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
         """The lengths of the axis added up."""
         axis, (first, *others) = self.axis, inputs

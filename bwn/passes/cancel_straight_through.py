@@ -15,8 +15,10 @@ from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
-from bwn.ops import Add, Affine, Sign
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
 from bwn.ops.broadcasting import Arithmetic
+from bwn.ops.sign import Sign
 
 
 def cancel_straight_through(graph: Graph) -> Graph:

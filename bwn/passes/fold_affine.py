@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node
-from bwn.ops import Affine, Weighted
+from bwn.ops.affine import Affine
+from bwn.ops.weighted import Weighted
 from bwn.passes.merging import merged
 
 Wide = npt.NDArray[np.float64]

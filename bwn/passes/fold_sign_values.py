@@ -20,7 +20,10 @@ from msgspec.structs import replace
 from bwn.ir.analysis import signs_of
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node
-from bwn.ops import Affine, Conv, Pad, Weighted
+from bwn.ops.affine import Affine
+from bwn.ops.conv import Conv
+from bwn.ops.pad import Pad
+from bwn.ops.weighted import Weighted
 
 Wide = npt.NDArray[np.float64]
 

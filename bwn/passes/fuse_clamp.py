@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
-from bwn.ops import Clamp, Weighted
+from bwn.ops.clamp import Clamp
+from bwn.ops.weighted import Weighted
 from bwn.passes.merging import merged
 
 

@@ -16,7 +16,9 @@ from msgspec.structs import replace
 from bwn.ir.analysis import nonnegative
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
-from bwn.ops import Conv, Pad, Pool
+from bwn.ops.conv import Conv
+from bwn.ops.pad import Pad
+from bwn.ops.pool import Pool
 from bwn.ops.window import Pads
 from bwn.passes.merging import merged
 

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node
 from bwn.kernels import bits
-from bwn.ops import Weighted
+from bwn.ops.weighted import Weighted
 
 TOLERANCE = 1e-4
 LARGEST_TOLERANCE = 0.01

@@ -20,7 +20,11 @@ from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, is_float32
-from bwn.ops import Affine, Clamp, Concat, Pool, Weighted
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.concat import Concat
+from bwn.ops.pool import Pool
+from bwn.ops.weighted import Weighted
 
 Wide = npt.NDArray[np.float64]
 ROUNDS = 4

@@ -19,7 +19,13 @@ from msgspec.structs import replace
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node, Rearrangement, Tensors
 from bwn.ir.quantization import QUANT_RANGES
-from bwn.ops import Affine, Clamp, Flatten, Pool, Quantize, Rearrange, Weighted
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.quantize import Quantize
+from bwn.ops.rearrange import Rearrange
+from bwn.ops.weighted import Weighted
 from bwn.passes.fuse_clamp import fuse_clamp
 
 INFINITE = float("inf")

@@ -23,7 +23,12 @@ import numpy as np
 
 from bwn.ir.graph import Graph
 from bwn.ir.node import Floats, Node
-from bwn.ops import Add, Affine, Clamp, HardSwish, Mul, Unary
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.hard_swish import HardSwish
+from bwn.ops.mul import Mul
+from bwn.ops.unary import Unary
 
 OF_EACH = (Add, Affine, Clamp, HardSwish, Mul, Unary)
 """Operations that compute each number from those at its place."""

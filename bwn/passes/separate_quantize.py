@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.ir.quantization import QUANT_RANGES
-from bwn.ops import Quantize, Weighted
+from bwn.ops.quantize import Quantize
+from bwn.ops.weighted import Weighted
 
 
 def separate_quantize(graph: Graph) -> Graph:

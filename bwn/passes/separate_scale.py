@@ -15,7 +15,9 @@ from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node
-from bwn.ops import Affine, Clamp, Weighted
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.weighted import Weighted
 
 
 def separate_scale(graph: Graph) -> Graph:

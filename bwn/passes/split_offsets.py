@@ -25,7 +25,10 @@ from msgspec.structs import replace
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node
 from bwn.kernels import bits
-from bwn.ops import Add, Clamp, Conv, Dense
+from bwn.ops.add import Add
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
 from bwn.passes.pack_weights import TOLERANCE, magnitudes
 
 Halves = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]

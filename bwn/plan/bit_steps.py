@@ -153,5 +153,5 @@ def written(plan: PlanState, out: BitBuffer) -> dict[str, int]:
 def move_params(kernel: Kernel, sizes: Buffer, **values: int) -> dict[str, int]:
     """Parameters of a kernel that moves bits; those that it does not read are 0."""
     sizes_of = {name: getattr(sizes, name) for name in ("images", "channels", "height", "width")}
-    unread = dict.fromkeys(kernel.params._fields, 0)
+    unread = dict.fromkeys(kernel.params.fields, 0)
     return {**unread, **sizes_of, **values}

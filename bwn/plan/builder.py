@@ -2,6 +2,9 @@
 
 `read` and `write` give the buffers of tensors; the rest add steps. An operation never sees whether
 its neighbors keep a tensor as floats, 8-bit integers, signs in bytes or bits.
+
+Modules of steps that few networks have are imported by the call that adds them: a program starts
+faster without the others.
 """
 
 from __future__ import annotations
@@ -13,33 +16,22 @@ from msgspec.structs import replace
 
 from bwn.ir.node import Node
 from bwn.kernels import registry
-from bwn.kernels.lazy import lazy
-from bwn.ops.concat import Concat
 from bwn.ops.weighted import Weighted
 from bwn.plan import (
-    binary_steps,
     bit_steps,
-    channel_steps,
     depthwise_steps,
-    function_steps,
     gemm_steps,
-    matmul_steps,
-    quantize_steps,
-    rearrange_steps,
-    resize_steps,
     sign_steps,
     tensor_steps,
-    xnor_steps,
 )
 from bwn.plan.bit_buffers import BitBuffer
-from bwn.plan.buffers import Buffer, Type
+from bwn.plan.buffers import Buffer
 from bwn.plan.fusion import Epilogue
 from bwn.plan.gemm_layer import Gemm, quantized_buffer
-from bwn.plan.homes import homes
-from bwn.plan.rearrange_steps import Indices
-from bwn.plan.state import PlanState
+from bwn.plan.tensor_forms import TensorForms
 
 if TYPE_CHECKING:
+    from bwn.ops.concat import Concat
     from bwn.ops.flatten import Flatten
     from bwn.ops.normalize import LocalResponse, Normalize
     from bwn.ops.pool import Pool
@@ -49,21 +41,11 @@ if TYPE_CHECKING:
     from bwn.ops.resize import Resize
     from bwn.ops.sign import Sign
     from bwn.ops.unary import Unary
+    from bwn.plan.rearrange_steps import Indices
 
 
-class PlanBuilder(PlanState):
+class PlanBuilder(TensorForms):
     """A plan being built, as operations see it."""
-
-    @lazy
-    def wanted_as_bits(self) -> frozenset[str]:
-        """Names of the tensors of signs that some layer reads as bits, or that lead to one."""
-        # A GEMM kernel reads planes, so where one is asked for nothing is bitpacked.
-        return bit_steps.wanted_as_bits(self.graph) if self.only is None else frozenset()
-
-    @lazy
-    def homes(self) -> dict[str, tuple[str, int]]:
-        """Where tensors are made in place: the Concat they are part of, and their channel there."""
-        return homes(self.graph)
 
     def build(self) -> None:
         """Make all buffers and steps."""
@@ -74,60 +56,6 @@ class PlanBuilder(PlanState):
                 node.lower(self)
         self.at(len(self.graph.nodes))
         tensor_steps.store_output(self, self.read(self.graph.topology.output, "f32"))
-
-    # Tensors
-
-    def read(self, name: str, type: Type) -> Buffer:
-        """The buffer of a tensor in an element type; converted once if it was made in another."""
-        buffer = self.form(name, type)
-        return buffer if buffer is not None else self._convert(name, type)
-
-    def write(self, name: str, type: Type, *, like: Buffer | None = None) -> Buffer:
-        """A new buffer for a tensor that a step is about to make.
-
-        Args:
-            name: Name of the tensor.
-            type: Type of its elements.
-            like: A buffer to share the row stride with.
-        """
-        if type == "f32" and name in self.homes:
-            buffer = self._view(name)
-            if like is not None:
-                buffer.share_rows(like)
-        else:
-            buffer = self.buffer(name, type, self.shape(name), like=like)
-        return self.set_form(name, buffer)
-
-    def write_bits(self, name: str) -> BitBuffer:
-        """As `write`, of bits."""
-        return self.set_form(
-            name, self.keep(BitBuffer.of(name, "b1", self.shape(name), self.batch))
-        )
-
-    def bits(self, name: str) -> BitBuffer:
-        """As `read`, of bits."""
-        buffer = self.read(name, "b1")
-        assert isinstance(buffer, BitBuffer)
-        return buffer
-
-    def _convert(self, name: str, type: Type) -> Buffer:
-        source = self.form(name)
-        assert source is not None, f"'{name}' is read before it is made"
-        if type == "b1":
-            planes = self.read(name, "f32")
-            packed = self.keep(BitBuffer.of(f"{name}:b1", "b1", self.shape(name), self.batch))
-            bit_steps.pack(self, planes, packed)
-            return self.set_form(name, packed)
-        out = self.buffer(f"{name}:{type}", type, self.shape(name))
-        if name in self._flattened:
-            tensor_steps.flatten(self, self.read(self._flattened[name], type), out)
-        elif isinstance(source, BitBuffer):
-            bit_steps.unpack(self, source, out)
-        else:
-            out.share_rows(source)
-            kernel = registry.FLOAT if type == "f32" else registry.SIGN
-            tensor_steps.elementwise(self, kernel, source, out)
-        return self.set_form(name, out)
 
     # Elementwise
 
@@ -151,6 +79,8 @@ class PlanBuilder(PlanState):
 
     def binary(self, node: Node, function: str, operands: tuple[str, str]) -> None:
         """A function of two tensors, of which one may be stored, with the bounds that follow it."""
+        from bwn.plan import binary_steps
+
         epilogue = self._follow(Epilogue(node.output, gemm=False))
         x, other = (self.read(name, "f32") if name in node.inputs else name for name in operands)
         out = self.write(epilogue.output, "f32")
@@ -158,12 +88,16 @@ class PlanBuilder(PlanState):
 
     def fake_quantize(self, node: Quantize) -> None:
         """Elements rounded to a few numbers."""
+        from bwn.plan import quantize_steps
+
         source = self.read(node.input, "f32")
         out = self.write(node.output, "f32", like=source)
         quantize_steps.fake_quantize(self, node, source, out)
 
     def unary(self, node: Unary) -> None:
         """A function of each element, with the bounds that follow it."""
+        from bwn.plan import function_steps
+
         epilogue = self._follow(Epilogue(node.output, gemm=False))
         source = self.read(node.input, "f32")
         out = self.write(epilogue.output, "f32", like=source)
@@ -171,11 +105,15 @@ class PlanBuilder(PlanState):
 
     def softmax(self, node: Node, *, log: bool = False) -> None:
         """Softmax over the channels at each position, or its logarithm."""
+        from bwn.plan import channel_steps
+
         source, out = self._alike(node)
         channel_steps.channelwise(self, registry.SOFTMAX, source, out, log=log)
 
     def normalize(self, node: Normalize) -> None:
         """Normalization of the channels at each position, or of groups of channels."""
+        from bwn.plan import channel_steps
+
         source, out = self._alike(node)
         groups = node.groups if node.over == "group" else 0
         channel_steps.channelwise(
@@ -185,6 +123,8 @@ class PlanBuilder(PlanState):
 
     def local_response(self, node: LocalResponse) -> None:
         """Normalization by neighboring channels."""
+        from bwn.plan import channel_steps
+
         source, out = self._alike(node)
         coefficients = (node.k, node.alpha / node.size, -node.beta)
         channel_steps.channelwise(
@@ -194,6 +134,8 @@ class PlanBuilder(PlanState):
 
     def reduce(self, node: Reduce) -> None:
         """A reduction over some axes."""
+        from bwn.plan import channel_steps
+
         source = self.read(node.input, "f32")
         keeps_columns = source.vectors or 2 not in node.axes
         out = self.write(node.output, "f32", like=source if keeps_columns else None)
@@ -201,6 +143,8 @@ class PlanBuilder(PlanState):
 
     def matmul(self, node: Node) -> None:
         """A product of two tensors, a matrix for each channel."""
+        from bwn.plan import matmul_steps
+
         x, other = (self.read(name, "f32") for name in node.inputs)
         matmul_steps.matmul(self, x, other, self.write(node.output, "f32"))
 
@@ -213,7 +157,7 @@ class PlanBuilder(PlanState):
         """Signs: bits where a layer reads them, else bytes."""
         source = self.form(node.input)
         if isinstance(source, BitBuffer):  # signs already, or the layer before has compared
-            self._same(node, source)
+            self.same(node, source)
         elif node.output in self.wanted_as_bits:
             out = self.write_bits(node.output)
             bit_steps.pack(self, self.read(node.input, "f32"), out)
@@ -241,7 +185,7 @@ class PlanBuilder(PlanState):
         source = self.form(node.input)
         assert source is not None
         if source.vectors or isinstance(source, BitBuffer):
-            self._same(node, source)
+            self.same(node, source)
         else:
             # Not `write`: a flattening clears its buffer, which must not be a part of another.
             out = self.buffer(node.output, source.type, self.shape(node.output))
@@ -249,13 +193,15 @@ class PlanBuilder(PlanState):
 
     def rearrange(self, node: Rearrange) -> None:
         """Rows moved to where they belong; a range of channels is a view."""
+        from bwn.plan import rearrange_steps
+
         shapes = self.shape(node.input), node.shape
         channel = rearrange_steps.channel_range(node.sizes, node.strides, node.offset, *shapes)
         source = self.read(node.input, "f32")
         if shapes[0] == node.shape and channel == 0:
-            self._same(node, source)
+            self.same(node, source)
         elif channel is not None:
-            self.set_form(node.output, self._view_of(source, node.output, channel))
+            self.set_form(node.output, self.view_of(source, node.output, channel))
         else:
             # Not `write`: what is cleared must not be a part of another.
             axes = rearrange_steps.loop_axes(node.sizes, node.strides)
@@ -270,6 +216,8 @@ class PlanBuilder(PlanState):
 
     def gather(self, node: Node, lists: Sequence[Indices], value: float) -> None:
         """Elements picked by an index list for each axis; indices below 0 are `value`."""
+        from bwn.plan import rearrange_steps
+
         shapes = self.shape(node.input), self.shape(node.output)
         source = self.read(node.input, "f32")
         out = self.set_form(node.output, self.buffer(node.output, "f32", shapes[1]))
@@ -282,6 +230,8 @@ class PlanBuilder(PlanState):
 
     def interpolate(self, node: Resize) -> None:
         """Linear interpolation."""
+        from bwn.plan import resize_steps
+
         shape = self.shape(node.input)
         source = self.read(node.input, "f32")
         out = self.set_form(node.output, self.buffer(node.output, "f32", self.shape(node.output)))
@@ -290,43 +240,22 @@ class PlanBuilder(PlanState):
 
     def join(self, node: Concat) -> None:
         """Channels one after another: parts that were made as views of the whole are in place."""
-        if node.axis:
+        from bwn.plan import rearrange_steps
+
+        if not node.joins_channels:
             whole = self.buffer(node.output, "f32", self.shape(node.output))
             tensor_steps.clear(self, self.set_form(node.output, whole))
             parts = {name: self.read(name, "f32") for name in node.inputs}
             rearrange_steps.join(self, parts, node, whole)
             return
-        whole, channel = self._whole(node), 0
+        whole, channel = self.whole(node.output), 0
         for name in node.inputs:
             part = self.read(name, "f32")
             if not part.lies_in(whole, channel):
-                view = self._view_of(whole, name, channel)
+                view = self.view_of(whole, name, channel)
                 view.share_rows(part)
                 tensor_steps.elementwise(self, registry.AFFINE, part, view, why="copied")
             channel += self.shape(name)[0]
-
-    def _same(self, node: Node, source: Buffer) -> None:
-        """The output is the input, in the buffer that it is in."""
-        self.set_form(node.output, source)
-        if len(self.shape(node.output)) == 1 and not source.vectors:
-            self._flattened[node.output] = self._flattened.get(node.input, node.input)
-
-    def _whole(self, node: Concat) -> Buffer:
-        whole = self.form(node.output)
-        return whole if whole is not None else self.write(node.output, "f32")
-
-    def _view(self, name: str) -> Buffer:
-        home, channel = self.homes[name]
-        while home in self.homes:  # the outermost: in a dense block each lies in the next
-            home, offset = self.homes[home]
-            channel += offset
-        concat = self.graph.producers[home]
-        return self._view_of(self._whole(concat), name, channel)  # type: ignore[arg-type]
-
-    def _view_of(self, whole: Buffer, name: str, channel: int) -> Buffer:
-        view = self.buffer(name, "f32", self.shape(name))
-        view.parent, view.channel = whole, channel
-        return view
 
     # Layers with weights
 
@@ -354,6 +283,8 @@ class PlanBuilder(PlanState):
         return binary and bit_steps.reads_bits(self.graph, node)
 
     def _gemm_of_bits(self, node: Weighted) -> None:
+        from bwn.plan import xnor_steps
+
         source = self.bits(node.input)
         if node.rank == 3:
             source.reserve_padding(node.window(self.shape(node.input)).pads)
@@ -397,7 +328,3 @@ class PlanBuilder(PlanState):
             self.absorbed.add(node.output)
             epilogue = longer
         return epilogue
-
-    def __contains__(self, name: object) -> bool:
-        """Whether a tensor exists already."""
-        return isinstance(name, str) and self.form(name) is not None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.kernels import registry
-from bwn.kernels.params import Function
+from bwn.kernels.tensor.codes import Function
 from bwn.plan.buffers import STORE, Buffer, round_up
 from bwn.plan.fusion import Epilogue
 from bwn.plan.state import PlanState, elementwise_time

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bwn.ir.graph import Graph
-from bwn.ops.concat import Concat
 
 
 def homes(graph: Graph) -> dict[str, tuple[str, int]]:
@@ -12,22 +11,22 @@ def homes(graph: Graph) -> dict[str, tuple[str, int]]:
     A tensor has one home, the last Concat that reads it. A Concat whose parts follow each other in
     a later one lies there as a whole, as those of a dense block do.
     """
-    found: dict[str, tuple[str, int]] = {}
+    places: dict[str, tuple[str, int]] = {}
     for node in reversed(graph.nodes):
-        if not isinstance(node, Concat) or node.axis:
+        if not node.joins_channels:
             continue
         channel, channels = 0, dict[str, int]()
         for name in node.inputs:
             channels.setdefault(name, channel)
             channel += graph.shapes[name][0]
-        placed = [found.get(name) for name in node.inputs]
+        placed = [places.get(name) for name in node.inputs]
         first = placed[0]
         together = first is not None and placed == [
             (first[0], first[1] + offset) for offset in channels.values()
         ]
         if together and first is not None and len(channels) == len(node.inputs):
-            found.setdefault(node.output, first)
+            places.setdefault(node.output, first)
         for name, offset in channels.items():
-            found.setdefault(name, (node.output, offset))
-    found.pop(graph.topology.input, None)
-    return found
+            places.setdefault(name, (node.output, offset))
+    places.pop(graph.topology.input, None)
+    return places

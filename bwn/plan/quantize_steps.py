@@ -9,8 +9,8 @@ import numpy as np
 
 from bwn.ir.node import Array
 from bwn.kernels import registry
-from bwn.kernels.params import Rounding
 from bwn.kernels.registry import Kernel
+from bwn.kernels.tensor.codes import Rounding
 from bwn.plan.buffers import Buffer, round_up
 from bwn.plan.state import PlanState, elementwise_time
 from bwn.plan.step import Call

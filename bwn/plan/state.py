@@ -255,7 +255,7 @@ class PlanState:
     def _finished(self, task: Task, scratch: int, part: int) -> Step:
         call = task.call()
         params = dict(call.params)
-        if "scratch" in call.kernel.params._fields:
+        if "scratch" in call.kernel.params.fields:
             params |= {"scratch": scratch, "scratch_part": part}
         split = self.worth_splitting(call.microseconds)
         return Step(

@@ -16,7 +16,7 @@ from bwn.runtime.thread_pool import POOL
 def _external(plan: Plan, name: str) -> Array:
     """The field that holds the address of the caller's array `name`: a view of one int64."""
     (step,) = (step for step in plan.steps if step.external == name)
-    index = step.kernel.params._fields.index(name)
+    index = step.kernel.params.fields.index(name)
     return step.block[index : index + 1]
 
 

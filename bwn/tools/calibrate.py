@@ -22,7 +22,7 @@ from bwn.data.resizing import normalized, prepare
 from bwn.errors import ArgumentError, BwnError, DataError
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ops import Weighted
+from bwn.ops.weighted import Weighted
 
 BATCH = 16
 MOST_IMAGES = 512

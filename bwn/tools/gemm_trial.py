@@ -12,7 +12,7 @@ from bwn.ir.quantization import Activations
 from bwn.ir.tolerance import in_tolerances, tolerance
 from bwn.kernels import bits
 from bwn.kernels.gemm.gemm_spec import Element, GemmSpec
-from bwn.ops import Conv
+from bwn.ops.conv import Conv
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 

@@ -15,8 +15,7 @@ from bwn.format.header import version_of
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.node import Node, Shape
-from bwn.ops import Weighted
-from bwn.ops.weighted import layer_names
+from bwn.ops.weighted import Weighted, layer_names
 
 
 class LayerRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,8 @@ from bwn.errors import ArgumentError, FileError
 from bwn.format import read
 from bwn.ir.graph import Graph
 from bwn.onnx.exporter import to_onnx_bytes
-from bwn.ops import Quantize, Weighted
+from bwn.ops.quantize import Quantize
+from bwn.ops.weighted import Weighted
 from bwn.passes import pipeline
 from bwn.passes.separate_quantize import separate_quantize
 from bwn.passes.separate_scale import separate_scale

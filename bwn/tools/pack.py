@@ -27,7 +27,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.onnx.importer import Loaded, from_bytes
 from bwn.onnx.loading import MAX_BYTES
-from bwn.ops import Weighted
+from bwn.ops.weighted import Weighted
 from bwn.passes import pipeline
 from bwn.passes.pack_weights import LARGEST_TOLERANCE, TOLERANCE, departures
 from bwn.passes.quantized_inputs import Grid, grids

@@ -14,7 +14,7 @@ from bwn._types import StrPath
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Node
-from bwn.ops import Weighted
+from bwn.ops.weighted import Weighted
 from bwn.passes.pack_weights import middles
 from bwn.passes.split_offsets import ones_name
 from bwn.tools.inspect import LayerRow, layer_rows

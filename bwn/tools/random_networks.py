@@ -15,7 +15,13 @@ from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.node import Array, Node, Pair, Shape
 from bwn.kernels import bits
-from bwn.ops import Add, Clamp, Conv, Dense, Flatten, Pool, Sign
+from bwn.ops.add import Add
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
 
 
 class NetworkBuilder:

@@ -17,8 +17,8 @@ from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate_node
 from bwn.ir.node import Node
 from bwn.ir.tolerance import EPSILON, ROUNDINGS, in_tolerances, tolerance
-from bwn.ops import Sign, Weighted
-from bwn.ops.weighted import layer_names
+from bwn.ops.sign import Sign
+from bwn.ops.weighted import Weighted, layer_names
 from bwn.tools.verify_scores import SupportsTrace, one_at_a_time
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bwn._types import Floats, Labels
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.tolerance import chain_tolerance
-from bwn.ops import Sign
+from bwn.ops.sign import Sign
 from bwn.predict import class_scores
 from bwn.tools.verify_inputs import Samples
 

@@ -27,8 +27,8 @@ from bwn.kernels.gemm.epilogue import (
     write_tile,
 )
 from bwn.kernels.gemm.f32 import store_vectors, sum_rows
+from bwn.kernels.gemm.gemm_params import StridedParams
 from bwn.kernels.gemm.tiles import DEPTHWISE_CHUNK
-from bwn.kernels.params import StridedParams
 from bwn.kernels.simd.arithmetic import fma, fma_value
 from bwn.kernels.simd.scalars import get_f32, get_i64, reader
 from bwn.kernels.simd.shuffles import load_apart, load_second

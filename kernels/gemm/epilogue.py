@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from bwn.kernels.params import GemmParams
+from bwn.kernels.gemm.gemm_params import GemmParams
 from bwn.kernels.simd.activations import activate
 from bwn.kernels.simd.arithmetic import fma, fma_value, keep, nearest, to_int
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8, reader

@@ -14,8 +14,8 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.gemm.f32 import sum_rows
+from bwn.kernels.gemm.gemm_params import F32ToBitsParams
 from bwn.kernels.gemm.tiles import MULTIPLY_SIGNS
-from bwn.kernels.params import F32ToBitsParams
 from bwn.kernels.simd.arithmetic import fma_value
 from bwn.kernels.simd.bit_words import HALF, WORD_SIGNS, clear_border, store_words, xor_halves
 from bwn.kernels.simd.scalars import get_f32, get_u64, put_u64, reader

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels import bits
+from bwn.kernels.gemm.gemm_params import GemmParams, LutPermuteParams
 from bwn.kernels.gemm.lut_permute_packing import TILE, Layout
 from bwn.kernels.lazy import lazy
-from bwn.kernels.params import GemmParams, LutPermuteParams
 from bwn.kernels.target.kernel import Kernel
 
 Weights = Literal["b1", "f32"]

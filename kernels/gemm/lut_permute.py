@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 from bwn.kernels.gemm.epilogue import fill_padding, out_plane, write_outputs, x_scale_at
+from bwn.kernels.gemm.gemm_params import LutPermuteParams
 from bwn.kernels.gemm.lut import totals_as_float
 from bwn.kernels.gemm.lut_permute_packing import (
     F32_LAYOUT,
@@ -39,7 +40,6 @@ from bwn.kernels.gemm.lut_permute_tables import (
     table_writer,
 )
 from bwn.kernels.gemm.lut_permute_tile import Chunk, chunk_summer
-from bwn.kernels.params import LutPermuteParams
 from bwn.kernels.simd.activations import activate
 from bwn.kernels.simd.arithmetic import fma
 from bwn.kernels.simd.scalars import get_i64, reader

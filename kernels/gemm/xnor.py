@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from bwn.kernels.gemm.epilogue import fill_margins, out_plane, write_positions
+from bwn.kernels.gemm.gemm_params import XnorParams
 from bwn.kernels.gemm.lut import totals_as_float
 from bwn.kernels.gemm.xnor_tile import (
     MAX_PAIRS,
@@ -43,7 +44,6 @@ from bwn.kernels.gemm.xnor_tile import (
     store_sums,
     within,
 )
-from bwn.kernels.params import XnorParams
 from bwn.kernels.simd.bit_words import clear_border, xor_halves
 from bwn.kernels.simd.scalars import get_i64, get_u64, put_u64, reader
 from bwn.kernels.simd.shuffles import transpose

@@ -50,9 +50,10 @@ get_u64, put_u64 = _scalar(types.uint64)
 def reader(fields: Any) -> Any:
     """An operation that reads a parameter block: reader(GemmParams)(address) is a GemmParams.
 
-    fields: a NamedTuple of integers; the block holds them as int64, in order.
+    fields: a NamedTuple of integers, or a `Params`; the block holds them as int64, in order.
     """
-    kind = types.NamedUniTuple(types.int64, len(fields._fields), fields)
+    struct = getattr(fields, "struct", fields)
+    kind = types.NamedUniTuple(types.int64, len(struct._fields), struct)
 
     @intrinsic
     def read(address: Any) -> tuple[Any, Codegen]:

@@ -22,7 +22,7 @@ class Kernel(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     Attributes:
         code: Its `folder.module.function`; the module is imported only to compile it.
-        params: The NamedTuple of its parameters, from `params.py`.
+        params: The fields of its parameter block, a `Params`.
         expected: By target, regular expressions that its assembly must match. A kernel whose loop
             is no longer made of these has lost its vectors; only what it is built around is named.
     """

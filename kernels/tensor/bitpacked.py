@@ -12,7 +12,6 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.params import BitpackedParams
 from bwn.kernels.simd.arithmetic import keep, to_float
 from bwn.kernels.simd.bit_words import HALF, WORD_SIGNS, clear_border, store_words, xor_halves
 from bwn.kernels.simd.scalars import get_u64, put_u64, reader
@@ -30,6 +29,7 @@ from bwn.kernels.simd.vectors import (
 )
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import Codegen, helper, intrinsic
+from bwn.kernels.tensor.tensor_params import BitpackedParams
 
 bitpacked_params = reader(BitpackedParams)
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.params import BinaryParams
 from bwn.kernels.simd.arithmetic import blend, greatest, keep, maximum, minimum, where_negative
 from bwn.kernels.simd.scalars import get_f32, get_i32, put_f32, reader
 from bwn.kernels.simd.stores import clamp
@@ -22,6 +21,7 @@ from bwn.kernels.simd.vectors import F32, I32, load, splat, store, zero
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
 from bwn.kernels.tensor.elementwise import clear_padding
+from bwn.kernels.tensor.tensor_params import BinaryParams
 
 binary_params = reader(BinaryParams)
 

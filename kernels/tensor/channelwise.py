@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.params import ChannelParams
 from bwn.kernels.simd import elementary
 from bwn.kernels.simd.arithmetic import fma, greatest, keep, square_root
 from bwn.kernels.simd.scalars import get_f32, reader
@@ -19,6 +18,7 @@ from bwn.kernels.simd.vectors import F32, I32, like, load, splat, store, zero
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
 from bwn.kernels.tensor.elementwise import clear_padding
+from bwn.kernels.tensor.tensor_params import ChannelParams
 
 channel_params = reader(ChannelParams)
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.params import ClearParams, CopyParams, RearrangeParams
 from bwn.kernels.simd.scalars import get_f32, get_i8, get_i64, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_second
 from bwn.kernels.simd.stores import fill_bytes
 from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, load, splat, store
 from bwn.kernels.simd.widths import LANES, NARROW
 from bwn.kernels.target.jit import helper
+from bwn.kernels.tensor.tensor_params import ClearParams, CopyParams, RearrangeParams
 
 copy_params = reader(CopyParams)
 rearrange_params = reader(RearrangeParams)

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.params import ElementwiseParams
 from bwn.kernels.simd.arithmetic import fma, keep, magnitude, maximum, sign_of
 from bwn.kernels.simd.scalars import get_f32, put_f32, reader
 from bwn.kernels.simd.shuffles import top_lane, total
@@ -50,6 +49,7 @@ from bwn.kernels.simd.vectors import (
 )
 from bwn.kernels.simd.widths import LANES, NARROW
 from bwn.kernels.target.jit import helper
+from bwn.kernels.tensor.tensor_params import ElementwiseParams
 
 elementwise_params = reader(ElementwiseParams)
 

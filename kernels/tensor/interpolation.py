@@ -5,11 +5,11 @@ Rows are mixed by vectors into scratch; columns, whose neighbors lie anywhere, o
 
 from __future__ import annotations
 
-from bwn.kernels.params import ResizeParams
 from bwn.kernels.simd.scalars import get_f32, get_i64, put_f32, reader
 from bwn.kernels.simd.vectors import F32, load, splat, store
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
+from bwn.kernels.tensor.tensor_params import ResizeParams
 
 resize_params = reader(ResizeParams)
 

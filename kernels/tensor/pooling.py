@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.params import PoolParams
 from bwn.kernels.simd.arithmetic import blend, greatest, share
 from bwn.kernels.simd.scalars import get_f32, get_i8, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_second, total
@@ -20,6 +19,7 @@ from bwn.kernels.simd.stores import clear_bytes
 from bwn.kernels.simd.vectors import F32, F32_4, I8_4, I8_16, load, store, zero
 from bwn.kernels.simd.widths import LANES, NARROW
 from bwn.kernels.target.jit import helper
+from bwn.kernels.tensor.tensor_params import PoolParams
 
 pool_params = reader(PoolParams)
 

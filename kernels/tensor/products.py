@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from bwn.kernels.params import MatMulParams
 from bwn.kernels.simd.arithmetic import fma, keep
 from bwn.kernels.simd.scalars import get_f32, reader
 from bwn.kernels.simd.stores import clear
 from bwn.kernels.simd.vectors import F32, I32, load, splat, store, zero
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
+from bwn.kernels.tensor.tensor_params import MatMulParams
 
 matmul_params = reader(MatMulParams)
 

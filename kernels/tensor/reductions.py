@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.params import ReduceParams, Reduction
 from bwn.kernels.simd.arithmetic import greatest, keep, magnitude, square_root
 from bwn.kernels.simd.scalars import get_f32, put_f32, reader
 from bwn.kernels.simd.shuffles import first_lane, sum_of_lanes, top_of_lanes
@@ -19,7 +18,9 @@ from bwn.kernels.simd.stores import clear
 from bwn.kernels.simd.vectors import F32, I32, load, splat, store
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
+from bwn.kernels.tensor.codes import Reduction
 from bwn.kernels.tensor.elementwise import clear_padding
+from bwn.kernels.tensor.tensor_params import ReduceParams
 
 reduce_params = reader(ReduceParams)
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.params import FakeQuantizeParams, Rounding
 from bwn.kernels.simd.arithmetic import (
     fma,
     keep,
@@ -28,7 +27,9 @@ from bwn.kernels.simd.shuffles import top_lane, total
 from bwn.kernels.simd.vectors import F32, I32, like, load, splat, store, zero
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
+from bwn.kernels.tensor.codes import Rounding
 from bwn.kernels.tensor.elementwise import clear_padding
+from bwn.kernels.tensor.tensor_params import FakeQuantizeParams
 
 fake_quantize_params = reader(FakeQuantizeParams)
 

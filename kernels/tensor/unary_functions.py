@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.params import Function, UnaryParams
 from bwn.kernels.simd import elementary
 from bwn.kernels.simd.arithmetic import (
     fma,
@@ -28,7 +27,9 @@ from bwn.kernels.simd.stores import clamp
 from bwn.kernels.simd.vectors import F32, I32, like, load, store
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
+from bwn.kernels.tensor.codes import Function
 from bwn.kernels.tensor.elementwise import clear_padding
+from bwn.kernels.tensor.tensor_params import UnaryParams
 
 unary_params = reader(UnaryParams)
 

@@ -15,7 +15,7 @@ from engines.openvino_binary import SignNetwork
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec
 from bwn.model import Model
-from bwn.ops import HardSwish
+from bwn.ops.hard_swish import HardSwish
 from bwn.tools.benchmark import example_input
 from bwn.tools.random_networks import NetworkBuilder
 

@@ -21,7 +21,9 @@ from bwn.format import write
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
-from bwn.ops import Dense, Flatten, Softmax
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.softmax import Softmax
 
 CLASSES = ("dark", "light")
 PREPROCESS = Preprocess(size=(4, 4), color="L", mean=(0.5,), std=(0.5,))

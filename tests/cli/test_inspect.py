@@ -15,7 +15,7 @@ from bwn import format
 from bwn.cli.main import bwn
 from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import costs
-from bwn.ops import Dense
+from bwn.ops.dense import Dense
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
 

@@ -18,7 +18,10 @@ from bwn.cli.main import bwn
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.onnx.refusals import Refusals
-from bwn.ops import Conv, Dense, Flatten, Pool
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
 from bwn.passes import pipeline
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"

@@ -19,7 +19,8 @@ from bwn.format import write
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
-from bwn.ops import Clamp, Dense
+from bwn.ops.clamp import Clamp
+from bwn.ops.dense import Dense
 from bwn.tools.verify import VerifyReport, success
 from bwn.tools.verify_scores import Scores
 

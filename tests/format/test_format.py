@@ -24,7 +24,16 @@ from bwn.format.writer import to_bytes
 from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
-from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Mul, Pool, Sign, Softmax
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.mul import Mul
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
+from bwn.ops.softmax import Softmax
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "every-node.bwn"
 UNSIGNED = GOLDEN.with_name("unsigned.bwn")

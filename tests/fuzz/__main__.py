@@ -39,11 +39,11 @@ def dictionary(place: Path) -> str:
     """Words of the formats, which random bytes would be long in finding."""
     from msgspec.structs import fields
 
-    from bwn.ops import NODES
+    from bwn.ops import node_types
 
-    words = {field.encode_name for kind in NODES for field in fields(kind)}
-    words |= {kind.__struct_config__.tag for kind in NODES}
-    words |= {kind.__name__ for kind in NODES} | {
+    words = {field.encode_name for kind in node_types() for field in fields(kind)}
+    words |= {kind.__struct_config__.tag for kind in node_types()}
+    words |= {kind.__name__ for kind in node_types()} | {
         "Gemm",
         "MatMul",
         "BatchNormalization",

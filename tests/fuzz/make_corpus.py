@@ -29,7 +29,11 @@ def network() -> ModelSpec:
     """Signs, packed and float weights, a pool, an addition: most fields of the format."""
     from graphs import conv3x3, floats, legal_graph, words
 
-    from bwn.ops import Add, Dense, Flatten, Pool, Sign
+    from bwn.ops.add import Add
+    from bwn.ops.dense import Dense
+    from bwn.ops.flatten import Flatten
+    from bwn.ops.pool import Pool
+    from bwn.ops.sign import Sign
 
     nodes = (
         conv3x3("x", "a", activations="int8", low=0.0, high=1.5, scale="s"),

@@ -29,7 +29,8 @@ from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import Array
 from bwn.kernels import bits
-from bwn.ops import Dense, Flatten
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
 
 PROBE = Path(__file__).resolve().parent / "probe.py"
 BOARD = (

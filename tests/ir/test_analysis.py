@@ -14,7 +14,14 @@ from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate
 from bwn.ir.node import Array, Node
 from bwn.kernels import bits
-from bwn.ops import Add, Affine, Clamp, Conv, Flatten, Pool, Sign, Softmax
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
+from bwn.ops.softmax import Softmax
 
 RELU = Clamp(input="x", output="r", low=0.0)
 TENSORS: dict[str, Array] = {

@@ -14,7 +14,16 @@ from bwn.ir import checker as rules
 from bwn.ir.analysis import signs_of
 from bwn.ir.checker import check, check_spec
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ops import Add, Affine, Arithmetic, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.broadcasting import Arithmetic
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
+from bwn.ops.softmax import Softmax
 
 NAN, INF = float("nan"), float("inf")
 make = partial(make_graph, shape=(3, 6, 6))

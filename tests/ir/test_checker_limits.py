@@ -12,7 +12,10 @@ from bwn.errors import GraphError
 from bwn.format import header
 from bwn.ir import checker
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ops import Clamp, Conv, Dense, Flatten
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
 
 SPEC = Path(header.__file__).with_name("SPEC.md").read_text(encoding="utf-8")
 CLAMP = make_graph(Clamp(input="x", output="y", low=0.0), shape=(2, 3, 4))

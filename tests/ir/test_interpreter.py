@@ -12,7 +12,15 @@ from bwn.ir.interpreter import evaluate, evaluate_node
 from bwn.ir.quantization import QUANT_RANGES
 from bwn.ir.tolerance import EPSILON, ROUNDINGS, chain_tolerance, in_tolerances, tolerance
 from bwn.kernels import bits
-from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
+from bwn.ops.softmax import Softmax
 
 
 def test_a_network_of_float_operations_agrees_with_torch():

@@ -46,7 +46,7 @@ assert loader.library() is not None
 a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
 bounds = np.array([-9, 9], np.float32)
 add = registry.BINARY["add"]
-values = dict.fromkeys(add.params._fields, 0)
+values = dict.fromkeys(add.params.fields, 0)
 values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data, mask=mask.ctypes.data)
 values |= dict(bounds=bounds.ctypes.data, channels=1, positions=16)
 values |= dict(out_plane=16, x_plane=16, x_column=1, other_plane=16, other_column=1)

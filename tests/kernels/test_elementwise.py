@@ -53,7 +53,7 @@ def run(kernel: Kernel, case: Case, parts: int = 1, **fields: int) -> tuple[np.n
     mask = np.zeros(-(-case.positions // 16) * 16, np.int32)
     mask[: case.positions] = -(rng.random(case.positions) < 0.9).astype(np.int32)
     block = kernel.block(
-        **dict.fromkeys(kernel.params._fields, 0)
+        **dict.fromkeys(kernel.params.fields, 0)
         | {
             "x": source.ctypes.data, "x_image": source[0].size, "x_plane": source.shape[2],
             "x_lead": case.lead,

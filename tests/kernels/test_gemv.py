@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bwn.kernels import bits
 from bwn.kernels.gemm.epilogue import gemm_params, write_channels, write_one
+from bwn.kernels.gemm.gemm_params import GemmParams
 from bwn.kernels.gemm.gemv_packing import (
     AVX2_FLOAT_LAYOUT,
     AVX512_FLOAT_LAYOUT,
@@ -22,7 +23,7 @@ from bwn.kernels.gemm.gemv_packing import (
     pack_dots,
 )
 from bwn.kernels.gemm.gemv_xnor import subtract_differences
-from bwn.kernels.params import Activation, GemmParams
+from bwn.kernels.params import Activation
 from bwn.kernels.simd.scalars import get_f32
 from bwn.kernels.simd.vectors import F32, I8, I64, load, zeros
 
@@ -98,7 +99,7 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
     outputs = []
     for write in (write_each, write_all):
         out = np.full((2, 20, 9), 7, np.int8 if quantized else np.float32)
-        values = dict.fromkeys(GemmParams._fields, 0) | {
+        values = dict.fromkeys(GemmParams.fields, 0) | {
             "scale": scale.ctypes.data, "bias": bias.ctypes.data, "bounds": bounds.ctypes.data,
             "out": out.ctypes.data, "out_image": 20 * 9, "out_plane": 9, "out_lead": 3,
             "out_scale": out_scale.ctypes.data if quantized else 0, "activation": activation,

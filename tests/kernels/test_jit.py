@@ -31,7 +31,7 @@ assert broadcast.__file__.startswith(str(folder))
 kernel = registry.BINARY["add"]
 a, out, mask = np.ones(16, np.float32), np.zeros(16, np.float32), np.full(16, -1, np.int32)
 bounds = np.array([-9, 9], np.float32)
-values = dict.fromkeys(kernel.params._fields, 0)
+values = dict.fromkeys(kernel.params.fields, 0)
 values |= dict(x=a.ctypes.data, other=a.ctypes.data, out=out.ctypes.data)
 values |= dict(mask=mask.ctypes.data, bounds=bounds.ctypes.data)
 values |= dict(channels=1, height=1, positions=16, out_row=16, out_plane=16)

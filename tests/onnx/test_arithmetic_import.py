@@ -18,7 +18,10 @@ from bwn.ir.interpreter import evaluate
 from bwn.ir.node import Node
 from bwn.onnx.importer import from_bytes
 from bwn.onnx.session import Session
-from bwn.ops import Affine, Arithmetic, Clamp, Mul
+from bwn.ops.affine import Affine
+from bwn.ops.broadcasting import Arithmetic
+from bwn.ops.clamp import Clamp
+from bwn.ops.mul import Mul
 from bwn.passes import pipeline
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner

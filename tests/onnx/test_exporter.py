@@ -17,7 +17,15 @@ from bwn.kernels import bits
 from bwn.onnx.exporter import to_onnx_bytes
 from bwn.onnx.importer import from_bytes
 from bwn.onnx.session import Session
-from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign, Softmax
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
+from bwn.ops.softmax import Softmax
 from bwn.passes import pipeline
 from bwn.passes.set_activations import set_activations
 

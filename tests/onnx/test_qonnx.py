@@ -10,7 +10,9 @@ from onnx_models import f32, model, op
 from bwn.errors import FileError
 from bwn.onnx.importer import from_bytes
 from bwn.onnx.session import Session
-from bwn.ops import Conv, Quantize, Sign
+from bwn.ops.conv import Conv
+from bwn.ops.quantize import Quantize
+from bwn.ops.sign import Sign
 from bwn.passes import pipeline
 from bwn.passes.set_activations import set_activations
 from bwn.plan.planner import make_plan

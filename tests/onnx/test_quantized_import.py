@@ -13,7 +13,10 @@ from bwn.errors import BwnError, FileError
 from bwn.ir.interpreter import evaluate
 from bwn.onnx.importer import from_bytes
 from bwn.onnx.session import Session
-from bwn.ops import Add, Conv, Dense, Quantize
+from bwn.ops.add import Add
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.quantize import Quantize
 from bwn.passes import pipeline
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from graphs import conv3x3, floats, make_graph, words
 from op_examples import EXAMPLES, PLANES, Example, examples_of
 from plan_checks import agree
 
+import bwn.ops
 from bwn.errors import GraphError
 from bwn.format import header
 from bwn.format.reader import from_bytes
@@ -25,7 +27,10 @@ from bwn.ir.tolerance import tolerance
 from bwn.onnx.exporter import to_onnx_bytes
 from bwn.onnx.importer import from_bytes as from_onnx_bytes
 from bwn.onnx.session import Session
-from bwn.ops import NODES, Add, Clamp, Dense
+from bwn.ops import node_types
+from bwn.ops.add import Add
+from bwn.ops.clamp import Clamp
+from bwn.ops.dense import Dense
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 
@@ -51,14 +56,14 @@ def near(actual: np.ndarray, expected: np.ndarray, bound: float) -> None:
     assert np.abs(actual.astype(np.float64) - expected).max(initial=0) <= bound
 
 
-@pytest.mark.parametrize("kind", NODES)
+@pytest.mark.parametrize("kind", node_types())
 def test_every_operation_has_examples_and_every_rule(kind: type[Node]) -> None:
     assert examples_of(kind)
     for rule in RULES:
         assert getattr(kind, rule) is not getattr(Node, rule), f"{kind.__name__} has no {rule}"
 
 
-@pytest.mark.parametrize("kind", NODES)
+@pytest.mark.parametrize("kind", node_types())
 def test_the_file_format_documents_its_fields(kind: type[Node]) -> None:
     op = kind.__struct_config__.tag
     row = re.search(rf"^\| [^|]*`{op}`[^|]*\| `([^`]*)`", SPEC, re.MULTILINE)
@@ -150,3 +155,17 @@ def test_an_operation_without_a_rule_raises_and_never_runs_as_another() -> None:
         to_onnx_bytes(ModelSpec(graph=graph))
     with pytest.raises(GraphError, match="schema"):
         to_bytes(ModelSpec(graph=graph))
+
+
+def test_every_operation_is_listed() -> None:
+    """Each subclass of Node with a name in the file, in any module of bwn.ops, is in NODES."""
+    package = Path(bwn.ops.__file__).parent
+    kinds = {
+        kind
+        for path in package.glob("*.py")
+        for kind in vars(import_module(f"bwn.ops.{path.stem}")).values()
+        if isinstance(kind, type)
+        and issubclass(kind, Node)
+        and kind.__struct_config__.tag != kind.__name__  # that of a class without one of its own
+    }
+    assert kinds == set(node_types())

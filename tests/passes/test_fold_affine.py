@@ -9,7 +9,10 @@ from graphs import floats, make_graph
 from bwn.ir.checker import check
 from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate
-from bwn.ops import Add, Affine, Conv, Dense
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
 from bwn.passes.fold_affine import fold_affine
 
 DENSE = Dense(input="x", output="a", weight="w")

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
-from bwn.ops import Add, Affine, Clamp, Dense
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.dense import Dense
 from bwn.passes.fuse_clamp import bounds, fuse_clamp
 
 

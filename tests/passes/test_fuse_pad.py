@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from bwn.ir.checker import check
 from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate
-from bwn.ops import Clamp, Conv, Pad, Pool
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.pad import Pad
+from bwn.ops.pool import Pool
 from bwn.passes.fuse_pad import LOWEST, fuse_pad
 
 SHAPE = (2, 5, 6)

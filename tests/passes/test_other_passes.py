@@ -10,7 +10,14 @@ from bwn.errors import GraphError
 from bwn.ir.checker import check
 from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate
-from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Pool, Sign
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
 from bwn.passes import pipeline
 from bwn.passes.remove_unused import remove_unused
 from bwn.passes.set_activations import set_activations

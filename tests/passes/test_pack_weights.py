@@ -14,7 +14,10 @@ from bwn.ir.interpreter import evaluate
 from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import bits
 from bwn.model import Model
-from bwn.ops import Conv, Dense, Flatten, Sign
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.sign import Sign
 from bwn.passes.pack_weights import departures, pack_weights
 from bwn.passes.set_activations import set_activations
 

@@ -12,7 +12,12 @@ from bwn.ir.checker import check, check_node
 from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate
 from bwn.ir.node import Array, Node
-from bwn.ops import Add, Affine, Clamp, Concat, Conv, Pool
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.concat import Concat
+from bwn.ops.conv import Conv
+from bwn.ops.pool import Pool
 from bwn.passes.fold_affine import fold_affine
 from bwn.passes.push_affine import push_affine
 from bwn.passes.remove_unused import remove_unused

@@ -9,7 +9,16 @@ from plan_checks import agree
 
 from bwn.ir.checker import check
 from bwn.ir.interpreter import evaluate
-from bwn.ops import Add, Affine, Clamp, Concat, Conv, Dense, Flatten, Pool, Quantize, Sign
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.concat import Concat
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.quantize import Quantize
+from bwn.ops.sign import Sign
 from bwn.passes.push_scale import push_scale
 from bwn.passes.quantized_inputs import Grid, grids
 from bwn.passes.set_activations import set_activations

@@ -13,7 +13,11 @@ from random_graphs import random_graph
 
 from bwn.ir.interpreter import evaluate
 from bwn.onnx.importer import from_bytes
-from bwn.ops import Add, Clamp, HardSwish, Mul, Unary
+from bwn.ops.add import Add
+from bwn.ops.clamp import Clamp
+from bwn.ops.hard_swish import HardSwish
+from bwn.ops.mul import Mul
+from bwn.ops.unary import Unary
 from bwn.passes.recognize_functions import recognize_functions
 
 ERF = {"r": f32(np.sqrt(2)), "i": f32(np.sqrt(0.5)), "h": f32(0.5), "o": f32(1.0)}

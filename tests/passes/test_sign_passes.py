@@ -10,8 +10,15 @@ from onnx_models import f32, model, op
 from bwn.ir.checker import check
 from bwn.ir.interpreter import evaluate
 from bwn.onnx.importer import from_bytes
-from bwn.ops import Add, Affine, Clamp, Conv, Dense, Mul, Pad, Sign
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
 from bwn.ops.broadcasting import Arithmetic
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.mul import Mul
+from bwn.ops.pad import Pad
+from bwn.ops.sign import Sign
 from bwn.passes import pipeline
 from bwn.passes.cancel_straight_through import cancel_straight_through
 from bwn.passes.fold_sign_values import fold_sign_values

@@ -15,7 +15,11 @@ from bwn.ir.interpreter import evaluate
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.tolerance import chain_tolerance
 from bwn.model import Model
-from bwn.ops import Add, Clamp, Conv, Dense, Sign
+from bwn.ops.add import Add
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.sign import Sign
 from bwn.passes import pipeline
 from bwn.passes.set_activations import set_activations
 from bwn.passes.split_offsets import split_offsets

@@ -10,7 +10,12 @@ from plan_checks import agree
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
 from bwn.kernels import bits
-from bwn.ops import Add, Conv, Dense, Flatten, Pool, Sign
+from bwn.ops.add import Add
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
 from bwn.plan.planner import make_plan
 
 TO_FLOATS, TO_SIGNS = "b1_b1_f32_planes_xnor", "b1_b1_b1_signs_xnor"

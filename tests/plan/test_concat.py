@@ -10,7 +10,9 @@ from plan_checks import agree
 from bwn.ir.graph import Graph
 from bwn.ir.interpreter import evaluate
 from bwn.ir.node import Array, Node
-from bwn.ops import Clamp, Concat, Sign
+from bwn.ops.clamp import Clamp
+from bwn.ops.concat import Concat
+from bwn.ops.sign import Sign
 from bwn.plan.planner import Plan, make_plan
 from bwn.runtime.executor import Runner
 

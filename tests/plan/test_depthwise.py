@@ -12,7 +12,10 @@ from plan_checks import agree
 from bwn.ir.graph import Graph
 from bwn.kernels import bits, registry
 from bwn.kernels.registry import GEMMS
-from bwn.ops import Add, Clamp, Conv, HardSwish
+from bwn.ops.add import Add
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.hard_swish import HardSwish
 from bwn.plan import depthwise_steps
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner

@@ -12,7 +12,10 @@ from plan_checks import only
 from bwn.ir.graph import Graph
 from bwn.kernels.costs import Cost, Table
 from bwn.model import Model
-from bwn.ops import Dense, Flatten, Pool, Sign
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
 from bwn.ops.weighted import layer_names
 from bwn.plan import state
 from bwn.plan.explain import explain, layer_plans

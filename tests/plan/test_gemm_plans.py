@@ -13,7 +13,13 @@ from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node
 from bwn.kernels import bits
 from bwn.kernels.registry import GEMMS
-from bwn.ops import Add, Clamp, Conv, Dense, Flatten, Pool, Sign
+from bwn.ops.add import Add
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 

@@ -21,7 +21,15 @@ from bwn.ir.node import Array, Node, Shape
 from bwn.kernels import bits
 from bwn.onnx.exporter import to_onnx_bytes
 from bwn.onnx.session import Session
-from bwn.ops import Add, Affine, Clamp, Concat, Conv, Dense, Flatten, Pool, Sign
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.concat import Concat
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
 from bwn.plan import bit_steps
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner

@@ -15,8 +15,15 @@ from bwn.format.header import MAX_FILE
 from bwn.format.reader import from_bytes
 from bwn.ir.checker import MAX_TOTAL, check
 from bwn.ir.model_spec import ModelSpec
+from bwn.ir.node import Node
 from bwn.model import Model
-from bwn.ops import Add, Affine, Clamp, Concat, Conv, Dense, Node, Pool
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.concat import Concat
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.pool import Pool
 from bwn.plan import plan_size
 from bwn.plan.buffers import GUARD, LINE, Buffer, arena, place, round_up
 from bwn.plan.plan_size import PlanSize

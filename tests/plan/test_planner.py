@@ -7,7 +7,16 @@ import pytest
 from graphs import conv3x3, floats, legal_graph, words
 from plan_checks import agree
 
-from bwn.ops import Add, Affine, Clamp, Conv, Dense, Flatten, Mul, Pool, Sign, Softmax
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.mul import Mul
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
+from bwn.ops.softmax import Softmax
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 from bwn.tools.random_networks import NETWORKS

@@ -11,8 +11,13 @@ from graphs import conv3x3, make_graph, words
 
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec
+from bwn.ir.node import Node
 from bwn.model import Model
-from bwn.ops import Add, Clamp, Concat, Conv, Node, Sign
+from bwn.ops.add import Add
+from bwn.ops.clamp import Clamp
+from bwn.ops.concat import Concat
+from bwn.ops.conv import Conv
+from bwn.ops.sign import Sign
 from bwn.plan.builder import PlanBuilder
 from bwn.plan.planner import make_plan
 

@@ -7,7 +7,11 @@ from graphs import conv3x3, floats, legal_graph, words
 
 from bwn.ir.graph import Graph
 from bwn.kernels import costs
-from bwn.ops import Dense, Flatten, Pool, Sign, Softmax
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
+from bwn.ops.softmax import Softmax
 from bwn.plan import sign_steps, state, xnor_steps
 from bwn.plan.builder import PlanBuilder
 from bwn.plan.step import Call

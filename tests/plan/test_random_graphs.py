@@ -14,7 +14,8 @@ from bwn.ir.node import Array, Node
 from bwn.kernels import bits, registry
 from bwn.kernels.gemm import f32_to_bits, xnor_tile
 from bwn.kernels.registry import IndirectGemm
-from bwn.ops import NODES, Conv
+from bwn.ops import node_types
+from bwn.ops.conv import Conv
 from bwn.plan import bit_steps
 from bwn.plan.planner import Plan
 from bwn.plan.step import Step
@@ -62,7 +63,7 @@ def check_reads(plan: Plan) -> None:
 
 
 def params_of(step: Step):
-    return step.kernel.params(*(int(value) for value in step.block))
+    return step.kernel.params.struct(*(int(value) for value in step.block))
 
 
 def check_indirect_reads(memory: Memory, step: Step) -> None:
@@ -136,7 +137,7 @@ def test_random_graphs(monkeypatch: pytest.MonkeyPatch, least_full: float) -> No
         agree(graph, batch, (1 + seed % 4,), inspect=inspect)
     assert least_full > 0 or kernels >= BITPACKED
     assert registry.STRIDED.name in kernels
-    assert ops == set(NODES)
+    assert ops == set(node_types())
 
 
 @pytest.mark.parametrize(

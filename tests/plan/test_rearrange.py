@@ -14,7 +14,11 @@ from plan_checks import agree
 from bwn.ir.checker import check
 from bwn.ir.graph import Graph
 from bwn.kernels import registry
-from bwn.ops import Affine, Clamp, Concat, Gather, Rearrange
+from bwn.ops.affine import Affine
+from bwn.ops.clamp import Clamp
+from bwn.ops.concat import Concat
+from bwn.ops.gather import Gather
+from bwn.ops.rearrange import Rearrange
 from bwn.plan.planner import make_plan
 from bwn.plan.rearrange_steps import Axis, loop_axes, split_axes
 

@@ -9,7 +9,8 @@ from bwn.errors import GraphError
 from bwn.ir.graph import Graph
 from bwn.ir.tolerance import in_tolerances, tolerance
 from bwn.kernels.registry import GEMMS, GemmSpec, LutPermuteGemm
-from bwn.ops import Dense, Sign
+from bwn.ops.dense import Dense
+from bwn.ops.sign import Sign
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 

@@ -16,7 +16,8 @@ from bwn.ir.quantization import QUANT_RANGES
 from bwn.kernels import bits
 from bwn.kernels import reference as plain
 from bwn.kernels.registry import GEMMS
-from bwn.ops import Conv, Dense
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
 from bwn.ops.weighted import UINT8_MAX_DEPTH
 from bwn.plan.buffers import Buffer
 from bwn.plan.planner import Plan, make_plan

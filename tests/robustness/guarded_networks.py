@@ -37,7 +37,7 @@ VARIANTS = sorted({spec.variant for spec in GEMMS})
 def plant(fault: str, plan: Plan) -> None:
     """Break a plan on purpose."""
     for step in plan.steps:
-        fields = step.kernel.params._fields
+        fields = step.kernel.params.fields
         if fault == "read" and "words" in fields:
             step.block[fields.index("words")] += PAGE
         if fault == "write" and "out" in fields and step.external != "out":

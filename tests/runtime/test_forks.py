@@ -22,7 +22,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec
 from bwn.kernels.lazy import lazy
 from bwn.kernels.target import forks, loader
-from bwn.ops import Dense
+from bwn.ops.dense import Dense
 from bwn.plan.builder import PlanBuilder
 from bwn.plan.gemm_layer import Gemm
 from bwn.tools.random_networks import NETWORKS

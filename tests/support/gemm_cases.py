@@ -10,7 +10,7 @@ from bwn.kernels import bits
 from bwn.kernels.gemm.lut_permute_packing import TILE
 from bwn.kernels.params import Activation
 from bwn.kernels.registry import GemmSpec, IndirectGemm, LutPermuteGemm
-from bwn.ops import NODES
+from bwn.ops import node_types
 
 EPSILON = np.finfo(np.float32).eps
 ADDED_LEAD = 2
@@ -26,7 +26,7 @@ def activated(code: int, x: np.ndarray) -> np.ndarray:
     if code in ACTIVATIONS:
         return ACTIVATIONS[code](x)
     formula = Activation(code).name.lower()
-    (kind,) = (kind for kind in NODES if getattr(kind, "formula", None) == formula)
+    (kind,) = (kind for kind in node_types() if getattr(kind, "formula", None) == formula)
     return kind(input="x", output="y").reference([x], {})
 
 

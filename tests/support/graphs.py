@@ -12,7 +12,7 @@ from bwn.ir.graph import Graph, Topology
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.node import Array, Node, Shape
 from bwn.kernels import bits
-from bwn.ops import Conv
+from bwn.ops.conv import Conv
 
 
 def make_graph(*nodes: Node, shape: Shape, output: str | None = None, **tensors: Array) -> Graph:

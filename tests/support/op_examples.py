@@ -16,33 +16,29 @@ from msgspec.structs import replace
 from bwn.errors import GraphError
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
-from bwn.ops import (
-    NODES,
-    Add,
-    Affine,
-    Arithmetic,
-    ChannelSoftmax,
-    Clamp,
-    Concat,
-    Conv,
-    Dense,
-    Flatten,
-    Gather,
-    LocalResponse,
-    MatMul,
-    Mul,
-    Normalize,
-    Pad,
-    Pool,
-    Quantize,
-    Rearrange,
-    Reduce,
-    Resize,
-    Sign,
-    Unary,
-)
-from bwn.ops.broadcasting import FUNCTIONS
+from bwn.ops import node_types
+from bwn.ops.add import Add
+from bwn.ops.affine import Affine
+from bwn.ops.broadcasting import FUNCTIONS, Arithmetic
+from bwn.ops.clamp import Clamp
+from bwn.ops.concat import Concat
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
 from bwn.ops.formulas import FUNCTIONS as UNARY_FUNCTIONS
+from bwn.ops.gather import Gather
+from bwn.ops.matmul import MatMul
+from bwn.ops.mul import Mul
+from bwn.ops.normalize import LocalResponse, Normalize
+from bwn.ops.pad import Pad
+from bwn.ops.pool import Pool
+from bwn.ops.quantize import Quantize
+from bwn.ops.rearrange import Rearrange
+from bwn.ops.reduce import Reduce
+from bwn.ops.resize import Resize
+from bwn.ops.sign import Sign
+from bwn.ops.softmax import ChannelSoftmax
+from bwn.ops.unary import Unary
 
 PLANES, NARROW, VECTOR = (3, 7, 20), (5, 1, 1), (37,)
 SHAPES = (PLANES, NARROW, VECTOR)
@@ -341,4 +337,4 @@ def examples_of(kind: type[Node]) -> list[Example]:
     return examples[kind]
 
 
-EXAMPLES: list[Example] = [example for kind in NODES for example in examples_of(kind)]
+EXAMPLES: list[Example] = [example for kind in node_types() for example in examples_of(kind)]

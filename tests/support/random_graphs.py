@@ -18,8 +18,14 @@ from bwn.ir.checker import check, check_node
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
 from bwn.kernels import bits
-from bwn.ops import NODES, Add, Conv, Dense, Flatten, Pool, Sign
+from bwn.ops import node_types
+from bwn.ops.add import Add
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
 from bwn.ops.formulas import FUNCTIONS
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
 
 SMOOTH = (
     "abs", "celu", "elu", "erf", "gelu", "gelu_tanh", "leaky_relu", "mish", "selu", "sigmoid",
@@ -250,7 +256,7 @@ class GraphMaker:
         """Add a node, or none where it would not be legal."""
         names = list(self.graph("x").shapes)
         source = self.one_of(names[-4:])
-        kind = self.one_of([kind for kind in NODES for _ in range(OFTEN.get(kind, 1))])
+        kind = self.one_of([kind for kind in node_types() for _ in range(OFTEN.get(kind, 1))])
         if self.nodes and self.integer(0, 1):
             kind, source = self.chain(self.nodes[-1]) or kind, self.nodes[-1].output
         if kind is Conv and len(self.graph("x").shapes[source]) == 1:

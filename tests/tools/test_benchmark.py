@@ -10,7 +10,9 @@ from bwn.errors import BwnError
 from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import bits
 from bwn.model import Model
-from bwn.ops import Affine, Dense, Sign
+from bwn.ops.affine import Affine
+from bwn.ops.dense import Dense
+from bwn.ops.sign import Sign
 from bwn.tools.benchmark import Benchmark, example_input, machine
 from bwn.tools.random_networks import NETWORKS
 from bwn.tools.timing import Timing

@@ -17,7 +17,8 @@ from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.metrics import accuracy_of, confused_text, confusion, most_confused
 from bwn.model import Model
-from bwn.ops import Dense, Flatten
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
 from bwn.predict import NotPreparedError
 from bwn.tools.evaluate import evaluate
 

@@ -22,7 +22,12 @@ from bwn.ir.model_spec import ModelSpec
 from bwn.onnx.exporter import to_onnx_bytes
 from bwn.onnx.importer import from_bytes
 from bwn.onnx.session import Session
-from bwn.ops import Dense, Flatten, Gather, Quantize, Sign, Weighted
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.gather import Gather
+from bwn.ops.quantize import Quantize
+from bwn.ops.sign import Sign
+from bwn.ops.weighted import Weighted
 from bwn.passes import pipeline
 from bwn.passes.separate_quantize import separate_quantize
 from bwn.passes.separate_scale import separate_scale

@@ -16,7 +16,12 @@ from bwn.ir.interpreter import evaluate
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.onnx.exporter import to_onnx_bytes
 from bwn.onnx.session import Session
-from bwn.ops import Clamp, Conv, Dense, Flatten, Pool, Sign
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
 from bwn.passes import pipeline
 from bwn.tools import pack_check
 from bwn.tools.pack import pack

@@ -13,7 +13,8 @@ from PIL import Image
 from bwn.data.images import read_image
 from bwn.data.resizing import prepare
 from bwn.ir.model_spec import ModelSpec, Preprocess
-from bwn.ops import Dense, Flatten
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
 from bwn.predict import to_input
 from bwn.tools.calibrate import input_batches
 from bwn.tools.verify_inputs import choose

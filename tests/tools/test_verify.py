@@ -18,7 +18,13 @@ from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
 from bwn.model import Model
 from bwn.onnx.session import Session
-from bwn.ops import Add, Clamp, Conv, Dense, Flatten, Pool, Sign
+from bwn.ops.add import Add
+from bwn.ops.clamp import Clamp
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
+from bwn.ops.flatten import Flatten
+from bwn.ops.pool import Pool
+from bwn.ops.sign import Sign
 from bwn.passes import pipeline
 from bwn.tools.pack import pack
 from bwn.tools.verify import check_fit, open_reference, verify

@@ -17,7 +17,8 @@ from bwn.ir.interpreter import evaluate
 from bwn.ir.quantization import QUANT_RANGES
 from bwn.kernels.reference import quantize
 from bwn.onnx.session import Session
-from bwn.ops import Conv, Dense
+from bwn.ops.conv import Conv
+from bwn.ops.dense import Dense
 from bwn.tools.pack import pack
 from bwn.tools.verify import verify
 from bwn.train import (

@@ -1,0 +1,177 @@
+"""How ONNX's pooling is read: windows with every attribute, and averages of powers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from msgspec.structs import replace
+
+from bwn.ir.node import Shape
+from bwn.ops.broadcasting import Arithmetic, Function
+from bwn.ops.gather import Gather
+from bwn.ops.onnx_reading import ceil_pads, pair, reads, window_pads
+from bwn.ops.pad import Pad
+from bwn.ops.pool import Kind, Pool
+from bwn.ops.window import Pads, Window
+
+if TYPE_CHECKING:
+    from bwn.onnx.import_state import ImportState
+    from bwn.onnx.onnx_node import OnnxNode
+
+
+@reads("MaxPool", "AveragePool")
+def read_pool(state: ImportState, node: OnnxNode) -> None:
+    """Windows with every attribute; without the indices of the maxima."""
+    if any(node.outputs[1:]):
+        raise node.refuse("its second output, the indices of the maxima, is not supported")
+    source, shape = _image(state, node)
+    kind: Kind = "max" if node.op_type == "MaxPool" else "average"
+    counted = kind == "average" and bool(node.attrs.get("count_include_pad", 0))
+    state.emit(_windows(state, node, source, shape, kind, counted))
+
+
+def _windows(
+    state: ImportState,
+    node: OnnxNode,
+    source: str,
+    shape: Shape,
+    kind: Kind,
+    counted: bool,
+    *,
+    counts_beyond: bool = False,
+) -> Pool:
+    """The pool of a node's windows, after what it needs before it.
+
+    Args:
+        state: The import; a Pad or a Gather is emitted where windows need it.
+        node: The node.
+        source: The tensor that is pooled.
+        shape: Its shape.
+        kind: Of pooling.
+        counted: Whether an average counts padding.
+        counts_beyond: Whether it then counts what the last windows of ceil_mode have beyond it.
+    """
+    kernel, stride, dilation = (
+        pair(node, name) for name in ("kernel_shape", "strides", "dilations")
+    )
+    if min(*kernel, *stride, *dilation) < 1:
+        raise node.refuse(
+            f"kernel {kernel}, strides {stride}, dilations {dilation}: expected each at least 1"
+        )
+    if dilation != (1, 1) and str(node.attrs.get("auto_pad", "")).startswith("SAME"):
+        raise node.refuse(
+            f"auto_pad {node.attrs['auto_pad']} with dilations {dilation}, which ONNX and ONNX "
+            "Runtime compute differently; export with pads"
+        )
+    window = Window(kernel, stride, dilation=dilation)
+    window = replace(window, pads=window_pads(node, (shape[1], shape[2]), window))
+    if node.attrs.get("ceil_mode", 0):
+        wider = ceil_pads((shape[1], shape[2]), window)
+        if counted and not counts_beyond and wider != window.pads:
+            source, shape = _padded(state, node, source, window.pads)
+            wider = tuple(w - p for w, p in zip(wider, window.pads, strict=True))  # type: ignore[assignment]
+            counted = False
+        window = replace(window, pads=wider)
+    if window.dilation != (1, 1):
+        source, window = _spread(state, node, source, shape, window, kind, counted)
+    return Pool(
+        input=source,
+        output=node.output,
+        kind=kind,
+        kernel=window.kernel,
+        stride=window.stride,
+        pads=window.pads,
+        count_pads=counted,
+    )
+
+
+@reads("LpPool", "GlobalLpPool")
+def read_lp_pool(state: ImportState, node: OnnxNode) -> None:
+    """(sum of |x|^p)^(1/p) over windows: an average of powers, times the positions of a window."""
+    source, shape = _image(state, node)
+    output, p = node.output, int(node.attrs.get("p", 2))
+    if p < 1:
+        raise node.refuse(f"p is {p}, expected at least 1")
+
+    def step(function: Function, name: str, number: float | None = None) -> str:
+        """Emit arithmetic of the last tensor with a number, or with the source."""
+        constant = None
+        if number is not None:
+            constant = state.store(f"{name}.number", np.full((1, 1, 1), number, np.float32))
+        other = source if number is None else None
+        state.emit(
+            Arithmetic(input=last, output=name, function=function, other=other, constant=constant)
+        )
+        return name
+
+    last = source
+    if p == 2:
+        last = step("mul", f"{output}.powers")
+    else:
+        last = step("mul", f"{output}.negative", -1.0)
+        last = step("max", f"{output}.size")
+        last = step("pow", f"{output}.powers", p) if p > 1 else last
+    if node.op_type == "GlobalLpPool":
+        pool = Pool(input=last, output=output, kind="average", kernel=(shape[1], shape[2]))
+    else:
+        pool = _windows(state, node, last, shape, "average", counted=True, counts_beyond=True)
+    last = f"{output}.mean"
+    state.emit(replace(pool, output=last))
+    last = step("mul", f"{output}.sum" if p > 1 else output, pool.window.taps)
+    if p > 1:
+        step("pow", output, 1 / p)
+
+
+def _padded(state: ImportState, node: OnnxNode, source: str, pads: Pads) -> tuple[str, Shape]:
+    """Emit a Pad of height and width with zeros, and give its name and shape."""
+    top, left, bottom, right = pads
+    name = f"{node.output}.padded"
+    state.emit(Pad(input=source, output=name, pads=(0, top, left, 0, bottom, right)))
+    return name, state.shapes[name]
+
+
+def _spread(
+    state: ImportState,
+    node: OnnxNode,
+    source: str,
+    shape: Shape,
+    window: Window,
+    kind: Kind,
+    counted: bool,
+) -> tuple[str, Window]:
+    """Emit what lays the taps of dilated windows side by side, window after window.
+
+    Returns:
+        Its name, and the window that pools it.
+    """
+    if kind == "average" and any(window.pads) and not counted:
+        raise node.refuse("dilations of an average over padded windows are not supported")
+    lists: list[tuple[int, ...]] = [()]
+    outputs = window.output_size((shape[1], shape[2]))
+    for axis in (0, 1):
+        starts = np.arange(outputs[axis]) * window.stride[axis] - window.pads[axis]
+        taps = np.add.outer(starts, np.arange(window.kernel[axis]) * window.dilation[axis]).ravel()
+        inside = (taps >= 0) & (taps < shape[axis + 1])
+        lists.append(tuple(np.where(inside, taps, -1).tolist()))
+    name = f"{node.output}.taps"
+    value = float(np.finfo(np.float32).min) if kind == "max" else 0.0
+    state.emit(Gather(input=source, output=name, indices=tuple(lists), value=value))
+    return name, Window(window.kernel, window.kernel)
+
+
+def _image(state: ImportState, node: OnnxNode) -> tuple[str, Shape]:
+    """Name and (C, H, W) of the first input."""
+    source, shape = state.activation(node)
+    if len(shape) != 3:
+        raise node.refuse(f"input has shape {shape}, expected (channels, height, width)")
+    return source, shape
+
+
+@reads("GlobalAveragePool", "GlobalMaxPool")
+def read_global_pool(state: ImportState, node: OnnxNode) -> None:
+    """A window of the whole image."""
+    source, shape = _image(state, node)
+    kind: Kind = "max" if node.op_type == "GlobalMaxPool" else "average"
+    kernel = (shape[1], shape[2])
+    state.emit(Pool(input=source, output=node.output, kind=kind, kernel=kernel))
