@@ -65,7 +65,7 @@ def fold(state: ImportState, node: OnnxNode) -> bool:
     if not all(name in state.constants or name in state.varying for name in names):
         return False
     batches = len(BATCHES) if any(name in state.varying for name in names) else 1
-    samples = []
+    samples, left = [], []
     for batch in range(batches):
         inputs = [
             None if not name else state.varying[name][batch] if name in state.varying
@@ -76,9 +76,12 @@ def fold(state: ImportState, node: OnnxNode) -> bool:
         if outputs is None:
             return False
         samples.append(outputs)
+        left.append(state.allowance.left)
     for name, *arrays in zip(node.outputs, *samples, strict=False):
         if name:
             state.set_constant(name, tuple(arrays))
+    if all(name in state.repeated for name in node.outputs if name):
+        state.allowance.left = left[0]  # only the first sample of the batch is kept
     return True
 
 

@@ -32,6 +32,7 @@ Value = TypeVar("Value")
 
 EXPLAINED = {
     "compare": "a comparison is read only by Where, Cast to float32 and Not",
+    "surrounded": "padding with -inf is read only by MaxPool of explicit pads",
     "raised": "Sign(x) + c is read only by another Sign",
     "quantized": "its integers stand for numbers; put DequantizeLinear before it",
 }

@@ -20,6 +20,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import elements
 from bwn.onnx import (
+    einsum_reader,
     gather_readers,
     matrix_readers,
     quantized_readers,
@@ -59,6 +60,7 @@ MODULES = (
     quantized_readers,
     view_readers,
     gather_readers,
+    einsum_reader,
     matrix_readers,
     reduction_readers,
     resize_readers,

@@ -52,7 +52,7 @@ def read_matmul(state: ImportState, node: OnnxNode) -> None:
     """A constant and an activation, or two activations; axes before the last two are broadcast."""
     constants = [index for index in (0, 1) if state.is_array(node, index)]
     if not constants:
-        _read_product(state, node, state.view(node, 0), state.view(node, 1))
+        read_product(state, node, state.view(node, 0), state.view(node, 1))
         return
     (at,) = constants
     view = state.view(node, 1 - at)
@@ -63,7 +63,7 @@ def read_matmul(state: ImportState, node: OnnxNode) -> None:
     if matrix.ndim > view.rank or matrix.size != prod(matrix.shape[-2:]):
         constant = constant_view(state, f"{node.output}.constant", matrix)
         first, second = (constant, view) if at == 0 else (view, constant)
-        _read_product(state, node, first, second)
+        read_product(state, node, first, second)
         return
     matrix = matrix.reshape(matrix.shape[-2:])
     if at == 0:
@@ -117,7 +117,7 @@ def constant_view(state: ImportState, name: str, array: Matrix) -> View:
     return state.views[name]
 
 
-def _read_product(state: ImportState, node: OnnxNode, first: View, second: View) -> None:
+def read_product(state: ImportState, node: OnnxNode, first: View, second: View) -> None:
     """The matrices of the last two axes; every other axis of size 1 is repeated."""
     rank = max(first.rank, second.rank)
     views = [view.unsqueeze(range(rank - view.rank)) for view in (first, second)]

@@ -12,7 +12,7 @@ from msgspec import structs
 from bwn.ir.node import Node, Reals, Shape, Tensors, is_float32
 from bwn.ops.gather import Array, gather_lists
 from bwn.ops.layouts import Laid, along, laid
-from bwn.ops.onnx_reading import reads
+from bwn.ops.onnx_reading import Pending, reads
 from bwn.ops.picking import by_lists, integers
 from bwn.ops.window import MAX_ATTRIBUTE
 
@@ -133,6 +133,10 @@ def read_pad(state: ImportState, node: OnnxNode) -> None:
     )
     if not widths:
         state.alias(node)
+    elif number == -np.inf and view.rank == 4 and min(widths) > 1 and min(pads) >= 0:
+        around = [widths.get(axis, (0, 0)) for axis in (2, 3)]
+        top, left, bottom, right = (int(pair[end]) for end in (0, 1) for pair in around)
+        state.pending[node.output] = Pending("surrounded", view, pads=(top, left, bottom, right))
     elif view.is_ordinary:
         _pad(state, laid(state, node), widths, padding)
     else:  # one axis after another

@@ -18,6 +18,11 @@ FIVE = op("Reshape", "x five", "f")  # (N, 2, 2, 6, 5)
 MERGED = op("Reshape", "x merged", "m")  # (N * 4, 6, 5)
 WINDOWS = op("Reshape", "x windows", "m")  # (N * 2, 2, 6, 5)
 STORED = {
+    "around": i64(0, 0, 1, 2, 0, 0, 0, 1),
+    "infinity": f32(-np.inf),
+    "matrix": floats(3, 5, seed=30),
+    "third": floats(6, 3, 5, seed=31),
+    "square5": floats(5, 2, seed=32),
     "windows": i64(-1, 2, 6, 5),
     "windows2": i64(-1, 2, 4, 6, 5),
     "windowed": floats(4, 1, 3, 3, seed=21),
@@ -58,6 +63,10 @@ STORED = {
 
 def flatten(*nodes):
     return [*nodes, op("Flatten", "r")]
+
+
+def einsum(equation, inputs):
+    return op("Einsum", inputs, "r", equation=equation)
 
 
 CASES = {
@@ -133,6 +142,19 @@ CASES = {
     "activations that widen each other": flatten(
         FIVE, op("ReduceMax", "f", "p", axes=[2]), op("ReduceMin", "f", "q", axes=[3]),
         op("Sub", "p q", "r"),
+    ),
+    "Einsum with a matrix": flatten(einsum("nchw,kw->nhkc", "x matrix")),
+    "Einsum with a matrix first": flatten(einsum("kw,nchw->nchk", "matrix x")),
+    "Einsum with matrices of rows": flatten(einsum("bchw,hkw->bchk", "x third")),
+    "Einsum of two activations": flatten(einsum("bchw,bdhw->bcd", "x x")),
+    "Einsum of heads": flatten(FIVE, einsum("bghqd,bghkd->bqghk", "f f")),
+    "Einsum with a sum and an ellipsis": flatten(einsum("nc...,nchw->nc...", "x x")),
+    "Einsum of one operand": flatten(einsum("nchw->nwc", "x")),
+    "Einsum without an arrow": flatten(einsum("abcd,de", "x square5")),
+    "an outer product": flatten(einsum("nchw,nkhw->nckhw", "x x")),
+    "a maximum of what -inf surrounds": flatten(
+        op("Pad", "x around infinity", "p"),
+        op("MaxPool", "p", "r", kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 0]),
     ),
     "a tile that is added": flatten(op("Tile", "x twice", "t"), op("Concat", "x x", "c", axis=1),
         op("Add", "t c", "r")),
