@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from bwn.onnx.views import BATCH, Factor, View
 from bwn.ops.conv import Conv
 from bwn.ops.dense import Dense
 from bwn.ops.matmul import MatMul
-from bwn.ops.onnx_reading import reads, vector
+from bwn.ops.onnx_reading import READERS, reads, vector
 from bwn.ops.weighted import Weighted
 
 if TYPE_CHECKING:
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 
 @reads("Gemm")
 def read_gemm(state: ImportState, node: OnnxNode) -> None:
-    """alpha * x @ B + beta * C with constant B and C."""
+    """alpha * x @ B + beta * C with constant B; C may be an activation if beta is 1."""
+    if node.has(2) and not state.is_constant(node, 2) and node.attrs.get("beta", 1.0) == 1:
+        product = replace(node, inputs=node.inputs[:2], outputs=(f"{node.output}.product",))
+        read_gemm(state, product)
+        operands = (product.output, node.inputs[2])
+        READERS["Add"](state, replace(node, op_type="Add", inputs=operands, attrs={}))
+        return
     view = state.view(node)
     if view.rank != 2 or BATCH in view.axes[1]:
         raise node.refuse(f"reads {view}, expected (N, K)")
