@@ -9,7 +9,7 @@ import numpy as np
 
 from bwn.onnx.constants import BATCHES
 from bwn.onnx.import_state import canonical
-from bwn.onnx.views import Size, View
+from bwn.onnx.views import Factor, Size, View, merged
 from bwn.ops.onnx_reading import axes_of, reads
 
 if TYPE_CHECKING:
@@ -149,6 +149,20 @@ def read_expand(state: ImportState, node: OnnxNode) -> None:
         elif size not in (own, Size(1), Size(own.count)):
             raise node.refuse(f"repeats axis {axis} of {view}, of size {own}, to {size}")
     state.set_view(node, view)
+
+
+@reads("Tile")
+def read_tile(state: ImportState, node: OnnxNode) -> None:
+    """The whole tensor again and again on each axis but the batch."""
+    view, counts = state.movable(node), state.sizes(node, 1)
+    if len(counts) != view.rank or any(size.batch or size.count < 1 for size in counts):
+        raise node.refuse(f"repeats {view} {', '.join(map(str, counts))} times")
+    if any(own.batch and size.count > 1 for own, size in zip(view.sizes, counts, strict=True)):
+        raise node.refuse("works on axis 0, the batch; examples must stay independent")
+    axes = (
+        merged((Factor(size.count, 0), *axis)) for size, axis in zip(counts, view.axes, strict=True)
+    )
+    state.set_view(node, view._replace(axes=tuple(axes)))
 
 
 @reads("Slice")
