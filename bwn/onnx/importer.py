@@ -36,6 +36,7 @@ from bwn.onnx.import_state import EXPLAINED, ImportState
 from bwn.onnx.inputs import input_of
 from bwn.onnx.loading import fix_size, load
 from bwn.onnx.merged_images import read_merged
+from bwn.onnx.microsoft_operators import plain
 from bwn.onnx.onnx_node import NodeError, OnnxNode
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.pixel_input import pixel_rule
@@ -65,6 +66,10 @@ MODULES = (
 )
 """Importing them fills READERS."""
 
+NCHWC_HINT = (
+    ": ONNX Runtime wrote it for one kind of CPU; pack the file that it was optimized from, or "
+    "optimize with ORT_ENABLE_EXTENDED"
+)
 Value = TypeVar("Value")
 
 
@@ -155,7 +160,7 @@ def read_nodes(state: ImportState, model: onnx.ModelProto) -> None:
     """Import all nodes. Raises GraphError: of the one that cannot be read, or of all of them."""
     refusals, first = Refusals(), None
     sizes: dict[str, list[int | None]] = {}
-    for proto in expanded(model.graph):
+    for proto in (new for node in expanded(model.graph) for new in plain(node)):
         if state.unknown.intersection(proto.input):
             state.unknown.update(proto.output)
             continue
@@ -205,7 +210,8 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
     if known and (fold(state, node) or condition_readers.fold_choice(state, node)):
         return
     if not known or node.op_type not in READERS:
-        raise node.refuse(f"{kind_of(proto)} is not supported")
+        hint = NCHWC_HINT if proto.domain == "com.microsoft.nchwc" else ""
+        raise node.refuse(f"{kind_of(proto)} is not supported{hint}")
     node, integers = begin(state, node)
     clips = node.op_type == "Clip" and clip_quantized(state, node)
     if not clips and not read_merged(state, node):

@@ -15,7 +15,7 @@ from bwn.ops.conv import Conv
 from bwn.ops.dense import Dense
 from bwn.ops.gather import Gather
 from bwn.ops.matmul import MatMul
-from bwn.ops.onnx_reading import reads, vector
+from bwn.ops.onnx_reading import READERS, reads, vector
 from bwn.ops.weighted import Weighted
 
 if TYPE_CHECKING:
@@ -27,7 +27,13 @@ Matrix = npt.NDArray[np.float32]
 
 @reads("Gemm")
 def read_gemm(state: ImportState, node: OnnxNode) -> None:
-    """alpha * A @ B + beta * C of an activation A and constants B and C."""
+    """alpha * A @ B + beta * C of an activation A, constant B; any C if beta is 1."""
+    if node.has(2) and not state.is_constant(node, 2) and node.attrs.get("beta", 1.0) == 1:
+        product = replace(node, inputs=node.inputs[:2], outputs=(f"{node.output}.product",))
+        read_gemm(state, product)
+        operands = (product.output, node.inputs[2])
+        READERS["Add"](state, replace(node, op_type="Add", inputs=operands, attrs={}))
+        return
     view = state.view(node)
     if node.attrs.get("transA", 0) and view.rank == 2:
         view = view.transpose((1, 0))

@@ -41,8 +41,7 @@ def read_cast(state: ImportState, node: OnnxNode) -> None:
 @reads("Dropout")
 def read_dropout(state: ImportState, node: OnnxNode) -> None:
     """Has no effect at inference."""
-    training = node.has(2) and state.constant(node, 2).any()
-    if training or any(node.outputs[1:]):
+    if node.has(2) and state.constant(node, 2).any():
         raise node.refuse("is in training mode; export the model for inference")
     state.alias(node)
 
