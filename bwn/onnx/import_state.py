@@ -22,6 +22,7 @@ from bwn.ir.node import Node, Shape, elements
 from bwn.ir.quantization import Quantization
 from bwn.onnx.alignment import aligned, widened
 from bwn.onnx.constants import Constants
+from bwn.onnx.exact_zeros import ExactZeros
 from bwn.onnx.onnx_node import OnnxNode
 from bwn.onnx.views import BATCH, Factor, Size, View, arranged, merged, row_major
 from bwn.ops.flatten import Flatten
@@ -31,7 +32,8 @@ from bwn.ops.rearrange import Rearrange
 Value = TypeVar("Value")
 
 EXPLAINED = {
-    "compare": "a comparison is read only by Where, Cast to float32 and Not",
+    "compare": "a comparison is read only by Where, Cast, Not, And and Or",
+    "choice": "its two integers are read only with constants; cast them to float32",
     "surrounded": "padding with -inf is read only by MaxPool of explicit pads",
     "raised": "Sign(x) + c is read only by another Sign",
     "quantized": "its integers stand for numbers; put DequantizeLinear before it",
@@ -52,6 +54,7 @@ class ImportState(Constants):
         nodes: The nodes so far.
         notes: Lines for the user, besides errors.
         nonnegative: Tensors of the graph that are 0 or more.
+        zeros: Which of them are often exactly 0.
         unknown: Tensors that nothing is known of, for a node before them cannot be read.
         branches: How many branches of If have been read.
     """
@@ -71,6 +74,7 @@ class ImportState(Constants):
         self.unknown: set[str] = set()
         self.branches = 0
         self.nonnegative: set[str] = set()
+        self.zeros = ExactZeros()
         self.topology = Topology(input=graph_input, input_shape=shape, output="", nodes=())
         self._copies: dict[tuple[object, ...], str] = {}
         self._rank = 0
@@ -343,6 +347,7 @@ class ImportState(Constants):
         self.shapes[node.output] = check_node(node, self.tensors, self.shapes, set())
         if node.makes_nonnegative(self.nonnegative, self.tensors):
             self.nonnegative.add(node.output)
+        self.zeros.add(node, self.tensors, self.shapes)
         self.nodes.append(node)
 
     def movable(self, node: OnnxNode) -> View:

@@ -20,9 +20,11 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import elements
 from bwn.onnx import (
+    condition_readers,
     einsum_reader,
     gather_readers,
     matrix_readers,
+    qonnx_readers,
     quantized_readers,
     reduction_readers,
     resize_readers,
@@ -42,13 +44,7 @@ from bwn.onnx.quantized_operators import OWN, expanded
 from bwn.onnx.quantized_readers import begin, clip_quantized, is_qonnx
 from bwn.onnx.refusals import Refusals
 from bwn.onnx.views import BATCH
-from bwn.ops import (
-    arithmetic_reading,
-    conv_transpose,
-    node_types,
-    pool_reading,
-    sign_reading,
-)
+from bwn.ops import arithmetic_reading, conv_transpose, node_types, pool_reading, sign_reading
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
@@ -59,11 +55,13 @@ MODULES = (
     pool_reading,
     sign_reading,
     quantized_readers,
+    qonnx_readers,
     view_readers,
     gather_readers,
     einsum_reader,
     matrix_readers,
     reduction_readers,
+    condition_readers,
     resize_readers,
 )
 """Importing them fills READERS."""
@@ -205,12 +203,12 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
             read_node(state, inner)
         return
     node = plain_node(proto)
-    known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node, proto.domain)
-    if known and fold(state, node):
+    known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node.op_type, proto.domain)
+    if known and (fold(state, node) or condition_readers.fold_choice(state, node)):
         return
     if not known or node.op_type not in READERS:
         raise node.refuse(f"{kind_of(proto)} is not supported")
-    integers = begin(state, node)
+    node, integers = begin(state, node)
     clips = node.op_type == "Clip" and clip_quantized(state, node)
     if not clips and not read_merged(state, node):
         READERS[node.op_type](state, node)

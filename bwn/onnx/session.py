@@ -15,6 +15,7 @@ from bwn._types import Floats, StrPath
 from bwn.errors import FileError, MissingPackageError
 from bwn.onnx.inputs import is_channels_last
 from bwn.onnx.loading import MAX_BYTES, load
+from bwn.onnx.qonnx_functions import with_functions
 
 try:
     import onnxruntime
@@ -22,6 +23,7 @@ except ImportError:
     raise MissingPackageError("onnxruntime", "onnx", "comparing with ONNX Runtime") from None
 
 LOG_FATAL = 4
+ROUNDING = ("Ceil", "Floor", "Round")
 
 
 class Session:
@@ -58,7 +60,7 @@ class Session:
         else:
             self.name, data = os.fspath(source), read_limited(source, MAX_BYTES, "an ONNX file")
             folder = os.path.dirname(self.name) or "."
-        self.model = load(data, folder, output=output, fallback=fallback).model
+        self.model = with_functions(load(data, folder, output=output, fallback=fallback).model)
         self.threads = threads
         self.departures: dict[str, float] = {}
         self.input = self.model.graph.input[0].name
@@ -135,8 +137,10 @@ class Session:
         return result[:, :, None] if self.signals and result.ndim == 3 else result
 
     def quantizes(self, inputs: Iterable[str], output: str) -> bool:
-        """Whether the model quantizes to bwn's 255 values between `inputs` and `output`."""
+        """Whether the model rounds to at most bwn's 255 values between `inputs` and `output`."""
         nodes = self.between(inputs, output)
+        if any(node.op_type in ROUNDING for node in nodes):  # QONNX's, after with_functions
+            return True
         quantized = {node.output[0] for node in nodes if node.op_type == "QuantizeLinear"}
         return any(node.op_type == "Clip" and node.input[0] in quantized for node in nodes)
 

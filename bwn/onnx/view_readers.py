@@ -11,7 +11,6 @@ from bwn.onnx.constants import BATCHES
 from bwn.onnx.import_state import canonical
 from bwn.onnx.views import Factor, Size, View, merged
 from bwn.ops.onnx_reading import axes_of, reads
-from bwn.ops.sign_reading import cast_comparison
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -31,9 +30,7 @@ def read_identity(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Cast")
 def read_cast(state: ImportState, node: OnnxNode) -> None:
-    """To float32 only, which changes nothing; of a comparison, to 1 and 0."""
-    if node.attrs.get("to") == np.float32 and cast_comparison(state, node):
-        return
+    """To float32 only, which changes nothing; of a comparison, 1 and 0 of any type."""
     if node.attrs.get("to") != np.float32:
         raise node.refuse(
             "of activations to another type is not supported; export the model in float32"

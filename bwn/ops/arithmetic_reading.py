@@ -168,7 +168,7 @@ def _with_constant(
     elif function == "pow" and number == -1:
         _after_constant(state, node, "div", np.ones(1, np.float32), x, output)
     else:
-        _store(state, Arithmetic(input=x, output=output, function=function), constant)
+        store(state, Arithmetic(input=x, output=output, function=function), constant)
 
 
 def _after_constant(
@@ -182,7 +182,7 @@ def _after_constant(
         emit_affine(state, x, -1, constant.reshape(-1), output)
     else:
         layer = Arithmetic(input=x, output=output, function=function, constant_first=True)
-        _store(state, layer, constant)
+        store(state, layer, constant)
 
 
 def of_example(node: OnnxNode, value: Array, shape: Shape) -> Array:
@@ -205,7 +205,7 @@ def is_per_channel(constant: Array, shape: Shape) -> bool:
     return constant.shape[0] in (1, shape[0]) and constant.size == constant.shape[0]
 
 
-def _store(state: ImportState, layer: Arithmetic, constant: Array) -> None:
+def store(state: ImportState, layer: Arithmetic, constant: Array) -> None:
     """Emit an operation with a constant."""
     name = state.store(f"{layer.output}.constant", constant)
     state.emit(msgspec.structs.replace(layer, constant=name))
