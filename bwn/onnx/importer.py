@@ -44,6 +44,7 @@ from bwn.onnx.protobuf import plain_node, to_array
 from bwn.onnx.quantized_operators import OWN, expanded
 from bwn.onnx.quantized_readers import begin, clip_quantized, is_qonnx
 from bwn.onnx.refusals import Refusals
+from bwn.onnx.views import BATCH
 from bwn.ops import arithmetic_reading, conv_transpose, node_types, pool_reading, sign_reading
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
@@ -171,7 +172,8 @@ def read_nodes(state: ImportState, model: onnx.ModelProto) -> None:
             first = first or error
             reason = error.reason if isinstance(error, NodeError) else str(error)
             refusals.add(kind_of(proto), proto.name or min(proto.output, default=""), reason)
-            depends = any(name in state.views for name in proto.input)
+            views = [state.views[name] for name in proto.input if name in state.views]
+            depends = bool(views) and all(view.axes[:1] == ((BATCH,),) for view in views)
             for name in proto.output:
                 state.placeholder(name, sizes.get(name, ()) if depends else ())
     if first is not None:

@@ -19,7 +19,7 @@ from bwn._text import brief
 from bwn._types import StrPath
 from bwn.errors import FileError, GraphError
 from bwn.onnx.float_types import to_float32
-from bwn.onnx.functions import every_node, inline_functions
+from bwn.onnx.functions import every_node, expand_operations, inline_functions
 from bwn.onnx.graph_order import keep_needed, listed
 from bwn.onnx.opsets import opset_of, upgrade
 from bwn.onnx.pixel_input import to_float_input
@@ -88,6 +88,8 @@ def load(
         keep_needed(model.graph, output)
         strip(model)
         check_model(model)
+    model = expand_operations(model)
+    check_node_count(model)
     notes = [f"converted from {' and '.join(types)} to float32"] if types else []
     if takes_pixels:
         notes.append(

@@ -192,7 +192,7 @@ def read_slice(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Split")
 def read_split(state: ImportState, node: OnnxNode) -> None:
-    """Parts of an axis, one after another."""
+    """Parts of an axis, one after another, of which some may be empty."""
     view = state.movable(node)
     axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", 0)))
     count = view.sizes[axis].count
@@ -203,10 +203,15 @@ def read_split(state: ImportState, node: OnnxNode) -> None:
         parts = len(node.outputs)
         each = -(-count // parts)
         sizes = [min(each, count - index * each) for index in range(parts)]
-    if sum(sizes) != count or min(sizes) < 1:
+    if sum(sizes) != count or min(sizes) < 0:
         raise node.refuse(f"splits {count} into {list(map(int, sizes))}")
     start = 0
     for index, size in enumerate(map(int, sizes)):
+        if size == 0:
+            counts = [own.count for own in view.sizes]
+            counts[axis] = 0
+            state.set_constant(node.outputs[index], (np.zeros(counts, np.float32),))
+            continue
         chosen = range(start, start + size)
         state.set_view(node, part(state, node, view, axis, chosen), output=index)
         start += size

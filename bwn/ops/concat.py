@@ -79,7 +79,12 @@ class Concat(Rearrangement, frozen=True, kw_only=True, tag="concat"):
 @reads("Concat")
 def read_concat(state: ImportState, node: OnnxNode) -> None:
     """Of any axis but the batch; of one input, another name of it."""
-    places = range(len(node.inputs))
+    filled = tuple(
+        name
+        for index, name in enumerate(node.inputs)
+        if not state.is_constant(node, index) or state.constant(node, index).size
+    )
+    node, places = dataclasses.replace(node, inputs=filled), range(len(filled))
     activations = [index for index in places if not state.is_array(node, index)]
     if len(node.inputs) == 1:
         state.alias(node)
