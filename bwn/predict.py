@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from math import prod
@@ -184,11 +184,13 @@ def _prepared(
     while failure is None:
         batch: list[tuple[ImageT, Callable[[], Floats | DataError]]] = []
         # A pool for each batch: the process may fork while its results are used.
-        with _threads() if batch_size > 1 else nullcontext() as pool:
+        with ExitStack() as stack:
+            pool: ThreadPoolExecutor | None = None
             try:
                 for index, image in islice(images, batch_size):
                     read = partial(_input_or_error, spec, image, f"images[{index}]")
-                    if pool is not None and isinstance(image, (str, os.PathLike, bytes)):
+                    if batch_size > 1 and isinstance(image, (str, os.PathLike, bytes)):
+                        pool = pool or stack.enter_context(_threads())
                         batch.append((image, pool.submit(read).result))
                     else:
                         batch.append((image, partial(_same, read())))

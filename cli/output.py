@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -63,6 +62,8 @@ def _plain(value: Any) -> Any:
 def show_progress(text: str) -> None:
     """Overwrite one line of standard error if it is a terminal; an empty text clears it."""
     if sys.stderr.isatty():
+        from shutil import get_terminal_size  # imports three compressors
+
         text = text[: get_terminal_size().columns - 1]  # a wrapped line could not be overwritten
         click.echo(f"\r\x1b[K{text}", nl=False, err=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,9 +32,15 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """A file, or what a gzip file holds; what goes wrong is a DataError that names it."""
     try:
         with path.open("rb") as raw:
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+            yield _unzipped(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(read_failure(path, error)) from error
+
+
+def _unzipped(raw: BinaryIO) -> BinaryIO:
+    import gzip  # no model needs it
+
+    return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
 
 
 def read_exactly(stream: BinaryIO, count: int, path: Path) -> bytearray:

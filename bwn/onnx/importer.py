@@ -20,11 +20,14 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import elements
 from bwn.onnx import (
+    condition_readers,
+    einsum_reader,
     gather_readers,
     matrix_readers,
     qonnx_readers,
     quantized_readers,
     reduction_readers,
+    resize_readers,
     view_readers,
 )
 from bwn.onnx.branches import branch_of
@@ -32,6 +35,7 @@ from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, ImportState
 from bwn.onnx.inputs import input_of
 from bwn.onnx.loading import fix_size, load
+from bwn.onnx.merged_images import read_merged
 from bwn.onnx.onnx_node import NodeError, OnnxNode
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.pixel_input import pixel_rule
@@ -39,14 +43,7 @@ from bwn.onnx.protobuf import plain_node, to_array
 from bwn.onnx.quantized_operators import OWN, expanded
 from bwn.onnx.quantized_readers import begin, clip_quantized, is_qonnx
 from bwn.onnx.refusals import Refusals
-from bwn.ops import (
-    arithmetic_reading,
-    conv_transpose,
-    node_types,
-    picking,
-    pool_reading,
-    sign_reading,
-)
+from bwn.ops import arithmetic_reading, conv_transpose, node_types, pool_reading, sign_reading
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
@@ -54,15 +51,17 @@ MODULES = (
     node_types(),
     arithmetic_reading,
     conv_transpose,
-    picking,
     pool_reading,
     sign_reading,
     quantized_readers,
     qonnx_readers,
     view_readers,
     gather_readers,
+    einsum_reader,
     matrix_readers,
     reduction_readers,
+    condition_readers,
+    resize_readers,
 )
 """Importing them fills READERS."""
 
@@ -203,12 +202,13 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
         return
     node = plain_node(proto)
     known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node.op_type, proto.domain)
-    if known and fold(state, node):
+    if known and (fold(state, node) or condition_readers.fold_choice(state, node)):
         return
     if not known or node.op_type not in READERS:
         raise node.refuse(f"{kind_of(proto)} is not supported")
     node, integers = begin(state, node)
-    if node.op_type != "Clip" or not clip_quantized(state, node):
+    clips = node.op_type == "Clip" and clip_quantized(state, node)
+    if not clips and not read_merged(state, node):
         READERS[node.op_type](state, node)
     if integers is not None:
         state.integers |= dict.fromkeys(node.outputs, integers)

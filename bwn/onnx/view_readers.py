@@ -9,9 +9,8 @@ import numpy as np
 
 from bwn.onnx.constants import BATCHES
 from bwn.onnx.import_state import canonical
-from bwn.onnx.views import Size, View
+from bwn.onnx.views import Factor, Size, View, merged
 from bwn.ops.onnx_reading import axes_of, reads
-from bwn.ops.sign_reading import cast_comparison
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -31,9 +30,7 @@ def read_identity(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Cast")
 def read_cast(state: ImportState, node: OnnxNode) -> None:
-    """To float32 only, which changes nothing; of a comparison, to 1 and 0."""
-    if node.attrs.get("to") == np.float32 and cast_comparison(state, node):
-        return
+    """To float32 only, which changes nothing; of a comparison, 1 and 0 of any type."""
     if node.attrs.get("to") != np.float32:
         raise node.refuse(
             "of activations to another type is not supported; export the model in float32"
@@ -153,6 +150,20 @@ def read_expand(state: ImportState, node: OnnxNode) -> None:
         elif size not in (own, Size(1), Size(own.count)):
             raise node.refuse(f"repeats axis {axis} of {view}, of size {own}, to {size}")
     state.set_view(node, view)
+
+
+@reads("Tile")
+def read_tile(state: ImportState, node: OnnxNode) -> None:
+    """The whole tensor again and again on each axis but the batch."""
+    view, counts = state.movable(node), state.sizes(node, 1)
+    if len(counts) != view.rank or any(size.batch or size.count < 1 for size in counts):
+        raise node.refuse(f"repeats {view} {', '.join(map(str, counts))} times")
+    if any(own.batch and size.count > 1 for own, size in zip(view.sizes, counts, strict=True)):
+        raise node.refuse("works on axis 0, the batch; examples must stay independent")
+    axes = (
+        merged((Factor(size.count, 0), *axis)) for size, axis in zip(counts, view.axes, strict=True)
+    )
+    state.set_view(node, view._replace(axes=tuple(axes)))
 
 
 @reads("Slice")

@@ -68,13 +68,17 @@ def operands(state: ImportState, node: OnnxNode) -> Iterator[list[Operand]]:
     """The inputs, in one order of axes, which nodes emitted meanwhile keep."""
     places = range(len(node.inputs))
     activations = [index for index in places if not state.is_array(node, index)]
-    view, names = state.in_one_order(node, activations)
+    ranks = {state.view(node, index).rank for index in activations}
+    constants = {
+        index: state.weights(node, index, rank=max(ranks))
+        for index in places
+        if index not in activations
+    }
+    shapes = [array.shape for array in constants.values()]
+    view, names = state.in_one_order(node, activations, shapes)
     if view is None:
-        ranks = {state.view(node, index).rank for index in activations}
         yield [
-            names[index]
-            if index in names
-            else in_order(state.weights(node, index, rank=max(ranks)), 3 in ranks)
+            names[index] if index in names else in_order(constants[index], 3 in ranks)
             for index in places
         ]
         return

@@ -238,7 +238,7 @@ def lowest_gap(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], size:
     """The lowest offset from which `size` bytes are free between these places."""
     if not len(starts):
         return 0
-    order = np.argsort(starts)
+    order = np.argsort(starts, kind="stable")  # as predictions are: one sort in memory
     taken = np.maximum.accumulate(ends[order])  # up to where there is no gap
     before = np.concatenate(([0], taken[:-1]))
     gaps = np.flatnonzero(starts[order] - before >= size)
