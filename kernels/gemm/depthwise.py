@@ -25,7 +25,7 @@ from bwn.kernels.gemm.epilogue import (
     gemm_params,
     is_plain,
     out_plane,
-    write_positions,
+    write_row,
     write_tile,
 )
 from bwn.kernels.gemm.f32 import store_vectors, sum_rows
@@ -34,7 +34,6 @@ from bwn.kernels.gemm.tiles import DEPTHWISE_CHUNK
 from bwn.kernels.simd.arithmetic import fma, fma_value
 from bwn.kernels.simd.scalars import get_f32, get_i64, reader
 from bwn.kernels.simd.shuffles import load_apart, load_second
-from bwn.kernels.simd.stores import x_scales_at
 from bwn.kernels.simd.vectors import (
     F32,
     load,
@@ -50,16 +49,6 @@ from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
 from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 strided_params = reader(StridedParams)
-
-
-@helper
-def write_totals(f: Any, totals: int, image: int, n: int, first: int, stop: int) -> None:
-    """Write outputs first..stop-1 of channel n from their sums at `totals`, by whole vectors."""
-    position = first
-    while position < stop:
-        sums = load(F32, totals, position - first)
-        write_positions(f, sums, image, n, position, x_scales_at(F32, f, image, position))
-        position += LANES
 
 
 @helper
@@ -103,7 +92,7 @@ def compute_channel(
         for start in range(first, stop, DEPTHWISE_CHUNK):
             end = min(start + DEPTHWISE_CHUNK, stop)
             sum_range(f, x, row, totals, image, n, start, end)
-            write_totals(f, totals, image, n, start, end)
+            write_row(f, totals, image, n, start, end)
     fill_margins(f, out_plane(f, image, n), first == 0, stop >= f.positions)
 
 
@@ -150,7 +139,7 @@ def compute_planes(f: Any, sums: Any, xs: Any, image: int, n: int, totals: int) 
     for channel in range(len(sums) // len(xs)):
         if not is_plain(f):
             start = totals + channel * len(xs) * VECTOR_BYTES
-            write_totals(f, start, image, n + channel, 0, f.positions)
+            write_row(f, start, image, n + channel, 0, f.positions)
         fill_margins(f, out_plane(f, image, n + channel), True, True)
 
 
@@ -318,5 +307,5 @@ def f32_f32_f32_planes_strided(p: int, begin: int, end: int, part: int) -> None:
                 sums = (load(F32, totals, position),)
                 write_tile(f, sums, sums, image, n, position)
         else:
-            write_totals(f, totals, image, n, 0, f.positions)
+            write_row(f, totals, image, n, 0, f.positions)
         fill_margins(f, out_plane(f, image, n), True, True)

@@ -20,18 +20,16 @@ from bwn.kernels.gemm.epilogue import (
     gemm_params,
     is_plain,
     out_plane,
-    write_positions,
+    write_row,
     write_tile,
 )
 from bwn.kernels.gemm.tiles import MULTIPLY
 from bwn.kernels.simd.arithmetic import fma_value
 from bwn.kernels.simd.scalars import get_i64
-from bwn.kernels.simd.stores import x_scales_at
 from bwn.kernels.simd.vectors import (
     F32,
     at,
     llvm_type,
-    load,
     load_at,
     offset_by,
     splat_at,
@@ -118,12 +116,9 @@ def compute_tile(
         write_tile(f, sums, xs, image, n, first)
         return
     store_vectors(totals, sums)
-    for v in range(len(xs)):
-        position = first + v * LANES
-        x_scales = x_scales_at(F32, f, image, position)
-        for row in range(len(sums) // len(xs)):
-            total = load(F32, totals, (row * len(xs) + v) * LANES)
-            write_positions(f, total, image, n + row, position, x_scales)
+    for row in range(len(sums) // len(xs)):
+        start = totals + row * len(xs) * VECTOR_BYTES
+        write_row(f, start, image, n + row, first, first + len(xs) * LANES)
 
 
 @helper
