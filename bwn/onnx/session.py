@@ -13,7 +13,7 @@ from bwn._files import read_limited
 from bwn._text import brief
 from bwn._types import Floats, StrPath
 from bwn.errors import FileError, MissingPackageError
-from bwn.onnx.inputs import is_channels_last
+from bwn.onnx.inputs import is_channels_last, is_gray
 from bwn.onnx.loading import MAX_BYTES, load
 from bwn.onnx.qonnx_functions import with_functions
 
@@ -65,7 +65,9 @@ class Session:
         self.departures: dict[str, float] = {}
         self.input = self.model.graph.input[0].name
         self.output = self.model.graph.output[0].name
-        self.signals = len(self.model.graph.input[0].type.tensor_type.shape.dim) == 3
+        self.gray = is_gray(self.model)
+        axes = len(self.model.graph.input[0].type.tensor_type.shape.dim)
+        self.signals = axes == 3 and not self.gray
         self.channels_last = is_channels_last(self.model)
         self.parts: dict[tuple[object, ...], onnxruntime.InferenceSession] = {}
         self.session = self.start(self.model)
@@ -94,6 +96,8 @@ class Session:
         """An input of bwn as the model takes it."""
         if self.channels_last:
             return x.transpose(0, 2, 3, 1)
+        if self.gray:
+            return x[:, 0] if x.ndim == 4 else x
         return x[:, :, 0] if self.signals and x.ndim == 4 and x.shape[2] == 1 else x
 
     def tensors(self, x: Floats, names: Iterable[str]) -> dict[str, Floats]:
