@@ -23,8 +23,8 @@ from bwn.ir.model_spec import ModelSpec
 from bwn.kernels.lazy import lazy
 from bwn.kernels.target import forks, loader
 from bwn.ops.dense import Dense
-from bwn.plan.builder import PlanBuilder
 from bwn.plan.gemm_layer import Gemm
+from bwn.plan.tensor_forms import TensorForms
 from bwn.tools.random_networks import NETWORKS
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -135,7 +135,7 @@ def test_a_fork_while_kernels_are_compiled_does_no_harm(file: Path, tmp_path: Pa
 
 
 def test_no_property_has_a_lock() -> None:
-    for owner in (Graph, PlanBuilder, Gemm):
+    for owner in (Graph, TensorForms, Gemm):
         computed = [value for value in vars(owner).values() if isinstance(value, lazy)]
         assert computed
         assert not any(isinstance(value, cached_property) for value in vars(owner).values())
