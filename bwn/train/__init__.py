@@ -36,13 +36,14 @@ if TYPE_CHECKING:
     from bwn.train.preprocessing import accuracy, measure
     from bwn.train.schemes import SCHEMES, Scheme
     from bwn.train.settings import Architecture, Settings
+    from bwn.train.sources import as_dataset
     from bwn.train.trainer import Progress, Trainer, fit
 
 __all__ = [
     "PENALTIES", "SCHEMES", "Architecture", "BinarizeReport", "BinaryConv1d", "BinaryConv2d",
     "BinaryLinear", "MarginHook", "Penalty", "Progress", "RoundActivation", "Scheme", "Settings",
-    "SignActivation", "Trainer", "accuracy", "binarize", "binary_layers", "build", "clip_weights",
-    "deploy", "export_checkpoint", "export_onnx", "fit", "margin", "measure",
+    "SignActivation", "Trainer", "accuracy", "as_dataset", "binarize", "binary_layers", "build",
+    "clip_weights", "deploy", "export_checkpoint", "export_onnx", "fit", "margin", "measure",
     "read_checkpoint", "unbinarize",
 ]  # fmt: skip
 
@@ -61,6 +62,7 @@ _MODULES = {
     "preprocessing": ("accuracy", "measure"),
     "schemes": ("SCHEMES", "Scheme"),
     "settings": ("Architecture", "Settings"),
+    "sources": ("as_dataset",),
     "trainer": ("Progress", "Trainer", "fit"),
 }  # fmt: skip
 _HOMES = {name: f"bwn.train.{module}" for module, names in _MODULES.items() for name in names}
