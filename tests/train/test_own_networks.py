@@ -28,7 +28,7 @@ def images(count=60):
 
 @pytest.mark.parametrize("network", LAYERS)
 @pytest.mark.parametrize("scheme", ["margin", "scaled"])
-def test_a_network_goes_the_whole_way(network, scheme, tmp_path):
+def test_a_network_is_trained_exported_packed_and_verified(network, scheme, tmp_path):
     net = network(num_classes=4)
     report = binarize(net, scheme)
     assert len(report.replaced) == LAYERS[network]
