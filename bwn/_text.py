@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 __version__ = "0.1.0"
+OWN_TRAINING = "docs/own-training.md"
+"""The page, in the repository, on one-bit weights for networks that other tools trained."""
 
 
 def one_line(text: object, limit: int | None = None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from bwn._text import count_noun
+from bwn._text import OWN_TRAINING, count_noun
 from bwn._types import StrPath
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
@@ -137,7 +137,11 @@ def layer_notes(
         if why := almost_binary(graph, node, facts.tolerance):
             yield f"{row.name}: {why}"
     if not any(row.stored == "1 bit" for _, row in layers):
-        yield "no layer has binary weights (+a and -a in each output channel): all stay float32"
+        yield (
+            "no layer has binary weights (+a and -a in each output channel): all stay float32, and "
+            "the file is no smaller; to make it small, binarize the network and train it "
+            f"(bwn.train.binarize, {OWN_TRAINING})"
+        )
 
 
 def almost_binary(graph: Graph, node: Node, tolerance: float) -> str | None:

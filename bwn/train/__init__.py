@@ -20,40 +20,51 @@ from bwn.errors import MissingPackageError
 if TYPE_CHECKING:
     from bwn.train.architectures import build
     from bwn.train.checkpoint import read_checkpoint
+    from bwn.train.conversion import BinarizeReport, binarize, unbinarize
     from bwn.train.export import deploy, export_checkpoint, export_onnx
     from bwn.train.fake_quant import RoundActivation
     from bwn.train.layers import (
+        BinaryConv1d,
         BinaryConv2d,
         BinaryLinear,
         SignActivation,
         binary_layers,
         clip_weights,
     )
+    from bwn.train.optimizer_hook import MarginHook, margin
     from bwn.train.penalties import PENALTIES, Penalty
     from bwn.train.preprocessing import accuracy, measure
     from bwn.train.schemes import SCHEMES, Scheme
     from bwn.train.settings import Architecture, Settings
+    from bwn.train.sources import as_dataset
     from bwn.train.trainer import Progress, Trainer, fit
 
 __all__ = [
-    "PENALTIES", "SCHEMES", "Architecture", "BinaryConv2d", "BinaryLinear", "Penalty", "Progress",
-    "RoundActivation", "Scheme", "Settings", "SignActivation", "Trainer", "accuracy",
-    "binary_layers", "build", "clip_weights", "deploy", "export_checkpoint", "export_onnx", "fit",
-    "measure", "read_checkpoint",
+    "PENALTIES", "SCHEMES", "Architecture", "BinarizeReport", "BinaryConv1d", "BinaryConv2d",
+    "BinaryLinear", "MarginHook", "Penalty", "Progress", "RoundActivation", "Scheme", "Settings",
+    "SignActivation", "Trainer", "accuracy", "as_dataset", "binarize", "binary_layers", "build",
+    "clip_weights", "deploy", "export_checkpoint", "export_onnx", "fit", "margin", "measure",
+    "read_checkpoint", "unbinarize",
 ]  # fmt: skip
 
 _MODULES = {
     "architectures": ("build",),
     "checkpoint": ("read_checkpoint",),
+    "conversion": ("BinarizeReport", "binarize", "unbinarize"),
     "export": ("deploy", "export_checkpoint", "export_onnx"),
     "fake_quant": ("RoundActivation",),
-    "layers": ("BinaryConv2d", "BinaryLinear", "SignActivation", "binary_layers", "clip_weights"),
+    "layers": (
+        "BinaryConv1d", "BinaryConv2d", "BinaryLinear", "SignActivation", "binary_layers",
+        "clip_weights",
+    ),
+    "optimizer_hook": ("MarginHook", "margin"),
     "penalties": ("PENALTIES", "Penalty"),
     "preprocessing": ("accuracy", "measure"),
     "schemes": ("SCHEMES", "Scheme"),
     "settings": ("Architecture", "Settings"),
+    "sources": ("as_dataset",),
     "trainer": ("Progress", "Trainer", "fit"),
-}
+}  # fmt: skip
 _HOMES = {name: f"bwn.train.{module}" for module, names in _MODULES.items() for name in names}
 
 

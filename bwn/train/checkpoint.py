@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from bwn._file_types import not_checkpoint
 from bwn._files import check_file, write_atomically
-from bwn._text import brief, count_noun
+from bwn._text import OWN_TRAINING, brief, count_noun
 from bwn._types import StrPath
 from bwn.errors import BwnError, CheckpointError
 from bwn.ir.model_spec import Preprocess
@@ -42,6 +42,11 @@ VERSION = 2
 VERSIONS = (1, 2)
 DIGEST_MARK = b"bwn sha256 "
 DIGEST_DIGITS = 64
+OWN_MODULE = (
+    "a module of your own is packed from its ONNX file, after bwn.train.binarize and training "
+    f"({OWN_TRAINING})"
+)
+"""What to do with the state_dict, or the pickle, of another module."""
 
 
 class BestEpoch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -177,7 +182,9 @@ def read_checkpoint(path: StrPath) -> Checkpoint:
     content, checked = _load(Path(path))
     keys = {"version", "description", "weights", "training"}
     if content.get("format") != FORMAT or not keys <= set(content):
-        raise CheckpointError(f"{path}: a PyTorch file, but not a checkpoint of bwn train")
+        raise CheckpointError(
+            f"{path}: a PyTorch file, but not a checkpoint of bwn train; {OWN_MODULE}"
+        )
     if content["version"] not in VERSIONS:
         raise CheckpointError(
             f"{path}: has checkpoint version {content['version']!r}, expected 1 or {VERSION}"
@@ -207,7 +214,11 @@ def _load(path: Path) -> tuple[dict[str, Any], bool]:
         raise
     except Exception as error:  # torch raises a dozen kinds of errors for a broken file
         reason = brief(error, 300).partition(". ")[0][:160]
-        raise CheckpointError(f"{path}: cannot be read safely as a checkpoint: {reason}") from error
+        whole = reason.startswith("Weights only") or "TorchScript" in reason
+        raise CheckpointError(
+            f"{path}: cannot be read safely as a checkpoint: {reason}"
+            f"{f'; {OWN_MODULE}' if whole else ''}"
+        ) from error
     return (content if isinstance(content, dict) else {}), checked
 
 

@@ -95,7 +95,14 @@ _BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}
 
 def supported(x: Tensor) -> bool:
     """Whether the functions here take this tensor; others need torch's own operations."""
+    if is_traced():
+        return False
     return x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous()
+
+
+def is_traced() -> bool:
+    """Whether torch records operations now, to compile or to export them, instead of values."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
 def signs(x: Tensor, dtype: torch.dtype) -> Tensor:

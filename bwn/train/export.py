@@ -23,7 +23,7 @@ from bwn.errors import ArgumentError, BwnError, MissingPackageError
 from bwn.ir.model_spec import Preprocess
 from bwn.train.checkpoint import read_checkpoint
 from bwn.train.fake_quant import RoundActivation, translations
-from bwn.train.layers import BinaryConv2d, BinaryLinear, SignActivation, binary_layers
+from bwn.train.layers import BinaryLayer, SignActivation, binary_layers
 from bwn.train.penalties import mean_distance
 
 OPSET = 18
@@ -63,7 +63,7 @@ def _check_type(name: str, value: object, *expected: type) -> None:
 def _deployed(module: nn.Module, replaced: dict[int, nn.Module]) -> nn.Module:
     """Replace bwn's layers in `module`; one that is used in two places stays shared."""
     if id(module) not in replaced:
-        if isinstance(module, (BinaryConv2d, BinaryLinear, SignActivation, RoundActivation)):
+        if isinstance(module, (BinaryLayer, SignActivation, RoundActivation)):
             replaced[id(module)] = module.deployed().eval()
         else:
             replaced[id(module)] = module

@@ -1,15 +1,17 @@
 """Layers whose weights are binarized, for the built-in networks and for your own torch modules.
 
-They are torch's Conv2d and Linear with a scheme: `weight` holds the real weights that the optimizer
-moves, `binarized()` the ones that are used. Call `clip_weights(module)` after each optimizer step;
-`bwn.train.fit` does.
+They are torch's Conv1d, Conv2d and Linear with a scheme: `weight` holds the real weights that the
+optimizer moves, `binarized()` the ones that are used. `bwn.train.binarize` turns torch's layers
+into them. Call `clip_weights(module)` after each optimizer step, or let `bwn.train.margin` do it;
+`bwn.train.fit` clips by itself.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
-from typing import TypeVar, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,20 +25,46 @@ _FIRST_CHECK = 64
 twice as many each, because a check makes the host wait for the device."""
 
 
-class _Binary:
-    """What BinaryConv2d and BinaryLinear share. `scheme`: a Scheme or its name."""
+class BinaryLayer(nn.Module):
+    """What the layers with a scheme share; each also inherits from the torch layer that it is."""
 
     weight: Tensor
-    training: bool
     scheme: Scheme
     _passes: int
 
     def _set_scheme(self, scheme: str | Scheme) -> None:
+        """Start as a fresh layer with a scheme, or its name."""
         self.scheme = find_scheme(scheme)
         self._passes = 0
         if self.scheme.clip:
             # BinaryConnect starts uniform within the clip; the learning-rate scale makes up for it.
             nn.init.uniform_(self.weight, -1, 1)
+
+    @classmethod
+    def adopt(cls, layer: nn.Module, scheme: Scheme) -> None:
+        """Give a torch layer, of exactly the class that this one extends, a scheme in place.
+
+        The object stays the same, with its parameters, hooks and settings: nothing that refers to
+        it, such as an optimizer or a tied weight, needs to know.
+        """
+        layer.__class__ = cls
+        layer.scheme, layer._passes = scheme, 0  # type: ignore[assignment]  # not parameters
+
+    def release(self) -> None:
+        """Become torch's own layer again, in place, with the real weights."""
+        del self.scheme, self._passes
+        self.__class__ = FLOAT_CLASSES[type(self)]  # type: ignore[assignment]  # a wider type
+
+    def deployed(self) -> nn.Module:
+        """Torch's own layer with the deployed weights, which have no gradient."""
+        layer = copy.copy(self)
+        tensors = {"weight": self.scheme.deploy(self.weight), "bias": self._parameters["bias"]}
+        layer._parameters = {  # of its own: the copy shares everything else
+            name: None if x is None else nn.Parameter(x.detach().clone(), requires_grad=False)
+            for name, x in tensors.items()
+        }
+        layer.release()
+        return layer
 
     def binarized(self) -> Tensor:
         """The weights in use: (out, ...), of the training quantizer, or deployed in evaluation."""
@@ -59,29 +87,84 @@ class _Binary:
         return 1 / math.sqrt(1.5 / ((self.weight.shape[0] + self.weight.shape[1]) * taps))
 
     def _warn_unclipped(self) -> None:
+        if torch.compiler.is_compiling():
+            return  # the count would compile the network again in each pass
         self._passes += 1
         due = self.scheme.clip and self._passes >= _FIRST_CHECK and self._passes.bit_count() == 1
         if due and bool((self.weight.detach().abs() > 1).any()):
             warnings.warn(
                 "real weights lie beyond +-1, where no gradient reaches them: "
-                "call bwn.train.clip_weights(module) after each optimizer step",
+                "call bwn.train.clip_weights(module) after each optimizer step, or train with "
+                "bwn.train.margin",
                 stacklevel=4,
             )
 
 
-class BinaryConv2d(_Binary, nn.Conv2d):
-    """2-D convolution with binarized weights and zero padding.
+class BinaryConv1d(BinaryLayer, nn.Conv1d):
+    """1-D convolution with binarized weights.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Length of the kernel.
+        stride: In samples.
+        padding: In samples on each side, or `same` or `valid`.
+        dilation: In samples.
+        groups: Groups of channels that are convolved apart.
+        bias: Whether a bias is added; not by default, as batch norm follows.
+        scheme: A Scheme or its name.
+        padding_mode: What is padded: `zeros`, `reflect`, `replicate` or `circular`.
+
+    Raises:
+        BwnError: There is no scheme of that name.
+
+    Example:
+        >>> import torch
+        >>> from bwn.train import BinaryConv1d
+        >>> BinaryConv1d(1, 8, 3, padding=1)(torch.zeros(2, 1, 28)).shape
+        torch.Size([2, 8, 28])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int | str = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        scheme: str | Scheme = "deterministic",
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+    ) -> None:
+        """Make the layer; the arguments are described at the class."""
+        nn.Conv1d.__init__(
+            self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+            padding_mode,
+        )  # fmt: skip
+        self._set_scheme(scheme)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, L) to (N, out, L')."""
+        y: Tensor = self._conv_forward(x, self.binarized(), self.bias)
+        return y
+
+
+class BinaryConv2d(BinaryLayer, nn.Conv2d):
+    """2-D convolution with binarized weights.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Height and width of the kernel, or one number for both.
         stride: Likewise, in pixels.
-        padding: Likewise, in pixels on each side.
+        padding: Likewise, in pixels on each side, or `same` or `valid`.
         dilation: Likewise, in pixels.
         groups: Groups of channels that are convolved apart.
         bias: Whether a bias is added; not by default, as batch norm follows.
         scheme: A Scheme or its name.
+        padding_mode: What is padded: `zeros`, `reflect`, `replicate` or `circular`.
 
     Raises:
         BwnError: There is no scheme of that name.
@@ -100,16 +183,18 @@ class BinaryConv2d(_Binary, nn.Conv2d):
         out_channels: int,
         kernel_size: int | Pair,
         stride: int | Pair = 1,
-        padding: int | Pair = 0,
+        padding: int | Pair | str = 0,
         dilation: int | Pair = 1,
         groups: int = 1,
         bias: bool = False,
         scheme: str | Scheme = "deterministic",
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
     ) -> None:
         """Make the layer; the arguments are described at the class."""
         nn.Conv2d.__init__(
-            self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
-        )
+            self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+            padding_mode,
+        )  # fmt: skip
         self._set_scheme(scheme)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,24 +208,8 @@ class BinaryConv2d(_Binary, nn.Conv2d):
             y = self._conv_forward(x, weight, self.bias)
         return y
 
-    def deployed(self) -> nn.Conv2d:
-        """An ordinary convolution with the deployed weights."""
-        # torch widens its own attributes to tuples of any length, or to names of paddings.
-        layer = nn.Conv2d(
-            self.in_channels,
-            self.out_channels,
-            cast(Pair, self.kernel_size),
-            cast(Pair, self.stride),
-            cast(Pair, self.padding),
-            cast(Pair, self.dilation),
-            self.groups,
-            self.bias is not None,
-            device="meta",
-        )
-        return _filled(layer, self.scheme.deploy(self.weight), self.bias)
 
-
-class BinaryLinear(_Binary, nn.Linear):
+class BinaryLinear(BinaryLayer, nn.Linear):
     """Fully connected layer with binarized weights.
 
     Args:
@@ -175,11 +244,6 @@ class BinaryLinear(_Binary, nn.Linear):
         """(N, in) to (N, out)."""
         return F.linear(x, self.binarized(), self.bias)
 
-    def deployed(self) -> nn.Linear:
-        """An ordinary fully connected layer with the deployed weights."""
-        layer = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
-        return _filled(layer, self.scheme.deploy(self.weight), self.bias)
-
 
 class SignActivation(nn.Module):
     """y = +1 where x >= 0, else -1; dy/dx = 1 where |x| <= 1, else 0.
@@ -211,24 +275,17 @@ class DeployedSign(nn.Module):
         return torch.where(x >= 0, 1.0, -1.0)
 
 
-Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
-BinaryLayer = BinaryConv2d | BinaryLinear
-
-
-def _filled(layer: Layer, weight: Tensor, bias: Tensor | None) -> Layer:
-    layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-    if bias is not None:
-        layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
-    return layer
+FLOAT_CLASSES: dict[type[BinaryLayer], type[nn.Module]] = {
+    BinaryConv1d: nn.Conv1d,
+    BinaryConv2d: nn.Conv2d,
+    BinaryLinear: nn.Linear,
+}
+"""The torch layer that each layer here extends."""
 
 
 def scheme_layers(module: nn.Module) -> dict[str, BinaryLayer]:
     """The layers of `module` that have a scheme, float ones included, by name."""
-    return {
-        name: layer
-        for name, layer in module.named_modules()
-        if isinstance(layer, (BinaryConv2d, BinaryLinear))
-    }
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, BinaryLayer)}
 
 
 def binary_layers(module: nn.Module) -> dict[str, BinaryLayer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from bwn._types import Labels
 from bwn.data.datasets import Dataset, Resize
 from bwn.errors import BwnError
 from bwn.ir.model_spec import Preprocess
+from bwn.train.sources import as_dataset
 
 EVALUATION_BATCH = 500
 
@@ -107,13 +109,13 @@ def predictions(module: nn.Module, data: Dataset, preprocess: Preprocess) -> Lab
     return torch.cat(classes).cpu().numpy()
 
 
-def accuracy(module: nn.Module, data: Dataset, preprocess: Preprocess) -> float:
+def accuracy(module: nn.Module, data: Any, preprocess: Preprocess) -> float:
     """Fraction of the images whose class has the highest score, with the deployed weights.
 
     Args:
         module: (N, C, H, W) float32 to scores (N, classes), on any device. It is run in evaluation
             mode and left in the mode that it was in.
-        data: Images and their classes.
+        data: Images and their classes, in any form that `fit` takes.
         preprocess: How the images are prepared, as `measure` or `fit` returned it.
 
     Returns:
@@ -127,8 +129,9 @@ def accuracy(module: nn.Module, data: Dataset, preprocess: Preprocess) -> float:
         >>> 0 <= accuracy(net, data, measure(data)) <= 1
         True
     """
-    right = int((predictions(module, data, preprocess) == data.labels).sum())
-    return right / max(len(data.labels), 1)
+    images = as_dataset(data)
+    right = int((predictions(module, images, preprocess) == images.labels).sum())
+    return right / max(len(images.labels), 1)
 
 
 def split(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

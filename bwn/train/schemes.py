@@ -46,6 +46,8 @@ def signs(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """+1 where x >= 0, else -1, as `dtype` (None: that of x). No gradient."""
     if compiled_update.supported(x):
         return compiled_update.signs(x, dtype or x.dtype)
+    if compiled_update.is_traced():
+        return torch.where(x >= 0, 1.0, -1.0).to(dtype or x.dtype)
     # torch.where(x >= 0, 1, -1) reads better, but takes 16 times as long.
     result = torch.empty_like(x)
     torch.ge(x.detach(), 0, out=result)
@@ -67,6 +69,8 @@ def deterministic(x: Tensor) -> Tensor:
 
     Source: BinaryConnect's deterministic scheme (arXiv:1511.00363, section 2.2).
     """
+    if torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None:
+        return signs(x)  # exporters know no gradients of our own
     result: Tensor = _StraightThrough.apply(x, signs)  # type: ignore[no-untyped-call]
     return result
 

@@ -24,6 +24,7 @@ from bwn.train.optimizer import Adam
 from bwn.train.penalties import mean_distance
 from bwn.train.preprocessing import accuracy, as_input, device_of, measure, split
 from bwn.train.settings import Settings
+from bwn.train.sources import as_dataset
 
 REPORT_SECONDS = 0.5
 
@@ -323,10 +324,11 @@ class Trainer:
 
 def fit(
     module: nn.Module,
-    data: Dataset,
+    data: Any,
     settings: Settings | None = None,
     *,
     report: Report | None = None,
+    on_epoch: Callable[[Progress], bool | None] | None = None,
 ) -> Preprocess:
     """Train a module of your own on a data set, to the end.
 
@@ -337,11 +339,14 @@ def fit(
 
     Args:
         module: (N, C, H, W) float32 to scores (N, classes).
-        data: A `bwn.data.datasets.Dataset`, held in memory whole: images (N, H, W) or (N, H, W, 3)
-            uint8, labels (N,) int64. torch's Datasets and DataLoaders are not taken: shuffles and
-            augmentation are bwn's own, so that a run is reproducible.
+        data: A `bwn.data.datasets.Dataset`; or a torch Dataset, a DataLoader around one or a data
+            set of Hugging Face, as `as_dataset` reads them, whole, into memory. Shuffles, batches
+            and augmentation are bwn's own, so that a run is reproducible.
         settings: How to train; None: `Settings()`, which has no penalty.
         report: Called about twice a second, and at the end of each epoch.
+        on_epoch: Called at the end of each epoch, with its number, loss, accuracy, learning rate
+            and seconds; training ends where it returns True. An exception that it raises ends
+            training too, and is passed on.
 
     Returns:
         The preprocessing that turned pixels into the module's input, measured on all images of
@@ -350,6 +355,7 @@ def fit(
 
     Raises:
         BwnError: The images are too few or all of one color, or settings do not fit them.
+        DataError: `data` is of another form; see `as_dataset`.
         DivergedError: The loss or the weights became NaN or infinite.
 
     Example:
@@ -361,6 +367,16 @@ def fit(
         >>> accuracy(net, load_dataset("mnist-sample", "test"), preprocess) > 0.5
         True
     """
-    preprocess = measure(data)
-    Trainer(module, data, preprocess, settings or Settings()).run(report)
+    images = as_dataset(data)
+    preprocess = measure(images)
+    stopped = False
+
+    def hook(progress: Progress) -> None:
+        nonlocal stopped
+        if report is not None:
+            report(progress)
+        if progress.epoch_done and on_epoch is not None:
+            stopped = on_epoch(progress) is True
+
+    Trainer(module, images, preprocess, settings or Settings()).run(hook, lambda: stopped)
     return preprocess

@@ -268,7 +268,10 @@ def test_a_network_without_binary_weights_is_packed_with_a_note(tmp_path):
     weight = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
     save_onnx(ModelSpec(graph=make_graph(*nodes, shape=(1, 2, 2), w=weight)), tmp_path / "a.onnx")
     report = pack(tmp_path / "a.onnx", tmp_path / "a.bwn")
-    assert any(note.startswith("no layer has binary weights") for note in report.notes)
+    (note,) = [note for note in report.notes if note.startswith("no layer has binary weights")]
+    assert note.endswith(
+        "binarize the network and train it (bwn.train.binarize, docs/own-training.md)"
+    )
     assert report.layers[0].stored == "float32"
 
 

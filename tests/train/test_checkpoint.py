@@ -148,6 +148,17 @@ def test_missing_files_folders_and_foreign_files_are_refused(tmp_path):
         assert "not a checkpoint of bwn train" in refused(tmp_path / name)
 
 
+def test_another_module_is_refused_with_the_next_step(tmp_path):
+    module = torch.nn.Linear(2, 2)
+    torch.save(module, tmp_path / "module.pt")
+    torch.save(module.state_dict(), tmp_path / "weights.pt")
+    for name in ("module.pt", "weights.pt"):
+        assert refused(tmp_path / name).endswith(
+            "a module of your own is packed from its ONNX file, after bwn.train.binarize and "
+            "training (docs/own-training.md)"
+        )
+
+
 class Payload:
     """Unpickling it would run a command."""
 
