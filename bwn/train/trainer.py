@@ -18,6 +18,7 @@ from bwn.train import distributed
 from bwn.train.augment import augmented
 from bwn.train.checkpoint import portable
 from bwn.train.device import seed_generators
+from bwn.train.history import Epoch, decode_history, encode_history, layer_weights
 from bwn.train.layers import binary_layers
 from bwn.train.losses import LOSSES, image_weights
 from bwn.train.optimizer import Adam
@@ -127,7 +128,8 @@ class Trainer:
         self.steps_per_epoch = len(self._images) // self.batch
         self.steps = self.steps_per_epoch * settings.epochs
         self.optimizer = Adam(module, settings, self.steps)
-        self._binary = list(binary_layers(module).values())
+        self._binary = binary_layers(module)
+        self.history = [Epoch(epoch=0, layers=layer_weights(self._binary))]
         weights = image_weights(settings.class_weights, self.train_data)
         self._class_weights = None if weights is None else weights.to(self.device)
         # Sum of the batches' losses and number of right answers in this epoch; MPS has no float64.
@@ -233,7 +235,7 @@ class Trainer:
             loss=loss,
             accuracy=round(right) / (batches * self.batch),
             validation=validation,
-            distance=mean_distance(layer.weight for layer in self._binary)
+            distance=mean_distance(layer.weight for layer in self._binary.values())
             if self._binary
             else None,
             learning_rate=self.settings.learning_rate_at(part),
@@ -242,6 +244,16 @@ class Trainer:
             left=seconds / (self.step - first) * (self.steps - self.step),
             best=self.best and self.best[1],
         )
+        if done:
+            self.history.append(
+                Epoch(
+                    epoch=progress.epoch,
+                    loss=loss,
+                    accuracy=progress.accuracy,
+                    validation=validation,
+                    layers=layer_weights(self._binary),
+                )
+            )
         if report is not None:
             report(progress)
 
@@ -293,6 +305,7 @@ class Trainer:
             "best": self.best and list(self.best),
             "waited": self.stalled_epochs,
             "moments": [[portable(moment) for moment in pair] for pair in pairs],
+            "history": encode_history(self.history),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -312,6 +325,7 @@ class Trainer:
             best = state.get("best")
             self.best = None if best is None else (float(best[0]), int(best[1]))
             self.stalled_epochs = int(state.get("waited", 0))
+            self.history = decode_history(state.get("history", "[]"))  # older ones have none
             totals = torch.tensor([float(loss), int(right)], dtype=self._totals.dtype)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
