@@ -15,7 +15,7 @@ from bwn.data.datasets import Dataset
 from bwn.errors import ArgumentError, CheckpointError, DivergedError
 from bwn.ir.model_spec import Preprocess
 from bwn.train import distributed
-from bwn.train.augment import augmented
+from bwn.train.augment import Augmentation
 from bwn.train.checkpoint import portable
 from bwn.train.device import seed_generators
 from bwn.train.history import Epoch, decode_history, encode_history, layer_weights
@@ -128,6 +128,9 @@ class Trainer:
         self.steps_per_epoch = len(self._images) // self.batch
         self.steps = self.steps_per_epoch * settings.epochs
         self.optimizer = Adam(module, settings, self.steps)
+        self._augmentation = Augmentation(
+            settings, len(self._images), data.size, self._seed(0, 2), self.device
+        )
         self._binary = binary_layers(module)
         self.history = [Epoch(epoch=0, layers=layer_weights(self._binary))]
         weights = image_weights(settings.class_weights, self.train_data)
@@ -200,12 +203,18 @@ class Trainer:
     def _train_on(self, index: Tensor) -> None:
         """One step, on the images of these indices."""
         seed_generators(self.device, self._seed(self.step, 1))
-        images = distributed.shard(augmented(self._images[index], self.settings.augment))
+        epoch = self.step // self.steps_per_epoch
+        images = self._augmentation.images(self._images[index], index, epoch)
+        holes = self._augmentation.holes(index)
         labels = distributed.shard(self._labels[index])
         mixed = self.settings.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-            scores = self.module(as_input(images, self.preprocess))
-        loss = LOSSES[self.settings.loss](scores.float(), labels, self._class_weights)
+            x = as_input(distributed.shard(images), self.preprocess)
+            x = x if holes is None else x.masked_fill_(distributed.shard(holes), 0)
+            scores = self.module(x)
+        loss = LOSSES[self.settings.loss](
+            scores.float(), labels, self._class_weights, self.settings.label_smoothing
+        )
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         right = (scores.argmax(1) == labels).sum().to(loss.dtype) * distributed.size()

@@ -353,7 +353,7 @@ def test_a_loss_that_is_no_number_ends_in_one_line(photos, tmp_path, monkeypatch
     monkeypatch.setattr("bwn.train.checkpointing.SAVE_SECONDS", 0)
     steps = []
 
-    def poisoned(scores, labels, weights):
+    def poisoned(scores, labels, weights, smoothing):
         steps.append(len(labels))
         return squared_hinge(scores, labels, weights) * (float("nan") if len(steps) > 2 * 7 else 1)
 
@@ -370,7 +370,7 @@ def test_a_loss_that_is_no_number_ends_in_one_line(photos, tmp_path, monkeypatch
 
 
 def test_a_run_in_bfloat16_that_diverges_is_advised_float32(photos, tmp_path, monkeypatch):
-    def nan(scores, _labels, _weights):
+    def nan(scores, _labels, _weights, _smoothing):
         return scores.sum() * float("nan")
 
     monkeypatch.setitem(LOSSES, "hinge", nan)
