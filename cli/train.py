@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from bwn.cli.main import nothing_written
 from bwn.cli.output import show_progress, stopped, warn
-from bwn.cli.params import FilePath, OutputPath, Size, run_options, skip_bad_option
+from bwn.cli.params import Duration, FilePath, OutputPath, Size, run_options, skip_bad_option
 from bwn.cli.settings_options import chosen, field_options
 from bwn.cli.train_report import EpochPrinter, show_end, show_start
 from bwn.data.datasets import check_source
@@ -68,6 +68,14 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
 )
 @skip_bad_option
 @field_options(Settings)
+@click.option(
+    "--time",
+    "seconds",
+    type=Duration(),
+    metavar="TIME",
+    help="Train for about this time, such as 30m, 1h30m or 90s, in place of --epochs: the first "
+    "steps are measured, then the number of epochs is fixed, and all schedules are fitted to it.",
+)
 @click.option(
     "--device",
     type=Device(),
@@ -151,6 +159,7 @@ def _open(options: dict[str, Any]) -> AbstractContextManager[Run]:
         resize=options["resize"],
         skip_bad=options["skip_bad"],
         log=options["log"],
+        seconds=options["seconds"],
     )
     return open_run(
         request,
@@ -166,6 +175,8 @@ def _check_usage(ctx: click.Context, options: dict[str, Any]) -> None:
         raise click.UsageError(
             "Missing option '--data' (or '--resume'). To try: --data mnist-sample"
         )
+    if options["seconds"] is not None and options["epochs"] is not None:
+        raise click.UsageError("--time and --epochs both say how long to train; give one.")
     if options["resume"] is not None:
         for parameter in ctx.command.params:
             name = str(parameter.name)

@@ -16,6 +16,7 @@ LINES = 60
 
 if TYPE_CHECKING:
     from bwn.train.run import Outcome, Run
+    from bwn.train.time_budget import Plan
     from bwn.train.trainer import Progress
 
 
@@ -29,6 +30,8 @@ def show_start(run: Run, as_json: bool) -> None:
         click.echo(origin(run), err=as_json)
     if run.checkpointer.replaces:
         click.echo(f"Replacing {run.checkpointer.output}", err=True)
+    if run.fitted is not None:
+        click.echo(fitted(run.fitted), err=as_json)
     if not as_json:
         click.echo(heading(run))
 
@@ -83,6 +86,12 @@ def origin(run: Run) -> str:
     if not keeps_last_layer(run.origin, description.classes):
         text += f"; the last layer starts fresh, for {len(description.classes)} other classes"
     return text
+
+
+def fitted(plan: Plan) -> str:
+    """How many epochs fit into the time that was given."""
+    epochs = count_noun(plan.epochs, "epoch")
+    return f"{epochs} of about {plan.epoch_seconds:.3g} s: the same as --epochs {plan.epochs}"
 
 
 def heading(run: Run) -> str:

@@ -40,6 +40,7 @@ class TrainRequest:
         resize: How images of other proportions are brought to that size.
         skip_bad: Whether images that cannot be read are left out, with a warning.
         log: Folder of a TensorBoard log.
+        seconds: Time that the epochs are fitted to.
     """
 
     source: str | None = None
@@ -52,6 +53,7 @@ class TrainRequest:
     resize: Resize | None = None
     skip_bad: bool = False
     log: StrPath | None = None
+    seconds: float | None = None
 
 
 @contextmanager
@@ -128,6 +130,7 @@ def _start(request: TrainRequest, device: Device, progress: ReadProgress) -> Run
         skip_bad=request.skip_bad,
         device=device,
         origin=origin,
+        seconds=request.seconds,
     )
 
 
