@@ -49,6 +49,7 @@ class Progress:
         seconds: Time since this session began.
         left: Estimate of the seconds to the end.
         best: The epoch of the best validation so far (of equal ones the last); None before one.
+        images_per_second: Training images of this session, divided by its seconds.
 
     Example:
         >>> from bwn.train import Progress
@@ -71,6 +72,7 @@ class Progress:
     seconds: float
     left: float
     best: int | None = None
+    images_per_second: float = 0.0
 
 
 Report = Callable[[Progress], None]
@@ -252,6 +254,7 @@ class Trainer:
             seconds=seconds,
             left=seconds / (self.step - first) * (self.steps - self.step),
             best=self.best and self.best[1],
+            images_per_second=(self.step - first) * self.batch / max(seconds, 1e-9),
         )
         if done:
             self.history.append(
