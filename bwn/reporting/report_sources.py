@@ -22,14 +22,13 @@ from bwn.experiment.record import RESULTS
 from bwn.reporting.facts import GroupFacts, LayerFacts, Report, Scales
 from bwn.reporting.mistakes import image_results
 from bwn.reporting.words import accuracy_text
+from bwn.train.run_folder import RUN_FILE
 
 if TYPE_CHECKING:
     from bwn.experiment.groups import Group
     from bwn.ir.model_spec import ModelSpec
 
 DELTA = 0.05
-RUN_FILE = "model.pt"
-"""The checkpoint of the last state in a run's folder."""
 SCALE_BINS = 20
 
 
