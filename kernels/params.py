@@ -24,6 +24,8 @@ class Activation(IntEnum):
 
     NONE = 0
     HARD_SWISH = 1
+    SILU = 2
+    SIGMOID = 3
 
 
 class Params:

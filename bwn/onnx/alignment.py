@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bwn.ir.node import Shape
-from bwn.onnx.views import BATCH, Axis, Factor, Part, View, split
+from bwn.onnx.views import BATCH, Axis, Factor, Part, Size, View, split
 
 
 class Operand(NamedTuple):
@@ -18,10 +19,12 @@ class Operand(NamedTuple):
 def aligned(view: View, other: View) -> Operand | None:
     """`other` in the order of a whole view's source, with axes of 1 where it repeats.
 
-    None where `other` does not broadcast to the view, or only a copy of `view` could do.
+    It may have fewer axes, which are the last then. None where it does not broadcast to the view,
+    or only a copy of `view` could do.
     """
-    if view.rank != other.rank or not view.is_whole:
+    if view.rank < other.rank or not view.is_whole:
         return None
+    other = other.unsqueeze(range(view.rank - other.rank))
     parts: list[Part] = []
     for number, (ours, theirs) in enumerate(zip(view.axes, other.axes, strict=True)):
         pairs = (
@@ -41,6 +44,17 @@ def aligned(view: View, other: View) -> Operand | None:
         part.other for once, dim in zip(repeated, layout, strict=True) if not once for part in dim
     )
     return Operand(shape, factors)
+
+
+def widened(view: View, others: Sequence[Sequence[Size]]) -> View:
+    """A view with as many axes as others have, of size 1 repeated as theirs are, but the batch."""
+    rank = max(view.rank, *map(len, others))
+    view = view.unsqueeze(range(rank - view.rank))
+    for sizes in others:
+        for axis, size in enumerate(sizes, rank - len(sizes)):
+            if view.sizes[axis] == Size(1) and not size.batch:
+                view = view.expand(axis, size.count)
+    return view
 
 
 def refined(first: Axis, second: Axis) -> list[tuple[Factor, Factor]] | None:

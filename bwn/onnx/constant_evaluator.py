@@ -21,9 +21,7 @@ from bwn.onnx.onnx_node import Allowance, OnnxNode
 REFUSED = frozenset(
     [
         "Bernoulli",
-        "Conv",
         "ConvInteger",
-        "ConvTranspose",
         "DFT",
         "DeformConv",
         "Det",

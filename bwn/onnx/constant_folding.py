@@ -17,6 +17,7 @@ import numpy as np
 from bwn._text import brief
 from bwn.ir.node import Array
 from bwn.onnx.constant_evaluator import evaluate
+from bwn.onnx.constant_layers import LAYERS, compute_layer
 from bwn.onnx.constants import BATCHES
 from bwn.onnx.import_state import ImportState
 from bwn.onnx.onnx_node import Allowance, OnnxNode
@@ -64,7 +65,7 @@ def fold(state: ImportState, node: OnnxNode) -> bool:
     if not all(name in state.constants or name in state.varying for name in names):
         return False
     batches = len(BATCHES) if any(name in state.varying for name in names) else 1
-    samples = []
+    samples, left = [], []
     for batch in range(batches):
         inputs = [
             None if not name else state.varying[name][batch] if name in state.varying
@@ -75,9 +76,12 @@ def fold(state: ImportState, node: OnnxNode) -> bool:
         if outputs is None:
             return False
         samples.append(outputs)
+        left.append(state.allowance.left)
     for name, *arrays in zip(node.outputs, *samples, strict=False):
         if name:
             state.set_constant(name, tuple(arrays))
+    if all(name in state.repeated for name in node.outputs if name):
+        state.allowance.left = left[0]  # only the first sample of the batch is kept
     return True
 
 
@@ -87,6 +91,9 @@ def compute(
     """The outputs of a node; None where it is not folded. Arguments and errors as of `fold`."""
     known, arrays = FOLDS.get(node.op_type), [array for array in inputs if array is not None]
     try:
+        if node.op_type in LAYERS:
+            layer = compute_layer(node, inputs, opset, allowance)
+            return None if layer is None else (layer,)
         if known is None:
             return evaluate(node, inputs, opset, allowance)
         wide = max([8, *(array.itemsize for array in arrays)])

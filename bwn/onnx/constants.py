@@ -134,6 +134,9 @@ class Constants:
                 for batch, array in zip(BATCHES, samples, strict=True)
             ):
                 self.repeated[name] = first
+                self.varying[name] = tuple(
+                    np.broadcast_to(first, (batch, *first.shape[1:])) for batch in BATCHES
+                )
 
     def _input(self, node: OnnxNode, index: int) -> str:
         if not node.has(index):

@@ -14,6 +14,13 @@ from bwn.onnx.tensors import subgraphs
 
 DEEPEST = 64
 """Functions that call one another; the inliner is recursive."""
+EXPANDED = frozenset([
+    "Attention", "CastLike", "MeanVarianceNormalization", "RMSNormalization", "ReduceLogSum",
+    "RotaryEmbedding", "Shrink", "SwiGLU",
+])  # fmt: skip
+"""ONNX's own operations that are read as the functions of other operations that define them."""
+MOST_CALLS = 1000
+"""Of these; one becomes up to a hundred nodes."""
 Key = tuple[str, str, str]
 
 
@@ -93,3 +100,44 @@ def every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
         for attribute in node.attribute:
             for graph in subgraphs(attribute):
                 yield from every_node(graph.node)
+
+
+def expand_operations(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the operations of `EXPANDED` as their functions; itself where it has none.
+
+    Raises:
+        GraphError: They cannot be expanded.
+    """
+    before = None
+    while model.graph.node != before:  # those of an old opset may have no function
+        before = list(model.graph.node)
+        calls = [
+            node.op_type
+            for node in before
+            if node.op_type in EXPANDED and node.domain in ("", "ai.onnx")
+        ]
+        if not calls:
+            break
+        if len(calls) > MOST_CALLS:
+            raise GraphError(
+                f"{len(calls):,} operations are functions, at most {MOST_CALLS:,} are read"
+            )
+        model = expand_once(model, sorted(set(calls)))
+    return model
+
+
+def expand_once(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """The model with operations of these names as their functions. Raises GraphError."""
+    try:
+        typed = onnx.shape_inference.infer_shapes(model)
+        for tensor in typed.graph.initializer:  # the inliner wants their types, too
+            typed.graph.value_info.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+        result = onnx.inliner.inline_selected_functions(
+            typed, [("", name) for name in names], inline_schema_functions=True
+        )
+    except Exception as error:  # neither's errors have a common class
+        raise GraphError(f"{names} cannot be expanded: {brief(error, 200)}") from None
+    del result.graph.value_info[:]
+    return result

@@ -20,8 +20,9 @@ from bwn.ir.checker import check_node
 from bwn.ir.graph import Topology
 from bwn.ir.node import Node, Shape, elements
 from bwn.ir.quantization import Quantization
-from bwn.onnx.alignment import aligned
+from bwn.onnx.alignment import aligned, widened
 from bwn.onnx.constants import Constants
+from bwn.onnx.exact_zeros import ExactZeros
 from bwn.onnx.onnx_node import OnnxNode
 from bwn.onnx.views import BATCH, Factor, Size, View, arranged, merged, row_major
 from bwn.ops.flatten import Flatten
@@ -31,7 +32,9 @@ from bwn.ops.rearrange import Rearrange
 Value = TypeVar("Value")
 
 EXPLAINED = {
-    "compare": "a comparison is read only by Where, Cast to float32 and Not",
+    "compare": "a comparison is read only by Where, Cast, Not, And and Or",
+    "choice": "its two integers are read only with constants; cast them to float32",
+    "surrounded": "padding with -inf is read only by MaxPool of explicit pads",
     "raised": "Sign(x) + c is read only by another Sign",
     "quantized": "its integers stand for numbers; put DequantizeLinear before it",
 }
@@ -51,6 +54,7 @@ class ImportState(Constants):
         nodes: The nodes so far.
         notes: Lines for the user, besides errors.
         nonnegative: Tensors of the graph that are 0 or more.
+        zeros: Which of them are often exactly 0.
         unknown: Tensors that nothing is known of, for a node before them cannot be read.
         branches: How many branches of If have been read.
     """
@@ -70,6 +74,7 @@ class ImportState(Constants):
         self.unknown: set[str] = set()
         self.branches = 0
         self.nonnegative: set[str] = set()
+        self.zeros = ExactZeros()
         self.topology = Topology(input=graph_input, input_shape=shape, output="", nodes=())
         self._copies: dict[tuple[object, ...], str] = {}
         self._rank = 0
@@ -155,26 +160,36 @@ class ImportState(Constants):
         """Name of a tensor with the elements of (N, C, H, W), (N, C, L) or (N, K) in order."""
         if not view.is_ordinary:
             raise node.refuse(f"'{name}' is {view}; supported: (N, C, H, W), (N, C, L), (N, K)")
+        return self.ordered(view, name)
+
+    def ordered(self, view: View, name: str) -> str:
+        """As `planes`, of a view that is ordinary."""
         counts = [size.count for size in view.sizes[1:]]
         shape = tuple(counts) if len(counts) != 2 else (counts[0], 1, counts[1])
         return self.copied(view, view.factors, shape, name)
 
     def whole(self, node: OnnxNode, index: int = 0) -> View:
         """An input as a view of all of a tensor, whatever the order of its axes."""
-        view, name = self.view(node, index), node.inputs[index]
+        return self.whole_of(self.view(node, index), node.inputs[index])
+
+    def whole_of(self, view: View, name: str) -> View:
+        """As `whole`, of a view; `name`: of the copy that it may need."""
         if view.layout is not None:
             return view
-        if view.is_ordinary or view.rank < 3:
-            source = self.planes(node, view, name)
+        if view.is_ordinary:
+            source = self.ordered(view, name)
             return canonical(source, self.shapes[source], view.rank)
         counts = [size.count for size in view.sizes]
-        shape = (prod(counts[:-2]), *counts[-2:])
+        shape = (prod(counts[:-2]), *[1, *counts][-2:])
         source = self.copied(view, view.factors, shape, f"{name}.planes")
         return View.over(source, shape, view.axes, range(view.rank))
 
     def channels_last(self, node: OnnxNode, index: int = 0, *, axis: int = -1) -> View:
         """An input as a whole view of a (K, H, W) or (K,) tensor; K, outermost there, is `axis`."""
         view = self.view(node, index)
+        if view.sizes[axis].batch:
+            why = f"'{node.inputs[index]}' is {view}, of which axis {axis} holds the batch"
+            raise node.refuse(f"{why}; examples must stay independent")
         order = [number for number in range(view.rank) if number != axis % view.rank]
         order.append(axis % view.rank)
         last = self._outermost(node, index, view.transpose(order))
@@ -185,10 +200,8 @@ class ImportState(Constants):
         layout = view.layout or ()
         last, rest = view.axes[-1], [f for axis in view.axes[:-1] for f in axis if f != BATCH]
         outer = [[part.axis == view.rank - 1 for part in dim] for dim in layout]
-        if layout and all(outer[0]) and not any(map(any, outer[1:])) and BATCH not in last:
+        if layout and all(outer[0]) and not any(map(any, outer[1:])):
             return view
-        if BATCH in last:
-            raise node.refuse(f"'{node.inputs[index]}' is {view}; the last axis holds the batch")
         counts = [size.count for size in view.sizes]
         if view.axes[0] != (BATCH,) or view.rank > 4:
             order = (view.rank - 1, *range(view.rank - 1))
@@ -243,38 +256,34 @@ class ImportState(Constants):
         return self._copy(node, (view.source, shape, sizes, strides, view.offset))
 
     def in_one_order(
-        self, node: OnnxNode, inputs: Sequence[int]
+        self, node: OnnxNode, inputs: Sequence[int], constants: Sequence[Shape] = ()
     ) -> tuple[View | None, dict[int, str]]:
         """Activations that are broadcast to one shape, in one order of axes.
 
         Args:
             node: The node that reads them.
             inputs: Which of its inputs.
+            constants: Shapes of constants that they are broadcast with.
 
         Returns:
             The view that their result is, None for (N, C, H, W), (N, C, L) or (N, K) in order; and
             the tensor of each input.
         """
         views = [self.view(node, index) for index in inputs]
+        sizes = [*(view.sizes for view in views), *(tuple(map(Size, shape)) for shape in constants)]
         for view in views[:2] if len(views) <= 2 else ():
             if view.is_plain:
                 break
-            if all(aligned(view, other) for other in views):
+            if all(aligned(view, other) for other in views) and widened(view, sizes) == view:
                 return view, self._aligned(node, inputs, view)
         if not all(view.is_ordinary for view in views):
-            return self._like_the_largest(node, inputs)
+            largest = max(views, key=lambda view: prod(size.count for size in view.sizes))
+            largest = widened(largest, sizes)
+            whole = self.whole_of(largest, node.inputs[inputs[0]])
+            if not all(aligned(whole, other) for other in views):
+                raise node.refuse(f"broadcasts {', '.join(map(str, views))}")
+            return whole, self._aligned(node, inputs, whole)
         return None, {index: self.activation(node, index)[0] for index in inputs}
-
-    def _like_the_largest(
-        self, node: OnnxNode, inputs: Sequence[int]
-    ) -> tuple[View, dict[int, str]]:
-        """As `in_one_order`, of activations with any axes, where one of them has all elements."""
-        views = {index: self.view(node, index) for index in inputs}
-        largest = max(inputs, key=lambda index: prod(size.count for size in views[index].sizes))
-        whole = self.whole(node, largest)
-        if not all(aligned(whole, other) for other in views.values()):
-            raise node.refuse(f"broadcasts {', '.join(map(str, views.values()))}")
-        return whole, self._aligned(node, inputs, whole)
 
     def _aligned(self, node: OnnxNode, inputs: Sequence[int], view: View) -> dict[int, str]:
         """Tensors of inputs that can be aligned with a whole view, in its order."""
@@ -338,6 +347,7 @@ class ImportState(Constants):
         self.shapes[node.output] = check_node(node, self.tensors, self.shapes, set())
         if node.makes_nonnegative(self.nonnegative, self.tensors):
             self.nonnegative.add(node.output)
+        self.zeros.add(node, self.tensors, self.shapes)
         self.nodes.append(node)
 
     def movable(self, node: OnnxNode) -> View:

@@ -20,10 +20,14 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import elements
 from bwn.onnx import (
+    condition_readers,
+    einsum_reader,
     gather_readers,
     matrix_readers,
+    qonnx_readers,
     quantized_readers,
     reduction_readers,
+    resize_readers,
     view_readers,
 )
 from bwn.onnx.branches import branch_of
@@ -31,6 +35,8 @@ from bwn.onnx.constant_folding import fold
 from bwn.onnx.import_state import EXPLAINED, ImportState
 from bwn.onnx.inputs import input_of
 from bwn.onnx.loading import fix_size, load
+from bwn.onnx.merged_images import read_merged
+from bwn.onnx.microsoft_operators import plain
 from bwn.onnx.onnx_node import NodeError, OnnxNode
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.pixel_input import pixel_rule
@@ -38,14 +44,8 @@ from bwn.onnx.protobuf import plain_node, to_array
 from bwn.onnx.quantized_operators import OWN, expanded
 from bwn.onnx.quantized_readers import begin, clip_quantized, is_qonnx
 from bwn.onnx.refusals import Refusals
-from bwn.ops import (
-    arithmetic_reading,
-    conv_transpose,
-    node_types,
-    picking,
-    pool_reading,
-    sign_reading,
-)
+from bwn.onnx.views import BATCH
+from bwn.ops import arithmetic_reading, conv_transpose, node_types, pool_reading, sign_reading
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
@@ -53,17 +53,24 @@ MODULES = (
     node_types(),
     arithmetic_reading,
     conv_transpose,
-    picking,
     pool_reading,
     sign_reading,
     quantized_readers,
+    qonnx_readers,
     view_readers,
     gather_readers,
+    einsum_reader,
     matrix_readers,
     reduction_readers,
+    condition_readers,
+    resize_readers,
 )
 """Importing them fills READERS."""
 
+NCHWC_HINT = (
+    ": ONNX Runtime wrote it for one kind of CPU; pack the file that it was optimized from, or "
+    "optimize with ORT_ENABLE_EXTENDED"
+)
 Value = TypeVar("Value")
 
 
@@ -154,7 +161,7 @@ def read_nodes(state: ImportState, model: onnx.ModelProto) -> None:
     """Import all nodes. Raises GraphError: of the one that cannot be read, or of all of them."""
     refusals, first = Refusals(), None
     sizes: dict[str, list[int | None]] = {}
-    for proto in expanded(model.graph):
+    for proto in (new for node in expanded(model.graph) for new in plain(node)):
         if state.unknown.intersection(proto.input):
             state.unknown.update(proto.output)
             continue
@@ -165,7 +172,8 @@ def read_nodes(state: ImportState, model: onnx.ModelProto) -> None:
             first = first or error
             reason = error.reason if isinstance(error, NodeError) else str(error)
             refusals.add(kind_of(proto), proto.name or min(proto.output, default=""), reason)
-            depends = any(name in state.views for name in proto.input)
+            views = [state.views[name] for name in proto.input if name in state.views]
+            depends = bool(views) and all(view.axes[:1] == ((BATCH,),) for view in views)
             for name in proto.output:
                 state.placeholder(name, sizes.get(name, ()) if depends else ())
     if first is not None:
@@ -200,13 +208,15 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
             read_node(state, inner)
         return
     node = plain_node(proto)
-    known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node, proto.domain)
-    if known and fold(state, node):
+    known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node.op_type, proto.domain)
+    if known and (fold(state, node) or condition_readers.fold_choice(state, node)):
         return
     if not known or node.op_type not in READERS:
-        raise node.refuse(f"{kind_of(proto)} is not supported")
-    integers = begin(state, node)
-    if node.op_type != "Clip" or not clip_quantized(state, node):
+        hint = NCHWC_HINT if proto.domain == "com.microsoft.nchwc" else ""
+        raise node.refuse(f"{kind_of(proto)} is not supported{hint}")
+    node, integers = begin(state, node)
+    clips = node.op_type == "Clip" and clip_quantized(state, node)
+    if not clips and not read_merged(state, node):
         READERS[node.op_type](state, node)
     if integers is not None:
         state.integers |= dict.fromkeys(node.outputs, integers)

@@ -1,4 +1,4 @@
-"""The input of an ONNX model: images, channels first or last, signals, or vectors."""
+"""The input of an ONNX model: images, channels first, last or without an axis, signals, vectors."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ CHANNELS_FIRST = {
     "QLinearConv",
 }
 """Operations of ONNX whose input is (N, C, H, W)."""
+RESHAPES = {"Flatten", "Reshape", "Unsqueeze"}
 
 
 def input_of(model: onnx.ModelProto) -> tuple[View, bool]:
@@ -57,11 +58,26 @@ def input_of(model: onnx.ModelProto) -> tuple[View, bool]:
         raise GraphError(f"input '{name}' is {('N', *fixed)}; no size may be 0")
     name, single = model.graph.input[0].name, sizes[0] == 1
     if len(fixed) == 2:
+        if is_gray(model):
+            return View.of(name, (1, *fixed), (1, 2)), single
         return View.of(name, (fixed[0], 1, fixed[1]), (0, 2)), single
     if is_channels_last(model):
         height, width, channels = fixed
         return View.of(name, (channels, height, width)).transpose((0, 2, 3, 1)), single
     return View.of(name, fixed), single
+
+
+def is_gray(model: onnx.ModelProto) -> bool:
+    """Whether the input, (N, H, W), is an image without an axis of channels, not a signal.
+
+    It is where it is of an image's size, and every node that reads it gives it other axes. The
+    order of its numbers is the same either way.
+    """
+    graph = model.graph
+    readers = [node for node in graph.node if graph.input[0].name in node.input]
+    dims = [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
+    image = len(dims) == 3 and min(dims[1:]) >= SMALLEST
+    return image and all(node.op_type in RESHAPES for node in readers)
 
 
 def is_channels_last(model: onnx.ModelProto) -> bool:

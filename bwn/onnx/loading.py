@@ -7,7 +7,8 @@ in time and memory that depend on the size of the file alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import onnx
@@ -18,9 +19,9 @@ from bwn._text import brief
 from bwn._types import StrPath
 from bwn.errors import FileError, GraphError
 from bwn.onnx.float_types import to_float32
-from bwn.onnx.functions import every_node, inline_functions
+from bwn.onnx.functions import every_node, expand_operations, inline_functions
 from bwn.onnx.graph_order import keep_needed, listed
-from bwn.onnx.opsets import upgrade
+from bwn.onnx.opsets import opset_of, upgrade
 from bwn.onnx.pixel_input import to_float_input
 from bwn.onnx.tensors import check_tensor, read_external, tensors_of
 from bwn.onnx.wire import check_fields
@@ -28,6 +29,7 @@ from bwn.onnx.wire import check_fields
 MAX_BYTES = 2**30
 MAX_NODES = 2**18
 IR_VERSION = 8
+LAYER_NORM_OPSET = 17
 
 
 class Cleaned(NamedTuple):
@@ -86,6 +88,8 @@ def load(
         keep_needed(model.graph, output)
         strip(model)
         check_model(model)
+    model = expand_operations(model)
+    check_node_count(model)
     notes = [f"converted from {' and '.join(types)} to float32"] if types else []
     if takes_pixels:
         notes.append(
@@ -149,6 +153,29 @@ def check_model(model: onnx.ModelProto) -> None:
     output = model.graph.output[0].type.tensor_type
     output.ClearField("shape")
     output.shape.SetInParent()  # the checker wants any shape
+    with layer_norms_unchecked(model):
+        check_proto(model)
+    output.ClearField("shape")
+
+
+@contextmanager
+def layer_norms_unchecked(model: onnx.ModelProto) -> Iterator[None]:
+    """Hide each LayerNormalization of an opset before ONNX's own; ONNX Runtime writes these."""
+    nodes = [node for node in model.graph.node if node.op_type == "LayerNormalization"]
+    if not nodes or opset_of(model) >= LAYER_NORM_OPSET:
+        yield
+        return
+    model.opset_import.append(onnx.helper.make_opsetid("unchecked", 1))
+    for node in nodes:
+        node.domain = "unchecked"
+    yield
+    del model.opset_import[-1]
+    for node in nodes:
+        node.domain = ""
+
+
+def check_proto(model: onnx.ModelProto) -> None:
+    """Raise FileError where ONNX's checker refuses the model."""
     try:
         model.ir_version = max(
             IR_VERSION, onnx.helper.find_min_ir_version_for(model.opset_import, True)
@@ -156,7 +183,6 @@ def check_model(model: onnx.ModelProto) -> None:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise FileError(f"the ONNX checker refuses it: {brief(error, 300)}") from None
-    output.ClearField("shape")
 
 
 def fix_size(model: onnx.ModelProto, size: Sequence[int] | None) -> None:

@@ -1,4 +1,4 @@
-"""Reading of quantized networks: QuantizeLinear and DequantizeLinear, and QONNX's operations.
+"""Reading of quantized networks: QuantizeLinear and DequantizeLinear; qonnx_readers.py has QONNX.
 
 Integers of activations exist only between QuantizeLinear and DequantizeLinear. The graph holds the
 numbers that they stand for, made by one `Quantize`.
@@ -14,57 +14,62 @@ from msgspec.structs import replace
 
 from bwn.ir.node import Array
 from bwn.ir.quantization import Quantization
-from bwn.onnx.constant_folding import broadcast, folds
 from bwn.onnx.views import View
 from bwn.ops.onnx_reading import READERS, Pending, reads
-from bwn.ops.quantize import LIMIT, ROUND, Quantize, Rounding
-from bwn.ops.sign import Sign
+from bwn.ops.quantize import LIMIT, Quantize
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
     from bwn.onnx.onnx_node import OnnxNode
 
 MOVES = frozenset(
-    ["DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice",
-     "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze"]
+    ["DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape",
+     "Resize", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"]
 )  # fmt: skip
-"""Operations that integers pass through."""
+"""Operations that integers pass through; a Resize by the nearest element."""
 WHOLE = ("int8", "uint8", "int16", "uint16")
 DOMAINS = ("qonnx.", "finn.", "onnx.brevitas", "brevitas")
 """How the domains begin in which QONNX's operations are found."""
-QONNX = frozenset(["BipolarQuant", "IntQuant", "Quant", "Trunc"])
-MAX_BITS = 16
-ROUNDINGS: dict[str, Rounding] = {
-    "ROUND": "round", "HALF_EVEN": "round", "FLOOR": "floor", "CEIL": "ceil",
-}  # fmt: skip
+QONNX = frozenset(["BipolarQuant", "FloatQuant", "IntQuant", "Quant", "Trunc"])
 
 
-def is_qonnx(node: OnnxNode, domain: str) -> bool:
-    """Whether a node is one of QONNX's, in any domain in use."""
-    return node.op_type in QONNX and domain.startswith(DOMAINS)
+def is_qonnx(op_type: str, domain: str) -> bool:
+    """Whether an operation is one of QONNX's, in any domain in use."""
+    return op_type in QONNX and domain.startswith(DOMAINS)
 
 
 # QuantizeLinear, Clip, DequantizeLinear
 
 
-def begin(state: ImportState, node: OnnxNode) -> Quantization | None:
-    """Before a node is read: its quantization, where it moves integers of an activation.
+def begin(state: ImportState, node: OnnxNode) -> tuple[OnnxNode, Quantization | None]:
+    """Before a node is read: the node as numbers have it, and the quantization of what it moves.
 
     Raises:
-        GraphError: It reads such integers and is no operation that they pass through.
+        GraphError: It reads integers of an activation and is no operation that they pass through.
     """
     if node.op_type in ("Clip", "DequantizeLinear"):
-        return None
+        return node, None
+    moves = node.op_type in MOVES and node.attrs.get("mode") not in ("linear", "cubic")
     for name in node.inputs:
         half = state.pending.get(name)
-        if half is not None and half.quantization is not None and node.op_type in MOVES:
+        if half is not None and half.quantization is not None and moves:
             state.views[name] = rounded(state, half, f"{name}.rounded")
             state.integers[name] = half.quantization
             del state.pending[name]
     kinds = [state.integers[name] for name in node.inputs if name in state.integers]
-    if kinds and node.op_type not in MOVES:
+    if not kinds:
+        return node, None
+    if not moves:
         raise node.refuse("reads integers of a quantized activation; put DequantizeLinear first")
-    return kinds[0] if kinds else None
+    return (padding_numbers(state, node, kinds[0]) if node.op_type == "Pad" else node), kinds[0]
+
+
+def padding_numbers(state: ImportState, node: OnnxNode, known: Quantization) -> OnnxNode:
+    """A Pad of integers as the same Pad of what they stand for."""
+    value = whole(node, state.constant(node, 2)) if node.has(2) else 0
+    name = f"{node.output}.value"
+    state.constants[name] = np.asarray(known.scale * (value - known.zero), np.float32)
+    return changed(node, inputs=(*node.inputs[:2], name, *node.inputs[3:]))
 
 
 @reads("QuantizeLinear")
@@ -186,126 +191,3 @@ def read_dynamic(state: ImportState, node: OnnxNode) -> None:
         "batch, so they agree on batches of one"
     )
     state.views[node.output] = quantized(state, state.whole(node), node.output)
-
-
-# QONNX
-
-
-@reads("BipolarQuant")
-def read_bipolar(state: ImportState, node: OnnxNode) -> None:
-    """scale * sign(x)."""
-    sign_and_scale(state, node)
-
-
-@reads("Quant", "IntQuant")
-def read_quant(state: ImportState, node: OnnxNode) -> None:
-    """scale * (clip(round(x / scale + zero)) - zero), of up to 16 bits."""
-    low, high = limits(node, state.constant(node, 3))
-    zero, bits = state.constant(node, 2), whole(node, state.constant(node, 3))
-    if bits == 1 and node.attrs.get("signed", 1):
-        if zero.any():
-            raise node.refuse("has one bit and a zero point, which is not supported")
-        sign_and_scale(state, node)
-        return
-    if zero.size != 1:
-        raise node.refuse(f"has {zero.size} zero points; activations need one a tensor")
-    fields = {
-        "low": float(low), "high": float(high), "zero": float(zero.reshape(-1)[0]),
-        "rounding": rounding_of(node),
-    }  # fmt: skip
-    if state.weights(node, 1).size == 1:
-        view = state.whole(node)
-        state.views[node.output] = quantized(
-            state, view, node.output, scale=scale_of(state, node), **fields
-        )
-        return
-    parts = [f"{node.output}.{part}" for part in ("scaled", "whole")]
-    call(state, node, "Div", node.inputs[:2], parts[0])
-    view = state.whole(changed(node, inputs=(parts[0],)))
-    state.views[parts[1]] = quantized(state, view, parts[1], scale=1.0, **fields)
-    call(state, node, "Mul", (parts[1], node.inputs[1]), node.output)
-
-
-@reads("Trunc")
-def read_trunc(state: ImportState, node: OnnxNode) -> None:
-    """Integers of a scale divided by a power of two and rounded; in whole numbers, so exact."""
-    scale, (divisor, out_scale) = scale_of(state, node), truncation(state, node)
-    if state.constant(node, 2).any():
-        raise node.refuse("has a zero point, which is not supported")
-    low, high = -LIMIT, LIMIT
-    if node.has(5):
-        low, high = limits(node, state.constant(node, 5))
-    parts = [f"{node.output}.{part}" for part in ("q", "near", "whole", "part")]
-    state.constants |= {
-        f"{node.output}.unit": np.asarray(1 / scale, np.float32),
-        f"{node.output}.scale": np.asarray(out_scale / divisor, np.float32),
-    }
-    state.views[parts[0]] = quantized(state, state.whole(node), parts[0], scale=scale)
-    call(state, node, "Mul", (parts[0], f"{node.output}.unit"), parts[1])
-    for source, output, fields in (
-        (parts[1], parts[2], {"scale": 1.0}),
-        (parts[2], parts[3], {"scale": divisor, "low": float(low), "high": float(high),
-                              "rounding": rounding_of(node, "FLOOR")}),
-    ):  # fmt: skip
-        view = state.whole(changed(node, inputs=(source,)))
-        state.views[output] = quantized(state, view, output, **fields)
-    call(state, node, "Mul", (parts[3], f"{node.output}.scale"), node.output)
-
-
-def truncation(state: ImportState, node: OnnxNode) -> tuple[float, float]:
-    """What Trunc divides integers by, and the scale of its result."""
-    before, scale = whole(node, state.constant(node, 3)), scale_of(state, node)
-    if node.has(5):  # version 2 of the operation
-        out_scale = scale_of(state, changed(node, inputs=("", node.inputs[4])))
-        return float(2.0 ** np.round(np.log2(out_scale / scale))), out_scale
-    return float(2.0 ** (before - whole(node, state.constant(node, 4)))), scale
-
-
-def sign_and_scale(state: ImportState, node: OnnxNode) -> None:
-    """Emit scale * sign(x), sign(0) = +1."""
-    view, signs = state.whole(node), f"{node.output}.signs"
-    ones = bool((state.weights(node, 1) == 1).all())
-    state.emit(Sign(input=view.source, output=node.output if ones else signs), like=view)
-    if not ones:
-        call(state, node, "Mul", (signs, node.inputs[1]), node.output)
-
-
-def limits(node: OnnxNode, bits: Array) -> tuple[int, int]:
-    """Smallest and largest integer of so many bits, by the node's attributes."""
-    width, signed = whole(node, bits), bool(node.attrs.get("signed", 1))
-    narrow = bool(node.attrs.get("narrow", 0))
-    if not 1 <= width <= MAX_BITS:
-        raise node.refuse(f"has {width} bits, expected 1 to {MAX_BITS}")
-    if signed:
-        return -(2 ** (width - 1)) + narrow, 2 ** (width - 1) - 1
-    return 0, 2**width - 1 - narrow
-
-
-def rounding_of(node: OnnxNode, default: str = "ROUND") -> Rounding:
-    """The node's rounding mode."""
-    mode = str(node.attrs.get("rounding_mode", default)).upper()
-    if mode not in ROUNDINGS:
-        raise node.refuse(f"rounding_mode is {mode}; supported: {', '.join(ROUNDINGS)}")
-    return ROUNDINGS[mode]
-
-
-# QONNX of constants
-
-
-@folds("BipolarQuant", broadcast)
-def fold_bipolar(node: OnnxNode, x: Any, scale: Any) -> Array:
-    """scale * sign(x)."""
-    return np.asarray(np.where(x >= 0, np.float32(1), np.float32(-1)) * scale, np.float32)
-
-
-@folds("IntQuant", broadcast)
-@folds("Quant", broadcast)
-def fold_quant(node: OnnxNode, x: Any, scale: Any, zero: Any, bits: Any) -> Array:
-    """As `read_quant`; any number of scales."""
-    (low, high), round_ = limits(node, bits), ROUND[rounding_of(node)]
-    q = x / scale + zero
-    if whole(node, bits) == 1 and node.attrs.get("signed", 1):
-        q = np.where(q >= 0, np.float32(1), np.float32(-1))
-    else:
-        q = round_(np.clip(q, np.float32(low), np.float32(high)))
-    return np.asarray((q - zero) * scale, np.float32)

@@ -6,6 +6,7 @@ of one; then the tensor is copied first.
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,19 +40,31 @@ def source_axes(view: View, logical: set[int]) -> tuple[int, ...] | None:
     return chosen if ordered else None
 
 
-def reduced_view(view: View, source: str, axes: tuple[int, ...]) -> View:
-    """The same axes of a source whose sizes on `axes` have become 1."""
+def reduced_view(view: View, source: str, axes: tuple[int, ...], logical: set[int]) -> View:
+    """The same axes of a source whose sizes on `axes` have become 1, as those of `logical` have."""
     shape = tuple(1 if axis in axes else size for axis, size in enumerate(view.shape))
-    strides = [factor.stride for factor in row_major(shape)]
-    factors: list[list[Factor]] = [[] for _ in view.axes]
-    for axis, dim in enumerate(view.layout or ()):
-        if dim and axis not in axes:
-            factors[dim[0].axis].append(Factor(shape[axis], strides[axis]))
-    kept = (
-        (BATCH,) if BATCH in axis else merged(own)
-        for axis, own in zip(view.axes, factors, strict=True)
+    before, after = (
+        [factor.stride for factor in row_major(sizes)] for sizes in (view.shape, shape)
     )
-    return View(source, shape, tuple(kept))
+    parts = [
+        (part, Factor(part.factor.size, part.factor.stride // before[dim] * after[dim]))
+        for dim, parts in enumerate(view.layout or ())
+        for part in parts
+    ]
+    kept: list[list[Factor]] = [[] for _ in view.axes]
+    for number, axis in enumerate(view.axes):
+        for factor in axis if number not in logical else ():
+            ends = factor.stride, factor.stride * factor.size
+            kept[number] += (
+                [BATCH]
+                if factor == BATCH
+                else [
+                    moved
+                    for part, moved in parts
+                    if part.axis == number and ends[0] <= part.factor.stride < ends[1]
+                ]
+            )
+    return View(source, shape, tuple(map(merged, kept)))
 
 
 def logical_axes(state: ImportState, node: OnnxNode, view: View, numbers: list[int]) -> set[int]:
@@ -68,12 +81,23 @@ def over_axes(
     """The input as a view, of which some axes are whole axes of its source; copied if need be."""
     view = state.view(node)
     axes = source_axes(view, logical)
-    if axes is None:
+    if axes is None and view.is_ordinary:
         source = state.planes(node, view, node.inputs[0])
         view = canonical(source, state.shapes[source], view.rank)
         axes = source_axes(view, logical)
-    assert axes is not None, "the axes of a copy are those of its source"
-    return view, axes
+    if axes:
+        return view, axes
+    counts, kept = [size.count for size in view.sizes], set(range(view.rank)) - logical
+    first = {axis for axis in kept if axis < min(logical)}
+    if any(axis < max(logical) for axis in kept - first):
+        first = kept
+    parts = [sorted(part) for part in (first, logical, kept - first)]
+    order = [axis for part in parts for axis in part]
+    before, reduced, after = (prod(counts[axis] for axis in part) for part in parts)
+    factors = [factor for axis in order for factor in view.axes[axis] if factor != BATCH]
+    shape = (before, reduced, after)
+    source = state.copied(view, factors, shape, f"{node.inputs[0]}.planes")
+    return View.over(source, shape, view.axes, order), (1,)
 
 
 @reads(*ONNX_OPS.values())
@@ -95,10 +119,6 @@ def emit_reduce(
 ) -> None:
     """Emit a reduction, whose axes stay as 1 or are left out; the mean of an image is a pooling."""
     view, axes = over_axes(state, node, logical)
-    if not axes:  # of axes of size 1, which a copy has
-        source = state.planes(node, view, node.inputs[0])
-        view = canonical(source, state.shapes[source], view.rank)
-        axes = (view.shape.index(1),)
     source, shape = view.source, view.shape
     same = keeps and view.is_plain and view.rank != 3
     output = node.output if same else f"{node.output}.planes"
@@ -107,7 +127,7 @@ def emit_reduce(
         state.emit(layer)
     else:
         state.emit(Reduce(input=source, output=output, kind=kind, axes=axes))
-    result = reduced_view(view, output, axes)
+    result = reduced_view(view, output, axes, logical)
     state.views[node.output] = result if keeps else result.squeeze(sorted(logical))
 
 

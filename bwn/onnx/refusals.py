@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -11,6 +12,10 @@ from bwn.errors import GraphError
 
 LISTED = 3
 """Nodes of a kind that a message names."""
+VARYING = re.compile(r"'[^']*'|\[[^\]]*\]|\([^()]*\)|-?\d[\d.,]*")
+"""What differs between reasons of one kind: names, shapes and numbers."""
+ALIKE = ", and alike"
+"""Follows the first reason of a kind where others differ."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +65,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self._nodes: dict[tuple[str, str, str], list[str]] = {}
+        self._said: dict[tuple[str, str, str], str] = {}
 
     def add(self, op_type: str, node: str, reason: str, remedy: str = "") -> None:
         """Note that a node cannot be read.
@@ -67,10 +73,15 @@ class Refusals:
         Args:
             op_type: Its ONNX operation.
             node: Its name, or that of its first output.
-            reason: Why it cannot be read, without the node's name, so that equal reasons group.
+            reason: Why it cannot be read, without the node's name. Reasons that differ only in
+                names and numbers group; the first of them is told.
             remedy: What would work instead.
         """
-        self._nodes.setdefault((op_type, reason, remedy), []).append(node)
+        kind = op_type, VARYING.sub("_", reason), remedy
+        self._nodes.setdefault(kind, []).append(node)
+        said = self._said.setdefault(kind, reason)
+        if reason != said and not said.endswith(ALIKE):
+            self._said[kind] = f"{said}{ALIKE}"
 
     @property
     def count(self) -> int:
@@ -80,7 +91,7 @@ class Refusals:
     def error(self) -> UnreadableNodesError:
         """The error that lists them."""
         kinds = [
-            Refusal(op_type=op_type, reason=reason, remedy=remedy, nodes=tuple(nodes))
-            for (op_type, reason, remedy), nodes in self._nodes.items()
+            Refusal(op_type=kind[0], reason=said, remedy=kind[2], nodes=tuple(self._nodes[kind]))
+            for kind, said in self._said.items()
         ]
         return UnreadableNodesError(tuple(sorted(kinds, key=lambda kind: -len(kind.nodes))))

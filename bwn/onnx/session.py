@@ -13,8 +13,9 @@ from bwn._files import read_limited
 from bwn._text import brief
 from bwn._types import Floats, StrPath
 from bwn.errors import FileError, MissingPackageError
-from bwn.onnx.inputs import is_channels_last
+from bwn.onnx.inputs import is_channels_last, is_gray
 from bwn.onnx.loading import MAX_BYTES, load
+from bwn.onnx.qonnx_functions import with_functions
 
 try:
     import onnxruntime
@@ -22,6 +23,7 @@ except ImportError:
     raise MissingPackageError("onnxruntime", "onnx", "comparing with ONNX Runtime") from None
 
 LOG_FATAL = 4
+ROUNDING = ("Ceil", "Floor", "Round")
 
 
 class Session:
@@ -58,12 +60,14 @@ class Session:
         else:
             self.name, data = os.fspath(source), read_limited(source, MAX_BYTES, "an ONNX file")
             folder = os.path.dirname(self.name) or "."
-        self.model = load(data, folder, output=output, fallback=fallback).model
+        self.model = with_functions(load(data, folder, output=output, fallback=fallback).model)
         self.threads = threads
         self.departures: dict[str, float] = {}
         self.input = self.model.graph.input[0].name
         self.output = self.model.graph.output[0].name
-        self.signals = len(self.model.graph.input[0].type.tensor_type.shape.dim) == 3
+        self.gray = is_gray(self.model)
+        axes = len(self.model.graph.input[0].type.tensor_type.shape.dim)
+        self.signals = axes == 3 and not self.gray
         self.channels_last = is_channels_last(self.model)
         self.parts: dict[tuple[object, ...], onnxruntime.InferenceSession] = {}
         self.session = self.start(self.model)
@@ -92,6 +96,8 @@ class Session:
         """An input of bwn as the model takes it."""
         if self.channels_last:
             return x.transpose(0, 2, 3, 1)
+        if self.gray:
+            return x[:, 0] if x.ndim == 4 else x
         return x[:, :, 0] if self.signals and x.ndim == 4 and x.shape[2] == 1 else x
 
     def tensors(self, x: Floats, names: Iterable[str]) -> dict[str, Floats]:
@@ -135,8 +141,10 @@ class Session:
         return result[:, :, None] if self.signals and result.ndim == 3 else result
 
     def quantizes(self, inputs: Iterable[str], output: str) -> bool:
-        """Whether the model quantizes to bwn's 255 values between `inputs` and `output`."""
+        """Whether the model rounds to at most bwn's 255 values between `inputs` and `output`."""
         nodes = self.between(inputs, output)
+        if any(node.op_type in ROUNDING for node in nodes):  # QONNX's, after with_functions
+            return True
         quantized = {node.output[0] for node in nodes if node.op_type == "QuantizeLinear"}
         return any(node.op_type == "Clip" and node.input[0] in quantized for node in nodes)
 

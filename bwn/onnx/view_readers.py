@@ -9,9 +9,8 @@ import numpy as np
 
 from bwn.onnx.constants import BATCHES
 from bwn.onnx.import_state import canonical
-from bwn.onnx.views import Size, View
+from bwn.onnx.views import Factor, Size, View, merged
 from bwn.ops.onnx_reading import axes_of, reads
-from bwn.ops.sign_reading import cast_comparison
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -31,9 +30,7 @@ def read_identity(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Cast")
 def read_cast(state: ImportState, node: OnnxNode) -> None:
-    """To float32 only, which changes nothing; of a comparison, to 1 and 0."""
-    if node.attrs.get("to") == np.float32 and cast_comparison(state, node):
-        return
+    """To float32 only, which changes nothing; of a comparison, 1 and 0 of any type."""
     if node.attrs.get("to") != np.float32:
         raise node.refuse(
             "of activations to another type is not supported; export the model in float32"
@@ -44,8 +41,7 @@ def read_cast(state: ImportState, node: OnnxNode) -> None:
 @reads("Dropout")
 def read_dropout(state: ImportState, node: OnnxNode) -> None:
     """Has no effect at inference."""
-    training = node.has(2) and state.constant(node, 2).any()
-    if training or any(node.outputs[1:]):
+    if node.has(2) and state.constant(node, 2).any():
         raise node.refuse("is in training mode; export the model for inference")
     state.alias(node)
 
@@ -155,6 +151,20 @@ def read_expand(state: ImportState, node: OnnxNode) -> None:
     state.set_view(node, view)
 
 
+@reads("Tile")
+def read_tile(state: ImportState, node: OnnxNode) -> None:
+    """The whole tensor again and again on each axis but the batch."""
+    view, counts = state.movable(node), state.sizes(node, 1)
+    if len(counts) != view.rank or any(size.batch or size.count < 1 for size in counts):
+        raise node.refuse(f"repeats {view} {', '.join(map(str, counts))} times")
+    if any(own.batch and size.count > 1 for own, size in zip(view.sizes, counts, strict=True)):
+        raise node.refuse("works on axis 0, the batch; examples must stay independent")
+    axes = (
+        merged((Factor(size.count, 0), *axis)) for size, axis in zip(counts, view.axes, strict=True)
+    )
+    state.set_view(node, view._replace(axes=tuple(axes)))
+
+
 @reads("Slice")
 def read_slice(state: ImportState, node: OnnxNode) -> None:
     """A part of some axes, with steps."""
@@ -182,7 +192,7 @@ def read_slice(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Split")
 def read_split(state: ImportState, node: OnnxNode) -> None:
-    """Parts of an axis, one after another."""
+    """Parts of an axis, one after another, of which some may be empty."""
     view = state.movable(node)
     axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", 0)))
     count = view.sizes[axis].count
@@ -193,10 +203,15 @@ def read_split(state: ImportState, node: OnnxNode) -> None:
         parts = len(node.outputs)
         each = -(-count // parts)
         sizes = [min(each, count - index * each) for index in range(parts)]
-    if sum(sizes) != count or min(sizes) < 1:
+    if sum(sizes) != count or min(sizes) < 0:
         raise node.refuse(f"splits {count} into {list(map(int, sizes))}")
     start = 0
     for index, size in enumerate(map(int, sizes)):
+        if size == 0:
+            counts = [own.count for own in view.sizes]
+            counts[axis] = 0
+            state.set_constant(node.outputs[index], (np.zeros(counts, np.float32),))
+            continue
         chosen = range(start, start + size)
         state.set_view(node, part(state, node, view, axis, chosen), output=index)
         start += size

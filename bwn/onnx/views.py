@@ -119,6 +119,13 @@ class View(NamedTuple):
             raise ValueError(f"has no axis {number}")
         return number % self.rank
 
+    def place(self, number: int) -> tuple[int, int | None]:
+        """Size of an axis, and how many elements of it are before the batch in order."""
+        factors, before = self.axes[number], None
+        if BATCH in factors:
+            before = prod(factor.size for factor in factors[: factors.index(BATCH)])
+        return self.sizes[number].count, before
+
     @property
     def is_plain(self) -> bool:
         """Whether it is its source in order: (N, C, H, W), (N, C, L) of (C, 1, L), or (N, K)."""
@@ -193,6 +200,11 @@ class View(NamedTuple):
         """An axis of size 1 repeated."""
         return self._with_axis(axis, merged((Factor(size, 0),)))
 
+    def repeated(self, axis: int, like: Axis) -> View:
+        """An axis of size 1 repeated as another view's, for each example of the batch too."""
+        factors = (factor if factor == BATCH else Factor(factor.size, 0) for factor in like)
+        return self._with_axis(axis, tuple(factors))
+
     def _with_axis(self, number: int, axis: Axis) -> View:
         return self._replace(axes=(*self.axes[:number], axis, *self.axes[number + 1 :]))
 
@@ -251,11 +263,16 @@ class View(NamedTuple):
         ]
         return split(parts, self.shape)
 
-    def with_channels(self, count: int) -> View:
-        """The same view of a source of `count` channels; the last axis holds the channels."""
+    def resized(self, number: int, shape: Shape) -> View:
+        """Its axes in order in a tensor (before, axis, after), of which `axis` has a new size."""
+        axes = (*self.axes[:number], (Factor(shape[1], 0),), *self.axes[number + 1 :])
+        return View.over(self.source, shape, axes, range(self.rank))
+
+    def with_channels(self, count: int, axis: int) -> View:
+        """The same view of a source of `count` channels, which the axis holds."""
         shape = (count, *self.shape[1:])
         channels = merged(row_major(shape)[:1])
-        return self._replace(axes=(*self.axes[:-1], channels), shape=shape)
+        return self._replace(shape=shape)._with_axis(axis % self.rank, channels)
 
 
 class Part(NamedTuple):

@@ -56,6 +56,8 @@ def reads_onnx(kind: Kind) -> Kind:
 
     @reads(kind.onnx_op)
     def read(state: ImportState, node: OnnxNode) -> None:
+        if node.attrs:
+            raise node.refuse(f"attributes {', '.join(node.attrs)} are not supported")
         view = state.whole(node)
         state.emit(kind(input=view.source, output=node.output), like=view)
 

@@ -70,14 +70,15 @@ def read_batch_norm(state: ImportState, node: OnnxNode) -> None:
     """gamma * (x - mean) / sqrt(var + epsilon) + beta."""
     if node.attrs.get("training_mode", 0) or any(node.outputs[1:]):
         raise node.refuse("is in training mode; export the model for inference")
-    source, shape = state.activation(node)
+    view = state.channels_last(node, axis=1 if state.view(node).rank > 1 else 0)
     gamma, beta, mean, var = (
-        parameter(state, node, index, shape[0]).astype(np.float64) for index in range(1, 5)
+        parameter(state, node, index, view.shape[0]).astype(np.float64) for index in range(1, 5)
     )
     with np.errstate(all="ignore"):
         scale = gamma / np.sqrt(var + node.attrs.get("epsilon", 1e-5))
         bias = beta - mean * scale
-    emit_affine(state, source, scale, bias, node.output)
+    with state.keeping(view):
+        emit_affine(state, view.source, scale, bias, node.output)
 
 
 def emit_affine(

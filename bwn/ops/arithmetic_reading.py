@@ -68,13 +68,17 @@ def operands(state: ImportState, node: OnnxNode) -> Iterator[list[Operand]]:
     """The inputs, in one order of axes, which nodes emitted meanwhile keep."""
     places = range(len(node.inputs))
     activations = [index for index in places if not state.is_array(node, index)]
-    view, names = state.in_one_order(node, activations)
+    ranks = {state.view(node, index).rank for index in activations}
+    constants = {
+        index: state.weights(node, index, rank=max(ranks))
+        for index in places
+        if index not in activations
+    }
+    shapes = [array.shape for array in constants.values()]
+    view, names = state.in_one_order(node, activations, shapes)
     if view is None:
-        ranks = {state.view(node, index).rank for index in activations}
         yield [
-            names[index]
-            if index in names
-            else in_order(state.weights(node, index, rank=max(ranks)), 3 in ranks)
+            names[index] if index in names else in_order(constants[index], 3 in ranks)
             for index in places
         ]
         return
@@ -164,7 +168,7 @@ def _with_constant(
     elif function == "pow" and number == -1:
         _after_constant(state, node, "div", np.ones(1, np.float32), x, output)
     else:
-        _store(state, Arithmetic(input=x, output=output, function=function), constant)
+        store(state, Arithmetic(input=x, output=output, function=function), constant)
 
 
 def _after_constant(
@@ -178,7 +182,7 @@ def _after_constant(
         emit_affine(state, x, -1, constant.reshape(-1), output)
     else:
         layer = Arithmetic(input=x, output=output, function=function, constant_first=True)
-        _store(state, layer, constant)
+        store(state, layer, constant)
 
 
 def of_example(node: OnnxNode, value: Array, shape: Shape) -> Array:
@@ -201,7 +205,7 @@ def is_per_channel(constant: Array, shape: Shape) -> bool:
     return constant.shape[0] in (1, shape[0]) and constant.size == constant.shape[0]
 
 
-def _store(state: ImportState, layer: Arithmetic, constant: Array) -> None:
+def store(state: ImportState, layer: Arithmetic, constant: Array) -> None:
     """Emit an operation with a constant."""
     name = state.store(f"{layer.output}.constant", constant)
     state.emit(msgspec.structs.replace(layer, constant=name))

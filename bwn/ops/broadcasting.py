@@ -118,7 +118,7 @@ class Arithmetic(Node, frozen=True, kw_only=True, tag="arithmetic"):
             return any(known)
         if self.function == "prelu":
             return known[0] and not self.constant_first
-        return self.function in ("add", "mul", "min") and all(known)
+        return self.function in ("add", "mul", "div", "min") and all(known)
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> int | None:
         """A maximum and a minimum are exact."""

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from bwn.ir.node import Reals, Rearrangement, Shape, Tensors
+from bwn.ir.node import Array, Reals, Rearrangement, Shape, Tensors
 from bwn.ops.broadcasting import Arithmetic
-from bwn.ops.layouts import Laid, laid
+from bwn.ops.gather import Gather
+from bwn.ops.layouts import Laid, along
 from bwn.ops.onnx_reading import reads
-from bwn.ops.pad import Pad
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
@@ -80,63 +79,60 @@ class Concat(Rearrangement, frozen=True, kw_only=True, tag="concat"):
 @reads("Concat")
 def read_concat(state: ImportState, node: OnnxNode) -> None:
     """Of any axis but the batch; of one input, another name of it."""
-    places = range(len(node.inputs))
+    filled = tuple(
+        name
+        for index, name in enumerate(node.inputs)
+        if not state.is_constant(node, index) or state.constant(node, index).size
+    )
+    node, places = dataclasses.replace(node, inputs=filled), range(len(filled))
     activations = [index for index in places if not state.is_array(node, index)]
-    if 0 < len(activations) < len(places):
-        read_with_constants(state, node, activations)
-        return
-    parts = laid(state, node, len(node.inputs))
-    axis = parts.axis(node.attrs["axis"])
     if len(node.inputs) == 1:
         state.alias(node)
         return
-    first, *others = parts.names
-    joined = Concat(input=first, others=tuple(others), output=node.output, axis=axis)
-    parts.emit(state, joined)
-
-
-def read_with_constants(state: ImportState, node: OnnxNode, activations: list[int]) -> None:
-    """Constants before and after activations: zeros around these, to which constants are added."""
-    start, end = activations[0], activations[-1] + 1
-    if len(activations) != end - start:
-        raise node.refuse("joins constants between activations, which is not supported")
-    inner = dataclasses.replace(node, inputs=node.inputs[start:end])
-    parts = laid(state, inner, len(activations))
+    inner = dataclasses.replace(node, inputs=tuple(node.inputs[index] for index in activations))
+    parts = along(state, inner, node.attrs["axis"], len(activations))
     axis = parts.axis(node.attrs["axis"])
     first, *others = parts.names
+    whole = len(activations) == len(places)
     if others:
-        joined = Concat(
-            input=first, others=tuple(others), output=f"{node.output}.activations", axis=axis
-        )
+        output = node.output if whole else f"{node.output}.activations"
+        joined = Concat(input=first, others=tuple(others), output=output, axis=axis)
         first = parts.emit(state, joined)
-    shape = state.shapes[first]
-    arrays = [
-        [as_laid(state, node, index, parts, axis, shape) for index in indices]
-        for indices in (range(start), range(end, len(node.inputs)))
-    ]
-    pads = [0] * (2 * len(shape))
-    for half, constants in enumerate(arrays):
-        pads[axis + half * len(shape)] = sum(array.shape[axis] for array in constants)
-    padded = Pad(input=first, output=f"{node.output}.padded", pads=tuple(pads))
-    whole = np.concatenate([*arrays[0], np.zeros(shape, np.float32), *arrays[1]], axis)
-    name = parts.emit(state, padded)
-    stored = state.store(f"{node.output}.constant", whole)
-    parts.emit(state, Arithmetic(input=name, output=node.output, function="add", constant=stored))
+    if not whole:
+        add_constants(state, node, parts, axis, first)
+
+
+def add_constants(state: ImportState, node: OnnxNode, parts: Laid, axis: int, joined: str) -> None:
+    """Put zeros between the joined activations, where constants belong, and add the constants."""
+    shape, start = state.shapes[joined], 0
+    arrays: list[Array] = []
+    places: list[int] = []
+    for index, name in enumerate(node.inputs):
+        if name in parts.node.inputs:
+            size = parts.shapes[parts.node.inputs.index(name)][axis]
+            arrays.append(np.zeros((*shape[:axis], size, *shape[axis + 1 :]), np.float32))
+            places += range(start, start + size)
+            start += size
+        else:
+            arrays.append(as_laid(state, node, index, parts, axis, shape))
+            places += [-1] * arrays[-1].shape[axis]
+    indices = tuple(tuple(places) if place == axis else () for place in range(len(shape)))
+    spread = Gather(input=joined, output=f"{node.output}.spread", indices=indices)
+    first = parts.emit(state, spread)
+    constant = state.store(f"{node.output}.constant", np.concatenate(arrays, axis))
+    parts.emit(
+        state, Arithmetic(input=first, output=node.output, function="add", constant=constant)
+    )
 
 
 def as_laid(
     state: ImportState, node: OnnxNode, index: int, parts: Laid, axis: int, shape: Shape
-) -> npt.NDArray[np.float32]:
+) -> Array:
     """A constant input as it lies beside tensors of `shape`, of any length on the axis."""
     array = state.weights(node, index, rank=len(parts.order))
-    if array.ndim == len(parts.order) and array.shape[0] == 1:
-        moved = array.transpose(np.argsort(parts.order))
-        sizes = [1] * (len(shape) + 1)
-        for place, size in zip(sorted(parts.order), moved.shape, strict=True):
-            sizes[place] = size
-        moved = moved.reshape(sizes[1:])
-        if all(
-            a == b or n == axis for n, (a, b) in enumerate(zip(moved.shape, shape, strict=True))
-        ):
-            return moved
+    moved = parts.arranged(array) if array.ndim == len(parts.order) else None
+    if moved is not None and all(
+        a == b or n == axis for n, (a, b) in enumerate(zip(moved.shape, shape, strict=True))
+    ):
+        return moved
     raise node.refuse(f"'{node.inputs[index]}' has shape {array.shape}, which does not fit")

@@ -7,9 +7,12 @@ operation that can work on any axis works on those, and its output is such a vie
 from __future__ import annotations
 
 from itertools import permutations
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from bwn.ir.node import Node, Shape
+import numpy as np
+
+from bwn.ir.node import Array, Node, Shape
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -24,8 +27,9 @@ class Laid(NamedTuple):
         node: The ONNX node.
         names: The tensors of the graph.
         shapes: Their shapes.
-        order: For each ONNX axis, its axis in (N, *shape).
+        order: For each ONNX axis, its axis in (N, *shape); 0 of the batch, and of what is folded.
         view: One of the inputs, to make views of; None where they are in ONNX's order.
+        folded: Whether shapes are (before, axis, after), of one ONNX axis and all others.
     """
 
     node: OnnxNode
@@ -33,13 +37,14 @@ class Laid(NamedTuple):
     shapes: tuple[Shape, ...]
     order: tuple[int, ...]
     view: View | None
+    folded: bool = False
 
     def axis(self, number: int) -> int:
         """The axis of a shape that is an ONNX axis. Raises GraphError for the batch, or none."""
         rank = len(self.order)
         if not -rank <= number < rank:
             raise self.node.refuse(f"axis {number} of a tensor of {rank} axes")
-        if number % rank == 0:
+        if not self.order[number % rank]:
             raise self.node.refuse("works on axis 0, the batch; examples must stay independent")
         return self.order[number % rank] - 1
 
@@ -49,8 +54,29 @@ class Laid(NamedTuple):
             state.emit(node)
             return node.output
         shape = node.output_shape([state.shapes[name] for name in node.inputs], state.tensors)
-        state.emit(node, like=self.view.of(node.output, shape).transpose(self.order))
+        if self.folded:
+            state.emit(node, like=self.view.resized(self.order.index(2), shape))
+        else:
+            state.emit(node, like=self.view.of(node.output, shape).transpose(self.order))
         return state.views[node.output].source
+
+    def arranged(self, array: Array) -> Array | None:
+        """A constant of as many axes as the inputs, (1, ...), in this layout; None: impossible."""
+        if array.shape[0] != 1:
+            return None
+        if self.view is not None and self.folded:
+            axis, sizes = self.order.index(2), [size.count for size in self.view.sizes]
+            sizes[axis] = array.shape[axis]
+            batch = [axis for axis, size in enumerate(self.view.sizes) if size.batch]
+            fits = batch == [0] and array.shape == tuple(sizes)
+            shape = (prod(sizes[:axis]), sizes[axis], prod(sizes[axis + 1 :]))
+            return array.reshape(shape) if fits else None
+        moved = array.transpose(np.argsort(self.order))
+        rank = max(self.order)
+        sizes = [1] * (rank + 1)
+        for place, size in zip(sorted(self.order), moved.shape, strict=True):
+            sizes[place] = size
+        return moved.reshape(sizes[1:])
 
 
 def laid(state: ImportState, node: OnnxNode, count: int = 1) -> Laid:
@@ -66,6 +92,38 @@ def laid(state: ImportState, node: OnnxNode, count: int = 1) -> Laid:
     # (N, C, L) is (C, 1, L).
     order = (0, 1, 3) if first.rank == 3 else (0, 1, 2, 3)[: first.rank]
     return Laid(node, names, shapes, order, None)
+
+
+def along(state: ImportState, node: OnnxNode, number: int, count: int = 1) -> Laid:
+    """As `laid`, for an operation along one ONNX axis, of tensors of any axes.
+
+    Those that are not (N, C, H, W), (N, C, L) or (N, K) are copied to (before, axis, after).
+    """
+    views = [state.view(node, index) for index in range(count)]
+    first = views[0]
+    if all(view.is_ordinary for view in views):
+        return laid(state, node, count)
+    axis = state.legal(node, lambda: first.axis(number))
+    others = [place for place in range(first.rank) if place != axis]
+    if any(
+        view.rank != first.rank
+        or view.sizes[axis].batch
+        or any(view.place(other) != first.place(other) for other in others)
+        for view in views
+    ):
+        shown = ", ".join(map(str, views))
+        raise node.refuse(f"works on axis {axis} of {shown}; examples must stay independent")
+    before, after = (
+        prod(first.sizes[place].count for place in part)
+        for part in (range(axis), range(axis + 1, first.rank))
+    )
+    shapes = tuple((before, view.sizes[axis].count, after) for view in views)
+    names = tuple(
+        state.copied(view, view.factors, shape, f"{name}.planes")
+        for view, shape, name in zip(views, shapes, node.inputs, strict=False)
+    )
+    order = tuple(2 if place == axis else 0 for place in range(first.rank))
+    return Laid(node, names, shapes, order, first, folded=True)
 
 
 def lies(view: View, order: tuple[int, ...]) -> bool:

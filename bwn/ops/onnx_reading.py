@@ -46,18 +46,23 @@ class Pending(msgspec.Struct, frozen=True):
     """Half of a pattern on an activation, which only the node that completes it can read.
 
     Attributes:
-        kind: `compare`, `sign` (sign(x), with sign(0) = 0), `raised` (sign(x) + c, 0 < c < 1) or
-            `quantized` (integers q).
+        kind: `compare`, `choice` (one of two values, by a comparison), `sign` (sign(x), with
+            sign(0) = 0), `raised` (sign(x) + c, 0 < c < 1), `quantized` (integers q) or
+            `surrounded` (by -inf).
         view: The activation x.
         positive: Of a comparison, whether it is true where x >= 0, or where x < 0.
+        values: Of a choice: the value where the comparison is true, and the other.
         quantization: Of quantized integers.
+        pads: Of what is surrounded: top, left, bottom, right.
         complete: Emits it, where something else than the node that completes it reads it.
     """
 
     kind: str
     view: View
     positive: bool = True
+    values: tuple[Array, Array] | None = None
     quantization: Quantization | None = None
+    pads: Pads = (0, 0, 0, 0)
     complete: Callable[[ImportState, str], None] | None = None
 
 

@@ -11,13 +11,10 @@ import numpy as np
 from bwn.ir.node import Array as AnyArray
 from bwn.ir.node import Node, Shape
 from bwn.ops.gather import Array, Gather
-from bwn.ops.layouts import laid
-from bwn.ops.onnx_reading import reads
 from bwn.ops.rearrange import Rearrange
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
-    from bwn.onnx.onnx_node import OnnxNode
 
 
 def flat_strides(shape: Shape) -> list[int]:
@@ -71,27 +68,3 @@ def whole_lists(shape: Shape) -> list[Array]:
 def integers(array: AnyArray | None) -> list[int]:
     """The integers of a constant; none of one that is absent."""
     return [] if array is None else [int(number) for number in np.ravel(array)]
-
-
-@reads("Tile")
-def read_tile(state: ImportState, node: OnnxNode) -> None:
-    """The whole tensor again and again on each axis but the batch."""
-    inputs = laid(state, node)
-    source, shape = inputs.names[0], inputs.shapes[0]
-    sizes = list(shape)
-    strides = [number for stride in flat_strides(shape) for number in (0, stride)]
-    loop = [number for size in shape for number in (1, size)]
-    for axis, count in enumerate(integers(state.constant(node, 1))):
-        if count < 1:
-            raise node.refuse(f"repeats axis {axis} {count} times")
-        if count > 1:
-            index = inputs.axis(axis)
-            sizes[index], loop[2 * index] = sizes[index] * count, count
-    tiled = Rearrange(
-        input=source,
-        output=node.output,
-        shape=tuple(sizes),
-        sizes=tuple(loop),
-        strides=tuple(strides),
-    )
-    inputs.emit(state, tiled)

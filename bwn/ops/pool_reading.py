@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as changed
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from bwn.ir.node import Shape
 from bwn.ops.broadcasting import Arithmetic, Function
 from bwn.ops.gather import Gather
-from bwn.ops.onnx_reading import ceil_pads, pair, reads, window_pads
+from bwn.ops.onnx_reading import Pending, ceil_pads, pair, reads, window_pads
 from bwn.ops.pad import Pad
 from bwn.ops.pool import Kind, Pool
 from bwn.ops.window import Pads, Window
@@ -25,10 +26,26 @@ def read_pool(state: ImportState, node: OnnxNode) -> None:
     """Windows with every attribute; without the indices of the maxima."""
     if any(node.outputs[1:]):
         raise node.refuse("its second output, the indices of the maxima, is not supported")
+    half = state.pending.get(node.inputs[0])
+    if half is not None and half.kind == "surrounded" and node.op_type == "MaxPool":
+        node = _surrounded(state, node, half)
     source, shape = _image(state, node)
     kind: Kind = "max" if node.op_type == "MaxPool" else "average"
     counted = kind == "average" and bool(node.attrs.get("count_include_pad", 0))
     state.emit(_windows(state, node, source, shape, kind, counted))
+
+
+def _surrounded(state: ImportState, node: OnnxNode, half: Pending) -> OnnxNode:
+    """A MaxPool of an image that -inf surrounds as one of the image, with more pads."""
+    auto, own = str(node.attrs.get("auto_pad", "NOTSET")), node.attrs.get("pads", (0, 0, 0, 0))
+    if auto not in ("NOTSET", "VALID") or node.attrs.get("ceil_mode", 0):
+        return node
+    own = own if auto == "NOTSET" else (0, 0, 0, 0)
+    pads = [int(pad) + more for pad, more in zip(own, half.pads, strict=True)]
+    name = f"{node.output}.image"
+    state.views[name] = half.view
+    attrs = {**node.attrs, "auto_pad": "NOTSET", "pads": pads}
+    return changed(node, inputs=(name,), attrs=attrs)
 
 
 def _windows(
@@ -171,6 +188,9 @@ def _image(state: ImportState, node: OnnxNode) -> tuple[str, Shape]:
 @reads("GlobalAveragePool", "GlobalMaxPool")
 def read_global_pool(state: ImportState, node: OnnxNode) -> None:
     """A window of the whole image."""
+    half = state.pending.get(node.inputs[0])
+    if half is not None and half.kind == "surrounded" and node.op_type == "MaxPool":
+        node = _surrounded(state, node, half)
     source, shape = _image(state, node)
     kind: Kind = "max" if node.op_type == "GlobalMaxPool" else "average"
     kernel = (shape[1], shape[2])

@@ -10,15 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.ir.node import Floats, Node, Reals, Shape, Tensors, elements, largest
-from bwn.ops.layouts import Laid, laid
-from bwn.ops.onnx_reading import reads
-from bwn.ops.picking import by_lists
 from bwn.ops.window import MAX_ATTRIBUTE
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
-    from bwn.onnx.import_state import ImportState
-    from bwn.onnx.onnx_node import OnnxNode
     from bwn.plan.builder import PlanBuilder
 
 Singles = npt.NDArray[np.float32]
@@ -54,11 +49,12 @@ class Grid(msgspec.Struct, frozen=True):
             return index * one(self.size - 1) / one(self.resized - 1)
         if self.mode == "pytorch_half_pixel" and self.resized == 1:
             return np.zeros_like(index)
-        offset = one(0)
-        if self.mode == "half_pixel_symmetric":
-            adjustment = one(self.resized) / (scale * one(self.size))
-            offset = one(self.size) / one(2) * (one(1) - adjustment)
-        return np.asarray(offset + (index + half) / scale - half)
+        if self.mode != "half_pixel_symmetric":
+            return np.asarray((index + half) / scale - half)
+        adjustment = one(self.resized) / (scale * one(self.size))
+        offset = float(one(self.size) / one(2) * (one(1) - adjustment))
+        exact = offset + (index.astype(np.float64) + 0.5) / float(scale) - 0.5
+        return exact.astype(np.float32)
 
     def nearest(self, rounding: str) -> npt.NDArray[np.int64]:
         """The original index that each is nearest to."""
@@ -165,82 +161,3 @@ def interpolate(x: Floats, axis: int, grid: Grid) -> Floats:
     high = np.minimum(low + 1, grid.size - 1)
     weights = part.astype(np.float64).reshape(-1, *[1] * (x.ndim - 1 - axis))
     return np.asarray(x.take(low, axis) * (1 - weights) + x.take(high, axis) * weights)
-
-
-@reads("Resize")
-def read_resize(state: ImportState, node: OnnxNode) -> None:
-    """To constant scales or sizes: nearest on all axes but the batch, linear on the last two."""
-    inputs, attrs = laid(state, node), node.attrs
-    source, shape = inputs.names[0], inputs.shapes[0]
-    coordinates = str(attrs.get("coordinate_transformation_mode", "half_pixel"))
-    mode, kinds = str(attrs.get("mode", "nearest")), Coordinates.__args__  # type: ignore[attr-defined]
-    if mode not in ("nearest", "linear") or coordinates not in kinds or attrs.get("antialias"):
-        raise node.refuse(
-            f"mode {mode!r} with coordinates {coordinates!r}: nearest and linear without "
-            f"antialias are supported, with {', '.join(kinds)}"
-        )
-    grids = read_grids(state, inputs, coordinates)
-    if all(grid.size == grid.resized and grid.scale == 1 for grid in grids):
-        state.alias(node)
-    elif mode == "nearest":
-        rounding = str(attrs.get("nearest_mode", "round_prefer_floor"))
-        lists = [grid.nearest(rounding) for grid in grids]
-        inputs.emit(state, by_lists(source, shape, node.output, lists))
-    else:
-        if len(grids) != 3 or grids[0].resized != grids[0].size:
-            raise node.refuse("linear interpolation is supported for height and width only")
-        if any(scaled(grid.size, grid.scale) != grid.resized for grid in grids):
-            raise node.refuse("rounds sizes up; linear interpolation rounds them down")
-        resized = Resize(
-            input=source,
-            output=node.output,
-            scales=(grids[1].scale, grids[2].scale),
-            coordinates=coordinates,  # type: ignore[arg-type]
-        )
-        inputs.emit(state, resized)
-
-
-def read_grids(state: ImportState, inputs: Laid, coordinates: str) -> list[Grid]:
-    """A grid for each axis of the IR's shape."""
-    node, shape = inputs.node, inputs.shapes[0]
-    scales = state.optional(node, 2)
-    numbers: list[tuple[float | int, bool]]
-    if scales is not None and scales.size:
-        numbers = [(float(scale), True) for scale in np.ravel(scales)]
-    else:
-        numbers = [(size.count, size.batch or state.single) for size in state.sizes(node, 3)]
-    axes = node.attrs.get("axes", range(len(inputs.order)))
-    if len(numbers) != len(axes):
-        raise node.refuse(f"has {len(numbers)} scales or sizes for {len(axes)} axes")
-    chosen = {
-        inputs.axis(axis): number
-        for axis, (number, whole) in zip(axes, numbers, strict=True)
-        if axis != 0 or number != 1 or not whole  # else the whole batch
-    }
-    policy, scale = str(node.attrs.get("keep_aspect_ratio_policy", "stretch")), None
-    if policy != "stretch" and not isinstance(numbers[0][0], float):
-        smallest = min if policy == "not_larger" else max
-        scale = smallest(number / shape[axis] for axis, number in chosen.items())
-        chosen = {axis: int(np.floor(scale * shape[axis] + 0.5)) for axis in chosen}
-    grids = [Grid(size, size, 1.0, coordinates) for size in shape]
-    for axis, number in chosen.items():
-        size = shape[axis]
-        grids[axis] = grid_of(size, number, scale, coordinates)
-        if grids[axis].resized < 1:
-            raise node.refuse(f"leaves nothing of an axis of {size}")
-        if coordinates == "align_corners" and abs(size * number - round(size * number)) > 1e-4:
-            raise node.refuse(
-                f"scales {size} by {number} with align_corners, which ONNX and ONNX Runtime "
-                "compute differently; export with sizes"
-            )
-    return grids
-
-
-def grid_of(size: int, number: float | int, scale: float | None, coordinates: str) -> Grid:
-    """The grid of an axis of a scale (a float), or of a size (an integer) and perhaps a scale."""
-    if isinstance(number, float):
-        return Grid(size, scaled(size, number), number, coordinates)
-    ratio = np.float32(number / size if scale is None else scale)
-    if scale is None and scaled(size, float(ratio)) < number:  # rounding made it less than it was
-        ratio = np.nextafter(ratio, np.float32(np.inf))
-    return Grid(size, number, float(ratio), coordinates)

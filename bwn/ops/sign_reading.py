@@ -6,8 +6,8 @@ two numbers it stands for:
 - Where(x >= t, a, b) is (a + b) / 2 + (a - b) / 2 * sign(x - t), and Cast the same with 1 and 0.
 - x > t is not (t >= x), so that sign(0) = +1 serves both.
 - Sign is 0 at 0, which one bit cannot hold. Of a tensor that is never negative, as after a ReLU, it
-  is x > 0, exactly; of any other it is taken as x >= 0, and a note says so. Sign(Sign(x) + c) with
-  0 < c < 1 is +1 at 0.
+  is x > 0, exactly; of one that is often 0 it is [x > 0] - [-x > 0]; of any other it is taken as
+  x >= 0, and a note says so. Sign(Sign(x) + c) with 0 < c < 1 is +1 at 0.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ SIGN_OF_ZERO = (
     "ONNX Sign is 0 at 0 and one bit cannot hold that: 0 counts as +1 here. verify counts the "
     "inputs that this changes"
 )
+EXACT_ZERO = (
+    "ONNX Sign is 0 at 0, and some input of it is often exactly 0: it keeps its three values, so "
+    "the layer that reads it has float32 activations"
+)
 
 
 @reads("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
@@ -45,7 +49,7 @@ def read_comparison(state: ImportState, node: OnnxNode) -> None:
     greater, equal = node.op_type.startswith("Greater"), node.op_type.endswith("OrEqual")
     # x >= y and not (y >= x), that is x > y, are the signs of a difference.
     first, second = (0, 1) if greater == equal else (1, 0)
-    if not any(state.is_constant(node, index) for index in (0, 1)):
+    if not any(state.is_array(node, index) for index in (0, 1)):
         view, names = state.in_one_order(node, (0, 1))
         output = f"{node.output}.difference"
         with state.keeping(view):
@@ -53,7 +57,7 @@ def read_comparison(state: ImportState, node: OnnxNode) -> None:
             state.emit(Arithmetic(input=x, other=other, output=output, function="sub"))
         compared = state.views[output]
     else:
-        at = 1 if state.is_constant(node, 1) else 0
+        at = 1 if state.is_array(node, 1) else 0
         compared = state.whole(node, 1 - at)
         threshold = state.weights_like(node, at, compared)
         if np.isnan(threshold).any():
@@ -94,9 +98,9 @@ def read_not(state: ImportState, node: OnnxNode) -> None:
     state.pending[node.output] = replace(half, positive=not half.positive)
 
 
-def comparison(state: ImportState, node: OnnxNode) -> Pending:
-    """The comparison that a node reads first. Raises GraphError where it is none."""
-    half = state.pending.get(node.inputs[0])
+def comparison(state: ImportState, node: OnnxNode, index: int = 0) -> Pending:
+    """The comparison that a node reads. Raises GraphError where it is none."""
+    half = state.pending.get(node.inputs[index])
     if half is None or half.kind != "compare":
         raise node.refuse("is supported only for comparisons")
     return half
@@ -109,7 +113,7 @@ def read_where(state: ImportState, node: OnnxNode) -> None:
         read_masked(state, node)
         return
     half = comparison(state, node)
-    if all(state.is_constant(node, index) for index in (1, 2)):
+    if all(state.is_array(node, index) for index in (1, 2)):
         values = [state.weights_like(node, index, half.view) for index in (1, 2)]
         choose(state, node, half, values[0], values[1])
     else:
@@ -120,6 +124,7 @@ def choose(
     state: ImportState, node: OnnxNode, half: Pending, first: Constant, second: Constant
 ) -> None:
     """Emit one of two constants: the first where the comparison holds."""
+    first, second = per_channel(first), per_channel(second)
     if not half.positive:
         first, second = second, first
     sign = Sign(input=half.view.source, output=node.output)
@@ -139,6 +144,14 @@ def choose(
         emit_affine(state, source, difference.reshape(-1), total.reshape(-1), node.output)
 
 
+def per_channel(constant: Constant) -> Constant:
+    """A constant as (C, 1, ...), where it is the same at every position of a channel."""
+    rows = constant.reshape(len(constant), -1)
+    if (rows != rows[:, :1]).any():
+        return constant
+    return rows[:, 0].reshape(-1, *[1] * (constant.ndim - 1))
+
+
 def _select(state: ImportState, node: OnnxNode, half: Pending) -> None:
     """Emit first * [condition] + second * [not condition], of which one is 0."""
     view, output = half.view, node.output
@@ -146,7 +159,7 @@ def _select(state: ImportState, node: OnnxNode, half: Pending) -> None:
     terms = [
         (index, positive)
         for index, positive in terms
-        if not state.is_constant(node, index) or state.weights(node, index).any()
+        if not state.is_array(node, index) or state.weights_like(node, index, view).any()
     ]
     with state.keeping(view):
         state.emit(Sign(input=view.source, output=f"{output}.sign"))
@@ -155,8 +168,8 @@ def _select(state: ImportState, node: OnnxNode, half: Pending) -> None:
             name = f"{output}.{index}" if len(terms) == 2 else output
             emit_affine(state, sign, 0.5 if positive else -0.5, 0.5, f"{name}.chosen")
             chosen = state.views[f"{name}.chosen"].source
-            if state.is_constant(node, index):
-                constant = state.weights_like(node, index, view)
+            if state.is_array(node, index):
+                constant = per_channel(state.weights_like(node, index, view))
                 if constant.size != constant.shape[0]:
                     raise node.refuse("chooses constants that differ from place to place")
                 emit_affine(state, chosen, constant.reshape(-1), 0, name)
@@ -166,16 +179,6 @@ def _select(state: ImportState, node: OnnxNode, half: Pending) -> None:
         if len(terms) == 2:
             first, second = (state.views[f"{output}.{index}"].source for index in (1, 2))
             state.emit(Add(input=first, other=second, output=output))
-
-
-def cast_comparison(state: ImportState, node: OnnxNode) -> bool:
-    """Take a Cast of a comparison to numbers, 1 and 0. Returns whether the node is one."""
-    half = state.pending.get(node.inputs[0])
-    if half is None or half.kind != "compare":
-        return False
-    ones = np.ones((1,) * len(half.view.shape), np.float32)
-    choose(state, node, half, ones, ones - 1)
-    return True
 
 
 @reads("Sign")
@@ -191,16 +194,30 @@ def read_sign(state: ImportState, node: OnnxNode) -> None:
 def complete_sign(state: ImportState, name: str) -> None:
     """Emit the ONNX Sign `name`, which is read by something else than a raised sign."""
     half = state.pending.pop(name)
+    source = half.view.source
     with state.keeping(half.view):
-        if half.view.source not in state.nonnegative:
+        if source not in state.nonnegative and source not in state.zeros.often:
             state.note(SIGN_OF_ZERO)
-            state.emit(Sign(input=half.view.source, output=name))
+            state.emit(Sign(input=source, output=name))
             return
-        # 1 where x > 0, else 0: (1 - sign(-x)) / 2
-        emit_affine(state, half.view.source, -1, 0, f"{name}.negated")
+        # [x > 0] = (1 - sign(-x)) / 2, and the same of -x
+        emit_affine(state, source, -1, 0, f"{name}.negated")
         negated = state.views[f"{name}.negated"].source
-        state.emit(Sign(input=negated, output=f"{name}.sign"))
-        emit_affine(state, state.views[f"{name}.sign"].source, -0.5, 0.5, name)
+        if source in state.nonnegative:
+            _emit_positive(state, negated, 1, name)
+            return
+        state.note(EXACT_ZERO)
+        terms = []
+        for term, (number, part) in enumerate(((negated, 1), (source, -1))):
+            _emit_positive(state, number, part, f"{name}.{term}")
+            terms.append(state.views[f"{name}.{term}"].source)
+        state.emit(Add(input=terms[0], other=terms[1], output=name))
+
+
+def _emit_positive(state: ImportState, negated: str, value: int, output: str) -> None:
+    """Emit `value` where `negated` is below 0, else 0."""
+    state.emit(Sign(input=negated, output=f"{output}.sign"))
+    emit_affine(state, state.views[f"{output}.sign"].source, -0.5 * value, 0.5 * value, output)
 
 
 def read_raised_sign(state: ImportState, node: OnnxNode) -> bool:

@@ -26,6 +26,8 @@ DEFAULTS = {
     "Celu": (1.0,), "Elu": (1.0,), "LeakyRelu": (0.01,), "Selu": SELU, "ThresholdedRelu": (1.0,),
 }  # fmt: skip
 """alpha and beta where an ONNX node does not give them."""
+FUSED = {"sigmoid", "silu"}
+"""What the kernels of layers with weights can end with, where alpha is 1."""
 
 
 class Unary(Elementwise, frozen=True, kw_only=True, tag="unary"):
@@ -91,7 +93,9 @@ class Unary(Elementwise, frozen=True, kw_only=True, tag="unary"):
         return 1 + size + largest(inputs[0]) + sum(map(abs, self.coefficients))
 
     def fuse(self, epilogue: Epilogue, ready: Container[str]) -> Epilogue | None:
-        """A step of its own: kernels of layers would grow by every function."""
+        """A step of its own, but for the frequent ones: kernels of layers grow by each."""
+        if self.function in FUSED and self.coefficients[0] == 1:
+            return epilogue.activate(self.output, self.function)
         return None
 
     def lower(self, plan: PlanBuilder) -> None:

@@ -12,6 +12,7 @@ from bwn.passes.fold_affine import fold_affine
 from bwn.passes.fold_sign_values import fold_sign_values
 from bwn.passes.fuse_clamp import fuse_clamp
 from bwn.passes.fuse_pad import fuse_pad
+from bwn.passes.merge_equal import merge_equal
 from bwn.passes.pack_weights import TOLERANCE, pack_weights
 from bwn.passes.push_affine import push_affine
 from bwn.passes.push_scale import push_scale
@@ -29,6 +30,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fuse_pad,  # any time after remove_unused
     fold_sign_values,  # after fold_affine, which makes one affine map of several
     push_scale,  # what is left of its kind
+    merge_equal,  # after passes that need a tensor with one reader
 )
 """The passes before those that read weights: alpha is multiplied into scales that are complete."""
 

@@ -9,9 +9,11 @@ from bwn.kernels.registry import BINARY, Kernel
 from bwn.kernels.simd.widths import LANES
 from bwn.plan.buffers import Buffer
 from bwn.plan.fusion import Epilogue
-from bwn.plan.state import PlanState, elementwise_time, slow_note
+from bwn.plan.state import PlanState, elementwise_time
 from bwn.plan.step import Call
 
+POWER_OPERATIONS = 6
+"""A power takes about as long as so many simple elementwise steps."""
 Operand = Buffer | str
 """A buffer, or the name of a stored tensor."""
 
@@ -42,10 +44,10 @@ def binary(
             "bounds": plan.bounds(epilogue.bounds),
         }
         units = out.images * out.channels
-        work = units * out.positions
-        slow = slow_note(work) if kernel is BINARY["pow"] else ""
-        why = "; ".join(filter(None, (epilogue.note, slow)))
-        return Call(kernel, params, units, elementwise_time(work), why)
+        time = elementwise_time(units * out.positions)
+        if kernel is BINARY["pow"]:
+            time *= POWER_OPERATIONS
+        return Call(kernel, params, units, time, epilogue.note)
 
     plan.step((*buffers, out), call)
 

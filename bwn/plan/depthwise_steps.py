@@ -67,7 +67,7 @@ def multiply_strided(gemm: Gemm) -> None:
             "height": out.height,
             "width": out.width,
             "out_row": out.row,
-            "neighbors": taps.kernel[1] if taps.dilation[1] == 1 else 0,
+            "neighbors": taps.kernel[1] if (sy, sx, *taps.dilation) == (2, 2, 1, 1) else 0,
             **gemm.vectors(),
             **gemm.plane_params(),
         }

@@ -45,7 +45,11 @@ def slow_note(elements: int) -> str:
 
 def activation_code(name: str | None) -> int:
     """The code by which kernels know an activation function; 0 for none."""
-    return int(Activation.NONE if name is None else Activation[name.upper()])
+    if name is None:
+        return int(Activation.NONE)
+    if name.upper() not in Activation.__members__:
+        raise NotImplementedError(f"{name} is not in Activation of kernels/params.py")
+    return int(Activation[name.upper()])
 
 
 class PlanState:

@@ -129,7 +129,9 @@ def pack(
     if (rule, names) != (loaded.preprocess, loaded.classes):
         check_arguments(spec)
     if check:
-        same = replace(spec, graph=set_activations(packed, "auto"))
+        # Layers that read integers round where the source does not: compare it before they do.
+        mode: Mode = "float32" if packed.is_quantized else "auto"
+        same = replace(spec, graph=set_activations(packed, mode))
         facts.compared, notes = compare_source(same, data, facts.departures, source, output_name)
         facts.notes += notes
     if not dry_run:

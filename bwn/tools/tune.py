@@ -25,9 +25,10 @@ from bwn.tools.timing import interleave
 
 SHAPES = (
     (27, 64, 16), (64, 8, 1), (64, 512, 2), (256, 64, 4), (576, 16, 8), (576, 128, 8),
-    (1024, 1024, 1), (1152, 256, 4), (2304, 256, 1), (2304, 32, 4), (4608, 512, 2),
+    (1024, 1024, 1), (1152, 256, 4), (2304, 256, 1), (2304, 32, 4), (4608, 512, 2), (9, 1, 16),
+    (25, 1, 64),
 )  # fmt: skip
-"""K, N and passes that every kernel is measured on."""
+"""K, N and passes that every kernel is measured on; the last two as of depthwise layers."""
 PERMUTE_PIXELS = 64
 """Pixels of a pass of a permute kernel, so that a window's edges weigh little."""
 PERMUTE_TAPS = 9

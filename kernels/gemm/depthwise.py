@@ -8,6 +8,8 @@ are packed as float32 +-1, and sums taken in the order of `f32.py`.
 
 With a stride, positions are those of the output, and a row of them reads every stride-th input of a
 row: input k of position p of row y lies at offset[k] + y * x_row + p * x_step.
+Planes of one or two vectors are summed several channels at a time: a sum alone would wait for each
+of its products.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from bwn.kernels.gemm.epilogue import (
     gemm_params,
     is_plain,
     out_plane,
-    write_positions,
+    write_row,
     write_tile,
 )
 from bwn.kernels.gemm.f32 import store_vectors, sum_rows
@@ -32,7 +34,6 @@ from bwn.kernels.gemm.tiles import DEPTHWISE_CHUNK
 from bwn.kernels.simd.arithmetic import fma, fma_value
 from bwn.kernels.simd.scalars import get_f32, get_i64, reader
 from bwn.kernels.simd.shuffles import load_apart, load_second
-from bwn.kernels.simd.stores import x_scales_at
 from bwn.kernels.simd.vectors import (
     F32,
     load,
@@ -48,16 +49,6 @@ from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
 from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 strided_params = reader(StridedParams)
-
-
-@helper
-def write_totals(f: Any, totals: int, image: int, n: int, first: int, stop: int) -> None:
-    """Write outputs first..stop-1 of channel n from their sums at `totals`, by whole vectors."""
-    position = first
-    while position < stop:
-        sums = load(F32, totals, position - first)
-        write_positions(f, sums, image, n, position, x_scales_at(F32, f, image, position))
-        position += LANES
 
 
 @helper
@@ -101,8 +92,55 @@ def compute_channel(
         for start in range(first, stop, DEPTHWISE_CHUNK):
             end = min(start + DEPTHWISE_CHUNK, stop)
             sum_range(f, x, row, totals, image, n, start, end)
-            write_totals(f, totals, image, n, start, end)
+            write_row(f, totals, image, n, start, end)
     fill_margins(f, out_plane(f, image, n), first == 0, stop >= f.positions)
+
+
+@intrinsic
+def add_products(
+    sums: Any, xs: Any, x: Any, x_bytes: Any, weights: Any, row_bytes: Any
+) -> tuple[Any, Codegen]:
+    """add_products(sums, xs, x, x_bytes, weights, row_bytes): sums plus x times their weights.
+
+    sums: a tuple of channels times len(xs) vectors. x, weights: addresses of the first channel's.
+    """
+    vec, count = sums.dtype, xs.count
+
+    def gen(builder: Any, args: Any) -> Any:
+        before, _, x, x_bytes, weights, row_bytes = args
+        totals: list[Any] = []
+        for _channel in range(sums.count // count):
+            weight = splat_at(builder, vec, weights)
+            for v in range(count):
+                values = load_at(builder, vec, offset_by(builder, x, v * VECTOR_BYTES))
+                total = builder.extract_value(before, len(totals))
+                totals.append(fma_value(builder, values, weight, total))
+            x, weights = builder.add(x, x_bytes), builder.add(weights, row_bytes)
+        return totals
+
+    return sums(sums, xs, *[types.intp] * 4), gen
+
+
+@helper
+def compute_planes(f: Any, sums: Any, xs: Any, image: int, n: int, totals: int) -> None:
+    """Whole planes of len(xs) vectors of channels n on, each alone in its group.
+
+    sums: zeroed, as many as channels times len(xs).
+    """
+    x = f.x + (image * f.x_image + n * f.x_group) * 4
+    row = f.words + n * f.row_words * 4
+    for k in range(f.depth):
+        at = x + get_i64(f.offsets, k) * 4
+        sums = add_products(sums, xs, at, f.x_group * 4, row + k * 4, f.row_words * 4)
+    if is_plain(f):
+        write_tile(f, sums, xs, image, n, 0)
+    else:
+        store_vectors(totals, sums)
+    for channel in range(len(sums) // len(xs)):
+        if not is_plain(f):
+            start = totals + channel * len(xs) * VECTOR_BYTES
+            write_row(f, start, image, n + channel, 0, f.positions)
+        fill_margins(f, out_plane(f, image, n + channel), True, True)
 
 
 @helper
@@ -114,12 +152,21 @@ def compute_units(p: int, begin: int, end: int, part: int) -> None:
     block, group, image = begin % blocks, begin // blocks % f.groups, begin // (blocks * f.groups)
     unit = begin
     while unit < end:
-        stop = min(blocks, block + end - unit)  # as far as this group of this image goes
-        for n in range(group * f.outputs, (group + 1) * f.outputs):
-            row = f.words + n * f.row_words * 4
-            compute_channel(f, row, image, group, n, block * LANES, stop * LANES, totals)
-        unit += stop - block
-        block, group = 0, group + 1
+        several = block == 0 and f.outputs == 1
+        planes = min(f.groups - group, (end - unit) // blocks)
+        if several and blocks == 1 and planes >= 4:
+            compute_planes(f, zeros(F32, 4), zeros(F32, 1), image, group, totals)
+            unit, group = unit + 4, group + 4
+        elif several and blocks == 2 and planes >= 2:
+            compute_planes(f, zeros(F32, 4), zeros(F32, 2), image, group, totals)
+            unit, group = unit + 4, group + 2
+        else:
+            stop = min(blocks, block + end - unit)  # as far as this group of this image goes
+            for n in range(group * f.outputs, (group + 1) * f.outputs):
+                row = f.words + n * f.row_words * 4
+                compute_channel(f, row, image, group, n, block * LANES, stop * LANES, totals)
+            unit += stop - block
+            block, group = 0, group + 1
         if group == f.groups:
             group, image = 0, image + 1
 
@@ -166,31 +213,43 @@ def sum_strided(take: Any, f: Any, x: int, row: int, totals: int) -> None:
 
 
 @intrinsic
-def add_taps(sums: Any, address: Any, weights: Any, taps: Any) -> tuple[Any, Codegen] | None:
-    """add_taps(sums, address, weights, 3): sums plus a row of neighboring taps, with stride 2.
+def second_neighbors(xs: Any, address: Any) -> tuple[Any, Codegen]:
+    """second_neighbors(xs, address): what 16 outputs with stride 2 read by each neighboring tap.
 
-    address: of what the first output reads by the first tap; 48 float32 are read.
+    xs: a tuple of as many vectors as taps. address: of what the first output reads by the first
+    tap; 48 float32 are read.
     """
-    if not isinstance(taps, types.IntegerLiteral):
-        return None
 
     def gen(builder: Any, args: Any) -> Any:
-        total = args[0]
         parts = [
-            load_at(builder, sums, offset_by(builder, args[1], i * VECTOR_BYTES)) for i in range(3)
+            load_at(builder, xs.dtype, offset_by(builder, args[1], i * VECTOR_BYTES))
+            for i in range(3)
         ]
         rows = []
         for first in (0, 1):
             here = pick(builder, parts[0], parts[1], range(first, 2 * LANES, 2))
             next_half = [*range(first, LANES, 2)]
             rows.append((here, pick(builder, parts[2], parts[2], next_half * 2)))
-        for tap in range(taps.literal_value):
-            x = pick(builder, *rows[tap % 2], range(tap // 2, tap // 2 + LANES))
+        return [
+            pick(builder, *rows[tap % 2], range(tap // 2, tap // 2 + LANES))
+            for tap in range(xs.count)
+        ]
+
+    return xs(xs, types.intp), gen
+
+
+@intrinsic
+def add_taps(sums: Any, xs: Any, weights: Any) -> tuple[Any, Codegen]:
+    """add_taps(sums, xs, weights): a vector of sums plus each x times its weight."""
+
+    def gen(builder: Any, args: Any) -> Any:
+        total = args[0]
+        for tap in range(xs.count):
             weight = splat_at(builder, sums, offset_by(builder, args[2], 4 * tap))
-            total = fma_value(builder, x, weight, total)
+            total = fma_value(builder, builder.extract_value(args[1], tap), weight, total)
         return total
 
-    return sums(sums, types.intp, types.intp, taps), gen
+    return sums(sums, xs, types.intp), gen
 
 
 def pick(builder: Any, low: Any, high: Any, lanes: Sequence[int]) -> Any:
@@ -200,15 +259,29 @@ def pick(builder: Any, low: Any, high: Any, lanes: Sequence[int]) -> Any:
 
 
 @helper
-def sum_neighbors(taps: int, f: Any, x: int, row: int, totals: int) -> None:
-    """As `sum_strided` with stride 2, where rows of the window are `taps` neighbors."""
-    for y in range(f.height):
-        for column in range(0, f.width, LANES):
-            start = x + (y * f.x_row + column * 2) * 4
-            sums = zero(F32)
-            for k in range(0, f.depth, taps):
-                sums = add_taps(sums, start + get_i64(f.offsets, k) * 4, row + k * 4, taps)
+def sum_neighbors(xs: Any, f: Any, x: int, row: int, totals: int) -> None:
+    """As `sum_strided` with stride 2 of rows and columns, where the window has no gaps.
+
+    xs: a tuple of as many vectors as the window has columns. Two rows of outputs share the rows
+    of inputs that both read.
+    """
+    height, bytes_ = f.depth // len(xs), len(xs) * 4
+    for y in range(0, f.height, 2):
+        pair = y + 1 < f.height
+        # From the right: the vector at a row's end reaches into the next, whose own follows.
+        for column in range((f.width - 1) // LANES * LANES, -1, -LANES):
+            at = x + (y * f.x_row + column * 2 + get_i64(f.offsets, 0)) * 4
+            sums, below = zero(F32), zero(F32)
+            for k in range(height + 2 if pair else height):
+                xs = second_neighbors(xs, at)
+                if k < height:
+                    sums = add_taps(sums, xs, row + k * bytes_)
+                if k >= 2:
+                    below = add_taps(below, xs, row + (k - 2) * bytes_)
+                at += f.x_row // 2 * 4
             store(totals, y * f.out_row + column, sums)
+            if pair:
+                store(totals, (y + 1) * f.out_row + column, below)
 
 
 def f32_f32_f32_planes_strided(p: int, begin: int, end: int, part: int) -> None:
@@ -222,9 +295,9 @@ def f32_f32_f32_planes_strided(p: int, begin: int, end: int, part: int) -> None:
         if f.x_step == 1:
             sum_strided(load_stride_1, f, x, row, totals)
         elif f.x_step == 2 and f.neighbors == 3:
-            sum_neighbors(3, f, x, row, totals)
+            sum_neighbors(zeros(F32, 3), f, x, row, totals)
         elif f.x_step == 2 and f.neighbors == 5:
-            sum_neighbors(5, f, x, row, totals)
+            sum_neighbors(zeros(F32, 5), f, x, row, totals)
         elif f.x_step == 2:
             sum_strided(load_stride_2, f, x, row, totals)
         else:
@@ -234,5 +307,5 @@ def f32_f32_f32_planes_strided(p: int, begin: int, end: int, part: int) -> None:
                 sums = (load(F32, totals, position),)
                 write_tile(f, sums, sums, image, n, position)
         else:
-            write_totals(f, totals, image, n, 0, f.positions)
+            write_row(f, totals, image, n, 0, f.positions)
         fill_margins(f, out_plane(f, image, n), True, True)

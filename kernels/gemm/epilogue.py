@@ -19,7 +19,7 @@ from numba import types
 
 from bwn.kernels.gemm.gemm_params import GemmParams
 from bwn.kernels.simd.activations import activate
-from bwn.kernels.simd.arithmetic import fma, fma_value, keep, nearest, to_int
+from bwn.kernels.simd.arithmetic import fma, fma_value, keep, maximum, minimum, nearest, to_int
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_apart, store_apart
 from bwn.kernels.simd.stores import (
@@ -29,6 +29,7 @@ from bwn.kernels.simd.stores import (
     midpoint,
     scale_and_activate,
     store_quantized,
+    x_scales_at,
 )
 from bwn.kernels.simd.vectors import (
     F32,
@@ -53,6 +54,24 @@ gemm_params = reader(GemmParams)
 def write_positions(f: Any, sums: Any, image: int, n: int, position: int, x_scale: Any) -> None:
     """Write the 16 outputs of channel n from `position` on. sums, x_scale: F32."""
     write_outputs(F32, I32, f, scale_and_activate(f, sums, n, x_scale), image, n, position)
+
+
+@helper
+def write_row(f: Any, totals: int, image: int, n: int, position: int, stop: int) -> None:
+    """Write outputs position..stop-1 of channel n from their sums at `totals`, by whole vectors."""
+    if f.added != 0 or f.out_scale != 0 or f.scale_per_position != 0:
+        for i in range(0, stop - position, LANES):
+            x_scale = x_scales_at(F32, f, image, position + i)
+            write_positions(f, load(F32, totals, i), image, n, position + i, x_scale)
+        return
+    # The frequent case without what is the same for all vectors.
+    scale = splat(F32, get_f32(f.scale, n) * get_f32(f.x_scales, image))
+    bias = splat(F32, get_f32(f.bias, n))
+    low, high = splat(F32, get_f32(f.bounds, 0)), splat(F32, get_f32(f.bounds, 1))
+    out, mask = out_plane(f, image, n) + (f.out_lead + position) * 4, f.mask + position * 4
+    for i in range(0, stop - position, LANES):
+        y = minimum(maximum(fma(load(F32, totals, i), scale, bias), low), high)
+        store(out, i, keep(activate(f.activation, y), load(I32, mask, i)))
 
 
 @helper

@@ -5,7 +5,8 @@ the tables of `lut.py` to pay.
 
 Positions are in the lanes; a tile of output channels by vectors of positions stays in registers for
 all of k. Each weight that is loaded serves all vectors of the tile, each vector all of its
-channels.
+channels. A tile of channels goes over as many positions as have their inputs in the cache, so that
+outputs are written in long rows.
 """
 
 from __future__ import annotations
@@ -19,18 +20,16 @@ from bwn.kernels.gemm.epilogue import (
     gemm_params,
     is_plain,
     out_plane,
-    write_positions,
+    write_row,
     write_tile,
 )
 from bwn.kernels.gemm.tiles import MULTIPLY
 from bwn.kernels.simd.arithmetic import fma_value
 from bwn.kernels.simd.scalars import get_i64
-from bwn.kernels.simd.stores import x_scales_at
 from bwn.kernels.simd.vectors import (
     F32,
     at,
     llvm_type,
-    load,
     load_at,
     offset_by,
     splat_at,
@@ -41,6 +40,9 @@ from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 CHANNELS, VECTORS = MULTIPLY
 TILE = CHANNELS * VECTORS
+TILE_BYTES = VECTORS * VECTOR_BYTES
+CHUNK_BYTES = 1 << 14
+"""Of the inputs that are read again for every tile of channels: half of a first-level cache."""
 
 
 @intrinsic
@@ -101,50 +103,63 @@ def sum_rows(f: Any, sums: Any, xs: Any, x: int, rows: int) -> Any:
 
 
 @helper
-def compute_block(
-    f: Any,
-    tile_zeros: Any,
-    row_zeros: Any,
-    xs: Any,
-    image: int,
-    group: int,
-    first: int,
-    totals: int,
+def compute_tile(
+    f: Any, sums: Any, xs: Any, x: int, weights: int, image: int, n: int, first: int, totals: int
 ) -> None:
-    """All outputs of a group of an image at len(xs) vectors of positions, from position `first` on.
+    """Outputs of channels n on at len(xs) vectors of positions from `first` on.
 
-    tile_zeros, row_zeros: zeroed sums of a tile, and of one row.
+    sums: zeroed, of as many channels and vectors. x: address of what position 0 reads. weights:
+    address of the row of channel n. totals: address for the sums.
     """
-    x = f.x + (image * f.x_image + group * f.x_group + first) * 4
-    row_bytes, total_bytes, channel = f.row_words * 4, len(xs) * VECTOR_BYTES, group * f.outputs
-    rows = f.words + channel * row_bytes
-    plain = is_plain(f)
+    sums = sum_rows(f, sums, xs, x + first * 4, weights)
+    if is_plain(f):
+        write_tile(f, sums, xs, image, n, first)
+        return
+    store_vectors(totals, sums)
+    for row in range(len(sums) // len(xs)):
+        start = totals + row * len(xs) * VECTOR_BYTES
+        write_row(f, start, image, n + row, first, first + len(xs) * LANES)
+
+
+@helper
+def compute_channels(
+    f: Any, tile: Any, column: Any, image: int, group: int, n: int, begin: int, end: int,
+    totals: int,
+) -> None:  # fmt: skip
+    """Outputs of some channels of a group, from its channel n on, at positions begin..end-1.
+
+    tile, column: zeroed sums of these channels, of VECTORS vectors of positions, and of one.
+    """
+    x = f.x + (image * f.x_image + group * f.x_group) * 4
+    channel = group * f.outputs + n
+    weights = f.words + channel * f.row_words * 4
+    position = begin
+    while position + VECTORS * LANES <= end:
+        xs = zeros(F32, VECTORS)
+        compute_tile(f, tile, xs, x, weights, image, channel, position, totals)
+        position += VECTORS * LANES
+    while position < end:
+        compute_tile(f, column, zeros(F32, 1), x, weights, image, channel, position, totals)
+        position += LANES
+
+
+@helper
+def compute_chunk(f: Any, image: int, group: int, begin: int, end: int, totals: int) -> None:
+    """All outputs of a group of an image at positions begin..end-1."""
     n = 0
     while n < f.outputs:
         if f.outputs >= CHANNELS:
             n = min(n, f.outputs - CHANNELS)  # the last tile may overlap the one before
-            sums = sum_rows(f, tile_zeros, xs, x, rows + n * row_bytes)
-            if plain:
-                write_tile(f, sums, xs, image, channel + n, first)
-            else:
-                store_vectors(totals + n * total_bytes, sums)
+            tile, column = zeros(F32, TILE), zeros(F32, CHANNELS)
+            compute_channels(f, tile, column, image, group, n, begin, end, totals)
             n += CHANNELS
         else:
-            row = sum_rows(f, row_zeros, xs, x, rows + n * row_bytes)
-            if plain:
-                write_tile(f, row, xs, image, channel + n, first)
-            else:
-                store_vectors(totals + n * total_bytes, row)
+            tile, column = zeros(F32, VECTORS), zeros(F32, 1)
+            compute_channels(f, tile, column, image, group, n, begin, end, totals)
             n += 1
-    last = first + len(xs) * LANES >= f.positions
-    for n in range(0 if plain else f.outputs):
-        for v in range(len(xs)):
-            position = first + v * LANES
-            total = load(F32, totals + n * total_bytes, v * LANES)
-            x_scales = x_scales_at(F32, f, image, position)
-            write_positions(f, total, image, channel + n, position, x_scales)
-    for n in range(f.outputs if first == 0 or last else 0):
-        fill_margins(f, out_plane(f, image, channel + n), first == 0, last)
+    last = end >= f.positions
+    for n in range(f.outputs if begin == 0 or last else 0):
+        fill_margins(f, out_plane(f, image, group * f.outputs + n), begin == 0, last)
 
 
 @helper
@@ -153,20 +168,17 @@ def multiply(p: int, begin: int, end: int, part: int) -> None:
     f = gemm_params(p)
     totals = f.scratch + part * f.scratch_part
     blocks = (f.positions + LANES - 1) // LANES
+    chunk = max(CHUNK_BYTES // (f.depth * TILE_BYTES), 1) * VECTORS
     unit = begin
     while unit < end:
         block, group, image = unit % blocks, unit // blocks % f.groups, unit // (blocks * f.groups)
         unit -= block
         stop = min(blocks, end - unit)  # as far as this group of this image goes
         unit += stop
-        while block + VECTORS <= stop:
-            tile, row, xs = zeros(F32, TILE), zeros(F32, VECTORS), zeros(F32, VECTORS)
-            compute_block(f, tile, row, xs, image, group, block * LANES, totals)
-            block += VECTORS
         while block < stop:
-            tile, row, xs = zeros(F32, CHANNELS), zeros(F32, 1), zeros(F32, 1)
-            compute_block(f, tile, row, xs, image, group, block * LANES, totals)
-            block += 1
+            after = min(block + chunk, stop)
+            compute_chunk(f, image, group, block * LANES, after * LANES, totals)
+            block = after
 
 
 def f32_f32_f32_planes_multiply(p: int, begin: int, end: int, part: int) -> None:

@@ -60,7 +60,7 @@ StridedParams = Params(
         "height": "Rows of the output.",
         "width": "Columns of the output.",
         "out_row": "Stride of rows of the output.",
-        "neighbors": "Taps of a row of the window that are neighbors; 0 where they are not.",
+        "neighbors": "Columns of a window of stride 2 without gaps; 0 of others.",
     },
 )
 LutPermuteParams = Params(

@@ -21,6 +21,7 @@ from bwn.kernels import bits
 from bwn.kernels.gemm.gemm_params import GemmParams, LutPermuteParams
 from bwn.kernels.gemm.lut_permute_packing import TILE, Layout
 from bwn.kernels.lazy import lazy
+from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.kernel import Kernel
 
 Weights = Literal["b1", "f32"]
@@ -161,9 +162,13 @@ class LutPermuteGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
     layout: Layout
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
-        """A pass is a position; a table serves all taps, and outputs go by whole vectors."""
-        passes = -(-work.positions // TILE) * TILE * work.images * work.groups
+        """A pass is a position; a table serves all taps, and outputs go by whole vectors.
+
+        Outputs of 16 positions are written together, fewer in as much time.
+        """
+        batch = work.images * work.groups
+        passes, written = (-(-work.positions // lanes) * lanes * batch for lanes in (TILE, LANES))
         channels = work.depth // work.taps
         tables = -(-channels // self.layout.group) * self.layout.group
         outputs = self.layout.vectors(work.outputs) * self.layout.lanes
-        return 1.0, passes * tables, passes * tables * work.taps * outputs, passes * work.outputs
+        return 1.0, passes * tables, passes * tables * work.taps * outputs, written * work.outputs

@@ -33,8 +33,8 @@ def lookup_scratch(outputs: int, depth: int) -> int:
 
 
 def multiply_scratch(outputs: int, depth: int) -> int:
-    """Bytes a part needs: the totals of a tile's vectors of positions, for every row."""
-    return outputs * MULTIPLY[1] * VECTOR_BYTES
+    """Bytes a part needs: the sums of a tile."""
+    return MULTIPLY[0] * MULTIPLY[1] * VECTOR_BYTES
 
 
 def depthwise_scratch(outputs: int, depth: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from bwn.kernels.params import Activation
+from bwn.kernels.simd import elementary
 from bwn.kernels.simd.arithmetic import maximum, minimum
 from bwn.kernels.simd.vectors import like
 from bwn.kernels.target.jit import helper
@@ -19,6 +20,9 @@ from bwn.kernels.target.jit import helper
 def hard_swish(x: Any) -> Any:
     """x * min(max(x + 3, 0), 6) / 6."""
     return x * minimum(maximum(x + like(x, 3.0), like(x, 0.0)), like(x, 6.0)) / like(x, 6.0)
+
+
+sigmoid, silu = elementary.sigmoid, elementary.silu
 
 
 def _choice(activations: list[Activation]) -> Any:

@@ -19,16 +19,22 @@ TINY = 2.0**-126
 """The smallest float32 that is not a denormal."""
 
 
-def _integers(value: Any) -> ir.VectorType:
-    return ir.VectorType(ir.IntType(32), value.type.count)
+def _integers(value: Any) -> Any:
+    """The int32 type of as many lanes."""
+    kind = value.type
+    return ir.VectorType(ir.IntType(32), kind.count) if _is_vector(kind) else ir.IntType(32)
 
 
-def _all(kind: ir.VectorType, number: float) -> ir.Constant:
-    return ir.Constant(kind, [number] * kind.count)
+def _is_vector(kind: Any) -> bool:
+    return isinstance(kind, ir.VectorType)
+
+
+def _all(kind: Any, number: float) -> ir.Constant:
+    return ir.Constant(kind, [number] * kind.count if _is_vector(kind) else number)
 
 
 def polynomial(*coefficients: float) -> Any:
-    """An operation on float vectors: c[0] + c[1] * v + ..., by Horner's rule and fused steps."""
+    """An operation on float vectors or numbers: c[0] + c[1] * v + ..., by Horner's rule, fused."""
 
     @intrinsic
     def value(v: Any) -> tuple[Any, Codegen]:
@@ -65,6 +71,21 @@ def copy_sign(value: Any, sign: Any) -> tuple[Any, Codegen]:
         return builder.call(function, args)
 
     return value(value, sign), gen
+
+
+@intrinsic
+def as_exponent(value: Any) -> tuple[Any, Codegen]:
+    """as_exponent(v): the floats whose exponents are the low 8 bits of v, float lanes or a number.
+
+    Other bits of v are lost, but for bit 8, which becomes the sign.
+    """
+
+    def gen(builder: Any, args: Any) -> Any:
+        whole = _integers(args[0])
+        bits = builder.shl(builder.bitcast(args[0], whole), _all(whole, MANTISSA_BITS))
+        return builder.bitcast(bits, args[0].type)
+
+    return value(value), gen
 
 
 @intrinsic

@@ -9,15 +9,13 @@ A unit of work is one channel of one image.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
-
-from bwn.kernels.simd.arithmetic import blend, greatest, keep, maximum, minimum, where_negative
-from bwn.kernels.simd.scalars import get_f32, get_i32, put_f32, reader
+from bwn.kernels.simd.arithmetic import blend, greatest, keep, where_negative
+from bwn.kernels.simd.elementary import any_power
+from bwn.kernels.simd.scalars import get_f32, reader
 from bwn.kernels.simd.stores import clamp
-from bwn.kernels.simd.vectors import F32, I32, load, splat, store, zero
+from bwn.kernels.simd.vectors import F32, I32, load, splat, store
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
 from bwn.kernels.tensor.elementwise import clear_padding
@@ -52,8 +50,9 @@ def operand(f: Any, source: int, row: int, column: int, y: int, x: int) -> Any:
 def map_two(operation: Any, p: int, begin: int, end: int) -> None:
     """clamp(operation(x, other), low, high) of planes begin..end-1, counted over all images."""
     f = binary_params(p)
-    aligned = f.x_row == f.out_row and f.other_row == f.out_row
-    aligned = aligned and f.x_column == 1 and f.other_column == 1
+    direct = f.x_row == f.out_row and f.x_column == 1
+    aligned = direct and f.other_row == f.out_row and f.other_column == 1
+    repeated = direct and f.other_row == 0 and f.other_column == 0
     for unit in range(begin, end):
         image, channel = unit // f.channels, unit % f.channels
         a = f.x + (image * f.x_image + channel * f.x_plane) * 4
@@ -63,6 +62,8 @@ def map_two(operation: Any, p: int, begin: int, end: int) -> None:
         for i in range(0, f.positions, LANES):
             if aligned:
                 values = operation(load(F32, a, i), load(F32, b, i))
+            elif repeated:  # of one number a channel
+                values = operation(load(F32, a, i), splat(F32, get_f32(b, 0)))
             else:
                 values = operation(
                     operand(f, a, f.x_row, f.x_column, y, x),
@@ -82,6 +83,7 @@ PRODUCT = helper(lambda a, b: a * b)
 QUOTIENT = helper(lambda a, b: a / b)
 GREATER = helper(lambda a, b: greatest(a, b))
 LESSER = helper(lambda a, b: -greatest(-a, -b))
+POWER = helper(lambda a, b: any_power(a, b))
 PARAMETRIC_RELU = helper(lambda a, b: where_negative(a, a * b, a))
 
 
@@ -121,21 +123,5 @@ def f32_f32_prelu(p: int, begin: int, end: int, part: int) -> None:
 
 
 def f32_f32_pow(p: int, begin: int, end: int, part: int) -> None:
-    """y = clamp(x ** other, low, high), one element at a time, rounded from float64."""
-    f = binary_params(p)
-    low, high = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
-    for unit in range(begin, end):
-        image, channel = unit // f.channels, unit % f.channels
-        a = f.x + (image * f.x_image + channel * f.x_plane) * 4
-        b = f.other + (image * f.other_image + channel * f.other_plane) * 4
-        plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
-        for i in range(0, f.positions, LANES):
-            store(plane, f.out_lead + i, zero(F32))
-        for i in range(f.positions):
-            if get_i32(f.mask, i) != 0:
-                y, x = i // f.out_row, i % f.out_row
-                base = np.float64(get_f32(a, y * f.x_row + x * f.x_column))
-                exponent = np.float64(get_f32(b, y * f.other_row + x * f.other_column))
-                value = np.float32(math.pow(base, exponent))
-                put_f32(plane, f.out_lead + i, minimum(maximum(value, low), high))
-        clear_padding(f, plane)
+    """y = clamp(x ** other, low, high)."""
+    map_two(POWER, p, begin, end)

@@ -23,7 +23,6 @@ from bwn.kernels.simd.arithmetic import (
 )
 from bwn.kernels.simd.float_bits import choose_less
 from bwn.kernels.simd.scalars import get_f32, reader
-from bwn.kernels.simd.stores import clamp
 from bwn.kernels.simd.vectors import F32, I32, like, load, store
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
@@ -129,12 +128,14 @@ _tanh = _plain(elementary.tanh)
 def map_planes(formula: Any, f: Any, begin: int, end: int) -> None:
     """y = clamp(formula(x, alpha, beta)) of planes begin..end-1, counted over all images."""
     a, b = get_f32(f.coefficients, 0), get_f32(f.coefficients, 1)
+    low, high = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
     for unit in range(begin, end):
         image, channel = unit // f.channels, unit % f.channels
         source = f.x + (image * f.x_image + channel * f.x_plane + f.x_lead) * 4
         plane = f.out + (image * f.out_image + channel * f.out_plane) * 4
         for i in range(0, f.positions, LANES):
-            y = clamp(f, formula(load(F32, source, i), a, b), 0)
+            y = formula(load(F32, source, i), a, b)
+            y = minimum(maximum(y, like(y, low)), like(y, high))
             store(plane, f.out_lead + i, keep(y, load(I32, f.mask, i)))
         clear_padding(f, plane)
 

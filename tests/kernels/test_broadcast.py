@@ -122,8 +122,25 @@ def test_an_infinite_slope_leaves_positive_numbers() -> None:
 
 
 def test_powers_follow_ieee_754() -> None:
-    x = np.array([0, -0.0, -2, -2, np.inf, 2, 0, -8], np.float32).reshape(1, 1, 1, -1)
-    y = np.array([0, -1, 3, 0.5, -1, 200, -2, 1 / 3], np.float32).reshape(1, 1, 1, -1)
+    special = [0, -0.0, 1, -1, 2, -2, 3, -3, 0.5, -0.5, 1 / 3, 1e-45, 1e38, -1e38, np.inf, -np.inf,
+               np.nan]  # fmt: skip
+    pairs = np.array(list(product(special, [*special, 200, -200, 2**24 + 2])), np.float32)
+    x, y = (pairs[:, i].reshape(1, 1, 1, -1) for i in (0, 1))
     with np.errstate(all="ignore"):
         expected = np.power(x.astype(np.float64), y).astype(np.float32)
-    np.testing.assert_array_equal(run("pow", x, y, -np.inf, np.inf), expected)
+    actual = run("pow", x, y, -np.inf, np.inf)
+    np.testing.assert_allclose(actual, expected, rtol=3e-6, atol=1e-44)
+    kept = expected == 0  # zeros have their sign
+    np.testing.assert_array_equal(np.signbit(actual[kept]), np.signbit(expected[kept]))
+
+
+@pytest.mark.parametrize(("largest", "worst"), [(10, 1.6), (20, 2.5), (80, 10)])
+def test_powers_are_near_numpy_over_all_sizes(largest: float, worst: float) -> None:
+    rng = np.random.default_rng(0)
+    for logarithms in (20, 0.5):
+        x = np.exp(rng.uniform(-logarithms, logarithms, (1, 1, 1, 1 << 16))).astype(np.float32)
+        y = (rng.uniform(-largest, largest, x.shape) / np.log(x)).astype(np.float32)
+        expected = np.power(x.astype(np.float64), y)
+        ulp = np.spacing(expected.astype(np.float32))
+        error = np.abs(run("pow", x, y, -np.inf, np.inf) - expected) / ulp
+        assert 0.4 < error.max() < worst

@@ -115,6 +115,11 @@ CASES = {
         op("Relu", "t", "r"),
         op("Concat", "repeated t r repeated", axis=1),
     ],
+    "tokens between and around others": [
+        *REPEATED,
+        op("Relu", "t", "r"),
+        op("Concat", "t repeated r repeated repeated t", axis=1),
+    ],
     "a sum with a repeated constant": [*REPEATED, op("Add", "t repeated")],
     "a repeated constant less": [*REPEATED, op("Sub", "repeated t")],
 }
@@ -137,10 +142,6 @@ REFUSED = {
     "a product of examples": (
         [op("Transpose", "x", "t", perm=[1, 2, 0, 3]), op("MatMul", "t x")],
         "multiplies",
-    ),
-    "a constant between activations": (
-        [*REPEATED, op("Concat", "t repeated t", axis=1)],
-        "between activations",
     ),
     "a repeated constant that meets no batch": (
         [*REPEATED, op("Transpose", "x", "p", perm=[2, 0, 1, 3]), op("Mul", "p repeated")],

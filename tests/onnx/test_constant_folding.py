@@ -170,3 +170,19 @@ def test_weights_of_one_byte_may_pass_through_several_nodes():
         s=f32(0.5),
     )
     assert from_bytes(data).spec.graph.output_shape == (2048,)
+
+
+def test_constants_that_are_repeated_for_each_example_take_memory_once() -> None:
+    steps = 60
+    nodes = [
+        op("Shape", "x", "batch", end=1),
+        op("Concat", "batch rest", "shape", axis=0),
+        op("Expand", "table shape", "c0"),
+        *(op("Mul", f"c{step} scale", f"c{step + 1}") for step in range(steps)),
+        op("Add", f"x c{steps}"),
+    ]
+    table = floats(1, 256, 256)
+    stored = {"table": table, "rest": np.array([256, 256]), "scale": f32(0.99)}
+    graph = from_bytes(model(*nodes, shape=(256, 256), **stored)).spec.graph
+    (added,) = graph.tensors.values()
+    np.testing.assert_allclose(added.ravel(), table.ravel() * 0.99**steps, rtol=1e-4)

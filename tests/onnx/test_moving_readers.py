@@ -137,23 +137,28 @@ def pads(random, opset, shape) -> Case:
 
 @case
 def resizes(random, opset, shape) -> Case:
-    linear = bool_of(random)
+    mode = str(random.choice(["nearest", "linear", "cubic"]))
     coordinates = ["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]
     coordinates += ["half_pixel_symmetric"] if opset >= 19 else []
     roundings = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
     attributes = {
-        "mode": "linear" if linear else "nearest",
+        "mode": mode,
         "coordinate_transformation_mode": str(random.choice(coordinates)),
-        **({} if linear else {"nearest_mode": str(random.choice(roundings))}),
+        **({"nearest_mode": str(random.choice(roundings))} if mode == "nearest" else {}),
     }
+    if mode == "cubic":
+        attributes |= {"exclude_outside": integer(random, 0, 1), "cubic_coeff_a": -0.6}
+    if opset >= 18 and mode != "nearest" and bool_of(random):
+        attributes["antialias"] = 1
     whole = attributes["coordinate_transformation_mode"] == "align_corners"
     scales = np.array(
-        [1, 1, *random.choice([1, 2, 3] if whole else [0.5, 0.6, 1, 1.5, 2, 3], 2)], np.float32
+        [1, 1, *random.choice([1, 2, 3] if whole else [0.5, 0.6, 1, 1.05, 1.1, 1.5, 2, 3], 2)],
+        np.float32,
     )
     empty = np.zeros(0, np.float32)
     if opset >= 18 and bool_of(random):
         sizes = random.integers(1, 19, 2)
-        if not linear:
+        if mode == "nearest":
             policy = str(random.choice(["stretch", "not_larger", "not_smaller"]))
             attributes["keep_aspect_ratio_policy"] = policy
         return [op("Resize", "x   sizes", axes=[2, 3], **attributes)], {"sizes": sizes}
@@ -254,7 +259,7 @@ IMAGES_ONLY = {
 def drawn(name: str) -> Iterator[tuple[str, bytes, tuple[int, ...]]]:
     """Models of one kind, each with a line that says which."""
     random = np.random.default_rng(sorted(CASES).index(name))
-    for number in range(60):
+    for number in range(180 if name == "resizes" else 60):
         opset = OPSETS[number % len(OPSETS)]
         if name in IMAGES_ONLY or random.random() < 0.7:
             shape = (integer(random, 3, 6), integer(random, 3, 9), integer(random, 3, 21))
@@ -335,10 +340,10 @@ REFUSED = {
         {},
         "auto_pad SAME_LOWER with dilations",
     ),
-    "cubic": (
-        [op("Resize", "x  s", mode="cubic")],
-        {"s": np.ones(4, np.float32)},
-        "'cubic' with coordinates 'half_pixel'",
+    "crop": (
+        [op("Resize", "x r s", coordinate_transformation_mode="tf_crop_and_resize")],
+        {"s": np.ones(4, np.float32), "r": np.zeros(8, np.float32)},
+        "'nearest' with coordinates 'tf_crop_and_resize'",
     ),
 }
 

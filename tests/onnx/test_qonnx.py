@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import floats
+from graphs import floats, signs
 from onnx_models import f32, model, op
 
 from bwn.errors import FileError
@@ -20,6 +20,19 @@ from bwn.runtime.executor import Runner
 
 DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 ROUND = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
+MODES = {
+    "ROUND": np.rint,
+    "HALF_EVEN": np.rint,
+    "FLOOR": np.floor,
+    "CEIL": np.ceil,
+    "DOWN": np.trunc,
+    "ROUND_TO_ZERO": np.trunc,
+    "UP": lambda x: np.sign(x) * np.ceil(np.abs(x)),
+    "HALF_UP": lambda x: np.sign(x) * np.floor(np.abs(x) + f32(0.5)),
+    "HALF_DOWN": lambda x: np.sign(x) * np.ceil(np.abs(x) - f32(0.5)),
+}
+"""Rounding modes as QONNX defines them."""
+SCALES = (f32(0.3), f32(0.5, 0.3, 2.0, 0.7).reshape(1, 4, 1, 1))
 
 
 def quant(source, output, bits, domain=DOMAINS[0], scale="s", zero="z", **attributes):
@@ -44,6 +57,13 @@ def outputs(data, x):
     """Of the packed network, and its graph."""
     graph = set_activations(pipeline.run(from_bytes(data).spec.graph), "auto")
     return Runner(make_plan(graph, len(x), 2)).run(x), graph
+
+
+def images(high, scale=0.15):
+    """Beyond the bounds, and the halves of a scale, which are ties."""
+    x = floats(3, 4, 7, 6) * np.float32(high / 4 + 1)
+    x[0] = np.arange(-84, 84).reshape(4, 7, 6) * f32(scale) / 2
+    return x
 
 
 RANGES = [
@@ -71,6 +91,29 @@ def test_quant_of_activations(bits, signed, narrow, low, high, zero, mode):
     assert [type(node) for node in graph.nodes] == [Quantize]
     expected = Session(model(*spelled("x", "y", "low", "high", mode), **stored)).run(x)
     np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("zero", [f32(0), f32(3), f32(0.5, -1, 2, 0).reshape(1, 4, 1, 1)])
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("bits", "signed", "narrow", "low", "high"), RANGES)
+def test_quant_in_every_rounding_mode(bits, signed, narrow, low, high, scale, zero, mode):
+    fields = {"signed": signed, "narrow": narrow, "rounding_mode": mode}
+    x = images(high, scale)
+    data = model(quant("x", "y", "b", **fields), s=scale, z=zero, b=f32(bits))
+    whole = MODES[mode](np.clip(x / scale + zero, f32(low), f32(high)))
+    theirs = Session(data).run(x)
+    np.testing.assert_array_equal(theirs, (whole - zero) * scale)
+    np.testing.assert_allclose(outputs(data, x)[0], theirs, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_weights_in_every_rounding_mode(mode):
+    weight, stored = images(7).reshape(-1, 4, 3, 3), {"s": f32(0.3), "z": f32(0), "b": f32(4)}
+    nodes = [quant("w", "q", "b", rounding_mode=mode), op("Conv", "x q")]
+    graph = from_bytes(model(*nodes, w=weight, **stored)).spec.graph
+    expected = MODES[mode](np.clip(weight / f32(0.3), f32(-8), f32(7))) * f32(0.3)
+    np.testing.assert_array_equal(graph.tensors[graph.nodes[0].weight], expected)
 
 
 def test_a_scale_for_each_channel():
@@ -104,6 +147,18 @@ def test_weights_of_several_bits(bits):
     most = 2 ** (bits - 1) - 1
     integers = np.clip(np.rint(weight / scale), -most, most) if most else np.sign(weight)
     np.testing.assert_array_equal(graph.tensors[graph.nodes[0].weight], integers * scale)
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_biases_of_many_bits(bits):
+    stored = {"w": signs(5, 4, 3, 3), "v": floats(5) * f32(50), "z": f32(0), "b": f32(bits)}
+    data = model(quant("v", "q", "b"), op("Conv", "x w q"), s=f32(0.001), **stored)
+    x = floats(2, 4, 7, 6)
+    bound = (2 ** (bits - 1) - 1) * 0.001
+    expected = np.clip(np.rint(stored["v"] / f32(0.001)) * f32(0.001), -bound - 0.001, bound)
+    graph = from_bytes(data).spec.graph
+    np.testing.assert_allclose(graph.tensors[graph.nodes[0].bias], expected, rtol=1e-6)
+    np.testing.assert_allclose(outputs(data, x)[0], Session(data).run(x), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.4])
@@ -145,26 +200,47 @@ def test_layers_read_few_bits_as_integers(bits):
     np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ROUND)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("version", [1, 2])
-def test_trunc(mode, version):
-    scale, x = 0.3, floats(2, 4, 7, 6) * np.float32(30)
+def test_trunc(mode, version, scale):
+    x = images(120, scale)
     inputs = "x s z i o" if version == 1 else "x s z i t o"
-    stored = {"s": f32(scale), "z": f32(0), "i": f32(8), "o": f32(5), "t": f32(scale * 8)}
+    stored = {"s": scale, "z": f32(0), "i": f32(8), "o": f32(5), "t": scale * f32(8)}
     data = model(op("Trunc", inputs, "y", DOMAINS[0], rounding_mode=mode), **stored)
-    actual, _ = outputs(data, x)
-    function = {"ROUND": np.rint, "FLOOR": np.floor, "CEIL": np.ceil}[mode]
-    q = function(np.rint(x / f32(scale)) / 8)
+    q = np.rint(x / scale) / f32(8)
     if version == 2:
         q = np.clip(q, -16, 15)
-    expected = q * f32(scale if version == 1 else scale * 8)
-    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+    theirs = Session(data).run(x)
+    np.testing.assert_array_equal(theirs, MODES[mode](q) * (scale if version == 1 else stored["t"]))
+    np.testing.assert_allclose(outputs(data, x)[0], theirs, rtol=1e-6)
+
+
+FLOATS = {
+    (4, 3, 448): [-448, -416, 0.001953125, 0.005859375, 1, 1.125, 2, 2.25, 448],
+    (2, 1, 6): [-6, -6, 0, 0, 1, 1, 2, 2, 6],
+}
+"""Numbers of 8 and of 4 bits, and what some numbers become."""
+
+
+@pytest.mark.parametrize("form", FLOATS)
+def test_weights_of_small_floats(form):
+    exponent, mantissa, limit = form
+    values = f32([-500, -420, 0.002, 0.005, 1.01, 1.1, 2.05, 2.2, 1e9])
+    stored = {"s": f32(1), "e": f32(exponent), "m": f32(mantissa), "v": f32(limit)}
+    stored |= {"w": values.reshape(1, 1, 3, 3), "b": f32(2 ** (exponent - 1) - 1)}
+    nodes = [op("FloatQuant", "w s e m b v", "q", DOMAINS[0]), op("Conv", "x q")]
+    data = model(*nodes, shape=(1, 4, 4), **stored)
+    graph = from_bytes(data).spec.graph
+    np.testing.assert_array_equal(graph.tensors[graph.nodes[0].weight].ravel(), FLOATS[form])
+    x = floats(2, 1, 4, 4)
+    np.testing.assert_allclose(outputs(data, x)[0], Session(data).run(x), rtol=1e-5)
 
 
 REFUSED = {
     "rounding": (
-        model(quant("x", "y", "b", rounding_mode="HALF_UP"), s=f32(1), z=f32(0), b=f32(4)),
-        "rounding_mode is HALF_UP; supported: ROUND",
+        model(quant("x", "y", "b", rounding_mode="DPU"), s=f32(1), z=f32(0), b=f32(4)),
+        "rounding_mode is DPU; supported: ROUND",
     ),
     "bits": (model(quant("x", "y", "b"), s=f32(1), z=f32(0), b=f32(40)), "has 40 bits"),
     "half a bit": (
@@ -172,6 +248,14 @@ REFUSED = {
         "has 2.5, expected a whole number",
     ),
     "a scale of 0": (model(quant("x", "y", "b"), s=f32(0), z=f32(0), b=f32(4)), "has the scale 0"),
+    "a scale of 0 among others": (
+        model(quant("x", "y", "b"), s=f32(1, 0, 1, 1).reshape(1, 4, 1, 1), z=f32(0), b=f32(4)),
+        "has the scale 0",
+    ),
+    "small floats": (
+        model(op("FloatQuant", "x s s s s s", "y", DOMAINS[0]), s=f32(1)),
+        "rounds activations to small floats",
+    ),
     "another domain": (
         model(op("Quant", "x s s s", domain="other"), s=f32(1)),
         "other::Quant is not supported",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from graphs import floats, save_onnx, signs
 from msgspec.structs import replace
-from onnx_models import FLAT, f32, model, op
+from onnx_models import FLAT, f32, i64, model, op
 
 from bwn import format
 from bwn.errors import BwnError, FileError
@@ -224,6 +224,20 @@ SAME = {
         s=f32(0.03),
         z=np.uint8(77),
     ),
+    "integers that are padded and resized": model(
+        op("QuantizeLinear", "x s z", "q"),
+        op("Pad", "q p v", "b"),
+        op("Pad", "b p", "c"),
+        op("Resize", "c  t", "r", mode="nearest", coordinate_transformation_mode="asymmetric"),
+        op("Tile", "r n", "m"),
+        op("DequantizeLinear", "m s z"),
+        s=f32(0.03),
+        z=np.uint8(77),
+        v=np.uint8(90),
+        p=i64(0, 0, 1, 2, 0, 0, 0, 3),
+        t=f32(1, 1, 2, 2),
+        n=i64(1, 1, 2, 1),
+    ),
     "16 bits": model(*quantization(clip="", output="y"), opset=21, s=f32(0.001), z=np.int16(5)),
 }
 
@@ -253,6 +267,16 @@ REFUSED = {
             **INT8,
         ),
         "reads integers of a quantized activation; put DequantizeLinear first",
+    ),
+    "integers that are interpolated": (
+        model(
+            op("QuantizeLinear", "x s z", "q"),
+            op("Resize", "q  t", "r", mode="linear"),
+            op("DequantizeLinear", "r s z"),
+            t=f32(1, 1, 2, 2),
+            **INT8,
+        ),
+        "its integers stand for numbers; put DequantizeLinear before it",
     ),
     "a scale for each channel": (
         gemm(*quantization(), **{**INT8, "s": f32([0.1] * 6), "z": np.zeros(6, np.int8)}),

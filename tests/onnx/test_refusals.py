@@ -10,7 +10,7 @@ from graphs import floats
 from onnx import TensorProto, helper
 from onnx_models import BN, FLAT, SIGN, f32, i64, model, op
 
-from bwn.errors import FileError
+from bwn.errors import FileError, GraphError
 from bwn.onnx.importer import from_bytes
 from bwn.tools.pack import load
 
@@ -55,7 +55,7 @@ REFUSED = {
         "'x' is computed from the network's input, expected a constant",
     ),
     "constant input": (
-        model(op("Conv", "w w"), w=floats(4, 4, 3, 3)),
+        model(op("Conv", "w w"), w=floats(64, 64, 64, 64)),
         "is a constant, expected a tensor that depends",
     ),
     "kernel_shape differs": (
@@ -77,7 +77,7 @@ REFUSED = {
     ),
     "gemm transposed input": (
         model(op("Gemm", "x w", transA=1), shape=FLAT, w=floats(6, 3)),
-        "transA = 1",
+        "reads (6, N), expected (N, K)",
     ),
     "gemm of images": (
         model(op("Gemm", "x w"), w=floats(6, 3)),
@@ -85,7 +85,7 @@ REFUSED = {
     ),
     "matmul of three axes": (
         model(op("MatMul", "x w"), shape=FLAT, w=floats(2, 6, 3)),
-        "expected two axes",
+        "multiplies (N, 6) by (2, 6, 3)",
     ),
     "training batch norm": (
         model(
@@ -283,6 +283,18 @@ def test_refused_in_one_line(name, tmp_path):
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def test_reasons_that_differ_in_names_and_shapes_are_one_kind():
+    nodes = [op("MatMul", f"x w{count}", f"t{count}") for count in (5, 6, 7)]
+    nodes.append(op("Sum", "t5 t6 t7"))
+    weights = {f"w{count}": floats(count, 3) for count in (5, 6, 7)}
+    with pytest.raises(GraphError) as caught:
+        from_bytes(model(*nodes, shape=(8,), **weights))
+    assert str(caught.value) == (
+        "3 nodes cannot be read: 3 x MatMul ('MatMul of t5', 'MatMul of t6', 'MatMul of t7'): "
+        "multiplies axis -1 of (N, 8) by a matrix of 5, and alike"
+    )
 
 
 def test_the_onnx_checker_is_asked():

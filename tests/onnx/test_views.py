@@ -232,7 +232,7 @@ def test_an_aligned_operand_broadcasts_as_on_the_logical_axes(
 
 @given(SHAPES.filter(lambda shape: len(shape) == 3), st.integers(1, 5))
 def test_channels_are_replaced_on_the_last_axis(shape: tuple[int, ...], count: int) -> None:
-    wider = View.of("x", shape).transpose((0, 2, 3, 1)).with_channels(count)
+    wider = View.of("x", shape).transpose((0, 2, 3, 1)).with_channels(count, -1)
     assert wider.shape == (count, *shape[1:])
     same(wider, numbers(wider.shape).transpose(0, 2, 3, 1))
 

@@ -78,6 +78,27 @@ def test_dilations_and_several_outputs_of_a_channel(stride: Pair) -> None:
         check(depthwise((11, 29), outputs=outputs, stride=stride, **window))
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("after", [(), (HardSwish(input="y", output="z"),)], ids=["", "swish"])
+def test_small_planes_of_several_channels(after: tuple, packed: bool) -> None:
+    """Bit for bit as the kernel of tiles, which sums in the same order."""
+    weights = "b1" if packed else "f32"
+    ours, tiles = (
+        next(row for row in GEMMS if row.name == f"f32_{weights}_f32_planes_{variant}")
+        for variant in ("depthwise", "multiply")
+    )
+    for size, taps in product(((1, 1), (2, 2), (3, 3), (4, 4), (5, 4)), (3, 5)):
+        for channels in (3, 4, 5, 9):
+            window = {"kernel": (taps, taps), "pads": (taps // 2,) * 4, "channels": channels}
+            graph = depthwise(size, *after, outputs=channels, packed=packed, **window)
+            x = floats(3, *graph.topology.input_shape, seed=3)
+            expected = Runner(make_plan(graph, 3, 1, only=tiles)).run(x)
+            for threads in (1, 2):
+                plan = make_plan(graph, 3, threads, only=ours, split="always")
+                np.testing.assert_array_equal(Runner(plan).run(x), expected)
+            agree(graph, 3, (1,))
+
+
 @pytest.mark.parametrize(
     "after",
     [

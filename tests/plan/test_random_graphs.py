@@ -131,12 +131,14 @@ def test_random_graphs(monkeypatch: pytest.MonkeyPatch, least_full: float) -> No
         check_reads(plan)
         kernels.update(step.kernel.name for step in plan.steps)
 
-    for seed in range(SEEDS):
+    expected = {registry.STRIDED.name} | (set() if least_full else BITPACKED)
+    for seed in range(10 * SEEDS):  # a new operation changes all graphs, and which are rare
+        if seed >= SEEDS and kernels >= expected and ops == set(node_types()):
+            break
         graph, batch = random_graph(seed)
         ops |= {type(node) for node in graph.nodes}
         agree(graph, batch, (1 + seed % 4,), inspect=inspect)
-    assert least_full > 0 or kernels >= BITPACKED
-    assert registry.STRIDED.name in kernels
+    assert kernels >= expected
     assert ops == set(node_types())
 
 

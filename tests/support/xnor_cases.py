@@ -208,7 +208,10 @@ class Call:
         values = out[:, :, LEAD : LEAD + self.positions]
         values = values.reshape(*out.shape[:2], self.height, self.row)
         # float64 rounds scale * sum + bias once more: that may differ in the last bit of float32.
-        np.testing.assert_array_max_ulp(values[..., : self.width], self.expected(), 1)
+        # Sigmoid and SiLU are 2.2 and 2.4 ulp off (test_elementary.py).
+        most = 4 if self.activation in (Activation.SIGMOID, Activation.SILU) else 1
+        expected = self.expected().astype(np.float32)
+        np.testing.assert_array_max_ulp(values[..., : self.width], expected, most)
         assert not values[..., self.width :].any()
         assert not out[:, :, :LEAD].any()
         assert not out[:, :, LEAD + self.positions :].any()

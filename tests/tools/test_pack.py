@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from graphs import make_graph, save_onnx
+from onnx_models import f32, model, op
 from PIL import Image
 
 from bwn import format
@@ -369,6 +370,15 @@ def test_the_tolerance_has_a_range(source, tmp_path, number):
 def test_an_exact_network_has_no_departure(source, tmp_path):
     report = pack(source, tmp_path / "a.bwn")
     assert (report.rounded, report.departure) == (0, 0)
+
+
+def test_a_sign_of_numbers_that_are_zero_unexpectedly_writes_no_file(tmp_path):
+    source = tmp_path / "source.onnx"
+    nodes = (op("Clip", "x n p", "c"), op("Add", "c p", "a"), op("Sign", "a"))
+    source.write_bytes(model(*nodes, n=f32(-1.0), p=f32(1.0)))
+    with pytest.raises(BwnError, match="'y' is ONNX Sign and often 0, which one bit cannot hold"):
+        pack(source, tmp_path / "a.bwn")
+    assert not (tmp_path / "a.bwn").exists()
 
 
 @pytest.mark.parametrize("interpreted", [0, 10**8])
