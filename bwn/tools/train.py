@@ -103,8 +103,7 @@ def _start(request: TrainRequest, device: Device, progress: ReadProgress) -> Run
         size, resize = size or preprocess.size, resize or cast(Resize, preprocess.resize)
         color = cast(Color, preprocess.color)
     network.update({name: value for name, value in request.network.items() if value is not None})
-    assert request.source is not None
-    assert request.output is not None
+    assert request.source is not None and request.output is not None  # noqa: PT018
     resize = resize or "stretch"
     data = load_dataset(
         request.source,
@@ -119,13 +118,13 @@ def _start(request: TrainRequest, device: Device, progress: ReadProgress) -> Run
     architecture = Architecture(input_shape=image_shape(data), classes=len(data.classes), **network)
     if architecture.scheme == "float" and request.network.get("float_ends") is not None:
         raise ArgumentError("all layers of scheme 'float' are float: its ends cannot be chosen")
-    precision = find_precision(request.settings.get("precision"), device)
-    chosen = {**request.settings, "precision": precision}
-    scheme = find_scheme(architecture.scheme)
+    chosen = dict(request.settings)
+    chosen["precision"] = find_precision(chosen.get("precision"), device)
+    name, scheme = architecture.name, find_scheme(architecture.scheme)
     return start(
         data,
         architecture,
-        settings_for(architecture.name, scheme, len(data.images), **chosen),
+        settings_for(name, scheme, len(data.images), **chosen),
         request.output,
         source=request.source,
         resize=resize,

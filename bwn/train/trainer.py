@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,55 +23,10 @@ from bwn.train.losses import LOSSES, image_weights
 from bwn.train.optimizer import Adam
 from bwn.train.penalties import mean_distance
 from bwn.train.preprocessing import accuracy, as_input, device_of, measure, split
+from bwn.train.progress import Progress as Progress  # where it is looked for
 from bwn.train.settings import Settings
 
 REPORT_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is. Reported about twice a second, and at the end of each epoch.
-
-    Attributes:
-        epoch: The epoch of the last step, from 1.
-        epochs: Epochs of the whole run.
-        step: Steps done.
-        steps: Steps of the whole run.
-        epoch_done: Whether this is the epoch's end.
-        loss: Mean over the epoch's training images so far, without the penalty.
-        accuracy: Fraction of them that were classified correctly, in 0 to 1.
-        validation: Accuracy on the held-out images with the deployed weights; None before the
-            epoch's end, or without such images.
-        distance: Mean distance of the binary layers' real weights to +-1; None without such layers.
-        learning_rate: Of the next step.
-        strength: lambda of the next step.
-        seconds: Time since this session began.
-        left: Estimate of the seconds to the end.
-        best: The epoch of the best validation so far (of equal ones the last); None before one.
-        images_per_second: Training images of this session, divided by its seconds.
-
-    Example:
-        >>> from bwn.train import Progress
-        >>> def report(progress: Progress) -> None:
-        ...     if progress.epoch_done:
-        ...         print(f"epoch {progress.epoch}: loss {progress.loss:.3f}")
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    epoch_done: bool
-    loss: float
-    accuracy: float
-    validation: float | None
-    distance: float | None
-    learning_rate: float
-    strength: float
-    seconds: float
-    left: float
-    best: int | None = None
-    images_per_second: float = 0.0
 
 
 Report = Callable[[Progress], None]
@@ -257,17 +211,17 @@ class Trainer:
             images_per_second=(self.step - first) * self.batch / max(seconds, 1e-9),
         )
         if done:
-            self.history.append(
-                Epoch(
-                    epoch=progress.epoch,
-                    loss=loss,
-                    accuracy=progress.accuracy,
-                    validation=validation,
-                    layers=layer_weights(self._binary),
-                )
-            )
+            self._keep(progress)
         if report is not None:
             report(progress)
+
+    def _keep(self, progress: Progress) -> None:
+        """Add an epoch that has ended to the history."""
+        epoch, layers = progress.epoch, layer_weights(self._binary)
+        loss, accuracy, validation = progress.loss, progress.accuracy, progress.validation
+        self.history.append(
+            Epoch(epoch=epoch, loss=loss, accuracy=accuracy, validation=validation, layers=layers)
+        )
 
     def _validate(self) -> float | None:
         """Accuracy on the held-out images, if there are any; notes whether it is the best one."""
