@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     )
     from bwn.train.penalties import PENALTIES, Penalty
     from bwn.train.preprocessing import accuracy, measure
-    from bwn.train.progress import Progress
     from bwn.train.schemes import SCHEMES, Scheme
     from bwn.train.settings import Architecture, Settings
-    from bwn.train.trainer import Trainer, fit
+    from bwn.train.trainer import Progress, Trainer, fit
 
 __all__ = [
     "PENALTIES", "SCHEMES", "Architecture", "BinaryConv2d", "BinaryLinear", "Penalty", "Progress",
@@ -53,8 +52,7 @@ _MODULES = {
     "preprocessing": ("accuracy", "measure"),
     "schemes": ("SCHEMES", "Scheme"),
     "settings": ("Architecture", "Settings"),
-    "progress": ("Progress",),
-    "trainer": ("Trainer", "fit"),
+    "trainer": ("Progress", "Trainer", "fit"),
 }
 _HOMES = {name: f"bwn.train.{module}" for module, names in _MODULES.items() for name in names}
 
