@@ -30,6 +30,7 @@ from bwn.errors import (
 if TYPE_CHECKING:
     from bwn.model import Model, load
     from bwn.predict import Prediction
+    from bwn.reporting.create import report
     from bwn.tools.evaluate import evaluate
     from bwn.tools.onnx_export import export
     from bwn.tools.pack import pack
@@ -55,6 +56,7 @@ __all__ = [
     "export_onnx",
     "load",
     "pack",
+    "report",
     "verify",
 ]
 
@@ -66,6 +68,7 @@ _MODULES = {
     "export_onnx": "bwn.train",
     "load": "bwn.model",
     "pack": "bwn.tools.pack",
+    "report": "bwn.reporting.create",
     "verify": "bwn.tools.verify",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -125,6 +126,25 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
                 f"{value!r} is not a size such as 32 or 224x320 (height x width).", param, ctx
             )
         return int(parts[0]), int(parts[-1])
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # likewise
+    """A time in hours, minutes and seconds."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Turn text such as `30m`, `1h30m` or `90s` into seconds."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d{1,4}h)?(\d{1,5}m)?(\d{1,7}s)?", value, re.ASCII)
+        parts = [int(part[:-1]) if part else 0 for part in (match.groups() if match else ())]
+        if not any(parts):
+            self.fail(f"{value!r} is not a time such as 30m, 1h30m or 90s.", param, ctx)
+        hours, minutes, seconds = parts
+        return float(3600 * hours + 60 * minutes + seconds)
 
 
 class Resize(click.ParamType):  # type: ignore[type-arg]  # likewise

@@ -13,11 +13,13 @@ from click.core import ParameterSource
 
 from bwn.cli.main import nothing_written
 from bwn.cli.output import show_progress, stopped, warn
-from bwn.cli.params import FilePath, OutputPath, Size, run_options, skip_bad_option
+from bwn.cli.params import Duration, FilePath, OutputPath, Size, run_options, skip_bad_option
 from bwn.cli.settings_options import chosen, field_options
 from bwn.cli.train_report import EpochPrinter, show_end, show_start
 from bwn.data.datasets import check_source
+from bwn.errors import BwnError
 from bwn.train import require_torch
+from bwn.train.run_folder import REPORT, RUN_FILE, holds_run, make_folder
 from bwn.train.settings import Architecture, Settings
 
 if TYPE_CHECKING:
@@ -50,9 +52,12 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
 @click.option(
     "-o",
     "--output",
-    type=OutputPath(".pt", path_type=Path),
+    type=OutputPath(".pt"),
+    metavar="FILE|DIR/",
     help="Checkpoint of the last state to write. The epoch with the best held-out accuracy is "
-    "saved next to it: model.best.pt for model.pt.  [default: model.pt; refused if it exists]",
+    "saved next to it: model.best.pt for model.pt. A name that ends in / is a folder for all of "
+    "the run: both files, settings.json, log.jsonl and, with matplotlib, report.html.  "
+    "[default: model.pt; refused if it exists]",
 )
 @field_options(Architecture)
 @click.option(
@@ -68,6 +73,14 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
 )
 @skip_bad_option
 @field_options(Settings)
+@click.option(
+    "--time",
+    "seconds",
+    type=Duration(),
+    metavar="TIME",
+    help="Train for about this time, such as 30m, 1h30m or 90s, in place of --epochs: the first "
+    "steps are measured, then the number of epochs is fixed, and all schedules are fitted to it.",
+)
 @click.option(
     "--device",
     type=Device(),
@@ -89,7 +102,7 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     "--resume",
     type=FilePath(path_type=Path),
     metavar="CHECKPOINT",
-    help="Resume an interrupted run, as if it had never stopped.",
+    help="Resume an interrupted run, as if it had never stopped. Or a run's folder.",
 )
 @click.option(
     "--log",
@@ -123,11 +136,14 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         from bwn.tools.train import train
 
         try:
-            outcome = train(run, epochs.show, warn, options["log"])
+            folder = _folder(options["output"], Path(run.checkpointer.output))
+            outcome = train(run, epochs.show, warn, options["log"], folder)
         finally:
             show_progress("")
         epochs.finish()
         show_end(run, outcome, as_json)
+        if folder is not None and outcome.finished and not outcome.already_complete:
+            _write_report(folder, run, outcome.test_images, as_json)
     if not outcome.finished:
         raise stopped()
 
@@ -137,13 +153,15 @@ def _open(options: dict[str, Any]) -> AbstractContextManager[Run]:
     if options["data"] is not None:
         check_source(options["data"])  # before anything about the output
     require_torch()
-    output = options["output"] if options["resume"] else _output(options["output"])
+    resume = options["resume"]
+    output = options["output"] and _file(options["output"])
+    output = output if resume else _output(output)
     from bwn.tools.train import TrainRequest, open_run
 
     request = TrainRequest(
         source=options["data"],
         output=output,
-        resume=options["resume"],
+        resume=resume / RUN_FILE if resume and resume.is_dir() else resume,
         origin=options["origin"],
         network=chosen(Architecture, options),
         settings=chosen(Settings, options),
@@ -151,6 +169,7 @@ def _open(options: dict[str, Any]) -> AbstractContextManager[Run]:
         resize=options["resize"],
         skip_bad=options["skip_bad"],
         log=options["log"],
+        seconds=options["seconds"],
     )
     return open_run(
         request,
@@ -161,11 +180,48 @@ def _open(options: dict[str, Any]) -> AbstractContextManager[Run]:
     )
 
 
+def _is_folder(name: str) -> bool:
+    return name.endswith(("/", os.sep))
+
+
+def _file(name: str) -> Path:
+    """The checkpoint that a name means: in a folder, which is made, its model.pt."""
+    if not _is_folder(name):
+        return Path(name)
+    make_folder(Path(name))  # or an error, if it holds other things
+    return Path(name) / RUN_FILE
+
+
+def _folder(output: str | None, checkpoint: Path) -> Path | None:
+    """The folder that gets all of the run; None where only checkpoints are asked for."""
+    whole = holds_run(checkpoint) if output is None else _is_folder(output)
+    return checkpoint.parent if whole else None
+
+
+def _write_report(folder: Path, run: Run, test_images: int, as_json: bool) -> None:
+    """Write the report of a run that has ended; a failure is only a warning."""
+    from bwn.reporting.create import report
+    from bwn.train.distributed import rank
+
+    if rank():
+        return
+    description = run.description
+    data = description.source if test_images else None
+    try:
+        report(folder, folder / REPORT, data=data, skip_bad=True, progress=show_progress)
+    except BwnError as error:
+        warn(f"no report: {error}")
+        return
+    click.echo(f"Wrote {folder / REPORT}", err=as_json)
+
+
 def _check_usage(ctx: click.Context, options: dict[str, Any]) -> None:
     if options["resume"] is None and options["data"] is None:
         raise click.UsageError(
             "Missing option '--data' (or '--resume'). To try: --data mnist-sample"
         )
+    if options["seconds"] is not None and options["epochs"] is not None:
+        raise click.UsageError("--time and --epochs both say how long to train; give one.")
     if options["resume"] is not None:
         for parameter in ctx.command.params:
             name = str(parameter.name)

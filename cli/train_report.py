@@ -14,8 +14,19 @@ from bwn.metrics import confused_text, interval_text
 LINES = 60
 """Epochs that are printed of a long run, about."""
 
+HEADER = (
+    "    epoch",
+    "  loss",
+    "accuracy: training",
+    "held-out",
+    "distance to +-1",
+    "images/s",
+    "   left",
+)
+
 if TYPE_CHECKING:
     from bwn.train.run import Outcome, Run
+    from bwn.train.time_budget import Plan
     from bwn.train.trainer import Progress
 
 
@@ -29,12 +40,14 @@ def show_start(run: Run, as_json: bool) -> None:
         click.echo(origin(run), err=as_json)
     if run.checkpointer.replaces:
         click.echo(f"Replacing {run.checkpointer.output}", err=True)
+    if run.fitted is not None:
+        click.echo(fitted(run.fitted), err=as_json)
     if not as_json:
         click.echo(heading(run))
 
 
 class EpochPrinter:
-    """Prints a line for an epoch that has ended, and before, for people, one that is overwritten.
+    """Prints a row for an epoch that has ended, and before, for people, a progress bar.
 
     Of a long run people see at most about LINES epochs, among them the first and the last.
     """
@@ -42,6 +55,7 @@ class EpochPrinter:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
         self.skipped: Progress | None = None
+        self._headed = False
 
     def show(self, progress: Progress) -> None:
         """Show how far the run is."""
@@ -55,14 +69,20 @@ class EpochPrinter:
         elif progress.epoch_done:
             self.skipped = None
             show_progress("")
-            click.echo(line(progress))
+            self._print(progress)
             return
-        show_progress(line(progress))
+        show_progress(bar(progress))
 
     def finish(self) -> None:
         """Show the last epoch of a run that was stopped, or ended early."""
         if self.skipped is not None:
-            click.echo(line(self.skipped))
+            self._print(self.skipped)
+
+    def _print(self, progress: Progress) -> None:
+        if not self._headed:
+            click.echo("  ".join(HEADER))
+        self._headed = True
+        click.echo(row(progress))
 
 
 def show_end(run: Run, outcome: Outcome, as_json: bool) -> None:
@@ -85,6 +105,12 @@ def origin(run: Run) -> str:
     return text
 
 
+def fitted(plan: Plan) -> str:
+    """How many epochs fit into the time that was given."""
+    epochs = count_noun(plan.epochs, "epoch")
+    return f"{epochs} of about {plan.epoch_seconds:.3g} s: the same as --epochs {plan.epochs}"
+
+
 def heading(run: Run) -> str:
     """What is trained on what."""
     architecture = run.description.architecture
@@ -98,16 +124,28 @@ def heading(run: Run) -> str:
     )
 
 
-def line(progress: Progress) -> str:
-    """How far the run is."""
-    held_out = "" if progress.validation is None else f", held-out {progress.validation:.2%}"
-    parts = [
-        f"epoch {progress.epoch:>{len(str(progress.epochs))}}/{progress.epochs}",
-        f"loss {progress.loss:.4f}",
-        f"accuracy: training {progress.accuracy:.2%}{held_out}",
-    ]
-    if progress.distance is not None:
-        parts.append(f"distance to +-1 {progress.distance:.3f}")
+def row(progress: Progress) -> str:
+    """A row of the table of epochs, under HEADER."""
+    validation, distance = progress.validation, progress.distance
+    cells = (
+        f"{progress.epoch}/{progress.epochs}",
+        f"{progress.loss:.4f}",
+        f"{progress.accuracy:.2%}",
+        "-" if validation is None else f"{validation:.2%}",
+        "-" if distance is None else f"{distance:.3f}",
+        f"{progress.images_per_second:,.0f}",
+        clock(progress.left),
+    )
+    return "  ".join(f"{cell:>{len(name)}}" for cell, name in zip(cells, HEADER, strict=True))
+
+
+def bar(progress: Progress) -> str:
+    """How far the run is, in one line."""
+    epoch = f"epoch {progress.epoch}/{progress.epochs}"
+    drawn = click.progressbar(length=progress.steps, label=epoch, width=24, show_eta=False)
+    drawn.make_step(progress.step)
+    rate = f"{progress.images_per_second:,.0f} images/s"
+    parts = drawn.format_progress_line(), f"loss {progress.loss:.4f}", rate
     return "  ".join([*parts, f"{clock(progress.left)} left"])
 
 

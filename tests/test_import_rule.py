@@ -24,6 +24,7 @@ RULE = """
     predict runtime
     model train
     tools experiment
+    reporting
     __init__ cli
     __main__
 """
@@ -37,9 +38,9 @@ HEIGHT = {
 PACKAGES = {
     "numba": "kernels",
     "llvmlite": "kernels",
-    "msgspec": "kernels ir ops passes format onnx plan predict train tools experiment data cli",
+    "msgspec": "kernels ir ops passes format onnx plan predict train tools experiment reporting data cli",
     "safetensors": "format",
-    "PIL": "data predict tools",
+    "PIL": "data predict tools reporting",
     "pillow_heif": "data.images",
     "onnx": "onnx",
     "onnxruntime": "onnx",
@@ -47,7 +48,7 @@ PACKAGES = {
     "onnxscript": "train",
     "onnx_ir": "train",
     "tensorboard": "train",
-    "matplotlib": "experiment.plots",
+    "matplotlib": "experiment.plots reporting",
     "click": "cli",
 }
 

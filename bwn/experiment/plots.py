@@ -13,7 +13,8 @@ from typing import cast
 from bwn._files import write_atomically
 from bwn.errors import MissingPackageError
 from bwn.experiment.groups import REFERENCE, Group
-from bwn.experiment.record import BINS, Epoch
+from bwn.experiment.record import Epoch
+from bwn.train.history import BINS
 
 try:
     from matplotlib import colormaps, style
@@ -37,18 +38,26 @@ MOMENTS = 5
 
 def draw(groups: Sequence[Group], folder: Path) -> list[str]:
     """Draw what the records allow: errors.svg, weights.svg, lambda.svg. Returns the names."""
-    pictures = {"errors.svg": _errors, "weights.svg": _weights, "lambda.svg": _lambda}
     written = []
-    for name, picture in pictures.items():
-        with style.context(["default", STYLE]):  # whatever this user's own style is
-            figure = picture(groups)
-            if figure is None:
-                continue
-            buffer = BytesIO()
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        write_atomically(folder / name, buffer.getvalue())
-        written.append(name)
+    with style.context(["default", STYLE]):  # whatever this user's own style is
+        for name, figure in figures(groups).items():
+            write_atomically(folder / f"{name}.svg", svg_bytes(figure))
+            written.append(f"{name}.svg")
     return written
+
+
+def figures(groups: Sequence[Group]) -> dict[str, Figure]:
+    """What the records allow of `errors`, `weights` and `lambda`, by name."""
+    pictures = {"errors": _errors, "weights": _weights, "lambda": _lambda}
+    drawn = {name: picture(groups) for name, picture in pictures.items()}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """A figure as SVG, without the time it was made."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
 
 
 def _errors(groups: Sequence[Group]) -> Figure | None:

@@ -14,8 +14,6 @@ from bwn.errors import FileError
 from bwn.train.settings import SchemeName
 
 RESULTS = "results.jsonl"
-BINS = 40
-"""Bins of a histogram of weights, of equal width over -1 to +1."""
 NEAR = 0.05
 """A weight this close to -1 or +1 counts as having arrived."""
 
@@ -33,7 +31,7 @@ class Epoch(Struct, frozen=True, kw_only=True):
         distance: Mean distance to +-1 of the binary layers' real weights; like the next two None
             without such layers.
         near: Fraction of these weights within NEAR of -1 or +1.
-        histogram: (BINS,) how many of them lie in each equal part of [-1, 1].
+        histogram: (bwn.train.history.BINS,) how many of them lie in each equal part of [-1, 1].
     """
 
     epoch: int

@@ -16,8 +16,9 @@ from msgspec import Struct
 from bwn.data.datasets import Dataset, load_dataset
 from bwn.errors import CheckpointError, DataError
 from bwn.experiment.jobs import Job
-from bwn.experiment.record import BINS, NEAR, Epoch, Record, add_line, read_lines
+from bwn.experiment.record import NEAR, Epoch, Record, add_line, read_lines
 from bwn.train.device import prepare_process
+from bwn.train.history import BINS
 from bwn.train.layers import binary_layers
 from bwn.train.penalties import mean_distance
 from bwn.train.preprocessing import accuracy

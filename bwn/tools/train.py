@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from bwn._types import StrPath
@@ -18,6 +19,7 @@ from bwn.train.device import Device, find_device, find_precision, prepare_proces
 from bwn.train.distributed import process_group, rank
 from bwn.train.preprocessing import image_shape
 from bwn.train.run import Outcome, Run, resume, start
+from bwn.train.run_folder import RunFolder
 from bwn.train.schemes import find_scheme
 from bwn.train.settings import DEFAULT_NETWORK, PHOTO_SIZES, Architecture, settings_for
 from bwn.train.tensorboard import open_log, summary_writer
@@ -40,6 +42,7 @@ class TrainRequest:
         resize: How images of other proportions are brought to that size.
         skip_bad: Whether images that cannot be read are left out, with a warning.
         log: Folder of a TensorBoard log.
+        seconds: Time that the epochs are fitted to.
     """
 
     source: str | None = None
@@ -52,6 +55,7 @@ class TrainRequest:
     resize: Resize | None = None
     skip_bad: bool = False
     log: StrPath | None = None
+    seconds: float | None = None
 
 
 @contextmanager
@@ -99,8 +103,7 @@ def _start(request: TrainRequest, device: Device, progress: ReadProgress) -> Run
         size, resize = size or preprocess.size, resize or cast(Resize, preprocess.resize)
         color = cast(Color, preprocess.color)
     network.update({name: value for name, value in request.network.items() if value is not None})
-    assert request.source is not None
-    assert request.output is not None
+    assert request.source is not None and request.output is not None  # noqa: PT018
     resize = resize or "stretch"
     data = load_dataset(
         request.source,
@@ -115,23 +118,30 @@ def _start(request: TrainRequest, device: Device, progress: ReadProgress) -> Run
     architecture = Architecture(input_shape=image_shape(data), classes=len(data.classes), **network)
     if architecture.scheme == "float" and request.network.get("float_ends") is not None:
         raise ArgumentError("all layers of scheme 'float' are float: its ends cannot be chosen")
-    precision = find_precision(request.settings.get("precision"), device)
-    chosen = {**request.settings, "precision": precision}
-    scheme = find_scheme(architecture.scheme)
+    chosen = dict(request.settings)
+    chosen["precision"] = find_precision(chosen.get("precision"), device)
+    name, scheme = architecture.name, find_scheme(architecture.scheme)
     return start(
         data,
         architecture,
-        settings_for(architecture.name, scheme, len(data.images), **chosen),
+        settings_for(name, scheme, len(data.images), **chosen),
         request.output,
         source=request.source,
         resize=resize,
         skip_bad=request.skip_bad,
         device=device,
         origin=origin,
+        seconds=request.seconds,
     )
 
 
-def train(run: Run, report: Report, warn: Warn, log: StrPath | None = None) -> Outcome:
+def train(
+    run: Run,
+    report: Report,
+    warn: Warn,
+    log: StrPath | None = None,
+    folder: Path | None = None,
+) -> Outcome:
     """Train to the end, or until Ctrl-C or SIGTERM.
 
     Args:
@@ -139,19 +149,32 @@ def train(run: Run, report: Report, warn: Warn, log: StrPath | None = None) -> O
         report: Called about twice a second, and at the end of each epoch.
         warn: Called with one line where a checkpoint or the log cannot be written.
         log: Folder of a TensorBoard log; rank 0 writes it.
+        folder: Folder that gets the run's settings and log; rank 0 writes them.
 
     Returns:
         How the run ended.
 
     Raises:
-        BwnError: As `Run.go` and `bwn.train.tensorboard.open_log`.
+        BwnError: As `Run.go`, `RunFolder` and `bwn.train.tensorboard.open_log`.
     """
-    if log is None or rank():
+    if rank():
         return run.go(report, warn)
-    with open_log(log, run.trainer, warn) as curves:
+    reports = [report]
+    with ExitStack() as stack:
+        if log is not None:
+            reports.append(stack.enter_context(open_log(log, run.trainer, warn)).write)
+        record = None
+        if folder is not None:
+            trainer = run.trainer
+            record = RunFolder(folder, trainer.step // trainer.steps_per_epoch, warn)
+            record.describe(run.description)
+            reports.append(record.write)
 
-        def report_and_log(progress: Progress) -> None:
-            report(progress)
-            curves.write(progress)
+        def report_to_all(progress: Progress) -> None:
+            for each in reports:
+                each(progress)
 
-        return run.go(report_and_log, warn)
+        outcome = run.go(report_to_all, warn)
+        if record is not None:
+            record.describe(run.description)
+        return outcome

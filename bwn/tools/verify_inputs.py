@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from bwn.data.folders import find_images
 from bwn.data.records import Pixels
 from bwn.data.resizing import normalized
 from bwn.errors import DataError, NotPreparedError
-from bwn.ir.model_spec import ModelSpec
+from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.predict import class_names
 
 LISTED = 5
@@ -138,28 +138,47 @@ def load_test_split(
     Raises:
         DataError: The data set cannot be read, or has a class that the model does not know.
     """
-    rule = spec.preprocess
-    if rule is None:
+    if spec.preprocess is None:
         raise NotPreparedError
-    data = load_dataset(
-        source,
-        "test",
-        rule=rule,
-        skip_bad=skip_bad,
-        progress=progress,
+    classes = None if spec.classes is None else class_names(spec)
+    return read_test_split(
+        spec.preprocess, classes, source, count, skip_bad=skip_bad, progress=progress
     )
-    labels = _labels(spec, data.labels, data.classes, source)
+
+
+def read_test_split(
+    rule: Preprocess,
+    classes: Sequence[str] | None,
+    source: StrPath,
+    count: int | None = None,
+    *,
+    skip_bad: bool = False,
+    progress: Progress = no_progress,
+) -> tuple[str, Pixels, Labels]:
+    """`load_test_split` for a network without a ModelSpec.
+
+    Args:
+        rule: How it prepares images.
+        classes: Names of its classes, whose indices the labels are; None: labels as stored.
+        source: See `load_test_split`, as the others.
+        count: Likewise.
+        skip_bad: Likewise.
+        progress: Likewise.
+    """
+    data = load_dataset(source, "test", rule=rule, skip_bad=skip_bad, progress=progress)
+    labels = _labels(classes, data.labels, data.classes, source)
     chosen = np.arange(min(count or len(labels), len(labels)))
     if bool((np.diff(data.labels) >= 0).all()):
         chosen = chosen * len(labels) // max(len(chosen), 1)
     return f"{os.fspath(source)} (test split)", data.images[chosen], labels[chosen]
 
 
-def _labels(spec: ModelSpec, labels: Labels, classes: tuple[str, ...], source: StrPath) -> Labels:
-    """The data set's labels as the model numbers its classes."""
-    if spec.classes is None:
+def _labels(
+    names: Sequence[str] | None, labels: Labels, classes: tuple[str, ...], source: StrPath
+) -> Labels:
+    """The data set's labels as the model, whose classes have these names, numbers them."""
+    if names is None:
         return labels
-    names = class_names(spec)
     indices = [match_class(name, names) for name in classes]
     unknown = [name for name, index in zip(classes, indices, strict=True) if index is None]
     if unknown:

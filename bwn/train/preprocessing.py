@@ -99,14 +99,19 @@ def predictions(module: nn.Module, data: Dataset, preprocess: Preprocess) -> Lab
     Returns:
         (N,) int64.
     """
+    return scores_of(module, data, preprocess).argmax(1).cpu().numpy()
+
+
+def scores_of(module: nn.Module, data: Dataset, preprocess: Preprocess) -> Tensor:
+    """(N, classes) scores of images, in evaluation mode. Arguments as in `predictions`."""
     was_training = module.training
     module.eval()
     device = device_of(module)
     batches = torch.split(torch.from_numpy(data.images), EVALUATION_BATCH)
     with torch.no_grad():
-        classes = [module(as_input(images.to(device), preprocess)).argmax(1) for images in batches]
+        scores = [module(as_input(images.to(device), preprocess)) for images in batches]
     module.train(was_training)
-    return torch.cat(classes).cpu().numpy()
+    return torch.cat(scores)
 
 
 def accuracy(module: nn.Module, data: Any, preprocess: Preprocess) -> float:

@@ -28,6 +28,7 @@ from bwn.train.device import CPU, to_device
 from bwn.train.memory import check_memory
 from bwn.train.preprocessing import digest, measure, predictions
 from bwn.train.settings import Architecture, Settings
+from bwn.train.time_budget import Plan, plan_epochs
 from bwn.train.trainer import Progress, Report, Trainer
 from bwn.train.warm_start import load_weights, measure_statistics
 
@@ -74,7 +75,10 @@ class Run:
         description: Of its checkpoint.
         checkpointer: Writes its files.
         origin: Of the checkpoint that gave a new run its first weights, or None.
+        fitted: How many epochs fit into the time that the run was given, or None.
     """
+
+    fitted: Plan | None = None
 
     def __init__(
         self,
@@ -193,6 +197,7 @@ def start(
     skip_bad: bool = False,
     device: torch.device = CPU,
     origin: Checkpoint | None = None,
+    seconds: float | None = None,
 ) -> Run:
     """Start a new run, from random weights or from a checkpoint's.
 
@@ -206,6 +211,7 @@ def start(
         skip_bad: Whether those that cannot be read were left out.
         device: Where to train.
         origin: The checkpoint whose weights to start from.
+        seconds: Time that the epochs are fitted to; None: the epochs of the settings.
 
     Returns:
         The run, before its first step.
@@ -216,6 +222,12 @@ def start(
     if len(data.classes) < 2:
         raise DataError(f"{source}: has only the class '{data.classes[0]}', expected two or more")
     preprocess = measure(data, resize)
+    check_memory(architecture, settings.batch_size)
+    fitted = None
+    if seconds is not None:
+        module = to_device(build_seeded(architecture, settings.seed), device)
+        fitted = plan_epochs(seconds, module, data, preprocess, settings)
+        settings = msgspec.structs.replace(settings, epochs=fitted.epochs)
     description = Description(
         architecture=architecture,
         settings=settings,
@@ -226,14 +238,15 @@ def start(
         skip_bad=skip_bad,
         begun_from=origin.path if origin else None,
     )
-    check_memory(architecture, settings.batch_size)
     module = build_seeded(architecture, settings.seed)
     if origin is not None:
         load_weights(module, architecture, data.classes, origin)
         measure_statistics(module, torch.from_numpy(data.images), settings.batch_size, preprocess)
     trainer = Trainer(to_device(module, device), data, preprocess, settings)
     checkpointer = Checkpointer(trainer, output)
-    return Run(trainer, description, checkpointer, origin.description if origin else None)
+    run = Run(trainer, description, checkpointer, origin.description if origin else None)
+    run.fitted = fitted
+    return run
 
 
 def resume(

@@ -112,7 +112,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         precision: Of products and activations in training. Weights, sums of gradients and every
             evaluation stay float32.
         augment: `shift`: each image is moved by up to a sixteenth of its size; `flip`: also
-            mirrored, with probability 1/2.
+            mirrored, with probability 1/2; `alternating`: also mirrored, in every second epoch,
+            beginning with the first or the second one by a draw for each image.
+        cutout: Side of a square, in pixels, that is cut out of each image at a random place; 0:
+            none. Its pixels get the mean color.
+        label_smoothing: Share of the target that is spread evenly over all classes; see
+            `bwn.train.losses`.
         validation: Fraction of the training images held out to measure accuracy, in 0 to 0.5.
         patience: Epochs without a better held-out accuracy after which the run ends; None: never.
         class_weights: Weight of each class's images in the loss; see
@@ -172,9 +177,25 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "float32"
     augment: Annotated[
-        Literal["none", "shift", "flip"],
-        _about("Shift each image by a few pixels; `flip` also mirrors it."),
+        Literal["none", "shift", "flip", "alternating"],
+        _about(
+            "Shift each image by a few pixels; `flip` also mirrors it at random, `alternating` in "
+            "every second epoch."
+        ),
     ] = "shift"
+    cutout: Annotated[
+        int,
+        Meta(ge=0, le=4095),
+        _about(
+            "Cut a square with this side, in pixels, out of each image, for long runs.",
+            metavar="PIXELS",
+        ),
+    ] = 0
+    label_smoothing: Annotated[
+        float,
+        Meta(ge=0, le=0.9),
+        _about("Share of each label that is spread evenly over all classes, such as 0.1."),
+    ] = 0.0
     validation: Annotated[
         float,
         Meta(ge=0, le=0.5),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,62 +14,20 @@ from bwn.data.datasets import Dataset
 from bwn.errors import ArgumentError, CheckpointError, DivergedError
 from bwn.ir.model_spec import Preprocess
 from bwn.train import distributed
-from bwn.train.augment import augmented
+from bwn.train.augment import Augmentation
 from bwn.train.checkpoint import portable
 from bwn.train.device import seed_generators
+from bwn.train.history import Epoch, decode_history, encode_history, layer_weights
 from bwn.train.layers import binary_layers
 from bwn.train.losses import LOSSES, image_weights
 from bwn.train.optimizer import Adam
 from bwn.train.penalties import mean_distance
 from bwn.train.preprocessing import accuracy, as_input, device_of, measure, split
+from bwn.train.progress import Progress as Progress  # where it is looked for
 from bwn.train.settings import Settings
 from bwn.train.sources import as_dataset
 
 REPORT_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is. Reported about twice a second, and at the end of each epoch.
-
-    Attributes:
-        epoch: The epoch of the last step, from 1.
-        epochs: Epochs of the whole run.
-        step: Steps done.
-        steps: Steps of the whole run.
-        epoch_done: Whether this is the epoch's end.
-        loss: Mean over the epoch's training images so far, without the penalty.
-        accuracy: Fraction of them that were classified correctly, in 0 to 1.
-        validation: Accuracy on the held-out images with the deployed weights; None before the
-            epoch's end, or without such images.
-        distance: Mean distance of the binary layers' real weights to +-1; None without such layers.
-        learning_rate: Of the next step.
-        strength: lambda of the next step.
-        seconds: Time since this session began.
-        left: Estimate of the seconds to the end.
-        best: The epoch of the best validation so far (of equal ones the last); None before one.
-
-    Example:
-        >>> from bwn.train import Progress
-        >>> def report(progress: Progress) -> None:
-        ...     if progress.epoch_done:
-        ...         print(f"epoch {progress.epoch}: loss {progress.loss:.3f}")
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    epoch_done: bool
-    loss: float
-    accuracy: float
-    validation: float | None
-    distance: float | None
-    learning_rate: float
-    strength: float
-    seconds: float
-    left: float
-    best: int | None = None
 
 
 Report = Callable[[Progress], None]
@@ -128,7 +85,11 @@ class Trainer:
         self.steps_per_epoch = len(self._images) // self.batch
         self.steps = self.steps_per_epoch * settings.epochs
         self.optimizer = Adam(module, settings, self.steps)
-        self._binary = list(binary_layers(module).values())
+        self._augmentation = Augmentation(
+            settings, len(self._images), data.size, self._seed(0, 2), self.device
+        )
+        self._binary = binary_layers(module)
+        self.history = [Epoch(epoch=0, layers=layer_weights(self._binary))]
         weights = image_weights(settings.class_weights, self.train_data)
         self._class_weights = None if weights is None else weights.to(self.device)
         # Sum of the batches' losses and number of right answers in this epoch; MPS has no float64.
@@ -199,12 +160,18 @@ class Trainer:
     def _train_on(self, index: Tensor) -> None:
         """One step, on the images of these indices."""
         seed_generators(self.device, self._seed(self.step, 1))
-        images = distributed.shard(augmented(self._images[index], self.settings.augment))
+        epoch = self.step // self.steps_per_epoch
+        images = self._augmentation.images(self._images[index], index, epoch)
+        holes = self._augmentation.holes(index)
         labels = distributed.shard(self._labels[index])
         mixed = self.settings.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-            scores = self.module(as_input(images, self.preprocess))
-        loss = LOSSES[self.settings.loss](scores.float(), labels, self._class_weights)
+            x = as_input(distributed.shard(images), self.preprocess)
+            x = x if holes is None else x.masked_fill_(distributed.shard(holes), 0)
+            scores = self.module(x)
+        loss = LOSSES[self.settings.loss](
+            scores.float(), labels, self._class_weights, self.settings.label_smoothing
+        )
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         right = (scores.argmax(1) == labels).sum().to(loss.dtype) * distributed.size()
@@ -234,7 +201,7 @@ class Trainer:
             loss=loss,
             accuracy=round(right) / (batches * self.batch),
             validation=validation,
-            distance=mean_distance(layer.weight for layer in self._binary)
+            distance=mean_distance(layer.weight for layer in self._binary.values())
             if self._binary
             else None,
             learning_rate=self.settings.learning_rate_at(part),
@@ -242,9 +209,20 @@ class Trainer:
             seconds=seconds,
             left=seconds / (self.step - first) * (self.steps - self.step),
             best=self.best and self.best[1],
+            images_per_second=(self.step - first) * self.batch / max(seconds, 1e-9),
         )
+        if done:
+            self._keep(progress)
         if report is not None:
             report(progress)
+
+    def _keep(self, progress: Progress) -> None:
+        """Add an epoch that has ended to the history."""
+        epoch, layers = progress.epoch, layer_weights(self._binary)
+        loss, accuracy, validation = progress.loss, progress.accuracy, progress.validation
+        self.history.append(
+            Epoch(epoch=epoch, loss=loss, accuracy=accuracy, validation=validation, layers=layers)
+        )
 
     def _validate(self) -> float | None:
         """Accuracy on the held-out images, if there are any; notes whether it is the best one."""
@@ -294,6 +272,7 @@ class Trainer:
             "best": self.best and list(self.best),
             "waited": self.stalled_epochs,
             "moments": [[portable(moment) for moment in pair] for pair in pairs],
+            "history": encode_history(self.history),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -313,6 +292,7 @@ class Trainer:
             best = state.get("best")
             self.best = None if best is None else (float(best[0]), int(best[1]))
             self.stalled_epochs = int(state.get("waited", 0))
+            self.history = decode_history(state.get("history", "[]"))  # older ones have none
             totals = torch.tensor([float(loss), int(right)], dtype=self._totals.dtype)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bwn.experiment.jobs import ExperimentRequest, plan
-from bwn.experiment.record import BINS, Epoch, Record
+from bwn.experiment.record import Epoch, Record
+from bwn.train.history import BINS
 
 
 @pytest.fixture(autouse=True)

@@ -67,3 +67,16 @@ def test_a_class_without_images_does_no_harm():
 def test_other_numbers_of_weights_than_classes_are_refused():
     with pytest.raises(BwnError, match="2 class weights for 3 classes: a, b, c"):
         image_weights((1.0, 2.0), data(1, 1, 1))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_smoothing_mixes_the_label_with_all_classes(name, weights):
+    def one(row, label):  # without weights: they are those of the true class
+        return float(LOSSES[name](SCORES[row : row + 1], torch.tensor([label]), None, 0.0))
+
+    expected = 0.0
+    for row, label in enumerate(LABELS.tolist()):
+        smoothed = 0.7 * one(row, label) + 0.3 * (one(row, 0) + one(row, 1)) / 2
+        expected += smoothed * (1 if weights is None else float(weights[label])) / 2
+    assert float(LOSSES[name](SCORES, LABELS, weights, 0.3)) == pytest.approx(expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bwn.cli.main import bwn
-from bwn.train import read_checkpoint
+from bwn.cli.train_report import bar, row
+from bwn.train import Progress, read_checkpoint
 from bwn.train.losses import LOSSES, squared_hinge
 
 
@@ -51,16 +53,12 @@ def test_photos_train_and_export(photos, tmp_path):
         "mlp, scheme margin, relu activations; 80 training images "
         "of 3 x 12 x 10 (72 to train on, 8 held out), 2 classes"
     )
-    assert [line[:10] for line in lines[1:5]] == [f"epoch {n}/4 " for n in (1, 2, 3, 4)]
-    assert all(
-        word in lines[4]
-        for word in (
-            "loss ",
-            "accuracy: training ",
-            ", held-out ",
-            "distance to +-1 0.",
-            "0:00 left",
-        )
+    header = "    epoch    loss  accuracy: training  held-out  distance to +-1  images/s     left"
+    assert lines.pop(1) == header
+    assert all(len(line) == len(header) for line in lines[1:5])
+    assert [line.split()[0] for line in lines[1:5]] == [f"{n}/4" for n in (1, 2, 3, 4)]
+    assert re.fullmatch(r" +4/4 +[\d.]+ +[\d.]+% +[\d.]+% +0\.\d{3} +[\d,]+ +0:00", lines[4]), (
+        lines[4]
     )
     assert lines[5].startswith("Accuracy ")
     assert lines[5].endswith(
@@ -353,7 +351,7 @@ def test_a_loss_that_is_no_number_ends_in_one_line(photos, tmp_path, monkeypatch
     monkeypatch.setattr("bwn.train.checkpointing.SAVE_SECONDS", 0)
     steps = []
 
-    def poisoned(scores, labels, weights):
+    def poisoned(scores, labels, weights, smoothing):
         steps.append(len(labels))
         return squared_hinge(scores, labels, weights) * (float("nan") if len(steps) > 2 * 7 else 1)
 
@@ -370,7 +368,7 @@ def test_a_loss_that_is_no_number_ends_in_one_line(photos, tmp_path, monkeypatch
 
 
 def test_a_run_in_bfloat16_that_diverges_is_advised_float32(photos, tmp_path, monkeypatch):
-    def nan(scores, _labels, _weights):
+    def nan(scores, _labels, _weights, _smoothing):
         return scores.sum() * float("nan")
 
     monkeypatch.setitem(LOSSES, "hinge", nan)
@@ -386,12 +384,12 @@ def test_patience_ends_the_run_and_says_so(photos, tmp_path):
     result = run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 90, "--patience", 2)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    epochs = sum(line.startswith("epoch ") for line in lines)
+    epochs = sum("/90 " in line for line in lines)
     assert epochs < 90
     expected = (
         f"Stopped early, after epoch {epochs} of 90: held-out accuracy had not risen for 2 epochs."
     )
-    assert lines[epochs + 1] == expected
+    assert lines[epochs + 2] == expected
     assert read_checkpoint(model).description.finished
     again = run("train", "--resume", model)
     assert again.exit_code == 0, again.output
@@ -429,13 +427,7 @@ def test_a_long_run_prints_some_epochs_and_replaces_a_file(photos, tmp_path):
     result = run(*command, "--epochs", 130)
     assert result.exit_code == 0, result.output
     assert f"\nReplacing {model}\n" in result.stderr
-    epochs = [
-        int(line.split()[1].partition("/")[0])
-        for line in result.stdout.replace("epoch  ", "epoch ")
-        .replace("epoch  ", "epoch ")
-        .split("\n")
-        if line.startswith("epoch")
-    ]
+    epochs = [int(line.partition("/")[0]) for line in result.stdout.splitlines() if "/130 " in line]
     assert epochs == [1, *range(3, 130, 3), 130]
     result = run(*command, "--epochs", 70, "--json")
     assert result.stdout.count('"event": "epoch"') == 70
@@ -446,7 +438,8 @@ def test_a_long_run_that_ends_early_prints_its_last_epoch(photos, tmp_path):
     result = run("train", "--data", photos, "-o", tmp_path / "m.pt", *options)
     assert result.exit_code == 0, result.output
     last = read_checkpoint(tmp_path / "m.pt").training["step"] // 7
-    assert f"epoch {last:>3}/300 " in result.stdout
+    assert f" {last}/300 " in result.stdout
+    assert result.stdout.count("held-out  distance to +-1  images/s") == 1
 
 
 def test_ctrl_c_before_the_first_step_says_that_nothing_was_written(photos, tmp_path, monkeypatch):
@@ -482,3 +475,26 @@ def test_packing_a_finished_run_does_not_warn_of_its_weights(photos, tmp_path):
     result = run("pack", model)
     assert result.exit_code == 0, result.output
     assert "interrupted" not in result.stdout
+
+
+def test_the_progress_bar_shows_how_far_the_run_is():
+    progress = Progress(
+        epoch=3, epochs=4, step=25, steps=50, epoch_done=False, loss=0.5, accuracy=0.9,
+        validation=None, distance=None, learning_rate=1e-3, strength=0.0, seconds=10.0, left=95.0,
+        images_per_second=12345.6,
+    )  # fmt: skip
+    assert bar(progress) == (
+        f"epoch 3/4  [{'#' * 12}{'-' * 12}]   50%  loss 0.5000  12,346 images/s  1:35 left"
+    )
+    assert row(progress) == (
+        "      3/4  0.5000              90.00%         -                -    12,346     1:35"
+    )
+
+
+def test_images_a_second_are_those_of_the_session(photos, tmp_path):
+    options = ("--data", photos, "-o", tmp_path / "m.pt", *SMALL, "--epochs", 2, "--json")
+    result = run("train", *options)
+    for line in result.stdout.splitlines()[:2]:
+        epoch = json.loads(line)
+        expected = epoch["step"] * 10 / epoch["seconds"]
+        assert epoch["images_per_second"] == pytest.approx(expected)
