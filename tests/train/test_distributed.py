@@ -139,8 +139,14 @@ def assert_near(actual, expected):
     """Nested numbers and tensors, equal within 64 eps of a tensor's largest number; times aside."""
     if isinstance(expected, dict):
         assert actual.keys() == expected.keys()
-        for key in expected.keys() - {"seconds", "left"}:
-            assert_near(actual[key], expected[key])
+        for key in expected.keys() - {"seconds", "left", "images_per_second"}:
+            if key == "history":
+                assert_near(json.loads(actual[key]), json.loads(expected[key]))
+            elif key == "histogram":  # a weight on a bin's edge may be rounded across it
+                moved = np.abs(np.subtract(actual[key], expected[key])).sum()
+                assert moved <= 0.001 * sum(expected[key]) + 4
+            else:
+                assert_near(actual[key], expected[key])
     elif isinstance(expected, list):
         assert len(actual) == len(expected)
         for value, other in zip(actual, expected, strict=True):
