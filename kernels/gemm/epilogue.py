@@ -18,7 +18,7 @@ import numpy as np
 from numba import types
 
 from bwn.kernels.gemm.gemm_params import GemmParams
-from bwn.kernels.simd.activations import activate
+from bwn.kernels.simd.activations import activate, activate_number
 from bwn.kernels.simd.arithmetic import fma, fma_value, keep, maximum, minimum, nearest, to_int
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_apart, store_apart
@@ -195,7 +195,7 @@ def added_plane(f: Any, image: int, n: int) -> int:
 def write_one(f: Any, total: Any, image: int, n: int, position: int, x_scale: Any) -> None:
     """Write one output of channel n from its sum, whatever the mask. total, x_scale: numbers."""
     y = clamp(f, fma(total, get_f32(f.scale, n) * x_scale, get_f32(f.bias, n)), 0)
-    y = activate(f.activation, y)
+    y = activate_number(f.activation, y)
     if f.added != 0:
         y = clamp(f, y + get_f32(added_plane(f, image, n), position), 2)
     plane = out_plane(f, image, n)

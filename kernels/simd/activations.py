@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
+from numba import types
+
 from bwn.kernels.params import Activation
 from bwn.kernels.simd import elementary
 from bwn.kernels.simd.arithmetic import maximum, minimum
 from bwn.kernels.simd.vectors import like
-from bwn.kernels.target.jit import helper
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 
 @helper
@@ -39,10 +42,30 @@ def _choice(activations: list[Activation]) -> Any:
     return choose
 
 
+@intrinsic
+def _only_here() -> tuple[Any, Codegen]:
+    """Keeps LLVM from computing what follows before it is known to be needed."""
+
+    def gen(builder: Any, args: Any) -> Any:
+        nothing = ir.InlineAsm(ir.FunctionType(ir.VoidType(), ()), "", "", side_effect=True)
+        builder.call(nothing, ())
+
+    return types.void(), gen
+
+
 _choose = _choice([activation for activation in Activation if activation is not Activation.NONE])
 
 
 @helper
 def activate(code: int, x: Any) -> Any:
-    """The activation of that code, of each lane or of a number. x: float32."""
+    """The activation of that code, of each lane. x: float32."""
     return x if code == 0 else _choose(code, x)
+
+
+@helper
+def activate_number(code: int, x: Any) -> Any:
+    """The same of one number: LLVM would compute every formula first and then choose."""
+    if code == 0:
+        return x
+    _only_here()
+    return _choose(code, x)
