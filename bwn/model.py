@@ -6,9 +6,8 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakSet
 
 import numpy as np
@@ -44,6 +43,8 @@ logger = logging.getLogger(__name__)
 THREADS_LIMIT = 1024
 KEPT_PLANS = 4
 """Plans that a model keeps, one for each batch size; the least recently used is dropped first."""
+
+Value = TypeVar("Value")
 
 _models: WeakSet[Model] = WeakSet()
 
@@ -146,12 +147,14 @@ class Model:
         batch = self._checked(x)
         if len(batch) == 0:
             return np.empty((0, *self.output_shape), np.float32)
-        with self._free() as model:
-            runner = model._runner(len(batch))
-            if runner.plan.batch == len(batch):
-                return runner.run(batch)
-            parts = model._passes(batch)
-            return np.concatenate([model._runner(len(part)).run(part) for part in parts])
+        return self._alone(lambda model: model._run(batch))
+
+    def _run(self, batch: Floats) -> Floats:
+        runner = self._runner(len(batch))
+        if runner.plan.batch == len(batch):
+            return runner.run(batch)
+        parts = self._passes(batch)
+        return np.concatenate([self._runner(len(part)).run(part) for part in parts])
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is one image, and an iterable of str
@@ -257,10 +260,12 @@ class Model:
             (2, 1024)
         """
         batch = self._checked(x, least=1)
-        with memory_errors():
+        try:
             plan = make_plan(self.spec.graph, len(batch), self.threads, keep_all=True)
             Runner(plan).run(batch)
             return {name: plan.tensor(name) for name in plan.tensors}
+        except MemoryError as error:
+            raise too_little_memory(error) from None
 
     def profile(self, x: npt.ArrayLike, repeats: int = 1) -> list[LayerTime]:
         """Measure the time of every layer.
@@ -286,19 +291,25 @@ class Model:
 
         check_counts(repeats=repeats)
         batch = self._checked(x, least=1)
-        with self._free() as model:
-            return total(
+        return self._alone(
+            lambda model: total(
                 layer_times(model._runner(len(part)), part, repeats)
                 for part in model._passes(batch)
             )
+        )
 
-    @contextmanager
-    def _free(self) -> Iterator[Model]:
-        """This model, once no thread runs it; a copy in a signal handler that interrupts a run."""
-        with self._lock, memory_errors():
+    def _alone(self, work: Callable[[Model], Value]) -> Value:
+        """What `work` makes of this model, once no thread runs it.
+
+        A signal handler that interrupts a run works on a copy. This is no context manager: a small
+        network would run 4 % longer.
+        """
+        with self._lock:
             interrupted, self._running = self._running, True
             try:
-                yield Model(self.spec, self.threads) if interrupted else self
+                return work(Model(self.spec, self.threads) if interrupted else self)
+            except MemoryError as error:
+                raise too_little_memory(error) from None
             finally:
                 self._running = interrupted
 
@@ -346,17 +357,13 @@ class Model:
         return runner
 
 
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn a MemoryError, which may have no message, into a BwnError that says what to do."""
-    try:
-        yield
-    except MemoryError as error:
-        size = f" ({one_line(error)})" if str(error) else ""
-        raise BwnError(
-            f"not enough memory for this run{size}: run fewer inputs at a time, or on a machine "
-            "with more memory"
-        ) from None
+def too_little_memory(error: MemoryError) -> BwnError:
+    """An error that says what to do; a MemoryError may have no message."""
+    size = f" ({one_line(error)})" if str(error) else ""
+    return BwnError(
+        f"not enough memory for this run{size}: run fewer inputs at a time, or on a machine with "
+        "more memory"
+    )
 
 
 def _after_fork() -> None:
