@@ -39,6 +39,7 @@ COUNTED = {"aarch64": "cortex-a53", "aarch64-dotprod": "cortex-a76"}
 """The core whose executed instructions are on record for a target."""
 RECORD = Path(__file__).resolve().parents[2] / "docs/records/instructions.json"
 ITERATIONS = 100
+TYPE = "(?:f32|i8|s1|b1)"
 
 
 class KernelLoop(NamedTuple):
@@ -65,7 +66,7 @@ def products(text: str) -> list[KernelLoop]:
     """The hot loop of every kernel that multiplies. Exits where one has none."""
     loops = []
     for symbol, lines in functions(text).items():
-        name = re.fullmatch(r"bwn_\w+?_((?:f32|i8|s1|b1)_\w+_(?:planes|signs)_\w+)", symbol)
+        name = re.fullmatch(rf"bwn_\w+?_({TYPE}(?:_{TYPE}){{2}}_(?:planes|signs)_\w+)", symbol)
         if not name:
             continue
         rule = rule_of(name[1])
@@ -191,12 +192,12 @@ def main() -> None:
         sys.exit(
             f"Error: no {chosen.mca}: apt-get install llvm-22 (Debian 12: from bookworm-security)"
         )
+    size_of = calls()  # before a build imports the kernels of this CPU
     targets = {target.name: target for target in TARGETS}
     with tempfile.TemporaryDirectory() as scratch:
         folder = chosen.objects or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         loops = {name: products(disassembly(targets[name], folder)) for name in COUNTED}
-    size_of = calls()
     for target, of_target in loops.items():
         if not chosen.show:
             contents(target, of_target, size_of)
