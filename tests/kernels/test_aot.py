@@ -223,3 +223,14 @@ def test_the_same_wheel_is_the_same_bytes(pure_wheel: Path, tmp_path: Path) -> N
 def test_a_wheel_that_requires_no_compiler_is_not_taken_for_one_that_does() -> None:
     with pytest.raises(ValueError, match="requires numba 0 times"):
         wheels.without_compiler("Name: bwn\n\n")
+
+
+def test_instructions_of_a_called_function_count() -> None:
+    """A large kernel is no part of its entry: that calls it."""
+    (target,) = (target for target in TARGETS if target.name == "x86-64-avx512")
+    (kernel,) = (kernel for kernel in EVERY if kernel.name == "f32_f32_f32_planes_multiply")
+    (pattern,) = kernel.expected_on(target)
+    entry, code = f"{symbol(kernel.code)}:", f"_ZN3f32:\n\t{example(pattern)} x"
+    others = assembly(target, scalar=kernel).replace(entry, f"{entry}\n\tcallq\t_ZN3f32")
+    assert build.missing_instructions(target, f"{others}\n{code}") == []
+    assert build.missing_instructions(target, others) == [f"{kernel.name} has no '{pattern}'"]
