@@ -145,3 +145,12 @@ class MissingPackageError(BwnError):
             f"{purpose} needs {package}, which is not installed: pip install {package}, or "
             f"'.[{extra}]' in bwn's folder"
         )
+
+
+def too_little_memory(error: MemoryError) -> BwnError:
+    """An error that says what to do; a MemoryError may have no message."""
+    size = f" ({one_line(error)})" if str(error) else ""
+    return BwnError(
+        f"not enough memory for this run{size}: run fewer inputs at a time, or on a machine with "
+        "more memory"
+    )

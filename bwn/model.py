@@ -13,9 +13,9 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from bwn._text import byte_size, count_noun, one_line
+from bwn._text import byte_size, count_noun
 from bwn._types import Floats
-from bwn.errors import ArgumentError, BwnError
+from bwn.errors import ArgumentError, too_little_memory
 from bwn.format import read
 from bwn.format.reader import Source
 from bwn.ir.model_spec import ModelSpec, Preprocess
@@ -355,15 +355,6 @@ class Model:
         if len(self._runners) > KEPT_PLANS:
             self._runners.popitem(last=False)
         return runner
-
-
-def too_little_memory(error: MemoryError) -> BwnError:
-    """An error that says what to do; a MemoryError may have no message."""
-    size = f" ({one_line(error)})" if str(error) else ""
-    return BwnError(
-        f"not enough memory for this run{size}: run fewer inputs at a time, or on a machine with "
-        "more memory"
-    )
 
 
 def _after_fork() -> None:

@@ -70,14 +70,14 @@ class StoredOps(msgspec.Struct):
 
 
 @cache
-def topology_type(ops: frozenset[str]) -> type[Topology]:
+def topology_type(ops: frozenset[str]) -> type[msgspec.Struct]:
     """The schema of a topology in the file whose nodes are of some operations of NODES.
 
     Args:
         ops: Names of operations; the schema refuses those that are not in NODES.
     """
     kinds = node_types(sorted(NODES.keys() & ops) or NODES)
-    schema: Any = msgspec.defstruct(
+    return msgspec.defstruct(
         "FileTopology",
         [("nodes", tuple[Union[kinds], ...])],  # type: ignore[valid-type]  # noqa: UP007
         bases=(Topology,),
@@ -85,7 +85,6 @@ def topology_type(ops: frozenset[str]) -> type[Topology]:
         kw_only=True,
         forbid_unknown_fields=True,
     )
-    return schema  # type: ignore[no-any-return]
 
 
 def version_of(spec: ModelSpec) -> str:

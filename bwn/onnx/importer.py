@@ -45,13 +45,21 @@ from bwn.onnx.quantized_operators import OWN, expanded
 from bwn.onnx.quantized_readers import begin, clip_quantized, is_qonnx
 from bwn.onnx.refusals import Refusals
 from bwn.onnx.views import BATCH
-from bwn.ops import arithmetic_reading, conv_transpose, node_types, pool_reading, sign_reading
+from bwn.ops import (
+    arithmetic_reading,
+    concat_reading,
+    conv_transpose,
+    node_types,
+    pool_reading,
+    sign_reading,
+)
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
 MODULES = (
     node_types(),
     arithmetic_reading,
+    concat_reading,
     conv_transpose,
     pool_reading,
     sign_reading,

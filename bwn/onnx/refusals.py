@@ -74,7 +74,7 @@ class Refusals:
             op_type: Its ONNX operation.
             node: Its name, or that of its first output.
             reason: Why it cannot be read, without the node's name. Reasons that differ only in
-                names and numbers group; the first of them is told.
+                names and numbers are grouped, and the message shows the first.
             remedy: What would work instead.
         """
         kind = op_type, VARYING.sub("_", reason), remedy

@@ -22,7 +22,7 @@ class TensorForms(PlanState):
     @lazy
     def wanted_as_bits(self) -> frozenset[str]:
         """Names of the tensors of signs that some layer reads as bits, or that lead to one."""
-        # A GEMM kernel reads planes, so where one is asked for nothing is bitpacked.
+        # GEMM kernels read planes: a plan for a certain one bitpacks nothing.
         return bit_steps.wanted_as_bits(self.graph) if self.only is None else frozenset()
 
     @lazy

@@ -103,7 +103,8 @@ def _start(request: TrainRequest, device: Device, progress: ReadProgress) -> Run
         size, resize = size or preprocess.size, resize or cast(Resize, preprocess.resize)
         color = cast(Color, preprocess.color)
     network.update({name: value for name, value in request.network.items() if value is not None})
-    assert request.source is not None and request.output is not None  # noqa: PT018
+    assert request.source is not None
+    assert request.output is not None
     resize = resize or "stretch"
     data = load_dataset(
         request.source,
