@@ -22,7 +22,14 @@ from bwn.train.architectures import build_seeded
 from bwn.train.options import options_of
 from bwn.train.preprocessing import digest, image_shape
 from bwn.train.schemes import find_scheme
-from bwn.train.settings import Architecture, NetworkName, SchemeName, Settings, settings_for
+from bwn.train.settings import (
+    Architecture,
+    NetworkName,
+    SchemeName,
+    Settings,
+    default_network,
+    settings_for,
+)
 
 BASIS, RUNS = "experiment.json", "runs"
 
@@ -147,7 +154,7 @@ def _job(
     **swept: float,
 ) -> Job:
     """One run. swept: a setting whose value is in the run's name."""
-    model: NetworkName = request.model or ("mlp" if data.color == "L" else "vgg")
+    model: NetworkName = request.model or default_network(image_shape(data))
     chosen = {**request.chosen, "seed": seed, **swept}
     for setting, only in _ONLY_FOR.items():
         if scheme != only:

@@ -21,7 +21,7 @@ from bwn.train.preprocessing import image_shape
 from bwn.train.run import Outcome, Run, resume, start
 from bwn.train.run_folder import RunFolder
 from bwn.train.schemes import find_scheme
-from bwn.train.settings import DEFAULT_NETWORK, PHOTO_SIZES, Architecture, settings_for
+from bwn.train.settings import PHOTO_SIZES, Architecture, default_network, settings_for
 from bwn.train.tensorboard import open_log, summary_writer
 from bwn.train.trainer import Progress, Report
 
@@ -94,7 +94,7 @@ def open_run(
 
 def _start(request: TrainRequest, device: Device, progress: ReadProgress) -> Run:
     origin = None if request.origin is None else read_checkpoint(request.origin)
-    network: dict[str, Any] = {"name": DEFAULT_NETWORK}
+    network: dict[str, Any] = {}
     size, resize, color = request.size, request.resize, None
     if origin is not None:
         architecture, preprocess = origin.description.architecture, origin.description.preprocess
@@ -112,11 +112,13 @@ def _start(request: TrainRequest, device: Device, progress: ReadProgress) -> Run
         size=size,
         resize=resize,
         color=color,
-        photo_size=PHOTO_SIZES[network["name"]],
+        photo_size=PHOTO_SIZES[network.get("name", "convnet")],
         skip_bad=request.skip_bad,
         progress=progress,
     )
-    architecture = Architecture(input_shape=image_shape(data), classes=len(data.classes), **network)
+    shape = image_shape(data)
+    network.setdefault("name", default_network(shape))
+    architecture = Architecture(input_shape=shape, classes=len(data.classes), **network)
     if architecture.scheme == "float" and request.network.get("float_ends") is not None:
         raise ArgumentError("all layers of scheme 'float' are float: its ends cannot be chosen")
     chosen = dict(request.settings)

@@ -31,6 +31,7 @@ from bwn.train.settings import Architecture, Settings
 from bwn.train.time_budget import Plan, plan_epochs
 from bwn.train.trainer import Progress, Report, Trainer
 from bwn.train.warm_start import load_weights, measure_statistics
+from bwn.train.whitening import measure_whitening
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,9 @@ def start(
         begun_from=origin.path if origin else None,
     )
     module = build_seeded(architecture, settings.seed)
-    if origin is not None:
+    if origin is None:
+        measure_whitening(module, data, preprocess)
+    else:
         load_weights(module, architecture, data.classes, origin)
         measure_statistics(module, torch.from_numpy(data.images), settings.batch_size, preprocess)
     trainer = Trainer(to_device(module, device), data, preprocess, settings)

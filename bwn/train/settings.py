@@ -20,19 +20,21 @@ if TYPE_CHECKING:
     from bwn.train.schemes import Scheme
 
 SchemeName = Literal["float", "deterministic", "stochastic", "scaled", "margin"]
-NetworkName = Literal["mlp", "lenet", "vgg", "resnet18", "resnet20"]
+NetworkName = Literal["mlp", "lenet", "convnet", "vgg", "resnet18", "resnet20"]
 Precision = Literal["float32", "bfloat16"]
 SCHEME_NAMES: tuple[SchemeName, ...] = get_args(SchemeName)
 NETWORK_NAMES: tuple[NetworkName, ...] = get_args(NetworkName)
-DEFAULT_NETWORK: NetworkName = "mlp"
 PHOTO_SIZES: dict[NetworkName, int] = {
     "mlp": 32,
     "lenet": 64,
+    "convnet": 64,
     "vgg": 64,
     "resnet18": 128,
     "resnet20": 32,
 }
 """Side that photos are brought to for each network where no size is chosen, in pixels."""
+FLOAT_ENDS: frozenset[NetworkName] = frozenset({"convnet", "resnet18", "resnet20"})
+"""Networks whose first and last layer keep float weights where nothing is chosen."""
 
 Extent = Annotated[int, Meta(ge=1, le=4096)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -48,7 +50,7 @@ class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Which network, and of which size; `build` makes it.
 
     Attributes:
-        name: `mlp`, `lenet`, `vgg`, `resnet18` or `resnet20`.
+        name: `mlp`, `lenet`, `convnet`, `vgg`, `resnet18` or `resnet20`.
         input_shape: (C, H, W) of an image, in pixels.
         classes: Number of classes.
         scheme: Name of the scheme that all layers use.
@@ -56,8 +58,8 @@ class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             rounded to 8 bits. `sign`: layers read one bit per activation.
         width: Channels or units of the first hidden layer, which the others follow; None: the
             network's own.
-        float_ends: Whether the first and the last layer keep float weights; None: in residual
-            networks only, as is usual for them.
+        float_ends: Whether the first and the last layer keep float weights; None: in the networks
+            of FLOAT_ENDS.
 
     Example:
         >>> from bwn.train import Architecture, build
@@ -65,7 +67,14 @@ class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         >>> module = build(network)
     """
 
-    name: Annotated[NetworkName, _about("Network.", flag="--model", default=DEFAULT_NETWORK)]
+    name: Annotated[
+        NetworkName,
+        _about(
+            "Network.",
+            flag="--model",
+            default="convnet; mlp for gray images up to 32 pixels, resnet18 for images above 64",
+        ),
+    ]
     input_shape: tuple[Extent, Extent, Extent]
     classes: Annotated[int, Meta(ge=2, le=65536)]
     scheme: Annotated[
@@ -88,7 +97,7 @@ class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         _about(
             "Keep float weights in the first and the last layer.",
             flag="--float-ends/--binary-ends",
-            default="float ends in residual networks only",
+            default="float ends in convnet and the residual networks",
         ),
     ] = None
 
@@ -256,9 +265,17 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.strength * float(10 ** (-self.ramp * (1 - progress))) if self.penalty else 0.0
 
 
+def default_network(shape: tuple[int, int, int]) -> NetworkName:
+    """The network for images of a shape (C, H, W) where the user chooses none."""
+    if max(shape[1:]) > PHOTO_SIZES["convnet"]:
+        return "resnet18"
+    return "mlp" if shape[0] == 1 and max(shape[1:]) <= PHOTO_SIZES["mlp"] else "convnet"
+
+
 DEFAULTS: dict[NetworkName, dict[str, Any]] = {
     "mlp": {"epochs": 30, "batch_size": 50},
     "lenet": {"epochs": 30, "batch_size": 50},
+    "convnet": {},
     "vgg": {"epochs": 60, "learning_rate": 3e-3},
     "resnet18": {"epochs": 60, "loss": "cross-entropy", "augment": "flip"},
     "resnet20": {"epochs": 60, "loss": "cross-entropy", "augment": "flip"},
