@@ -96,6 +96,25 @@ def test_every_file_named_is_there(document: Path) -> None:
     assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
+def anchors(document: Path) -> set[str]:
+    """What a link into the document may name: its headings, as GitHub spells them."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", text(document)), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", BLOCK.sub("", text(document))):
+        name, _, anchor = link.partition("#")
+        target = document.parent / name if name else document
+        if not name.startswith("https://") and not (
+            target.exists() and (not anchor or anchor in anchors(target))
+        ):
+            broken.append(link)
+    assert broken == []
+
+
 def test_where_things_are_is_right() -> None:
     """Each name after a file, in the table of CONTRIBUTING.md, is in that file."""
     rows = re.findall(r"`([\w/.]+\.py)`: ((?:`\w+`(?:, )?)+)", text(ROOT / "CONTRIBUTING.md"))

@@ -105,7 +105,7 @@ def check_packed():
 
 
 def test_every_block_is_tested():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     assert PAGE.read_text("utf-8").count("epochs = 60") == 3
 
 
@@ -127,6 +127,13 @@ def test_fit(tmp_path, monkeypatch, capsys):
     run(block_with("bwn.train.fit"))
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
     check_packed()
+
+
+def test_layers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(block_with("BinaryConv2d(").replace("epochs=5", "epochs=1"))
+    assert bwn.verify("net.bwn", "net.onnx", samples=8).agrees
+    assert bwn.evaluate("net.bwn", "mnist-sample").accuracy > 0.5
 
 
 @pytest.mark.usefixtures("torchvision")
