@@ -2,9 +2,11 @@
 
 1. A Clamp after a layer with weights becomes its bounds.
 2. After a Clamp, or a layer that clamps, the two compose: the new clamp applies to the old bounds.
-3. Not if something else reads the layer's output, or it is the graph's output.
+3. After a max pool without padding, it goes before it, where it reaches such a node: both keep
+   order, so this is exact.
+4. Not if something else reads the layer's output, or it is the graph's output.
 
-The fused node makes the Clamp's tensor.
+The last node makes the Clamp's tensor.
 """
 
 from __future__ import annotations
@@ -14,13 +16,48 @@ from msgspec.structs import replace
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.ops.clamp import Clamp
+from bwn.ops.pool import Pool
 from bwn.ops.weighted import Weighted
 from bwn.passes.merging import merged
 
 
 def fuse_clamp(graph: Graph) -> Graph:
     """`graph` with each Clamp fused into the node before it where that is possible."""
+    graph = raised(graph)
     return graph.replace(merged(graph, fuse))
+
+
+def raised(graph: Graph) -> Graph:
+    """`graph` with each Clamp above the max pools before it, where rule 3 says so."""
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        pools = pools_before(graph, node) if isinstance(node, Clamp) else []
+        if pools:
+            # The pools make their tensors of others now, so these get other names.
+            nodes = [other for other in nodes if other not in pools]
+            names = [graph.free_name(f"{pool.input}.clamped") for pool in pools]
+            nodes.append(replace(node, input=pools[0].input, output=names[0]))
+            outputs = [*names[1:], node.output]
+            for pool, name, output in zip(pools, names, outputs, strict=True):
+                nodes.append(replace(pool, input=name, output=output))
+        else:
+            nodes.append(node)
+    return graph.replace(nodes)
+
+
+def pools_before(graph: Graph, clamp: Node) -> list[Pool]:
+    """The max pools between a Clamp and the node above that takes it; empty where none does."""
+    pools: list[Pool] = []
+    name = clamp.input
+    while graph.sole_consumer(name) is not None:
+        node = graph.producers.get(name)
+        if isinstance(node, (Weighted, Clamp)):
+            return pools[::-1]
+        if not (isinstance(node, Pool) and node.kind == "max" and not any(node.pads)):
+            break
+        pools.append(node)
+        name = node.input
+    return []
 
 
 def fuse(before: Node, clamp: Node) -> Node | None:
