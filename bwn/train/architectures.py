@@ -12,7 +12,7 @@ from bwn.errors import ArgumentError
 from bwn.train.convnet import convnet
 from bwn.train.parts import Parts, sequential
 from bwn.train.residual import resnet18, resnet20
-from bwn.train.settings import Architecture, NetworkName
+from bwn.train.settings import SMALLEST, Architecture, NetworkName
 
 WIDTHS: dict[NetworkName, int] = {
     "mlp": 1024,
@@ -23,15 +23,6 @@ WIDTHS: dict[NetworkName, int] = {
     "resnet20": 16,
 }
 """Width of the first hidden layer, which the others follow."""
-
-_SMALLEST: dict[NetworkName, int] = {
-    "mlp": 1,
-    "lenet": 4,
-    "convnet": 9,
-    "vgg": 8,
-    "resnet18": 1,
-    "resnet20": 1,
-}
 
 
 def build(architecture: Architecture) -> nn.Sequential:
@@ -58,7 +49,7 @@ def build(architecture: Architecture) -> nn.Sequential:
         raise ArgumentError(
             "activations 'int8' need layers with one-bit weights; scheme 'float' has none"
         )
-    smallest = _SMALLEST[architecture.name]
+    smallest = SMALLEST[architecture.name]
     height, width = architecture.input_shape[1:]
     if min(height, width) < smallest:
         raise ArgumentError(

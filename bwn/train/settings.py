@@ -33,6 +33,15 @@ PHOTO_SIZES: dict[NetworkName, int] = {
     "resnet20": 32,
 }
 """Side that photos are brought to for each network where no size is chosen, in pixels."""
+SMALLEST: dict[NetworkName, int] = {
+    "mlp": 1,
+    "lenet": 4,
+    "convnet": 9,
+    "vgg": 8,
+    "resnet18": 1,
+    "resnet20": 1,
+}
+"""Side of the smallest images that each network reads, in pixels."""
 FLOAT_ENDS: frozenset[NetworkName] = frozenset({"convnet", "resnet18", "resnet20"})
 """Networks whose first and last layer keep float weights where nothing is chosen."""
 
@@ -267,15 +276,25 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def default_network(shape: tuple[int, int, int]) -> NetworkName:
     """The network for images of a shape (C, H, W) where the user chooses none."""
-    if max(shape[1:]) > PHOTO_SIZES["convnet"]:
+    channels, *size = shape
+    if max(size) > PHOTO_SIZES["convnet"]:
         return "resnet18"
-    return "mlp" if shape[0] == 1 and max(shape[1:]) <= PHOTO_SIZES["mlp"] else "convnet"
+    small = min(size) < SMALLEST["convnet"] or (channels == 1 and max(size) <= PHOTO_SIZES["mlp"])
+    return "mlp" if small else "convnet"
 
 
 DEFAULTS: dict[NetworkName, dict[str, Any]] = {
     "mlp": {"epochs": 30, "batch_size": 50},
     "lenet": {"epochs": 30, "batch_size": 50},
-    "convnet": {},
+    "convnet": {
+        "epochs": 30,
+        "batch_size": 250,
+        "learning_rate": 2.5e-3,
+        "loss": "cross-entropy",
+        "label_smoothing": 0.2,
+        "augment": "alternating",
+        "ramp": 12.0,
+    },
     "vgg": {"epochs": 60, "learning_rate": 3e-3},
     "resnet18": {"epochs": 60, "loss": "cross-entropy", "augment": "flip"},
     "resnet20": {"epochs": 60, "loss": "cross-entropy", "augment": "flip"},

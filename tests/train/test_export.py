@@ -28,6 +28,7 @@ from bwn.train.penalties import mean_distance
 TINY = {
     "mlp": (1, 6, 6),
     "lenet": (1, 12, 12),
+    "convnet": (3, 10, 11),
     "vgg": (3, 9, 8),
     "resnet20": (3, 8, 8),
     "resnet18": (3, 32, 32),
@@ -59,6 +60,7 @@ def settle(module, shape):
     [
         ("mlp", "float"),
         ("lenet", "scaled"),
+        ("convnet", "margin"),
         ("vgg", "stochastic"),
         ("resnet20", "margin"),
         ("resnet18", "margin"),

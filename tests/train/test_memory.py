@@ -8,13 +8,14 @@ import torch
 from bwn.errors import ArgumentError
 from bwn.train import Architecture, build
 from bwn.train.memory import check_memory, training_bytes
+from bwn.train.settings import NETWORK_NAMES
 
 
 def network(name="lenet", size=32, **fields):
     return Architecture(name=name, input_shape=(3, size, size), classes=3, **fields)
 
 
-@pytest.mark.parametrize("name", ["mlp", "lenet", "vgg", "resnet18", "resnet20"])
+@pytest.mark.parametrize("name", NETWORK_NAMES)
 @pytest.mark.parametrize("activations", ["relu", "sign", "int8"])
 def test_every_network_is_counted(name, activations):
     architecture = network(name, width=16, activations=activations)

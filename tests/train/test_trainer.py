@@ -283,6 +283,7 @@ def test_settings_follow_network_scheme_and_choice():
     [
         ("mlp", (1, 3, 4)),
         ("lenet", (1, 28, 28)),
+        ("convnet", (3, 9, 30)),
         ("vgg", (3, 17, 9)),
         ("resnet20", (3, 9, 16)),
         ("resnet18", (3, 33, 47)),
