@@ -41,7 +41,7 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-SMALL = ("--width", 32, "--batch-size", 10, "--lr", 0.01, "--threads", 1)
+SMALL = ("--model", "mlp", "--width", 32, "--batch-size", 10, "--lr", 0.01, "--threads", 1)
 
 
 def test_photos_train_and_export(photos, tmp_path):
