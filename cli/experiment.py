@@ -82,7 +82,7 @@ def command() -> None:
     show_default=True,
     help="Seed of the first run.",
 )
-@field_option(Architecture, "name", help="Network.  [default: mlp for gray images, vgg for color]")
+@field_option(Architecture, "name")
 @field_option(Architecture, "width")
 @click.option(
     "--lambdas",

@@ -35,7 +35,7 @@ def snippets(document: Path) -> list[str]:
         line
         for language, body in BLOCK.findall(whole)
         if not language
-        for line in body.splitlines()
+        for line in body.replace("\\\n", "").splitlines()  # a command may go on in the next line
     ]
     return lines + CODE.findall(BLOCK.sub("", whole))
 

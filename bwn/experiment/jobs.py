@@ -87,7 +87,7 @@ class ExperimentRequest:
         seeds: Seeds of each scheme.
         lambdas: More values of lambda for margin, each with every seed.
         weight_decays: More values of weight decay for float, each with every seed.
-        model: The network; None: `mlp` for gray images, `vgg` for color ones.
+        model: The network; None: that of `default_network`.
         width: Of its first hidden layer; None: the network's own.
         chosen: Fields of `Settings`; None: not chosen. `weight_decay` is for float alone,
             `penalty`, `strength` and `ramp` for margin.

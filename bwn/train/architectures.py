@@ -49,14 +49,14 @@ def build(architecture: Architecture) -> nn.Sequential:
         raise ArgumentError(
             "activations 'int8' need layers with one-bit weights; scheme 'float' has none"
         )
-    smallest = SMALLEST[architecture.name]
+    name = architecture.name
+    smallest = SMALLEST[name]
     height, width = architecture.input_shape[1:]
     if min(height, width) < smallest:
         raise ArgumentError(
-            f"{architecture.name} needs images of at least {smallest} x {smallest} pixels, "
+            f"{name} needs images of at least {smallest} x {smallest} pixels, "
             f"these are {height} x {width}"
         )
-    name = architecture.name
     return _BUILDERS[name](Parts(architecture, WIDTHS[name]))
 
 
