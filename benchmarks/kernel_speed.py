@@ -22,12 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.gemm.gemm_spec import GemmSpec, LutPermuteGemm
+from bwn.kernels.gemm.gemm_spec import GemmSpec
 from bwn.kernels.registry import GEMMS
 from bwn.tools.benchmark import machine
 from bwn.tools.gemm_trial import GemmTrial
 from bwn.tools.timing import interleave
-from bwn.tools.tune import PERMUTE_TAPS
 
 FOLDER = Path(__file__).parent / "shapes"
 Shape = tuple[int, int, int]
@@ -53,8 +52,7 @@ def sgemm(shape: Shape) -> Callable[[], object]:
 def measure(spec: GemmSpec, shape: Shape, seconds: float) -> dict[str, Any]:
     """Check and time one kernel on one shape."""
     depth, outputs, positions = shape
-    shares_tables = isinstance(spec, LutPermuteGemm) and depth % PERMUTE_TAPS == 0
-    trial = GemmTrial(spec, *shape, taps=PERMUTE_TAPS if shares_tables else 1)
+    trial = GemmTrial(spec, *shape)
     trial.check()
     times = interleave({"kernel": trial, "sgemm": sgemm(shape)}, 2 * seconds)
     return {

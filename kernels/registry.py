@@ -17,6 +17,7 @@ from bwn.kernels.gemm.gemm_spec import (
     GemmSpec,
     IndirectGemm,
     LutPermuteGemm,
+    LutWindowGemm,
     Weights,
     Work,
 )
@@ -27,7 +28,7 @@ from bwn.kernels.tensor import tensor_params
 
 __all__ = [
     "GEMMS", "KERNELS", "OTHERS", "Choice", "Element", "GemmSpec", "IndirectGemm", "Kernel",
-    "LutPermuteGemm", "Weights", "fitting", "select",
+    "LutPermuteGemm", "LutWindowGemm", "Weights", "fitting", "select",
 ]  # fmt: skip
 
 GEMMS: tuple[GemmSpec, ...] = tuple(spec for spec in SPECS if spec.runs_on(features()))

@@ -19,6 +19,7 @@ from bwn.ops.window import Window
 from bwn.plan.buffers import Buffer, round_up
 from bwn.plan.fusion import Epilogue
 from bwn.plan.state import PlanState, activation_code
+from bwn.plan.window_taps import rectangles
 
 ELEMENTS: dict[str, Element] = {"float32": "f32", "int8": "i8", "uint8": "i8", "binary": "s1"}
 """The type that a layer's activations are read in, as kernels name it."""
@@ -89,8 +90,10 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Its size; asked for when the row strides are known."""
         out = self.out
         values = out.height * out.width
-        taps = self.window.taps
-        return Work(self.depth, self.outputs, out.positions, values, out.images, self.groups, taps)
+        return Work(
+            self.depth, self.outputs, out.positions, values, out.images, self.groups,
+            self.window.taps, out.height, tuple(r[:2] for r in rectangles(self.window)),
+        )  # fmt: skip
 
     @property
     def buffers(self) -> tuple[Buffer, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 from bwn.ir.node import Array
 from bwn.ir.quantization import QUANT_RANGES
 from bwn.kernels import registry
-from bwn.kernels.registry import GemmSpec, IndirectGemm, LutPermuteGemm
+from bwn.kernels.registry import GemmSpec, IndirectGemm, LutPermuteGemm, LutWindowGemm
 from bwn.ops.weighted import Weighted
 from bwn.ops.window import Window
 from bwn.plan import tensor_steps
@@ -25,6 +25,7 @@ from bwn.plan.permute_steps import permute_call, permute_scratch
 from bwn.plan.state import PlanState
 from bwn.plan.step import Call
 from bwn.plan.tensor_steps import Ends
+from bwn.plan.window_steps import window_call
 
 
 def quantize(plan: PlanState, node: Weighted, source: Buffer) -> Buffer:
@@ -151,6 +152,8 @@ def multiply(gemm: Gemm, variant: str | None = None) -> None:
 def _scratch(gemm: Gemm, spec: GemmSpec) -> int:
     if isinstance(spec, LutPermuteGemm):
         return permute_scratch(gemm, spec)
+    if isinstance(spec, LutWindowGemm):
+        return spec.tile.scratch_bytes(gemm.outputs)
     assert isinstance(spec, IndirectGemm)
     return spec.scratch(gemm.outputs, gemm.depth)
 
@@ -159,6 +162,8 @@ def _params(gemm: Gemm, spec: GemmSpec, threads: int) -> tuple[dict[str, int], i
     """Parameters and units of work."""
     if isinstance(spec, LutPermuteGemm):
         return permute_call(gemm, spec, threads)
+    if isinstance(spec, LutWindowGemm):
+        return window_call(gemm, spec, threads)
     assert isinstance(spec, IndirectGemm)
     return _indirect_params(gemm, spec, threads)
 

@@ -17,7 +17,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node, Shape
 from bwn.kernels.costs import Table
 from bwn.kernels.params import Activation
-from bwn.kernels.registry import GemmSpec
+from bwn.kernels.registry import GEMMS, GemmSpec, LutWindowGemm
 from bwn.plan.buffers import Buffer, Type, arena, place, round_up
 from bwn.plan.plan_size import PlanSize
 from bwn.plan.step import Call, Step, Task
@@ -25,6 +25,10 @@ from bwn.plan.step import Call, Step, Task
 AnyBuffer = TypeVar("AnyBuffer", bound=Buffer)
 Split = Literal["auto", "always", "never"]
 
+ROWS_PAST = 8 if any(isinstance(spec, LutWindowGemm) for spec in GEMMS) else 1
+"""Rows that may be read past a plane: by windows in the slack of the last row, where no output is;
+by `kernels/gemm/lut_window.py` also where a block of outputs ends below the image.
+"""
 WORTH_SPLITTING = 8
 """Microseconds of work from which sharing it with another thread pays: docs/decisions/."""
 SPEED = 2000
@@ -244,11 +248,9 @@ class PlanState:
         """
         size = place(self._buffers, reuse=self.fuse)
         self.size.check_arena(size, self.batch)
-        # In the slack of the last row, where no output is, a window reads up to a row past the
-        # plane.
-        widest = max(buffer.row * buffer.itemsize for buffer in self._buffers)
-        self.size.allocate(size + widest, self.batch)
-        memory = arena(size, widest)
+        past = ROWS_PAST * max(buffer.row * buffer.itemsize for buffer in self._buffers)
+        self.size.allocate(size + past, self.batch)
+        memory = arena(size, past)
         self._arena = memory.ctypes.data
         part = round_up(max((task.scratch() for task in self._tasks), default=0), 64)
         self.size.allocate(part * self.threads, self.batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,39 +13,38 @@ from bwn.ir.node import Array
 from bwn.ir.quantization import Activations
 from bwn.ir.tolerance import in_tolerances, tolerance
 from bwn.kernels import bits
-from bwn.kernels.gemm.gemm_spec import Element, GemmSpec
+from bwn.kernels.gemm.gemm_spec import Element, GemmSpec, LutPermuteGemm, LutWindowGemm
 from bwn.ops.conv import Conv
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
 
 ACTIVATIONS: dict[Element, Activations] = {"f32": "float32", "i8": "int8", "s1": "binary"}
 """How a layer reads its input, by what its kernel reads."""
+TAPS = 9
+"""Taps of the window where a kernel's tables serve several and it divides K."""
 
 
 class GemmTrial:
-    """A convolution over a row of pixels, planned with one kernel; calling it runs the kernel.
+    """A convolution without padding, planned with one kernel; calling it runs the kernel.
 
     Only the kernel runs then: the layer's input was converted when the trial was made.
     """
 
-    def __init__(
-        self, spec: GemmSpec, depth: int, outputs: int, positions: int, taps: int = 1
-    ) -> None:
+    def __init__(self, spec: GemmSpec, depth: int, outputs: int, positions: int) -> None:
         """Plan the layer on seeded data and run it once.
 
         Args:
             spec: The kernel.
             depth: K, inputs of an output.
             outputs: N, output channels.
-            positions: P, pixels of an output row.
-            taps: Width of the window; must divide `depth`.
+            positions: P, pixels of the output.
         """
         self.spec = spec
-        self.graph = one_layer(spec, depth, outputs, positions, taps)
+        self.graph = one_layer(spec, depth, outputs, positions)
         self.x = example_input(spec, self.graph)
         self.plan = make_plan(self.graph, 1, 1, only=spec)
         self.scores = Runner(self.plan).run(self.x)
-        (step,) = (step for step in self.plan.steps if step.kernel == spec)
+        step, self.work = next((step, step.work) for step in self.plan.steps if step.work)
         self._entry, self._params, self._units = spec.entry(), step.block.ctypes.data, step.units
 
     def __call__(self) -> None:
@@ -71,28 +72,42 @@ class GemmTrial:
             )
 
 
-def one_layer(spec: GemmSpec, depth: int, outputs: int, positions: int, taps: int) -> Graph:
-    """A convolution with seeded weights +-1 over a row of pixels, as `spec` reads it."""
+def map_and_window(
+    spec: GemmSpec, depth: int, positions: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Rows and columns of output and window that suit a kernel; taps share tables if they can."""
+    shared = depth % TAPS == 0
+    if isinstance(spec, LutWindowGemm):
+        divisors = [rows for rows in range(1, positions + 1) if positions % rows == 0]
+        block, side = spec.tile.rows, sqrt(positions)
+        rows = min(divisors, key=lambda each: (each % block != 0, abs(each - side)))
+        return (rows, positions // rows), (3, 3) if shared else (1, 1)
+    return (1, positions), (1, TAPS if shared and isinstance(spec, LutPermuteGemm) else 1)
+
+
+def one_layer(spec: GemmSpec, depth: int, outputs: int, positions: int) -> Graph:
+    """A convolution with seeded weights +-1, as `spec` reads it."""
+    pixels, window = map_and_window(spec, depth, positions)
     signs = np.random.default_rng(0).integers(0, 2, (outputs, depth), np.int8) * 2 - 1
-    channels = depth // taps
+    channels = depth // (window[0] * window[1])
     weight: Array = bits.pack(signs)
     if spec.weights == "f32":
-        weight = signs.astype(np.float32).reshape(outputs, channels, 1, taps)
+        weight = signs.astype(np.float32).reshape(outputs, channels, *window)
     node = Conv(
         input="x",
         output="y",
         weight="weight",
-        kernel=(1, taps),
+        kernel=window,
         activations=ACTIVATIONS[spec.activations],
         input_scale=1.0 if spec.activations == "i8" else None,
     )
-    shape = (channels, 1, positions + taps - 1)
+    shape = (channels, pixels[0] + window[0] - 1, pixels[1] + window[1] - 1)
     topology = Topology(input="x", input_shape=shape, output="y", nodes=(node,))
     return Graph(topology=topology, tensors={"weight": weight})
 
 
 def example_input(spec: GemmSpec, graph: Graph) -> npt.NDArray[np.float32]:
-    """Seeded input (1, C, 1, width): normal numbers, integers within +-127, or signs."""
+    """Seeded input (1, C, H, W): normal numbers, integers within +-127, or signs."""
     rng, shape = np.random.default_rng(1), (1, *graph.topology.input_shape)
     if spec.activations == "i8":
         return rng.integers(-127, 128, shape).astype(np.float32)

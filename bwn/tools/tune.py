@@ -18,7 +18,7 @@ import numpy.typing as npt
 from bwn._files import write_atomically
 from bwn.errors import BwnError
 from bwn.kernels import costs
-from bwn.kernels.gemm.gemm_spec import Cost, GemmSpec, LutPermuteGemm, Work
+from bwn.kernels.gemm.gemm_spec import Cost, GemmSpec, LutPermuteGemm, LutWindowGemm
 from bwn.kernels.registry import GEMMS
 from bwn.tools.gemm_trial import GemmTrial
 from bwn.tools.timing import interleave
@@ -31,8 +31,6 @@ SHAPES = (
 """K, N and passes that every kernel is measured on; the last two as of depthwise layers."""
 PERMUTE_PIXELS = 64
 """Pixels of a pass of a permute kernel, so that a window's edges weigh little."""
-PERMUTE_TAPS = 9
-"""Width of a permute kernel's window where it divides K: taps share tables."""
 SECONDS, TURN_SECONDS, WARM_UP_SECONDS = 0.5, 0.001, 0.005
 """Of all trials of a kernel; of a turn of one; of each before that."""
 
@@ -84,18 +82,15 @@ def tune(progress: Callable[[str], None]) -> list[Fit]:
     return fits
 
 
-def works(spec: GemmSpec) -> list[Work]:
-    """The sizes to measure a kernel on."""
-    permute = isinstance(spec, LutPermuteGemm)
-    pixels = PERMUTE_PIXELS if permute else max(spec.lanes, 1)
+def shapes(spec: GemmSpec) -> list[tuple[int, int, int]]:
+    """K, N and P to measure a kernel on."""
+    pixels = max(spec.lanes, 1)
+    if isinstance(spec, LutPermuteGemm):
+        pixels = PERMUTE_PIXELS
+    elif isinstance(spec, LutWindowGemm):
+        pixels = spec.tile.rows * spec.tile.row_outputs
     return [
-        Work(
-            depth,
-            outputs,
-            positions=passes * pixels,
-            values=passes * pixels,
-            taps=PERMUTE_TAPS if permute and depth % PERMUTE_TAPS == 0 else 1,
-        )
+        (depth, outputs, passes * pixels)
         for depth, outputs, passes in SHAPES
         if depth <= spec.max_depth
     ]
@@ -103,18 +98,17 @@ def works(spec: GemmSpec) -> list[Work]:
 
 def measure(spec: GemmSpec) -> Fit:
     """Check and time one kernel on all sizes, interleaved, and fit it to the fastest calls."""
-    sizes = works(spec)
-    trials = [GemmTrial(spec, w.depth, w.outputs, w.values, w.taps) for w in sizes]
+    trials = [GemmTrial(spec, *shape) for shape in shapes(spec)]
     for trial in trials:
         trial.check()
     nanoseconds = fastest(trials) * 1e9
-    cost = fit(np.array([spec.terms(work) for work in sizes]), nanoseconds)
+    cost = fit(np.array([spec.terms(trial.work) for trial in trials]), nanoseconds)
     return Fit(
         kernel=spec.name,
         cost=cost,
-        shapes=[(work.depth, work.outputs, work.values) for work in sizes],
+        shapes=shapes(spec),
         measured=(nanoseconds / 1e3).tolist(),
-        predicted=[spec.microseconds(work, cost) for work in sizes],
+        predicted=[spec.microseconds(trial.work, cost) for trial in trials],
     )
 
 

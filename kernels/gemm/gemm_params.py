@@ -94,6 +94,34 @@ LutPermuteParams = Params(
     EPILOGUE,
     SCRATCH,
 )
+LutWindowParams = Params(
+    "LutWindowParams",
+    "A GEMM by tables that are shared by the taps of a window.",
+    {
+        "x": "Address of position 0 of channel 0 of image 0.",
+        "x_image": "Stride.",
+        "x_group": "Stride from one group of channels to the next.",
+        "x_plane": "Stride.",
+        "x_row": "Stride.",
+        "channels": "Input channels of one group.",
+        "rectangles": "Rectangles of taps that share tables.",
+        "taps": "Address of int64, three a rectangle: its rows, its columns, and from position 0 "
+        "to what its first tap reads.",
+        "words": "Address of the packed weights.",
+        "words_group": "Bytes of one group of them.",
+        "images": "Images of the batch.",
+        "groups": "Groups of channels.",
+        "outputs": "Output channels of one group.",
+        "shares": "Parts of the outputs of a group that are units of work of their own.",
+        "height": "Rows of the output.",
+        "width": "Columns of the output.",
+        "out_row": "Stride of rows of the output.",
+    },
+    _QUANTIZED_INPUT,
+    PLANE_OUTPUT,
+    EPILOGUE,
+    SCRATCH,
+)
 XnorParams = Params(
     "XnorParams",
     "A GEMM of packed signs on both sides, to packed signs or planes. Input strides are bytes.",

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels import bits
-from bwn.kernels.gemm.gemm_params import GemmParams, LutPermuteParams
+from bwn.kernels.gemm.gemm_params import GemmParams, LutPermuteParams, LutWindowParams
 from bwn.kernels.gemm.lut_permute_packing import TILE, Layout
+from bwn.kernels.gemm.lut_window_packing import Tile
 from bwn.kernels.lazy import lazy
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.kernel import Kernel
@@ -57,6 +58,8 @@ class Work(NamedTuple):
         images: Images of the batch.
         groups: Groups of channels.
         taps: Taps of the window.
+        height: Rows of an image's outputs.
+        rectangles: Rows and columns of the rectangles of taps that lie side by side.
     """
 
     depth: int
@@ -66,6 +69,8 @@ class Work(NamedTuple):
     images: int = 1
     groups: int = 1
     taps: int = 1
+    height: int = 1
+    rectangles: tuple[tuple[int, int], ...] = ((1, 1),)
 
 
 class GemmSpec(Kernel, frozen=True, eq=False, kw_only=True):
@@ -172,3 +177,27 @@ class LutPermuteGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
         tables = -(-channels // self.layout.group) * self.layout.group
         outputs = self.layout.vectors(work.outputs) * self.layout.lanes
         return 1.0, passes * tables, passes * tables * work.taps * outputs, written * work.outputs
+
+
+class LutWindowGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
+    """A GEMM by tables that are shared by the taps of a window, with LutWindowParams.
+
+    Attributes:
+        tile: How its weights are packed and how much it does at once.
+    """
+
+    params: Any = LutWindowParams
+    tile: Tile
+
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """A pass is a tile.
+
+        gather: of a register of a table. sums: of a lookup, and of a word of indices, which takes
+        as long. end: of the outputs of a tile.
+        """
+        tile, channels = self.tile, work.depth // work.taps
+        tiles = tile.tiles(work.images, work.height, work.values // work.height) * work.groups
+        tables = tiles * tile.groups(channels)
+        entries = sum((tile.rows + y - 1) * (tile.columns + x - 1) for y, x in work.rectangles)
+        lookups = (work.taps + len(work.rectangles)) * work.outputs
+        return 1.0, tables * entries, tables * lookups, tiles * work.outputs

@@ -6,10 +6,11 @@ here for every machine; `registry.GEMMS` are those that this one can run.
 
 Costs: avx512, avx2: `bwn tune` on a Zen 5 server core, 2026-11-23, the second with code compiled
 for Zen 3. neon: not measured; instructions at a nominal one a nanosecond, of single, bytes, split,
-dots and inlane fitted to counts of 17 to 19 sizes each within 2 %, of the others those of
-docs/arm.md, split into coefficients by what the loops do. The sums of dots (0.13 instructions) are
-those of bytes times 1.27, as llvm-mca's cycles on a Neoverse N1 are. Those of depthwise were
-measured on a Zen 4 server core, 2026-11-28, and are guesses for neon, from the loads of its loop.
+dots and inlane fitted to counts of 17 to 19 sizes each within 2 %, of lookup, wide and tall to
+those of 22 convolutions each within 8 % (one tap: 23 %), of the others those of docs/arm.md, split
+into coefficients by what the loops do. The sums of dots (0.13 instructions) are those of bytes
+times 1.27, as llvm-mca's cycles on a Neoverse N1 are. Those of depthwise were measured on a Zen 4
+server core, 2026-11-28, and are guesses for neon, from the loads of its loop.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from bwn.kernels.gemm.gemm_spec import (
     GemmSpec,
     IndirectGemm,
     LutPermuteGemm,
+    LutWindowGemm,
     as_floats,
 )
 from bwn.kernels.gemm.gemv_packing import (
@@ -32,6 +34,7 @@ from bwn.kernels.gemm.gemv_packing import (
     signs_scratch,
 )
 from bwn.kernels.gemm.lut_permute_packing import F32_LAYOUT, I8_LAYOUT, TILE
+from bwn.kernels.gemm.lut_window_packing import F32_TALL, F32_WIDE, I8_TALL, I8_WIDE
 from bwn.kernels.gemm.tiles import (
     MULTIPLY,
     depthwise_scratch,
@@ -54,7 +57,7 @@ SPECS: tuple[GemmSpec, ...] = (
         "gemm.lut.f32_b1_f32_planes_lookup", activations="f32", weights="b1", max_depth=ANY,
         lanes=16, scratch=lookup_scratch,
         costs={"avx512": Cost(189, 1.58, 0.0507, 3.57), "avx2": Cost(201, 2.56, 0.0795, 3.73),
-               "neon": Cost(300, 35, 2.94, 100)},
+               "neon": Cost(12000, 43.6, 2.28, 101)},
         expected={"x86-64": [r"addps\s.*xmm"], "x86-64-avx2": [r"vaddps\s.*[yz]mm"],
                   "x86-64-avx512": [r"vaddps\s.*zmm"],
                   "aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+\]"]},
@@ -63,7 +66,7 @@ SPECS: tuple[GemmSpec, ...] = (
         "gemm.lut.i8_b1_f32_planes_lookup", activations="i8", weights="b1", max_depth=I8_DEPTH,
         lanes=32, scratch=lookup_scratch,
         costs={"avx512": Cost(203, 1.35, 0.0547, 5.64), "avx2": Cost(181, 2.34, 0.0831, 6.62),
-               "neon": Cost(300, 38, 2.94, 100)},
+               "neon": Cost(7000, 35, 2.39, 197)},
         expected={"x86-64": [r"paddw\s.*xmm"], "x86-64-avx2": [r"vpaddw\s.*[yz]mm"],
                   "aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+\]"]},
     ),
@@ -174,6 +177,30 @@ SPECS: tuple[GemmSpec, ...] = (
         needs=("avx512bw",), max_depth=I8_DEPTH, lanes=TILE, layout=I8_LAYOUT,
         costs={"avx512": Cost(40, 0.538, 0.00109, 0.404)},
         expected={"x86-64-avx512": [r"vperm[it]2w\s.*zmm"]},
+    ),
+    LutWindowGemm(
+        "gemm.lut_window.f32_b1_f32_planes_wide", activations="f32", weights="b1",
+        needs=("neon",), max_depth=ANY, lanes=4, tile=F32_WIDE,
+        costs={"neon": Cost(14000, 183, 14.2, 229)},
+        expected={"aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+    ),
+    LutWindowGemm(
+        "gemm.lut_window.f32_b1_f32_planes_tall", activations="f32", weights="b1",
+        needs=("neon",), max_depth=ANY, lanes=4, tile=F32_TALL,
+        costs={"neon": Cost(19000, 192, 13.4, 222)},
+        expected={"aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+    ),
+    LutWindowGemm(
+        "gemm.lut_window.i8_b1_f32_planes_wide", activations="i8", weights="b1",
+        needs=("neon",), max_depth=I8_DEPTH, lanes=8, tile=I8_WIDE,
+        costs={"neon": Cost(17000, 191, 15.5, 385)},
+        expected={"aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+    ),
+    LutWindowGemm(
+        "gemm.lut_window.i8_b1_f32_planes_tall", activations="i8", weights="b1",
+        needs=("neon",), max_depth=I8_DEPTH, lanes=8, tile=I8_TALL,
+        costs={"neon": Cost(14000, 205, 14.2, 359)},
+        expected={"aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
 )
 """Of those that fit, the one of least predicted cost is chosen; the first of equals."""

@@ -43,6 +43,22 @@ def hidden(builder: Any, value: Any) -> Any:
     return by_register(builder, value, lambda part: _through(builder, part, "w"))
 
 
+def store_pair(builder: Any, low: Any, high: Any, address: Any) -> None:
+    """Store two registers side by side, for NEON by `st1`, which can move the address on."""
+    kind = low.type
+    if "neon" in features():
+        element = "f32" if isinstance(kind.element, ir.FloatType) else f"i{kind.element.width}"
+        name = f"llvm.aarch64.neon.st1x2.v{kind.count}{element}.p0"
+        octet = ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), (kind, kind, octet)), name
+        )
+        builder.call(function, (low, high, builder.inttoptr(address, octet)))
+        return
+    both = builder.shuffle_vector(low, high, _lanes(range(2 * kind.count)))
+    builder.store(both, builder.inttoptr(address, both.type.as_pointer()), align=BITS // 8)
+
+
 def add_neighbours(builder: Any, value: Any) -> Any:
     """Sums of neighbouring unsigned lanes, in lanes twice as wide."""
 

@@ -68,8 +68,11 @@ F32_4 = marker(types.float32, 4)
 I32_4 = marker(types.int32, 4)
 I8_16 = marker(types.int8, 16)
 I8_4 = marker(types.int8, 4)
+# One register of NEON.
+I16_8 = marker(types.int16, 8)
 # One register of AVX2.
 F32_HALF = marker(types.float32, 8)
+I32_HALF = marker(types.int32, 8)
 I8_HALF = marker(types.int8, 32)
 I64 = marker(types.int64, 8)
 

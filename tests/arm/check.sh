@@ -4,20 +4,24 @@
 # that a Cortex-A53, A72 or A76 lacks. Then checks some kernels compiled by numba on the board.
 # docs/arm.md says what this proves and what it does not.
 #
-#   tests/arm/check.sh [--record | --short [WHEEL]]    PYTHON=... BWN_ARM_CACHE=... BWN_APT_SOURCES=...
+#   tests/arm/check.sh [--short | --counts] [--record] [WHEEL]    PYTHON=... BWN_ARM_CACHE=... BWN_APT_SOURCES=...
 #
+# Builds the wheel for 64-bit ARM unless a WHEEL of this source is given.
 # --short checks the results of the library and nothing else: golden digests, networks, random networks
-# between forbidden pages; a few minutes, of a WHEEL for 64-bit ARM that is there already.
+# between forbidden pages; a few minutes. --counts only counts instructions.
 # --record replaces the counts in docs/records/instructions.json. Needs, on Debian:
 # apt-get install qemu-user mmdebstrap gcc binutils-aarch64-linux-gnu
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-short= wheel=
-if [[ ${1:-} == --short ]]; then
-    short=yes wheel=${2:+$(realpath "$2")}
-    shift $#
-fi
+form=all record= wheel=
+for argument; do
+    case $argument in
+        --short | --counts) form=${argument#--} ;;
+        --record) record=$argument ;;
+        *) wheel=$(realpath "$argument") ;;
+    esac
+done
 python=${PYTHON:-python3}
 cache=${BWN_ARM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bwn-arm}
 sources=${BWN_APT_SOURCES:-}
@@ -91,7 +95,7 @@ END
 printf '%s\n' pytest hypothesis >"$work/needs/testing"
 "$python" -c 'import numba, llvmlite; print(f"numba=={numba.__version__}\nllvmlite=={llvmlite.__version__}")' >"$work/needs/jit"
 parts=(board testing)
-[[ -n $short ]] || parts+=(jit)
+[[ $form != all ]] || parts+=(jit)
 for part in "${parts[@]}"; do # each once, and again when its requirements change
     if ! cmp -s "$work/needs/$part" "$cache/site-$part/needs"; then
         say "aarch64 wheels: $(tr '\n' ' ' <"$work/needs/$part")"
@@ -132,7 +136,7 @@ for pair in cortex-a53:aarch64 cortex-a72:aarch64 cortex-a76:aarch64-dotprod; do
     emulate "${pair%:*}" -- -m bwn.cli doctor | grep "^kernels  *library ${pair#*:}, for"
 done
 
-if [[ -n $short ]]; then
+if [[ $form == short ]]; then
     say "library, the short form: digests, networks, random networks"
     one() { # CORE
         tests "$1" kernels/test_golden.py tools/test_golden_networks.py
@@ -146,29 +150,35 @@ runpy.run_path("tests/robustness/guarded_networks.py", run_name="__main__")' | t
     exit
 fi
 
-say "commands as a user starts them"
+say "a model and images"
 emulate cortex-a53 -- -c 'import sys; sys.path.insert(0, "tests/installed"); import pathlib, smoke
 smoke.make_model(pathlib.Path("model.bwn")); smoke.make_images(pathlib.Path("digits"))'
-for core in cortex-a53 cortex-a72 cortex-a76; do
-    emulate $core -- -m bwn.cli infer models/mnist-lenet.bwn digits
-    emulate $core -- -m bwn.cli evaluate models/mnist-mlp.bwn --data mnist-sample --samples 200 --threads 1 | tail -n 1
-    emulate $core -- -m bwn.cli bench model.bwn --seconds 0.01 --threads 1 >"$work/bench" # its times mean nothing under emulation
-done
+checks() {
+    say "commands as a user starts them"
+    for core in cortex-a53 cortex-a72 cortex-a76; do
+        emulate $core -- -m bwn.cli infer models/mnist-lenet.bwn digits
+        emulate $core -- -m bwn.cli evaluate models/mnist-mlp.bwn --data mnist-sample --samples 200 --threads 1 | tail -n 1
+        emulate $core -- -m bwn.cli bench model.bwn --seconds 0.01 --threads 1 >"$work/bench" # its times mean nothing under emulation
+    done
 
-say "library: every product, packed signs, the same bits as on x86"
-every=(kernels/test_golden.py kernels/test_every_gemm.py kernels/test_xnor.py kernels/test_pooling.py kernels/test_copy.py)
-tests cortex-a53 "${every[@]}" tools/test_golden_networks.py plan/test_planner.py plan/test_gemm_plans.py \
-    cli/test_infer.py &
-tests cortex-a76 "${every[@]}" tools/test_golden_networks.py
-tests cortex-a72 kernels/test_golden.py tools/test_golden_networks.py
-wait $!
+    say "library: every product, packed signs, the same bits as on x86"
+    local every
+    every=(kernels/test_golden.py kernels/test_every_gemm.py kernels/test_xnor.py kernels/test_pooling.py kernels/test_copy.py)
+    tests cortex-a53 "${every[@]}" tools/test_golden_networks.py plan/test_planner.py plan/test_gemm_plans.py \
+        cli/test_infer.py &
+    tests cortex-a76 "${every[@]}" tools/test_golden_networks.py
+    tests cortex-a72 kernels/test_golden.py tools/test_golden_networks.py
+    wait $!
+}
+[[ $form == counts ]] || checks
 
 say "executed instructions"
 counts() { # CORE
     emulate "$1" -plugin "$work/count.so,out=$work/counts-$1" -- tests/counts/count.py qemu "$work/counts-$1" "$work/$1.json" \
         >"$work/$1.table"
-    emulate "$1" -plugin "$work/count.so,out=$work/first-$1" -- tests/counts/count.py first models/mnist-lenet.bwn \
-        digits/digit-0.png
+    local first=(tests/counts/count.py first models/mnist-lenet.bwn digits/digit-0.png)
+    emulate "$1" -- "${first[@]}" # leaves compiled modules
+    emulate "$1" -plugin "$work/count.so,out=$work/first-$1" -- "${first[@]}"
     "$python" - "$work/$1.json" "$work/first-$1" <<'END' >>"$work/$1.table"
 import json, sys
 from pathlib import Path
@@ -182,7 +192,8 @@ counts cortex-a53 &
 counts cortex-a76
 wait $!
 for core in cortex-a53 cortex-a76; do echo "$core"; cat "$work/$core.table"; done
-"$python" tests/counts/count.py gate docs/records/instructions.json "$work"/cortex-a53.json "$work"/cortex-a76.json "$@"
+"$python" tests/counts/count.py gate docs/records/instructions.json "$work"/cortex-a53.json "$work"/cortex-a76.json $record
+[[ $form == all ]] || exit 0
 
 say "numba on the board: the same answers, the same bits"
 jit() { # CORE...

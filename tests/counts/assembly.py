@@ -39,13 +39,16 @@ class Rule(NamedTuple):
         kernel: Pattern of the kernel's name.
         macs: Patterns of instructions, and the MACs of each.
         why: The reason.
+        other: Pattern of an instruction of loops that do none: they make tables.
     """
 
     kernel: str
     macs: tuple[tuple[str, int], ...]
     why: str
+    other: str = "never"
 
 
+TABLE = r"st1\s"
 RULES = (
     # A sum that starts with its first entry needs one addition less, but ends with a widening; the
     # upper half of that is counted.
@@ -59,6 +62,18 @@ RULES = (
         r"s1_b1_f32_planes_lookup",
         ((r"add\s.*\.16b", 64), (r"(?:saddw2|sxtl2)\s+v\d+\.8h", 64)),
         "an addition: 4 inputs by 16 lanes",
+    ),
+    Rule(
+        r"f32_b1_f32_planes_(wide|tall)",
+        ((r"fadd\s.*\.4s", 24),),
+        "an addition: 6 inputs by 4 lanes",
+        TABLE,
+    ),
+    Rule(
+        r"i8_b1_f32_planes_(wide|tall)",
+        ((r"add\s.*\.8h", 48),),
+        "an addition: 6 inputs by 8 lanes",
+        TABLE,
     ),
     Rule(r"planes_split", ((r"fadd\s.*\.4s", 16),), "an addition: 4 inputs by 4 channels"),
     Rule(
@@ -109,6 +124,8 @@ class Loop(NamedTuple):
 
     def macs(self, rule: Rule) -> int:
         """Multiply-accumulates of an iteration."""
+        if any(re.match(rule.other, line) for line in self.body):
+            return 0
         return sum(
             macs for line in self.body for pattern, macs in rule.macs if re.match(pattern, line)
         )

@@ -95,6 +95,27 @@ def test_convolutions_by_tables_in_registers(shape, outputs, window, activations
     agree(graph, batch, table=only("permute"))
 
 
+EDGES = [
+    ((13, height, width), 3, {"kernel": (3, 3), "pads": (1, 1, 1, 1)})
+    for height in (1, 3, 4, 5, 7, 8, 15)
+    for width in (1, 2, 3, 8, 9, 17)
+]
+"""Maps around the edges of blocks of 4 x 2 and 7 x 1 outputs, in 4 or 8 lanes."""
+
+
+@pytest.mark.parametrize("variant", ["wide", "tall"])
+@pytest.mark.parametrize(("shape", "outputs", "window"), [*CONVS, *WIDE, *EDGES], ids=str)
+@pytest.mark.parametrize("activations", ["float32", "int8"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_convolutions_by_tables_that_serve_all_taps(
+    shape, outputs, window, activations, batch, variant
+) -> None:
+    if variant not in VARIANTS:
+        pytest.skip("these tables are for NEON")
+    graph = conv_graph(shape, outputs, packed=True, activations=activations, **window)
+    agree(graph, batch, table=only(variant))
+
+
 @pytest.mark.parametrize(
     ("depth", "outputs"), [(1, 1), (63, 5), (64, 8), (65, 9), (784, 33), (1000, 10)]
 )

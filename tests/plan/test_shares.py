@@ -9,7 +9,7 @@ from graphs import conv3x3, floats, legal_graph
 from bwn.kernels import costs, registry
 from bwn.kernels.registry import GEMMS, Kernel
 from bwn.plan.builder import PlanBuilder
-from bwn.plan.state import PlanState, Split
+from bwn.plan.state import ROWS_PAST, PlanState, Split
 from bwn.plan.step import Step
 
 GRAPH = legal_graph(conv3x3("x", "y"), shape=(3, 5, 9), **{"y.w": floats(4, 3, 3, 3)})
@@ -59,5 +59,5 @@ def test_all_memory_of_a_plan_is_counted(threads: int) -> None:
     builder = PlanBuilder(GRAPH, 2, threads, costs.table())
     builder.build()
     _, memory, others = builder.finish()
-    row = max(buffer.row * buffer.itemsize for buffer in builder.buffers)
-    assert builder.size.bytes == memory.nbytes + row + sum(array.nbytes for array in others)
+    past = ROWS_PAST * max(buffer.row * buffer.itemsize for buffer in builder.buffers)
+    assert builder.size.bytes == memory.nbytes + past + sum(array.nbytes for array in others)

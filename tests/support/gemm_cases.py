@@ -8,8 +8,9 @@ import numpy as np
 
 from bwn.kernels import bits
 from bwn.kernels.gemm.lut_permute_packing import TILE
+from bwn.kernels.gemm.lut_window_packing import Rectangle
 from bwn.kernels.params import Activation
-from bwn.kernels.registry import GemmSpec, IndirectGemm, LutPermuteGemm
+from bwn.kernels.registry import GemmSpec, IndirectGemm, LutPermuteGemm, LutWindowGemm
 from bwn.ops import node_types
 from bwn.ops.formulas import FUNCTIONS
 
@@ -226,12 +227,47 @@ def permute_call(
     return block, units, (memory, indices, starts, taps, shifts, vectors)
 
 
+def window_call(
+    spec: LutWindowGemm, case: Case, arrays: Arrays, parts: int
+) -> tuple[np.ndarray, int, object]:
+    """The same of a GEMM by tables that taps share: one tap, one row of outputs."""
+    tile = spec.tile
+    words = tile.pack(arrays.stored, case.groups, case.depth, [Rectangle(1, 1, 0, 0, 0, (0,))])
+    memory, scratch_params = scratch(tile.scratch_bytes(case.outputs), parts)
+    arrays.mask[: case.positions] = -1  # no slack between the positions of a row
+    taps = np.array([1, 1, 0], np.int64)
+    block = spec.block(
+        x_plane=arrays.x.shape[3],
+        x_row=0,
+        channels=case.depth,
+        rectangles=1,
+        taps=taps.ctypes.data,
+        words=words.ctypes.data,
+        words_group=words[0].nbytes,
+        shares=1,
+        height=1,
+        width=case.positions,
+        out_row=case.positions,
+        scale=arrays.scale.ctypes.data,
+        bias=arrays.bias.ctypes.data,
+        correction=arrays.correction.ctypes.data,
+        **arrays.params(case),
+        **scratch_params,
+    )
+    units = tile.tiles(case.images, 1, case.positions) * case.groups
+    return block, units, (memory, words, taps)
+
+
 def run(
     spec: GemmSpec, case: Case, parts: int = 1, only: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Planes written, NaN where nothing was, expected values, and the mask of outputs."""
     arrays = Arrays(spec, case)
-    call = permute_call if isinstance(spec, LutPermuteGemm) else indirect_call
+    call: object = indirect_call
+    if isinstance(spec, LutPermuteGemm):
+        call = permute_call
+    elif isinstance(spec, LutWindowGemm):
+        call = window_call
     block, units, keep_alive = call(spec, case, arrays, parts)
     for part in range(parts) if only is None else [only]:
         spec.entry()(block.ctypes.data, units * part // parts, units * (part + 1) // parts, part)
