@@ -124,10 +124,11 @@ def _epochs(report: Report) -> str:
             _number(epoch.accuracy, ".2%"),
             _number(epoch.validation, ".2%"),
             _number(_distance(report.layers, {row.name: row.distance for row in epoch.layers})),
+            _number(epoch.flips, ".4%"),
         )
         for epoch in report.epochs
     ]
-    header = ("epoch", "loss", "accuracy: training", "held-out", "distance to +-1")
+    header = ("epoch", "loss", "accuracy: training", "held-out", "distance to +-1", "flips")
     table = _table(header, rows)
     return f"<details><summary>Table of epochs</summary>{table}</details>" if rows else ""
 

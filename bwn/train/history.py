@@ -43,6 +43,7 @@ class Epoch(Struct, frozen=True, kw_only=True):
         loss: Mean over the epoch's steps, without the penalty.
         accuracy: Fraction of the training images that were classified correctly, in 0 to 1.
         validation: The same of the held-out images, at the epoch's end; None without such images.
+        flips: Share of the binary layers' weights whose sign changed in the epoch's last step.
         layers: The weights at the epoch's end.
     """
 
@@ -50,6 +51,7 @@ class Epoch(Struct, frozen=True, kw_only=True):
     loss: float | None = None
     accuracy: float | None = None
     validation: float | None = None
+    flips: float | None = None
     layers: tuple[LayerWeights, ...] = ()
 
 

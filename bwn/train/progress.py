@@ -20,6 +20,8 @@ class Progress:
         validation: Accuracy on the held-out images with the deployed weights; None before the
             epoch's end, or without such images.
         distance: Mean distance of the binary layers' real weights to +-1; None without such layers.
+        flips: Share of the binary layers' weights whose sign changed in the epoch's last step; None
+            before it, or without such layers.
         learning_rate: Of the next step.
         strength: lambda of the next step.
         seconds: Time since this session began.
@@ -49,3 +51,4 @@ class Progress:
     left: float
     best: int | None = None
     images_per_second: float = 0.0
+    flips: float | None = None

@@ -17,6 +17,7 @@ SCALARS = {
     "accuracy/training": "accuracy",
     "accuracy/held-out": "validation",
     "weights/distance": "distance",
+    "weights/sign flips a step": "flips",
     "schedule/learning rate": "learning_rate",
     "schedule/lambda": "strength",
 }

@@ -92,6 +92,7 @@ class Trainer:
         self.history = [Epoch(epoch=0, layers=layer_weights(self._binary))]
         weights = image_weights(settings.class_weights, self.train_data)
         self._class_weights = None if weights is None else weights.to(self.device)
+        self._flips: float | None = None
         # Sum of the batches' losses and number of right answers in this epoch; MPS has no float64.
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self._totals = torch.zeros(2, dtype=dtype, device=self.device)
@@ -122,9 +123,11 @@ class Trainer:
                     self._totals.zero_()
                     order = self._order()
                 position = self.step % self.steps_per_epoch * self.batch
+                done = (self.step + 1) % self.steps_per_epoch == 0
+                signs = self._signs() if done else []
                 self._train_on(order[position : position + self.batch])
                 self.step += 1
-                done = self.step % self.steps_per_epoch == 0
+                self._flips = self._flipped(signs)
                 if done or due:
                     last_report = time.monotonic()
                     self._report(done, last_report - start, first, report)
@@ -180,6 +183,17 @@ class Trainer:
         self.optimizer.step(self.step)
         self._totals += totals
 
+    def _signs(self) -> list[Tensor]:
+        """Where the real weights of the binary layers are 0 or more."""
+        return [layer.weight.detach() >= 0 for layer in self._binary.values()]
+
+    def _flipped(self, signs: list[Tensor]) -> float | None:
+        """Share of the weights whose signs are others now; None for no weights."""
+        if not signs:
+            return None
+        flips = sum(int((a != b).sum()) for a, b in zip(signs, self._signs(), strict=True))
+        return flips / sum(sign.numel() for sign in signs)
+
     def _report(self, done: bool, seconds: float, first: int, report: Report | None) -> None:
         """Check and report. done: the epoch is. first: the step at which this session began."""
         batches = (self.step - 1) % self.steps_per_epoch + 1
@@ -210,6 +224,7 @@ class Trainer:
             left=seconds / (self.step - first) * (self.steps - self.step),
             best=self.best and self.best[1],
             images_per_second=(self.step - first) * self.batch / max(seconds, 1e-9),
+            flips=self._flips,
         )
         if done:
             self._keep(progress)
@@ -218,10 +233,15 @@ class Trainer:
 
     def _keep(self, progress: Progress) -> None:
         """Add an epoch that has ended to the history."""
-        epoch, layers = progress.epoch, layer_weights(self._binary)
-        loss, accuracy, validation = progress.loss, progress.accuracy, progress.validation
         self.history.append(
-            Epoch(epoch=epoch, loss=loss, accuracy=accuracy, validation=validation, layers=layers)
+            Epoch(
+                epoch=progress.epoch,
+                loss=progress.loss,
+                accuracy=progress.accuracy,
+                validation=progress.validation,
+                flips=progress.flips,
+                layers=layer_weights(self._binary),
+            )
         )
 
     def _validate(self) -> float | None:

@@ -59,11 +59,12 @@ def test_every_epoch_has_its_numbers_and_histograms(trainer):
     trainer.run(report)
     ends = [progress for progress in seen if progress.epoch_done]
     scalars = {(name, epoch): value for name, epoch, value in notes.scalars}
-    assert len(scalars) == len(notes.scalars) == 3 * 6
+    assert len(scalars) == len(notes.scalars) == 3 * 7
     for progress in ends:
         assert scalars["loss/training", progress.epoch] == progress.loss
         assert scalars["accuracy/held-out", progress.epoch] == progress.validation
         assert scalars["weights/distance", progress.epoch] == progress.distance
+        assert scalars["weights/sign flips a step", progress.epoch] == progress.flips
         assert scalars["schedule/lambda", progress.epoch] == progress.strength
     shapes = {
         name: tuple(weight.shape)

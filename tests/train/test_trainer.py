@@ -177,6 +177,27 @@ def test_progress_counts_and_ends(shapes_set):
     assert all(0 <= progress.validation <= 1 and 0 < progress.distance < 1 for progress in ends)
 
 
+def test_flips_are_the_signs_that_the_epochs_last_step_changed(shapes_set):
+    run, seen = trainer(shapes_set()), []
+
+    def signs():
+        return torch.cat(
+            [layer.weight.flatten() >= 0 for layer in binary_layers(run.module).values()]
+        )
+
+    run.run(seen.append, stop=lambda: run.step == 4)
+    with torch.no_grad():
+        for layer in binary_layers(run.module).values():
+            layer.weight.mul_(1e-6)  # so near 0 that a step flips some
+    before = signs()
+    run.run(seen.append, stop=lambda: run.step == 5)
+    assert seen[-1].epoch_done
+    assert 0 < seen[-1].flips == (before != signs()).double().mean().item() < 0.5
+    assert run.history[-1].flips == seen[-1].flips
+    run.run(seen.append)
+    assert all((progress.flips is not None) == progress.epoch_done for progress in seen)
+
+
 def test_a_loss_that_is_no_number_ends_in_one_line(shapes_set):
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     nn.init.constant_(net[1].weight, float("nan"))
