@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from bwn.kernels.bits import WORD, words_for
 from bwn.kernels.target.cpu import features
@@ -61,15 +62,18 @@ class GemvLayout(NamedTuple):
         element = np.dtype(f"u{self.register_bytes // self.lanes}")
         pieces = self._pieces(words.shape[1])
         packed = np.zeros((-(-len(words) // self.lanes), pieces, self.lanes), element)
+        octets = np.zeros((self.lanes, words.shape[1] * 8 + 8), np.uint8)  # a word past the last
         for block, rows in enumerate(packed):
             some = words[block * self.lanes : (block + 1) * self.lanes]
-            octets = np.ascontiguousarray(some).view(np.uint8)
-            bits = np.zeros((len(octets), pieces * self.inputs), np.uint8)
-            bits[:, : words.shape[1] * WORD] = np.unpackbits(octets, axis=1, bitorder="little")
-            indices = np.zeros((len(octets), pieces, element.itemsize * 8), np.uint8)
-            indices[:, :, : self.inputs] = bits.reshape(len(octets), pieces, self.inputs)
-            lanes = np.packbits(indices, axis=2, bitorder="little").view(element)[..., 0]
-            rows[:, : len(octets)] = lanes.T
+            octets[: len(some), :-8] = np.ascontiguousarray(some).view(np.uint8)
+            octets[len(some) :] = 0
+            if self.inputs == element.itemsize * 8:
+                indices = octets[:, :-8].view(element)
+            else:
+                bit = np.arange(pieces, dtype=np.uint64) * np.uint64(self.inputs)
+                piece = sliding_window_view(octets, 8, axis=1)[:, bit // 8].view(np.uint64)[..., 0]
+                indices = piece >> bit % 8 & np.uint64((1 << self.inputs) - 1)
+            rows[:] = indices.T
         return packed
 
     def scratch(self, outputs: int, depth: int) -> int:
