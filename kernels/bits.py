@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 WORD = 64
-_BITS = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 
 
 def words_for(count: int) -> int:
@@ -49,8 +48,7 @@ def sums(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
     Returns:
         (rows,) int64.
     """
-    octets = np.ascontiguousarray(words).view(np.uint8)
-    return np.asarray(2 * _BITS[octets].sum(axis=1, dtype=np.int64) - count)
+    return np.asarray(2 * np.bitwise_count(words).sum(axis=1, dtype=np.int64) - count)
 
 
 def unpack(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int8]:
