@@ -13,6 +13,7 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
+from bwn._arguments import BATCH_SIZE, check_counts
 from bwn._text import byte_size, count_noun
 from bwn._types import Floats
 from bwn.errors import ArgumentError, too_little_memory
@@ -23,19 +24,11 @@ from bwn.ir.node import Shape
 from bwn.kernels.target.limits import available_threads
 from bwn.kernels.target.loader import origin
 from bwn.plan.planner import make_plan
-from bwn.predict import (
-    BATCH_SIZE,
-    ImageLike,
-    ImageT,
-    Prediction,
-    Result,
-    check_counts,
-    predict,
-    stream,
-)
 from bwn.runtime.executor import Runner
 
 if TYPE_CHECKING:
+    # Reading images takes Pillow, which takes longer to import than a small network to run.
+    from bwn.predict import ImageLike, ImageT, Prediction, Result
     from bwn.runtime.layer_times import LayerTime
 
 logger = logging.getLogger(__name__)
@@ -208,6 +201,8 @@ class Model:
             >>> [best.label for best in model.predict(["digit.png", "zero.png"])]
             ['7', '0']
         """
+        from bwn.predict import predict
+
         return predict(self, images, top, batch_size)
 
     def stream(
@@ -239,6 +234,8 @@ class Model:
             digit.png 7
             none.png failed
         """
+        from bwn.predict import stream
+
         return stream(self, images, top, batch_size)
 
     def trace(self, x: npt.ArrayLike) -> dict[str, Floats]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from bwn._arguments import BATCH_SIZE, check_counts
 from bwn._text import with_article
 from bwn._types import Floats, StrPath
 from bwn.data.images import as_image
@@ -33,7 +34,6 @@ ImageLike = Image.Image | npt.NDArray[np.uint8] | StrPath | bytes | BinaryIO
 
 ImageT = TypeVar("ImageT", bound=ImageLike)
 
-BATCH_SIZE = 16
 IMAGES = "path, PIL image, uint8 array, bytes, binary file"
 """What an image can be, in messages."""
 
@@ -118,15 +118,6 @@ def predict(
 def _images_are(images: object) -> str:
     """What kind of thing `images` is, in a message that refuses it."""
     return f"images is {'None' if images is None else with_article(type(images).__name__)}"
-
-
-def check_counts(least: int = 1, /, **counts: int) -> None:
-    """Raise ArgumentError where an argument is not a whole number of `least` or more."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
-            raise ArgumentError(f"{name} is {count!r}, expected a whole number")
-        if count < least:
-            raise ArgumentError(f"{name} is {count}, expected {least} or more")
 
 
 def stream(

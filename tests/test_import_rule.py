@@ -16,7 +16,7 @@ HOMES = {"bwn": "bwn", "kernels": "bwn.kernels", "cli": "bwn.cli"}
 RULE = """
     kernels.lazy _text
     errors _types kernels kernels.bits kernels.params kernels.target
-    kernels.reference kernels.simd metrics
+    kernels.reference kernels.simd metrics _arguments
     kernels.gemm kernels.tensor kernels.threads
     kernels.costs kernels.registry _files _file_types ir
     kernels.aot ops data

@@ -40,6 +40,17 @@ def test_the_probe_sees_a_heavy_package(tmp_path: Path) -> None:
     assert "loaded onnx" in done.stderr
 
 
+def test_arrays_are_run_without_pillow(tmp_path: Path) -> None:
+    model = Path(__file__).parents[1] / "models" / "mnist-mlp.bwn"
+    done = python(
+        "-c",
+        f"import sys, bwn, numpy; model = bwn.load({str(model)!r}, threads=1)\n"
+        "model.run(numpy.zeros((1, 1, 28, 28), numpy.float32)); print('PIL' in sys.modules)",
+        cwd=tmp_path,
+    )
+    assert done.stdout == "False\n", done.stderr
+
+
 def test_a_model_loads_only_its_operations(tmp_path: Path) -> None:
     model = Path(__file__).parents[1] / "models" / "mnist-lenet.bwn"
     done = python(

@@ -8,11 +8,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bwn._arguments import check_counts
 from bwn._files import check_path, check_target, write_atomically
 from bwn._types import StrPath
 from bwn.data.datasets import no_progress
 from bwn.errors import ArgumentError, MissingPackageError
-from bwn.predict import check_counts
 from bwn.reporting.facts import Report
 from bwn.reporting.report_sources import DELTA, Gathered, Request, gather
 

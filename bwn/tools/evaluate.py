@@ -8,13 +8,14 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
+from bwn._arguments import check_counts
 from bwn._text import count_noun
 from bwn._types import Labels, StrPath
 from bwn.data.datasets import no_progress
 from bwn.errors import DataError
 from bwn.metrics import Counts, accuracy_of, confusion, wilson
 from bwn.model import Model, load
-from bwn.predict import check_counts, class_names, classify
+from bwn.predict import class_names, classify
 from bwn.tools.verify_inputs import Samples, choose, is_images
 
 

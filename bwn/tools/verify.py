@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from bwn._arguments import check_counts
 from bwn._file_types import HEAD, SOURCES, looks_like, mismatch
 from bwn._files import read_limited
 from bwn._text import count_noun
@@ -23,7 +24,6 @@ from bwn.errors import ArgumentError, FileError
 from bwn.ir.graph import Graph
 from bwn.model import Model, load
 from bwn.passes.pack_weights import departures
-from bwn.predict import check_counts
 from bwn.tools.verify_inputs import choose, noise
 from bwn.tools.verify_layers import LayerCheck, check_layers
 from bwn.tools.verify_scores import Scores, SupportsTrace, compare_scores, reference_scores, times
