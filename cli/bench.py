@@ -90,6 +90,11 @@ def command(
         show_progress("")
         if not as_json:
             click.echo(report(results[-1]))
+        if results[-1].conditions.slow:
+            warn(
+                f"{name}: the processor ran below its full speed: let it cool, check its power "
+                "supply, or set its governor to performance"
+            )
     if as_json:
         click.echo(json_text({"machine": facts, "results": results}, indent=2))
     return results
@@ -129,6 +134,8 @@ def report(result: NetworkResult) -> str:
     lines = [click.style(f"\n{result.network}", bold=True), timing_table(result.timings)]
     if result.comparison:
         lines.append(agreement(result.comparison))
+    if result.conditions.line:
+        lines.append(f"afterwards: {result.conditions.line}")
     if result.layers:
         lines += ["", layer_table(result.layers)]
     return "\n".join(lines)

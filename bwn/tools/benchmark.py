@@ -20,11 +20,13 @@ from bwn._types import Floats
 from bwn.errors import BwnError
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.tolerance import chain_tolerance
+from bwn.kernels import costs
 from bwn.kernels.target import cpu, loader
 from bwn.kernels.target.limits import available_threads
 from bwn.model import Model
 from bwn.predict import class_scores
 from bwn.runtime.layer_times import LayerTime
+from bwn.tools.conditions import Conditions, conditions
 from bwn.tools.timing import Timing, interleave
 from bwn.tools.verify_scores import sign_ties
 
@@ -90,12 +92,14 @@ class NetworkResult(msgspec.Struct, frozen=True, kw_only=True):
         network: Its name.
         comparison: Its scores next to ONNX Runtime's; None without ONNX Runtime.
         timings: Times at batch 1 and at the batch for throughput.
+        conditions: The processor's clock and temperature right after.
         layers: Time and kernel of each layer at batch 1 (the fields of `LayerTime`), if asked for.
     """
 
     network: str
     comparison: Comparison | None
     timings: list[EngineTiming]
+    conditions: Conditions
     layers: list[dict[str, Any]] | None
 
 
@@ -107,6 +111,7 @@ def machine(threads: int) -> dict[str, Any]:
         "kernels": loader.origin(),
         "features": [name for name in NOTABLE_FEATURES if name in cpu.features()],
         "cores": available_threads(),
+        "tuned": costs.table().origin == "measured",
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "versions": {name: number for name in PACKAGES if (number := _version(name)) is not None},
@@ -173,11 +178,13 @@ class Benchmark:
         for size in (1, batch):
             label = f"{self.name}: batch {size}"
             timings += self.time(size, seconds, partial(_report_share, progress, label))
+        after = conditions()
         times = self.layers(1) if layers else None
         return NetworkResult(
             network=self.name,
             comparison=comparison,
             timings=timings,
+            conditions=after,
             layers=None if times is None else [layer._asdict() for layer in times],
         )
 

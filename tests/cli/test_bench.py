@@ -12,6 +12,7 @@ from bwn.cli.main import bwn
 from bwn.format import write
 from bwn.kernels.target import loader
 from bwn.tools import benchmark
+from bwn.tools.conditions import Conditions
 from bwn.tools.random_networks import NETWORKS
 
 QUICK = ["--seconds", "0.01", "--threads", "1", "--batch", "2"]
@@ -52,9 +53,11 @@ def test_a_model_as_json(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert document["machine"]["threads"] == 1
+    assert document["machine"]["tuned"] is False
     (result,) = document["results"]
     assert result["network"] == "m.bwn"
     assert result["comparison"] is None
+    assert set(result["conditions"]) == {"mhz", "max_mhz", "governor", "celsius", "limits"}
     assert [timing["batch"] for timing in result["timings"]] == [1, 2]
     assert all(timing["calls"] >= timing["turns"] >= 5 for timing in result["timings"])
     assert result["layers"][1]["name"] == "flatten0"
@@ -68,6 +71,15 @@ def test_more_threads_than_cores_are_warned_of(monkeypatch: pytest.MonkeyPatch) 
     assert ", 4 threads on 2 cores, " in done.stdout
     assert done.stderr.startswith("Warning: 4 threads on 2 cores: threads that share a core ")
     assert not CliRunner().invoke(bwn, ["bench", *options]).stderr
+
+
+def test_a_processor_below_full_speed_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    hot = Conditions(mhz=1500.0, max_mhz=1800.0, celsius=81.6, limits=["throttled"])
+    monkeypatch.setattr(benchmark, "conditions", lambda: hot)
+    done = CliRunner().invoke(bwn, ["bench", "--network", "mlp", "--no-compare", *QUICK])
+    assert done.exit_code == 0, done.output
+    assert "afterwards: 1,500 MHz of 1,800, 82 °C, throttled\n" in done.stdout
+    assert done.stderr.startswith("Warning: mlp: the processor ran below its full speed: ")
 
 
 def test_sign_activations_are_not_compared_as_if_equal() -> None:

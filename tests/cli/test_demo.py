@@ -14,6 +14,7 @@ from bwn.cli import demo as cli_demo
 from bwn.cli.main import bwn as group
 from bwn.tools import demo
 from bwn.tools.benchmark import EngineTiming, NetworkResult
+from bwn.tools.conditions import Conditions
 
 
 def test_digits_are_written_two_of_each_class(tmp_path: Path) -> None:
@@ -47,7 +48,9 @@ def test_the_summary_says_what_was_measured() -> None:
         timing("bwn", 1, 0.02, 2.47), timing("onnxruntime", 1, 0.05, None),
         timing("bwn", 16, 0.3, 1.8), timing("onnxruntime", 16, 0.5, None),
     ]  # fmt: skip
-    result = NetworkResult(network="model.bwn", comparison=None, timings=timings, layers=None)
+    result = NetworkResult(
+        network="model.bwn", comparison=None, timings=timings, conditions=Conditions(), layers=None
+    )
     text = cli_demo.summary(figures, result, Path("somewhere"))
     for part in (
         "1,000", "96.1%", "96.0%", "same class on 999", "60.0 KiB", "2.0 KiB", "30.0 times smaller",
