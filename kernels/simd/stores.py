@@ -72,9 +72,15 @@ def store_quantized(
 
     quotients: values divided by their scale, of `kind`, e.g. F32. mask: of `mask_kind`, I32.
     """
-    q = minimum(maximum(nearest(quotients), splat(kind, qmin)), splat(kind, qmax))
-    octets = to_int(keep(q, mask)) - splat(mask_kind, midpoint(qmin, qmax))
+    q = keep(quantized(kind, quotients, qmin, qmax), mask)
+    octets = to_int(q) - splat(mask_kind, midpoint(qmin, qmax))
     store_bytes(address, index, octets, splat(mask_kind, np.int32(-1)))
+
+
+@helper
+def quantized(kind: Any, quotients: Any, qmin: Any, qmax: Any) -> Any:
+    """clip(rint(quotients), qmin, qmax), of `kind`."""
+    return minimum(maximum(nearest(quotients), splat(kind, qmin)), splat(kind, qmax))
 
 
 @helper

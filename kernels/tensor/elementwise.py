@@ -22,14 +22,15 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.simd.arithmetic import fma, keep, magnitude, maximum, sign_of
+from bwn.kernels.simd.arithmetic import fma, keep, magnitude, maximum, sign_of, to_int
 from bwn.kernels.simd.scalars import get_f32, put_f32, reader
-from bwn.kernels.simd.shuffles import top_lane, total
+from bwn.kernels.simd.shuffles import load_apart, store_apart, top_lane, total
 from bwn.kernels.simd.stores import (
     clear,
     clear_bytes,
     fill_bytes,
     midpoint,
+    quantized,
     scale_and_activate,
     store_quantized,
     x_scales_at,
@@ -145,13 +146,30 @@ def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
         put_f32(f.x_scales, position, np.float32(1.0) if scale == 0 else scale)
 
 
+@helper
+def quantize_numbers(f: Any, begin: int, end: int, qmin: Any, qmax: Any) -> int:
+    """Quantize planes of one position, 16 at a time; returns the first plane that is left."""
+    middle = midpoint(qmin, qmax)
+    padding = np.int8(-middle)
+    scale = splat(F32, get_f32(f.x_scales, 0))
+    for channel in range(begin, end - LANES + 1, LANES):
+        source = f.x + (channel * f.x_plane + f.x_lead) * 4
+        plane = f.out + channel * f.out_plane
+        q = quantized(F32, load_apart(F32, source, f.x_plane * 4) / scale, qmin, qmax)
+        fill_bytes(plane, LANES * f.out_plane, padding)
+        store_apart(I8_16, plane + f.out_lead, f.out_plane, to_int(q) - splat(I32, middle))
+    return begin + (end - begin) // LANES * LANES
+
+
 def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
     """q - m, q = clip(rint(x / scale), qmin, qmax), halves to even; -m in the padding."""
     f = elementwise_params(p)
-    if begin == end:
-        return  # there may be no scale to read
     qmin, qmax = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
     padding = np.int8(-midpoint(qmin, qmax))
+    if begin < end <= f.channels and f.positions == 1:
+        begin = quantize_numbers(f, begin, end, qmin, qmax)
+    if begin == end:
+        return  # there may be no scale to read
     mask, paddings = load(I32_4, f.mask, 0), splat(I8_16, padding)
     image, channel = begin // f.channels, begin % f.channels - 1
     scales = x_scales_at(F32_4, f, image, 0)
