@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 
 from bwn.kernels.gemm.epilogue import (
@@ -25,9 +26,11 @@ from bwn.kernels.gemm.epilogue import (
 )
 from bwn.kernels.gemm.tiles import MULTIPLY
 from bwn.kernels.simd.arithmetic import fma_value
+from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.scalars import get_i64
 from bwn.kernels.simd.vectors import (
     F32,
+    Vec,
     at,
     llvm_type,
     load_at,
@@ -36,11 +39,14 @@ from bwn.kernels.simd.vectors import (
     zeros,
 )
 from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
+from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 CHANNELS, VECTORS = MULTIPLY
 TILE = CHANNELS * VECTORS
 TILE_BYTES = VECTORS * VECTOR_BYTES
+LANE_FACTORS = "neon" in features()
+"""Whether a product takes a lane of a register as a factor."""
 CHUNK_BYTES = 1 << 14
 """Of the inputs that are read again for every tile of channels: half of a first-level cache."""
 
@@ -93,10 +99,45 @@ def multiply_add(sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any,
     return sums(sums, xs, types.intp, types.intp), gen
 
 
+@intrinsic
+def multiply_add_four(
+    sums: Any, xs: Any, x: Any, offsets: Any, weights: Any, row_bytes: Any
+) -> tuple[Any, Codegen]:
+    """The same for four inputs, of which `offsets` is the address: a load brings four weights.
+
+    For NEON, whose products take a lane of a register as a factor.
+    """
+    vec, i64 = sums.dtype, ir.IntType(64)
+    four = Vec(types.float32, 4)
+
+    def gen(builder: Any, args: Any) -> Any:
+        rows, row = [], args[4]
+        for _row in range(sums.count // xs.count):
+            rows.append(load_at(builder, four, row))
+            row = builder.add(row, args[5])
+        totals = [builder.extract_value(args[0], i) for i in range(sums.count)]
+        for k in range(4):
+            offset = builder.load(at(builder, offset_by(builder, args[3], 8 * k), i64), align=8)
+            address = builder.add(args[2], builder.shl(offset, ir.Constant(i64, 2)))
+            lane = ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), [k] * vec.lanes)
+            for v in range(xs.count):
+                values = load_at(builder, vec, offset_by(builder, address, v * VECTOR_BYTES))
+                for i in range(v, sums.count, xs.count):
+                    weight = builder.shuffle_vector(rows[i // xs.count], rows[i // xs.count], lane)
+                    totals[i] = hidden(builder, fma_value(builder, values, weight, totals[i]))
+        return totals
+
+    return sums(sums, xs, types.intp, types.intp, types.intp, types.intp), gen
+
+
 @helper
 def sum_rows(f: Any, sums: Any, xs: Any, x: int, rows: int) -> Any:
     """Sums of as many rows and vectors of positions as there are zeroed sums and xs."""
-    for k in range(f.depth):
+    fours = f.depth // 4 * 4 if LANE_FACTORS else 0
+    for k in range(0, fours, 4):
+        offsets, weights = f.offsets + k * 8, rows + k * 4
+        sums = multiply_add_four(sums, xs, x, offsets, weights, f.row_words * 4)
+    for k in range(fours, f.depth):
         xs = load_vectors(xs, x + get_i64(f.offsets, k) * 4)
         sums = multiply_add(sums, xs, rows + k * 4, f.row_words * 4)
     return sums
