@@ -27,7 +27,7 @@ from bwn.plan import (
 from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.buffers import Buffer
 from bwn.plan.fusion import Epilogue
-from bwn.plan.gemm_layer import Gemm, quantized_buffer
+from bwn.plan.gemm_layer import Gemm, quantization, quantized_buffer
 from bwn.plan.tensor_forms import TensorForms
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ class PlanBuilder(TensorForms):
         if self._reads_bits(node):
             self._gemm_of_bits(node)
             return
-        source = self._quantized.get(node.output) or self._gemm_input(node)
+        source = self._gemm_input(node)
         in_place = depthwise_steps.reads_in_place(self, node)
         source = gemm_steps.padded(self, node, source, in_place=in_place)
         becomes_signs = sign_steps.becomes_signs(self.graph, node, self.wanted_as_bits)
@@ -300,8 +300,12 @@ class PlanBuilder(TensorForms):
         """The layer's input in the type that it is read in."""
         if node.activations == "binary":
             return self.read(node.input, "s1")
-        source = self.read(node.input, "f32")
-        return gemm_steps.quantize(self, node, source) if node.is_quantized else source
+        if not node.is_quantized:
+            return self.read(node.input, "f32")
+        key = quantization(node)
+        if key not in self._quantized:
+            self._quantized[key] = gemm_steps.quantize(self, node, self.read(node.input, "f32"))
+        return self._quantized[key]
 
     def _with_epilogue(self, node: Weighted, source: Buffer, like: Buffer | None = None) -> Gemm:
         """The layer with what follows it, and the planes that it makes."""
@@ -314,7 +318,7 @@ class PlanBuilder(TensorForms):
             out = self.write(epilogue.output, "f32", like=like)
         else:
             out = quantized_buffer(self, epilogue.quantized, like)
-            self._quantized[epilogue.quantized.output] = out
+            self._quantized[quantization(epilogue.quantized)] = out
         if added is not None:
             out.share_rows(added)
         return Gemm(self, node, source, out, epilogue, added)

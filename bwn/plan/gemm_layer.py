@@ -168,11 +168,17 @@ def zero_point_of(node: Weighted) -> int:
     return sum(QUANT_RANGES[node.activations]) // 2 if node.is_quantized else 0
 
 
+def quantization(node: Weighted) -> tuple[str, str, float | None]:
+    """What a layer's 8-bit input depends on: layers in which it is equal read the same integers."""
+    return node.input, node.activations, node.input_scale
+
+
 def input_scales(plan: PlanState, node: Weighted) -> int:
     """Address of the scales of a layer's 8-bit input, one a position or image; a run fills them."""
     count = round_up(plan.batch, 16)
     scale = node.input_scale or 1.0
-    return plan.constant(("scales", node.output), lambda: np.full(count, scale, np.float32))
+    key = ("scales", quantization(node))
+    return plan.constant(key, lambda: np.full(count, scale, np.float32))
 
 
 def quantized_buffer(plan: PlanState, node: Weighted, like: Buffer | None) -> Buffer:

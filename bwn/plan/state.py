@@ -93,7 +93,7 @@ class PlanState:
         self._planes: dict[int, tuple[int, int, int, int]] = {}
         self._arena = 0
         self._flattened: dict[str, str] = {}
-        self._quantized: dict[str, Buffer] = {}
+        self._quantized: dict[Hashable, Buffer] = {}
         self._node = -1
 
     # Buffers

@@ -191,6 +191,25 @@ def test_layers_quantize_for_the_next_one(activations: str, batch: int) -> None:
     assert sum("rounds to 8 bits" in step.why for step in steps) == 2
 
 
+@pytest.mark.parametrize(("other_scale", "quantized"), [(None, 1), (0.07, 2)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_layers_that_read_the_same_integers_quantize_once(other_scale, quantized, batch) -> None:
+    graph = legal_graph(
+        Conv(input="x", output="c", weight="c.w", kernel=(3, 3)),
+        conv3x3("c", "d", stride=(2, 2), activations="int8"),
+        Conv(
+            input="c", output="e", weight="e.w", kernel=(1, 1), stride=(2, 2), activations="int8",
+            input_scale=other_scale,
+        ),
+        Add(input="d", output="f", other="e"),
+        shape=(3, 9, 9),
+        **{"c.w": floats(18, 3, 3, 3), "d.w": words(20, 162), "e.w": words(20, 18)},
+    )  # fmt: skip
+    agree(graph, batch)
+    kernels = [step.kernel.name for step in make_plan(graph, batch, 1).steps]
+    assert kernels.count("f32_i8_quantize") == quantized
+
+
 @pytest.mark.parametrize("activations", ["int8", "uint8"])
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("variant", ["lookup", "single", "permute"])
