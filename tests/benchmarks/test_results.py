@@ -20,6 +20,7 @@ MACHINE = {
     "kernels": "numba",
     "features": ["avx2"],
     "cores": 2,
+    "tuned": False,
     "system": "Linux",
     "python": "3.11.7",
     "versions": {"bwn": "0.1.0"},
