@@ -9,8 +9,7 @@ from numba import types
 
 from bwn.kernels.gemm.lut import WIDER
 from bwn.kernels.gemm.lut_window_packing import REGISTER, Tile
-from bwn.kernels.gemm.lut_window_tables import lanes_of
-from bwn.kernels.simd.neon import hidden
+from bwn.kernels.simd.neon import hidden, lanes_of
 from bwn.kernels.simd.scalars import get_u64
 from bwn.kernels.simd.vectors import (
     Vec,

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.gemm.lut_window_packing import GATHERED, REGISTER, Tile
-from bwn.kernels.simd.neon import hidden, store_pair
+from bwn.kernels.simd.neon import hidden, lanes_of, store_pair
 from bwn.kernels.simd.vectors import (
     Vec,
     add,
@@ -22,11 +22,6 @@ from bwn.kernels.simd.vectors import (
     zero,
 )
 from bwn.kernels.target.jit import Codegen, helper, intrinsic
-
-
-def lanes_of(numbers: list[int]) -> Any:
-    """LLVM's constant of a shuffle."""
-    return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), numbers)
 
 
 @intrinsic

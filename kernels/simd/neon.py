@@ -6,7 +6,7 @@ is pending; and it folds addresses into offsets that loads of pairs cannot have.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -23,12 +23,12 @@ def by_register(builder: Any, value: Any, operation: Callable[[Any], Any]) -> An
     lanes = BITS // (32 if isinstance(element, ir.FloatType) else element.width)
     empty = ir.Constant(value.type, ir.Undefined)
     parts = [
-        operation(builder.shuffle_vector(value, empty, _lanes(range(start, start + lanes))))
+        operation(builder.shuffle_vector(value, empty, lanes_of(range(start, start + lanes))))
         for start in range(0, value.type.count, lanes)
     ]
     while len(parts) > 1:
         parts = [
-            builder.shuffle_vector(low, high, _lanes(range(2 * low.type.count)))
+            builder.shuffle_vector(low, high, lanes_of(range(2 * low.type.count)))
             for low, high in zip(parts[::2], parts[1::2], strict=True)
         ]
     return parts[0]
@@ -55,7 +55,7 @@ def store_pair(builder: Any, low: Any, high: Any, address: Any) -> None:
         )
         builder.call(function, (low, high, builder.inttoptr(address, octet)))
         return
-    both = builder.shuffle_vector(low, high, _lanes(range(2 * kind.count)))
+    both = builder.shuffle_vector(low, high, lanes_of(range(2 * kind.count)))
     builder.store(both, builder.inttoptr(address, both.type.as_pointer()), align=BITS // 8)
 
 
@@ -85,5 +85,6 @@ def _through(builder: Any, value: Any, register: str) -> Any:
     return builder.call(ir.InlineAsm(kind, "", f"={register},0"), [value])
 
 
-def _lanes(numbers: range) -> Any:
+def lanes_of(numbers: Sequence[int]) -> Any:
+    """The lanes that a shuffle takes, as LLVM's constant."""
     return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), list(numbers))
