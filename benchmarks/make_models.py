@@ -22,6 +22,10 @@ RECIPES = {
     "mnist-lenet": ("mnist", "--model lenet --epochs 20"),
     "cifar10-vgg-quarter": ("cifar10", "--model vgg --width 32 --augment flip --epochs 16"),
     "cifar10-convnet": ("cifar10", "--model convnet --epochs 64 --cutout 8 --validation 0"),
+    "cifar10-convnet-sign": (
+        "cifar10",
+        "--model convnet --activations sign --epochs 56 --validation 0",
+    ),
     "cifar10-vgg": ("cifar10", "--model vgg --augment flip --epochs 300"),
 }
 """Name of each model: its data set, and the options of `bwn train`."""
