@@ -22,7 +22,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-NETWORKS = ("mlp", "vgg", "vgg-sign", "resnet18")
+NETWORKS = ("mlp", "vgg", "vgg-sign", "resnet18", "mobilenetv2")
 AVX2 = {
     "NUMBA_CPU_NAME": "znver3",
     "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2,+popcnt,+sse4.2,+f16c,+lzcnt",

@@ -1,4 +1,4 @@
-"""`bwn bench`: latency, throughput and time per layer, compared with ONNX Runtime."""
+"""`bwn bench`: latency, throughput and time per layer, compared with other engines."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from bwn.cli.params import FilePath, Integer, Number, run_options
 
 if TYPE_CHECKING:
     from bwn.ir.model_spec import ModelSpec
-    from bwn.tools.benchmark import Comparison, EngineTiming, NetworkResult
+    from bwn.tools.benchmark import EngineTiming, NetworkResult
+    from bwn.tools.benchmark_peers import Comparison
 
 DEFAULT_NETWORKS = ("mlp", "vgg", "resnet18")
-BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2])
+BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2], "mobilenetv2")
 
 
 @click.command()
@@ -47,7 +48,8 @@ BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2])
 @click.option(
     "--compare/--no-compare",
     default=None,
-    help="Compare with ONNX Runtime.  [default: if it is installed]",
+    help="Compare with ONNX Runtime, and with ncnn if installed.  [default: with each that is "
+    "installed]",
 )
 @run_options
 def command(
@@ -65,27 +67,30 @@ def command(
     MODEL is a .bwn file. By default built-in networks are measured: an MNIST perceptron, the VGG of
     BinaryConnect for CIFAR-10 (vgg-sign has sign activations) and ResNet-18 at 224 x 224.
 
-    ONNX Runtime runs the same function with float32 weights and as many threads. Scores are
-    compared first; wrong results are not timed. The engines are interleaved in turns of a few
+    ONNX Runtime and ncnn run the same function with float32 weights and as many threads. Scores
+    are compared first; wrong results are not timed. The engines are interleaved in turns of a few
     calls, of which the first is not counted. A time is the median of the turns, the speedup the
     median of the ratios of neighboring turns.
     """
     if model is not None and networks:
         raise click.UsageError("Give MODEL or --network, not both.")
     from bwn.kernels.target.limits import available_threads
-    from bwn.tools.benchmark import Benchmark, machine, onnxruntime_installed
+    from bwn.tools.benchmark import Benchmark, machine
+    from bwn.tools.benchmark_peers import ONNXRUNTIME, installed_peers
 
     facts = machine(threads or available_threads())
-    compared = onnxruntime_installed() if compare is None else compare
+    peers = () if compare is False else installed_peers()
+    if compare and ONNXRUNTIME not in peers:
+        peers = (ONNXRUNTIME, *peers)  # asked for: its absence is an error
     measured = chosen(model, networks or DEFAULT_NETWORKS)  # may refuse the file
     if not as_json:
-        click.echo(header(facts, missing=compare is None and not compared))
+        click.echo(header(facts, missing=compare is None and not peers))
     if facts["threads"] > facts["cores"]:
         warn(f"{on_cores(facts)}: threads that share a core slow each other down")
     results = []
     for name, spec in measured:
         show_progress(f"{name}: preparing")
-        benchmark = Benchmark(name, spec, facts["threads"], compare=compared)
+        benchmark = Benchmark(name, spec, facts["threads"], peers)
         results.append(benchmark.run(batch, seconds, layers=layers, progress=show_progress))
         show_progress("")
         if not as_json:
@@ -111,11 +116,14 @@ def chosen(model: str | None, networks: tuple[str, ...]) -> list[tuple[str, Mode
 
 
 def header(machine: dict[str, Any], *, missing: bool) -> str:
-    """The machine, where its kernels come from, and whether ONNX Runtime is missing."""
+    """The machine, where its kernels come from, and what to install where no peer is."""
     versions = dict(machine["versions"])
     own = versions.pop("bwn")
     others = ", ".join(f"{name} {number}" for name, number in versions.items())
-    hint = "\nONNX Runtime is not installed: nothing is compared (pip install onnx onnxruntime)"
+    hint = (
+        "\nNeither ONNX Runtime nor ncnn is installed: nothing is compared (pip install onnx "
+        "onnxruntime, pip install ncnn)"
+    )
     return (
         f"bwn {own}, {on_cores(machine)}, {machine['cpu']} "
         f"({machine['kernels']}: {' '.join((machine['llvm_cpu'], *machine['features']))})\n"
@@ -131,9 +139,16 @@ def on_cores(machine: dict[str, Any]) -> str:
 
 def report(result: NetworkResult) -> str:
     """One network's tables."""
+    from bwn.tools.benchmark_peers import TITLES
+
     lines = [click.style(f"\n{result.network}", bold=True), timing_table(result.timings)]
-    if result.comparison:
-        lines.append(agreement(result.comparison))
+    lines += [agreement(TITLES[peer], each) for peer, each in result.comparisons.items()]
+    lines += [f"{TITLES[peer]} is left out: {why}" for peer, why in result.left_out.items()]
+    if result.binary and result.comparisons:
+        lines.append(
+            "the peers have no binary kernels and compute in float32, so this is no comparison of "
+            "equals: docs/benchmarks.md compares with OpenVINO's binary kernels"
+        )
     if result.conditions.line:
         lines.append(f"afterwards: {result.conditions.line}")
     if result.layers:
@@ -156,26 +171,22 @@ def timing_table(timings: list[EngineTiming]) -> str:
         for timing in timings
     ]
     if any(timing.speedup for timing in timings):
-        titles = (*titles, "speedup over ONNX Runtime")
+        titles = (*titles, "speedup of bwn")
         speedups = ("" if t.speedup is None else f"{t.speedup:.2f}x" for t in timings)
         rows = [(*row, speedup) for row, speedup in zip(rows, speedups, strict=True)]
     return table(titles, rows)
 
 
-def agreement(comparison: Comparison) -> str:
+def agreement(title: str, comparison: Comparison) -> str:
     """One line on how equal the outputs are."""
     if comparison.tolerance is None:
         share = f"{comparison.same_class:.1%} of the batch"
-        return f"8-bit activations: same class as ONNX Runtime's float32 on {share}"
+        return f"8-bit activations: same class as {title}'s float32 on {share}"
     ties = f"; left out: {count_noun(comparison.sign_ties, 'image')} with a sign tie"
     ties *= bool(comparison.sign_ties)
-    peer = (
-        "\nONNX Runtime has no binary kernels and computes in float32, so this is no comparison of "
-        "equals: docs/benchmarks.md compares with OpenVINO's binary kernels"
-    )
     return (
-        f"scores agree with ONNX Runtime: they differ by {comparison.error:.1e} of the largest "
-        f"score, tolerance {comparison.tolerance:.1e}{ties}{peer * comparison.binary}"
+        f"scores agree with {title}: they differ by {comparison.error:.1e} of the largest "
+        f"score, tolerance {comparison.tolerance:.1e}{ties}"
     )
 
 

@@ -114,5 +114,5 @@ def latency(benchmark: NetworkResult) -> tuple[str, str, str, str]:
         f"one image, {threads} (from bench)",
         f"{original.median_ms:.3f} ms",
         f"{packed.median_ms:.3f} ms",
-        f"{packed.speedup:.2f} times as fast",
+        f"{original.speedup:.2f} times as fast",
     )

@@ -23,6 +23,7 @@ ENGINES: tuple[tuple[str, Kind], ...] = (
     ("bwn", "float32"),
     ("onnxruntime", "int8"),
     ("openvino", "int8"),
+    ("ncnn", "int8"),
     ("litert", "int8"),
     ("bwn", "int8"),
     ("openvino", "binary"),

@@ -29,8 +29,8 @@ class CalibrationImages(CalibrationDataReader):  # type: ignore[misc]  # onnxrun
         return next(self.inputs, None)
 
 
-def quantize(model: bytes, images: Floats, *, reduce_range: bool) -> bytes:
-    """Quantize to unsigned 8-bit activations and signed 8-bit weights with a scale per channel.
+def quantize(model: bytes, images: Floats, *, reduce_range: bool, signed: bool = False) -> bytes:
+    """Quantize to 8-bit activations and signed 8-bit weights with a scale per channel.
 
     Ranges are by minimum and maximum.
 
@@ -39,6 +39,7 @@ def quantize(model: bytes, images: Floats, *, reduce_range: bool) -> bytes:
         images: For calibration, (N, ...) float32.
         reduce_range: Whether weights have 7 bits, which a CPU without VNNI needs: binary weights
             quantize to +-127 everywhere, and its sums of two products saturate at 16 bits.
+        signed: Whether activations are signed.
     """
     proto = onnx.load_from_string(model)
     # The quantizer advises preparing steps, which change nothing in these graphs.
@@ -52,7 +53,7 @@ def quantize(model: bytes, images: Floats, *, reduce_range: bool) -> bytes:
                 CalibrationImages(proto.graph.input[0].name, images),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(QUANTIZED),
-                activation_type=QuantType.QUInt8,
+                activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 reduce_range=reduce_range,

@@ -1,6 +1,6 @@
-"""Speed of one network, and of ONNX Runtime on the same function where that is installed.
+"""Speed of one network, and of other engines on the same function where they are installed.
 
-Scores are compared before anything is timed. Both engines get the same input and number of threads,
+Scores are compared before anything is timed. All engines get the same input and number of threads,
 and are timed as `bwn.tools.timing` says.
 """
 
@@ -10,29 +10,25 @@ import platform
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from bwn._types import Floats
-from bwn.errors import BwnError
 from bwn.ir.model_spec import ModelSpec
-from bwn.ir.tolerance import chain_tolerance
 from bwn.kernels import costs
 from bwn.kernels.target import cpu, loader
 from bwn.kernels.target.limits import available_threads
 from bwn.model import Model
-from bwn.predict import class_scores
 from bwn.runtime.layer_times import LayerTime
+from bwn.tools.benchmark_peers import Comparison, Peers, reads_signs
 from bwn.tools.conditions import Conditions, conditions
 from bwn.tools.timing import Timing, interleave
-from bwn.tools.verify_scores import sign_ties
 
 NOTABLE_FEATURES = ("neon", "dotprod", "sve", "avx2", "avx512f", "avx512vnni")
-PACKAGES = ("bwn", "numpy", "numba", "llvmlite", "onnxruntime")
-BWN, ONNXRUNTIME = "bwn", "onnxruntime"
+PACKAGES = ("bwn", "numpy", "numba", "llvmlite", "onnxruntime", "ncnn")
+BWN = "bwn"
 LAYER_RUNS = 30
 
 
@@ -41,7 +37,7 @@ class EngineTiming(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         network: Name of the network.
-        engine: `bwn` or `onnxruntime`.
+        engine: `bwn`, or the name of a peer.
         batch: Images of a call.
         threads: Threads that it may use.
         median_ms: Milliseconds of a call, the median of the turns.
@@ -49,8 +45,8 @@ class EngineTiming(msgspec.Struct, frozen=True, kw_only=True):
         turns: Number of turns.
         calls: Number of counted calls in all turns.
         images_per_s: Images a second at the median.
-        speedup: How many times as fast as ONNX Runtime, the median of the ratios within a round of
-            turns; None for itself, or where it was not timed.
+        speedup: Of a peer, how many times as fast bwn is, the median of the ratios within a round
+            of turns; None for bwn.
     """
 
     network: str
@@ -65,39 +61,23 @@ class EngineTiming(msgspec.Struct, frozen=True, kw_only=True):
     speedup: float | None = None
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the scores of a batch are from ONNX Runtime's.
-
-    Attributes:
-        error: Largest difference, relative to the largest score.
-        sign_ties: Images left out of `error`, where a number within tolerance of 0 has the other
-            sign.
-        tolerance: Largest `error` allowed; None with 8-bit activations, whose scores differ by
-            their rounding.
-        same_class: Share of the images with the same best class.
-        binary: Whether layers read signs, for which ONNX Runtime has no kernels.
-    """
-
-    error: float
-    sign_ties: int
-    tolerance: float | None
-    same_class: float
-    binary: bool = False
-
-
 class NetworkResult(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured of one network.
 
     Attributes:
         network: Its name.
-        comparison: Its scores next to ONNX Runtime's; None without ONNX Runtime.
+        comparisons: Its scores next to those of each peer.
+        left_out: Why other peers were not compared with.
+        binary: Whether layers read signs, for which the peers have no kernels.
         timings: Times at batch 1 and at the batch for throughput.
         conditions: The processor's clock and temperature right after.
         layers: Time and kernel of each layer at batch 1 (the fields of `LayerTime`), if asked for.
     """
 
     network: str
-    comparison: Comparison | None
+    comparisons: dict[str, Comparison]
+    left_out: dict[str, str]
+    binary: bool
     timings: list[EngineTiming]
     conditions: Conditions
     layers: list[dict[str, Any]] | None
@@ -130,11 +110,6 @@ def _report_share(progress: Callable[[str], None], label: str, share: float) -> 
     progress(f"{label}, {share:.0%}")
 
 
-def onnxruntime_installed() -> bool:
-    """Whether ONNX Runtime can be compared with; imports nothing."""
-    return find_spec("onnxruntime") is not None and find_spec("onnx") is not None
-
-
 def example_input(spec: ModelSpec, batch: int, seed: int = 0) -> Floats:
     """Seeded standard normal numbers: (batch, *input shape) float32."""
     shape = (batch, *spec.graph.topology.input_shape)
@@ -144,23 +119,20 @@ def example_input(spec: ModelSpec, batch: int, seed: int = 0) -> Floats:
 class Benchmark:
     """One network, ready to be timed."""
 
-    def __init__(self, name: str, spec: ModelSpec, threads: int, *, compare: bool) -> None:
+    def __init__(
+        self, name: str, spec: ModelSpec, threads: int, peers: tuple[str, ...] = ()
+    ) -> None:
         """Prepare a network.
 
         Args:
             name: How results and messages name it.
             spec: The network.
-            threads: Threads of both engines.
-            compare: Whether ONNX Runtime is timed too.
+            threads: Threads of every engine.
+            peers: Engines that are timed too.
         """
         self.name, self.spec, self.threads = name, spec, threads
         self.model = Model(spec, threads)
-        self.session: Any = None
-        if compare:
-            from bwn.onnx.exporter import to_onnx_bytes
-            from bwn.onnx.session import Session
-
-            self.session = Session(to_onnx_bytes(spec), threads)
+        self.peers = Peers(spec, threads, peers)
 
     def run(
         self, batch: int, seconds: float, *, layers: bool, progress: Callable[[str], None]
@@ -173,7 +145,7 @@ class Benchmark:
             layers: Whether to time the layers too.
             progress: Called with a line on what is being done.
         """
-        comparison = self.compare(batch)
+        comparisons = self.compare(batch)
         timings: list[EngineTiming] = []
         for size in (1, batch):
             label = f"{self.name}: batch {size}"
@@ -182,49 +154,17 @@ class Benchmark:
         times = self.layers(1) if layers else None
         return NetworkResult(
             network=self.name,
-            comparison=comparison,
+            comparisons=comparisons,
+            left_out=self.peers.left_out,
+            binary=reads_signs(self.spec),
             timings=timings,
             conditions=after,
             layers=None if times is None else [layer._asdict() for layer in times],
         )
 
-    def compare(self, batch: int) -> Comparison | None:
-        """Compare the scores of a seeded batch; None without ONNX Runtime.
-
-        Raises:
-            BwnError: They differ by more than rounding explains.
-        """
-        if self.session is None:
-            return None
-        x = example_input(self.spec, batch)
-        ours, theirs = (
-            scores.reshape(batch, -1) for scores in (self.model.run(x), self.session.run(x))
-        )
-        largest = max(np.abs(theirs).max(), np.finfo(np.float32).tiny)
-        errors = np.abs(ours - theirs).max(axis=1) / largest  # (batch,)
-        tolerance, tied = None, np.zeros(batch, bool)
-        if not self.spec.graph.is_quantized:
-            tolerance = chain_tolerance(self.spec.graph, self.spec.graph.shapes)
-            apart = ~(errors <= tolerance)
-            if apart.any():
-                tied[apart] = sign_ties(self.model, self.session, x[apart])
-            if (apart & ~tied).any():
-                raise BwnError(
-                    f"{self.name}: scores differ from ONNX Runtime's by {errors[~tied].max():.2g} "
-                    f"of the largest score, tolerance {tolerance:.2g}; wrong results are not timed"
-                )
-        return Comparison(
-            error=float(errors[~tied].max(initial=0)),
-            tolerance=tolerance,
-            sign_ties=int(tied.sum()),
-            same_class=float(
-                (class_scores(ours).argmax(1) == class_scores(theirs).argmax(1)).mean()
-            ),
-            binary=any(
-                getattr(node, "activations", None) == "binary"
-                for node in self.spec.graph.topology.nodes
-            ),
-        )
+    def compare(self, batch: int) -> dict[str, Comparison]:
+        """Compare the scores of a seeded batch with each peer's, as `Peers.compare` does."""
+        return self.peers.compare(self.name, self.model, example_input(self.spec, batch))
 
     def time(
         self, batch: int, seconds: float, progress: Callable[[float], None] | None = None
@@ -238,14 +178,12 @@ class Benchmark:
         """
         x = example_input(self.spec, batch)
         calls: dict[str, Callable[[], object]] = {BWN: lambda: self.model.run(x)}
-        if self.session is not None:
-            calls[ONNXRUNTIME] = lambda: self.session.run(x)
+        calls |= {name: partial(run, x) for name, run in self.peers.runs.items()}
         timings = interleave(calls, seconds * len(calls), progress=progress)
         return self.rows(batch, timings)
 
     def rows(self, batch: int, timings: Mapping[str, Timing]) -> list[EngineTiming]:
         """What is reported of each engine's times."""
-        peer = timings.get(ONNXRUNTIME)
         return [
             EngineTiming(
                 network=self.name,
@@ -257,7 +195,7 @@ class Benchmark:
                 turns=len(timing.turns),
                 calls=timing.calls,
                 images_per_s=batch / timing.median,
-                speedup=None if peer is None or peer is timing else timing.speedup(peer),
+                speedup=None if engine == BWN else timings[BWN].speedup(timing),
             )
             for engine, timing in timings.items()
         ]

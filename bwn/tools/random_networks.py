@@ -51,7 +51,9 @@ class NetworkBuilder:
         size: int,
         *,
         stride: int = 1,
+        groups: int = 1,
         relu: bool = True,
+        high: float | None = None,
         binary: bool = True,
         reads_signs: bool = False,
         source: str | None = None,
@@ -63,7 +65,9 @@ class NetworkBuilder:
             outputs: Output channels.
             size: Height and width of the window.
             stride: Rows and columns from one window to the next.
+            groups: Groups of channels, each with filters of its own.
             relu: Whether a ReLU follows.
+            high: Largest output, such as ReLU6's.
             binary: Whether its weights are one bit each.
             reads_signs: Whether its input is signs.
             source: The tensor that it reads; default the newest.
@@ -79,9 +83,11 @@ class NetworkBuilder:
                 kernel=(size, size),
                 stride=(stride, stride),
                 pads=(pad, pad, pad, pad),
+                groups=groups,
                 low=0.0 if relu else None,
+                high=high,
                 activations="binary" if reads_signs else "float32",
-                **self._weights(name, (outputs, inputs, size, size), binary),
+                **self._weights(name, (outputs, inputs // groups, size, size), binary),
             )
         )
 
@@ -242,10 +248,47 @@ def resnet18(seed: int = 0) -> ModelSpec:
     return net.spec()
 
 
+def mobilenetv2(seed: int = 0) -> ModelSpec:
+    """MobileNetV2 at 224 x 224; all layers binary but the first and the last.
+
+    Source: Sandler et al., arXiv:1801.04381, table 2.
+    """
+    net = NetworkBuilder((3, 224, 224), seed)
+    net.conv(3, 32, 3, stride=2, high=6.0, binary=False)
+    inputs = 32
+    for factor, outputs, blocks, first_stride in MOBILENETV2:
+        for block in range(blocks):
+            stride, hidden, source = first_stride if block == 0 else 1, factor * inputs, net.last
+            if factor > 1:
+                net.conv(inputs, hidden, 1, high=6.0)
+            net.conv(hidden, hidden, 3, stride=stride, groups=hidden, high=6.0)
+            net.conv(hidden, outputs, 1, relu=False)
+            if block > 0:
+                net.add(source, net.last)
+            inputs = outputs
+    net.conv(inputs, 1280, 1, high=6.0)
+    net.average_pool((7, 7))
+    net.flatten()
+    net.dense(1280, 1000, relu=False, binary=False)
+    return net.spec()
+
+
+MOBILENETV2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+"""Stages: expansion, output channels, blocks, stride of the first block."""
+
 NETWORKS: dict[str, Callable[[int], ModelSpec]] = {
     "mlp": mlp,
     "vgg": vgg,
     "vgg-sign": vgg_sign,
     "resnet18": resnet18,
+    "mobilenetv2": mobilenetv2,
 }
 """Built-in networks by name; each takes a seed."""

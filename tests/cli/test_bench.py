@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from bwn.cli.main import bwn
 from bwn.format import write
 from bwn.kernels.target import loader
-from bwn.tools import benchmark
+from bwn.tools import benchmark, benchmark_peers
 from bwn.tools.conditions import Conditions
 from bwn.tools.random_networks import NETWORKS
 
@@ -24,7 +24,7 @@ def test_a_table_with_layers_compared_with_onnxruntime() -> None:
     for expected in (
         "1 thread on ",
         f"({loader.origin()}: ",
-        "speedup over ONNX Runtime",
+        "speedup of bwn",
         "scores agree",
         "layer by layer",
         "f32_b1_f32_planes_",
@@ -37,10 +37,10 @@ def test_a_table_with_layers_compared_with_onnxruntime() -> None:
 def test_onnxruntime_is_missed_only_where_it_is_wanted(
     monkeypatch: pytest.MonkeyPatch, options: list[str], hint: bool
 ) -> None:
-    monkeypatch.setattr(benchmark, "onnxruntime_installed", lambda: False)
+    monkeypatch.setattr(benchmark_peers, "installed_peers", tuple)
     done = CliRunner().invoke(bwn, ["bench", "--network", "mlp", *options, *QUICK])
     assert done.exit_code == 0, done.output
-    assert ("ONNX Runtime is not installed" in done.output) == hint
+    assert ("Neither ONNX Runtime nor ncnn is installed" in done.output) == hint
     assert "speedup" not in done.output
 
 
@@ -56,7 +56,7 @@ def test_a_model_as_json(tmp_path: Path) -> None:
     assert document["machine"]["tuned"] is False
     (result,) = document["results"]
     assert result["network"] == "m.bwn"
-    assert result["comparison"] is None
+    assert result["comparisons"] == {}
     assert set(result["conditions"]) == {"mhz", "max_mhz", "governor", "celsius", "limits"}
     assert [timing["batch"] for timing in result["timings"]] == [1, 2]
     assert all(timing["calls"] >= timing["turns"] >= 5 for timing in result["timings"])
@@ -85,7 +85,7 @@ def test_a_processor_below_full_speed_is_warned_of(monkeypatch: pytest.MonkeyPat
 def test_sign_activations_are_not_compared_as_if_equal() -> None:
     done = CliRunner().invoke(bwn, ["bench", "--network", "vgg-sign", *QUICK])
     assert done.exit_code == 0, done.output
-    assert "ONNX Runtime has no binary kernels and computes in float32" in done.stdout
+    assert "the peers have no binary kernels and compute in float32" in done.stdout
     done = CliRunner().invoke(bwn, ["bench", "--network", "mlp", *QUICK])
     assert "binary kernels" not in done.stdout
 

@@ -45,12 +45,13 @@ def test_the_summary_says_what_was_measured() -> None:
         images=1000, correct=960, float_correct=961, agreements=999, bytes=2048, float_bytes=61440
     )
     timings = [
-        timing("bwn", 1, 0.02, 2.47), timing("onnxruntime", 1, 0.05, None),
-        timing("bwn", 16, 0.3, 1.8), timing("onnxruntime", 16, 0.5, None),
+        timing("bwn", 1, 0.02, None), timing("onnxruntime", 1, 0.05, 2.47),
+        timing("bwn", 16, 0.3, None), timing("onnxruntime", 16, 0.5, 1.8),
     ]  # fmt: skip
     result = NetworkResult(
-        network="model.bwn", comparison=None, timings=timings, conditions=Conditions(), layers=None
-    )
+        network="model.bwn", comparisons={}, left_out={}, binary=False, timings=timings,
+        conditions=Conditions(), layers=None,
+    )  # fmt: skip
     text = cli_demo.summary(figures, result, Path("somewhere"))
     for part in (
         "1,000", "96.1%", "96.0%", "same class on 999", "60.0 KiB", "2.0 KiB", "30.0 times smaller",
@@ -96,8 +97,8 @@ def test_the_full_workflow_runs_and_its_summary_agrees_with_the_commands(tmp_pat
         assert match is not None, done.output
         return match.groups()
 
-    ours, speedup = find(r"^bwn +1 +([\d.]+) .* ([\d.]+)x$")
-    (theirs,) = find(r"^onnxruntime +1 +([\d.]+) ")
+    (ours,) = find(r"^bwn +1 +([\d.]+) ")
+    theirs, speedup = find(r"^onnxruntime +1 +([\d.]+) .* ([\d.]+)x$")
     row = find(r"^one image, one thread .*? ([\d.]+) ms +([\d.]+) ms +([\d.]+) times as fast$")
     assert row == (theirs, ours, speedup)
 
