@@ -12,11 +12,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check dist wheels arm counts loops fuzz nightly soak coverage \
+.PHONY: help demo test lint format types check dist wheels arm arm-peers counts loops fuzz nightly soak coverage \
   mutation bench mnist paper models clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 demo: $(READY) ## train, pack, verify, infer and bench on the bundled digits, in ./demo/
 	@$(BIN)/bwn demo
@@ -50,6 +50,10 @@ counts: $(READY) ## count executed instructions on x86-64 and check their budget
 
 arm: $(READY) ## test the ARM wheel on emulated cores: results, instruction budgets (Debian); 10 minutes
 	@PYTHON=$(BIN)/python tests/arm/check.sh
+
+arm-peers: $(READY) ## count bwn, ncnn, LiteRT and ONNX Runtime on emulated ARM cores (Debian); an hour
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@PYTHON=$(BIN)/python benchmarks/arm_peers/count.sh --record
 
 loops: $(READY) ## show the kernels' inner loops on ARM, with modeled cycles (Debian: llvm-22); a minute
 	@$(BIN)/python tests/counts/loops.py
