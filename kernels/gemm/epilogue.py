@@ -12,7 +12,7 @@ next layer reads its padding from the same plane.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -20,6 +20,7 @@ from numba import types
 from bwn.kernels.gemm.gemm_params import GemmParams
 from bwn.kernels.simd.activations import activate, activate_number
 from bwn.kernels.simd.arithmetic import fma, fma_value, keep, maximum, minimum, nearest, to_int
+from bwn.kernels.simd.quantizing import rounded_bytes, store_octets
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_apart, store_apart
 from bwn.kernels.simd.stores import (
@@ -59,6 +60,11 @@ def write_positions(f: Any, sums: Any, image: int, n: int, position: int, x_scal
 @helper
 def write_row(f: Any, totals: int, image: int, n: int, position: int, stop: int) -> None:
     """Write outputs position..stop-1 of channel n from their sums at `totals`, by whole vectors."""
+    if is_quantized(f):
+        end, plane = quantized_end(f, image, n), out_plane(f, image, n)
+        for i in range(0, stop - position, LANES):
+            store_quantized_sums(f, end, load(F32, totals, i), plane, position + i)
+        return
     if f.added != 0 or f.out_scale != 0 or f.scale_per_position != 0:
         for i in range(0, stop - position, LANES):
             x_scale = x_scales_at(F32, f, image, position + i)
@@ -89,7 +95,7 @@ def write_outputs(
     if f.out_scale != 0:
         quotients = y / splat(kind, get_f32(f.out_scale, 0))
         qmin, qmax = get_f32(f.bounds, 4), get_f32(f.bounds, 5)
-        store_quantized(kind, mask_kind, plane, index, quotients, qmin, qmax, mask)
+        store_quantized(plane, index, quotients, qmin, qmax, mask)
     else:
         store(plane, index, keep(y, mask))
 
@@ -98,6 +104,61 @@ def write_outputs(
 def is_plain(f: Any) -> bool:
     """Whether sums end with scale, bias and bounds alone, the same at all positions of an image."""
     return f.activation == 0 and f.added == 0 and f.out_scale == 0 and f.scale_per_position == 0
+
+
+@helper
+def is_quantized(f: Any) -> bool:
+    """Whether the same is true of sums that end as 8-bit integers."""
+    return f.activation == 0 and f.added == 0 and f.out_scale != 0 and f.scale_per_position == 0
+
+
+class QuantizedEnd(NamedTuple):
+    """What ends the sums of a channel in one image, where `is_quantized` is.
+
+    Attributes:
+        scale: Factor of the sums.
+        bias: Added to them.
+        out_scale: The scale of the outputs.
+        low: Least output, after rounding: division and rounding keep the order, so that the bounds
+            of both steps are one.
+        high: Greatest output.
+        middle: What outputs are stored less.
+    """
+
+    scale: Any
+    bias: Any
+    out_scale: Any
+    low: Any
+    high: Any
+    middle: Any
+
+
+@helper
+def quantized_end(f: Any, image: int, n: int) -> Any:
+    """The end of the sums of channel n."""
+    out_scale = get_f32(f.out_scale, 0)
+    return QuantizedEnd(
+        get_f32(f.scale, n) * get_f32(f.x_scales, image),
+        get_f32(f.bias, n),
+        out_scale,
+        clamp(f, nearest(get_f32(f.bounds, 0) / out_scale), 4),
+        clamp(f, nearest(get_f32(f.bounds, 1) / out_scale), 4),
+        midpoint(get_f32(f.bounds, 4), get_f32(f.bounds, 5)),
+    )
+
+
+@helper
+def end_in_bytes(kind: Any, sums: Any, end: Any) -> Any:
+    """The int8 outputs of sums, which are of `kind`."""
+    y = fma(sums, splat(kind, end.scale), splat(kind, end.bias))
+    return rounded_bytes(y / splat(kind, end.out_scale), end.low, end.high, end.middle)
+
+
+@helper
+def store_quantized_sums(f: Any, end: Any, sums: Any, plane: int, position: int) -> None:
+    """Write 16 outputs from `position` on. plane: address of the channel's outputs. sums: F32."""
+    octets, mask = end_in_bytes(F32, sums, end), load(I32, f.mask, position)
+    store_octets(plane, f.out_lead + position, octets, mask, np.int8(-end.middle))
 
 
 @helper

@@ -125,6 +125,11 @@ def as_floats(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return bits.unpack(words, 64 * words.shape[1]).astype(np.float32)
 
 
+def as_bytes(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same as int8."""
+    return bits.unpack(words, 64 * words.shape[1])
+
+
 class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
     """A GEMM over planes at offsets, with GemmParams.
 
@@ -144,13 +149,18 @@ class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
 
     def row_words(self, stored: int) -> int:
         """Elements from one packed row of weights to the next, of rows of `stored` elements."""
-        return 64 * stored if self.pack is as_floats else stored
+        return 64 * stored if self.unpacks else stored
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether it reads a number for each one-bit weight."""
+        return self.pack in (as_floats, as_bytes)
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
         """A pass is a block of positions, or one position where there are no lanes."""
         passes = -(-work.positions // self.lanes) if self.lanes else work.values
         passes *= work.images * work.groups
-        words = self.weights == "b1" and self.pack is not as_floats
+        words = self.weights == "b1" and not self.unpacks
         depth = -(-work.depth // 64) * 64 if words else work.depth
         outputs = -(-work.outputs // self.tile) * self.tile
         return 1.0, passes * depth, passes * depth * outputs, passes * work.outputs

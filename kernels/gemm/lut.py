@@ -28,7 +28,15 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.epilogue import fill_margins, gemm_params, out_plane, write_positions
+from bwn.kernels.gemm.epilogue import (
+    fill_margins,
+    gemm_params,
+    is_quantized,
+    out_plane,
+    quantized_end,
+    store_quantized_sums,
+    write_positions,
+)
 from bwn.kernels.gemm.tiles import (
     CHANNELS,
     GROUP,
@@ -258,6 +266,22 @@ def sum_block(
             n += 1
 
 
+@helper
+def end_row(kind: Any, f: Any, totals: int, image: int, n: int, first: int, count: int) -> None:
+    """Write the outputs of channel n at `count` positions from `first` on, by whole vectors."""
+    correction = splat(F32, get_f32(f.correction, n))
+    if is_quantized(f):
+        end, plane = quantized_end(f, image, n), out_plane(f, image, n)
+        for lane in range(0, count, LANES):
+            sums = totals_as_float(kind, totals, lane) + correction
+            store_quantized_sums(f, end, sums, plane, first + lane)
+        return
+    for lane in range(0, count, LANES):
+        sums = totals_as_float(kind, totals, lane) + correction
+        x_scales = x_scales_at(F32, f, image, first + lane)
+        write_positions(f, sums, image, n, first + lane, x_scales)
+
+
 def lut_gemm(*, kind: Any, max_words: int, lanes: int, x_bytes: int, total_bytes: int) -> Any:
     """A GEMM by lookup: a helper that computes units begin..end-1.
 
@@ -284,12 +308,9 @@ def lut_gemm(*, kind: Any, max_words: int, lanes: int, x_bytes: int, total_bytes
             x = f.x + (image * f.x_image + group * f.x_group + first) * x_bytes
             words = f.words + channel * f.row_words * 8
             sum_block(kind, max_words, f, x, words, tables, totals, total_bytes)
+            count = min(lanes, f.positions - first)
             for n in range(f.outputs):
-                for lane in range(0, min(lanes, f.positions - first), LANES):
-                    correction = splat(F32, get_f32(f.correction, channel + n))
-                    sums = totals_as_float(kind, totals + n * total_bytes, lane) + correction
-                    x_scales = x_scales_at(F32, f, image, first + lane)
-                    write_positions(f, sums, image, channel + n, first + lane, x_scales)
+                end_row(kind, f, totals + n * total_bytes, image, channel + n, first, count)
                 plane = out_plane(f, image, channel + n)
                 fill_margins(f, plane, block == 0, block == blocks - 1)
 

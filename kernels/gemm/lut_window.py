@@ -23,9 +23,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from bwn.kernels.gemm.epilogue import (
+    end_in_bytes,
     fill_padding,
     is_plain,
+    is_quantized,
     out_plane,
+    quantized_end,
     write_one,
     write_outputs,
     x_scale_at,
@@ -178,10 +181,34 @@ def run_ender(tile: Tile) -> Any:
             position += f.out_row
 
     @helper
+    def end_run_in_bytes(f: Any, rows: int, run: int, n: int) -> None:
+        image, position, length = get_i64(run, 0), get_i64(run, 1), get_i64(run, 3)
+        end, out = quantized_end(f, image, n), out_plane(f, image, n) + f.out_lead + position
+        sums = rows + get_i64(run, 2) * 4
+        for _row in range(get_i64(run, 4)):
+            if length == whole:
+                store(out, 0, end_in_bytes(kind, load(kind, sums, 0), end))
+            elif length >= 4:
+                for i in range(0, length, 4):
+                    start = min(i, length - 4)  # the last four may overlap those before
+                    octets = end_in_bytes(F32_4, load(F32_4, sums, start), end)
+                    store(out + start, 0, octets)
+            else:
+                for i in range(length):
+                    write_one(
+                        f, get_f32(sums, i), image, n, position + i, get_f32(f.x_scales, image)
+                    )
+            sums += row_bytes
+            out += f.out_row
+            position += f.out_row
+
+    @helper
     def end_channel(f: Any, rows: int, runs: int, count: int, n: int, low: Any, high: Any) -> None:
         """runs: address of so many."""
         for run in range(runs, runs + count * (RUN_FIELDS * 8), RUN_FIELDS * 8):
-            if is_plain(f):
+            if is_quantized(f):
+                end_run_in_bytes(f, rows, run, n)
+            elif is_plain(f):
                 end_run_plainly(f, rows, run, n, low, high)
             else:
                 end_run(f, rows, run, n)

@@ -21,6 +21,7 @@ from bwn.kernels.gemm.gemm_spec import (
     IndirectGemm,
     LutPermuteGemm,
     LutWindowGemm,
+    as_bytes,
     as_floats,
 )
 from bwn.kernels.gemm.gemv_packing import (
@@ -48,6 +49,8 @@ I8_DEPTH = 2**24
 """127 * K fits an int32."""
 S1_DEPTH = 2**15 - 1
 """K fits an int16."""
+I16_DEPTH = 258
+"""127 * K fits an int16."""
 DOTS_DEPTH = 2**17
 """127 * 2**7 * K fits an int32."""
 
@@ -108,6 +111,13 @@ SPECS: tuple[GemmSpec, ...] = (
                "neon": Cost(300, 0, 10, 60)},
         expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
                   "x86-64-avx512": [r"vfmadd\d+ps\s.*zmm"], "aarch64": [r"fmla\s+v\d+\.4s"]},
+    ),
+    IndirectGemm(
+        "gemm.depthwise_bytes.i8_b1_f32_planes_depthwise", activations="i8", weights="b1",
+        max_depth=I16_DEPTH, lanes=16, scratch=depthwise_scratch, pack=as_bytes,
+        costs={"avx512": Cost(70, 0.13, 0.55, 1.2), "avx2": Cost(90, 0.115, 0.575, 1),
+               "neon": Cost(300, 0, 5, 60)},
+        expected={"x86-64-avx2": [r"vpmullw\s.*ymm"], "aarch64": [r"smlal2?\s+v\d+\.8h"]},
     ),
     IndirectGemm(
         "gemm.gemv.f32_b1_f32_planes_inlane", activations="f32", weights="b1", needs=("avx2",),

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from bwn.kernels.simd.activations import activate
-from bwn.kernels.simd.arithmetic import fma, keep, maximum, minimum, nearest, to_int
+from bwn.kernels.simd.arithmetic import fma, maximum, minimum, nearest
+from bwn.kernels.simd.quantizing import rounded_bytes, store_octets
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8
-from bwn.kernels.simd.vectors import F32, I8_16, like, load, splat, store, store_bytes, zero
+from bwn.kernels.simd.vectors import F32, I8_16, like, load, splat, store, zero
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
 
@@ -59,22 +60,15 @@ def scale_and_activate(f: Any, sums: Any, n: int, x_scale: Any) -> Any:
 
 @helper
 def store_quantized(
-    kind: Any,
-    mask_kind: Any,
-    address: int,
-    index: int,
-    quotients: Any,
-    qmin: Any,
-    qmax: Any,
-    mask: Any,
+    address: int, index: int, quotients: Any, qmin: Any, qmax: Any, mask: Any
 ) -> None:
     """Store clip(rint(quotients), qmin, qmax) - midpoint as int8; -midpoint where the mask is 0.
 
-    quotients: values divided by their scale, of `kind`, e.g. F32. mask: of `mask_kind`, I32.
+    quotients: values divided by their scale, e.g. F32. mask: int32 lanes.
     """
-    q = keep(quantized(kind, quotients, qmin, qmax), mask)
-    octets = to_int(q) - splat(mask_kind, midpoint(qmin, qmax))
-    store_bytes(address, index, octets, splat(mask_kind, np.int32(-1)))
+    middle = midpoint(qmin, qmax)
+    octets = rounded_bytes(quotients, qmin, qmax, middle)
+    store_octets(address, index, octets, mask, np.int8(-middle))
 
 
 @helper

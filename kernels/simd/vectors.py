@@ -70,6 +70,7 @@ I8_16 = marker(types.int8, 16)
 I8_4 = marker(types.int8, 4)
 # One register of NEON.
 I16_8 = marker(types.int16, 8)
+I16_16 = marker(types.int16, 16)
 # One register of AVX2.
 F32_HALF = marker(types.float32, 8)
 I32_HALF = marker(types.int32, 8)

@@ -184,11 +184,11 @@ def f32_i8_quantize(p: int, begin: int, end: int, part: int) -> None:
             for i in range(0, f.out_plane, LANES):
                 store(plane, i, paddings)
             quotients = load(F32_4, source, 0) / scales
-            store_quantized(F32_4, I32_4, plane, f.out_lead, quotients, qmin, qmax, mask)
+            store_quantized(plane, f.out_lead, quotients, qmin, qmax, mask)
             continue
         if f.out_lead > 0 or f.out_plane > (f.positions + LANES - 1) // LANES * LANES:
             fill_bytes(plane, f.out_plane, padding)
         for i in range(0, f.positions, LANES):
             wide = load(F32, source, i) / x_scales_at(F32, f, image, i)
             wide_mask = load(I32, f.mask, i)
-            store_quantized(F32, I32, plane, f.out_lead + i, wide, qmin, qmax, wide_mask)
+            store_quantized(plane, f.out_lead + i, wide, qmin, qmax, wide_mask)

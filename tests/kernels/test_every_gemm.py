@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gemm_cases import Case, check, run
+from gemm_cases import Case, check, check_quantized, run
 
 from bwn.kernels.params import Activation
 from bwn.kernels.registry import GEMMS, IndirectGemm, LutPermuteGemm
@@ -34,7 +34,16 @@ EDGES = [
 @pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)
 @pytest.mark.parametrize("case", EDGES, ids=str)
 def test_product_equals_reference(row: IndirectGemm | LutPermuteGemm, case: Case) -> None:
-    check(row, case)
+    check(row, replace(case, depth=min(case.depth, row.max_depth)))
+
+
+@pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)
+def test_outputs_of_8_bits(row: IndirectGemm | LutPermuteGemm) -> None:
+    for outputs, positions in ((1, 1), (5, 16), (9, 70), (16, 3), (37, 5), (40, 33), (3, 130)):
+        case = Case(70, outputs, positions, images=2, lead=5)
+        check_quantized(row, case)
+        check_quantized(row, replace(case, groups=2, per_lane=True))
+        check_quantized(row, replace(case, activation=Activation.HARD_SWISH))
 
 
 @pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)

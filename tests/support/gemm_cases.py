@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from bwn.ops.formulas import FUNCTIONS
 
 EPSILON = np.finfo(np.float32).eps
 ADDED_LEAD = 2
+QUANTIZED_RANGE, UNWRITTEN = (-100, 150), 127
+"""Of 8-bit outputs, which are stored less 25; no output is stored as 127."""
 ACTIVATIONS = {
     Activation.NONE: lambda x: x,
     Activation.HARD_SWISH: lambda x: x * np.clip(x + 3, 0, 6) / 6,
@@ -47,6 +49,7 @@ class Case:
     per_lane: bool = False
     poison: float = 0.0
     activation: int = 0
+    quantized: bool = False
 
     def __str__(self) -> str:
         return "-".join(f"{key[0]}{int(value)}" for key, value in vars(self).items() if value)
@@ -91,6 +94,10 @@ class Arrays:
         self.bounds = np.array([-np.inf, np.inf] * 2, np.float32)
         self.added = np.zeros(0, np.float32)
         self.x_scales = np.ones(scales, np.float32)
+        self.out_scale = np.full(1, 0.37, np.float32)
+        if case.quantized:
+            self.out = np.full(self.out.shape, UNWRITTEN, np.int8)
+            self.bounds = np.array([-40, 60, -np.inf, np.inf, *QUANTIZED_RANGE], np.float32)
         if case.epilogue:
             self.scale = rng.normal(0, 1, case.channels).astype(np.float32)
             self.bias = rng.normal(0, 1, case.channels).astype(np.float32)
@@ -120,7 +127,7 @@ class Arrays:
             "added_image": self.added[0].size if added else 0,
             "added_plane": self.added.shape[-1],
             "added_lead": ADDED_LEAD,
-            "out_scale": 0,
+            "out_scale": self.out_scale.ctypes.data if case.quantized else 0,
             "x_scales": self.x_scales.ctypes.data,
             "scale_per_position": int(case.per_lane),
         }
@@ -290,3 +297,20 @@ def check(spec: GemmSpec, case: Case, parts: int = 1) -> None:
     assert error.max(initial=0.0) <= allowed, (
         f"{spec.name} {case} at {np.unravel_index(error.argmax(), error.shape)}: {error.max()}"
     )
+
+
+def check_quantized(spec: GemmSpec, case: Case) -> None:
+    """8-bit outputs: those of integer sums are exact, others within one where rounding decides."""
+    case = replace(case, quantized=True)
+    out, expected, mask = run(spec, case)
+    (low, high), middle = QUANTIZED_RANGE, sum(QUANTIZED_RANGE) // 2
+    values = out[:, :, case.lead : case.lead + case.positions].astype(int) + middle
+    margins = np.delete(out, np.s_[case.lead : case.lead + case.positions], axis=2)
+    assert (margins == -middle).all(), f"{spec.name} {case}: margins are not zero"
+    assert not values[:, :, ~mask].any(), f"{spec.name} {case}: a masked position is not zero"
+    quotients = expected[:, :, mask].astype(np.float32) / np.float32(0.37)
+    allowed = np.clip(np.rint(quotients), low, high)
+    wrong = values[:, :, mask] != allowed
+    if not spec.exact:
+        wrong &= np.abs(values[:, :, mask] - quotients) > 0.501
+    assert not wrong.any(), f"{spec.name} {case}: {values[:, :, mask][wrong]}"
