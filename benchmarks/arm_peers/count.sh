@@ -71,4 +71,4 @@ for network in $networks; do
         for kind in int8 int8-signed; do count "$core" "$network" onnxruntime $kind; done
     done
 done
-"$python" benchmarks/arm_peers/report.py table "$out" ${record:+docs/records/arm-peers.json}
+"$python" benchmarks/arm_peers/report.py "$out" ${record:+docs/records/arm-peers.json}

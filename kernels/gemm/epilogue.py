@@ -61,7 +61,8 @@ def write_positions(f: Any, sums: Any, image: int, n: int, position: int, x_scal
 def write_row(f: Any, totals: int, image: int, n: int, position: int, stop: int) -> None:
     """Write outputs position..stop-1 of channel n from their sums at `totals`, by whole vectors."""
     if is_quantized(f):
-        end, plane = quantized_end(f, image, n), out_plane(f, image, n)
+        end = quantized_end(f, image, n, quantized_bounds(f))
+        plane = out_plane(f, image, n)
         for i in range(0, stop - position, LANES):
             store_quantized_sums(f, end, load(F32, totals, i), plane, position + i)
         return
@@ -134,15 +135,24 @@ class QuantizedEnd(NamedTuple):
 
 
 @helper
-def quantized_end(f: Any, image: int, n: int) -> Any:
-    """The end of the sums of channel n."""
+def quantized_bounds(f: Any) -> tuple[Any, Any]:
+    """Least and greatest output after rounding, where `is_quantized` is."""
+    if not is_quantized(f):
+        return np.float32(0.0), np.float32(0.0)
     out_scale = get_f32(f.out_scale, 0)
+    low, high = get_f32(f.bounds, 0) / out_scale, get_f32(f.bounds, 1) / out_scale
+    return clamp(f, nearest(low), 4), clamp(f, nearest(high), 4)
+
+
+@helper
+def quantized_end(f: Any, image: int, n: int, bounds: Any) -> Any:
+    """The end of the sums of channel n. bounds: by `quantized_bounds`, once for a call."""
     return QuantizedEnd(
         get_f32(f.scale, n) * get_f32(f.x_scales, image),
         get_f32(f.bias, n),
-        out_scale,
-        clamp(f, nearest(get_f32(f.bounds, 0) / out_scale), 4),
-        clamp(f, nearest(get_f32(f.bounds, 1) / out_scale), 4),
+        get_f32(f.out_scale, 0),
+        bounds[0],
+        bounds[1],
         midpoint(get_f32(f.bounds, 4), get_f32(f.bounds, 5)),
     )
 

@@ -28,6 +28,7 @@ from bwn.kernels.gemm.epilogue import (
     is_plain,
     is_quantized,
     out_plane,
+    quantized_bounds,
     quantized_end,
     write_one,
     write_outputs,
@@ -141,7 +142,8 @@ def run_ender(tile: Tile) -> Any:
     row_bytes = whole * 4
 
     @helper
-    def end_run_plainly(f: Any, rows: int, run: int, n: int, low: Any, high: Any) -> None:
+    def end_run_plainly(f: Any, rows: int, run: int, n: int, bounds: Any) -> None:
+        low, high = bounds
         image, length = get_i64(run, 0), get_i64(run, 3)
         scale = get_f32(f.scale, n) * get_f32(f.x_scales, image)
         ending = Ending(scale, get_f32(f.bias, n), low, high)
@@ -181,9 +183,10 @@ def run_ender(tile: Tile) -> Any:
             position += f.out_row
 
     @helper
-    def end_run_in_bytes(f: Any, rows: int, run: int, n: int) -> None:
+    def end_run_in_bytes(f: Any, rows: int, run: int, n: int, bounds: Any) -> None:
         image, position, length = get_i64(run, 0), get_i64(run, 1), get_i64(run, 3)
-        end, out = quantized_end(f, image, n), out_plane(f, image, n) + f.out_lead + position
+        end = quantized_end(f, image, n, bounds)
+        out = out_plane(f, image, n) + f.out_lead + position
         sums = rows + get_i64(run, 2) * 4
         for _row in range(get_i64(run, 4)):
             if length == whole:
@@ -203,13 +206,13 @@ def run_ender(tile: Tile) -> Any:
             position += f.out_row
 
     @helper
-    def end_channel(f: Any, rows: int, runs: int, count: int, n: int, low: Any, high: Any) -> None:
-        """runs: address of so many."""
+    def end_channel(f: Any, rows: int, runs: int, count: int, n: int, bounds: Any) -> None:
+        """runs: address of so many. bounds: of the outputs, where they are plain or quantized."""
         for run in range(runs, runs + count * (RUN_FIELDS * 8), RUN_FIELDS * 8):
             if is_quantized(f):
-                end_run_in_bytes(f, rows, run, n)
+                end_run_in_bytes(f, rows, run, n, bounds)
             elif is_plain(f):
-                end_run_plainly(f, rows, run, n, low, high)
+                end_run_plainly(f, rows, run, n, bounds)
             else:
                 end_run(f, rows, run, n)
 
@@ -304,7 +307,9 @@ def lut_window_gemm(kind: Any, tile: Tile, input_bytes: int) -> Any:
         tiles = (f.images * blocks + lanes - 1) // lanes
         most = (f.outputs + f.shares - 1) // f.shares
         wide = totals + most * sum_bytes
-        low, high = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
+        bounds = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
+        if is_quantized(f):
+            bounds = quantized_bounds(f)
         for unit in range(begin, end):
             share, number, group = (
                 unit % f.shares,
@@ -317,15 +322,15 @@ def lut_window_gemm(kind: Any, tile: Tile, input_bytes: int) -> Any:
             run_count = place_blocks(f, number, x, addresses, runs)
             words = f.words + group * f.words_group + start * 8
             sum_channels(f, words, count, addresses, inputs, table, totals, wide)
+            # The padding of an image belongs to whoever has its first block.
+            first_image = (number * lanes + blocks - 1) // blocks
+            end_image = min(f.images, ((number + 1) * lanes + blocks - 1) // blocks)
             ended, each = (wide, wide_bytes) if wide_bytes else (totals, sum_bytes)
             for i in range(count):
                 n = group * f.outputs + start + i
                 write_rows(kind, row_sums, ended + i * each, get_f32(f.correction, n))
-                end_channel(f, row_sums, runs, run_count, n, low, high)
-                # The padding of an image belongs to whoever has its first block.
-                for image in range((number * lanes + blocks - 1) // blocks, f.images):
-                    if image * blocks >= (number + 1) * lanes:
-                        break
+                end_channel(f, row_sums, runs, run_count, n, bounds)
+                for image in range(first_image, end_image):
                     fill_around(f, image, n)
 
     return gemm

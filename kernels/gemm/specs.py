@@ -10,7 +10,8 @@ dots and inlane fitted to counts of 17 to 19 sizes each within 2 %, of lookup, w
 those of 22 convolutions each within 8 % (one tap: 23 %), of the others those of docs/arm.md, split
 into coefficients by what the loops do. The sums of dots (0.13 instructions) are those of bytes
 times 1.27, as llvm-mca's cycles on a Neoverse N1 are. Those of depthwise were measured on a Zen 4
-server core, 2026-11-28, and are guesses for neon, from the loads of its loop.
+server core, 2026-11-28, and are guesses for neon, from the loads of its loop; those
+of 8 bits on a Zen 5 core, 2026-11-29, which uses its 256-bit registers, and counted for neon.
 """
 
 from __future__ import annotations
@@ -115,8 +116,8 @@ SPECS: tuple[GemmSpec, ...] = (
     IndirectGemm(
         "gemm.depthwise_bytes.i8_b1_f32_planes_depthwise", activations="i8", weights="b1",
         max_depth=I16_DEPTH, lanes=16, scratch=depthwise_scratch, pack=as_bytes,
-        costs={"avx512": Cost(70, 0.13, 0.55, 1.2), "avx2": Cost(90, 0.115, 0.575, 1),
-               "neon": Cost(300, 0, 5, 60)},
+        costs={"avx512": Cost(70, 0, 0.39, 1.7), "avx2": Cost(90, 0, 0.39, 1.7),
+               "neon": Cost(300, 0, 4.8, 61)},
         expected={"x86-64-avx2": [r"vpmullw\s.*ymm"], "aarch64": [r"smlal2?\s+v\d+\.8h"]},
     ),
     IndirectGemm(
