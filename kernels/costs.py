@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -69,20 +68,21 @@ def fingerprint() -> dict[str, Any]:
 
 def table_path() -> Path:
     """Where this machine's measured table is: in the cache folder, named by the fingerprint."""
-    name = hashlib.sha256(json.dumps(fingerprint()).encode()).hexdigest()[:16]
+    name = hashlib.sha256(msgspec.json.encode(fingerprint())).hexdigest()[:16]
     return cache_folder() / f"costs-{name}.json"
 
 
 def to_json(costs: Mapping[str, Cost]) -> str:
     """A measured table as it is stored."""
-    return json.dumps({"version": VERSION, "fingerprint": fingerprint(), "costs": costs}, indent=1)
+    document = {"version": VERSION, "fingerprint": fingerprint(), "costs": costs}
+    return msgspec.json.format(msgspec.json.encode(document), indent=1).decode()
 
 
 def load(path: Path) -> Table:
     """The table at `path`, or the default of this CPU's family if that one cannot be used."""
     default = DEFAULTS[cpu.family()]
     try:
-        stored = json.loads(path.read_bytes())
+        stored = msgspec.json.decode(path.read_bytes())
         if stored["version"] != VERSION:
             problem = "of another version"
         elif stored["fingerprint"] != fingerprint():

@@ -49,7 +49,7 @@ def compile_target(target: Target, folder: Path) -> None:
     cpu.OVERRIDE = target.offers
     from bwn.kernels.aot.cross import compile_object
     from bwn.kernels.registry import KERNELS
-    from bwn.kernels.target.cache import sources_digest
+    from bwn.kernels.target.cache import compute_digest
 
     entries = {}
     for name in [
@@ -59,7 +59,7 @@ def compile_target(target: Target, folder: Path) -> None:
     ]:
         module, _, function = name.rpartition(".")
         entries[symbol(name)] = getattr(importlib.import_module(f"bwn.kernels.{module}"), function)
-    library = compile_object(target, entries, (DIGEST, sources_digest()))
+    library = compile_object(target, entries, (DIGEST, compute_digest()))
     (folder / f"{target.name}.o").write_bytes(library.emit_native_object())
     (folder / f"{target.name}.s").write_text(library.get_asm_str())
 

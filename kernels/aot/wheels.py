@@ -13,7 +13,7 @@ import hashlib
 import zipfile
 from pathlib import Path
 
-from bwn.kernels.target.cache import sources_digest
+from bwn.kernels.target.cache import DIGEST_FILE, compute_digest
 from bwn.kernels.target.targets import TARGETS
 
 TAG = "py3-none-manylinux_2_17_{machine}.manylinux2014_{machine}"
@@ -36,6 +36,7 @@ def machine_wheel(wheel: Path, machine: str, libraries: list[Path], folder: Path
     files[f"{info}/WHEEL"] = tagged(files[f"{info}/WHEEL"].decode(), tag).encode()
     for library in libraries:
         files[f"bwn/kernels/libraries/{library.name}"] = library.read_bytes()
+    files[f"bwn/kernels/libraries/{DIGEST_FILE.name}"] = compute_digest().encode()
     del files[f"{info}/RECORD"]
     files[f"{info}/RECORD"] = record(files, f"{info}/RECORD").encode()
     with zipfile.ZipFile(wheel_path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
@@ -96,7 +97,7 @@ def main() -> None:
     for target in TARGETS:
         library = chosen.libraries / f"{target.name}.so"
         if library.exists():
-            if sources_digest().encode() not in library.read_bytes():
+            if compute_digest().encode() not in library.read_bytes():
                 parser.error(f"{library} was built from other sources than these: build it again")
             machines.setdefault(target.machine, []).append(library)
     if not machines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterator
@@ -11,6 +10,10 @@ from pathlib import Path
 
 from bwn.kernels.target.trust import distrust
 
+PACKAGE = Path(__file__).parents[1]
+DIGEST_FILE = PACKAGE / "libraries" / "digest"
+"""The digest of the sources in a wheel with libraries: reading all of them takes longer than most
+of what else is done at a start."""
 NOWHERE = Path(os.devnull) / "none"
 """A folder that cannot exist, for this or another user."""
 
@@ -18,12 +21,21 @@ NOWHERE = Path(os.devnull) / "none"
 @cache
 def sources_digest() -> str:
     """Hash of all files of this package but the ahead-of-time build."""
+    try:
+        return DIGEST_FILE.read_text(encoding="ascii")
+    except OSError:
+        return compute_digest()
+
+
+def compute_digest() -> str:
+    """The same, whatever a wheel says."""
+    import hashlib
+
     digest = hashlib.sha256()
-    package = Path(__file__).parents[1]
     for path in sorted(
-        path for path in package.rglob("*.py") if "aot" not in path.relative_to(package).parts
+        path for path in PACKAGE.rglob("*.py") if "aot" not in path.relative_to(PACKAGE).parts
     ):
-        digest.update(path.relative_to(package).as_posix().encode())
+        digest.update(path.relative_to(PACKAGE).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

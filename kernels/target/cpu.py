@@ -50,14 +50,14 @@ def name() -> str:
 
 @cache
 def model() -> str:
-    """The CPU's name as it calls itself; on a system that does not say, what Python knows."""
+    """The CPU's name as it calls itself; on a system that does not say, its kind."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("model name", "Model")):
                 return line.partition(":")[2].strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    return platform.machine()
 
 
 FAMILIES = ("avx512", "avx2", "neon")
