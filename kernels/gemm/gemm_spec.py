@@ -156,6 +156,17 @@ class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
         return 1.0, passes * depth, passes * depth * outputs, passes * work.outputs
 
 
+class DotGemm(IndirectGemm, frozen=True, eq=False, kw_only=True):
+    """A GEMM by dot products of 4 bytes; where a tile has more outputs than there are, one by one."""
+
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """A pass is a column of positions, of whole quads of inputs."""
+        passes = -(-work.positions // self.lanes) * work.images * work.groups
+        depth, tiles = -(-work.depth // 4) * 4, -(-work.outputs // self.tile)
+        outputs = tiles * self.tile if work.outputs >= self.tile else work.outputs
+        return 1.0, passes * depth, passes * depth * outputs, passes * work.outputs
+
+
 class LutPermuteGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
     """A GEMM by tables in registers, with LutPermuteParams.
 
