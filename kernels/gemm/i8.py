@@ -18,9 +18,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
 
 from bwn.kernels.gemm.epilogue import (
     fill_margins,
@@ -31,165 +28,25 @@ from bwn.kernels.gemm.epilogue import (
     write_tile,
 )
 from bwn.kernels.gemm.f32 import load_vectors, store_vectors
+from bwn.kernels.gemm.i8_tile import (
+    INPUTS,
+    MIDDLE,
+    add_products,
+    as_floats,
+    load_unsigned,
+    start_sums,
+    write_quad,
+)
 from bwn.kernels.gemm.tiles import DOTS, DOTS_CHUNK_BYTES, DOTS_COLUMN
 from bwn.kernels.simd.bit_lanes import signed
-from bwn.kernels.simd.neon import lanes_of
 from bwn.kernels.simd.scalars import get_i64, get_u64, popcount, put_i32
-from bwn.kernels.simd.vectors import (
-    F32,
-    I8,
-    I8_16,
-    I8_HALF,
-    I32,
-    at,
-    llvm_type,
-    load_at,
-    offset_by,
-    splat,
-    splat_at,
-    store,
-    zero,
-    zeros,
-)
+from bwn.kernels.simd.vectors import F32, I8, I32, splat, store, zero, zeros
 from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
-from bwn.kernels.target.cpu import features
-from bwn.kernels.target.jit import Codegen, helper, intrinsic
+from bwn.kernels.target.jit import helper
 
 ROWS, VECTORS = DOTS
 TILE = ROWS * VECTORS
 COLUMN = DOTS_COLUMN
-INPUTS = I8_16 if VECTORS == 1 else I8_HALF
-"""The inputs of a column at one k."""
-WIDE = "avx512vnni" in features()
-"""Whether an instruction takes a whole vector; else a half."""
-MIDDLE = 128
-"""What is added to inputs."""
-
-
-@intrinsic
-def load_unsigned(address: Any) -> tuple[Any, Codegen]:
-    """load_unsigned(address): the int8 inputs of a column, plus 128."""
-    vec = INPUTS.dtype
-
-    def gen(builder: Any, args: Any) -> Any:
-        top = ir.Constant(llvm_type(vec), [-MIDDLE] * vec.lanes)
-        return builder.xor(load_at(builder, vec, args[0]), top)
-
-    return vec(types.intp), gen
-
-
-@intrinsic
-def write_quad(target: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Codegen]:
-    """write_quad(target, x0, x1, x2, x3): the inputs of 4 k interleaved, 4 bytes a position.
-
-    Within each 16 bytes of an input, so that no byte crosses a register's lane of 128 bits:
-    `in_order` brings the sums of two vectors into the order of positions.
-    """
-    lanes = x0.lanes
-
-    def interleave(builder: Any, a: Any, b: Any, width: int, start: int) -> Any:
-        """Elements of `width` bytes of a and b in turn, from `start` on in each 16 bytes."""
-        picks: list[int] = []
-        for lane in range(0, lanes, 16):
-            for first in range(lane + start, lane + start + 8, width):
-                picks += [*range(first, first + width), *range(lanes + first, lanes + first + width)]
-        return builder.shuffle_vector(a, b, lanes_of(picks))
-
-    def gen(builder: Any, args: Any) -> None:
-        address = args[0]
-        for half in (0, 8):
-            low = interleave(builder, args[1], args[2], 1, half)
-            high = interleave(builder, args[3], args[4], 1, half)
-            for quarter in (0, 8):
-                value = interleave(builder, low, high, 2, quarter)
-                builder.store(value, at(builder, address, value.type), align=lanes)
-                address = offset_by(builder, address, lanes)
-
-    return types.void(types.intp, x0, x0, x0, x0), gen
-
-
-def in_order(builder: Any, a: Any, b: Any) -> list[Any]:
-    """Two vectors of sums by position, from the order that `write_quad` leaves."""
-    picks = [[4 * quarter + i for quarter in range(start, 8, 2) for i in range(4)] for start in (0, 1)]
-    return [builder.shuffle_vector(a, b, lanes_of(pick)) for pick in picks]
-
-
-def _dot(builder: Any, total: Any, inputs: Any, weights: Any) -> Any:
-    """LLVM value: total plus, in each lane of 4 bytes, products of unsigned inputs by weights."""
-    parts = 1 if WIDE else 2
-    lanes = LANES // parts
-    kind, octets = (ir.VectorType(ir.IntType(width), lanes * 32 // width) for width in (32, 8))
-    signature = ir.FunctionType(kind, (kind, octets, octets))
-    name = f"llvm.x86.avx512.vpdpbusd.{lanes * 32}"
-    function = cgutils.get_or_insert_function(builder.module, signature, name)
-    if WIDE:
-        return builder.call(function, (total, inputs, weights))
-    sums = []
-    for start in (0, lanes):
-        operands = []
-        for value, count in ((total, lanes), (inputs, 4 * lanes), (weights, 4 * lanes)):
-            first = start * count // lanes
-            pick = lanes_of(range(first, first + count))
-            empty = ir.Constant(value.type, ir.Undefined)
-            operands.append(builder.shuffle_vector(value, empty, pick))
-        sums.append(builder.call(function, operands))
-    return builder.shuffle_vector(*sums, lanes_of(range(LANES)))
-
-
-@intrinsic
-def start_sums(like: Any, starts: Any) -> tuple[Any, Codegen]:
-    """start_sums(like, starts): for each row its int32 at `starts` in every lane of VECTORS."""
-
-    def gen(builder: Any, args: Any) -> Any:
-        rows = [
-            splat_at(builder, like.dtype, offset_by(builder, args[1], 4 * row))
-            for row in range(like.count // VECTORS)
-        ]
-        return [row for row in rows for _vector in range(VECTORS)]
-
-    return like(like, types.intp), gen
-
-
-@intrinsic
-def add_products(sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any, Codegen]:
-    """add_products(sums, xs, weights, row_bytes): sums plus products of 4 inputs by each row's
-    weights, of which `weights` is the first row's address."""
-    vec, octets = sums.dtype, llvm_type(I8.dtype)
-
-    def gen(builder: Any, args: Any) -> Any:
-        address = args[2]
-        inputs = [builder.bitcast(builder.extract_value(args[1], v), octets) for v in range(VECTORS)]
-        totals: list[Any] = []
-        for _row in range(sums.count // VECTORS):
-            four = builder.bitcast(splat_at(builder, vec, address), octets)
-            for x in inputs:
-                before = builder.extract_value(args[0], len(totals))
-                totals.append(_dot(builder, before, x, four))
-            address = builder.add(address, args[3])
-        return totals
-
-    return sums(sums, xs, types.intp, types.intp), gen
-
-
-@intrinsic
-def as_floats(sums: Any, correction: Any) -> tuple[Any, Codegen]:
-    """as_floats(sums, correction): by position, as float32, plus each row's float32."""
-    vec = F32.dtype
-
-    def gen(builder: Any, args: Any) -> Any:
-        outputs: list[Any] = []
-        for row in range(sums.count // VECTORS):
-            first = row * VECTORS
-            vectors = [builder.extract_value(args[0], first + v) for v in range(VECTORS)]
-            if VECTORS == 2:
-                vectors = in_order(builder, *vectors)
-            more = splat_at(builder, vec, offset_by(builder, args[1], 4 * row))
-            outputs += [
-                builder.fadd(builder.sitofp(value, llvm_type(vec)), more) for value in vectors
-            ]
-        return outputs
-
-    return types.UniTuple(vec, sums.count)(sums, types.intp), gen
 
 
 @helper
@@ -218,7 +75,8 @@ def write_column(f: Any, x: int, target: int) -> None:
 def write_weights(f: Any, words: int, rows: int, weights: int, starts: int) -> None:
     """Bytes +-1 of some rows' bits, and what their sums start at."""
     for row in range(rows):
-        word, target, ones = words + row * f.row_words * 8, weights + row * row_bytes(f), 0
+        word, target = words + row * f.row_words * 8, weights + row * row_bytes(f)
+        ones = np.int64(0)
         for w in range(f.row_words):
             bits = get_u64(word, w)
             store(target, w * 64, signed(splat(I8, np.int8(1)), bits))
@@ -228,8 +86,10 @@ def write_weights(f: Any, words: int, rows: int, weights: int, starts: int) -> N
 
 @helper
 def row_bytes(f: Any) -> int:
-    """Bytes from one row of expanded weights to the next: an odd number of lines, or rows of 4096
-    bytes would all lie in one set of the cache."""
+    """Bytes from one row of expanded weights to the next: an odd number of lines.
+
+    Rows of 4096 bytes would all lie in one set of the cache.
+    """
     return (f.row_words | 1) * 64
 
 

@@ -186,7 +186,7 @@ SPECS: tuple[GemmSpec, ...] = (
         "gemm.i8.i8_b1_f32_planes_multiply", activations="i8", weights="b1",
         needs=("avx512vnni", "avxvnni"), max_depth=I8_DEPTH, lanes=DOTS_COLUMN,
         scratch=dots_scratch, tile=DOTS[0],
-        costs={"avx512": Cost(150, 1, 0.075, 3), "avx2": Cost(150, 1, 0.075, 3)},
+        costs={"avx512": Cost(125, 0.7, 0.0717, 2), "avx2": Cost(166, 0.508, 0.0733, 1.63)},
         expected={"x86-64-avx512": [r"vpdpbusd\s.*zmm"], "x86-64-avxvnni": [r"vpdpbusd\s.*ymm"]},
     ),
     LutWindowGemm(
