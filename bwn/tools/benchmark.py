@@ -26,7 +26,7 @@ from bwn.tools.benchmark_peers import Comparison, Peers, reads_signs
 from bwn.tools.conditions import Conditions, conditions
 from bwn.tools.timing import Timing, interleave
 
-NOTABLE_FEATURES = ("neon", "dotprod", "sve", "avx2", "avx512f", "avx512vnni")
+NOTABLE_FEATURES = ("neon", "dotprod", "sve", "avx2", "avx512f", "avx512vnni", "avxvnni")
 PACKAGES = ("bwn", "numpy", "numba", "llvmlite", "onnxruntime", "ncnn")
 BWN = "bwn"
 LAYER_RUNS = 30

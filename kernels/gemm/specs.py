@@ -10,14 +10,17 @@ dots and inlane fitted to counts of 17 to 19 sizes each within 2 %, of lookup, w
 those of 22 convolutions each within 8 % (one tap: 23 %), of the others those of docs/arm.md, split
 into coefficients by what the loops do. The sums of dots (0.13 instructions) are those of bytes
 times 1.27, as llvm-mca's cycles on a Neoverse N1 are. Those of depthwise were measured on a Zen 4
-server core, 2026-11-28, and are guesses for neon, from the loads of its loop; those
-of 8 bits on a Zen 5 core, 2026-11-29, which uses its 256-bit registers, and counted for neon.
+server core, 2026-11-28, and are guesses for neon, from the loads of its loop; those of 8 bits there
+too, 2026-11-29, and counted for neon. Those of the 8-bit multiply there too: avx512 (110, 1, 0.144, 2.97), avx2 (181, 0.552, 0.0797, 1.77). They are
+scaled to the Zen 5: sums of avx512 by the rate of `vpdpbusd` there, twice that of Zen 4, the rest
+by 0.7, avx2 by 0.81; the other 8-bit kernels cost 0.6 and 0.8 of what they do on the Zen 4.
 """
 
 from __future__ import annotations
 
 from bwn.kernels.gemm.gemm_spec import (
     Cost,
+    DotGemm,
     GemmSpec,
     IndirectGemm,
     LutPermuteGemm,
@@ -38,8 +41,11 @@ from bwn.kernels.gemm.gemv_packing import (
 from bwn.kernels.gemm.lut_permute_packing import F32_LAYOUT, I8_LAYOUT, TILE
 from bwn.kernels.gemm.lut_window_packing import F32_TALL, F32_WIDE, I8_TALL, I8_WIDE
 from bwn.kernels.gemm.tiles import (
+    DOTS,
+    DOTS_COLUMN,
     MULTIPLY,
     depthwise_scratch,
+    dots_scratch,
     lookup_scratch,
     multiply_scratch,
     single_scratch,
@@ -188,6 +194,13 @@ SPECS: tuple[GemmSpec, ...] = (
         needs=("avx512bw",), max_depth=I8_DEPTH, lanes=TILE, layout=I8_LAYOUT,
         costs={"avx512": Cost(40, 0.538, 0.00109, 0.404)},
         expected={"x86-64-avx512": [r"vperm[it]2w\s.*zmm"]},
+    ),
+    DotGemm(
+        "gemm.i8.i8_b1_f32_planes_multiply", activations="i8", weights="b1",
+        needs=("avx512vnni", "avxvnni"), max_depth=I8_DEPTH, lanes=DOTS_COLUMN,
+        scratch=dots_scratch, tile=DOTS[0],
+        costs={"avx512": Cost(125, 0.7, 0.0717, 2), "avx2": Cost(147, 0.447, 0.0646, 1.43)},
+        expected={"x86-64-avx512": [r"vpdpbusd\s.*zmm"], "x86-64-avxvnni": [r"vpdpbusd\s.*ymm"]},
     ),
     LutWindowGemm(
         "gemm.lut_window.f32_b1_f32_planes_wide", activations="f32", weights="b1",
