@@ -1,4 +1,4 @@
-"""GEMM of 8-bit activations by dot products of bytes, for AVX-512 VNNI and AVX-VNNI.
+"""GEMM of 8-bit activations by dot products of bytes: AVX-512 VNNI, AVX-VNNI, `sdot` of ARM.
 
     sum[n, p] = sum_k s[n, k] * x[offset[k] + p],    s = +-1
 
@@ -30,7 +30,9 @@ from bwn.kernels.gemm.epilogue import (
 from bwn.kernels.gemm.f32 import load_vectors, store_vectors
 from bwn.kernels.gemm.i8_tile import (
     MIDDLE,
+    SIGNED,
     add_products,
+    add_sixteen_products,
     as_floats,
     load_unsigned,
     start_sums,
@@ -118,8 +120,12 @@ def compute_tile(
     channel n. totals: address for the sums.
     """
     vectors, stride = len(xs), row_bytes(f)
-    sums = start_sums(sums, xs, starts)
-    for _quad in range((f.depth + 3) // 4):
+    sums, sixteens = start_sums(sums, xs, starts), f.depth // 16 if SIGNED else 0
+    for _sixteen in range(sixteens):
+        sums = add_sixteen_products(sums, xs, x, weights, stride)
+        x += 4 * VECTOR_BYTES
+        weights += 16
+    for _quad in range((f.depth + 3) // 4 - 4 * sixteens):
         xs = load_vectors(xs, x)
         sums = add_products(sums, xs, weights, stride)
         x += vectors * VECTOR_BYTES

@@ -8,29 +8,33 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.simd.neon import lanes_of
+from bwn.kernels.simd.neon import hidden, lanes_of
 from bwn.kernels.simd.vectors import (
     F32,
     I8,
+    Vec,
     at,
     llvm_type,
     load_at,
     offset_by,
     splat_at,
 )
-from bwn.kernels.simd.widths import LANES
+from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, intrinsic
 
-MIDDLE = 128
+SIGNED = "neon" in features()
+"""Whether both factors are signed: `sdot` of ARM, which takes four bytes of a register for all of
+another's lanes."""
+MIDDLE = 0 if SIGNED else 128
 """What is added to inputs."""
-WIDE = "avx512vnni" in features()
-"""Whether an instruction takes a whole vector; else a half."""
+PARTS = 4 if SIGNED else 1 if "avx512vnni" in features() else 2
+"""Registers of a vector."""
 
 
 @intrinsic
 def load_unsigned(kind: Any, address: Any) -> tuple[Any, Codegen]:
-    """load_unsigned(I8_16, address): int8 inputs plus 128."""
+    """load_unsigned(I8_16, address): int8 inputs plus MIDDLE."""
     vec = kind.dtype
 
     def gen(builder: Any, args: Any) -> Any:
@@ -82,13 +86,18 @@ def in_order(builder: Any, a: Any, b: Any) -> list[Any]:
 
 
 def dot(builder: Any, total: Any, inputs: Any, weights: Any) -> Any:
-    """LLVM value: each int32 of `total` plus four products of unsigned inputs by weights."""
-    parts = 1 if WIDE else 2
+    """LLVM value: each int32 of `total` plus four products of inputs by weights."""
     sums = [
-        _vpdpbusd(builder, *(_part(builder, v, i, parts) for v in (total, inputs, weights)))
-        for i in range(parts)
+        _dot(builder, *(_part(builder, v, i, PARTS) for v in (total, inputs, weights)))
+        for i in range(PARTS)
     ]
-    return sums[0] if WIDE else builder.shuffle_vector(*sums, lanes_of(range(LANES)))
+    while len(sums) > 1:
+        order = lanes_of(range(2 * sums[0].type.count))
+        sums = [
+            builder.shuffle_vector(low, high, order)
+            for low, high in zip(sums[::2], sums[1::2], strict=True)
+        ]
+    return sums[0]
 
 
 def _part(builder: Any, value: Any, index: int, parts: int) -> Any:
@@ -98,9 +107,11 @@ def _part(builder: Any, value: Any, index: int, parts: int) -> Any:
     return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes)
 
 
-def _vpdpbusd(builder: Any, total: Any, inputs: Any, weights: Any) -> Any:
+def _dot(builder: Any, total: Any, inputs: Any, weights: Any) -> Any:
     signature = ir.FunctionType(total.type, (total.type, inputs.type, weights.type))
     name = f"llvm.x86.avx512.vpdpbusd.{32 * total.type.count}"
+    if SIGNED:
+        name = "llvm.aarch64.neon.sdot.v4i32.v16i8"
     function = cgutils.get_or_insert_function(builder.module, signature, name)
     return builder.call(function, (total, inputs, weights))
 
@@ -142,6 +153,34 @@ def add_products(sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any,
         return totals
 
     return sums(sums, xs, types.intp, types.intp), gen
+
+
+@intrinsic
+def add_sixteen_products(
+    sums: Any, xs: Any, x: Any, weights: Any, row_bytes: Any
+) -> tuple[Any, Codegen]:
+    """The same for 16 inputs from address x on: a load brings a row's 16 weights.
+
+    For `sdot`, one vector of positions.
+    """
+    octets = Vec(types.int8, 16)
+    words = ir.VectorType(ir.IntType(32), 4)
+
+    def gen(builder: Any, args: Any) -> Any:
+        rows, row = [], args[3]
+        for _row in range(sums.count):
+            rows.append(builder.bitcast(load_at(builder, octets, row), words))
+            row = builder.add(row, args[4])
+        totals = [builder.extract_value(args[0], i) for i in range(sums.count)]
+        for quad in range(4):
+            x = load_at(builder, I8.dtype, offset_by(builder, args[2], quad * VECTOR_BYTES))
+            every = lanes_of([quad] * LANES)
+            for i, weight in enumerate(rows):
+                four = builder.bitcast(builder.shuffle_vector(weight, weight, every), x.type)
+                totals[i] = hidden(builder, dot(builder, totals[i], x, four))
+        return totals
+
+    return sums(sums, xs, types.intp, types.intp, types.intp), gen
 
 
 @intrinsic

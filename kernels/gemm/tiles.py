@@ -24,7 +24,7 @@ MULTIPLY = (8, 2) if "avx512f" in features() else _NARROW
 """Channels and vectors of positions of a tile of `f32.py`."""
 MULTIPLY_SIGNS = (8, 2) if "avx512f" in features() else (4, 1)
 """Of `f32_to_bits.py`; channels divide 32."""
-DOTS = (8, 2) if "avx512vnni" in features() else (6, 1)
+DOTS = (8, 2) if "avx512vnni" in features() else (5, 1) if "neon" in features() else (6, 1)
 """Channels and vectors of positions of a tile of `i8.py`."""
 DOTS_COLUMN = DOTS[1] * LANES
 """Positions of a tile of it."""
