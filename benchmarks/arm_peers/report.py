@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-import cycles
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from arm_peers import cycles
 
 TITLES = {
     "mlp": "MLP",

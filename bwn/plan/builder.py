@@ -27,7 +27,7 @@ from bwn.plan import (
 from bwn.plan.bit_buffers import BitBuffer
 from bwn.plan.buffers import Buffer
 from bwn.plan.fusion import Epilogue
-from bwn.plan.gemm_layer import Gemm, quantization, quantized_buffer
+from bwn.plan.gemm_layer import Gemm, quantization, quantized_buffer, rounds_before
 from bwn.plan.tensor_forms import TensorForms
 
 if TYPE_CHECKING:
@@ -311,7 +311,7 @@ class PlanBuilder(TensorForms):
         """The layer with what follows it, and the planes that it makes."""
         epilogue = self._follow(Epilogue(node.output))
         reader = self.consumer(epilogue.output)
-        if isinstance(reader, Weighted) and reader.is_quantized and reader.input_scale is not None:
+        if isinstance(reader, Weighted) and rounds_before(reader):
             epilogue = replace(epilogue, quantized=reader)
         added = None if epilogue.added is None else self.read(epilogue.added, "f32")
         if epilogue.quantized is None:

@@ -18,6 +18,7 @@ from bwn.ops.weighted import Weighted
 from bwn.ops.window import Window
 from bwn.plan.buffers import Buffer, round_up
 from bwn.plan.fusion import Epilogue
+from bwn.plan.rounding import divides_exactly, rounding
 from bwn.plan.state import PlanState, activation_code
 from bwn.plan.window_taps import rectangles
 
@@ -123,11 +124,18 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
         params = {
             "bounds": plan.bounds((node.low, node.high), epilogue.bounds, qrange),
             "activation": activation_code(epilogue.activation),
-            "out_scale": 0 if quantized is None else input_scales(plan, quantized),
+            "rounding": 0 if quantized is None else self._rounding(quantized),
         }
         if added is not None:
             return params | plan.planes("added", added)
         return params | dict.fromkeys(("added", "added_image", "added_plane", "added_lead"), 0)
+
+    def _rounding(self, reader: Weighted) -> int:
+        """Address of how outputs become what a layer reads."""
+        scale, qrange = reader.input_scale or 1.0, QUANT_RANGES[reader.activations]
+        bounds = self.node.low, self.node.high
+        key = ("rounding", scale, *qrange, *bounds)
+        return self.plan.constant(key, lambda: rounding(scale, qrange, bounds))
 
     def vectors(self) -> dict[str, int]:
         """Scale and bias of the output channels."""
@@ -172,6 +180,17 @@ def zero_point_of(node: Weighted) -> int:
 def quantization(node: Weighted) -> tuple[str, str, float | None]:
     """What a layer's 8-bit input depends on: layers in which it is equal read the same integers."""
     return node.input, node.activations, node.input_scale
+
+
+def rounds_before(reader: Weighted) -> bool:
+    """Whether the layer before can write what a layer reads as 8 bits: its scale is fixed, and
+    rounding by it needs no division."""
+    scale = reader.input_scale
+    return (
+        reader.is_quantized
+        and scale is not None
+        and divides_exactly(scale, QUANT_RANGES[reader.activations])
+    )
 
 
 def input_scales(plan: PlanState, node: Weighted) -> int:

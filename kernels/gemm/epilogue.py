@@ -20,7 +20,7 @@ from numba import types
 from bwn.kernels.gemm.gemm_params import GemmParams
 from bwn.kernels.simd.activations import activate, activate_number
 from bwn.kernels.simd.arithmetic import fma, fma_value, keep, maximum, minimum, nearest, to_int
-from bwn.kernels.simd.quantizing import rounded_bytes, store_octets
+from bwn.kernels.simd.quantizing import bounded, store_octets, whole_bytes
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_apart, store_apart
 from bwn.kernels.simd.stores import (
@@ -61,12 +61,11 @@ def write_positions(f: Any, sums: Any, image: int, n: int, position: int, x_scal
 def write_row(f: Any, totals: int, image: int, n: int, position: int, stop: int) -> None:
     """Write outputs position..stop-1 of channel n from their sums at `totals`, by whole vectors."""
     if is_quantized(f):
-        end = quantized_end(f, image, n, quantized_bounds(f))
-        plane = out_plane(f, image, n)
+        end, plane = quantized_end(f, image, n), out_plane(f, image, n)
         for i in range(0, stop - position, LANES):
             store_quantized_sums(f, end, load(F32, totals, i), plane, position + i)
         return
-    if f.added != 0 or f.out_scale != 0 or f.scale_per_position != 0:
+    if f.added != 0 or f.rounding != 0 or f.scale_per_position != 0:
         for i in range(0, stop - position, LANES):
             x_scale = x_scales_at(F32, f, image, position + i)
             write_positions(f, load(F32, totals, i), image, n, position + i, x_scale)
@@ -93,8 +92,8 @@ def write_outputs(
         y = clamp(f, y + load(kind, added_plane(f, image, n), position), 2)
     plane, index = out_plane(f, image, n), f.out_lead + position
     mask = load(mask_kind, f.mask, position)
-    if f.out_scale != 0:
-        quotients = y / splat(kind, get_f32(f.out_scale, 0))
+    if f.rounding != 0:
+        quotients = y / splat(kind, get_f32(f.rounding, 0))
         qmin, qmax = get_f32(f.bounds, 4), get_f32(f.bounds, 5)
         store_quantized(plane, index, quotients, qmin, qmax, mask)
     else:
@@ -104,13 +103,13 @@ def write_outputs(
 @helper
 def is_plain(f: Any) -> bool:
     """Whether sums end with scale, bias and bounds alone, the same at all positions of an image."""
-    return f.activation == 0 and f.added == 0 and f.out_scale == 0 and f.scale_per_position == 0
+    return f.activation == 0 and f.added == 0 and f.rounding == 0 and f.scale_per_position == 0
 
 
 @helper
 def is_quantized(f: Any) -> bool:
     """Whether the same is true of sums that end as 8-bit integers."""
-    return f.activation == 0 and f.added == 0 and f.out_scale != 0 and f.scale_per_position == 0
+    return f.activation == 0 and f.added == 0 and f.rounding != 0 and f.scale_per_position == 0
 
 
 class QuantizedEnd(NamedTuple):
@@ -120,48 +119,47 @@ class QuantizedEnd(NamedTuple):
         scale: Factor of the sums.
         bias: Added to them.
         out_scale: The scale of the outputs.
-        low: Least output, after rounding: division and rounding keep the order, so that the bounds
-            of both steps are one.
-        high: Greatest output.
+        reciprocal: Of that scale.
+        low: Least output before rounding.
+        high: Greatest output before rounding.
         middle: What outputs are stored less.
     """
 
     scale: Any
     bias: Any
     out_scale: Any
+    reciprocal: Any
     low: Any
     high: Any
     middle: Any
 
 
 @helper
-def quantized_bounds(f: Any) -> tuple[Any, Any]:
-    """Least and greatest output after rounding, where `is_quantized` is."""
-    if not is_quantized(f):
-        return np.float32(0.0), np.float32(0.0)
-    out_scale = get_f32(f.out_scale, 0)
-    low, high = get_f32(f.bounds, 0) / out_scale, get_f32(f.bounds, 1) / out_scale
-    return clamp(f, nearest(low), 4), clamp(f, nearest(high), 4)
-
-
-@helper
-def quantized_end(f: Any, image: int, n: int, bounds: Any) -> Any:
-    """The end of the sums of channel n. bounds: by `quantized_bounds`, once for a call."""
+def quantized_end(f: Any, image: int, n: int) -> Any:
+    """The end of the sums of channel n."""
     return QuantizedEnd(
         get_f32(f.scale, n) * get_f32(f.x_scales, image),
         get_f32(f.bias, n),
-        get_f32(f.out_scale, 0),
-        bounds[0],
-        bounds[1],
-        midpoint(get_f32(f.bounds, 4), get_f32(f.bounds, 5)),
+        get_f32(f.rounding, 0),
+        get_f32(f.rounding, 1),
+        get_f32(f.rounding, 2),
+        get_f32(f.rounding, 3),
+        np.int32(get_f32(f.rounding, 4)),
     )
 
 
 @helper
 def end_in_bytes(kind: Any, sums: Any, end: Any) -> Any:
-    """The int8 outputs of sums, which are of `kind`."""
+    """The int8 outputs of sums, which are of `kind`: divided without a division.
+
+    `plan/rounding.py` says why the integers are those of one.
+    """
     y = fma(sums, splat(kind, end.scale), splat(kind, end.bias))
-    return rounded_bytes(y / splat(kind, end.out_scale), end.low, end.high, end.middle)
+    y = bounded(y, splat(kind, end.low), splat(kind, end.high))
+    reciprocal = splat(kind, end.reciprocal)
+    quotient = y * reciprocal
+    error = fma(quotient, splat(kind, -end.out_scale), y)
+    return whole_bytes(fma(error, reciprocal, quotient), end.middle)
 
 
 @helper
@@ -233,13 +231,13 @@ def end_tile(
 @helper
 def out_plane(f: Any, image: int, n: int) -> int:
     """Address of the first element of the plane of channel n."""
-    return f.out + (image * f.out_image + n * f.out_plane) * (1 if f.out_scale != 0 else 4)
+    return f.out + (image * f.out_image + n * f.out_plane) * (1 if f.rounding != 0 else 4)
 
 
 @helper
 def fill_padding(f: Any, plane: int, start: int, count: int) -> None:
     """Write what represents zero to `count` elements of an output plane from element `start` on."""
-    if f.out_scale != 0:
+    if f.rounding != 0:
         zero = -midpoint(get_f32(f.bounds, 4), get_f32(f.bounds, 5))
         fill_bytes(plane + start, count, np.int8(zero))
     else:
@@ -270,9 +268,9 @@ def write_one(f: Any, total: Any, image: int, n: int, position: int, x_scale: An
     if f.added != 0:
         y = clamp(f, y + get_f32(added_plane(f, image, n), position), 2)
     plane = out_plane(f, image, n)
-    if f.out_scale != 0:
+    if f.rounding != 0:
         qmin, qmax = get_f32(f.bounds, 4), get_f32(f.bounds, 5)
-        q = to_int(clamp(f, nearest(y / get_f32(f.out_scale, 0)), 4))
+        q = to_int(clamp(f, nearest(y / get_f32(f.rounding, 0)), 4))
         put_i8(plane, f.out_lead + position, np.int8(q - midpoint(qmin, qmax)))
     else:
         put_f32(plane, f.out_lead + position, y)
@@ -288,8 +286,8 @@ def write_channels(f: Any, totals: Any, image: int, n: int, position: int, x_sca
         added = added_plane(f, image, n) + position * 4
         y = clamp(f, y + load_apart(F32, added, f.added_plane * 4), 2)
     plane, index = out_plane(f, image, n), f.out_lead + position
-    if f.out_scale != 0:
-        q = to_int(clamp(f, nearest(y / splat(F32, get_f32(f.out_scale, 0))), 4))
+    if f.rounding != 0:
+        q = to_int(clamp(f, nearest(y / splat(F32, get_f32(f.rounding, 0))), 4))
         q = q - splat(I32, midpoint(get_f32(f.bounds, 4), get_f32(f.bounds, 5)))
         store_apart(I8_16, plane + index, f.out_plane, q)
     else:

@@ -2,15 +2,17 @@
 
     sum[n, p] = sum_k s[n, k] * x[offset[k] + p],    s = +-1
 
-`vpdpbusd` adds 4 products of unsigned by signed bytes to each int32 lane; it does not saturate.
+`vpdpbusd` adds 4 products of unsigned by signed bytes to each int32 lane, `sdot` those of signed
+bytes; neither saturates.
 
 1. Positions are in the lanes, and a lane takes 4 consecutive k: the inputs of a column of positions
-   are interleaved once, as x + 128, which is unsigned.
+   are interleaved once, for `vpdpbusd` as x + 128, which is unsigned.
 2. The bits of a tile of output channels become bytes +-1 once for all columns of a chunk.
-3. Sums start at -128 times the sum of a row's weights, and so end as the sums of x: exact.
+3. For `vpdpbusd` sums start at -128 times the sum of a row's weights, and so end as the sums of x:
+   exact.
 
-An instruction does 64 multiply-accumulates (32 of AVX-VNNI), a lookup more; but no table is made.
-That pays where few outputs or shallow products would share one.
+An instruction does 64 multiply-accumulates (32 of AVX-VNNI, 16 of `sdot`), a lookup more; but no
+table is made. That pays where few outputs or shallow products would share one.
 """
 
 from __future__ import annotations

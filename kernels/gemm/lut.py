@@ -33,7 +33,6 @@ from bwn.kernels.gemm.epilogue import (
     gemm_params,
     is_quantized,
     out_plane,
-    quantized_bounds,
     quantized_end,
     store_quantized_sums,
     write_positions,
@@ -268,16 +267,11 @@ def sum_block(
 
 
 @helper
-def end_row(
-    kind: Any, f: Any, totals: int, image: int, n: int, first: int, count: int, bounds: Any
-) -> None:
-    """Write the outputs of channel n at `count` positions from `first` on, by whole vectors.
-
-    bounds: by `quantized_bounds`.
-    """
+def end_row(kind: Any, f: Any, totals: int, image: int, n: int, first: int, count: int) -> None:
+    """Write the outputs of channel n at `count` positions from `first` on, by whole vectors."""
     correction = splat(F32, get_f32(f.correction, n))
     if is_quantized(f):
-        end, plane = quantized_end(f, image, n, bounds), out_plane(f, image, n)
+        end, plane = quantized_end(f, image, n), out_plane(f, image, n)
         for lane in range(0, count, LANES):
             sums = totals_as_float(kind, totals, lane) + correction
             store_quantized_sums(f, end, sums, plane, first + lane)
@@ -307,7 +301,6 @@ def lut_gemm(*, kind: Any, max_words: int, lanes: int, x_bytes: int, total_bytes
         tables = f.scratch + part * f.scratch_part
         totals = tables + MAX_WORDS * WORD_BYTES
         blocks = (f.positions + lanes - 1) // lanes
-        bounds = quantized_bounds(f)
         for unit in range(begin, end):
             block, group = unit % blocks, unit // blocks % f.groups
             image = unit // (blocks * f.groups)
@@ -317,8 +310,7 @@ def lut_gemm(*, kind: Any, max_words: int, lanes: int, x_bytes: int, total_bytes
             sum_block(kind, max_words, f, x, words, tables, totals, total_bytes)
             count = min(lanes, f.positions - first)
             for n in range(f.outputs):
-                total = totals + n * total_bytes
-                end_row(kind, f, total, image, channel + n, first, count, bounds)
+                end_row(kind, f, totals + n * total_bytes, image, channel + n, first, count)
                 plane = out_plane(f, image, channel + n)
                 fill_margins(f, plane, block == 0, block == blocks - 1)
 

@@ -28,7 +28,6 @@ from bwn.kernels.gemm.epilogue import (
     is_plain,
     is_quantized,
     out_plane,
-    quantized_bounds,
     quantized_end,
     write_one,
     write_outputs,
@@ -183,10 +182,9 @@ def run_ender(tile: Tile) -> Any:
             position += f.out_row
 
     @helper
-    def end_run_in_bytes(f: Any, rows: int, run: int, n: int, bounds: Any) -> None:
+    def end_run_in_bytes(f: Any, rows: int, run: int, n: int) -> None:
         image, position, length = get_i64(run, 0), get_i64(run, 1), get_i64(run, 3)
-        end = quantized_end(f, image, n, bounds)
-        out = out_plane(f, image, n) + f.out_lead + position
+        end, out = quantized_end(f, image, n), out_plane(f, image, n) + f.out_lead + position
         sums = rows + get_i64(run, 2) * 4
         for _row in range(get_i64(run, 4)):
             if length == whole:
@@ -207,10 +205,10 @@ def run_ender(tile: Tile) -> Any:
 
     @helper
     def end_channel(f: Any, rows: int, runs: int, count: int, n: int, bounds: Any) -> None:
-        """runs: address of so many. bounds: of the outputs, where they are plain or quantized."""
+        """runs: address of so many. bounds: of the outputs."""
         for run in range(runs, runs + count * (RUN_FIELDS * 8), RUN_FIELDS * 8):
             if is_quantized(f):
-                end_run_in_bytes(f, rows, run, n, bounds)
+                end_run_in_bytes(f, rows, run, n)
             elif is_plain(f):
                 end_run_plainly(f, rows, run, n, bounds)
             else:
@@ -308,8 +306,6 @@ def lut_window_gemm(kind: Any, tile: Tile, input_bytes: int) -> Any:
         most = (f.outputs + f.shares - 1) // f.shares
         wide = totals + most * sum_bytes
         bounds = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
-        if is_quantized(f):
-            bounds = quantized_bounds(f)
         for unit in range(begin, end):
             share, number, group = (
                 unit % f.shares,

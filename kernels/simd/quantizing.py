@@ -1,4 +1,4 @@
-"""Float vectors to 8-bit integers: rounded, within bounds, less a midpoint."""
+"""Float vectors to 8-bit integers: within bounds, rounded, less a midpoint."""
 
 from __future__ import annotations
 
@@ -9,10 +9,42 @@ from numba import types
 from numba.core import cgutils
 
 from bwn.kernels.simd.arithmetic import maximum, minimum, nearest, to_int
-from bwn.kernels.simd.neon import lanes_of
-from bwn.kernels.simd.vectors import Vec, at, like, llvm_type, splat_value
+from bwn.kernels.simd.neon import by_register
+from bwn.kernels.simd.vectors import Vec, at, llvm_type, splat_value
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, helper, intrinsic
+
+
+def _bound(name: str) -> Any:
+    @intrinsic
+    def bound(a: Any, b: Any) -> tuple[Any, Codegen]:
+        def gen(builder: Any, args: Any) -> Any:
+            kind = args[0].type
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(kind, (kind, kind)), f"llvm.{name}.v{a.lanes}f32"
+            )
+            return builder.call(function, args)
+
+        return a(a, b), gen
+
+    return bound
+
+
+_least, _greatest = _bound("maximum"), _bound("minimum")
+
+if "neon" in features():
+
+    @helper
+    def bounded(value: Any, low: Any, high: Any) -> Any:
+        """Float vectors within bounds; a NaN stays. Which zero is greater is left open."""
+        return _greatest(_least(value, low), high)
+
+else:
+
+    @helper
+    def bounded(value: Any, low: Any, high: Any) -> Any:
+        """Float vectors within bounds; a NaN stays. Which zero is greater is left open."""
+        return minimum(maximum(value, low), high)
 
 
 @intrinsic
@@ -21,86 +53,47 @@ def narrow_less(value: Any, number: Any) -> tuple[Any, Codegen]:
     octets = Vec(types.int8, value.lanes)
 
     def gen(builder: Any, args: Any) -> Any:
-        difference = builder.sub(args[0], splat_value(builder, value, args[1]))
-        return builder.trunc(difference, llvm_type(octets))
+        low = builder.trunc(args[1], ir.IntType(8))
+        return builder.sub(
+            builder.trunc(args[0], llvm_type(octets)), splat_value(builder, octets, low)
+        )
 
     return octets(value, types.int32), gen
 
 
 @intrinsic
-def saturated_bytes(value: Any, low: Any, high: Any, middle: Any) -> tuple[Any, Codegen]:
-    """saturated_bytes(v, low, high, middle): NEON's form of `rounded_bytes`.
-
-    Conversion and narrowing saturate, so the bounds are those of bytes.
-    """
-    octets = Vec(types.int8, value.lanes)
-    i8, i32 = ir.IntType(8), ir.IntType(32)
-
-    def call(builder: Any, name: str, kind: Any, *args: Any) -> Any:
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(kind, [arg.type for arg in args]), name
-        )
-        return builder.call(function, args)
-
-    def halves(builder: Any, parts: list[Any], bits: int) -> list[Any]:
-        """Registers narrowed to lanes of so many bits, and joined in pairs."""
-        lanes = parts[0].type.count
-        kind = ir.VectorType(ir.IntType(bits), lanes)
-        name = f"llvm.aarch64.neon.sqxtn.v{lanes}i{bits}"
-        parts = [call(builder, name, kind, part) for part in parts]
-        if len(parts) == 1:
-            return parts
-        order = lanes_of(range(2 * lanes))
-        return [
-            builder.shuffle_vector(first, second, order)
-            for first, second in zip(parts[::2], parts[1::2], strict=True)
-        ]
+def to_nearest(value: Any) -> tuple[Any, Codegen]:
+    """to_nearest(v): float lanes as int32, halves to even; a NaN becomes 0. For NEON."""
+    whole = Vec(types.int32, value.lanes)
 
     def gen(builder: Any, args: Any) -> Any:
-        values, low, high, middle = args
-        four = ir.VectorType(i32, 4)
-        less = splat_value(builder, Vec(types.int32, 4), middle)
-        empty, parts = ir.Constant(values.type, ir.Undefined), []
-        for start in range(0, value.lanes, 4):
-            part = builder.shuffle_vector(values, empty, lanes_of(range(start, start + 4)))
-            whole = call(builder, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", four, part)
-            parts.append(call(builder, "llvm.ssub.sat.v4i32", four, whole, less))
-        parts = halves(builder, parts, 16)
-        if len(parts) == 1 and parts[0].type.count == 4:  # eight lanes are the fewest to narrow
-            parts = [builder.shuffle_vector(parts[0], parts[0], lanes_of([0, 1, 2, 3] * 2))]
-        (result,) = halves(builder, parts, 8)
-        for bound, order in ((low, ">"), (high, "<")):
-            byte = builder.trunc(builder.sub(builder.fptosi(bound, i32), middle), i8)
-            every = splat_value(builder, Vec(types.int8, result.type.count), byte)
-            closer = builder.icmp_signed(order, every, result)
-            result = builder.select(closer, every, result)
-        if value.lanes == 4:
-            result = builder.shuffle_vector(result, result, lanes_of(range(4)))
-        return result
+        def converted(part: Any) -> Any:
+            kind = ir.VectorType(ir.IntType(32), 4)
+            function = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(kind, (part.type,)),
+                "llvm.aarch64.neon.fcvtns.v4i32.v4f32",
+            )
+            return builder.call(function, (part,))
 
-    return octets(value, types.float32, types.float32, types.int32), gen
+        return by_register(builder, args[0], converted)
+
+    return whole(value), gen
 
 
 if "neon" in features():
 
     @helper
-    def rounded_bytes(value: Any, low: Any, high: Any, middle: Any) -> Any:
-        """clip(rint(v), low, high) - middle of float32 lanes, as int8; of a NaN, that of 0.
-
-        low, high: whole float32 numbers within 127 of `middle`, an int32.
-        """
-        return saturated_bytes(value, low, high, middle)
+    def whole_bytes(value: Any, middle: Any) -> Any:
+        """rint(v) - middle of float32 lanes that are within 127 of it, as int8; of a NaN, of 0."""
+        return narrow_less(to_nearest(value), middle)
 
 else:
 
     @helper
-    def rounded_bytes(value: Any, low: Any, high: Any, middle: Any) -> Any:
-        """clip(rint(v), low, high) - middle of float32 lanes, as int8; of a NaN, that of 0.
-
-        low, high: whole float32 numbers within 127 of `middle`, an int32.
-        """
-        whole = minimum(maximum(nearest(value), like(value, low)), like(value, high))
-        return narrow_less(to_int(whole), middle)
+    def whole_bytes(value: Any, middle: Any) -> Any:
+        """rint(v) - middle of float32 lanes that are within 127 of it, as int8; of a NaN, of 0."""
+        return narrow_less(to_int(nearest(value)), middle)
 
 
 @intrinsic

@@ -8,7 +8,7 @@ import numpy as np
 
 from bwn.kernels.simd.activations import activate
 from bwn.kernels.simd.arithmetic import fma, maximum, minimum, nearest
-from bwn.kernels.simd.quantizing import rounded_bytes, store_octets
+from bwn.kernels.simd.quantizing import bounded, store_octets, whole_bytes
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8
 from bwn.kernels.simd.vectors import F32, I8_16, like, load, splat, store, zero
 from bwn.kernels.simd.widths import LANES
@@ -67,7 +67,7 @@ def store_quantized(
     quotients: values divided by their scale, e.g. F32. mask: int32 lanes.
     """
     middle = midpoint(qmin, qmax)
-    octets = rounded_bytes(quotients, qmin, qmax, middle)
+    octets = whole_bytes(bounded(quotients, like(quotients, qmin), like(quotients, qmax)), middle)
     store_octets(address, index, octets, mask, np.int8(-middle))
 
 

@@ -102,7 +102,7 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
         values = dict.fromkeys(GemmParams.fields, 0) | {
             "scale": scale.ctypes.data, "bias": bias.ctypes.data, "bounds": bounds.ctypes.data,
             "out": out.ctypes.data, "out_image": 20 * 9, "out_plane": 9, "out_lead": 3,
-            "out_scale": out_scale.ctypes.data if quantized else 0, "activation": activation,
+            "rounding": out_scale.ctypes.data if quantized else 0, "activation": activation,
             "added": others.ctypes.data if added else 0, "added_image": 20 * 7, "added_plane": 7,
             "added_lead": 1,
         }  # fmt: skip

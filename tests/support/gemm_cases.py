@@ -13,9 +13,11 @@ from bwn.kernels.params import Activation
 from bwn.kernels.registry import GemmSpec, IndirectGemm, LutPermuteGemm, LutWindowGemm
 from bwn.ops import node_types
 from bwn.ops.formulas import FUNCTIONS
+from bwn.plan.rounding import rounding
 
 EPSILON = np.finfo(np.float32).eps
 ADDED_LEAD = 2
+OUT_SCALE, CLAMP = 0.37, (-40, 60)
 QUANTIZED_RANGE, UNWRITTEN = (-100, 150), 127
 """Of 8-bit outputs, which are stored less 25; no output is stored as 127."""
 ACTIVATIONS = {
@@ -94,10 +96,10 @@ class Arrays:
         self.bounds = np.array([-np.inf, np.inf] * 2, np.float32)
         self.added = np.zeros(0, np.float32)
         self.x_scales = np.ones(scales, np.float32)
-        self.out_scale = np.full(1, 0.37, np.float32)
+        self.rounding = rounding(OUT_SCALE, QUANTIZED_RANGE, CLAMP)
         if case.quantized:
             self.out = np.full(self.out.shape, UNWRITTEN, np.int8)
-            self.bounds = np.array([-40, 60, -np.inf, np.inf, *QUANTIZED_RANGE], np.float32)
+            self.bounds = np.array([*CLAMP, -np.inf, np.inf, *QUANTIZED_RANGE], np.float32)
         if case.epilogue:
             self.scale = rng.normal(0, 1, case.channels).astype(np.float32)
             self.bias = rng.normal(0, 1, case.channels).astype(np.float32)
@@ -127,7 +129,7 @@ class Arrays:
             "added_image": self.added[0].size if added else 0,
             "added_plane": self.added.shape[-1],
             "added_lead": ADDED_LEAD,
-            "out_scale": self.out_scale.ctypes.data if case.quantized else 0,
+            "rounding": self.rounding.ctypes.data if case.quantized else 0,
             "x_scales": self.x_scales.ctypes.data,
             "scale_per_position": int(case.per_lane),
         }
@@ -308,7 +310,7 @@ def check_quantized(spec: GemmSpec, case: Case) -> None:
     margins = np.delete(out, np.s_[case.lead : case.lead + case.positions], axis=2)
     assert (margins == -middle).all(), f"{spec.name} {case}: margins are not zero"
     assert not values[:, :, ~mask].any(), f"{spec.name} {case}: a masked position is not zero"
-    quotients = expected[:, :, mask].astype(np.float32) / np.float32(0.37)
+    quotients = expected[:, :, mask].astype(np.float32) / np.float32(OUT_SCALE)
     allowed = np.clip(np.rint(quotients), low, high)
     wrong = values[:, :, mask] != allowed
     if not spec.exact:

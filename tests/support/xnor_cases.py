@@ -174,7 +174,7 @@ class Call:
     def epilogue_params(self) -> dict[str, int]:
         low, high = (-np.inf if self.low is None else self.low), self.high
         bounds = np.array([low, np.inf if high is None else high], np.float32)
-        none = dict.fromkeys(("added", "added_image", "added_plane", "added_lead", "out_scale"), 0)
+        none = dict.fromkeys(("added", "added_image", "added_plane", "added_lead", "rounding"), 0)
         return none | {
             "scale": self.scale.ctypes.data,
             "bias": self.bias.ctypes.data,

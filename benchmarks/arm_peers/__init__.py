@@ -1,0 +1,1 @@
+"""Executed instructions of bwn and its peers on emulated ARM cores."""
