@@ -29,7 +29,7 @@ from bwn.kernels.gemm.i8 import TILE
 from bwn.kernels.gemm.i8_tile import PARTS
 from bwn.kernels.registry import GEMMS
 (row,) = (row for row in GEMMS if row.name == "i8_b1_f32_planes_multiply")
-assert (PARTS == 1, TILE, row.lanes) == (False, 6, 16)
+assert (PARTS, TILE, row.lanes) == (2, 6, 16)
 for case in (*EDGES, Case(4608, 64, 49), Case(5, 65_601, 2), Case(132_104, 9, 3, extreme=-1)):
     check(row, case)
 for parts in (2, 3, 5):
