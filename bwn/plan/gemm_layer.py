@@ -93,6 +93,7 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
         return Work(
             self.depth, self.outputs, out.positions, values, out.images, self.groups,
             self.window.taps, out.height, tuple(r[:2] for r in rectangles(self.window)),
+            self.window.phase_count,
         )  # fmt: skip
 
     @property

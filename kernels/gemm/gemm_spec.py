@@ -60,6 +60,7 @@ class Work(NamedTuple):
         taps: Taps of the window.
         height: Rows of an image's outputs.
         rectangles: Rows and columns of the rectangles of taps that lie side by side.
+        phases: Phases of the stride that the taps read.
     """
 
     depth: int
@@ -71,6 +72,7 @@ class Work(NamedTuple):
     taps: int = 1
     height: int = 1
     rectangles: tuple[tuple[int, int], ...] = ((1, 1),)
+    phases: int = 1
 
 
 class GemmSpec(Kernel, frozen=True, eq=False, kw_only=True):
@@ -156,6 +158,17 @@ class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
         return 1.0, passes * depth, passes * depth * outputs, passes * work.outputs
 
 
+class DotGemm(IndirectGemm, frozen=True, eq=False, kw_only=True):
+    """A GEMM by dot products of 4 bytes; outputs go one by one where they do not fill a tile."""
+
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """A pass is a column of positions, of whole quads of inputs."""
+        passes = -(-work.positions // self.lanes) * work.images * work.groups
+        depth, tiles = -(-work.depth // 4) * 4, -(-work.outputs // self.tile)
+        outputs = tiles * self.tile if work.outputs >= self.tile else work.outputs
+        return 1.0, passes * depth, passes * depth * outputs, passes * work.outputs
+
+
 class LutPermuteGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
     """A GEMM by tables in registers, with LutPermuteParams.
 
@@ -167,7 +180,7 @@ class LutPermuteGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
     layout: Layout
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
-        """A pass is a position; a table serves all taps, and outputs go by whole vectors.
+        """A pass is a position; a table serves all taps of a phase, outputs go by whole vectors.
 
         Outputs of 16 positions are written together, fewer in as much time.
         """
@@ -176,7 +189,8 @@ class LutPermuteGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
         channels = work.depth // work.taps
         tables = -(-channels // self.layout.group) * self.layout.group
         outputs = self.layout.vectors(work.outputs) * self.layout.lanes
-        return 1.0, passes * tables, passes * tables * work.taps * outputs, written * work.outputs
+        sums = passes * tables * work.taps * outputs
+        return 1.0, passes * tables * work.phases, sums, written * work.outputs
 
 
 class LutWindowGemm(GemmSpec, frozen=True, eq=False, kw_only=True):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from bwn.kernels.gemm.gemm_spec import (
     Cost,
+    DotGemm,
     GemmSpec,
     IndirectGemm,
     LutPermuteGemm,
@@ -36,8 +37,11 @@ from bwn.kernels.gemm.gemv_packing import (
 from bwn.kernels.gemm.lut_permute_packing import F32_LAYOUT, I8_LAYOUT, TILE
 from bwn.kernels.gemm.lut_window_packing import F32_TALL, F32_WIDE, I8_TALL, I8_WIDE
 from bwn.kernels.gemm.tiles import (
+    DOTS,
+    DOTS_COLUMN,
     MULTIPLY,
     depthwise_scratch,
+    dots_scratch,
     lookup_scratch,
     multiply_scratch,
     single_scratch,
@@ -177,6 +181,13 @@ SPECS: tuple[GemmSpec, ...] = (
         needs=("avx512bw",), max_depth=I8_DEPTH, lanes=TILE, layout=I8_LAYOUT,
         costs={"avx512": Cost(40, 0.538, 0.00109, 0.404)},
         expected={"x86-64-avx512": [r"vperm[it]2w\s.*zmm"]},
+    ),
+    DotGemm(
+        "gemm.i8.i8_b1_f32_planes_multiply", activations="i8", weights="b1",
+        needs=("avx512vnni", "avxvnni"), max_depth=I8_DEPTH, lanes=DOTS_COLUMN,
+        scratch=dots_scratch, tile=DOTS[0],
+        costs={"avx512": Cost(125, 0.7, 0.0717, 2), "avx2": Cost(166, 0.508, 0.0733, 1.63)},
+        expected={"x86-64-avx512": [r"vpdpbusd\s.*zmm"], "x86-64-avxvnni": [r"vpdpbusd\s.*ymm"]},
     ),
     LutWindowGemm(
         "gemm.lut_window.f32_b1_f32_planes_wide", activations="f32", weights="b1",

@@ -24,6 +24,12 @@ MULTIPLY = (8, 2) if "avx512f" in features() else _NARROW
 """Channels and vectors of positions of a tile of `f32.py`."""
 MULTIPLY_SIGNS = (8, 2) if "avx512f" in features() else (4, 1)
 """Of `f32_to_bits.py`; channels divide 32."""
+DOTS = (8, 2) if "avx512vnni" in features() else (6, 1)
+"""Channels and vectors of positions of a tile of `i8.py`."""
+DOTS_COLUMN = DOTS[1] * LANES
+"""Positions of a tile of it."""
+DOTS_CHUNK_BYTES = 1 << 17
+"""Of the inputs that `i8.py` interleaves at once: a part of a second-level cache."""
 DEPTHWISE_CHUNK = 1024
 """Positions whose sums `depthwise.py` keeps at once, where more than scale and bias ends them."""
 
@@ -36,6 +42,13 @@ def lookup_scratch(outputs: int, depth: int) -> int:
 def multiply_scratch(outputs: int, depth: int) -> int:
     """Bytes a part needs: the sums of a tile."""
     return MULTIPLY[0] * MULTIPLY[1] * VECTOR_BYTES
+
+
+def dots_scratch(outputs: int, depth: int) -> int:
+    """Bytes a part needs: the sums of a tile, a line, the bytes of its weights, and inputs."""
+    row_bytes = (depth + 63) // 64 * 64 + VECTOR_BYTES
+    inputs = max(DOTS_CHUNK_BYTES, (depth + 3) // 4 * 4 * DOTS_COLUMN)
+    return (DOTS[0] * DOTS[1] + 1) * VECTOR_BYTES + DOTS[0] * row_bytes + inputs
 
 
 def depthwise_scratch(outputs: int, depth: int) -> int:

@@ -49,12 +49,17 @@ _AVX512 = _AVX2 | {
     "avx512vl",
     "avx512_vpopcntdq",
     "avx512_bitalg",
+    "avx512_vnni",
 }
 
 TARGETS = (
     Target(
-        "x86-64-avx512", "x86_64", "x86-64-v4", "+avx512vpopcntdq,+avx512bitalg",
-        frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512vpopcntdq"}), _AVX512,
+        "x86-64-avx512", "x86_64", "x86-64-v4", "+avx512vpopcntdq,+avx512bitalg,+avx512vnni",
+        frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512vpopcntdq", "avx512vnni"}), _AVX512,
+    ),
+    Target(
+        "x86-64-avxvnni", "x86_64", "x86-64-v3", "+avxvnni",
+        frozenset({"avx2", "fma", "avxvnni"}), _AVX2 | {"avx_vnni"},
     ),
     Target("x86-64-avx2", "x86_64", "x86-64-v3", "", frozenset({"avx2", "fma"}), _AVX2),
     Target("x86-64", "x86_64", "x86-64", "", frozenset(), frozenset()),

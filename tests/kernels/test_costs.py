@@ -67,6 +67,22 @@ def test_a_block_costs_as_much_part_filled_and_a_position_is_a_pass() -> None:
     assert LOOKUP.microseconds(work, Cost(1000, 1, 0, 0)) == 1 + 2.56
 
 
+def test_a_table_serves_the_taps_of_its_phase() -> None:
+    (row,) = (row for row in SPECS if row.name == "i8_b1_f32_planes_permute")
+    work = Work(9 * 64, 128, 32, 32, taps=9)  # 11 tables of 6 channels
+    assert row.terms(work) == (1, 32 * 66, 32 * 66 * 9 * 128, 32 * 128)
+    assert row.terms(work._replace(phases=4)) == (1, 4 * 32 * 66, 32 * 66 * 9 * 128, 32 * 128)
+
+
+def test_dot_products_go_by_four_inputs_and_by_tiles_of_outputs() -> None:
+    (row,) = (row for row in SPECS if row.name == "i8_b1_f32_planes_multiply")
+    rows, (column, channels) = row.lanes + 1, (row.lanes, row.tile)
+    work = Work(27, channels + 1, rows, rows, images=3, groups=2)
+    assert row.terms(work) == (1, 12 * 28, 12 * 28 * 2 * channels, 12 * (channels + 1))
+    few = work._replace(outputs=channels - 1, positions=column)
+    assert row.terms(few) == (1, 6 * 28, 6 * 28 * (channels - 1), 6 * (channels - 1))
+
+
 @given(st.sampled_from(GEMMS), st.sampled_from(FAMILIES), SIZES, SIZES, SIZES, st.integers(0, 3))
 def test_more_work_never_costs_less(row, family, depth, outputs, positions, axis) -> None:
     work = Work(depth, outputs, positions, positions)
