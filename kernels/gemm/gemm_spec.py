@@ -162,8 +162,11 @@ class DotGemm(IndirectGemm, frozen=True, eq=False, kw_only=True):
     """A GEMM by dot products of 4 bytes; outputs go one by one where they do not fill a tile."""
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
-        """A pass is a column of positions, of whole quads of inputs."""
-        passes = -(-work.positions // self.lanes) * work.images * work.groups
+        """A pass is a column of positions, or the part of one that whole vectors fill.
+
+        Inputs go by fours.
+        """
+        passes = -(-work.positions // LANES) * LANES / self.lanes * work.images * work.groups
         depth, tiles = -(-work.depth // 4) * 4, -(-work.outputs // self.tile)
         outputs = tiles * self.tile if work.outputs >= self.tile else work.outputs
         return 1.0, passes * depth, passes * depth * outputs, passes * work.outputs

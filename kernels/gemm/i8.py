@@ -29,7 +29,6 @@ from bwn.kernels.gemm.epilogue import (
 )
 from bwn.kernels.gemm.f32 import load_vectors, store_vectors
 from bwn.kernels.gemm.i8_tile import (
-    INPUTS,
     MIDDLE,
     add_products,
     as_floats,
@@ -40,7 +39,7 @@ from bwn.kernels.gemm.i8_tile import (
 from bwn.kernels.gemm.tiles import DOTS, DOTS_CHUNK_BYTES, DOTS_COLUMN
 from bwn.kernels.simd.bit_lanes import signed
 from bwn.kernels.simd.scalars import get_i64, get_u64, popcount, put_i32
-from bwn.kernels.simd.vectors import F32, I8, I32, splat, store, zero, zeros
+from bwn.kernels.simd.vectors import I8, I8_16, I8_HALF, I32, splat, store, zero, zeros
 from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
 from bwn.kernels.target.jit import helper
 
@@ -50,25 +49,28 @@ COLUMN = DOTS_COLUMN
 
 
 @helper
-def write_column(f: Any, x: int, target: int) -> None:
-    """Interleave the inputs of a column of positions. x: address of the first in channel 0."""
+def write_inputs(kind: Any, positions: int, f: Any, x: int, target: int) -> None:
+    """Interleave the inputs of some positions by fours.
+
+    kind: I8_16 or I8_HALF, a lane a position. x: address of the first in channel 0.
+    """
     whole = f.depth // 4 * 4
     for k in range(0, whole, 4):
         write_quad(
-            target + k * COLUMN,
-            load_unsigned(x + get_i64(f.offsets, k)),
-            load_unsigned(x + get_i64(f.offsets, k + 1)),
-            load_unsigned(x + get_i64(f.offsets, k + 2)),
-            load_unsigned(x + get_i64(f.offsets, k + 3)),
+            target + k * positions,
+            load_unsigned(kind, x + get_i64(f.offsets, k)),
+            load_unsigned(kind, x + get_i64(f.offsets, k + 1)),
+            load_unsigned(kind, x + get_i64(f.offsets, k + 2)),
+            load_unsigned(kind, x + get_i64(f.offsets, k + 3)),
         )
     if whole < f.depth:  # what is missing is 0, whatever its weight
-        x1, x2 = zero(INPUTS), zero(INPUTS)
+        x1, x2 = zero(kind), zero(kind)
         if whole + 1 < f.depth:
-            x1 = load_unsigned(x + get_i64(f.offsets, whole + 1))
+            x1 = load_unsigned(kind, x + get_i64(f.offsets, whole + 1))
         if whole + 2 < f.depth:
-            x2 = load_unsigned(x + get_i64(f.offsets, whole + 2))
-        x0 = load_unsigned(x + get_i64(f.offsets, whole))
-        write_quad(target + whole * COLUMN, x0, x1, x2, zero(INPUTS))
+            x2 = load_unsigned(kind, x + get_i64(f.offsets, whole + 2))
+        x0 = load_unsigned(kind, x + get_i64(f.offsets, whole))
+        write_quad(target + whole * positions, x0, x1, x2, zero(kind))
 
 
 @helper
@@ -94,45 +96,65 @@ def row_bytes(f: Any) -> int:
 
 
 @helper
+def is_half(f: Any, column: int) -> bool:
+    """Whether a column has no more positions than one vector."""
+    return VECTORS == 2 and f.positions - column * COLUMN <= LANES
+
+
+@helper
+def column_bytes(f: Any) -> int:
+    """Bytes of the interleaved inputs of a column."""
+    return (f.depth + 3) // 4 * 4 * COLUMN
+
+
+@helper
 def compute_tile(
-    f: Any, sums: Any, x: int, weights: int, starts: int, image: int, n: int, first: int,
+    f: Any, sums: Any, xs: Any, x: int, weights: int, starts: int, image: int, n: int, first: int,
     totals: int,
 ) -> None:  # fmt: skip
-    """Outputs of channels n on at a column of positions from `first` on.
+    """Outputs of channels n on at len(xs) vectors of positions from `first` on.
 
-    sums: zeros of as many channels. x: address of the column's inputs. weights, starts: of channel
-    n. totals: address for the sums.
+    sums, xs: zeros, of as many channels and vectors. x: address of the inputs. weights, starts: of
+    channel n. totals: address for the sums.
     """
-    xs, stride = zeros(I32, VECTORS), row_bytes(f)
-    sums = start_sums(sums, starts)
+    vectors, stride = len(xs), row_bytes(f)
+    sums = start_sums(sums, xs, starts)
     for _quad in range((f.depth + 3) // 4):
         xs = load_vectors(xs, x)
         sums = add_products(sums, xs, weights, stride)
-        x += COLUMN * 4
+        x += vectors * VECTOR_BYTES
         weights += 4
-    outputs, stop = as_floats(sums, f.correction + n * 4), min(first + COLUMN, f.positions)
-    if is_plain(f) and stop > first + COLUMN - LANES:
-        write_tile(f, outputs, zeros(F32, VECTORS), image, n, first)
+    outputs = as_floats(sums, xs, f.correction + n * 4)
+    stop = min(first + vectors * LANES, f.positions)
+    if is_plain(f) and stop > first + (vectors - 1) * LANES:
+        write_tile(f, outputs, xs, image, n, first)
         return
     store_vectors(totals, outputs)
-    for row in range(len(sums) // VECTORS):
-        write_row(f, totals + row * COLUMN * 4, image, n + row, first, stop)
+    for row in range(len(sums) // vectors):
+        write_row(f, totals + row * vectors * VECTOR_BYTES, image, n + row, first, stop)
 
 
 @helper
 def compute_rows(
-    f: Any, sums: Any, inputs: int, weights: int, image: int, n: int, begin: int, end: int,
-    totals: int,
+    f: Any, tile: Any, half: Any, inputs: int, weights: int, image: int, n: int, begin: int,
+    end: int, totals: int,
 ) -> None:  # fmt: skip
-    """Outputs of as many channels from n on as `sums` has, at columns begin..end-1.
+    """Outputs of as many channels from n on as `half` has, at columns begin..end-1.
 
-    inputs: of column `begin`. n: counted over all groups.
+    tile, half: zeroed sums of these channels, of a column's vectors and of one. inputs: of column
+    `begin`. n: counted over all groups.
     """
-    starts, rows = totals + TILE * VECTOR_BYTES, len(sums) // VECTORS
-    write_weights(f, f.words + n * f.row_words * 8, rows, weights, starts)
+    starts = totals + TILE * VECTOR_BYTES
+    write_weights(f, f.words + n * f.row_words * 8, len(half), weights, starts)
     for column in range(begin, end):
-        compute_tile(f, sums, inputs, weights, starts, image, n, column * COLUMN, totals)
-        inputs += (f.depth + 3) // 4 * 4 * COLUMN
+        first = column * COLUMN
+        if is_half(f, column):
+            xs = zeros(I32, 1)
+            compute_tile(f, half, xs, inputs, weights, starts, image, n, first, totals)
+        else:
+            all_xs = zeros(I32, VECTORS)
+            compute_tile(f, tile, all_xs, inputs, weights, starts, image, n, first, totals)
+        inputs += column_bytes(f)
 
 
 @helper
@@ -142,18 +164,21 @@ def compute_chunk(f: Any, image: int, group: int, begin: int, end: int, scratch:
     inputs = weights + ROWS * row_bytes(f)
     x = f.x + image * f.x_image + group * f.x_group
     for column in range(begin, end):
-        target = inputs + (column - begin) * ((f.depth + 3) // 4 * 4 * COLUMN)
-        write_column(f, x + column * COLUMN, target)
+        target = inputs + (column - begin) * column_bytes(f)
+        if is_half(f, column) or VECTORS == 1:
+            write_inputs(I8_16, LANES, f, x + column * COLUMN, target)
+        else:
+            write_inputs(I8_HALF, 2 * LANES, f, x + column * COLUMN, target)
     channel, n = group * f.outputs, 0
     while n < f.outputs:
         if f.outputs >= ROWS:
             n = min(n, f.outputs - ROWS)  # the last tile may overlap the one before
-            tile = zeros(I32, TILE)
-            compute_rows(f, tile, inputs, weights, image, channel + n, begin, end, scratch)
+            tile, half = zeros(I32, TILE), zeros(I32, ROWS)
+            compute_rows(f, tile, half, inputs, weights, image, channel + n, begin, end, scratch)
             n += ROWS
         else:
-            tile = zeros(I32, VECTORS)
-            compute_rows(f, tile, inputs, weights, image, channel + n, begin, end, scratch)
+            tile, half = zeros(I32, VECTORS), zeros(I32, 1)
+            compute_rows(f, tile, half, inputs, weights, image, channel + n, begin, end, scratch)
             n += 1
     columns = (f.positions + COLUMN - 1) // COLUMN
     for n in range(f.outputs if begin == 0 or end == columns else 0):
@@ -166,7 +191,7 @@ def dots(p: int, begin: int, end: int, part: int) -> None:
     f = gemm_params(p)
     scratch = f.scratch + part * f.scratch_part
     columns = (f.positions + COLUMN - 1) // COLUMN
-    chunk = max(DOTS_CHUNK_BYTES // ((f.depth + 3) // 4 * 4 * COLUMN), 1)
+    chunk = max(DOTS_CHUNK_BYTES // column_bytes(f), 1)
     unit = begin
     while unit < end:
         column, group = unit % columns, unit // columns % f.groups

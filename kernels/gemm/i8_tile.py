@@ -8,13 +8,10 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.gemm.tiles import DOTS
 from bwn.kernels.simd.neon import lanes_of
 from bwn.kernels.simd.vectors import (
     F32,
     I8,
-    I8_16,
-    I8_HALF,
     at,
     llvm_type,
     load_at,
@@ -25,9 +22,6 @@ from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, intrinsic
 
-VECTORS = DOTS[1]
-INPUTS = I8_16 if VECTORS == 1 else I8_HALF
-"""The inputs of a column of positions at one k."""
 MIDDLE = 128
 """What is added to inputs."""
 WIDE = "avx512vnni" in features()
@@ -35,15 +29,15 @@ WIDE = "avx512vnni" in features()
 
 
 @intrinsic
-def load_unsigned(address: Any) -> tuple[Any, Codegen]:
-    """load_unsigned(address): the int8 inputs of a column, plus 128."""
-    vec = INPUTS.dtype
+def load_unsigned(kind: Any, address: Any) -> tuple[Any, Codegen]:
+    """load_unsigned(I8_16, address): int8 inputs plus 128."""
+    vec = kind.dtype
 
     def gen(builder: Any, args: Any) -> Any:
         top = ir.Constant(llvm_type(vec), [-MIDDLE] * vec.lanes)
-        return builder.xor(load_at(builder, vec, args[0]), top)
+        return builder.xor(load_at(builder, vec, args[1]), top)
 
-    return vec(types.intp), gen
+    return vec(kind, types.intp), gen
 
 
 @intrinsic
@@ -112,17 +106,17 @@ def _vpdpbusd(builder: Any, total: Any, inputs: Any, weights: Any) -> Any:
 
 
 @intrinsic
-def start_sums(like: Any, starts: Any) -> tuple[Any, Codegen]:
-    """start_sums(like, starts): for each row its int32 at `starts` in every lane of VECTORS."""
+def start_sums(like: Any, xs: Any, starts: Any) -> tuple[Any, Codegen]:
+    """start_sums(like, xs, starts): vectors of each row's int32 at `starts`, as many as xs."""
 
     def gen(builder: Any, args: Any) -> Any:
         rows = [
-            splat_at(builder, like.dtype, offset_by(builder, args[1], 4 * row))
-            for row in range(like.count // VECTORS)
+            splat_at(builder, like.dtype, offset_by(builder, args[2], 4 * row))
+            for row in range(like.count // xs.count)
         ]
-        return [row for row in rows for _vector in range(VECTORS)]
+        return [row for row in rows for _vector in range(xs.count)]
 
-    return like(like, types.intp), gen
+    return like(like, xs, types.intp), gen
 
 
 @intrinsic
@@ -136,10 +130,10 @@ def add_products(sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any,
     def gen(builder: Any, args: Any) -> Any:
         address = args[2]
         inputs = [
-            builder.bitcast(builder.extract_value(args[1], v), octets) for v in range(VECTORS)
+            builder.bitcast(builder.extract_value(args[1], v), octets) for v in range(xs.count)
         ]
         totals: list[Any] = []
-        for _row in range(sums.count // VECTORS):
+        for _row in range(sums.count // xs.count):
             four = builder.bitcast(splat_at(builder, vec, address), octets)
             for x in inputs:
                 before = builder.extract_value(args[0], len(totals))
@@ -151,21 +145,21 @@ def add_products(sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any,
 
 
 @intrinsic
-def as_floats(sums: Any, correction: Any) -> tuple[Any, Codegen]:
-    """as_floats(sums, correction): by position, as float32, plus each row's float32."""
+def as_floats(sums: Any, xs: Any, correction: Any) -> tuple[Any, Codegen]:
+    """as_floats(sums, xs, correction): by position, as float32, plus each row's float32."""
     vec = F32.dtype
 
     def gen(builder: Any, args: Any) -> Any:
         outputs: list[Any] = []
-        for row in range(sums.count // VECTORS):
-            first = row * VECTORS
-            vectors = [builder.extract_value(args[0], first + v) for v in range(VECTORS)]
-            if VECTORS == 2:
+        for row in range(sums.count // xs.count):
+            first = row * xs.count
+            vectors = [builder.extract_value(args[0], first + v) for v in range(xs.count)]
+            if xs.count == 2:
                 vectors = in_order(builder, *vectors)
-            more = splat_at(builder, vec, offset_by(builder, args[1], 4 * row))
+            more = splat_at(builder, vec, offset_by(builder, args[2], 4 * row))
             outputs += [
                 builder.fadd(builder.sitofp(value, llvm_type(vec)), more) for value in vectors
             ]
         return outputs
 
-    return types.UniTuple(vec, sums.count)(sums, types.intp), gen
+    return types.UniTuple(vec, sums.count)(sums, xs, types.intp), gen

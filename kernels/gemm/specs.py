@@ -10,7 +10,9 @@ dots and inlane fitted to counts of 17 to 19 sizes each within 2 %, of lookup, w
 those of 22 convolutions each within 8 % (one tap: 23 %), of the others those of docs/arm.md, split
 into coefficients by what the loops do. The sums of dots (0.13 instructions) are those of bytes
 times 1.27, as llvm-mca's cycles on a Neoverse N1 are. Those of depthwise were measured on a Zen 4
-server core, 2026-11-28, and are guesses for neon, from the loads of its loop.
+server core, 2026-11-28, and are guesses for neon, from the loads of its loop. Those of the 8-bit
+multiply too, 2026-11-29: (136, 0.973, 0.144, 2.84) and (181, 0.552, 0.0797, 1.77), scaled as lookup
+costs less on the Zen 5, its AVX-512 sums as `vpdpbusd` does, by half.
 """
 
 from __future__ import annotations

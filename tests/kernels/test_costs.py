@@ -76,11 +76,13 @@ def test_a_table_serves_the_taps_of_its_phase() -> None:
 
 def test_dot_products_go_by_four_inputs_and_by_tiles_of_outputs() -> None:
     (row,) = (row for row in SPECS if row.name == "i8_b1_f32_planes_multiply")
-    rows, (column, channels) = row.lanes + 1, (row.lanes, row.tile)
-    work = Work(27, channels + 1, rows, rows, images=3, groups=2)
-    assert row.terms(work) == (1, 12 * 28, 12 * 28 * 2 * channels, 12 * (channels + 1))
-    few = work._replace(outputs=channels - 1, positions=column)
-    assert row.terms(few) == (1, 6 * 28, 6 * 28 * (channels - 1), 6 * (channels - 1))
+    channels = row.tile
+    work = Work(27, channels + 1, row.lanes, row.lanes, images=3, groups=2)
+    assert row.terms(work) == (1, 6 * 28, 6 * 28 * 2 * channels, 6 * (channels + 1))
+    few = row.terms(work._replace(outputs=channels - 1))
+    assert few == (1, 6 * 28, 6 * 28 * (channels - 1), 6 * (channels - 1))
+    # One more position takes one vector more, which may be half of a column.
+    assert row.terms(work._replace(positions=row.lanes + 1))[1] == 6 * 28 * (1 + 16 / row.lanes)
 
 
 @given(st.sampled_from(GEMMS), st.sampled_from(FAMILIES), SIZES, SIZES, SIZES, st.integers(0, 3))
