@@ -30,7 +30,7 @@ from bwn.tools.conditions import Conditions, conditions
 from bwn.tools.timing import Timing, interleave
 from bwn.tools.verify_scores import sign_ties
 
-NOTABLE_FEATURES = ("neon", "dotprod", "sve", "avx2", "avx512f", "avx512vnni")
+NOTABLE_FEATURES = ("neon", "dotprod", "sve", "avx2", "avx512f", "avx512vnni", "avxvnni")
 PACKAGES = ("bwn", "numpy", "numba", "llvmlite", "onnxruntime")
 BWN, ONNXRUNTIME = "bwn", "onnxruntime"
 LAYER_RUNS = 30
