@@ -7,7 +7,8 @@ good, so it has a process of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import platform
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -23,6 +24,14 @@ from bwn.kernels.target.targets import Target
 ARGUMENTS = (types.intp,) * 4
 WHOLE = "bwn"
 """Name of the library that everything is linked into."""
+
+
+def native_target() -> Target:
+    """This machine's processor, with all that it offers."""
+    features = llvm.get_host_cpu_features()
+    offers = frozenset(name for name, offered in features.items() if offered)
+    cpu = llvm.get_host_cpu_name()
+    return Target("native", platform.machine(), cpu, features.flatten(), offers, frozenset())
 
 
 class _Library(codegen.AOTCodeLibrary):
@@ -123,16 +132,26 @@ def _add_entry(
     builder.ret_void()
 
 
+def define_string(module: ir.Module, name: str, content: str) -> None:
+    """Add a C string that is visible from outside."""
+    text = bytearray(content.encode() + b"\0")
+    constant = ir.GlobalVariable(module, ir.ArrayType(ir.IntType(8), len(text)), name)
+    constant.initializer, constant.global_constant = ir.Constant(constant.value_type, text), True
+
+
 @global_compiler_lock
 def compile_object(
-    target: Target, entries: Mapping[str, Callable[..., None]], digest: tuple[str, str]
+    target: Target,
+    entries: Mapping[str, Callable[..., None]],
+    define: Callable[[ir.Module], Iterable[str]],
 ) -> Any:
     """Compile entries for a target.
 
     Args:
         target: What to compile for.
         entries: By the name that each has in the library; C functions of four int64.
-        digest: Name and content of a string in the library.
+        define: Adds what else the library has to a module, which has the entries, and returns the
+            names that are visible from outside.
 
     Returns:
         Numba's finished code library.
@@ -143,13 +162,12 @@ def compile_object(
     wrappers = library.create_ir_module("entries")
     for name, function in entries.items():
         _add_entry(context, library, wrappers, name, function)
-    text = bytearray(digest[1].encode() + b"\0")
-    constant = ir.GlobalVariable(wrappers, ir.ArrayType(ir.IntType(8), len(text)), digest[0])
-    constant.initializer, constant.global_constant = ir.Constant(constant.value_type, text), True
+    visible = {*define(wrappers)}
     library.add_ir_module(wrappers)
-    # Only entries are visible from outside. Passes then drop what is inlined everywhere.
-    for function in library._final_module.functions:
-        if not function.is_declaration and function.name not in entries:
-            function.linkage = "internal"
+    # Passes then drop what is inlined everywhere, and numba's environments, which nothing reads.
+    module = library._final_module
+    for value in (*module.functions, *module.global_variables):
+        if not value.is_declaration and value.name not in visible:
+            value.linkage = "internal"
     library.finalize()
     return library
