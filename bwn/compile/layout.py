@@ -101,7 +101,9 @@ def _span(
 ) -> Span:
     """The span of an array. before: bytes before it, and size: bytes from its start that count."""
     start, other = (int(a.ctypes.data) - before for a in (array, twin))
-    return Span(start, other, before + (array.nbytes if size is None else size), own, place - before)
+    return Span(
+        start, other, before + (array.nbytes if size is None else size), own, place - before
+    )
 
 
 def _with_written(

@@ -117,7 +117,7 @@ def _other_entries(spec: ModelSpec) -> tuple[dict[str, Callable[..., None]], int
 
 
 def _image_rule(preprocess: Preprocess) -> ImageRule:
-    from bwn.data.resizing import MAX_RESIZED
+    from bwn.data import resizing
     from bwn.kernels.aot.c_geometry import make_axis
     from bwn.kernels.aot.c_image import ImageRule
 
@@ -128,7 +128,7 @@ def _image_rule(preprocess: Preprocess) -> ImageRule:
         preprocess.std,
         preprocess.scale,
         preprocess.interpolation,
-        make_axis(preprocess.resize, MAX_RESIZED),
+        make_axis(preprocess.resize, resizing.MAX_RESIZED),
     )
 
 

@@ -267,7 +267,11 @@ class PlanState:
         scratch = arena(part * self.threads)
         steps = tuple(self._finished(task, int(scratch.ctypes.data), part) for task in self._tasks)
         written, constants = (
-            [array for key, (array, _) in self._constants.items() if (key in self._variables) == fill]
+            [
+                array
+                for key, (array, _) in self._constants.items()
+                if (key in self._variables) == fill
+            ]
             for fill in (True, False)
         )
         return steps, memory, (scratch, *written), tuple(constants)

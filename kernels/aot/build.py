@@ -66,7 +66,7 @@ def compile_target(target: Target, folder: Path) -> None:
 
     def define(module: Any) -> list[str]:
         define_string(module, DIGEST, sources_digest())
-        return [DIGEST, *entries]
+        return list(entries)
 
     library = compile_object(target, entries, define)
     (folder / f"{target.name}.o").write_bytes(library.emit_native_object())

@@ -22,6 +22,8 @@ from numba.core.registry import cpu_target
 from bwn.kernels.target.targets import Target
 
 ARGUMENTS = (types.intp,) * 4
+ENVIRONMENT = "_ZN08NumbaEnv"
+"""How the names of variables start that compiled functions would find Python's globals by."""
 WHOLE = "bwn"
 """Name of the library that everything is linked into."""
 
@@ -41,6 +43,9 @@ class _Library(codegen.AOTCodeLibrary):
 
     def _optimize_final_module(self) -> None:
         if self.name == WHOLE:
+            for variable in self._final_module.global_variables:
+                if variable.name.startswith(ENVIRONMENT):
+                    variable.linkage = "internal"  # so that it goes: nothing reads it
             super()._optimize_final_module()
 
     def get_pointer_to_function(self, name: str) -> int:
@@ -164,10 +169,9 @@ def compile_object(
         _add_entry(context, library, wrappers, name, function)
     visible = {*define(wrappers)}
     library.add_ir_module(wrappers)
-    # Passes then drop what is inlined everywhere, and numba's environments, which nothing reads.
-    module = library._final_module
-    for value in (*module.functions, *module.global_variables):
-        if not value.is_declaration and value.name not in visible:
-            value.linkage = "internal"
+    # Passes then drop what is inlined everywhere.
+    for function in library._final_module.functions:
+        if not function.is_declaration and function.name not in visible:
+            function.linkage = "internal"
     library.finalize()
     return library

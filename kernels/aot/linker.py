@@ -67,7 +67,7 @@ def link(target: Target, objects: Path, library: Path, exported: str) -> None:
     names.write_text(f"{{ global: {exported}; local: *; }};\n")
     run(
         ld, "-shared", "--hash-style=gnu", "--build-id=none", "--as-needed", "--strip-all",
-        "-z", "noexecstack", "-z", "now", "-z", f"max-page-size={PAGE}", f"-soname={library.name}",
+        "-z", "noexecstack", "-z", "now", "-z", "noseparate-code", "-z", f"max-page-size={PAGE}", f"-soname={library.name}",
         f"--version-script={names}", "-o", library, objects, *scratch,
     )  # fmt: skip
     for path in (empty, names, *scratch):

@@ -37,7 +37,7 @@ from bwn.kernels.target.loader import DIGEST, symbol
 entries = {symbol("tensor.broadcast.f32_f32_add"): broadcast.f32_f32_add}
 def define(module):
     define_string(module, DIGEST, sources_digest())
-    return [DIGEST, *entries]
+    return entries
 library = compile_object(target, entries, define)
 Path(sys.argv[2], target.name + ".o").write_bytes(library.emit_native_object())
 """

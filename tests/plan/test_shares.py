@@ -60,4 +60,6 @@ def test_all_memory_of_a_plan_is_counted(threads: int) -> None:
     builder.build()
     _, memory, written, constants = builder.finish()
     past = ROWS_PAST * max(buffer.row * buffer.itemsize for buffer in builder.buffers)
-    assert builder.size.bytes == memory.nbytes + past + sum(array.nbytes for array in (*written, *constants))
+    assert builder.size.bytes == memory.nbytes + past + sum(
+        array.nbytes for array in (*written, *constants)
+    )
