@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bwn.errors import BwnError
 from bwn.format import read
-from bwn.kernels.target.loader import KernelsError, load_function, symbol
+from bwn.kernels.target.loader import load_function, symbol
 from bwn.kernels.target.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -34,12 +34,14 @@ class Facts(msgspec.Struct, frozen=True):
         arena_bytes: Size of an arena.
         constant_bytes: Weights and all else that is only read.
         kernels: Names of the kernels that it has.
+        symbols: Names of the public functions.
         cpu: LLVM's name of the processor that it is compiled for.
     """
 
     arena_bytes: int
     constant_bytes: int
     kernels: tuple[str, ...]
+    symbols: tuple[str, ...]
     cpu: str
 
 
@@ -77,10 +79,16 @@ def compile_model(data: bytes, target: Target, name: str, batch: int, folder: Pa
         prepares=prepares,
         classifies=classifies,
     )
-    compiled = compile_object(target, entries | functions, c_api.define(library))
+    symbols: list[str] = []
+
+    def define(module: Any) -> list[str]:
+        symbols.extend(c_api.define(module, library))
+        return symbols
+
+    compiled = compile_object(target, entries | functions, define)
     (folder / f"{name}.o").write_bytes(compiled.emit_native_object())
     kernels = tuple(dict.fromkeys(step.kernel.name for step in plan.steps))
-    facts = Facts(layout.size, len(layout.constants), kernels, target.cpu)
+    facts = Facts(layout.size, len(layout.constants), kernels, tuple(symbols), target.cpu)
     (folder / "facts.json").write_bytes(msgspec.json.encode(facts))
 
 
@@ -144,9 +152,8 @@ def main(name: str, target: str, batch: str, folder: str) -> None:
         chosen = {t.name: t for t in TARGETS}.get(target) or native_target()
         cpu.OVERRIDE = chosen.offers
         compile_model(sys.stdin.buffer.read(), chosen, name, int(batch), Path(folder))
-    except (BwnError, KernelsError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(getattr(error, "exit_code", 1))
+    except BwnError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

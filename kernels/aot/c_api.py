@@ -5,7 +5,7 @@ There is a call for each step of the plan, with all its units: one thread needs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -149,22 +149,18 @@ class _Module:
             builder.ret(ir.Constant(INT, code))
 
 
-def define(library: Library) -> Callable[[ir.Module], list[str]]:
-    """What `cross.compile_object` calls to add the library's functions."""
-
-    def add(module: ir.Module) -> list[str]:
-        own = _Module(module, library)
-        _add_init(own)
-        _add_run(own)
-        _add_texts(own)
-        _add_probabilities(own)
-        if library.prepares:
-            _add_prepare(own)
-        if library.classifies:
-            _add_classify(own)
-        return own.public
-
-    return add
+def define(module: ir.Module, library: Library) -> list[str]:
+    """Add the library's functions to a module that has its entries. Returns their names."""
+    own = _Module(module, library)
+    _add_init(own)
+    _add_run(own)
+    _add_texts(own)
+    _add_probabilities(own)
+    if library.prepares:
+        _add_prepare(own)
+    if library.classifies:
+        _add_classify(own)
+    return own.public
 
 
 def _place(builder: ir.IRBuilder, arena: Any, offset: int) -> Any:

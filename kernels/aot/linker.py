@@ -19,7 +19,7 @@ SYSTEM = {
     "libm.so.6": {"cos", "exp", "fmaf", "nearbyintf", "pow", "sin"},
 }
 """What libraries may ask of the system: present in every glibc since 2.17."""
-PAGE = 0x10000
+PAGES = {"x86_64": 0x1000, "aarch64": 0x10000}
 """Alignment of segments: pages of an aarch64 system may be 64 KB; a Raspberry Pi 5's are 16."""
 
 
@@ -67,7 +67,8 @@ def link(target: Target, objects: Path, library: Path, exported: str) -> None:
     names.write_text(f"{{ global: {exported}; local: *; }};\n")
     run(
         ld, "-shared", "--hash-style=gnu", "--build-id=none", "--as-needed", "--strip-all",
-        "-z", "noexecstack", "-z", "now", "-z", "noseparate-code", "-z", f"max-page-size={PAGE}", f"-soname={library.name}",
+        "-z", "noexecstack", "-z", "now", "-z", "noseparate-code",
+        "-z", f"max-page-size={PAGES[target.machine]}", f"-soname={library.name}",
         f"--version-script={names}", "-o", library, objects, *scratch,
     )  # fmt: skip
     for path in (empty, names, *scratch):
@@ -84,6 +85,6 @@ def check(target: Target, library: Path) -> list[str]:
     segments = re.findall(
         r"LOAD(?:\s+0x\S+){5}\s+[RWE ]+\s(0x\S+)", run(tool(target, "readelf"), "-lW", library)
     )
-    if not segments or any(int(align, 16) < PAGE for align in segments):
+    if not segments or any(int(align, 16) < PAGES[target.machine] for align in segments):
         problems.append(f"segments are aligned to {segments}")
     return problems

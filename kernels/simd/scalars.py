@@ -15,7 +15,6 @@ from numba.core import cgutils
 from bwn.kernels.simd.vectors import at, element_address
 from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
-
 FLOATS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 
 
