@@ -7,7 +7,7 @@ differ in nothing but where their memory lies, so the words that differ are the 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +48,7 @@ class Span(NamedTuple):
     place: int
 
 
-def lay_out(plan: Plan, twin: Plan, inputs: int, outputs: int, work: int) -> Layout:
+def lay_out(plan: Plan, twin: Plan, *, inputs: int = 0, outputs: int = 0, work: int = 0) -> Layout:
     """Lay out a plan.
 
     Args:
@@ -101,9 +101,8 @@ def _span(
 ) -> Span:
     """The span of an array. before: bytes before it, and size: bytes from its start that count."""
     start, other = (int(a.ctypes.data) - before for a in (array, twin))
-    return Span(
-        start, other, before + (array.nbytes if size is None else size), own, place - before
-    )
+    size = max(1, array.nbytes) if size is None else size  # an empty array has an address too
+    return Span(start, other, before + size, own, place - before)
 
 
 def _with_written(
@@ -142,7 +141,8 @@ def _make_relative(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Replace the addresses among the blocks by offsets; which words point into the arena, and
     into the constants."""
-    own, fixed = [], []
+    own: list[int] = []
+    fixed: list[int] = []
     for index, (word, other) in enumerate(zip(blocks.tolist(), twins.tolist(), strict=True)):
         span = spans[max(0, bisect_right(spans, word, key=lambda span: span.start) - 1)]
         offset = word - span.start
@@ -157,11 +157,9 @@ def _make_relative(
 
 def _word(plan: Plan, starts: npt.NDArray[np.int64], name: str) -> int:
     """Index of the word that holds the address of the caller's array."""
-    (index,) = _external(plan, starts, name)
+    (index,) = (
+        int(start) + step.kernel.params.fields.index(name)
+        for step, start in zip(plan.steps, starts, strict=True)
+        if step.external == name
+    )
     return index
-
-
-def _external(plan: Plan, starts: npt.NDArray[np.int64], name: str) -> Iterator[int]:
-    for step, start in zip(plan.steps, starts, strict=True):
-        if step.external == name:
-            yield int(start) + step.kernel.params.fields.index(name)

@@ -19,7 +19,7 @@ from bwn.compile.header import header
 from bwn.compile.worker import Facts
 from bwn.errors import ArgumentError, FileError
 from bwn.format import read
-from bwn.format.reader import MAX_FILE
+from bwn.format.header import MAX_FILE
 from bwn.kernels.aot import linker
 from bwn.kernels.aot.archive import static_library
 from bwn.kernels.aot.build import PINNED, check_compiler

@@ -66,8 +66,9 @@ def compile_model(data: bytes, target: Target, name: str, batch: int, folder: Pa
     functions, work = _other_entries(spec)
     prepares = c_api.PREPARE in functions
     classifies = prepares and batch == 1
-    sizes = (prod(spec.graph.topology.input_shape), prod(spec.graph.output_shape))
-    layout = lay_out(plan, twin, *(4 * size * classifies for size in sizes), work)
+    inputs, outputs = prod(spec.graph.topology.input_shape), prod(spec.graph.output_shape)
+    hidden = 4 if classifies else 0
+    layout = lay_out(plan, twin, inputs=hidden * inputs, outputs=hidden * outputs, work=work)
     library = c_api.Library(
         name=name,
         steps=[
