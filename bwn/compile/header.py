@@ -15,9 +15,7 @@ CLOSE = "#ifdef __cplusplus\n}\n#endif"
 IMAGE = "const uint8_t *pixels, int width, int height, int channels,\n    ptrdiff_t stride, float *"
 
 
-def header(
-    name: str, spec: ModelSpec, batch: int, *, digest: str, target: str, arena: int
-) -> str:
+def header(name: str, spec: ModelSpec, batch: int, *, digest: str, target: str, arena: int) -> str:
     """The text of the header, C99 and C++.
 
     Args:
