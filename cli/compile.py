@@ -66,6 +66,8 @@ def command(
         click.echo(json_text(report))
         return
     sizes = f"{byte_size(report.shared_bytes)} with weights, {byte_size(report.arena_bytes)}"
-    click.echo(f"Wrote {output / f'lib{report.name}.so'} for {target}: {sizes} of memory a thread.")
+    click.echo(
+        f"Wrote {output / f'lib{report.name}.so'} for {report.target}: {sizes} of memory a thread."
+    )
     archive, header = output / f"lib{report.name}.a", output / f"{report.name}.h"
     click.echo(f'Next: #include "{header.name}" and cc main.c -I{output} {archive} -lm')
