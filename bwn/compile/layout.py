@@ -158,7 +158,7 @@ def _make_relative(
 def _word(plan: Plan, starts: npt.NDArray[np.int64], name: str) -> int:
     """Index of the word that holds the address of the caller's array."""
     (index,) = (
-        int(start) + step.kernel.params.fields.index(name)
+        int(start + step.kernel.params.fields.index(name))
         for step, start in zip(plan.steps, starts, strict=True)
         if step.external == name
     )

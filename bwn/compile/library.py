@@ -15,8 +15,8 @@ import msgspec
 
 from bwn._files import read_limited, write_atomically
 from bwn._text import __version__
-from bwn.compile.header import header
-from bwn.compile.worker import Facts
+from bwn.compile.c_header import header
+from bwn.compile.compile_worker import Facts
 from bwn.errors import ArgumentError, FileError
 from bwn.format import read
 from bwn.format.header import MAX_FILE
@@ -163,7 +163,15 @@ def compile_library(
 
 def _compile(data: bytes, name: str, target: Target, batch: int, folder: str) -> Facts:
     """Compile in a process of its own, which writes the object file to a folder."""
-    command = [sys.executable, "-P", "-m", "bwn.compile.worker", name, target.name, str(batch)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "bwn.compile.compile_worker",
+        name,
+        target.name,
+        str(batch),
+    ]
     cpu = {key: "" for key in os.environ if key.startswith("NUMBA_CPU_")}
     done = subprocess.run(
         [*command, folder], input=data, capture_output=True, check=False,

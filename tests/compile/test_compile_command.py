@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from bwn.cli.main import bwn
 from bwn.compile import library
-from bwn.compile.header import comment, header
+from bwn.compile.c_header import comment, header
 from bwn.compile.library import LibraryReport, identifier
 from bwn.format import read
 from bwn.kernels.aot.archive import static_library
@@ -41,7 +41,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_says_what_was_written_and_what_comes_next() -> None:
     result = run(MODEL, "-o", "out")
     assert result.exit_code == 0, result.output
-    assert "out/libnet.so for aarch64: 3.0 KiB with weights, 2.0 KiB of memory" in result.stdout
+    assert "out/libnet.so for aarch64: 3.0 KiB with weights, 2.0 KiB a thread" in result.stdout
     assert 'Next: #include "net.h" and cc main.c -Iout out/libnet.a -lm' in result.stdout
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bwn.compile.worker import _image_rule
+from bwn.compile.compile_worker import _image_rule
 from bwn.data import resizing
 from bwn.data.resizing import prepare
 from bwn.ir.model_spec import Preprocess
