@@ -65,9 +65,7 @@ def command(
     if as_json:
         click.echo(json_text(report))
         return
-    sizes = f"{byte_size(report.shared_bytes)} with weights, {byte_size(report.arena_bytes)}"
-    click.echo(
-        f"Wrote {output / f'lib{report.name}.so'} for {report.target}: {sizes} of memory a thread."
-    )
-    archive, header = output / f"lib{report.name}.a", output / f"{report.name}.h"
-    click.echo(f'Next: #include "{header.name}" and cc main.c -I{output} {archive} -lm')
+    library = output / f"lib{report.name}"
+    size, arena = byte_size(report.shared_bytes), byte_size(report.arena_bytes)
+    click.echo(f"Wrote {library}.so for {report.target}: {size} with weights, {arena} a thread.")
+    click.echo(f'Next: #include "{report.name}.h" and cc main.c -I{output} {library}.a -lm')

@@ -1,4 +1,5 @@
-"""The process that compiles a library: python -m bwn.compile.compile_worker NAME TARGET BATCH FOLDER
+"""The process that compiles a library: python -m bwn.compile.compile_worker, then NAME TARGET
+BATCH FOLDER
 
 The model is read from standard input. It writes NAME.o and facts.json to the folder. Numba's target
 is changed for good, so this process does nothing else.

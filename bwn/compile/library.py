@@ -163,20 +163,15 @@ def compile_library(
 
 def _compile(data: bytes, name: str, target: Target, batch: int, folder: str) -> Facts:
     """Compile in a process of its own, which writes the object file to a folder."""
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "bwn.compile.compile_worker",
-        name,
-        target.name,
-        str(batch),
-    ]
+    arguments = [name, target.name, str(batch), folder]
     cpu = {key: "" for key in os.environ if key.startswith("NUMBA_CPU_")}
     done = subprocess.run(
-        [*command, folder], input=data, capture_output=True, check=False,
+        [sys.executable, "-P", "-m", "bwn.compile.compile_worker", *arguments],
+        input=data,
+        capture_output=True,
+        check=False,
         env={**os.environ, **cpu, "BWN_KERNELS": "jit"},
-    )  # fmt: skip
+    )
     if done.returncode:
         error = done.stderr.decode(errors="replace").strip()
         raise RuntimeError(error.splitlines()[-1] if error else f"exit {done.returncode}")

@@ -1,6 +1,9 @@
 """Compiling kernels ahead of time, for machines without a compiler. Used at build time only.
 
-- `cross.py`: numba with another machine's code generator.
-- `build.py`: a library for each target, checked.
-- `wheels.py`: wheels with the libraries.
+- `cross.py`: numba with another machine's code generator. `linker.py`: from object files to shared
+  libraries. `archive.py`: to static ones.
+- `build.py`: a library of all kernels for each target, checked. `wheels.py`: wheels with them.
+- `c_api.py`: a library of one network, with its functions in C (`bwn compile`). `c_install.py`
+  fills its arena; `c_image.py`, `c_geometry.py` and `c_filters.py` prepare images; `c_scores.py`
+  makes probabilities.
 """

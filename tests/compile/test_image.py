@@ -15,17 +15,15 @@ from bwn.kernels.target.jit import CompiledEntry
 
 RULES = [
     Preprocess(size=(28, 28), color="L", mean=(0.13,), std=(0.31,)),
-    Preprocess(size=(9, 14), color="RGB", mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), resize="crop"),
     Preprocess(size=(14, 9), color="BGR", mean=(1, 2, 3), std=(1, 1, 1), resize=17, scale=1),
     Preprocess(
-        size=(11, 8), color="RGB", mean=(0,) * 3, std=(1,) * 3, resize="crop",
+        size=(11, 8), color="RGB", mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), resize="crop",
         interpolation="bicubic",
     ),
     Preprocess(size=(8, 8), color="L", mean=(0,), std=(1,), resize=9, interpolation="nearest"),
-    Preprocess(size=(7, 9), color="L", mean=(0,), std=(1,), interpolation="nearest", resize="crop"),
     Preprocess(size=(12, 8), color="L", mean=(0,), std=(1,), interpolation="lanczos"),
     Preprocess(size=(3, 5), color="L", mean=(0,), std=(1,), interpolation="hamming", resize="crop"),
-    Preprocess(size=(13, 4), color="RGB", mean=(0,) * 3, std=(1,) * 3, interpolation="box"),
+    Preprocess(size=(13, 4), color="L", mean=(0,), std=(1,), interpolation="box"),
 ]  # fmt: skip
 
 

@@ -2,50 +2,28 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import numpy as np
 import pytest
-from c_library import CLibrary
+from c_library import CLibrary, run
 from PIL import Image
 
 import bwn
-from bwn.compile.library import LibraryReport, compile_library
+from bwn.compile.library import LibraryReport
 from bwn.data.datasets import load_dataset
-from bwn.kernels.aot import linker
 from bwn.predict import probabilities, to_input
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "models" / "mnist-lenet.bwn"
 
-pytestmark = [
-    pytest.mark.skipif(
-        not sys.platform.startswith("linux") or platform.machine() not in linker.PAGES,
-        reason="libraries are for Linux",
-    ),
-    pytest.mark.skipif(not all(map(shutil.which, ("ld", "as"))), reason="no binutils"),
-]
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
-
-
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 IMAGES = load_dataset("mnist-sample", "test").images[:50]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library `net`."""
-    folder = tmp_path_factory.mktemp("c")
-    report = compile_library(MODEL, folder, name="net")
-    assert msgspec.json.decode((folder / "net.json").read_bytes(), type=LibraryReport) == report
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +34,6 @@ def model() -> bwn.Model:
 @pytest.fixture
 def library(folder: Path) -> CLibrary:
     return CLibrary(folder, "net")
-
-
-def run(*command: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
@@ -189,6 +161,15 @@ def test_weights_are_read_only_without_relocations(folder: Path) -> None:
     relocations = run("readelf", "-rW", library).stdout
     kinds = set(re.findall(r"R_\w+", relocations))
     assert kinds <= {"R_X86_64_JUMP_SLOT", "R_X86_64_GLOB_DAT", "R_AARCH64_JUMP_SLOT"}
+
+
+def test_the_report_is_written(folder: Path) -> None:
+    report = msgspec.json.decode((folder / "net.json").read_bytes(), type=LibraryReport)
+    assert report.static_bytes == (folder / "libnet.a").stat().st_size
+    assert report.shared_bytes == (folder / "libnet.so").stat().st_size
+    assert report.model_sha256 in (folder / "net.h").read_text()
+    assert report.arena_bytes == CLibrary(folder, "net").arena.nbytes
+    assert report.kernels[0] == "clear"
 
 
 def test_lenet_is_small(folder: Path) -> None:

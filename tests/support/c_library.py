@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,15 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "prepare": (INT, POINTER, *IMAGE, POINTER),
     "classify": (INT, POINTER, *IMAGE, POINTER),
 }
+
+
+def run(*command: object, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program."""
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, check=False, **options
+    )
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 class CLibrary:
