@@ -57,7 +57,7 @@ def compile_model(data: bytes, target: Target, name: str, batch: int, folder: Pa
         folder: Where to write.
     """
     from bwn.compile.layout import lay_out
-    from bwn.kernels.aot import c_api
+    from bwn.kernels.aot import c_api, c_spec
     from bwn.kernels.aot.cross import compile_object
     from bwn.predict import class_names
 
@@ -65,15 +65,15 @@ def compile_model(data: bytes, target: Target, name: str, batch: int, folder: Pa
     plan, twin = _plan(spec, batch), _plan(spec, batch)
     entries = {symbol(step.kernel.code): load_function(step.kernel.code) for step in plan.steps}
     functions, work = _other_entries(spec)
-    prepares = c_api.PREPARE in functions
+    prepares = c_spec.PREPARE in functions
     classifies = prepares and batch == 1
     inputs, outputs = prod(spec.graph.topology.input_shape), prod(spec.graph.output_shape)
     hidden = 4 if classifies else 0
     layout = lay_out(plan, twin, inputs=hidden * inputs, outputs=hidden * outputs, work=work)
-    library = c_api.Library(
+    library = c_spec.Library(
         name=name,
         steps=[
-            c_api.StepCall(symbol(step.kernel.code), block, step.units)
+            c_spec.StepCall(symbol(step.kernel.code), block, step.units)
             for step, block in zip(plan.steps, layout.blocks, strict=True)
         ],
         layout=layout,
@@ -107,22 +107,23 @@ def _plan(spec: ModelSpec, batch: int) -> Plan:
 
 def _other_entries(spec: ModelSpec) -> tuple[dict[str, Callable[..., None]], int]:
     """The entries besides kernels, by name, and the bytes that preparing an image works in."""
-    from bwn.kernels.aot import c_api
+    from bwn.kernels.aot import c_spec
     from bwn.kernels.aot.c_install import install
     from bwn.kernels.aot.c_scores import make_probabilities
     from bwn.predict import ends_in_softmax
 
     outputs = prod(spec.graph.output_shape)
     entries: dict[str, Callable[..., None]] = {
-        c_api.INSTALL: install,
-        c_api.PROBABILITIES: make_probabilities(outputs, not ends_in_softmax(spec)),
+        c_spec.INSTALL: install,
+        c_spec.PROBABILITIES: make_probabilities(outputs, not ends_in_softmax(spec)),
     }
     if spec.preprocess is None:
         return entries, 0
-    from bwn.kernels.aot.c_image import make_prepare, work_bytes
+    from bwn.kernels.aot.c_prepare import make_prepare
+    from bwn.kernels.aot.c_resample import work_bytes
 
     rule = _image_rule(spec.preprocess)
-    entries[c_api.PREPARE] = make_prepare(rule)
+    entries[c_spec.PREPARE] = make_prepare(rule)
     return entries, work_bytes(rule)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.ir.node import Array
-from bwn.kernels.aot.c_api import Layout
+from bwn.kernels.aot.c_spec import Layout
 from bwn.plan.buffers import GUARD, LINE, round_up
 from bwn.plan.builder import PlanBuilder
 from bwn.plan.planner import Plan

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i64, reader
+from bwn.kernels.target.jit import helper
 
 
 class ScoresParams(NamedTuple):
@@ -39,31 +40,29 @@ def make_probabilities(outputs: int, softmax: bool) -> Callable[[int, int, int, 
         outputs: Scores of an example.
         softmax: Whether probabilities are their softmax, not the scores themselves.
     """
-    first = 1 if outputs == 1 else 0
-    classes = outputs + first
+    first = 1 if outputs == 1 else 0  # a class without a score of its own
+
+    @helper
+    def score(scores: int, index: int) -> float:
+        return np.float64(get_f32(scores, index - first)) if index >= first else 0.0
 
     def probabilities(p: int, begin: int, end: int, part: int) -> None:
         """p: address of ScoresParams."""
         f = scores_params(p)
-        largest = np.float32(0.0) if first else get_f32(f.scores, 0)
-        finite = True
-        for i in range(outputs):
-            score = get_f32(f.scores, i)
-            finite = finite and abs(score) < np.inf  # false of a NaN
-            largest = max(largest, score)
+        finite, largest = True, -np.inf
+        for i in range(outputs + first):
+            finite = finite and abs(score(f.scores, i)) < np.inf  # false of a NaN
+            largest = max(largest, score(f.scores, i))
         put_i64(f.finite, 0, 1 if finite else 0)
         if not finite:
             return
-        total = 0.0 + (math.exp(0.0 - np.float64(largest)) if first and softmax else 0.0)
-        for i in range(outputs):
-            if softmax:
-                total += math.exp(np.float64(get_f32(f.scores, i)) - np.float64(largest))
-        for i in range(classes):
-            score = get_f32(f.scores, i - first) if i >= first else np.float32(0.0)
-            if softmax:
-                share = math.exp(np.float64(score) - np.float64(largest)) / total
-                put_f32(f.probabilities, i, np.float32(share))
-            else:
-                put_f32(f.probabilities, i, score)
+        total = 0.0
+        for i in range(outputs + first):
+            total += math.exp(score(f.scores, i) - largest) if softmax else 0.0
+        for i in range(outputs + first):
+            share = (
+                math.exp(score(f.scores, i) - largest) / total if softmax else score(f.scores, i)
+            )
+            put_f32(f.probabilities, i, np.float32(share))
 
     return probabilities

@@ -10,7 +10,9 @@ from bwn.compile.compile_worker import _image_rule
 from bwn.data import resizing
 from bwn.data.resizing import prepare
 from bwn.ir.model_spec import Preprocess
-from bwn.kernels.aot.c_image import ImageParams, make_prepare, work_bytes
+from bwn.kernels.aot.c_image import ImageParams
+from bwn.kernels.aot.c_prepare import make_prepare
+from bwn.kernels.aot.c_resample import work_bytes
 from bwn.kernels.target.jit import CompiledEntry
 
 RULES = [

@@ -11,7 +11,7 @@ from random_graphs import random_graph
 from bwn.compile import layout as layouts
 from bwn.compile.layout import OwnConstants, lay_out
 from bwn.ir.graph import Graph
-from bwn.kernels.aot.c_api import Layout
+from bwn.kernels.aot.c_spec import Layout
 from bwn.plan.planner import Plan, make_plan
 from bwn.runtime.executor import Runner
 
