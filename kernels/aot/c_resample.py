@@ -1,9 +1,9 @@
 """Resizing by a filter, as the entry that prepares images does it: `c_image.py` calls it.
 
 It gives the numbers of Pillow's two passes in fixed point, rows first, rounded to 8 bits in
-between. The rows of the image are taken one after another. Each is resized to the width, and added to all
-output rows that it is part of, which are summed up where the input will be. Weights of the columns
-are made once for as many columns as fit in the memory that there is.
+between. The rows of the image are taken one after another. Each is resized to the width, and added
+to all output rows that it is part of, which are summed up where the input will be. Weights of the
+columns are made once for as many columns as fit in the memory that there is.
 """
 
 from __future__ import annotations
