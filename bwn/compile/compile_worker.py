@@ -78,6 +78,8 @@ def compile_model(data: bytes, target: Target, name: str, batch: int, folder: Pa
         ],
         layout=layout,
         classes=class_names(spec),
+        machine=target.machine,
+        needs=target.needs,
         prepares=prepares,
         classifies=classifies,
     )

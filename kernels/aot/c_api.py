@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from bwn.kernels.aot.c_cpu import lacks
 from bwn.kernels.aot.c_image import ImageParams
 from bwn.kernels.aot.c_install import InstallParams
 from bwn.kernels.aot.c_scores import ScoresParams
@@ -107,6 +108,9 @@ def _add_init(own: _Module) -> None:
     zero = ir.Constant(WORD, 0)
     null, odd = (builder.icmp_unsigned(sign, v, zero) for sign, v in (("==", address), ("!=", odd)))
     own.refuse(builder, builder.or_(null, odd), 1)
+    missing = lacks(builder, library.machine, library.needs)
+    if missing is not None:
+        own.refuse(builder, missing, 4)
     values = {
         "arena": arena,
         "image": own.data("image", library.layout.image.tobytes()),

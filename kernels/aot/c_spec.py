@@ -18,6 +18,7 @@ ERRORS = (
     "the arena is NULL or not aligned to 64 bytes",
     f"the image is NULL, has no 1 to {MAX_SIDE} rows and columns, or not 1, 3 or 4 channels",
     "a score is not finite: the network's activations overflow on this input",
+    "this processor lacks instructions that the library was compiled for",
 )
 """What the codes that functions return mean; the code is the index."""
 UNKNOWN = "unknown error"
@@ -78,6 +79,8 @@ class Library(msgspec.Struct, frozen=True, kw_only=True):
         steps: The plan.
         layout: Its arena and constants.
         classes: Names of the classes.
+        machine: What it is compiled for, as `platform.machine` names it.
+        needs: What a processor must have, by Linux's names.
         prepares: Whether the library can prepare images: it has an entry `prepare`.
         classifies: Whether it can also run one at once: the batch is 1.
     """
@@ -86,5 +89,7 @@ class Library(msgspec.Struct, frozen=True, kw_only=True):
     steps: Sequence[StepCall]
     layout: Layout
     classes: Sequence[str]
+    machine: str
+    needs: frozenset[str]
     prepares: bool
     classifies: bool

@@ -19,7 +19,7 @@ from numba.core.compiler import Flags, compile_extra
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
-from bwn.kernels.target.targets import Target
+from bwn.kernels.target.targets import Target, runnable
 
 ARGUMENTS = (types.intp,) * 4
 ENVIRONMENT = "_ZN08NumbaEnv"
@@ -33,7 +33,9 @@ def native_target() -> Target:
     features = llvm.get_host_cpu_features()
     offers = frozenset(name for name, offered in features.items() if offered)
     cpu = llvm.get_host_cpu_name()
-    return Target("native", platform.machine(), cpu, features.flatten(), offers, frozenset())
+    # Of what it needs the part that has a name.
+    needs = next((target.needs for target in runnable()), frozenset())
+    return Target("native", platform.machine(), cpu, features.flatten(), offers, needs)
 
 
 class _Library(codegen.AOTCodeLibrary):

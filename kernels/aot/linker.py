@@ -15,7 +15,7 @@ from bwn.kernels.target.loader import KernelsError
 from bwn.kernels.target.targets import Target
 
 SYSTEM = {
-    "libc.so.6": {"clock_gettime", "sched_yield", "memcpy", "memset"},
+    "libc.so.6": {"clock_gettime", "getauxval", "sched_yield", "memcpy", "memset"},
     "libm.so.6": {"cos", "exp", "fmaf", "nearbyintf", "pow", "sin"},
 }
 """What libraries may ask of the system: present in every glibc since 2.17."""

@@ -102,6 +102,8 @@ def test_without_numba_the_version_to_install_is_said(
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
+    for package in ("numba", "llvmlite"):
+        monkeypatch.setitem(sys.modules, package, None)
     result = run(MODEL, "-o", tmp_path)
     assert result.exit_code == 1
     assert "numba 0.68.1, here it is not installed: pip install numba==0.68.1" in result.output

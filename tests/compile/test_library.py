@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 from pathlib import Path
@@ -16,6 +17,8 @@ from PIL import Image
 import bwn
 from bwn.compile.library import LibraryReport
 from bwn.data.datasets import load_dataset
+from bwn.kernels.aot.c_cpu import PLACES
+from bwn.kernels.target.targets import HWCAP_BITS, TARGETS, runnable
 from bwn.predict import probabilities, to_input
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +91,7 @@ def test_error_codes(library: CLibrary) -> None:
         scores[7] = value
         assert library.call("probabilities", scores, out) == 3
     assert not out.any()
-    texts = [library.call("error", code) for code in (0, 1, 2, 3, 4, -1)]
+    texts = [library.call("error", code) for code in (0, 1, 2, 3, 5, -1)]
     assert texts[0] == b"no error"
     assert b"64 bytes" in texts[1]
     assert b"65535" in texts[2]
@@ -139,6 +142,28 @@ def test_the_example_classifies_a_digit(
     assert done.stderr.endswith("truncated\n")
 
 
+@needs_gcc
+@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="no qemu-x86_64")
+@pytest.mark.skipif(not runnable()[:-1] or platform.machine() != "x86_64", reason="no newer CPU")
+def test_a_processor_that_lacks_instructions_is_refused(folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "main.c"
+    source.write_text(
+        '#include <stdio.h>\n#include "net.h"\n'
+        "static _Alignas(64) char arena[NET_ARENA_SIZE];\n"
+        "int main(void) { puts(net_error(net_init(arena))); return 0; }\n"
+    )
+    built = tmp_path / "main"
+    run("gcc", "-std=c11", f"-I{folder}", source, folder / "libnet.a", "-lm", "-o", built)
+    assert run(built).stdout == "no error\n"
+    for cpu in (
+        "Nehalem",
+        "SandyBridge",
+        "qemu64",
+    ):  # without any AVX, with AVX alone, with neither
+        shown = run("qemu-x86_64", "-cpu", cpu, built).stdout
+        assert shown.startswith("this processor lacks instructions"), cpu
+
+
 def test_only_what_is_public_is_visible_and_little_is_asked_of_the_system(folder: Path) -> None:
     functions = ["arena_size", "class", "classify", "error", "init", "prepare", "probabilities"]
     public = [f"net_{function}" for function in [*functions, "run"]]
@@ -170,6 +195,12 @@ def test_the_report_is_written(folder: Path) -> None:
     assert report.model_sha256 in (folder / "net.h").read_text()
     assert report.arena_bytes == CLibrary(folder, "net").arena.nbytes
     assert report.kernels[0] == "clear"
+
+
+def test_every_feature_that_targets_need_can_be_asked_for() -> None:
+    for target in TARGETS:
+        known = PLACES if target.machine == "x86_64" else HWCAP_BITS
+        assert target.needs <= known.keys(), target.name
 
 
 def test_lenet_is_small(folder: Path) -> None:
