@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from bwn.kernels.target.targets import _HWCAP as HWCAP
-from bwn.kernels.target.targets import _HWCAP_BITS as HWCAP_BITS
+from bwn.kernels.target.targets import HWCAP, HWCAP_BITS
 
 BIT, INT, WORD = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
