@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,8 +27,17 @@ from bwn.kernels.aot.build import PINNED, check_compiler
 from bwn.kernels.target.targets import TARGETS, Target
 from bwn.predict import class_names
 
-NATIVE = "native"
-NAMES = (NATIVE, *(target.name for target in TARGETS))
+NATIVE, ANY = "native", "-any"
+
+
+def _family(target: Target) -> str:
+    """A target's machine, as targets spell it."""
+    return target.machine.replace("_", "-")
+
+
+ANY_OF = tuple(dict.fromkeys(f"{_family(target)}{ANY}" for target in TARGETS))
+"""For libraries of all targets of a machine, which choose when they start."""
+NAMES = (NATIVE, *(target.name for target in TARGETS), *ANY_OF)
 """The targets that a library can be compiled for."""
 LONGEST = 63
 """Characters of a name: as many as C compilers tell apart."""
@@ -86,19 +96,27 @@ def check_name(name: str) -> None:
         )
 
 
-def find_target(name: str) -> Target:
-    """The target of a name; of `native` what the linker needs to know."""
-    known = {target.name: target for target in TARGETS}
-    if name in known:
-        return known[name]
-    if name != NATIVE:
+def find_targets(name: str) -> tuple[Target, ...]:
+    """The targets of a name, the best first; of `native` what the linker needs to know.
+
+    Raises:
+        ArgumentError: There are none, or they cannot be compiled for on this machine.
+    """
+    machine, any_of = platform.machine(), name.removesuffix(ANY)
+    if name in ANY_OF:
+        if any_of == "x86-64" and machine != "x86_64":
+            raise ArgumentError(f"{name} asks the processor by code that only x86-64 can compile")
+        return tuple(target for target in TARGETS if _family(target) == any_of)
+    if name == NATIVE:
+        if not sys.platform.startswith("linux") or machine not in linker.PAGES:
+            raise ArgumentError(
+                "libraries are for Linux on x86-64 and 64-bit ARM: name a target other than native"
+            )
+        return (Target(NATIVE, machine, "", "", frozenset(), frozenset()),)
+    found = tuple(target for target in TARGETS if target.name == name)
+    if not found:
         raise ArgumentError(f"no target {name!r}; there are {', '.join(NAMES)}")
-    machine = platform.machine()
-    if not sys.platform.startswith("linux") or machine not in {t.machine for t in TARGETS}:
-        raise ArgumentError(
-            "libraries are for Linux on x86-64 and 64-bit ARM: name a target other than native"
-        )
-    return Target(NATIVE, machine, "", "", frozenset(), frozenset())
+    return found
 
 
 def compile_library(
@@ -120,50 +138,81 @@ def compile_library(
     """
     name = identifier(model.stem) if name is None else name
     check_name(name)
-    chosen = find_target(target)
+    targets = find_targets(target)
     data = read_limited(model, MAX_FILE, "a .bwn file")
     spec = read(model)
     check_compiler()
     for program in ("ld", "as", "nm", "readelf"):
-        linker.tool(chosen, program)
+        linker.tool(targets[0], program)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{folder}: cannot be made: {error.strerror}") from None
     with tempfile.TemporaryDirectory() as scratch:
-        facts = _compile(data, name, chosen, batch, scratch)
-        objects, shared = Path(scratch, f"{name}.o"), Path(scratch, f"lib{name}.so")
-        linker.link(chosen, objects, shared, f"{name}_*")
-        problems = linker.check(chosen, shared)
-        if problems:
-            raise RuntimeError(f"{name}: {'; '.join(problems)}")
-        libraries = {
-            f"lib{name}.a": static_library(objects.read_bytes(), facts.symbols),
-            f"lib{name}.so": shared.read_bytes(),
-        }
-    digest = hashlib.sha256(data).hexdigest()
+        facts, libraries = _build(data, name, targets, batch, Path(scratch))
     static_bytes, shared_bytes = map(len, libraries.values())
     report = LibraryReport(
-        name, target, facts.cpu, chosen.machine, batch,
+        name, target, facts.cpu, targets[0].machine, batch,
         spec.graph.topology.input_shape, spec.graph.output_shape, tuple(class_names(spec)),
         facts.arena_bytes, facts.constant_bytes, static_bytes, shared_bytes, facts.kernels,
-        digest, {"bwn": __version__, **PINNED},
+        hashlib.sha256(data).hexdigest(), {"bwn": __version__, **PINNED},
     )  # fmt: skip
-    processor = target if target == facts.cpu else f"{target} ({facts.cpu})"
-    arena = facts.arena_bytes
-    text = header(name, spec, batch, digest=digest, target=processor, arena=arena)
-    files = libraries | {
-        f"{name}.h": text.encode(),
-        f"{name}.json": msgspec.json.format(msgspec.json.encode(report)) + b"\n",
-    }
-    for file, content in files.items():
+    text = header(
+        name, spec, batch, digest=report.model_sha256, target=f"{target} ({facts.cpu})",
+        arena=facts.arena_bytes,
+    )  # fmt: skip
+    libraries[f"{name}.h"] = text.encode()
+    libraries[f"{name}.json"] = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
+    for file, content in libraries.items():
         write_atomically(folder / file, content)
     return report
 
 
-def _compile(data: bytes, name: str, target: Target, batch: int, folder: str) -> Facts:
+def _build(
+    data: bytes, name: str, targets: Sequence[Target], batch: int, scratch: Path
+) -> tuple[Facts, dict[str, bytes]]:
+    """Compile and link in a temporary folder: the facts, and the two libraries by their names."""
+    if len(targets) == 1:
+        parts = {name: _compile(data, name, targets[0], batch, scratch)}
+        facts = parts[name]
+    else:
+        parts = {
+            (part := f"{name}_{identifier(target.name)}"): _compile(
+                data, part, target, batch, scratch
+            )
+            for target in targets
+        }
+        facts = parts[name] = _dispatch(name, parts, targets[-1], scratch)
+    objects, shared = [scratch / f"{part}.o" for part in parts], scratch / f"lib{name}.so"
+    linker.link(targets[0], objects, shared, facts.symbols)
+    problems = linker.check(targets[0], shared)
+    if problems:
+        raise RuntimeError(f"{name}: {'; '.join(problems)}")
+    static = static_library(
+        [(scratch.joinpath(f"{part}.o").read_bytes(), own.symbols) for part, own in parts.items()]
+    )
+    return facts, {f"lib{name}.a": static, f"lib{name}.so": shared.read_bytes()}
+
+
+def _dispatch(name: str, parts: Mapping[str, Facts], last: Target, folder: Path) -> Facts:
+    """Write the object file of the functions that choose among parts, the best first."""
+    from bwn.kernels.aot.c_dispatch import Part, arena_bytes, dispatcher
+
+    every = [Part(part, facts.arena_bytes) for part, facts in parts.items()]
+    names = [symbol.removeprefix(f"{every[0].name}_") for symbol in parts[every[0].name].symbols]
+    (folder / f"{name}.o").write_bytes(dispatcher(name, names, every, last))
+    return Facts(
+        arena_bytes(every),
+        sum(facts.constant_bytes for facts in parts.values()),
+        tuple(dict.fromkeys(kernel for facts in parts.values() for kernel in facts.kernels)),
+        tuple(f"{name}_{function}" for function in names),
+        ", ".join(facts.cpu for facts in parts.values()),
+    )
+
+
+def _compile(data: bytes, name: str, target: Target, batch: int, folder: Path) -> Facts:
     """Compile in a process of its own, which writes the object file to a folder."""
-    arguments = [name, target.name, str(batch), folder]
+    arguments = [name, target.name, str(batch), str(folder)]
     cpu = {key: "" for key in os.environ if key.startswith("NUMBA_CPU_")}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "bwn.compile.compile_worker", *arguments],
@@ -175,4 +224,4 @@ def _compile(data: bytes, name: str, target: Target, batch: int, folder: str) ->
     if done.returncode:
         error = done.stderr.decode(errors="replace").strip()
         raise RuntimeError(error.splitlines()[-1] if error else f"exit {done.returncode}")
-    return msgspec.json.decode(Path(folder, "facts.json").read_bytes(), type=Facts)
+    return msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)

@@ -8,27 +8,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 MAGIC = b"!<arch>\n"
-MEMBER = "bwn.o"
 
 
-def static_library(objects: bytes, symbols: Sequence[str]) -> bytes:
-    """An archive of one object file.
+def static_library(members: Sequence[tuple[bytes, Sequence[str]]]) -> bytes:
+    """An archive.
 
     Args:
-        objects: The object file.
-        symbols: Names that it defines for others.
+        members: Object files, each with the names that it defines for others.
 
     Returns:
         The same bytes for the same arguments: members have no owner and no date.
     """
-    names = b"".join(symbol.encode() + b"\0" for symbol in symbols)
-    names += bytes(len(names) % 2)
-    index_size = 4 + 4 * len(symbols) + len(names)
-    place = len(MAGIC) + len(_header("", 0)) + index_size
-    numbers = [len(symbols), *[place] * len(symbols)]
-    index = b"".join(number.to_bytes(4, "big") for number in numbers) + names
-    member = _header(MEMBER, len(objects)) + objects + b"\n" * (len(objects) % 2)
-    return MAGIC + _header("", index_size) + index + member
+    symbols = [symbol.encode() for _, names in members for symbol in names]
+    texts = b"".join(symbol + b"\0" for symbol in symbols)
+    texts += bytes(len(texts) % 2)
+    index_size = 4 + 4 * len(symbols) + len(texts)
+    place, places, body = len(MAGIC) + len(_header("", 0)) + index_size, [], b""
+    for number, (objects, names) in enumerate(members):
+        places += [place + len(body)] * len(names)
+        body += _header(f"bwn{number}.o", len(objects)) + objects + b"\n" * (len(objects) % 2)
+    index = b"".join(count.to_bytes(4, "big") for count in (len(symbols), *places)) + texts
+    return MAGIC + _header("", index_size) + index + body
 
 
 def _header(name: str, size: int) -> bytes:

@@ -118,7 +118,7 @@ def build(target: Target, folder: Path, linked: bool = True) -> Path:
     assembly.unlink()
     if linked:
         objects, output = output, folder / f"{target.name}.so"
-        link(target, objects, output, "bwn_*")
+        link(target, [objects], output, ["bwn_*"])
         problems += check(target, output)
         objects.unlink()
     if problems:

@@ -17,11 +17,15 @@ from bwn.kernels.aot.c_install import InstallParams
 from bwn.kernels.aot.c_scores import ScoresParams
 from bwn.kernels.aot.c_spec import (
     ALIGNMENT,
+    ARENA,
     ERRORS,
+    IMAGE,
     INSTALL,
+    LACKS,
     MAX_SIDE,
     PREPARE,
     PROBABILITIES,
+    SCORE,
     UNKNOWN,
     Library,
 )
@@ -29,6 +33,19 @@ from bwn.kernels.aot.c_spec import (
 BYTE, INT, WORD = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 POINTER, FLOATS = BYTE.as_pointer(), ir.FloatType().as_pointer()
 VOID = ir.VoidType()
+PIXELS = (POINTER, INT, INT, INT, WORD)
+"""An image: pixels, width, height, channels, stride."""
+SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "arena_size": (WORD, ()),
+    "init": (INT, (POINTER,)),
+    "run": (VOID, (POINTER, FLOATS, FLOATS)),
+    "probabilities": (INT, (FLOATS, FLOATS)),
+    "class": (POINTER, (INT,)),
+    "error": (POINTER, (INT,)),
+    "prepare": (INT, (POINTER, *PIXELS, FLOATS)),
+    "classify": (INT, (POINTER, *PIXELS, FLOATS)),
+}
+"""What each function returns and takes."""
 
 
 class _Module:
@@ -46,11 +63,11 @@ class _Module:
         data.global_constant, data.linkage, data.align = True, "internal", ALIGNMENT
         return data
 
-    def function(self, name: str, returns: Any, *arguments: Any) -> tuple[Any, ir.IRBuilder]:
+    def function(self, name: str) -> tuple[Any, ir.IRBuilder]:
         """A public function, empty, and a builder in it."""
-        name = f"{self.library.name}_{name}"
-        self.public.append(name)
-        function = ir.Function(self.module, ir.FunctionType(returns, arguments), name)
+        kind = ir.FunctionType(*SIGNATURES[name])
+        function = ir.Function(self.module, kind, f"{self.library.name}_{name}")
+        self.public.append(function.name)
         return function, ir.IRBuilder(function.append_basic_block())
 
     def call(self, builder: ir.IRBuilder, entry: str, p: Any, end: int = 1) -> None:
@@ -73,10 +90,24 @@ class _Module:
             builder.store(value, builder.gep(block, place, inbounds=True))
         return block
 
-    def refuse(self, builder: ir.IRBuilder, wrong: Any, code: int) -> None:
-        """Return an error code where a condition is true."""
-        with builder.if_then(wrong, likely=False):
-            builder.ret(ir.Constant(INT, code))
+
+def refuse(builder: ir.IRBuilder, wrong: Any, code: int) -> None:
+    """Return an error code where a condition is true."""
+    with builder.if_then(wrong, likely=False):
+        builder.ret(ir.Constant(INT, code))
+
+
+def refuse_arena(builder: ir.IRBuilder, arena: Any) -> None:
+    """Return an error code where an arena is NULL or not aligned."""
+    address, zero = builder.ptrtoint(arena, WORD), ir.Constant(WORD, 0)
+    odd = builder.and_(address, ir.Constant(WORD, ALIGNMENT - 1))
+    refuse(builder, builder.icmp_unsigned("==", address, zero), ARENA)
+    refuse(builder, builder.icmp_unsigned("!=", odd, zero), ARENA)
+
+
+def place_in(builder: ir.IRBuilder, arena: Any, offset: int) -> Any:
+    """A pointer into an arena."""
+    return builder.gep(arena, [ir.Constant(WORD, offset)], inbounds=True)
 
 
 def define(module: ir.Module, library: Library) -> list[str]:
@@ -93,24 +124,16 @@ def define(module: ir.Module, library: Library) -> list[str]:
     return own.public
 
 
-def _place(builder: ir.IRBuilder, arena: Any, offset: int) -> Any:
-    return builder.gep(arena, [ir.Constant(WORD, offset)], inbounds=True)
-
-
 def _add_init(own: _Module) -> None:
     library = own.library
-    _, size = own.function("arena_size", WORD)
+    _, size = own.function("arena_size")
     size.ret(ir.Constant(WORD, library.layout.size))
-    init, builder = own.function("init", INT, POINTER)
+    init, builder = own.function("init")
     (arena,) = init.args
-    address = builder.ptrtoint(arena, WORD)
-    odd = builder.and_(address, ir.Constant(WORD, ALIGNMENT - 1))
-    zero = ir.Constant(WORD, 0)
-    null, odd = (builder.icmp_unsigned(sign, v, zero) for sign, v in (("==", address), ("!=", odd)))
-    own.refuse(builder, builder.or_(null, odd), 1)
+    refuse_arena(builder, arena)
     missing = lacks(builder, library.machine, library.needs)
     if missing is not None:
-        own.refuse(builder, missing, 4)
+        refuse(builder, missing, LACKS)
     values = {
         "arena": arena,
         "image": own.data("image", library.layout.image.tobytes()),
@@ -128,36 +151,32 @@ def _add_init(own: _Module) -> None:
 
 def _add_run(own: _Module) -> None:
     library = own.library
-    run, builder = own.function("run", VOID, POINTER, FLOATS, FLOATS)
+    run, builder = own.function("run")
     arena, x, scores = run.args
     for value, offset in ((x, library.layout.x_word), (scores, library.layout.out_word)):
-        word = builder.bitcast(_place(builder, arena, offset), WORD.as_pointer())
+        word = builder.bitcast(place_in(builder, arena, offset), WORD.as_pointer())
         builder.store(builder.ptrtoint(value, WORD), word)
     for step in library.steps:
-        block = builder.ptrtoint(_place(builder, arena, step.block), WORD)
+        block = builder.ptrtoint(place_in(builder, arena, step.block), WORD)
         own.call(builder, step.entry, block, step.units)
     builder.ret_void()
 
 
 def _add_probabilities(own: _Module) -> None:
-    function, builder = own.function("probabilities", INT, FLOATS, FLOATS)
+    function, builder = own.function("probabilities")
     scores, probabilities = function.args
     finite = builder.alloca(WORD)
     values = {"scores": scores, "probabilities": probabilities, "finite": finite}
     block = own.block(builder, ScoresParams, values)
     own.call(builder, PROBABILITIES, builder.ptrtoint(block, WORD))
     bad = builder.icmp_unsigned("==", builder.load(finite), ir.Constant(WORD, 0))
-    own.refuse(builder, bad, 3)
+    refuse(builder, bad, SCORE)
     builder.ret(ir.Constant(INT, 0))
-
-
-IMAGE = (POINTER, INT, INT, INT, WORD)
-"""An image: pixels, width, height, channels, stride."""
 
 
 def _add_prepare(own: _Module) -> None:
     library = own.library
-    function, builder = own.function("prepare", INT, POINTER, *IMAGE, FLOATS)
+    function, builder = own.function("prepare")
     arena, pixels, width, height, channels, stride, x = function.args
     wrong = builder.icmp_unsigned("==", pixels, ir.Constant(pixels.type, None))
     for side in (width, height):
@@ -166,11 +185,11 @@ def _add_prepare(own: _Module) -> None:
         wrong = builder.or_(wrong, bad)
     known = [builder.icmp_unsigned("==", channels, ir.Constant(INT, n)) for n in (1, 3, 4)]
     wrong = builder.or_(wrong, builder.not_(builder.or_(builder.or_(*known[:2]), known[2])))
-    own.refuse(builder, wrong, 2)
+    refuse(builder, wrong, IMAGE)
     work, size = library.layout.work
     values = {
         "pixels": pixels, "width": width, "height": height, "channels": channels,
-        "stride": stride, "x": x, "work": _place(builder, arena, work), "work_bytes": size,
+        "stride": stride, "x": x, "work": place_in(builder, arena, work), "work_bytes": size,
     }  # fmt: skip
     block = own.block(builder, ImageParams, values)
     own.call(builder, PREPARE, builder.ptrtoint(block, WORD))
@@ -182,10 +201,10 @@ def _add_classify(own: _Module) -> None:
     prepare, run, probabilities = (
         own.module.globals[f"{library.name}_{name}"] for name in ("prepare", "run", "probabilities")
     )
-    function, builder = own.function("classify", INT, POINTER, *IMAGE, FLOATS)
+    function, builder = own.function("classify")
     arena, *image, out = function.args
     x, scores = (
-        builder.bitcast(_place(builder, arena, place), FLOATS)
+        builder.bitcast(place_in(builder, arena, place), FLOATS)
         for place in (library.layout.x, library.layout.scores)
     )
     code = builder.call(prepare, [arena, *image, x])
@@ -213,7 +232,7 @@ def _add_text(own: _Module, name: str, texts: Sequence[str], other: str | None) 
         own.data(f"{name}_text", b"".join(encoded)),
         own.data(f"{name}_places", starts.tobytes()),
     )
-    function, builder = own.function(name, POINTER, INT)
+    function, builder = own.function(name)
     (index,) = function.args
     outside = builder.icmp_unsigned(">=", index, ir.Constant(INT, len(texts)))
     first = builder.bitcast(content, POINTER)

@@ -21,6 +21,8 @@ ERRORS = (
     "this processor lacks instructions that the library was compiled for",
 )
 """What the codes that functions return mean; the code is the index."""
+ARENA, IMAGE, SCORE, LACKS = range(1, 5)
+"""Codes by name."""
 UNKNOWN = "unknown error"
 
 INSTALL, PREPARE, PROBABILITIES = "install", "prepare", "probabilities"

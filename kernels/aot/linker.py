@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bwn.kernels.target.loader import KernelsError
@@ -47,29 +48,29 @@ def run(*command: str | Path) -> str:
     return result.stdout
 
 
-def link(target: Target, objects: Path, library: Path, exported: str) -> None:
-    """Link an object file to a shared library.
+def link(target: Target, objects: Sequence[Path], library: Path, exported: Iterable[str]) -> None:
+    """Link object files to a shared library.
 
     Args:
         target: What it was compiled for.
-        objects: The object file; temporary files are written in its folder.
+        objects: The object files; temporary files are written in the folder of the first.
         library: The library to write.
-        exported: Pattern of the names that are visible from outside, e.g. `bwn_*`.
+        exported: Names that are visible from outside, or patterns such as `bwn_*`.
     """
-    ld, names = tool(target, "ld"), objects.with_suffix(".map")
-    empty, scratch = objects.with_suffix(".empty.o"), []
+    ld, names = tool(target, "ld"), objects[0].with_suffix(".map")
+    empty, scratch = objects[0].with_suffix(".empty.o"), []
     run(tool(target, "as"), "-o", empty, "/dev/null")
     for system, defined in SYSTEM.items():
-        stand_in = objects.with_suffix(f".{system}")
+        stand_in = objects[0].with_suffix(f".{system}")
         definitions = [f"--defsym={name}=0" for name in sorted(defined)]
         run(ld, "-shared", f"-soname={system}", *definitions, "-o", stand_in, empty)
         scratch.append(stand_in)
-    names.write_text(f"{{ global: {exported}; local: *; }};\n")
+    names.write_text(f"{{ global: {'; '.join(exported)}; local: *; }};\n")
     run(
         ld, "-shared", "--hash-style=gnu", "--build-id=none", "--as-needed", "--strip-all",
         "-z", "noexecstack", "-z", "now", "-z", "noseparate-code",
         "-z", f"max-page-size={PAGES[target.machine]}", f"-soname={library.name}",
-        f"--version-script={names}", "-o", library, objects, *scratch,
+        f"--version-script={names}", "-o", library, *objects, *scratch,
     )  # fmt: skip
     for path in (empty, names, *scratch):
         path.unlink()

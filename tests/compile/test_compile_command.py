@@ -150,9 +150,12 @@ def test_a_header_of_a_batch_has_no_classify() -> None:
 
 
 def test_an_archive_is_the_same_bytes_each_time() -> None:
-    archive = static_library(b"object", ["a_run", "a_init"])
-    assert archive == static_library(b"object", ["a_run", "a_init"])
+    members = [(b"first", ["a_run", "a_init"]), (b"second", ["b"])]
+    archive = static_library(members)
+    assert archive == static_library(members)
     assert archive.startswith(b"!<arch>\n/ ")
-    assert len(static_library(b"odd", ["a"])) % 2 == 0
-    place = int.from_bytes(archive[72:76], "big")  # of the object that has the first symbol
-    assert archive[place:].startswith(b"bwn.o/")
+    assert len(archive) % 2 == 0
+    count, *places = (int.from_bytes(archive[at : at + 4], "big") for at in range(68, 84, 4))
+    assert count == 3
+    assert [archive[place : place + 6] for place in places] == [b"bwn0.o", b"bwn0.o", b"bwn1.o"]
+    assert archive[84:99] == b"a_run\0a_init\0b\0"

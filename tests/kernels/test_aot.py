@@ -75,7 +75,7 @@ def test_a_kernel_compiled_ahead_of_time_computes_the_same(tmp_path: Path) -> No
     (target,) = (target for target in TARGETS if target.name == BASELINE)
     python(SCRIPT, target.name, tmp_path, BWN_KERNELS="jit")
     library = tmp_path / f"{BASELINE}.so"
-    linker.link(target, tmp_path / f"{BASELINE}.o", library, "bwn_*")
+    linker.link(target, [tmp_path / f"{BASELINE}.o"], library, ["bwn_*"])
     assert linker.check(target, library) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{BASELINE}.o", f"{BASELINE}.so"]
     assert python(USE, BWN_LIBRARIES=str(tmp_path), BWN_KERNELS=BASELINE) == "True"
