@@ -30,4 +30,11 @@ build
 valgrind -q --error-exitcode=9 --leak-check=full "$work/classify" "$work/image.pgm"
 build -fsanitize=address,undefined
 "$work/classify" "$work/image.pgm"
+
+if command -v qemu-x86_64 >/dev/null; then
+    echo "== x86-64-any, on emulated processors without and with AVX2"
+    "$python" -m bwn.cli compile models/mnist-lenet.bwn -o "$work/net" --name net --target x86-64-any
+    build
+    for cpu in Nehalem Haswell max; do qemu-x86_64 -cpu $cpu "$work/classify" examples/c/digit.pgm | grep ': 7 ('; done
+fi
 echo "== all good"
