@@ -1,9 +1,11 @@
-"""The C header of a library."""
+"""The texts that come with a library: what it is, as JSON, and its C header."""
 
 from __future__ import annotations
 
 import textwrap
 from math import prod
+
+import msgspec
 
 from bwn._text import __version__
 from bwn.ir.model_spec import ModelSpec
@@ -15,25 +17,54 @@ CLOSE = "#ifdef __cplusplus\n}\n#endif"
 IMAGE = "const uint8_t *pixels, int width, int height, int channels,\n    ptrdiff_t stride, float *"
 
 
-def header(name: str, spec: ModelSpec, batch: int, *, digest: str, target: str, arena: int) -> str:
-    """The text of the header, C99 and C++.
+class LibraryReport(msgspec.Struct, frozen=True):
+    """What was compiled: the content of NAME.json.
 
-    Args:
+    Attributes:
         name: What the names of the functions begin with.
-        spec: The model.
+        target: What it is compiled for.
+        cpu: LLVM's name of that processor.
+        machine: `x86_64` or `aarch64`.
         batch: Examples of a run.
-        digest: SHA-256 of the model's file.
-        target: What the library is compiled for.
-        arena: Bytes of an arena.
+        input_shape: Of one example.
+        output_shape: Of one example.
+        classes: Names of the classes.
+        arena_bytes: Memory that each thread needs.
+        constant_bytes: Weights, and all else that is only read.
+        static_bytes: Size of libNAME.a.
+        shared_bytes: Size of libNAME.so.
+        kernels: The kernels that are in it.
+        model_sha256: Digest of the .bwn file.
+        versions: Of bwn and of what compiled it.
     """
-    macro = name.upper()
+
+    name: str
+    target: str
+    cpu: str
+    machine: str
+    batch: int
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    arena_bytes: int
+    constant_bytes: int
+    static_bytes: int
+    shared_bytes: int
+    kernels: tuple[str, ...]
+    model_sha256: str
+    versions: dict[str, str]
+
+
+def header(spec: ModelSpec, report: LibraryReport) -> str:
+    """The text of the header, C99 and C++."""
+    name, batch, macro = report.name, report.batch, report.name.upper()
     about = (
         f"{name}: a neural network as a C library, made by bwn {__version__} of the model with "
-        f"SHA-256 {digest}, for {target}. An arena is all the memory that it needs: each thread "
-        "has one of its own, and nothing else is ever written, allocated or opened. "
-        "Link with -lm."
+        f"SHA-256 {report.model_sha256}, for {report.target} ({report.cpu}). An arena is all the "
+        "memory that it needs: each thread has one of its own, and nothing else is ever written, "
+        "allocated or opened. Link with -lm."
     )
-    numbers = _numbers(spec, batch, arena)
+    numbers = _numbers(spec, batch, report.arena_bytes)
     parts = [
         comment(about) + f"\n#ifndef {macro}_H\n#define {macro}_H",
         "#include <stddef.h>\n#include <stdint.h>",

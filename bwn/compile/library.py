@@ -16,7 +16,7 @@ import msgspec
 
 from bwn._files import read_limited, write_atomically
 from bwn._text import __version__
-from bwn.compile.c_header import header
+from bwn.compile.c_header import LibraryReport, header
 from bwn.compile.compile_worker import Facts
 from bwn.errors import ArgumentError, FileError
 from bwn.format import read
@@ -41,44 +41,6 @@ NAMES = (NATIVE, *(target.name for target in TARGETS), *ANY_OF)
 """The targets that a library can be compiled for."""
 LONGEST = 63
 """Characters of a name: as many as C compilers tell apart."""
-
-
-class LibraryReport(msgspec.Struct, frozen=True):
-    """What was compiled: the content of NAME.json.
-
-    Attributes:
-        name: What the names of the functions begin with.
-        target: What it is compiled for.
-        cpu: LLVM's name of that processor.
-        machine: `x86_64` or `aarch64`.
-        batch: Examples of a run.
-        input_shape: Of one example.
-        output_shape: Of one example.
-        classes: Names of the classes.
-        arena_bytes: Memory that each thread needs.
-        constant_bytes: Weights, and all else that is only read.
-        static_bytes: Size of libNAME.a.
-        shared_bytes: Size of libNAME.so.
-        kernels: The kernels that are in it.
-        model_sha256: Digest of the .bwn file.
-        versions: Of bwn and of what compiled it.
-    """
-
-    name: str
-    target: str
-    cpu: str
-    machine: str
-    batch: int
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    arena_bytes: int
-    constant_bytes: int
-    static_bytes: int
-    shared_bytes: int
-    kernels: tuple[str, ...]
-    model_sha256: str
-    versions: dict[str, str]
 
 
 def identifier(stem: str) -> str:
@@ -113,10 +75,10 @@ def find_targets(name: str) -> tuple[Target, ...]:
                 "libraries are for Linux on x86-64 and 64-bit ARM: name a target other than native"
             )
         return (Target(NATIVE, machine, "", "", frozenset(), frozenset()),)
-    found = tuple(target for target in TARGETS if target.name == name)
-    if not found:
+    matching = tuple(target for target in TARGETS if target.name == name)
+    if not matching:
         raise ArgumentError(f"no target {name!r}; there are {', '.join(NAMES)}")
-    return found
+    return matching
 
 
 def compile_library(
@@ -157,13 +119,11 @@ def compile_library(
         facts.arena_bytes, facts.constant_bytes, static_bytes, shared_bytes, facts.kernels,
         hashlib.sha256(data).hexdigest(), {"bwn": __version__, **PINNED},
     )  # fmt: skip
-    text = header(
-        name, spec, batch, digest=report.model_sha256, target=f"{target} ({facts.cpu})",
-        arena=facts.arena_bytes,
-    )  # fmt: skip
-    libraries[f"{name}.h"] = text.encode()
-    libraries[f"{name}.json"] = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
-    for file, content in libraries.items():
+    texts = {
+        f"{name}.h": header(spec, report).encode(),
+        f"{name}.json": msgspec.json.format(msgspec.json.encode(report)) + b"\n",
+    }
+    for file, content in {**libraries, **texts}.items():
         write_atomically(folder / file, content)
     return report
 

@@ -9,13 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from bwn.cli.main import bwn
 from bwn.compile import library
-from bwn.compile.c_header import comment, header
-from bwn.compile.library import LibraryReport, identifier
+from bwn.compile.c_header import LibraryReport, comment, header
+from bwn.compile.library import identifier
 from bwn.format import read
 from bwn.kernels.aot.archive import static_library
 
@@ -140,7 +141,8 @@ def test_the_default_name_is_the_files(stem: str, name: str) -> None:
 
 def test_a_header_of_a_batch_has_no_classify() -> None:
     spec = read(MODEL)
-    one, many = (header("n", spec, b, digest="", target="t", arena=64) for b in (1, 8))
+    reports = (msgspec.structs.replace(REPORT, name="n", batch=batch) for batch in (1, 8))
+    one, many = (header(spec, report) for report in reports)
     assert " n_classify(" in one
     assert " n_classify(" not in many
     assert " n_prepare(" in many

@@ -15,7 +15,7 @@ from c_library import CLibrary, run
 from PIL import Image
 
 import bwn
-from bwn.compile.library import LibraryReport
+from bwn.compile.c_header import LibraryReport
 from bwn.data.datasets import load_dataset
 from bwn.kernels.aot.c_cpu import PLACES
 from bwn.kernels.target.targets import HWCAP_BITS, TARGETS, runnable

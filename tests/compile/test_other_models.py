@@ -49,11 +49,11 @@ def test_probabilities(outputs: int, softmax: bool) -> None:
     classes = max(outputs, 2)
     for scale in (0.1, 10.0, 1e37):
         scores = (floats(outputs) * scale).astype(np.float32)
-        found, finite = np.full(classes + 1, 9, np.float32), np.zeros(1, np.int64)
-        places = (scores.ctypes.data, found.ctypes.data, finite.ctypes.data)
+        values, finite = np.full(classes + 1, 9, np.float32), np.zeros(1, np.int64)
+        places = (scores.ctypes.data, values.ctypes.data, finite.ctypes.data)
         block = np.array(ScoresParams(*places), np.int64)
         entry(block.ctypes.data, 0, 1, 0)
         every = np.insert(scores, 0, 0) if outputs == 1 else scores
         expected = reference.softmax(every[None])[0] if softmax else every
-        np.testing.assert_allclose(found[:-1], expected, rtol=2**-23, atol=1e-45)
-        assert (finite[0], found[-1]) == (1, 9)
+        np.testing.assert_allclose(values[:-1], expected, rtol=2**-23, atol=1e-45)
+        assert (finite[0], values[-1]) == (1, 9)
