@@ -13,6 +13,7 @@ from bwn.ir.model_spec import Preprocess
 from bwn.kernels.aot.c_image import ImageParams
 from bwn.kernels.aot.c_prepare import make_prepare
 from bwn.kernels.aot.c_resample import work_bytes
+from bwn.kernels.aot.c_spec import MAX_SIDE
 from bwn.kernels.target.jit import CompiledEntry
 
 RULES = [
@@ -66,7 +67,15 @@ def horizontally_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def images(rng: np.random.Generator, count: int) -> list[np.ndarray]:
     """Noise, gray and RGB, of all sorts of sizes."""
-    sizes = [(1, 1), (1, 300), (300, 1), (28, 28), *rng.integers(1, 90, (count, 2)).tolist()]
+    largest = [(1, MAX_SIDE), (MAX_SIDE, 1), (2, 30000)]  # columns' weights do not fit at once
+    sizes = [
+        (1, 1),
+        (1, 300),
+        (300, 1),
+        (28, 28),
+        *largest,
+        *rng.integers(1, 90, (count, 2)).tolist(),
+    ]
     shapes = [(*size, 3) if i % 2 else size for i, size in enumerate(sizes)]
     return [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
 
