@@ -12,8 +12,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check dist wheels arm arm-peers counts loops fuzz nightly soak coverage \
-  mutation bench mnist paper models clean
+.PHONY: help demo test lint format types check dist wheels clib arm arm-peers counts loops fuzz nightly \
+  soak coverage mutation bench mnist paper models clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ wheels: dist ## build wheels with compiled kernels, x86-64 and 64-bit ARM (Debia
 	@$(BIN)/python -m bwn.kernels.aot.build build/libraries
 	@$(BIN)/python -m bwn.kernels.aot.wheels $$(ls -t dist/bwn-*-any.whl | head -n 1) build/libraries dist
 	@$(BIN)/python tests/installed/check_wheel.py --compiled $$(ls -t dist/bwn-*_$$(uname -m).whl | head -n 1)
+
+clib: $(READY) ## compile all models to C libraries for this CPU, compare bits (Debian: valgrind); 10 minutes
+	@PYTHON=$(BIN)/python tests/compile/check.sh
 
 counts: $(READY) ## count executed instructions on x86-64 and check their budgets (Debian: valgrind); minutes
 	@PYTHON=$(BIN)/python tests/counts/x86.sh

@@ -268,12 +268,17 @@ def probabilities(spec: ModelSpec, scores: npt.NDArray[np.generic]) -> npt.NDArr
         raise BwnError(
             "the scores are not finite: the network's activations overflow on this input"
         )
-    if any(
-        isinstance(node, Softmax) and node.output == spec.graph.topology.output
-        for node in spec.graph.nodes
-    ):
+    if ends_in_softmax(spec):
         return scores.astype(np.float64)
     return reference.softmax(scores)
+
+
+def ends_in_softmax(spec: ModelSpec) -> bool:
+    """Whether the scores are probabilities already."""
+    return any(
+        isinstance(node, Softmax) and node.output == spec.graph.topology.output
+        for node in spec.graph.nodes
+    )
 
 
 def class_names(spec: ModelSpec) -> Sequence[str]:

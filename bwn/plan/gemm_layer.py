@@ -194,11 +194,15 @@ def rounds_before(reader: Weighted) -> bool:
 
 
 def input_scales(plan: PlanState, node: Weighted) -> int:
-    """Address of the scales of a layer's 8-bit input, one a position or image; a run fills them."""
+    """Address of the scales of a layer's 8-bit input, one a position or image.
+
+    A run fills them unless the layer has a scale of its own.
+    """
     count = round_up(plan.batch, 16)
     scale = node.input_scale or 1.0
     key = ("scales", quantization(node))
-    return plan.constant(key, lambda: np.full(count, scale, np.float32))
+    keep = plan.variable if node.input_scale is None else plan.constant
+    return keep(key, lambda: np.full(count, scale, np.float32))
 
 
 def quantized_buffer(plan: PlanState, node: Weighted, like: Buffer | None) -> Buffer:

@@ -34,7 +34,8 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
         threads: Threads of a run.
         steps: The steps.
         memory: The arena of all buffers.
-        keep: Everything else that parameter blocks hold addresses of.
+        written: Other arrays that a run writes: the scratch, then scales of 8-bit inputs.
+        constants: Arrays that it only reads. Parameter blocks hold addresses of all of these.
         tensors: The buffer of each activation tensor. Its content is its own only until the last
             step that uses the buffer, unless the plan was made to keep all.
         buffers: These, and intermediate ones.
@@ -46,7 +47,8 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
     threads: int
     steps: tuple[Step, ...]
     memory: npt.NDArray[np.uint8]
-    keep: tuple[Array, ...]
+    written: tuple[Array, ...]
+    constants: tuple[Array, ...]
     tensors: dict[str, Buffer]
     buffers: tuple[Buffer, ...]
     table: costs.Table
@@ -89,6 +91,7 @@ def make_plan(
     table: costs.Table | None = None,
     split: Split = "auto",
     only: GemmSpec | None = None,
+    builder: type[PlanBuilder] = PlanBuilder,
 ) -> Plan:
     """Plan a graph that `bwn.ir.checker` has passed.
 
@@ -103,6 +106,7 @@ def make_plan(
         table: Costs to choose kernels by; default those in force on this machine.
         split: Whether threads share a step: where it pays, always, or never.
         only: The one kernel that layers with weights may run with; default the fastest for each.
+        builder: What builds the plan.
 
     Returns:
         The plan; with `passes`, `plan.batch` says for how many examples.
@@ -112,16 +116,15 @@ def make_plan(
     """
     if threads < 1 or batch < 1:
         raise ValueError(f"batch {batch} on {threads} threads: expected 1 or more of each")
-    builder = PlanBuilder(
+    state = builder(
         graph, batch, threads, table or costs.table(), fuse=not keep_all, split=split, only=only
     )
-    builder.build()
+    state.build()
     if passes and batch > threads:
-        builder.resize(_pass_size(builder, batch))
+        state.resize(_pass_size(state, batch))
     return Plan(
-        graph, builder.batch, threads, *builder.finish(),
-        builder.tensors, builder.buffers, builder.table,
-    )  # fmt: skip
+        graph, state.batch, threads, *state.finish(), state.tensors, state.buffers, state.table
+    )
 
 
 def _pass_size(builder: PlanBuilder, batch: int) -> int:

@@ -41,8 +41,9 @@ def _step(
     values = (node.scale, node.low, node.high)
 
     def call() -> Call:
+        keep = plan.variable if None in values else plan.constant
         numbers = {
-            name: plan.constant((name, node.output), partial(full, plan.batch, value))
+            name: keep((name, node.output), partial(full, plan.batch, value))
             for name, value in zip(NAMES, values, strict=True)
         }
         channels, positions = source.channels, source.positions

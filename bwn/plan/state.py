@@ -90,6 +90,7 @@ class PlanState:
         self._buffers: list[Buffer] = []
         self._tasks: list[Task] = []
         self._constants: dict[Hashable, tuple[Array, int]] = {}
+        self._variables: set[Hashable] = set()
         self._planes: dict[int, tuple[int, int, int, int]] = {}
         self._arena = 0
         self._flattened: dict[str, str] = {}
@@ -191,6 +192,12 @@ class PlanState:
             self._constants[key] = array, array.ctypes.data
         return self._constants[key][1]
 
+    def variable(self, key: Hashable, make: Callable[[], Array]) -> int:
+        """Address of an array that lives as long as the plan, like a constant, but that a run
+        fills."""
+        self._variables.add(key)
+        return self.constant(key, make)
+
     def constant_bytes(self, key: Hashable) -> int:
         """Bytes of a constant."""
         return self._constants[key][0].nbytes
@@ -240,11 +247,14 @@ class PlanState:
         self.resize(batch)
         return place(self._buffers, reuse=True)
 
-    def finish(self) -> tuple[tuple[Step, ...], npt.NDArray[np.uint8], tuple[Array, ...]]:
+    def finish(
+        self,
+    ) -> tuple[tuple[Step, ...], npt.NDArray[np.uint8], tuple[Array, ...], tuple[Array, ...]]:
         """Place the buffers and make the steps.
 
         Returns:
-            The steps, the arena, and everything else that they hold addresses of.
+            The steps, the arena, and all else that they hold addresses of: the scratch and the
+            arrays that a run fills, and the constants.
         """
         size = place(self._buffers, reuse=self.fuse)
         self.size.check_arena(size, self.batch)
@@ -256,7 +266,15 @@ class PlanState:
         self.size.allocate(part * self.threads, self.batch)
         scratch = arena(part * self.threads)
         steps = tuple(self._finished(task, int(scratch.ctypes.data), part) for task in self._tasks)
-        return steps, memory, (scratch, *(array for array, _ in self._constants.values()))
+        written, constants = (
+            [
+                array
+                for key, (array, _) in self._constants.items()
+                if (key in self._variables) == fill
+            ]
+            for fill in (True, False)
+        )
+        return steps, memory, (scratch, *written), tuple(constants)
 
     def _finished(self, task: Task, scratch: int, part: int) -> Step:
         call = task.call()

@@ -8,31 +8,38 @@ machine; with --objects it stops at object files, whose instructions are checked
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.metadata
 import os
-import platform
 import re
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from bwn.kernels.target.loader import DIGEST, symbol
+from bwn.kernels.aot.linker import check, link
+from bwn.kernels.target.loader import DIGEST, KernelsError, load_function, symbol
 from bwn.kernels.target.targets import TARGETS, Target
 
 PINNED = {"numba": "0.68.1", "llvmlite": "0.50.0"}
 """Versions that libraries are built with: `cross.py` uses numba's private parts, and another LLVM
 makes other code."""
-SYSTEM = {
-    "libc.so.6": {"clock_gettime", "sched_yield", "memcpy", "memset"},
-    "libm.so.6": {"fmaf", "nearbyintf", "pow"},
-}
-"""What libraries may ask of the system: present in every glibc since 2.17."""
-PAGE = 0x10000
-"""Alignment of segments: pages of an aarch64 system may be 64 KB; a Raspberry Pi 5's are 16."""
+
+
+def check_compiler() -> None:
+    """Raise KernelsError where numba is missing, or of another version than libraries need."""
+    for package, version in PINNED.items():
+        try:
+            installed = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            installed = "not installed"
+        if installed != version:
+            raise KernelsError(
+                f"libraries are compiled by {package} {version}, here it is {installed}: "
+                f"pip install {package}=={version}"
+            )
 
 
 def compile_target(target: Target, folder: Path) -> None:
@@ -40,87 +47,30 @@ def compile_target(target: Target, folder: Path) -> None:
 
     This process cannot compile for itself afterwards.
     """
-    for package, version in PINNED.items():
-        installed = importlib.import_module(package).__version__
-        if installed != version:
-            sys.exit(f"Error: libraries are built with {package} {version}, here is {installed}")
+    check_compiler()
     from bwn.kernels.target import cpu
 
     cpu.OVERRIDE = target.offers
-    from bwn.kernels.aot.cross import compile_object
+    from bwn.kernels.aot.cross import compile_object, define_string
     from bwn.kernels.registry import KERNELS
     from bwn.kernels.target.cache import compute_digest
 
-    entries = {}
-    for name in [
-        *(kernel.code for kernel in KERNELS.values()),
-        "threads.run_loop.run",
-        "threads.run_loop.work",
-    ]:
-        module, _, function = name.rpartition(".")
-        entries[symbol(name)] = getattr(importlib.import_module(f"bwn.kernels.{module}"), function)
-    library = compile_object(target, entries, (DIGEST, compute_digest()))
+    entries = {
+        symbol(name): load_function(name)
+        for name in [
+            *(kernel.code for kernel in KERNELS.values()),
+            "threads.run_loop.run",
+            "threads.run_loop.work",
+        ]
+    }
+
+    def define(module: Any) -> list[str]:
+        define_string(module, DIGEST, compute_digest())
+        return list(entries)
+
+    library = compile_object(target, entries, define)
     (folder / f"{target.name}.o").write_bytes(library.emit_native_object())
     (folder / f"{target.name}.s").write_text(library.get_asm_str())
-
-
-def tool(target: Target, name: str) -> str:
-    """The path of a program of binutils for a target's machine."""
-    own = [name] if platform.machine() == target.machine else []
-    for candidate in [f"{target.machine}-linux-gnu-{name}", *own]:
-        path = shutil.which(candidate)
-        if path:
-            return path
-    package = f"binutils-{target.machine.replace('_', '-')}-linux-gnu"
-    sys.exit(f"Error: no {name} for {target.machine}: apt-get install {package}")
-
-
-def run(*command: str | Path) -> str:
-    """Run a command and return what it prints; its failure ends the build."""
-    result = subprocess.run(command, check=False, text=True, capture_output=True)
-    if result.returncode:
-        sys.exit(f"Error: {' '.join(map(str, command))}: exit {result.returncode}\n{result.stderr}")
-    return result.stdout
-
-
-def link(target: Target, folder: Path) -> Path:
-    """Link an object file to a library.
-
-    The system's libraries are replaced by empty ones, so none need be installed.
-    """
-    ld, library = tool(target, "ld"), folder / f"{target.name}.so"
-    empty, scratch = folder / f"{target.name}.empty.o", []
-    run(tool(target, "as"), "-o", empty, "/dev/null")
-    for system, names in SYSTEM.items():
-        stand_in = folder / f"{target.name}.{system}"
-        definitions = [f"--defsym={name}=0" for name in sorted(names)]
-        run(ld, "-shared", f"-soname={system}", *definitions, "-o", stand_in, empty)
-        scratch.append(stand_in)
-    exported = folder / f"{target.name}.map"
-    exported.write_text("{ global: bwn_*; local: *; };\n")
-    run(
-        ld, "-shared", "--hash-style=gnu", "--build-id=none", "--as-needed", "--strip-all",
-        "-z", "noexecstack", "-z", "now", "-z", f"max-page-size={PAGE}",
-        f"--version-script={exported}", "-o", library, folder / f"{target.name}.o", *scratch,
-    )  # fmt: skip
-    for path in (empty, exported, *scratch):
-        path.unlink()
-    return library
-
-
-def check(target: Target, library: Path) -> list[str]:
-    """What is wrong with a library, its instructions aside."""
-    symbols = run(tool(target, "nm"), "--dynamic", library)
-    wanted = set(re.findall(r" [Uw] (\S+)", symbols))
-    problems = [
-        f"asks the system for {name}" for name in sorted(wanted - set().union(*SYSTEM.values()))
-    ]
-    segments = re.findall(
-        r"LOAD(?:\s+0x\S+){5}\s+[RWE ]+\s(0x\S+)", run(tool(target, "readelf"), "-lW", library)
-    )
-    if not segments or any(int(align, 16) < PAGE for align in segments):
-        problems.append(f"segments are aligned to {segments}")
-    return problems
 
 
 def missing_instructions(target: Target, assembly: str) -> list[str]:
@@ -167,7 +117,8 @@ def build(target: Target, folder: Path, linked: bool = True) -> Path:
     problems = missing_instructions(target, assembly.read_text())
     assembly.unlink()
     if linked:
-        objects, output = output, link(target, folder)
+        objects, output = output, folder / f"{target.name}.so"
+        link(target, [objects], output, ["bwn_*"])
         problems += check(target, output)
         objects.unlink()
     if problems:
@@ -203,10 +154,13 @@ def main() -> None:
     if unknown:
         parser.error(f"no target {', '.join(unknown)}; there are {', '.join(known)}")
     targets = [known[name] for name in chosen.targets] or TARGETS
-    if chosen.compile:
-        compile_target(targets[0], chosen.folder)
-    else:
-        build_all(chosen.folder, targets, linked=not chosen.objects)
+    try:
+        if chosen.compile:
+            compile_target(targets[0], chosen.folder)
+        else:
+            build_all(chosen.folder, targets, linked=not chosen.objects)
+    except KernelsError as error:
+        sys.exit(f"Error: {error}")
 
 
 if __name__ == "__main__":

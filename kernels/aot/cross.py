@@ -7,7 +7,8 @@ good, so it has a process of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import platform
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -18,11 +19,23 @@ from numba.core.compiler import Flags, compile_extra
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
-from bwn.kernels.target.targets import Target
+from bwn.kernels.target.targets import Target, runnable
 
 ARGUMENTS = (types.intp,) * 4
+ENVIRONMENT = "_ZN08NumbaEnv"
+"""How the names of variables start that compiled functions would find Python's globals by."""
 WHOLE = "bwn"
 """Name of the library that everything is linked into."""
+
+
+def native_target() -> Target:
+    """This machine's processor, with all that it offers."""
+    features = llvm.get_host_cpu_features()
+    offers = frozenset(name for name, offered in features.items() if offered)
+    cpu = llvm.get_host_cpu_name()
+    # Of what it needs the part that has a name.
+    needs = next((target.needs for target in runnable()), frozenset())
+    return Target("native", platform.machine(), cpu, features.flatten(), offers, needs)
 
 
 class _Library(codegen.AOTCodeLibrary):
@@ -32,6 +45,9 @@ class _Library(codegen.AOTCodeLibrary):
 
     def _optimize_final_module(self) -> None:
         if self.name == WHOLE:
+            for variable in self._final_module.global_variables:
+                if variable.name.startswith(ENVIRONMENT):
+                    variable.linkage = "internal"  # so that it goes: nothing reads it
             super()._optimize_final_module()
 
     def get_pointer_to_function(self, name: str) -> int:
@@ -123,16 +139,26 @@ def _add_entry(
     builder.ret_void()
 
 
+def define_string(module: ir.Module, name: str, content: str) -> None:
+    """Add a C string that is visible from outside."""
+    text = bytearray(content.encode() + b"\0")
+    constant = ir.GlobalVariable(module, ir.ArrayType(ir.IntType(8), len(text)), name)
+    constant.initializer, constant.global_constant = ir.Constant(constant.value_type, text), True
+
+
 @global_compiler_lock
 def compile_object(
-    target: Target, entries: Mapping[str, Callable[..., None]], digest: tuple[str, str]
+    target: Target,
+    entries: Mapping[str, Callable[..., None]],
+    define: Callable[[ir.Module], Iterable[str]],
 ) -> Any:
     """Compile entries for a target.
 
     Args:
         target: What to compile for.
         entries: By the name that each has in the library; C functions of four int64.
-        digest: Name and content of a string in the library.
+        define: Adds what else the library has to a module, which has the entries, and returns the
+            names that are visible from outside.
 
     Returns:
         Numba's finished code library.
@@ -143,13 +169,11 @@ def compile_object(
     wrappers = library.create_ir_module("entries")
     for name, function in entries.items():
         _add_entry(context, library, wrappers, name, function)
-    text = bytearray(digest[1].encode() + b"\0")
-    constant = ir.GlobalVariable(wrappers, ir.ArrayType(ir.IntType(8), len(text)), digest[0])
-    constant.initializer, constant.global_constant = ir.Constant(constant.value_type, text), True
+    visible = {*define(wrappers)}
     library.add_ir_module(wrappers)
-    # Only entries are visible from outside. Passes then drop what is inlined everywhere.
+    # Passes then drop what is inlined everywhere.
     for function in library._final_module.functions:
-        if not function.is_declaration and function.name not in entries:
+        if not function.is_declaration and function.name not in visible:
             function.linkage = "internal"
     library.finalize()
     return library

@@ -15,9 +15,11 @@ from numba.core import cgutils
 from bwn.kernels.simd.vectors import at, element_address
 from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
+FLOATS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+
 
 def _scalar(element: Any) -> tuple[Any, Any]:
-    kind = ir.FloatType() if isinstance(element, types.Float) else ir.IntType(element.bitwidth)
+    kind = FLOATS.get(element) or ir.IntType(element.bitwidth)
 
     def pointer(builder: Any, address: Any, index: Any) -> Any:
         return at(builder, element_address(builder, element, address, index), kind)
@@ -40,10 +42,12 @@ def _scalar(element: Any) -> tuple[Any, Any]:
 
 
 get_f32, put_f32 = _scalar(types.float32)
+get_f64, put_f64 = _scalar(types.float64)
 get_i8, put_i8 = _scalar(types.int8)
 get_i16, _ = _scalar(types.int16)
 get_i32, put_i32 = _scalar(types.int32)
 get_i64, put_i64 = _scalar(types.int64)
+get_u8, put_u8 = _scalar(types.uint8)
 get_u64, put_u64 = _scalar(types.uint64)
 
 

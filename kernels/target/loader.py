@@ -18,6 +18,7 @@ import importlib.util
 import logging
 import os
 import stat
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -188,8 +189,16 @@ def entry(name: str) -> Entry:
     bundled = library()
     if bundled is not None:
         return bundled.entry(name)
-    module, _, function = name.rpartition(".")
     with compiling:
         from bwn.kernels.target.jit import compile_entry
 
-        return compile_entry(getattr(importlib.import_module(f"bwn.kernels.{module}"), function))
+        return compile_entry(load_function(name))
+
+
+def load_function(name: str) -> Callable[[int, int, int, int], None]:
+    """The Python function of the entry `folder.module.function`, which needs numba."""
+    module, _, function = name.rpartition(".")
+    source: Callable[[int, int, int, int], None] = getattr(
+        importlib.import_module(f"bwn.kernels.{module}"), function
+    )
+    return source

@@ -76,9 +76,9 @@ TARGETS = (
 )  # fmt: skip
 """Those that are built; of one machine the fastest first."""
 
-_HWCAP = 16
+HWCAP = 16
 """getauxval's number of the word of features; its bits for aarch64 are Linux's, asm/hwcap.h."""
-_HWCAP_BITS = {"asimd": 1, "crc32": 7, "atomics": 8, "asimdrdm": 12, "asimddp": 20}
+HWCAP_BITS = {"asimd": 1, "crc32": 7, "atomics": 8, "asimdrdm": 12, "asimddp": 20}
 
 
 @cache
@@ -90,8 +90,8 @@ def machine_features() -> frozenset[str]:
         # The kernel's word, not /proc/cpuinfo: an emulator shows the host's there.
         getauxval = ctypes.CDLL(None).getauxval
         getauxval.argtypes, getauxval.restype = [ctypes.c_ulong], ctypes.c_ulong
-        word = getauxval(_HWCAP)
-        return frozenset(name for name, bit in _HWCAP_BITS.items() if word >> bit & 1)
+        word = getauxval(HWCAP)
+        return frozenset(name for name, bit in HWCAP_BITS.items() if word >> bit & 1)
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -110,6 +110,16 @@ checks() {
     tests cortex-a76 "${every[@]}" tools/test_golden_networks.py
     tests cortex-a72 kernels/test_golden.py tools/test_golden_networks.py
     wait $!
+
+    say "C libraries of the shipped models: the same bits"
+    c_libraries cortex-a53 aarch64 &
+    c_libraries cortex-a76 aarch64-dotprod
+    wait $!
+}
+c_libraries() { # CORE TARGET
+    local model
+    for model in models/*.bwn; do "$python" -m bwn.cli compile "$model" -o "$work/c-$2" --target "$2" >/dev/null; done
+    more="$cache/site-testing" emulate "$1" -- tests/compile/compare_bits.py "c-$2" 200
 }
 [[ $form == counts ]] || checks
 

@@ -22,7 +22,8 @@ from typing import NamedTuple
 from assembly import Loop, Rule, functions, hot_loop, rule_of
 from peers import PEERS
 
-from bwn.kernels.aot.build import build, run, tool
+from bwn.kernels.aot.build import build
+from bwn.kernels.aot.linker import run, tool
 from bwn.kernels.target import cpu
 from bwn.kernels.target.targets import TARGETS, Target
 

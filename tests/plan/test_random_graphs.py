@@ -36,7 +36,7 @@ class Memory:
 
     def __init__(self, plan: Plan) -> None:
         self.arena = plan.memory
-        arrays = (plan.memory.base, *plan.keep)
+        arrays = (plan.memory.base, *plan.written, *plan.constants)
         self.spans = [(a.ctypes.data, a.ctypes.data + a.nbytes) for a in arrays]
 
     def holds(self, address: int, size: int) -> bool:

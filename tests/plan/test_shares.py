@@ -58,6 +58,8 @@ def test_fewest_units_of_a_thread(kernel: Kernel, units: int, parts: int, expect
 def test_all_memory_of_a_plan_is_counted(threads: int) -> None:
     builder = PlanBuilder(GRAPH, 2, threads, costs.table())
     builder.build()
-    _, memory, others = builder.finish()
+    _, memory, written, constants = builder.finish()
     past = ROWS_PAST * max(buffer.row * buffer.itemsize for buffer in builder.buffers)
-    assert builder.size.bytes == memory.nbytes + past + sum(array.nbytes for array in others)
+    assert builder.size.bytes == memory.nbytes + past + sum(
+        array.nbytes for array in (*written, *constants)
+    )

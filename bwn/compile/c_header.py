@@ -1,0 +1,140 @@
+"""The texts that come with a library: what it is, as JSON, and its C header."""
+
+from __future__ import annotations
+
+import textwrap
+from math import prod
+
+import msgspec
+
+from bwn._text import __version__
+from bwn.ir.model_spec import ModelSpec
+from bwn.predict import class_names, ends_in_softmax
+
+WIDTH = 100
+OPEN = '#ifdef __cplusplus\nextern "C" {\n#endif'
+CLOSE = "#ifdef __cplusplus\n}\n#endif"
+IMAGE = "const uint8_t *pixels, int width, int height, int channels,\n    ptrdiff_t stride, float *"
+
+
+class LibraryReport(msgspec.Struct, frozen=True):
+    """What was compiled: the content of NAME.json.
+
+    Attributes:
+        name: What the names of the functions begin with.
+        target: What it is compiled for.
+        cpu: LLVM's name of that processor.
+        machine: `x86_64` or `aarch64`.
+        batch: Examples of a run.
+        input_shape: Of one example.
+        output_shape: Of one example.
+        classes: Names of the classes.
+        arena_bytes: Memory that each thread needs.
+        constant_bytes: Weights, and all else that is only read.
+        static_bytes: Size of libNAME.a.
+        shared_bytes: Size of libNAME.so.
+        kernels: The kernels that are in it.
+        model_sha256: Digest of the .bwn file.
+        versions: Of bwn and of what compiled it.
+    """
+
+    name: str
+    target: str
+    cpu: str
+    machine: str
+    batch: int
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    arena_bytes: int
+    constant_bytes: int
+    static_bytes: int
+    shared_bytes: int
+    kernels: tuple[str, ...]
+    model_sha256: str
+    versions: dict[str, str]
+
+
+def header(spec: ModelSpec, report: LibraryReport) -> str:
+    """The text of the header, C99 and C++."""
+    name, batch, macro = report.name, report.batch, report.name.upper()
+    about = (
+        f"{name}: a neural network as a C library, made by bwn {__version__} of the model with "
+        f"SHA-256 {report.model_sha256}, for {report.target} ({report.cpu}). An arena is all the "
+        "memory that it needs: each thread has one of its own, and nothing else is ever written, "
+        "allocated or opened. Link with -lm."
+    )
+    numbers = _numbers(spec, batch, report.arena_bytes)
+    parts = [
+        comment(about) + f"\n#ifndef {macro}_H\n#define {macro}_H",
+        "#include <stddef.h>\n#include <stdint.h>",
+        OPEN,
+        "\n".join(f"#define {macro}_{key} {value}" for key, value in numbers.items()),
+        *(comment(text) + f"\n{code}" for text, code in _functions(name, macro, spec, batch)),
+        CLOSE,
+        "#endif",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def comment(text: str) -> str:
+    """A C comment, wrapped."""
+    lines = textwrap.wrap(text, WIDTH - 6, break_on_hyphens=False)
+    return "/* " + "\n * ".join(lines) + " */"
+
+
+def _numbers(spec: ModelSpec, batch: int, arena: int) -> dict[str, int]:
+    shape = spec.graph.topology.input_shape
+    sides = ("CHANNELS", "HEIGHT", "WIDTH") if len(shape) == 3 else ()
+    return {
+        "BATCH": batch,
+        "INPUTS": prod(shape),
+        **dict(zip(sides, shape, strict=False)),
+        "OUTPUTS": prod(spec.graph.output_shape),
+        "CLASSES": len(class_names(spec)),
+        "ARENA_SIZE": arena,
+    }
+
+
+def _functions(name: str, macro: str, spec: ModelSpec, batch: int) -> list[tuple[str, str]]:
+    """What each function does, and its declaration."""
+    shape = " x ".join(map(str, spec.graph.topology.input_shape))
+    how = "which they are already" if ends_in_softmax(spec) else "by softmax"
+    functions = [
+        (f"Bytes of an arena: {macro}_ARENA_SIZE.", f"size_t {name}_arena_size(void);"),
+        (
+            f"Prepare an arena, once: {macro}_ARENA_SIZE bytes, aligned to 64, which may not be "
+            "moved. Returns 0 or an error code.",
+            f"int {name}_init(void *arena);",
+        ),
+        (
+            f"Run the network. x: {macro}_BATCH inputs of {shape} float32; scores: {macro}_BATCH "
+            f"times {macro}_OUTPUTS float32. Neither may overlap the arena.",
+            f"void {name}_run(void *arena, const float *x, float *scores);",
+        ),
+        (
+            f"Turn the {macro}_OUTPUTS scores of one input into {macro}_CLASSES probabilities, "
+            f"{how}. Returns 0, or an error code where a score is not finite.",
+            f"int {name}_probabilities(const float *scores, float *probabilities);",
+        ),
+        (
+            f"Name of a class, UTF-8; NULL unless 0 <= index < {macro}_CLASSES.",
+            f"const char *{name}_class(int index);",
+        ),
+        ("What an error code means, in English.", f"const char *{name}_error(int code);"),
+    ]
+    if spec.preprocess is None:
+        return functions
+    prepare = (
+        f"Make an input of an image: {spec.preprocess}. pixels: rows of 8-bit pixels from the top, "
+        "each `stride` bytes after the one before; channels: 1 for gray, 3 for red, green, blue, 4 "
+        "for these and a byte that is not read; width and height: 1 to 65535. "
+        f"x: {shape} float32. Returns 0 or an error code.",
+        f"int {name}_prepare(void *arena, {IMAGE}x);",
+    )
+    classify = (
+        f"Classify an image: prepare, run and probabilities. probabilities: {macro}_CLASSES "
+        "float32. Returns 0 or an error code; probabilities are then not written.",
+        f"int {name}_classify(void *arena, {IMAGE}probabilities);",
+    )
+    return [*functions, prepare, *([classify] if batch == 1 else [])]

@@ -1,0 +1,187 @@
+"""`bwn compile`: the files of a C library, from names and arguments to what is written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bwn._files import read_limited, write_atomically
+from bwn._text import __version__
+from bwn.compile.c_header import LibraryReport, header
+from bwn.compile.compile_worker import Facts
+from bwn.errors import ArgumentError, FileError
+from bwn.format import read
+from bwn.format.header import MAX_FILE
+from bwn.kernels.aot import linker
+from bwn.kernels.aot.archive import static_library
+from bwn.kernels.aot.build import PINNED, check_compiler
+from bwn.kernels.target.targets import TARGETS, Target
+from bwn.predict import class_names
+
+NATIVE, ANY = "native", "-any"
+
+
+def _family(target: Target) -> str:
+    """A target's machine, as targets spell it."""
+    return target.machine.replace("_", "-")
+
+
+ANY_OF = tuple(dict.fromkeys(f"{_family(target)}{ANY}" for target in TARGETS))
+"""For libraries of all targets of a machine, which choose when they start."""
+NAMES = (NATIVE, *(target.name for target in TARGETS), *ANY_OF)
+"""The targets that a library can be compiled for."""
+LONGEST = 63
+"""Characters of a name: as many as C compilers tell apart."""
+
+
+def identifier(stem: str) -> str:
+    """A C identifier of the name of a file: `mnist-lenet` is `mnist_lenet`."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", stem)[:LONGEST]
+    return name if re.match("[A-Za-z]", name) else f"model_{name}"[:LONGEST]
+
+
+def check_name(name: str) -> None:
+    """Raise ArgumentError where a name cannot begin the names of functions."""
+    if not re.fullmatch(rf"[A-Za-z][A-Za-z0-9_]{{0,{LONGEST - 1}}}", name):
+        raise ArgumentError(
+            f"the name {name!r} cannot begin names in C: use up to {LONGEST} letters A-Z, digits "
+            f"and underscores, a letter first, e.g. {identifier(name)}"
+        )
+
+
+def find_targets(name: str) -> tuple[Target, ...]:
+    """The targets of a name, the best first; of `native` what the linker needs to know.
+
+    Raises:
+        ArgumentError: There are none, or they cannot be compiled for on this machine.
+    """
+    machine, any_of = platform.machine(), name.removesuffix(ANY)
+    if name in ANY_OF:
+        if any_of == "x86-64" and machine != "x86_64":
+            raise ArgumentError(f"{name} asks the processor by code that only x86-64 can compile")
+        return tuple(target for target in TARGETS if _family(target) == any_of)
+    if name == NATIVE:
+        if not sys.platform.startswith("linux") or machine not in linker.PAGES:
+            raise ArgumentError(
+                "libraries are for Linux on x86-64 and 64-bit ARM: name a target other than native"
+            )
+        return (Target(NATIVE, machine, "", "", frozenset(), frozenset()),)
+    matching = tuple(target for target in TARGETS if target.name == name)
+    if not matching:
+        raise ArgumentError(f"no target {name!r}; there are {', '.join(NAMES)}")
+    return matching
+
+
+def compile_library(
+    model: Path, folder: Path, *, target: str = NATIVE, name: str | None = None, batch: int = 1
+) -> LibraryReport:
+    """Write NAME.h, libNAME.a, libNAME.so and NAME.json.
+
+    Args:
+        model: A .bwn file.
+        folder: Where to write; it is made where it is missing.
+        target: One of NAMES.
+        name: What the names of files and functions begin with; default the model's name.
+        batch: Examples of a run.
+
+    Raises:
+        ArgumentError: There is no such target, or the name is not one in C.
+        FileError: The model cannot be read, or a file cannot be written.
+        KernelsError: The compiler or the linker is missing.
+    """
+    name = identifier(model.stem) if name is None else name
+    check_name(name)
+    targets = find_targets(target)
+    data = read_limited(model, MAX_FILE, "a .bwn file")
+    spec = read(model)
+    check_compiler()
+    for program in ("ld", "as", "nm", "readelf"):
+        linker.tool(targets[0], program)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be made: {error.strerror}") from None
+    with tempfile.TemporaryDirectory() as scratch:
+        facts, libraries = _build(data, name, targets, batch, Path(scratch))
+    static_bytes, shared_bytes = map(len, libraries.values())
+    report = LibraryReport(
+        name, target, facts.cpu, targets[0].machine, batch,
+        spec.graph.topology.input_shape, spec.graph.output_shape, tuple(class_names(spec)),
+        facts.arena_bytes, facts.constant_bytes, static_bytes, shared_bytes, facts.kernels,
+        hashlib.sha256(data).hexdigest(), {"bwn": __version__, **PINNED},
+    )  # fmt: skip
+    texts = {
+        f"{name}.h": header(spec, report).encode(),
+        f"{name}.json": msgspec.json.format(msgspec.json.encode(report)) + b"\n",
+    }
+    for file, content in {**libraries, **texts}.items():
+        write_atomically(folder / file, content)
+    return report
+
+
+def _build(
+    data: bytes, name: str, targets: Sequence[Target], batch: int, scratch: Path
+) -> tuple[Facts, dict[str, bytes]]:
+    """Compile and link in a temporary folder: the facts, and the two libraries by their names."""
+    if len(targets) == 1:
+        parts = {name: _compile(data, name, targets[0], batch, scratch)}
+        facts = parts[name]
+    else:
+        parts = {
+            (part := f"{name}_{identifier(target.name)}"): _compile(
+                data, part, target, batch, scratch
+            )
+            for target in targets
+        }
+        facts = parts[name] = _dispatch(name, parts, targets[-1], scratch)
+    objects, shared = [scratch / f"{part}.o" for part in parts], scratch / f"lib{name}.so"
+    linker.link(targets[0], objects, shared, facts.symbols)
+    problems = linker.check(targets[0], shared)
+    if problems:
+        raise RuntimeError(f"{name}: {'; '.join(problems)}")
+    static = static_library(
+        [(scratch.joinpath(f"{part}.o").read_bytes(), own.symbols) for part, own in parts.items()]
+    )
+    return facts, {f"lib{name}.a": static, f"lib{name}.so": shared.read_bytes()}
+
+
+def _dispatch(name: str, parts: Mapping[str, Facts], last: Target, folder: Path) -> Facts:
+    """Write the object file of the functions that choose among parts, the best first."""
+    from bwn.kernels.aot.c_dispatch import Part, arena_bytes, dispatcher
+
+    every = [Part(part, facts.arena_bytes) for part, facts in parts.items()]
+    names = [symbol.removeprefix(f"{every[0].name}_") for symbol in parts[every[0].name].symbols]
+    (folder / f"{name}.o").write_bytes(dispatcher(name, names, every, last))
+    return Facts(
+        arena_bytes(every),
+        sum(facts.constant_bytes for facts in parts.values()),
+        tuple(dict.fromkeys(kernel for facts in parts.values() for kernel in facts.kernels)),
+        tuple(f"{name}_{function}" for function in names),
+        ", ".join(facts.cpu for facts in parts.values()),
+    )
+
+
+def _compile(data: bytes, name: str, target: Target, batch: int, folder: Path) -> Facts:
+    """Compile in a process of its own, which writes the object file to a folder."""
+    arguments = [name, target.name, str(batch), str(folder)]
+    cpu = {key: "" for key in os.environ if key.startswith("NUMBA_CPU_")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "bwn.compile.compile_worker", *arguments],
+        input=data,
+        capture_output=True,
+        check=False,
+        env={**os.environ, **cpu, "BWN_KERNELS": "jit"},
+    )
+    if done.returncode:
+        error = done.stderr.decode(errors="replace").strip()
+        raise RuntimeError(error.splitlines()[-1] if error else f"exit {done.returncode}")
+    return msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
