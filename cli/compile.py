@@ -1,4 +1,4 @@
-"""`bwn compile`: a packed model to a C library."""
+"""`bwn compile`: a packed model to a C library, or to a WebAssembly module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bwn.cli.params import FilePath, Integer, Option, output_options
 
 @click.command(
     no_args_is_help=True,
-    short_help="Write a packed model as a C library.",
+    short_help="Write a packed model as a C library, or for a browser.",
     epilog="Example: bwn compile model.bwn -o c --target aarch64",
 )
 @click.argument("model", metavar="MODEL", type=FilePath(path_type=Path))
@@ -30,7 +30,8 @@ from bwn.cli.params import FilePath, Integer, Option, output_options
     cls=Option,
     default="native",
     help="Processor: aarch64, aarch64-dotprod, x86-64, x86-64-avx2, x86-64-avx512; native for that "
-    "of this machine; aarch64-any or x86-64-any to choose when a program starts.  "
+    "of this machine; aarch64-any or x86-64-any to choose when a program starts; wasm32 for "
+    "browsers and Node.js.  "
     "[default: native]",
 )
 @click.option(
@@ -55,9 +56,13 @@ def command(
     of this one network, and computes the same numbers as bwn with the kernels of that target.
     docs/c-library.md describes its functions.
 
+    With --target wasm32 it writes NAME.wasm, NAME.mjs, an ES module that loads it, NAME.d.mts, its
+    types, and NAME.json. docs/web.md describes them.
+
     Compiling takes up to a minute. It needs numba (it comes with bwn, but not in wheels with
-    compiled kernels), and ld and as of binutils for the target.
+    compiled kernels), and ld and as of binutils for the target, or wasm-ld for wasm32.
     """
+    from bwn.compile.c_header import ModuleReport
     from bwn.compile.library import compile_library
 
     show_progress("compiling; this takes up to a minute")
@@ -66,7 +71,14 @@ def command(
     if as_json:
         click.echo(json_text(report))
         return
-    library = output / f"lib{report.name}"
-    size, arena = byte_size(report.shared_bytes), byte_size(report.arena_bytes)
+    arena = byte_size(report.arena_bytes)
+    if isinstance(report, ModuleReport):
+        module, size = output / report.name, byte_size(report.module_bytes)
+        click.echo(f"Wrote {module}.wasm: {size} with weights, {arena} for each that is loaded.")
+        click.echo(
+            f'Next: import {{ load }} from "./{report.name}.mjs"; docs/web.md has an example'
+        )
+        return
+    library, size = output / f"lib{report.name}", byte_size(report.shared_bytes)
     click.echo(f"Wrote {library}.so for {report.target}: {size} with weights, {arena} a thread.")
     click.echo(f'Next: #include "{report.name}.h" and cc main.c -I{output} {library}.a -lm')

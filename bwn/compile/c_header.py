@@ -1,4 +1,4 @@
-"""The texts that come with a library: what it is, as JSON, and its C header."""
+"""The texts that come with what was compiled: what it is, as JSON, and a library's C header."""
 
 from __future__ import annotations
 
@@ -17,22 +17,20 @@ CLOSE = "#ifdef __cplusplus\n}\n#endif"
 IMAGE = "const uint8_t *pixels, int width, int height, int channels,\n    ptrdiff_t stride, float *"
 
 
-class LibraryReport(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What was compiled: the content of NAME.json.
 
     Attributes:
         name: What the names of the functions begin with.
         target: What it is compiled for.
         cpu: LLVM's name of that processor.
-        machine: `x86_64` or `aarch64`.
+        machine: `x86_64`, `aarch64` or `wasm32`.
         batch: Examples of a run.
         input_shape: Of one example.
         output_shape: Of one example.
         classes: Names of the classes.
         arena_bytes: Memory that each thread needs.
         constant_bytes: Weights, and all else that is only read.
-        static_bytes: Size of libNAME.a.
-        shared_bytes: Size of libNAME.so.
         kernels: The kernels that are in it.
         model_sha256: Digest of the .bwn file.
         versions: Of bwn and of what compiled it.
@@ -48,11 +46,31 @@ class LibraryReport(msgspec.Struct, frozen=True):
     classes: tuple[str, ...]
     arena_bytes: int
     constant_bytes: int
-    static_bytes: int
-    shared_bytes: int
     kernels: tuple[str, ...]
     model_sha256: str
     versions: dict[str, str]
+
+
+class LibraryReport(Report, frozen=True, kw_only=True):
+    """Of a C library.
+
+    Attributes:
+        static_bytes: Size of libNAME.a.
+        shared_bytes: Size of libNAME.so.
+    """
+
+    static_bytes: int
+    shared_bytes: int
+
+
+class ModuleReport(Report, frozen=True, kw_only=True):
+    """Of a WebAssembly module.
+
+    Attributes:
+        module_bytes: Size of NAME.wasm.
+    """
+
+    module_bytes: int
 
 
 def header(spec: ModelSpec, report: LibraryReport) -> str:

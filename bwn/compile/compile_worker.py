@@ -17,7 +17,7 @@ import msgspec
 from bwn.errors import BwnError
 from bwn.format import read
 from bwn.kernels.target.loader import load_function, symbol
-from bwn.kernels.target.targets import TARGETS
+from bwn.kernels.target.targets import TARGETS, WASM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,7 +154,7 @@ def main(name: str, target: str, batch: str, folder: str) -> None:
         check_compiler()
         from bwn.kernels.aot.cross import native_target
 
-        chosen = {t.name: t for t in TARGETS}.get(target) or native_target()
+        chosen = {t.name: t for t in (*TARGETS, WASM)}.get(target) or native_target()
         cpu.OVERRIDE = chosen.offers
         compile_model(sys.stdin.buffer.read(), chosen, name, int(batch), Path(folder))
     except BwnError as error:

@@ -1,4 +1,4 @@
-"""`bwn compile`: the files of a C library, from names and arguments to what is written."""
+"""`bwn compile`: a network's files, from names and arguments to what is written."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ import msgspec
 
 from bwn._files import read_limited, write_atomically
 from bwn._text import __version__
-from bwn.compile.c_header import LibraryReport, header
+from bwn.compile import web
+from bwn.compile.c_header import LibraryReport, ModuleReport, Report, header
 from bwn.compile.compile_worker import Facts
 from bwn.errors import ArgumentError, FileError
 from bwn.format import read
 from bwn.format.header import MAX_FILE
-from bwn.kernels.aot import linker
+from bwn.ir.model_spec import ModelSpec
+from bwn.kernels.aot import linker, wasm
 from bwn.kernels.aot.archive import static_library
 from bwn.kernels.aot.build import PINNED, check_compiler
-from bwn.kernels.target.targets import TARGETS, Target
+from bwn.kernels.target.targets import TARGETS, WASM, Target
 from bwn.predict import class_names
 
 NATIVE, ANY = "native", "-any"
@@ -37,8 +39,8 @@ def _family(target: Target) -> str:
 
 ANY_OF = tuple(dict.fromkeys(f"{_family(target)}{ANY}" for target in TARGETS))
 """For libraries of all targets of a machine, which choose when they start."""
-NAMES = (NATIVE, *(target.name for target in TARGETS), *ANY_OF)
-"""The targets that a library can be compiled for."""
+NAMES = (NATIVE, *(target.name for target in TARGETS), *ANY_OF, WASM.name)
+"""The targets that a network can be compiled for."""
 LONGEST = 63
 """Characters of a name: as many as C compilers tell apart."""
 
@@ -75,7 +77,7 @@ def find_targets(name: str) -> tuple[Target, ...]:
                 "libraries are for Linux on x86-64 and 64-bit ARM: name a target other than native"
             )
         return (Target(NATIVE, machine, "", "", frozenset(), frozenset()),)
-    matching = tuple(target for target in TARGETS if target.name == name)
+    matching = tuple(target for target in (*TARGETS, WASM) if target.name == name)
     if not matching:
         raise ArgumentError(f"no target {name!r}; there are {', '.join(NAMES)}")
     return matching
@@ -83,8 +85,8 @@ def find_targets(name: str) -> tuple[Target, ...]:
 
 def compile_library(
     model: Path, folder: Path, *, target: str = NATIVE, name: str | None = None, batch: int = 1
-) -> LibraryReport:
-    """Write NAME.h, libNAME.a, libNAME.so and NAME.json.
+) -> LibraryReport | ModuleReport:
+    """Write NAME.h, libNAME.a and libNAME.so, or NAME.wasm, NAME.mjs and NAME.d.mts; and NAME.json.
 
     Args:
         model: A .bwn file.
@@ -104,34 +106,61 @@ def compile_library(
     data = read_limited(model, MAX_FILE, "a .bwn file")
     spec = read(model)
     check_compiler()
-    for program in ("ld", "as", "nm", "readelf"):
-        linker.tool(targets[0], program)
+    _check_linker(targets[0])
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{folder}: cannot be made: {error.strerror}") from None
     with tempfile.TemporaryDirectory() as scratch:
-        facts, libraries = _build(data, name, targets, batch, Path(scratch))
-    static_bytes, shared_bytes = map(len, libraries.values())
-    report = LibraryReport(
-        name, target, facts.cpu, targets[0].machine, batch,
-        spec.graph.topology.input_shape, spec.graph.output_shape, tuple(class_names(spec)),
-        facts.arena_bytes, facts.constant_bytes, static_bytes, shared_bytes, facts.kernels,
-        hashlib.sha256(data).hexdigest(), {"bwn": __version__, **PINNED},
+        facts, binaries = _build(data, name, targets, batch, Path(scratch))
+    report = Report(
+        name=name, target=target, cpu=facts.cpu, machine=targets[0].machine, batch=batch,
+        input_shape=spec.graph.topology.input_shape, output_shape=spec.graph.output_shape,
+        classes=tuple(class_names(spec)), arena_bytes=facts.arena_bytes,
+        constant_bytes=facts.constant_bytes, kernels=facts.kernels,
+        model_sha256=hashlib.sha256(data).hexdigest(), versions={"bwn": __version__, **PINNED},
     )  # fmt: skip
-    texts = {
-        f"{name}.h": header(spec, report).encode(),
-        f"{name}.json": msgspec.json.format(msgspec.json.encode(report)) + b"\n",
-    }
-    for file, content in {**libraries, **texts}.items():
+    full, texts = _with_texts(spec, report, binaries)
+    texts[f"{name}.json"] = msgspec.json.format(msgspec.json.encode(full)).decode() + "\n"
+    encoded = {file: text.encode() for file, text in texts.items()}
+    for file, content in {**binaries, **encoded}.items():
         write_atomically(folder / file, content)
-    return report
+    return full
+
+
+def _check_linker(target: Target) -> None:
+    """Raise KernelsError where a program is missing, before anything is compiled."""
+    if target == WASM:
+        wasm.linker()
+        return
+    for program in ("ld", "as", "nm", "readelf"):
+        linker.tool(target, program)
+
+
+def _with_texts(
+    spec: ModelSpec, report: Report, binaries: Mapping[str, bytes]
+) -> tuple[LibraryReport | ModuleReport, dict[str, str]]:
+    """The report with the sizes of the binaries, and the texts by the names of their files."""
+    common = {field: getattr(report, field) for field in report.__struct_fields__}
+    sizes = [len(content) for content in binaries.values()]
+    if report.target == WASM.name:
+        texts = {
+            f"{report.name}.mjs": web.script(report),
+            f"{report.name}.d.mts": web.types(report),
+        }
+        return ModuleReport(**common, module_bytes=sizes[0]), texts
+    library = LibraryReport(**common, static_bytes=sizes[0], shared_bytes=sizes[1])
+    return library, {f"{report.name}.h": header(spec, library)}
 
 
 def _build(
     data: bytes, name: str, targets: Sequence[Target], batch: int, scratch: Path
 ) -> tuple[Facts, dict[str, bytes]]:
-    """Compile and link in a temporary folder: the facts, and the two libraries by their names."""
+    """Compile and link in a temporary folder: the facts, and the binaries by their names."""
+    if targets == (WASM,):
+        facts, module = _compile(data, name, WASM, batch, scratch), scratch / f"{name}.wasm"
+        wasm.link(scratch / f"{name}.o", module, facts.symbols)
+        return facts, {module.name: module.read_bytes()}
     if len(targets) == 1:
         parts = {name: _compile(data, name, targets[0], batch, scratch)}
         facts = parts[name]

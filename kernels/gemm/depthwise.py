@@ -31,7 +31,7 @@ from bwn.kernels.gemm.epilogue import (
 from bwn.kernels.gemm.f32 import store_vectors, sum_rows
 from bwn.kernels.gemm.gemm_params import StridedParams
 from bwn.kernels.gemm.tiles import DEPTHWISE_CHUNK
-from bwn.kernels.simd.arithmetic import fma, fma_value
+from bwn.kernels.simd.arithmetic import add_product, add_product_value
 from bwn.kernels.simd.scalars import get_f32, get_i64, reader
 from bwn.kernels.simd.shuffles import load_apart, load_second
 from bwn.kernels.simd.vectors import (
@@ -114,7 +114,7 @@ def add_products(
             for v in range(count):
                 values = load_at(builder, vec, offset_by(builder, x, v * VECTOR_BYTES))
                 total = builder.extract_value(before, len(totals))
-                totals.append(fma_value(builder, values, weight, total))
+                totals.append(add_product_value(builder, values, weight, total))
             x, weights = builder.add(x, x_bytes), builder.add(weights, row_bytes)
         return totals
 
@@ -208,7 +208,7 @@ def sum_strided(take: Any, f: Any, x: int, row: int, totals: int) -> None:
             sums = zero(F32)
             for k in range(f.depth):
                 weight = splat(F32, get_f32(row, k))
-                sums = fma(take(f, start + get_i64(f.offsets, k) * 4), weight, sums)
+                sums = add_product(take(f, start + get_i64(f.offsets, k) * 4), weight, sums)
             store(totals, y * f.out_row + column, sums)
 
 
@@ -246,7 +246,7 @@ def add_taps(sums: Any, xs: Any, weights: Any) -> tuple[Any, Codegen]:
         total = args[0]
         for tap in range(xs.count):
             weight = splat_at(builder, sums, offset_by(builder, args[2], 4 * tap))
-            total = fma_value(builder, builder.extract_value(args[1], tap), weight, total)
+            total = add_product_value(builder, builder.extract_value(args[1], tap), weight, total)
         return total
 
     return sums(sums, xs, types.intp), gen

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bwn.kernels.gemm.epilogue import fill_padding, gemm_params, out_plane, write_one, x_scale_at
-from bwn.kernels.simd.arithmetic import fma, widen
+from bwn.kernels.simd.arithmetic import add_product, widen
 from bwn.kernels.simd.bit_lanes import signed
 from bwn.kernels.simd.scalars import gather, get_f32, get_i8, get_i32, get_u64, put_f32, put_i8
 from bwn.kernels.simd.shuffles import halves, total
@@ -59,7 +59,7 @@ def f32_dot(x: int, row: int, depth: int) -> Any:
     sums = zero(F32)
     k = 0
     while k + 16 <= depth:
-        sums = fma(load(F32, x, k), load(F32, row, k), sums)
+        sums = add_product(load(F32, x, k), load(F32, row, k), sums)
         k += 16
     result = total(sums)
     while k < depth:

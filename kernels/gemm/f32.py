@@ -25,7 +25,7 @@ from bwn.kernels.gemm.epilogue import (
     write_tile,
 )
 from bwn.kernels.gemm.tiles import MULTIPLY
-from bwn.kernels.simd.arithmetic import fma_value
+from bwn.kernels.simd.arithmetic import add_product_value
 from bwn.kernels.simd.neon import hidden, lanes_of
 from bwn.kernels.simd.scalars import get_i64
 from bwn.kernels.simd.vectors import (
@@ -92,7 +92,9 @@ def multiply_add(sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any,
             weight = splat_at(builder, vec, address)
             for v in range(xs.count):
                 before = builder.extract_value(args[0], len(totals))
-                totals.append(fma_value(builder, builder.extract_value(args[1], v), weight, before))
+                totals.append(
+                    add_product_value(builder, builder.extract_value(args[1], v), weight, before)
+                )
             address = builder.add(address, args[3])
         return totals
 
@@ -124,7 +126,9 @@ def multiply_add_four(
                 values = load_at(builder, vec, offset_by(builder, address, v * VECTOR_BYTES))
                 for i in range(v, sums.count, xs.count):
                     weight = builder.shuffle_vector(rows[i // xs.count], rows[i // xs.count], lane)
-                    totals[i] = hidden(builder, fma_value(builder, values, weight, totals[i]))
+                    totals[i] = hidden(
+                        builder, add_product_value(builder, values, weight, totals[i])
+                    )
         return totals
 
     return sums(sums, xs, types.intp, types.intp, types.intp, types.intp), gen

@@ -14,6 +14,8 @@ from bwn.kernels.target.jit import Codegen, intrinsic
 
 def fma_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """LLVM value a * b + c, rounded once; vectors or numbers."""
+    if _lacks_fma(builder):
+        return _fma_by_parts(builder, a, b, c)
     kind = a.type
     name = f"llvm.fma.v{kind.count}f32" if isinstance(kind, ir.VectorType) else "llvm.fma.f32"
     function = cgutils.get_or_insert_function(
@@ -22,12 +24,95 @@ def fma_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(function, (a, b, c))
 
 
+def add_product_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """The same for the terms of a sum; rounded twice where rounding once is no instruction."""
+    if _lacks_fma(builder):
+        return builder.fadd(builder.fmul(a, b), c)
+    return fma_value(builder, a, b, c)
+
+
+def _lacks_fma(builder: Any) -> bool:
+    """Whether code is for WebAssembly, where LLVM would call fmaf for each lane."""
+    return str(builder.module.triple).startswith("wasm")
+
+
+LANES = 4
+"""Floats of a vector of WebAssembly."""
+
+
+def _fma_by_parts(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """fma_value where no instruction does it."""
+    kind = a.type
+    if not isinstance(kind, ir.VectorType):
+        return _fma_in_double(builder, a, b, c)
+    part, index = ir.VectorType(kind.element, LANES), ir.IntType(32)
+    function = builder.module.globals.get("fma_of_part") or _define_fma(builder.module, part)
+    result = ir.Constant(kind, ir.Undefined)
+    for first in range(0, kind.count, LANES):
+        places = ir.Constant(ir.VectorType(index, LANES), [*range(first, first + LANES)])
+        parts = [builder.shuffle_vector(value, value, places) for value in (a, b, c)]
+        each = builder.call(function, parts)
+        for lane in range(LANES):
+            number = builder.extract_element(each, index(lane))
+            result = builder.insert_element(result, number, index(first + lane))
+    return result
+
+
+def _define_fma(module: Any, kind: Any) -> Any:
+    """A function, as inlining it everywhere would double the code."""
+    function = ir.Function(module, ir.FunctionType(kind, [kind] * 3), "fma_of_part")
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    builder = ir.IRBuilder(function.append_basic_block())
+    builder.ret(_fma_in_double(builder, *function.args))
+    return function
+
+
+def _fma_in_double(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """By arithmetic in double.
+
+    The product is exact, and the sum is rounded to odd (Boldo and Melquiond 2008, "Emulation of a
+    FMA and correctly rounded sums"), so rounding it to single is the only rounding.
+    """
+    kind, double, word = a.type, ir.DoubleType(), ir.IntType(64)
+    if isinstance(kind, ir.VectorType):
+        double, word = ir.VectorType(double, kind.count), ir.VectorType(word, kind.count)
+
+    def every(number: int) -> Any:
+        return ir.Constant(word, [number] * kind.count if word != ir.IntType(64) else number)
+
+    a, b, c = (builder.fpext(value, double) for value in (a, b, c))
+    product = builder.fmul(a, b)
+    total = builder.fadd(product, c)
+    part = builder.fsub(total, product)
+    lost = builder.fadd(
+        builder.fsub(product, builder.fsub(total, part)), builder.fsub(c, part)
+    )  # Knuth's TwoSum
+    bits = builder.bitcast(total, word)
+    signs = builder.xor(bits, builder.bitcast(lost, word))
+    step = builder.or_(builder.ashr(signs, every(63)), every(1))  # away from zero or towards it
+    even = builder.sub(builder.and_(bits, every(1)), every(1))
+    inexact = builder.fcmp_ordered("!=", lost, ir.Constant(double, None))
+    step = builder.and_(builder.and_(step, even), builder.sext(inexact, word))
+    return builder.fptrunc(builder.bitcast(builder.add(bits, step), double), kind)
+
+
 @intrinsic
 def fma(a: Any, b: Any, c: Any) -> tuple[Any, Codegen]:
     """fma(a, b, c): a * b + c of float vectors or numbers, rounded once."""
 
     def gen(builder: Any, args: Any) -> Any:
         return fma_value(builder, *args)
+
+    return a(a, b, c), gen
+
+
+@intrinsic
+def add_product(a: Any, b: Any, c: Any) -> tuple[Any, Codegen]:
+    """add_product(a, b, c): the same for the terms of a sum; on WebAssembly rounded twice."""
+
+    def gen(builder: Any, args: Any) -> Any:
+        return add_product_value(builder, *args)
 
     return a(a, b, c), gen
 

@@ -37,7 +37,8 @@ class Target(NamedTuple):
     @property
     def triple(self) -> str:
         """LLVM's name of the machine."""
-        return f"{self.machine}-unknown-linux-gnu"
+        system = "unknown" if self.machine == "wasm32" else "linux-gnu"
+        return f"{self.machine}-unknown-{system}"
 
 
 _AVX2 = frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "popcnt", "abm"})
@@ -75,6 +76,12 @@ TARGETS = (
     ),
 )  # fmt: skip
 """Those that are built; of one machine the fastest first."""
+# Browsers have all of these since 2023 (Chrome 91, Firefox 89, Safari 16.4).
+WASM = Target(
+    "wasm32", "wasm32", "generic", "+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext",
+    frozenset(), frozenset(),
+)  # fmt: skip
+"""For `bwn compile` alone: no process of Python loads it."""
 
 HWCAP = 16
 """getauxval's number of the word of features; its bits for aarch64 are Linux's, asm/hwcap.h."""

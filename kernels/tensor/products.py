@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bwn.kernels.simd.arithmetic import fma, keep
+from bwn.kernels.simd.arithmetic import add_product, keep
 from bwn.kernels.simd.scalars import get_f32, reader
 from bwn.kernels.simd.stores import clear
 from bwn.kernels.simd.vectors import F32, I32, load, splat, store, zero
@@ -30,10 +30,10 @@ def four_rows(f: Any, x: int, other: int, out: int) -> None:
         a, b, c, d = zero(F32), zero(F32), zero(F32), zero(F32)
         for k in range(f.depth):
             v = load(F32, other, k * f.other_row + i)
-            a = fma(splat(F32, get_f32(x, k)), v, a)
-            b = fma(splat(F32, get_f32(x, f.x_row + k)), v, b)
-            c = fma(splat(F32, get_f32(x, 2 * f.x_row + k)), v, c)
-            d = fma(splat(F32, get_f32(x, 3 * f.x_row + k)), v, d)
+            a = add_product(splat(F32, get_f32(x, k)), v, a)
+            b = add_product(splat(F32, get_f32(x, f.x_row + k)), v, b)
+            c = add_product(splat(F32, get_f32(x, 2 * f.x_row + k)), v, c)
+            d = add_product(splat(F32, get_f32(x, 3 * f.x_row + k)), v, d)
         store(out, i, keep(a, mask))
         store(out, f.out_row + i, keep(b, mask))
         store(out, 2 * f.out_row + i, keep(c, mask))
@@ -48,7 +48,7 @@ def one_row(f: Any, x: int, other: int, out: int) -> None:
         i = min(start, max(f.width - LANES, 0))
         a = zero(F32)
         for k in range(f.depth):
-            a = fma(splat(F32, get_f32(x, k)), load(F32, other, k * f.other_row + i), a)
+            a = add_product(splat(F32, get_f32(x, k)), load(F32, other, k * f.other_row + i), a)
         store(out, i, keep(a, mask))
 
 

@@ -1,0 +1,128 @@
+"""Networks as WebAssembly: the same bits as bwn in Node.js, and what the ES module refuses."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from c_library import run
+from click.testing import CliRunner
+from graphs import floats, make_graph, words
+
+import bwn
+from bwn.cli.main import bwn as command
+from bwn.compile.c_header import ModuleReport
+from bwn.compile.library import compile_library
+from bwn.data.datasets import load_dataset
+from bwn.format import write
+from bwn.ir.model_spec import ModelSpec
+from bwn.ops.dense import Dense
+from bwn.predict import probabilities, to_input
+
+HERE = Path(__file__).parent
+MODEL = HERE.parents[1] / "models" / "mnist-lenet.bwn"
+MISSING = [program for program in ("wasm-ld", "node") if shutil.which(program) is None]
+needs_node = pytest.mark.skipif(bool(MISSING), reason=f"no {' and no '.join(MISSING)}")
+OUTPUTS = 10
+
+
+def dense(activations: str) -> ModelSpec:
+    """A network of one layer."""
+    layer = Dense(input="x", output="y", weight="w", activations=activations)
+    return ModelSpec(graph=make_graph(layer, shape=(70,), w=words(OUTPUTS, 70)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`net`, of LeNet, and `many`, with a batch and without images."""
+    folder = tmp_path_factory.mktemp("wasm")
+    compile_library(MODEL, folder, target="wasm32", name="net")
+    write(folder / "many.bwn", dense("int8"))
+    compile_library(folder / "many.bwn", folder, target="wasm32", batch=5)
+    return folder
+
+
+def scores(module: Path, x: np.ndarray) -> np.ndarray:
+    """Scores of inputs, as Node.js computes them."""
+    inputs, outputs = module.with_suffix(".in"), module.with_suffix(".out")
+    inputs.write_bytes(x.tobytes())
+    run("node", HERE / "run_module.mjs", module, inputs, outputs)
+    return np.frombuffer(outputs.read_bytes(), np.float32).reshape(len(x), -1)
+
+
+@needs_node
+def test_scores_are_the_same_bits(folder: Path) -> None:
+    model, random = bwn.load(MODEL, threads=1), np.random.default_rng(1)
+    scales = np.repeat([1e-30, 1.0, 1e30], 100).reshape(-1, 1, 1, 1)
+    x = (random.normal(0, 1, (300, 1, 28, 28)) * scales).astype(np.float32)
+    expected = [model.run(image[None])[0] for image in x]
+    np.testing.assert_array_equal(scores(folder / "net.mjs", x), expected)
+
+
+@needs_node
+def test_8_bit_activations_are_the_same_bits(folder: Path) -> None:
+    model = bwn.load(folder / "many.bwn", threads=1)
+    x = floats(50, 70) * np.float32(10.0) ** np.arange(-25, 25, dtype=np.float32)[:, None]
+    expected = np.concatenate([model.run(part) for part in np.split(x, 10)])
+    np.testing.assert_array_equal(scores(folder / "many.mjs", x), expected)
+
+
+@needs_node
+def test_sign_activations_are_the_same_bits(tmp_path: Path) -> None:
+    write(tmp_path / "sign.bwn", dense("sign"))
+    compile_library(tmp_path / "sign.bwn", tmp_path, target="wasm32")
+    x = floats(50, 70)
+    expected = bwn.load(tmp_path / "sign.bwn", threads=1).run(x)
+    np.testing.assert_array_equal(scores(tmp_path / "sign.mjs", x), expected)
+
+
+@needs_node
+def test_images_are_prepared_as_bwn_does(folder: Path) -> None:
+    model = bwn.load(MODEL, threads=1)
+    images = load_dataset("mnist-sample", "test").images[:3]
+    for image in images:
+        data = ",".join(map(str, image.reshape(-1)))
+        code = (
+            f'const {{ load }} = await import("{(folder / "net.mjs").as_uri()}");'
+            f"const image = {{ data: Uint8Array.of({data}), width: 28, height: 28 }};"
+            "console.log([...(await load()).classify(image).probabilities].join(' '));"
+        )
+        printed = run("node", "--input-type=module", "--eval", code).stdout.split()
+        expected = probabilities(model.spec, model.run(to_input(model.spec, image)[None]))[0]
+        np.testing.assert_allclose(np.array(printed, float), expected, rtol=2**-23)
+
+
+@needs_node
+def test_the_module(folder: Path) -> None:
+    run("node", HERE / "test_module.mjs", folder)
+
+
+@needs_node
+def test_what_is_written(tmp_path: Path) -> None:
+    model = tmp_path / "a b.bwn"
+    write(model, dense("int8"))
+    arguments = ["compile", str(model), "-o", str(tmp_path / "out"), "--target", "wasm32"]
+    printed = CliRunner().invoke(command, arguments)
+    assert printed.exit_code == 0, printed.output
+    assert f"Wrote {tmp_path / 'out' / 'a_b.wasm'}: " in printed.stdout
+    assert 'import { load } from "./a_b.mjs"' in printed.stdout
+    files = {path.name: path for path in (tmp_path / "out").iterdir()}
+    assert set(files) == {f"a_b.{ending}" for ending in ("wasm", "mjs", "d.mts", "json")}
+    assert "export declare function load(" in files["a_b.d.mts"].read_text()
+    report = msgspec.json.decode(files["a_b.json"].read_bytes(), type=ModuleReport)
+    assert report.module_bytes == files["a_b.wasm"].stat().st_size < 30_000
+    assert (report.target, report.machine) == ("wasm32", "wasm32")
+
+
+def test_without_the_linker_the_package_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    arguments = ["compile", str(MODEL), "-o", str(tmp_path / "out"), "--target", "wasm32"]
+    printed = CliRunner().invoke(command, arguments)
+    assert printed.exit_code == 1
+    assert "no wasm-ld, which links WebAssembly: apt-get install lld" in printed.output
+    assert not (tmp_path / "out").exists()
