@@ -12,7 +12,7 @@ from bwn.kernels.target.loader import KernelsError
 IMPORTS = ("cos", "exp", "pow", "sin")
 """What a module may ask of JavaScript: functions of `Math`, of the same names."""
 STACK_BYTES = 1 << 18
-"""It lies before all data: a stack that grows too large stops the program, and overwrites nothing."""
+"""It lies before all data, so a stack that grows too large is an error and overwrites nothing."""
 
 
 def linker() -> str:
