@@ -239,7 +239,8 @@ board.addEventListener("pointerdown", (event) => {
 });
 board.addEventListener("pointermove", (event) => {
   if (!drawing || !event.isPrimary) return;
-  strokes.at(-1)?.push(...(event.getCoalescedEvents?.() ?? [event]).map(place));
+  const events = event.getCoalescedEvents?.() ?? [];
+  strokes.at(-1)?.push(...(events.length > 0 ? events : [event]).map(place));
   refresh();
 });
 for (const end of ["pointerup", "pointercancel"]) {

@@ -1,4 +1,4 @@
-"""One compiled library for all tests here."""
+"""Compiled networks for all tests here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from graphs import make_graph, words
 
 from bwn.compile.library import compile_library
+from bwn.format import write
+from bwn.ir.model_spec import ModelSpec
 from bwn.kernels.aot import linker
+from bwn.ops.dense import Dense
+from bwn.ops.sign import Sign
 
 MODEL = Path(__file__).resolve().parents[2] / "models" / "mnist-lenet.bwn"
 
@@ -24,4 +29,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no binutils")
     folder = tmp_path_factory.mktemp("c")
     compile_library(MODEL, folder, name="net")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Modules for WebAssembly: `net` of LeNet, `many` with a batch, `sign`; the two take no images."""
+    if shutil.which("wasm-ld") is None:
+        pytest.skip("no wasm-ld")
+    folder = tmp_path_factory.mktemp("wasm")
+    compile_library(MODEL, folder, target="wasm32", name="net")
+    int8 = Dense(input="x", output="y", weight="w", activations="int8")
+    signs = [Sign(input="x", output="s"), Dense(input="s", output="y", weight="w")]
+    for name, nodes, batch in (("many", [int8], 5), ("sign", signs, 1)):
+        graph = make_graph(*nodes, shape=(70,), w=words(10, 70))
+        write(folder / f"{name}.bwn", ModelSpec(graph=graph))
+        compile_library(folder / f"{name}.bwn", folder, target="wasm32", batch=batch)
     return folder

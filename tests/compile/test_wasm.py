@@ -5,54 +5,25 @@ from __future__ import annotations
 import platform
 import shutil
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
 import pytest
 from c_library import CLibrary, run
 from click.testing import CliRunner
-from graphs import floats, make_graph, words
+from graphs import floats
 
 import bwn
 from bwn.cli.main import bwn as command
 from bwn.compile.c_header import ModuleReport
 from bwn.compile.library import compile_library
 from bwn.data.datasets import load_dataset
-from bwn.format import write
-from bwn.ir.model_spec import ModelSpec
-from bwn.ops.dense import Dense
-from bwn.ops.sign import Sign
 from bwn.predict import probabilities, to_input
 
 HERE = Path(__file__).parent
 MODEL = HERE.parents[1] / "models" / "mnist-lenet.bwn"
-MISSING = [program for program in ("wasm-ld", "node") if shutil.which(program) is None]
-needs_node = pytest.mark.skipif(bool(MISSING), reason=f"no {' and no '.join(MISSING)}")
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="no node")
 OUTPUTS = 10
-
-
-def dense(activations: Literal["float32", "int8", "sign"]) -> ModelSpec:
-    """A network of one layer."""
-    signs = activations == "sign"
-    layer = Dense(
-        input="s" if signs else "x",
-        output="y",
-        weight="w",
-        activations="float32" if signs else activations,
-    )
-    nodes = [Sign(input="x", output="s"), layer] if signs else [layer]
-    return ModelSpec(graph=make_graph(*nodes, shape=(70,), w=words(OUTPUTS, 70)))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`net`, of LeNet, and `many`, with a batch and without images."""
-    folder = tmp_path_factory.mktemp("wasm")
-    compile_library(MODEL, folder, target="wasm32", name="net")
-    write(folder / "many.bwn", dense("int8"))
-    compile_library(folder / "many.bwn", folder, target="wasm32", batch=5)
-    return folder
 
 
 def scores(module: Path, x: np.ndarray) -> np.ndarray:
@@ -70,10 +41,10 @@ def images() -> np.ndarray:
 
 
 @needs_node
-def test_scores_are_those_of_bwn(folder: Path) -> None:
+def test_scores_are_those_of_bwn(modules: Path) -> None:
     """Sums of floats have another order with other kernels."""
     model, x = bwn.load(MODEL, threads=1), images()
-    for actual, image in zip(scores(folder / "net.mjs", x), x, strict=True):
+    for actual, image in zip(scores(modules / "net.mjs", x), x, strict=True):
         expected = model.run(image[None])[0]
         np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
 
@@ -83,39 +54,37 @@ def test_scores_are_those_of_bwn(folder: Path) -> None:
     platform.machine() != "x86_64" or not all(map(shutil.which, ("ld", "as"))), reason="no x86-64"
 )
 def test_scores_are_the_same_bits_as_those_of_the_same_kernels(
-    folder: Path, tmp_path: Path
+    modules: Path, tmp_path: Path
 ) -> None:
     """Without features of a processor, the kernels of x86-64 are those of WebAssembly."""
     compile_library(MODEL, tmp_path, target="x86-64", name="net")
     library, x = CLibrary(tmp_path, "net"), images()
     expected = np.concatenate([library.run(image[None], (OUTPUTS,)) for image in x])
-    np.testing.assert_array_equal(scores(folder / "net.mjs", x), expected)
+    np.testing.assert_array_equal(scores(modules / "net.mjs", x), expected)
 
 
 @needs_node
-def test_8_bit_activations_are_the_same_bits(folder: Path) -> None:
-    model = bwn.load(folder / "many.bwn", threads=1)
+def test_8_bit_activations_are_the_same_bits(modules: Path) -> None:
+    model = bwn.load(modules / "many.bwn", threads=1)
     x = floats(50, 70) * np.float32(10.0) ** np.arange(-25, 25, dtype=np.float32)[:, None]
     expected = np.concatenate([model.run(part) for part in np.split(x, 10)])
-    np.testing.assert_array_equal(scores(folder / "many.mjs", x), expected)
+    np.testing.assert_array_equal(scores(modules / "many.mjs", x), expected)
 
 
 @needs_node
-def test_sign_activations_are_the_same_bits(tmp_path: Path) -> None:
-    write(tmp_path / "sign.bwn", dense("sign"))
-    compile_library(tmp_path / "sign.bwn", tmp_path, target="wasm32")
+def test_sign_activations_are_the_same_bits(modules: Path) -> None:
     x = floats(50, 70)
-    expected = bwn.load(tmp_path / "sign.bwn", threads=1).run(x)
-    np.testing.assert_array_equal(scores(tmp_path / "sign.mjs", x), expected)
+    expected = bwn.load(modules / "sign.bwn", threads=1).run(x)
+    np.testing.assert_array_equal(scores(modules / "sign.mjs", x), expected)
 
 
 @needs_node
-def test_images_are_prepared_as_bwn_does(folder: Path) -> None:
+def test_images_are_prepared_as_bwn_does(modules: Path) -> None:
     model = bwn.load(MODEL, threads=1)
     for image in load_dataset("mnist-sample", "test").images[:3]:
         data = ",".join(map(str, image.reshape(-1)))
         code = (
-            f'const {{ load }} = await import("{(folder / "net.mjs").as_uri()}");'
+            f'const {{ load }} = await import("{(modules / "net.mjs").as_uri()}");'
             f"const image = {{ data: Uint8Array.of({data}), width: 28, height: 28 }};"
             "console.log([...(await load()).classify(image).probabilities].join(' '));"
         )
@@ -125,14 +94,13 @@ def test_images_are_prepared_as_bwn_does(folder: Path) -> None:
 
 
 @needs_node
-def test_the_module(folder: Path) -> None:
-    run("node", HERE / "test_module.mjs", folder)
+def test_the_module(modules: Path) -> None:
+    run("node", HERE / "test_module.mjs", modules)
 
 
 @needs_node
-def test_what_is_written(tmp_path: Path) -> None:
-    model = tmp_path / "a b.bwn"
-    write(model, dense("int8"))
+def test_what_is_written(modules: Path, tmp_path: Path) -> None:
+    model = shutil.copy(modules / "many.bwn", tmp_path / "a b.bwn")
     arguments = ["compile", str(model), "-o", str(tmp_path / "out"), "--target", "wasm32"]
     printed = CliRunner().invoke(command, arguments)
     assert printed.exit_code == 0, printed.output
