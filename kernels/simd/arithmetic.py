@@ -9,12 +9,13 @@ from numba import types
 from numba.core import cgutils
 
 from bwn.kernels.simd.vectors import Vec, llvm_type, splat_value
+from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, intrinsic
 
 
 def fma_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """LLVM value a * b + c, rounded once; vectors or numbers."""
-    if _lacks_fma(builder):
+    if _lacks_fma():
         return _fma_by_parts(builder, a, b, c)
     kind = a.type
     name = f"llvm.fma.v{kind.count}f32" if isinstance(kind, ir.VectorType) else "llvm.fma.f32"
@@ -26,14 +27,14 @@ def fma_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 def add_product_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """The same for the terms of a sum; rounded twice where rounding once is no instruction."""
-    if _lacks_fma(builder):
+    if _lacks_fma():
         return builder.fadd(builder.fmul(a, b), c)
     return fma_value(builder, a, b, c)
 
 
-def _lacks_fma(builder: Any) -> bool:
+def _lacks_fma() -> bool:
     """Whether code is for WebAssembly, where LLVM would call fmaf for each lane."""
-    return str(builder.module.triple).startswith("wasm")
+    return "simd128" in features()
 
 
 LANES = 4

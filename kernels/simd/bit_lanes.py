@@ -15,11 +15,12 @@ from bwn.kernels.target.jit import Codegen, intrinsic
 def _lanes_of_bits(builder: Any, bits: Any, vec: Vec) -> Any:
     """LLVM value: for each lane of `vec` an i1, bit i of the word for lane i."""
     count, width = vec.lanes, vec.element.bitwidth
-    if "neon" not in features():
+    if not features() & {"neon", "simd128"}:
         word = builder.trunc(bits, ir.IntType(count)) if count < 64 else bits
         return builder.bitcast(word, ir.VectorType(ir.IntType(1), count))
-    # For NEON LLVM takes a word of i1 apart bit by bit. So each lane gets the piece of the word, as
-    # wide as an element, that its bit lies in, and tests the bit: a quarter of the instructions.
+    # For NEON and WebAssembly LLVM takes a word of i1 apart bit by bit. So each lane gets the piece
+    # of the word, as wide as an element, that its bit lies in, and tests the bit: on NEON a quarter
+    # of the instructions.
     pieces = ir.VectorType(ir.IntType(width), 64 // width)
     lanes = ir.VectorType(ir.IntType(width), count)
     picks = ir.Constant(ir.VectorType(ir.IntType(32), count), [i // width for i in range(count)])

@@ -79,7 +79,7 @@ TARGETS = (
 # Browsers have all of these since 2023 (Chrome 91, Firefox 89, Safari 16.4).
 WASM = Target(
     "wasm32", "wasm32", "generic", "+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext",
-    frozenset(), frozenset(),
+    frozenset({"simd128"}), frozenset(),
 )  # fmt: skip
 """For `bwn compile` alone: no process of Python loads it."""
 
