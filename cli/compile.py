@@ -29,9 +29,9 @@ from bwn.cli.params import FilePath, Integer, Option, output_options
     "--target",
     cls=Option,
     default="native",
-    help="Processor: aarch64, aarch64-dotprod, x86-64, x86-64-avx2, x86-64-avx512; native for that "
-    "of this machine; aarch64-any or x86-64-any to choose when a program starts; wasm32 for "
-    "browsers and Node.js.  "
+    help="Processor: aarch64, aarch64-dotprod, x86-64, x86-64-avx2, x86-64-avxvnni, x86-64-avx512; "
+    "native for that of this machine; aarch64-any or x86-64-any to choose when a program starts; "
+    "wasm32 for browsers and Node.js.  "
     "[default: native]",
 )
 @click.option(
