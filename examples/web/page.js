@@ -177,10 +177,10 @@ function show(result) {
 function showInput(x) {
   const [, height, width] = network.inputShape;
   Object.assign(element.input, { width, height });
-  const least = Math.min(...x), range = Math.max(...x) - least || 1;
+  const [least, most] = [x.reduce((a, b) => Math.min(a, b)), x.reduce((a, b) => Math.max(a, b))];
   const image = new ImageData(width, height);
   x.forEach((v, i) => {
-    const gray = (255 * (v - least)) / range;
+    const gray = (255 * (v - least)) / (most - least || 1);
     image.data.set([gray, gray, gray, 255], 4 * i);
   });
   element.input.getContext("2d").putImageData(image, 0, 0);
