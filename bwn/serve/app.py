@@ -67,7 +67,6 @@ class Service:
         for path in PAGE:
             app.router.add_get(path, self._show_page)
         app.cleanup_ctx.append(self._batches)
-        app.on_shutdown.append(self._finish)
         return app
 
     async def _batches(self, _app: web.Application) -> AsyncIterator[None]:
@@ -76,8 +75,8 @@ class Service:
         task.cancel()
         self.batcher.close()
 
-    async def _finish(self, _app: web.Application) -> None:
-        """Answer what has arrived; aiohttp stops reading the bodies of requests after this."""
+    async def finish(self) -> None:
+        """Answer the requests that have begun to arrive, and refuse new ones."""
         self.stopping = True
         end = time.monotonic() + 2 * self.limits.timeout
         while self.batcher.held and time.monotonic() < end:

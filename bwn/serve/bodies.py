@@ -8,6 +8,7 @@ from typing import NamedTuple
 from aiohttp import BodyPartReader, web
 
 from bwn._text import byte_size
+from bwn.serve.batching import QueueFullError
 
 CHUNK = 64 * 2**10
 
@@ -91,6 +92,8 @@ async def _files(request: web.Request, most: int, admit: Callable[[], None]) -> 
                     raise too_large(most)
             if part.filename is not None:  # other fields are of no use
                 uploads.append(Upload(part.filename, bytes(data)))
-    except (ValueError, LookupError, RuntimeError, AssertionError, AttributeError) as error:
+    except (web.HTTPException, QueueFullError, TimeoutError):
+        raise
+    except Exception as error:  # the reader raises almost anything on a broken form
         raise web.HTTPBadRequest(text="the form is not valid multipart/form-data") from error
     return uploads

@@ -55,12 +55,15 @@ async def _serve(service: Service, host: str, port: int, listening: Callable[[st
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+        site = web.TCPSite(runner, host, port, backlog=BACKLOG)
+        await site.start()
         stop = _stop_event()
         address = runner.addresses[0]
         name = f"[{address[0]}]" if ":" in address[0] else address[0]
         listening(f"http://{name}:{address[1]}")
         await stop.wait()
+        await site.stop()
+        await service.finish()  # the cleanup reads no more of a body that still arrives
     finally:
         await runner.cleanup()
 

@@ -7,12 +7,14 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from http_service import MODEL, read_answer, running
+from http_service import MODEL, read_answer, running, until
 
 from bwn.cli.main import bwn
 from bwn.errors import BwnError
@@ -37,11 +39,11 @@ class Held:
         return self.model.run(x)
 
 
-def together(limits: Limits, images: list[bytes]) -> tuple[list[object], list[int], Metrics]:
+def together(limits: Limits, images: list[bytes]) -> tuple[list[Any], list[int], Metrics]:
     """Classify images that arrive while the first one runs. Returns answers and sizes of runs."""
     model, metrics = Held(), Metrics()
 
-    async def classify() -> list[object]:
+    async def classify() -> list[Any]:
         batcher = Batcher(model, limits, metrics)  # type: ignore[arg-type]
         runs = asyncio.create_task(batcher.run())
         answers = [asyncio.create_task(batcher.classify(images[0], 1))]
@@ -65,7 +67,10 @@ def test_images_that_wait_are_run_together(digits: list[Path]) -> None:
     assert runs == [1, 8, 8, 2, 1]
     assert (metrics.batches.sum, sum(metrics.batches.counts)) == (20, 5)
     expected = load(MODEL, threads=1).predict(images, top=2, batch_size=1)
-    assert answers == [expected[0][:1], *expected[1:]]
+    assert [len(answer) for answer in answers] == [1, *[2] * 19]
+    for answer, best in zip(answers, expected, strict=True):
+        assert [b.label for b in answer] == [b.label for b in best[: len(answer)]]
+        assert answer[0].probability == pytest.approx(best[0].probability, abs=1e-6)
 
 
 def test_one_image_with_infinite_scores_fails_alone(
@@ -90,41 +95,44 @@ def test_sizes_of_batches_are_few(most: int) -> None:
 
 def test_a_full_queue_refuses_and_a_stop_answers_what_has_arrived(digits: list[Path]) -> None:
     image = digits[0].read_bytes()
-    with running("--max-queue", "1") as server:
-        slow, idle = server.connect(), server.connect()
-        idle.request("GET", "/healthz")
-        assert read_answer(idle).status == 200
+    with running("--max-queue", "1") as server, closing(server.connect()) as slow:
         slow.putrequest("POST", "/classify")
         slow.putheader("Content-Length", str(len(image)))
         slow.endheaders(image[:100])
-        while server.metric("bwn_queue_images") != 1:
-            pass
+        until(lambda: server.metric("bwn_queue_images") == 1)
         refused = server.classify(image)
         assert refused.status == 503
         assert refused.headers["Retry-After"] == "1"
         assert "too many images" in refused.json["error"]
-
-        server.process.send_signal(signal.SIGTERM)
-        while True:  # until it does not listen any more
-            try:
-                socket.create_connection(("127.0.0.1", server.port)).close()
-            except OSError:
-                break
+        with closing(server.connect()) as idle:
+            idle.request("GET", "/healthz")
+            assert read_answer(idle).status == 200
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: not listens(server.port))
+            idle.request("GET", "/healthz")
+            assert read_answer(idle).json == {"error": "the service is stopping"}
         slow.send(image[100:])
         assert read_answer(slow).json["label"] == "0"
         assert server.process.wait(20) == 0
-        assert server.process.stderr.read() == ""
+        assert server.errors().count("\n") == 1
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_an_idle_service(number: signal.Signals) -> None:
-    with running() as server:
-        client = server.connect()
+    with running() as server, closing(server.connect()) as client:
         client.request("GET", "/healthz")
         read_answer(client)
         server.process.send_signal(number)
         assert server.process.wait(5) == 0
-        assert server.process.stderr.read() == ""
+        assert server.errors().count("\n") == 1
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

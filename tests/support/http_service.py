@@ -7,10 +7,12 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pytest
 
@@ -30,8 +32,15 @@ class Answer(NamedTuple):
 class Server:
     """A running service."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
-        self.process, self.port = process, port
+    port: int
+
+    def __init__(self, process: subprocess.Popen[bytes], stderr: IO[str]) -> None:
+        self.process, self._stderr = process, stderr
+
+    def errors(self) -> str:
+        """What it has written to standard error."""
+        self._stderr.seek(0)
+        return self._stderr.read()
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -59,22 +68,31 @@ def read_answer(connection: http.client.HTTPConnection) -> Answer:
     return Answer(response.status, dict(response.getheaders()), response.read())
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what must happen soon."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
 @contextmanager
 def running(*options: str) -> Iterator[Server]:
     """Start `bwn serve` on a free port, and end it."""
     pytest.importorskip("aiohttp", reason="needs aiohttp, the extra serve")
     command = [sys.executable, "-m", "bwn", "serve", str(MODEL), "--port", "0", "--threads", "1"]
-    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        line = process.stderr.readline()
-        match = re.match(r"listening on http://127\.0\.0\.1:(\d+) ", line)
-        assert match, line + process.stderr.read()
-        yield Server(process, int(match[1]))
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([*command, *options], stderr=errors)
+        server = Server(process, errors)
+        try:
+            until(lambda: "\n" in server.errors() or process.poll() is not None)
+            match = re.match(r"listening on http://127\.0\.0\.1:(\d+) ", server.errors())
+            assert match, server.errors()
+            server.port = int(match[1])
+            yield server
+        finally:
+            process.kill()
+            process.wait()
 
 
 def form(*parts: tuple[str | None, bytes], boundary: str = "x0x0x") -> tuple[bytes, str]:
