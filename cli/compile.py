@@ -29,8 +29,8 @@ from bwn.cli.params import FilePath, Integer, Option, output_options
     "--target",
     cls=Option,
     default="native",
-    help="Processor: aarch64, aarch64-dotprod, x86-64, x86-64-avx2, x86-64-avx512; native for that "
-    "of this machine; aarch64-any or x86-64-any to choose when a program starts.  "
+    help="Processor: aarch64, aarch64-dotprod, x86-64, x86-64-avx2, x86-64-avxvnni, x86-64-avx512; "
+    "native for that of this machine; aarch64-any or x86-64-any to choose when a program starts.  "
     "[default: native]",
 )
 @click.option(

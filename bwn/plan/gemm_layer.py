@@ -18,7 +18,7 @@ from bwn.ops.weighted import Weighted
 from bwn.ops.window import Window
 from bwn.plan.buffers import Buffer, round_up
 from bwn.plan.fusion import Epilogue
-from bwn.plan.rounding import divides_exactly, rounding
+from bwn.plan.reciprocal_rounding import divides_exactly, rounding
 from bwn.plan.state import PlanState, activation_code
 from bwn.plan.window_taps import rectangles
 

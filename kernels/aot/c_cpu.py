@@ -48,6 +48,7 @@ PLACES = {
     "avx512cd": Place(7, 0, 1, 28),
     "avx512bw": Place(7, 0, 1, 30),
     "avx512vl": Place(7, 0, 1, 31),
+    "avx512_vnni": Place(7, 0, 2, 11),
     "avx512_bitalg": Place(7, 0, 2, 12),
     "avx512_vpopcntdq": Place(7, 0, 2, 14),
     "avx_vnni": Place(7, 1, 0, 4),

@@ -152,7 +152,7 @@ def quantized_end(f: Any, image: int, n: int) -> Any:
 def end_in_bytes(kind: Any, sums: Any, end: Any) -> Any:
     """The int8 outputs of sums, which are of `kind`: divided without a division.
 
-    `plan/rounding.py` says why the integers are those of one.
+    `plan/reciprocal_rounding.py` says why the integers are those of one.
     """
     y = fma(sums, splat(kind, end.scale), splat(kind, end.bias))
     y = bounded(y, splat(kind, end.low), splat(kind, end.high))

@@ -30,14 +30,14 @@ def _bound(name: str) -> Any:
     return bound
 
 
-_least, _greatest = _bound("maximum"), _bound("minimum")
+_at_least, _at_most = _bound("maximum"), _bound("minimum")
 
 if "neon" in features():
 
     @helper
     def bounded(value: Any, low: Any, high: Any) -> Any:
         """Float vectors within bounds; a NaN stays. Which zero is greater is left open."""
-        return _greatest(_least(value, low), high)
+        return _at_most(_at_least(value, low), high)
 
 else:
 

@@ -13,7 +13,7 @@ from bwn.kernels.params import Activation
 from bwn.kernels.registry import GemmSpec, IndirectGemm, LutPermuteGemm, LutWindowGemm
 from bwn.ops import node_types
 from bwn.ops.formulas import FUNCTIONS
-from bwn.plan.rounding import rounding
+from bwn.plan.reciprocal_rounding import rounding
 
 EPSILON = np.finfo(np.float32).eps
 ADDED_LEAD = 2

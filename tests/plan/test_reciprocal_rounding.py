@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bwn.plan.rounding import divides_exactly, rounding
+from bwn.plan.reciprocal_rounding import divides_exactly, rounding
 
 RANGES = [(-127, 127), (0, 254)]
 u = Fraction(1, 2**24)
