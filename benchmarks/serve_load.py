@@ -75,10 +75,10 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert service.stderr is not None
     try:
-        line = service.stderr.readline()
-        match = re.search(r"listening on \S+:(\d+)", line)
+        lines = (re.search(r"listening on \S+:(\d+)", line) for line in service.stderr)
+        match = next(filter(None, lines), None)
         if match is None:
-            sys.exit(line + service.stderr.read())
+            sys.exit("the service did not start")
         port, image, rows = int(match[1]), options.image.read_bytes(), []
         asyncio.run(load(port, image, 1, 0.5))  # warm
         for clients in options.clients:

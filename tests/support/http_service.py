@@ -19,6 +19,9 @@ import pytest
 MODEL = Path(__file__).resolve().parents[2] / "models" / "mnist-lenet.bwn"
 
 
+LISTENING = re.compile(r"^listening on http://127\.0\.0\.1:(\d+) .*\n", re.MULTILINE)
+
+
 class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
@@ -68,9 +71,9 @@ def read_answer(connection: http.client.HTTPConnection) -> Answer:
     return Answer(response.status, dict(response.getheaders()), response.read())
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], object], seconds: float = 20) -> None:
     """Wait for what must happen soon."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.01)
@@ -85,8 +88,9 @@ def running(*options: str) -> Iterator[Server]:
         process = subprocess.Popen([*command, *options], stderr=errors)
         server = Server(process, errors)
         try:
-            until(lambda: "\n" in server.errors() or process.poll() is not None)
-            match = re.match(r"listening on http://127\.0\.0\.1:(\d+) ", server.errors())
+            # The first run after a change of the kernels compiles them.
+            until(lambda: LISTENING.search(server.errors()) or process.poll() is not None, 400)
+            match = LISTENING.search(server.errors())
             assert match, server.errors()
             server.port = int(match[1])
             yield server
