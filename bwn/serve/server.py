@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import warnings
 from collections.abc import Callable
 
 from aiohttp import web
@@ -37,8 +38,10 @@ def serve(
     """
     if model.preprocess is None:
         raise NotPreparedError
-    # It logs a traceback of every request that is no HTTP; the client is answered all the same.
+    # It logs a traceback of every request that is no HTTP, and warns of forms with odd headers: a
+    # client could fill the log. It is answered all the same.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"aiohttp\b")
     asyncio.run(_serve(Service(model, limits), host, port, listening))
 
 

@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from http_service import Server, form, read_answer, until
+from http_service import LISTENING, Server, form, read_answer, until
 
 
 @pytest.fixture(autouse=True)
 def _still_serves(server: Server, digits: list[Path]) -> Iterator[None]:
-    """After each test an image is classified, and nothing is left in the queue."""
+    """After each test an image is classified, the queue is empty, and nothing fills a log."""
     yield
     assert server.classify(digits[0].read_bytes()).json["label"] == "0"
     assert server.metric("bwn_queue_images") == 0
+    assert LISTENING.split(server.errors())[-1] == ""
 
 
 def refusal(server: Server, *arguments: object, **headers: str) -> tuple[int, str]:
