@@ -32,6 +32,7 @@ COMMANDS = {
     "pack": "Store a network with one bit per weight, as a .bwn file.",
     "verify": "Compare a .bwn file with the network it was packed from.",
     "infer": "Classify images.",
+    "serve": "Answer HTTP requests that classify images.",
     "compile": "Write a packed model as a C library.",
     "report": "Show weights, flip risk and confusions of a run or model in one file.",
     "evaluate": "Measure the accuracy of a .bwn file on a data set.",

@@ -200,16 +200,14 @@ output_options = together(
         help="Print details on files, kernels and plans to standard error.",
     ),
 )
-run_options = together(
-    click.option(
-        "--threads",
-        cls=Option,
-        type=Integer(1, 1024),
-        default=None,
-        help="Threads to use.  [default: every core available]",
-    ),
-    output_options,
+threads_option = click.option(
+    "--threads",
+    cls=Option,
+    type=Integer(1, 1024),
+    default=None,
+    help="Threads to use.  [default: every core available]",
 )
+run_options = together(threads_option, output_options)
 
 
 def batch_size_option(default: int) -> Callable[[Command], Command]:

@@ -23,7 +23,7 @@ RULE = """
     passes plan format onnx
     predict runtime
     model train
-    compile tools experiment
+    compile tools experiment serve
     reporting
     __init__ cli
     __main__
@@ -38,7 +38,7 @@ HEIGHT = {
 PACKAGES = {
     "numba": "kernels",
     "llvmlite": "kernels",
-    "msgspec": "kernels ir ops passes format onnx plan predict train compile tools experiment reporting data cli",
+    "msgspec": "kernels ir ops passes format onnx plan predict train compile tools experiment reporting serve data cli",
     "safetensors": "format",
     "PIL": "data predict tools reporting",
     "pillow_heif": "data.images",
@@ -49,6 +49,7 @@ PACKAGES = {
     "onnx_ir": "train",
     "tensorboard": "train",
     "matplotlib": "experiment.plots reporting",
+    "aiohttp": "serve",
     "click": "cli",
 }
 

@@ -1,0 +1,1 @@
+"""A model as an HTTP service: `bwn serve`. Needs aiohttp, the extra `serve`."""

@@ -1,0 +1,115 @@
+"""`bwn serve`: a packed model as an HTTP service."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from bwn._text import one_line
+from bwn.cli.params import FilePath, Integer, Number, threads_option
+from bwn.errors import BwnError, MissingPackageError
+
+
+class ByteSize(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """A number of bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Turn text such as `8M`, `512K` or `100000` into bytes."""
+        match = re.fullmatch(r"([1-9]\d{0,9})([KMG]?)", str(value), re.ASCII)
+        if match is None:
+            self.fail(f"{value!r} is not a size such as 8M, 512K or 100000.", param, ctx)
+        return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]]
+
+
+@click.command(
+    no_args_is_help=True,
+    short_help="Answer HTTP requests that classify images.",
+    epilog="Example: bwn serve model.bwn --port 8000",
+)
+@click.argument("model", metavar="MODEL", type=FilePath())
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 or :: for every machine that can reach this one.",
+)
+@click.option(
+    "--port", type=Integer(0, 65535), default=8000, show_default=True, help="0 for a free one."
+)
+@click.option(
+    "--max-batch",
+    type=Integer(1, 256),
+    default=16,
+    show_default=True,
+    help="Images to run at once, of those that wait.",
+)
+@click.option(
+    "--max-queue",
+    type=Integer(1, 100_000),
+    default=128,
+    show_default=True,
+    help="Images received and not yet answered; more are refused with status 503.",
+)
+@click.option(
+    "--max-bytes",
+    type=ByteSize(),
+    default="8M",
+    show_default=True,
+    help="Largest body of a request.",
+)
+@click.option(
+    "--timeout",
+    type=Number(0.1, 3600),
+    default=10,
+    show_default=True,
+    metavar="SECONDS",
+    help="For a request to arrive, and then for its answer.",
+)
+@threads_option
+def command(
+    model: str,
+    host: str,
+    port: int,
+    max_batch: int,
+    max_queue: int,
+    max_bytes: int,
+    timeout: float,
+    threads: int | None,
+) -> None:
+    """Answer HTTP requests that classify images with MODEL, a .bwn file.
+
+    POST an image, or a form with one or several files, to /classify: the answer is what bwn infer
+    --json prints, with ?top=3 the three likeliest classes. /healthz, /metrics (for Prometheus), and
+    a page for browsers at / .
+
+    Images that wait are run together. Ctrl-C or SIGTERM answers what has arrived and stops. There
+    is no encryption and no password: docs/serve.md says what to put in front.
+
+    \b
+    curl --data-binary @photo.jpg http://127.0.0.1:8000/classify
+    curl -F image=@photo.jpg -F image=@other.png http://127.0.0.1:8000/classify?top=3
+    """
+    try:
+        from bwn.serve.server import serve
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        raise MissingPackageError("aiohttp", "serve", "bwn serve") from None
+    from bwn.model import load
+    from bwn.serve.batching import Limits
+
+    limits = Limits(max_batch, max_queue, max_bytes, timeout)
+    try:
+        serve(load(model, threads), limits, host, port, say_listening)
+    except OSError as error:
+        reason = one_line(error.strerror or error)
+        raise BwnError(f"cannot listen on {host}:{port}: {reason}; try another --port") from None
+
+
+def say_listening(url: str) -> None:
+    """Print where the service is."""
+    click.echo(f"listening on {url} (Ctrl-C to stop)", err=True)
