@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,34 +82,46 @@ def bold_least(cells: list[str]) -> list[str]:
 
 def table(runs: Runs) -> str:
     """Instructions of one inference, in Markdown."""
-    lines = ["| network | activations | core | bwn | ncnn | LiteRT | ONNX Runtime |"]
-    lines.append("|---|---|---|---:|---:|---:|---:|")
-    for network, title in TITLES.items():
-        for label, kinds in (("float32", FLOAT), ("8 bits, or signs", LOW)):
-            for core, of_core in runs.items():
-                cells = [cell(of_core, network, engine, kinds) for engine in ("bwn", *PEERS)]
-                if any(cells):
-                    short = core.removeprefix("cortex-").upper()
-                    row = [title, label, short, *bold_least(cells)]
-                    lines.append("| " + " | ".join(row) + " |")
+    lines = heading("core")
+    for network, label, kinds, core in groups(runs):
+        cells = [cell(runs[core], network, engine, kinds) for engine in ("bwn", *PEERS)]
+        if any(cells):
+            short = core.removeprefix("cortex-").upper()
+            lines.append(line(TITLES[network], label, short, *bold_least(cells)))
     return "\n".join(lines)
 
 
 def cycles_table(runs: Runs) -> str:
-    """Millions of cycles by LLVM's models: simulated, and by the busiest port."""
-    lines = ["| network | activations | model | bwn | ncnn | LiteRT | ONNX Runtime |"]
-    lines.append("|---|---|---|---:|---:|---:|---:|")
-    for network, title in TITLES.items():
-        for label, kinds in (("float32", FLOAT), ("8 bits, or signs", LOW)):
-            for core, of_core in runs.items():
-                for model in cycles.MODELS[core]:
-                    cells = [
-                        least_cycles(of_core, network, engine, kinds, model)
-                        for engine in ("bwn", *PEERS)
-                    ]
-                    if any(cells):
-                        lines.append("| " + " | ".join([title, label, model, *cells]) + " |")
+    """Millions of cycles by LLVM's models: by the busiest port, and simulated."""
+    lines = heading("model")
+    for network, label, kinds, core in groups(runs):
+        for model in cycles.MODELS[core]:
+            cells = [
+                least_cycles(runs[core], network, engine, kinds, model)
+                for engine in ("bwn", *PEERS)
+            ]
+            if any(cells):
+                lines.append(line(TITLES[network], label, model, *cells))
     return "\n".join(lines)
+
+
+def groups(runs: Runs) -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+    """Network, label of the activations, their kinds, and core of each row of a table."""
+    for network in TITLES:
+        for label, kinds in (("float32", FLOAT), ("8 bits, or signs", LOW)):
+            for core in runs:
+                yield network, label, kinds, core
+
+
+def heading(column: str) -> list[str]:
+    """The first lines of a table whose third column has this name."""
+    names = ("network", "activations", column, "bwn", "ncnn", "LiteRT", "ONNX Runtime")
+    return [line(*names), "|---|---|---|---:|---:|---:|---:|"]
+
+
+def line(*cells: str) -> str:
+    """A row in Markdown."""
+    return "| " + " | ".join(cells) + " |"
 
 
 def least_cycles(

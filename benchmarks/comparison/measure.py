@@ -11,6 +11,7 @@ import numpy as np
 from engines.case import Case, Contender, Floats, Kind, UnsupportedError
 
 from bwn.tools.benchmark import example_input
+from bwn.tools.benchmark_peers import MAX_SIGN_TIES
 from bwn.tools.timing import Timing, interleave
 from comparison.other_load import OtherLoad
 from comparison.results import LeftOut, Result, Verdict
@@ -35,7 +36,6 @@ ENGINES: tuple[tuple[str, Kind], ...] = (
 IMAGES = 16
 MAX_FLOAT_ERROR = 1e-4
 MIN_COSINE = 0.98
-MAX_SIGN_TIES = 1 / 8
 
 
 class Judgment(NamedTuple):

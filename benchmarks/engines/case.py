@@ -17,6 +17,7 @@ from bwn.ir.node import Node, Shape
 from bwn.kernels.target import cpu
 from bwn.onnx.exporter import to_onnx_bytes
 from bwn.tools.benchmark import example_input
+from bwn.tools.benchmark_peers import reads_signs
 
 Floats = npt.NDArray[np.float32]
 Run = Callable[[Floats], Floats]
@@ -95,8 +96,7 @@ class Case:
     @property
     def has_signs(self) -> bool:
         """Whether some layer reads signs."""
-        activations = (getattr(node, "activations", None) for node in self.spec.graph.nodes)
-        return "binary" in activations
+        return reads_signs(self.spec)
 
     def forms(
         self, forms: Mapping[type[Node], Form], engine: str, *, chain: bool = False

@@ -24,17 +24,10 @@ def int8(case: Case) -> Contender:
 
 
 def writer(case: Case, kind: Kind) -> NcnnWriter:
-    """What writes ncnn's files of a network.
-
-    Raises:
-        UnsupportedError: A layer has no form there.
-    """
-    try:
-        if kind == "int8":
-            return Int8Writer(case.spec.graph, ranges(case))
-        return NcnnWriter(case.spec.graph)
-    except BwnError as error:
-        raise UnsupportedError(str(error)) from error
+    """What writes ncnn's files of a network. Raises BwnError where a layer has no form there."""
+    if kind == "int8":
+        return Int8Writer(case.spec.graph, ranges(case))
+    return NcnnWriter(case.spec.graph)
 
 
 def _start(case: Case, kind: Kind) -> Contender:

@@ -48,7 +48,7 @@ def divides_exactly(scale: float, qrange: Range) -> bool:
 
 
 def rounding(scale: float, qrange: Range, bounds: tuple[float | None, float | None]) -> Array:
-    """What kernels read of it, as `gemm_params.ROUNDING` names it: (5,) float32.
+    """What kernels read of it, as the parameter `rounding` describes it: (5,) float32.
 
     Division and rounding keep the order of numbers, so the bounds of outputs before and after are
     one pair, before.

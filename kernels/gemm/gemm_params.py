@@ -14,11 +14,9 @@ EPILOGUE = {
     "added_image": "Stride.",
     "added_plane": "Stride.",
     "added_lead": "Elements of a plane before position 0.",
-    "rounding": "Address of ROUNDING, where outputs are 8-bit integers; 0 where they are float32.",
+    "rounding": "Address of five float32, where outputs are 8-bit integers: their scale, its "
+    "reciprocal, least and greatest output before rounding, what is taken off after it; else 0.",
 }
-ROUNDING = ("scale", "reciprocal", "low", "high", "middle")
-"""float32: the quantization scale of the outputs, its reciprocal, least and greatest output before
-rounding, what is taken off after it."""
 _QUANTIZED_INPUT = {
     "correction": "Address of float32, one an output channel: zero-point corrections of the sums.",
     "x_scales": "Address of float32 quantization scales, one an image or one a position.",

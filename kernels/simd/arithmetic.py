@@ -13,16 +13,21 @@ from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, intrinsic
 
 
+def call_named(builder: Any, name: str, *args: Any, fastmath: tuple[str, ...] = ()) -> Any:
+    """LLVM value of the intrinsic `llvm.name`, of float32 vectors or numbers of one type."""
+    kind = args[0].type
+    lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(kind, [kind] * len(args)), f"llvm.{name}.{lanes}f32"
+    )
+    return builder.call(function, args, fastmath=fastmath)
+
+
 def fma_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """LLVM value a * b + c, rounded once; vectors or numbers."""
     if _lacks_fma():
         return _fma_by_parts(builder, a, b, c)
-    kind = a.type
-    name = f"llvm.fma.v{kind.count}f32" if isinstance(kind, ir.VectorType) else "llvm.fma.f32"
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, (kind, kind, kind)), name
-    )
-    return builder.call(function, (a, b, c))
+    return call_named(builder, "fma", a, b, c)
 
 
 def add_product_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -148,12 +153,7 @@ def _unary(name: str) -> Any:
     @intrinsic
     def unary(value: Any) -> tuple[Any, Codegen]:
         def gen(builder: Any, args: Any) -> Any:
-            kind = args[0].type
-            lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
-            function = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(kind, (kind,)), f"llvm.{name}.{lanes}f32"
-            )
-            return builder.call(function, args)
+            return call_named(builder, name, *args)
 
         return value(value), gen
 
@@ -226,11 +226,8 @@ def greatest(a: Any, b: Any) -> tuple[Any, Codegen]:
     def gen(builder: Any, args: Any) -> Any:
         if not isinstance(element, types.Float):
             return builder.select(builder.icmp_signed(">", args[1], args[0]), args[1], args[0])
-        kind, lanes = args[0].type, f"v{a.lanes}" if isinstance(a, Vec) else ""
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(kind, (kind, kind)), f"llvm.maximum.{lanes}f32"
-        )
-        return builder.call(function, args, fastmath=("nsz",))  # which zero is greater is left open
+        # Which zero is greater is left open.
+        return call_named(builder, "maximum", *args, fastmath=("nsz",))
 
     return a(a, a), gen
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
-from bwn.kernels.simd.arithmetic import fma_value
+from bwn.kernels.simd.arithmetic import call_named, fma_value
 from bwn.kernels.simd.vectors import Vec, llvm_type
 from bwn.kernels.target.jit import Codegen, intrinsic
 
@@ -64,11 +63,7 @@ def copy_sign(value: Any, sign: Any) -> tuple[Any, Codegen]:
     """copy_sign(v, s): |v| of each float lane, with the sign of s."""
 
     def gen(builder: Any, args: Any) -> Any:
-        kind = args[0].type
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(kind, (kind, kind)), f"llvm.copysign.v{kind.count}f32"
-        )
-        return builder.call(function, args)
+        return call_named(builder, "copysign", *args)
 
     return value(value, sign), gen
 

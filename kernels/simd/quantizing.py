@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.simd.arithmetic import maximum, minimum, nearest, to_int
+from bwn.kernels.simd.arithmetic import call_named, maximum, minimum, nearest, to_int
 from bwn.kernels.simd.neon import by_register
 from bwn.kernels.simd.vectors import Vec, at, llvm_type, splat_value
 from bwn.kernels.target.cpu import features
@@ -19,11 +19,7 @@ def _bound(name: str) -> Any:
     @intrinsic
     def bound(a: Any, b: Any) -> tuple[Any, Codegen]:
         def gen(builder: Any, args: Any) -> Any:
-            kind = args[0].type
-            function = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(kind, (kind, kind)), f"llvm.{name}.v{a.lanes}f32"
-            )
-            return builder.call(function, args)
+            return call_named(builder, name, *args)
 
         return a(a, b), gen
 
