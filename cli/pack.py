@@ -49,7 +49,8 @@ LISTED = 3
     \b
     auto     exact: signs or 8 bits as in SOURCE, else float32
     float32  as they are
-    int8     8 bits, but for signs; unsigned if never negative
+    int8     8 bits, but for signs; unsigned if never negative.
+             Layers without one-bit weights: weights too
     binary   signs
     """,
 )
@@ -58,6 +59,11 @@ LISTED = 3
     type=FilePath(),
     metavar="DATA",
     help="With int8: images that fix the 8-bit scales, a folder or a data set as for bwn train.",
+)
+@click.option(
+    "--float-layers",
+    is_flag=True,
+    help="With int8: leave layers without one-bit weights in float32.",
 )
 @skip_bad_option
 @click.option(
@@ -142,6 +148,7 @@ def command(
     output: str | None,
     activations: Any,
     calibration: str | None,
+    float_layers: bool,
     skip_bad: bool,
     classes_file: str | None,
     output_name: str | None,
@@ -155,7 +162,8 @@ def command(
 
     SOURCE is a checkpoint of `bwn train` (.pt), or an ONNX file of any framework. A layer is stored
     with one bit per weight if each of its output channels holds only +a and -a, up to rounding
-    (--binary-tolerance); other layers stay float32. Preprocessing and class names are taken from
+    (--binary-tolerance); other layers stay float32, or become 8 bits with --activations int8.
+    Preprocessing and class names are taken from
     SOURCE; the options replace them, or add them where SOURCE has none.
 
     Before it is written, the packed network is compared with ONNX Runtime on SOURCE, where that is
@@ -170,6 +178,8 @@ def command(
     """
     if calibration is not None and activations != "int8":
         raise click.UsageError("--calibration needs --activations int8.")
+    if float_layers and activations != "int8":
+        raise click.UsageError("--float-layers needs --activations int8.")
     if skip_bad and calibration is None:
         raise click.UsageError("--skip-bad needs --calibration.")
     from bwn.onnx.refusals import UnreadableNodesError
@@ -181,6 +191,7 @@ def command(
             output or Path(source).with_suffix(".bwn"),
             activations=activations,
             calibration=calibration,
+            float_layers=float_layers,
             skip_bad=skip_bad,
             preprocess=preprocess,
             classes=None if classes_file is None else read_class_names(classes_file),

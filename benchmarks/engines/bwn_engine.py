@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bwn.ir.model_spec import ModelSpec
 from bwn.model import Model
+from bwn.passes.quantize_weights import quantize_weights
 from bwn.passes.set_activations import Mode, set_activations
 from bwn.tools.calibrate import int8_scales
 from engines.case import Case, Contender, Kind, Run, UnsupportedError
@@ -29,9 +30,10 @@ def binary(case: Case) -> Contender:
 def spec(case: Case, kind: Kind) -> ModelSpec:
     """The network with the activations of `kind`, as a file would hold it."""
     modes: dict[Kind, Mode] = {"float32": "float32", "int8": "int8", "binary": "auto"}
-    graph = set_activations(case.spec.graph, modes[kind])
+    source = quantize_weights(case.spec.graph) if kind == "int8" else case.spec.graph
+    graph = set_activations(source, modes[kind])
     if kind == "int8":
-        graph = set_activations(graph, "int8", int8_scales(graph, [case.calibration]))
+        graph = set_activations(source, "int8", int8_scales(graph, [case.calibration]))
     return ModelSpec(graph=graph)
 
 

@@ -18,7 +18,7 @@ from bwn.ir.node import Array, Shape
 from bwn.ops import NODES, node_types
 
 FORMAT = "bwn"
-VERSIONS = ("1", "2", "3", "4")
+VERSIONS = ("1", "2", "3", "4", "5")
 """A model is written in the first version that can hold it, so that older programs can read it."""
 MAX_FILE = 2**30
 MAX_HEADER = 2**24
@@ -33,8 +33,14 @@ DIGEST_DIGITS = 64
 DIGEST_AT = slice(8 + len(PREFIXES[0]), 8 + len(PREFIXES[0]) + DIGEST_DIGITS)
 NO_DIGEST = b"0" * DIGEST_DIGITS
 
-DTYPES: dict[str, np.dtype[Any]] = {"U64": np.dtype("<u8"), "F32": np.dtype("<f4")}
-NAMES: dict[np.dtype[Any], str] = {np.dtype(np.uint64): "U64", np.dtype(np.float32): "F32"}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "U64": np.dtype("<u8"),
+    "F32": np.dtype("<f4"),
+    "I8": np.dtype("i1"),
+}
+NAMES: dict[np.dtype[Any], str] = {dtype.newbyteorder("="): name for name, dtype in DTYPES.items()}
+INT8_SINCE = 5
+"""First version that may hold int8 tensors."""
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,13 +94,17 @@ def topology_type(ops: frozenset[str]) -> type[msgspec.Struct]:
 
 
 def version_of(spec: ModelSpec) -> str:
-    """The first version of the file that can hold the nodes and the preprocessing of a model."""
-    nodes = max((node.since for node in spec.graph.nodes), default=1)
-    return VERSIONS[max(nodes, spec.preprocess.since if spec.preprocess else 1) - 1]
+    """The first version of the file that can hold all of a model."""
+    needed = [1, *(node.since for node in spec.graph.nodes)]
+    if spec.preprocess:
+        needed.append(spec.preprocess.since)
+    if any(array.dtype == np.int8 for array in spec.graph.tensors.values()):
+        needed.append(INT8_SINCE)
+    return VERSIONS[max(needed) - 1]
 
 
 def in_order(tensors: dict[str, Array]) -> list[tuple[str, Array]]:
-    """Tensors in the order of the file: words first, aligned to 8 bytes, then floats; by name."""
+    """Tensors in the order of the file: words, aligned to 8 bytes, floats, bytes; each by name."""
     return sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
 
 

@@ -171,7 +171,8 @@ def to_array(name: str, entry: dict[str, Any]) -> Array:
     """One tensor; the file is little-endian, the array is in this machine's order."""
     if entry["dtype"] not in DTYPES:
         raise FormatError(
-            f"tensor '{one_line(name, QUOTED)}' is {entry['dtype']}, expected U64 or F32; {REPACK}"
+            f"tensor '{one_line(name, QUOTED)}' is {entry['dtype']}, expected U64, F32 or "
+            f"I8; {REPACK}"
         )
     stored = DTYPES[entry["dtype"]]
     array = np.frombuffer(entry["data"], stored).reshape(entry["shape"])

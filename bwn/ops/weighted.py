@@ -4,16 +4,17 @@ For output channel n,
 
     y[n] = clamp(scale[n] * sum_k w[n, k] * x[k] + bias[n], low, high)
 
-with float32 weights, or with one-bit weights w = +-1 in packed uint64 words (`kernels/bits.py` has
-the bit rule). A missing scale is 1, a missing bias 0, a missing bound infinite. Zero padding adds
-nothing to the sum. With 8-bit activations x ~ input_scale * q, the sum is over integers q.
+with float32 weights; with one-bit weights w = +-1 in packed uint64 words (`kernels/bits.py` has the
+bit rule); or with int8 weights, integers within +-127. A missing scale is 1, a missing bias 0, a
+missing bound infinite. Zero padding adds nothing to the sum. With 8-bit activations x ~ input_scale
+* q, the sum is over integers q.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -46,6 +47,17 @@ if TYPE_CHECKING:
 
 UINT8_MAX_DEPTH = 2**17
 """K of a sum of uint8 activations: kernels add two numbers, each exact in float32 up to here."""
+INT8_WEIGHT_LIMIT = 127
+"""Largest magnitude of an int8 weight."""
+INT8_MAX_DEPTH = 2**15
+"""K of a sum with int8 weights, which fits an int32 in every kernel."""
+WeightType = Literal["1 bit", "int8", "float32"]
+"""How weights are stored."""
+WEIGHT_TYPES: dict[type[np.generic], WeightType] = {
+    np.uint64: "1 bit",
+    np.int8: "int8",
+    np.float32: "float32",
+}
 
 
 def layer_names(graph: Graph) -> dict[str, str]:
@@ -73,12 +85,13 @@ class Weighted(Node, frozen=True, kw_only=True):
     """A layer with weights, an epilogue, and a choice of how it reads its input.
 
     Attributes:
-        weight: Name of float32 weights or of packed uint64 words.
+        weight: Name of float32 or int8 weights, or of packed uint64 words.
         scale: Name of a (outputs,) float32 vector, or None for 1.
         bias: Name of a (outputs,) float32 vector, or None for 0.
         low: Lower clamp bound, or None.
         high: Upper clamp bound, or None.
-        activations: How it reads its input; all but `float32` need one-bit weights.
+        activations: How it reads its input; all but `float32` need one-bit weights, or for 8 bits
+            int8 ones. Int8 weights need 8-bit activations.
         input_scale: With 8-bit activations, the fixed scale in x ~ input_scale * q; None: max|x| /
             qmax of each image. The file calls it `step`.
     """
@@ -123,7 +136,11 @@ class Weighted(Node, frozen=True, kw_only=True):
 
     def is_packed(self, tensors: Tensors) -> bool:
         """Whether its weights are one bit each."""
-        return tensors[self.weight].dtype == np.uint64
+        return self.weight_type(tensors) == "1 bit"
+
+    def weight_type(self, tensors: Tensors) -> WeightType:
+        """How its weights are stored."""
+        return WEIGHT_TYPES[tensors[self.weight].dtype.type]
 
     def depth(self, shape: Shape) -> int:
         """K: how many products each output sums. shape: of the input."""
@@ -155,6 +172,8 @@ class Weighted(Node, frozen=True, kw_only=True):
             np.full(outputs, fill) if name is None else np.abs(tensors[name].astype(np.float64))
             for name, fill in ((self.scale, 1.0), (self.bias, 0.0))
         )
+        if self.weight_type(tensors) == "int8":
+            largest_input *= INT8_WEIGHT_LIMIT
         reach = depth * largest_input * scale + bias
         channel = int(reach.argmax())
         if not is_float32(reach[channel]):
@@ -177,17 +196,19 @@ class Weighted(Node, frozen=True, kw_only=True):
                 f"{groups} groups do not divide {count_noun(shape[0], 'input')} "
                 f"and {count_noun(outputs, 'output')}"
             )
-        packed = weight.dtype == np.uint64
-        depth = self.depth(shape)
+        stored = WEIGHT_TYPES.get(weight.dtype.type)
+        packed, depth = stored == "1 bit", self.depth(shape)
         expected_shape = (
             (outputs, bits.words_for(depth)) if packed else self.weight_shape(outputs, shape)
         )
-        if weight.dtype not in (np.uint64, np.float32) or weight.shape != expected_shape:
-            kind = "uint64" if packed else "float32"
+        if stored is None or weight.shape != expected_shape:
+            kind = weight.dtype if stored else "float32"
             raise self.refuse(
                 f"weights '{self.weight}' are {weight.dtype} {weight.shape}, "
                 f"expected {kind} {expected_shape}"
             )
+        if stored == "int8":
+            self._check_int8_weights(weight, depth)
         if packed and not bits.pads_are_zero(weight.astype(np.uint64, copy=False), depth):
             raise self.refuse(
                 f"weights '{self.weight}' have bits set after the last of {depth} signs of a row"
@@ -195,14 +216,27 @@ class Weighted(Node, frozen=True, kw_only=True):
         check_finite(self, self.weight, weight)
         return int(outputs)
 
+    def _check_int8_weights(self, weight: Array, depth: int) -> None:
+        if int(weight.astype(np.int8).min()) < -INT8_WEIGHT_LIMIT:
+            raise self.refuse(
+                f"weights '{self.weight}' hold -128, expected -{INT8_WEIGHT_LIMIT} to "
+                f"{INT8_WEIGHT_LIMIT}"
+            )
+        if depth > INT8_MAX_DEPTH:
+            raise self.refuse(
+                f"sums {depth:,} products; int8 weights allow at most {INT8_MAX_DEPTH:,}"
+            )
+
     def weight_shape(self, outputs: int, shape: Shape) -> Shape:
-        """Shape of float weights. shape: of the input."""
+        """Shape of weights that are not packed. shape: of the input."""
         raise NotImplementedError
 
     def _check_activations(self, shape: Shape, tensors: Tensors, signs: set[str]) -> None:
-        kind = self.activations
-        if kind != "float32" and not self.is_packed(tensors):
+        kind, weights = self.activations, self.weight_type(tensors)
+        if kind != "float32" and weights == "float32":
             raise self.refuse(f"{kind} activations need one-bit weights, these are float32")
+        if weights == "int8" and not self.is_quantized:
+            raise self.refuse(f"int8 weights need int8 or uint8 activations, these are {kind}")
         if kind == "binary" and self.input not in signs:
             raise self.refuse(
                 f"binary activations need an input of signs, '{self.input}' is not one"
@@ -269,7 +303,7 @@ class Weighted(Node, frozen=True, kw_only=True):
         return self.low is not None and self.low >= 0
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> int:
-        """K float products; integer sums are exact."""
+        """K float products; integer sums are exact until they become float32."""
         return self.depth(shape) if floats or self.activations == "float32" else 0
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:

@@ -4,12 +4,14 @@
    that scale and range. Layers that read a tensor alike share one.
 2. A layer that measures the scale of each image reads float32; no ONNX operation measures so.
 3. A layer that reads signs as bits reads float32.
+4. Int8 weights become the same numbers in float32.
 
-set_activations chooses 1 and 3 again: it is the inverse.
+set_activations chooses 1, 3 and 4 again: it is the inverse.
 """
 
 from __future__ import annotations
 
+import numpy as np
 from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
@@ -43,4 +45,8 @@ def separate_quantize(graph: Graph) -> Graph:
                 node = replace(node, input=separate[key])
             node = replace(node, activations="float32", input_scale=None)
         nodes.append(node)
-    return graph.replace(nodes)
+    tensors = {
+        name: array.astype(np.float32) if array.dtype == np.int8 else array
+        for name, array in graph.tensors.items()
+    }
+    return graph.replace(nodes, tensors)

@@ -1,4 +1,4 @@
-"""Choose the activation type of each layer with one-bit weights.
+"""Choose the activation type of each layer whose weights are not float32.
 
 1. `auto`: binary where the input holds signs, else float32; both are exact.
 2. `float32`: float32 in every layer.
@@ -10,6 +10,7 @@
 5. In every mode but `float32`, a layer whose input holds whole multiples of a number, few enough
    for 8 bits (`quantized_inputs`), reads these integers, which is exact. `int8` also takes all 256
    values of 8 bits, of which -128 or 255 becomes its neighbor.
+6. A layer with int8 weights (`quantize_weights`) reads 8 bits in every mode, signs as well.
 
 Layers with float32 weights always read float32.
 """
@@ -26,7 +27,7 @@ from bwn.ir.analysis import nonnegative, signs_of
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.ir.quantization import QUANT_RANGES, Activations
-from bwn.ops.weighted import UINT8_MAX_DEPTH, Weighted, layer_names
+from bwn.ops.weighted import UINT8_MAX_DEPTH, Weighted, WeightType, layer_names
 from bwn.passes.quantized_inputs import Grid, fuse_quantize, grids
 
 NOT_A_SIGN = (
@@ -35,6 +36,8 @@ NOT_A_SIGN = (
 )
 
 Mode = Literal["auto", "float32", "int8", "binary"]
+READS: dict[WeightType, Activations] = {"float32": "float32", "int8": "int8"}
+"""How layers without one-bit weights read their inputs."""
 
 
 def set_activations(
@@ -42,7 +45,7 @@ def set_activations(
     mode: Mode,
     scales: Mapping[str, float] | None = None,
 ) -> Graph:
-    """`graph` with the activations of each layer with one-bit weights chosen by `mode`.
+    """`graph` with the activations of each layer chosen by `mode`.
 
     Args:
         graph: A legal graph.
@@ -59,18 +62,21 @@ def set_activations(
     first = True
     for node in graph.nodes:
         if isinstance(node, Weighted):
-            packed = node.is_packed(graph.tensors)
+            weights = node.weight_type(graph.tensors)
+            packed = weights == "1 bit"
             reads_signs = node.input in signs
             if mode == "binary" and packed and not (reads_signs or first):
                 raise refusal(graph, node, NOT_A_SIGN)
-            activations = choose(mode, reads_signs) if packed else "float32"
+            activations = choose(mode, reads_signs) if packed else READS[weights]
             first = first and not packed
             shallow = node.depth(graph.shapes[node.input]) <= UINT8_MAX_DEPTH
             if activations == "int8" and node.input in positive and shallow:
                 activations = "uint8"
             scale = scale_of(activations, scales.get(node.input))
-            grid = known[node.input]
-            kind = as_integers(grid, mode, shallow=shallow) if packed and not reads_signs else None
+            grid = Grid(1.0, -1, 1) if reads_signs else known[node.input]
+            exempt = weights == "float32" or (packed and reads_signs)
+            rounds = "int8" if weights == "int8" else mode
+            kind = None if exempt else as_integers(grid, rounds, shallow=shallow)
             if kind is not None:
                 activations, scale = kind, grid.step
             node = replace(node, activations=activations, input_scale=scale)

@@ -14,7 +14,7 @@ from bwn.kernels import bits
 from bwn.kernels.costs import Work
 from bwn.kernels.lazy import lazy
 from bwn.kernels.registry import Element, Weights
-from bwn.ops.weighted import Weighted
+from bwn.ops.weighted import Weighted, WeightType
 from bwn.ops.window import Window
 from bwn.plan.buffers import Buffer, round_up
 from bwn.plan.fusion import Epilogue
@@ -24,6 +24,8 @@ from bwn.plan.window_taps import rectangles
 
 ELEMENTS: dict[str, Element] = {"float32": "f32", "int8": "i8", "uint8": "i8", "binary": "s1"}
 """The type that a layer's activations are read in, as kernels name it."""
+WEIGHTS: dict[WeightType, Weights] = {"1 bit": "b1", "int8": "i8", "float32": "f32"}
+"""The type of its weights, as kernels name it."""
 
 
 class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -84,7 +86,8 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
     @lazy
     def reads(self) -> tuple[Element, Weights]:
         """Types of activations and weights."""
-        return ELEMENTS[self.node.activations], "b1" if self.packed else "f32"
+        stored = self.node.weight_type(self.plan.graph.tensors)
+        return ELEMENTS[self.node.activations], WEIGHTS[stored]
 
     @property
     def work(self) -> Work:
@@ -103,13 +106,19 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
         return tuple(b for b in (self.source, self.out, self.added) if b is not None)
 
     def correction(self) -> Array:
-        """What its sums lack where 8-bit activations are stored less their zero point: (N,)."""
-        weight = self.plan.graph.tensors[self.node.weight]
-        zero_point = zero_point_of(self.node)
+        """What its sums lack where 8-bit activations are stored less their zero point: (N,).
+
+        float32; int32 with int8 weights, whose sums may be no float32.
+        """
+        weight, kind = self.plan.graph.tensors[self.node.weight], self.reads[1]
+        zero_point, dtype = zero_point_of(self.node), np.int32 if kind == "i8" else np.float32
         if zero_point == 0:
-            return np.zeros(len(weight), np.float32)
-        sums = bits.sums(weight.astype(np.uint64, copy=False), self.depth)
-        return np.asarray(zero_point * sums, np.float32)
+            return np.zeros(len(weight), dtype)
+        if kind == "i8":
+            sums = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
+        else:
+            sums = bits.sums(weight.astype(np.uint64, copy=False), self.depth)
+        return np.asarray(zero_point * sums, dtype)
 
     @property
     def taps(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

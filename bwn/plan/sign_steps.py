@@ -27,7 +27,11 @@ def becomes_signs(graph: Graph, node: Weighted, wanted: frozenset[str]) -> bool:
     keeps and a sign does not.
     """
     shape = graph.shapes[node.output]
-    if node.rank != 3 or node.is_packed(graph.tensors) or shape[1] * shape[2] < LEAST:
+    if (
+        node.rank != 3
+        or node.weight_type(graph.tensors) != "float32"
+        or shape[1] * shape[2] < LEAST
+    ):
         return False
     if node.window(graph.shapes[node.input]).groups > 1:
         return False

@@ -86,13 +86,14 @@ def map_and_window(
 
 
 def one_layer(spec: GemmSpec, depth: int, outputs: int, positions: int) -> Graph:
-    """A convolution with seeded weights +-1, as `spec` reads it."""
+    """A convolution with seeded weights +-1, as `spec` reads them."""
     pixels, window = map_and_window(spec, depth, positions)
     signs = np.random.default_rng(0).integers(0, 2, (outputs, depth), np.int8) * 2 - 1
     channels = depth // (window[0] * window[1])
     weight: Array = bits.pack(signs)
-    if spec.weights == "f32":
-        weight = signs.astype(np.float32).reshape(outputs, channels, *window)
+    if spec.weights != "b1":
+        kind = np.float32 if spec.weights == "f32" else np.int8
+        weight = signs.astype(kind).reshape(outputs, channels, *window)
     node = Conv(
         input="x",
         output="y",

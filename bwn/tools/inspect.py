@@ -26,7 +26,7 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
         op: Its operation.
         weights: Shape of its weights as floats, empty without weights.
         output_shape: Shape of one example's output.
-        stored: `1 bit`, `float32`, or empty.
+        stored: `1 bit`, `int8`, `float32`, or empty.
         activations: How a weighted node reads its input, empty for other nodes.
         before: Bytes of its tensors with float32 weights.
         after: Bytes of its tensors as stored.
@@ -105,7 +105,9 @@ def layer_row(graph: Graph, node: Node, name: str, margins: Mapping[str, float])
     weights: Shape = ()
     after = sum(graph.tensors[name].nbytes for name in node.constants)
     before = after
+    stored = "float32" if node.constants else ""
     if layer is not None:
+        stored = layer.weight_type(graph.tensors)
         weights = layer.weight_shape(output[0], inputs[0])
         before = 4 * prod(weights) + (4 * weights[0] if layer.bias is not None else 0)
     return LayerRow(
@@ -113,7 +115,7 @@ def layer_row(graph: Graph, node: Node, name: str, margins: Mapping[str, float])
         op=node.op,
         weights=weights,
         output_shape=output,
-        stored="1 bit" if node.is_packed(graph.tensors) else "float32" if node.constants else "",
+        stored=stored,
         activations=layer.activations if layer else "",
         before=before,
         after=after,

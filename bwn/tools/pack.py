@@ -30,6 +30,7 @@ from bwn.onnx.loading import MAX_BYTES
 from bwn.ops.weighted import Weighted
 from bwn.passes import pipeline
 from bwn.passes.pack_weights import LARGEST_TOLERANCE, TOLERANCE, departures
+from bwn.passes.quantize_weights import quantize_weights
 from bwn.passes.quantized_inputs import Grid, grids
 from bwn.passes.set_activations import set_activations
 from bwn.tools.calibrate import input_batches, int8_scales
@@ -60,6 +61,7 @@ def pack(
     activations: Mode = "auto",
     calibration: StrPath | Iterable[Any] | None = None,
     skip_bad: bool = False,
+    float_layers: bool = False,
     preprocess: Preprocess | Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
     output_name: str | None = None,
@@ -74,12 +76,14 @@ def pack(
         target: The .bwn file to write.
         activations: How packed layers read their inputs. `auto`: exactly, as signs or 8 bits where
             the source has them, else as float32. `float32`: as they are. `int8`: quantized to 8
-            bits where they are not signs. `binary`: as signs.
+            bits where they are not signs; layers whose weights are not binary get 8-bit weights
+            and inputs too. `binary`: as signs.
         calibration: With `int8`, what fixes the scales: a folder of images or a data set; images as
             `Model.predict` takes them; or prepared inputs, (N, *input_shape) float32. None: each
             image has its own scale.
         skip_bad: Whether images of a calibration folder that cannot be read are left out, with a
             warning; otherwise they are an error that lists them.
+        float_layers: With `int8`, whether layers whose weights are not binary stay float32.
         preprocess: Replaces what the source says. A mapping replaces single fields of it, and may
             name a `preset` (`imagenet`, `half`, `caffe`, `raw`) that its other fields change. The
             size (of a preset: 224 x 224) also fills the height and width of an ONNX input that
@@ -109,7 +113,7 @@ def pack(
         >>> f"{report.before / report.file:.1f} times smaller than float32"
         '29.4 times smaller than float32'
     """
-    check_options(activations, calibration, binary_tolerance)
+    check_options(activations, calibration, binary_tolerance, float_layers)
     if same_file(source, target):
         read_source(source)  # says so if it is packed already
         raise ArgumentError(f"{target}: source and target are the same file; name another target")
@@ -124,7 +128,9 @@ def pack(
     names = loaded.classes if classes is None else checked_names(classes)
     packed = pipeline.run(loaded.graph, binary_tolerance)
     facts.departures = departures(loaded.graph, packed)
-    graph = with_activations(packed, activations, calibration, rule, skip_bad)
+    rounds = activations == "int8" and not float_layers
+    chosen = quantize_weights(packed) if rounds else packed
+    graph = with_activations(chosen, activations, calibration, rule, skip_bad)
     spec = ModelSpec(graph=graph, preprocess=rule, classes=names, producer=f"bwn {__version__}")
     if (rule, names) != (loaded.preprocess, loaded.classes):
         check_arguments(spec)
@@ -141,7 +147,9 @@ def pack(
     return report(source, target, spec, size, facts)
 
 
-def check_options(activations: Mode, calibration: object, binary_tolerance: float) -> None:
+def check_options(
+    activations: Mode, calibration: object, binary_tolerance: float, float_layers: bool
+) -> None:
     """Raise ArgumentError where arguments are out of range or do not go together."""
     if activations not in get_args(Mode):
         raise ArgumentError(
@@ -149,6 +157,8 @@ def check_options(activations: Mode, calibration: object, binary_tolerance: floa
         )
     if calibration is not None and activations != "int8":
         raise ArgumentError("calibration needs int8 activations")
+    if float_layers and activations != "int8":
+        raise ArgumentError("float_layers needs int8 activations")
     if not 0 <= binary_tolerance <= LARGEST_TOLERANCE:
         raise ArgumentError(
             f"binary_tolerance is {binary_tolerance}, expected 0 to {LARGEST_TOLERANCE}"
@@ -270,7 +280,7 @@ def quantization_notes(packed: Graph, graph: Graph) -> list[str]:
     source = {node.output: known[node.input] for node in packed.nodes if isinstance(node, Weighted)}
     whole = exact = unknown = 0
     for node in graph.nodes:
-        if isinstance(node, Weighted) and node.is_packed(graph.tensors):
+        if isinstance(node, Weighted) and node.weight_type(graph.tensors) != "float32":
             grid = source.get(node.output, Grid())
             whole += node.is_quantized and grid.is_whole
             exact += not node.is_quantized and grid.is_whole

@@ -146,7 +146,7 @@ def layer_notes(
 
 def almost_binary(graph: Graph, node: Node, tolerance: float) -> str | None:
     """Why a layer whose channels are mostly +-a stays float32; None for any other node."""
-    if not isinstance(node, Weighted) or node.is_packed(graph.tensors):
+    if not isinstance(node, Weighted) or node.weight_type(graph.tensors) != "float32":
         return None
     weight = graph.tensors[node.weight]
     if weight[0].size <= 2:

@@ -36,7 +36,8 @@ class LayerCheck(msgspec.Struct, frozen=True, kw_only=True):
         reference: Largest difference from the reference in tolerances; infinite where it must be
             exact and is not.
         runtime: The same from ONNX Runtime; None where that has no such tensor.
-        judged: Whether `runtime` counts: not where activations are quantized to 8 bits here only.
+        judged: Whether `runtime` counts: not where activations or weights are quantized to 8 bits
+            here only.
         agrees: Whether all that counts is within tolerance.
     """
 
@@ -66,6 +67,8 @@ def check_layers(
         reference = in_tolerances(output, expected, tolerance(graph, node, inputs))
         runtime = compare_runtime(session, graph, node, inputs, output)
         quantized_here = node.is_quantized and not session.quantizes(node.inputs, node.output)
+        if isinstance(node, Weighted) and node.weight_type(graph.tensors) == "int8":
+            quantized_here = True
         yield LayerCheck(
             name=name,
             op=node.op,
@@ -134,4 +137,4 @@ def kind_of(graph: Graph, node: Node) -> str:
     """How a weighted node reads weights and activations; empty for other nodes."""
     if not isinstance(node, Weighted):
         return ""
-    return f"{'1 bit' if node.is_packed(graph.tensors) else 'float32'} x {node.activations}"
+    return f"{node.weight_type(graph.tensors)} x {node.activations}"

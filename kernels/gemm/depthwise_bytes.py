@@ -1,10 +1,11 @@
-"""Convolutions of few 8-bit inputs an output, as depthwise ones are, with one-bit weights.
+"""Convolutions of few 8-bit inputs an output, as depthwise ones are, with one-bit or int8 weights.
 
-    sum[n, p] = sum_k w[n, k] * x[offset[k] + p],    w = +-1
+    sum[n, p] = sum_k w[n, k] * x[offset[k] + p],    w = +-1, or an integer within +-127
 
 As `depthwise.py` does with float32: positions are in the lanes, and sums stay in registers for all
-inputs. Weights are packed as int8 +-1; NEON multiplies them and adds up in int16 in one
-instruction. At most 258 inputs of +-127 fit an int16: exact.
+inputs. One-bit weights are packed as int8 +-1; NEON multiplies them and adds up in int16 in one
+instruction. At most 258 inputs of +-127 fit an int16: exact. Those of int8 weights are added up in
+int32.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from numba import types
 
 from bwn.kernels.gemm.epilogue import fill_margins, gemm_params, out_plane, write_row
 from bwn.kernels.gemm.tiles import DEPTHWISE_CHUNK
-from bwn.kernels.simd.scalars import get_f32, get_i64
+from bwn.kernels.simd.scalars import get_f32, get_i32, get_i64
 from bwn.kernels.simd.vectors import (
     I16_16,
+    I32,
     Vec,
     at,
     llvm_type,
@@ -33,7 +35,7 @@ from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 @intrinsic
 def add_byte_products(sums: Any, x: Any, weight: Any) -> tuple[Any, Codegen]:
-    """add_byte_products(sums, x, weight): int16 sums plus a weight times each int8 from x on.
+    """add_byte_products(sums, x, weight): integer sums plus a weight times each int8 from x on.
 
     x, weight: addresses.
     """
@@ -55,18 +57,25 @@ def add_byte_products(sums: Any, x: Any, weight: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def store_floats(address: Any, sums: Any, correction: Any) -> tuple[Any, Codegen]:
-    """store_floats(address, sums, correction): int16 vectors as float32, plus the correction."""
+    """store_floats(address, sums, correction): integers as float32, plus the correction.
+
+    An int32 correction is added before they become float32.
+    """
     floats = Vec(types.float32, sums.dtype.lanes)
 
     def gen(builder: Any, args: Any) -> None:
-        kind = llvm_type(floats)
-        more = splat_value(builder, floats, args[2])
+        kind, whole = llvm_type(floats), correction == types.int32
+        more = splat_value(builder, sums.dtype if whole else floats, args[2])
         for v in range(sums.count):
-            value = builder.sitofp(builder.extract_value(args[1], v), kind)
+            value = builder.extract_value(args[1], v)
+            if whole:
+                value = builder.sitofp(builder.add(value, more), kind)
+            else:
+                value = builder.fadd(builder.sitofp(value, kind), more)
             place = offset_by(builder, args[0], v * VECTOR_BYTES)
-            builder.store(builder.fadd(value, more), at(builder, place, kind), align=4)
+            builder.store(value, at(builder, place, kind), align=4)
 
-    return types.void(types.intp, sums, types.float32), gen
+    return types.void(types.intp, sums, correction), gen
 
 
 @helper
@@ -80,38 +89,61 @@ def sum_positions(f: Any, sums: Any, x: int, row: int, totals: int, correction: 
     store_floats(totals, sums, correction)
 
 
-@helper
-def sum_range(f: Any, x: int, row: int, totals: int, correction: Any, count: int) -> None:
-    """Sums of `count` positions, by whole vectors."""
-    vectors = (count + LANES - 1) // LANES
-    while vectors >= 4:
-        sum_positions(f, zeros(I16_16, 4), x, row, totals, correction)
-        vectors, x, totals = vectors - 4, x + 4 * LANES, totals + 4 * VECTOR_BYTES
-    if vectors >= 2:
-        sum_positions(f, zeros(I16_16, 2), x, row, totals, correction)
-        vectors, x, totals = vectors - 2, x + 2 * LANES, totals + 2 * VECTOR_BYTES
-    if vectors >= 1:
-        sum_positions(f, zeros(I16_16, 1), x, row, totals, correction)
+def byte_depthwise(kind: Any, get_correction: Any) -> Any:
+    """A convolution of few inputs: a helper that computes units begin..end-1.
+
+    A unit is a block of 16 positions of a group of an image.
+
+    Args:
+        kind: The vectors of sums.
+        get_correction: Reads the correction of an output channel.
+    """
+
+    @helper
+    def sum_range(f: Any, x: int, row: int, totals: int, correction: Any, count: int) -> None:
+        """Sums of `count` positions, by whole vectors."""
+        vectors = (count + LANES - 1) // LANES
+        while vectors >= 4:
+            sum_positions(f, zeros(kind, 4), x, row, totals, correction)
+            vectors, x, totals = vectors - 4, x + 4 * LANES, totals + 4 * VECTOR_BYTES
+        if vectors >= 2:
+            sum_positions(f, zeros(kind, 2), x, row, totals, correction)
+            vectors, x, totals = vectors - 2, x + 2 * LANES, totals + 2 * VECTOR_BYTES
+        if vectors >= 1:
+            sum_positions(f, zeros(kind, 1), x, row, totals, correction)
+
+    @helper
+    def convolve(p: int, begin: int, end: int, part: int) -> None:
+        f = gemm_params(p)
+        totals = f.scratch + part * f.scratch_part
+        blocks = (f.positions + LANES - 1) // LANES
+        unit = begin
+        while unit < end:
+            block, group = unit % blocks, unit // blocks % f.groups
+            image = unit // (blocks * f.groups)
+            stop = min(blocks, block + end - unit)  # as far as this group of this image goes
+            unit += stop - block
+            x = f.x + image * f.x_image + group * f.x_group
+            for n in range(group * f.outputs, (group + 1) * f.outputs):
+                row, correction = f.words + n * f.row_words, get_correction(f.correction, n)
+                for first in range(block * LANES, stop * LANES, DEPTHWISE_CHUNK):
+                    last = min(first + DEPTHWISE_CHUNK, stop * LANES)
+                    sum_range(f, x + first, row, totals, correction, last - first)
+                    write_row(f, totals, image, n, first, last)
+                fill_margins(f, out_plane(f, image, n), block == 0, stop == blocks)
+
+    return convolve
+
+
+i8_b1 = byte_depthwise(I16_16, get_f32)
+i8_i8 = byte_depthwise(I32, get_i32)
 
 
 def i8_b1_f32_planes_depthwise(p: int, begin: int, end: int, part: int) -> None:
-    """8-bit activations within +-127, one-bit weights.
+    """8-bit activations within +-127, one-bit weights."""
+    i8_b1(p, begin, end, part)
 
-    A unit is a block of 16 positions of a group of an image.
-    """
-    f = gemm_params(p)
-    totals = f.scratch + part * f.scratch_part
-    blocks = (f.positions + LANES - 1) // LANES
-    unit = begin
-    while unit < end:
-        block, group, image = unit % blocks, unit // blocks % f.groups, unit // (blocks * f.groups)
-        stop = min(blocks, block + end - unit)  # as far as this group of this image goes
-        unit += stop - block
-        x = f.x + image * f.x_image + group * f.x_group
-        for n in range(group * f.outputs, (group + 1) * f.outputs):
-            row, correction = f.words + n * f.row_words, get_f32(f.correction, n)
-            for first in range(block * LANES, stop * LANES, DEPTHWISE_CHUNK):
-                last = min(first + DEPTHWISE_CHUNK, stop * LANES)
-                sum_range(f, x + first, row, totals, correction, last - first)
-                write_row(f, totals, image, n, first, last)
-            fill_margins(f, out_plane(f, image, n), block == 0, stop == blocks)
+
+def i8_i8_f32_planes_depthwise(p: int, begin: int, end: int, part: int) -> None:
+    """8-bit activations and weights within +-127."""
+    i8_i8(p, begin, end, part)

@@ -1,6 +1,6 @@
 """Dot products: a GEMM one position at a time with the lanes along k, for few positions.
 
-    sum[n] = sum_k w[n, k] * x[k],    w = +-1 or float32
+    sum[n] = sum_k w[n, k] * x[k],    w = +-1, int8 or float32
 
 The inputs of a position are gathered into scratch once, then every row of weights is read once. A
 unit of work is one output channel; each part gathers for itself.
@@ -68,7 +68,40 @@ def f32_dot(x: int, row: int, depth: int) -> Any:
     return result
 
 
-def dot_gemm(*, get: Any, put: Any, x_bytes: int, dot: Any, packed: bool) -> Any:
+@helper
+def i8_dot(x: int, row: int, depth: int) -> Any:
+    """Exact sum of products of two int8 rows within +-127. x: zeros past the row's end."""
+    sums = zero(I32)
+    for k in range(0, depth, 64):
+        x_low, x_high = halves(load(I8, x, k))
+        w_low, w_high = halves(load(I8, row, k))
+        pairs = widen(x_low) * widen(w_low) + widen(x_high) * widen(w_high)  # fit an int16
+        low, high = halves(pairs)
+        sums += widen(low) + widen(high)
+    return np.int64(total(sums))
+
+
+@helper
+def floats_corrected(f: Any, total: Any, n: int) -> Any:
+    """A sum of channel n as float32, plus its correction."""
+    return np.float32(total) + get_f32(f.correction, n)
+
+
+@helper
+def integers_corrected(f: Any, total: Any, n: int) -> Any:
+    """The same of an integer correction, which is added first."""
+    return np.float32(total + np.int64(get_i32(f.correction, n)))
+
+
+def dot_gemm(
+    *,
+    get: Any,
+    put: Any,
+    x_bytes: int,
+    dot: Any,
+    weight_bytes: int,
+    corrected: Any = floats_corrected,
+) -> Any:
     """A GEMM by dot products: a helper that computes output channels begin..end-1 of all images.
 
     Args:
@@ -76,9 +109,11 @@ def dot_gemm(*, get: Any, put: Any, x_bytes: int, dot: Any, packed: bool) -> Any
         put: Writes an input.
         x_bytes: Bytes of an input.
         dot: (inputs, row of weights, length) to their dot product.
-        packed: Whether weights are packed signs; their length is in words, of float32 it is K.
+        weight_bytes: Of an element of a row: 8 are words of signs, whose length is in words; others
+            are weights, whose length is K.
+        corrected: (f, sum, channel) to the float32 sum with its correction.
     """
-    weight_bytes = 8 if packed else 4
+    packed = weight_bytes == 8
 
     @helper
     def gemm(p: int, begin: int, end: int, part: int) -> None:
@@ -97,15 +132,18 @@ def dot_gemm(*, get: Any, put: Any, x_bytes: int, dot: Any, packed: bool) -> Any
                     x_scale = x_scale_at(f, image, position)
                     for n in range(first, last):
                         row = f.words + n * f.row_words * weight_bytes
-                        total = np.float32(dot(inputs, row, length)) + get_f32(f.correction, n)
+                        total = corrected(f, dot(inputs, row, length), n)
                         write_one(f, total, image, n, position, x_scale)
 
     return gemm
 
 
-f32_b1 = dot_gemm(get=get_f32, put=put_f32, x_bytes=4, dot=f32_signed_dot, packed=True)
-i8_b1 = dot_gemm(get=get_i8, put=put_i8, x_bytes=1, dot=i8_signed_dot, packed=True)
-f32_f32 = dot_gemm(get=get_f32, put=put_f32, x_bytes=4, dot=f32_dot, packed=False)
+f32_b1 = dot_gemm(get=get_f32, put=put_f32, x_bytes=4, dot=f32_signed_dot, weight_bytes=8)
+i8_b1 = dot_gemm(get=get_i8, put=put_i8, x_bytes=1, dot=i8_signed_dot, weight_bytes=8)
+f32_f32 = dot_gemm(get=get_f32, put=put_f32, x_bytes=4, dot=f32_dot, weight_bytes=4)
+i8_i8 = dot_gemm(
+    get=get_i8, put=put_i8, x_bytes=1, dot=i8_dot, weight_bytes=1, corrected=integers_corrected
+)
 
 
 def f32_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
@@ -121,3 +159,8 @@ def i8_b1_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
 def f32_f32_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
     """float32 activations and weights; words is the address of float32 rows."""
     f32_f32(p, begin, end, part)
+
+
+def i8_i8_f32_planes_single(p: int, begin: int, end: int, part: int) -> None:
+    """8-bit activations and weights within +-127: exact sums."""
+    i8_i8(p, begin, end, part)

@@ -18,15 +18,16 @@ EPILOGUE = {
     "reciprocal, least and greatest output before rounding, what is taken off after it; else 0.",
 }
 _QUANTIZED_INPUT = {
-    "correction": "Address of float32, one an output channel: zero-point corrections of the sums.",
+    "correction": "Address of float32, one an output channel: zero-point corrections of the sums; "
+    "of int32 where weights are int8.",
     "x_scales": "Address of float32 quantization scales, one an image or one a position.",
     "scale_per_position": "1 where each position has its scale, else 0.",
 }
 _OFFSET_INPUT = {
     "x": "Address of position 0 of channel 0 of image 0.",
     "x_image": "Stride.",
-    "words": "Address of the packed weights: rows of uint64 words, or of float32.",
-    "row_words": "Words, or float32, from one row of weights to the next.",
+    "words": "Address of the packed weights: rows of uint64 words, of float32, or of bytes.",
+    "row_words": "Words, float32 or bytes from one row of weights to the next.",
     "depth": "K, the inputs of one output.",
     "offsets": "Address of (K,) int64: where input k of position 0 lies, from x.",
     "images": "Images of the batch.",

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn.kernels import bits
+from bwn.kernels.gemm.byte_rows import byte_row, pack_byte_rows
 from bwn.kernels.gemm.gemm_params import GemmParams, LutPermuteParams, LutWindowParams
 from bwn.kernels.gemm.lut_permute_packing import TILE, Layout
 from bwn.kernels.gemm.lut_window_packing import Tile
@@ -25,7 +26,8 @@ from bwn.kernels.lazy import lazy
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.kernel import Kernel
 
-Weights = Literal["b1", "f32"]
+Weights = Literal["b1", "i8", "f32"]
+"""b1: one bit each. i8: integers within +-127."""
 Element = Literal["f32", "i8", "s1"]
 """f32: float32. i8: integers within +-127, as `tensor/elementwise.py` stores 8-bit activations.
 s1: int8 that is +-1 or 0."""
@@ -80,7 +82,7 @@ class GemmSpec(Kernel, frozen=True, eq=False, kw_only=True):
 
     Attributes:
         activations: What it reads.
-        weights: What it reads; `b1` is one bit each.
+        weights: What it reads.
         needs: CPU features of which it needs one; none where it runs everywhere.
         max_depth: Largest K whose sums cannot overflow.
         lanes: Positions of a block, 0 where it goes position by position.
@@ -151,6 +153,8 @@ class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
 
     def row_words(self, stored: int) -> int:
         """Elements from one packed row of weights to the next, of rows of `stored` elements."""
+        if self.pack is pack_byte_rows:
+            return byte_row(stored)
         return 64 * stored if self.unpacks else stored
 
     @property

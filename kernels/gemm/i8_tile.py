@@ -1,4 +1,4 @@
-"""Registers of `i8.py`: inputs interleaved by four, dot products of bytes, sums by position."""
+"""Registers of `i8.py`: inputs interleaved by four, products of bytes, sums by position."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
+from bwn.kernels.gemm.byte_products import FORM, dot, four_of, four_weights, interleaved
 from bwn.kernels.simd.neon import hidden, lanes_of
 from bwn.kernels.simd.vectors import (
     F32,
@@ -19,17 +19,14 @@ from bwn.kernels.simd.vectors import (
     offset_by,
     splat_at,
 )
-from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
+from bwn.kernels.simd.widths import VECTOR_BYTES
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, intrinsic
 
-SIGNED = "neon" in features()
-"""Whether both factors are signed: `sdot` of ARM, which takes four bytes of a register for all of
-another's lanes."""
-MIDDLE = 0 if SIGNED else 128
-"""What is added to inputs."""
-PARTS = 4 if SIGNED else 1 if "avx512vnni" in features() else 2
-"""Registers of a vector."""
+MIDDLE = 128 if FORM == "vpdpbusd" else 0
+"""What is added to inputs: that instruction takes them as unsigned."""
+SIXTEENS = "neon" in features()
+"""Whether a product takes a part of a register for all of another's lanes."""
 
 
 @intrinsic
@@ -48,29 +45,14 @@ def load_unsigned(kind: Any, address: Any) -> tuple[Any, Codegen]:
 def write_quad(target: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> tuple[Any, Codegen]:
     """write_quad(target, x0, x1, x2, x3): the inputs of 4 k interleaved, 4 bytes a position.
 
-    Within each 16 bytes of an input, so that no byte crosses a register's lane of 128 bits:
     `in_order` brings the sums of two vectors into the order of positions.
     """
-    lanes = x0.lanes
-
-    def interleave(builder: Any, a: Any, b: Any, width: int, start: int) -> Any:
-        """Elements of `width` bytes of a and b in turn, from `start` on in each 16 bytes."""
-        picks: list[int] = []
-        for lane in range(start, lanes, 16):
-            for first in range(lane, lane + 8, width):
-                pair = range(first, first + width)
-                picks += [*pair, *(lanes + i for i in pair)]
-        return builder.shuffle_vector(a, b, lanes_of(picks))
 
     def gen(builder: Any, args: Any) -> None:
         address = args[0]
-        for half in (0, 8):
-            low = interleave(builder, args[1], args[2], 1, half)
-            high = interleave(builder, args[3], args[4], 1, half)
-            for quarter in (0, 8):
-                value = interleave(builder, low, high, 2, quarter)
-                builder.store(value, at(builder, address, value.type), align=lanes)
-                address = offset_by(builder, address, lanes)
+        for value in interleaved(builder, args[1:]):
+            builder.store(value, at(builder, address, value.type), align=x0.lanes)
+            address = offset_by(builder, address, x0.lanes)
 
     return types.void(types.intp, x0, x0, x0, x0), gen
 
@@ -83,37 +65,6 @@ def in_order(builder: Any, a: Any, b: Any) -> list[Any]:
         )
         for start in (0, 1)
     ]
-
-
-def dot(builder: Any, total: Any, inputs: Any, weights: Any) -> Any:
-    """LLVM value: each int32 of `total` plus four products of inputs by weights."""
-    sums = [
-        _dot(builder, *(_part(builder, v, i, PARTS) for v in (total, inputs, weights)))
-        for i in range(PARTS)
-    ]
-    while len(sums) > 1:
-        order = lanes_of(range(2 * sums[0].type.count))
-        sums = [
-            builder.shuffle_vector(low, high, order)
-            for low, high in zip(sums[::2], sums[1::2], strict=True)
-        ]
-    return sums[0]
-
-
-def _part(builder: Any, value: Any, index: int, parts: int) -> Any:
-    """LLVM value: one of equal parts of a vector."""
-    count = value.type.count // parts
-    lanes = lanes_of(range(index * count, (index + 1) * count))
-    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes)
-
-
-def _dot(builder: Any, total: Any, inputs: Any, weights: Any) -> Any:
-    signature = ir.FunctionType(total.type, (total.type, inputs.type, weights.type))
-    name = f"llvm.x86.avx512.vpdpbusd.{32 * total.type.count}"
-    if SIGNED:
-        name = "llvm.aarch64.neon.sdot.v4i32.v16i8"
-    function = cgutils.get_or_insert_function(builder.module, signature, name)
-    return builder.call(function, (total, inputs, weights))
 
 
 @intrinsic
@@ -136,7 +87,7 @@ def add_products(sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any,
 
     xs: inputs of a column. weights: address of the first row's, `row_bytes` to the next.
     """
-    vec, octets = sums.dtype, llvm_type(I8.dtype)
+    octets = llvm_type(I8.dtype)
 
     def gen(builder: Any, args: Any) -> Any:
         address = args[2]
@@ -145,7 +96,7 @@ def add_products(sums: Any, xs: Any, weights: Any, row_bytes: Any) -> tuple[Any,
         ]
         totals: list[Any] = []
         for _row in range(sums.count // xs.count):
-            four = builder.bitcast(splat_at(builder, vec, address), octets)
+            four = four_weights(builder, address)
             for x in inputs:
                 before = builder.extract_value(args[0], len(totals))
                 totals.append(dot(builder, before, x, four))
@@ -161,44 +112,39 @@ def add_sixteen_products(
 ) -> tuple[Any, Codegen]:
     """The same for 16 inputs from address x on: a load brings a row's 16 weights.
 
-    For `sdot`, one vector of positions.
+    For NEON, one vector of positions.
     """
     octets = Vec(types.int8, 16)
-    words = ir.VectorType(ir.IntType(32), 4)
 
     def gen(builder: Any, args: Any) -> Any:
         rows, row = [], args[3]
         for _row in range(sums.count):
-            rows.append(builder.bitcast(load_at(builder, octets, row), words))
+            rows.append(load_at(builder, octets, row))
             row = builder.add(row, args[4])
         totals = [builder.extract_value(args[0], i) for i in range(sums.count)]
         for quad in range(4):
             x = load_at(builder, I8.dtype, offset_by(builder, args[2], quad * VECTOR_BYTES))
-            every = lanes_of([quad] * LANES)
-            for i, weight in enumerate(rows):
-                four = builder.bitcast(builder.shuffle_vector(weight, weight, every), x.type)
-                totals[i] = hidden(builder, dot(builder, totals[i], x, four))
+            for i, weights in enumerate(rows):
+                totals[i] = hidden(
+                    builder, dot(builder, totals[i], x, four_of(builder, weights, quad))
+                )
         return totals
 
     return sums(sums, xs, types.intp, types.intp, types.intp), gen
 
 
 @intrinsic
-def as_floats(sums: Any, xs: Any, correction: Any) -> tuple[Any, Codegen]:
-    """as_floats(sums, xs, correction): by position, as float32, plus each row's float32."""
+def as_floats(sums: Any, xs: Any) -> tuple[Any, Codegen]:
+    """as_floats(sums, xs): sums by position, as float32."""
     vec = F32.dtype
 
     def gen(builder: Any, args: Any) -> Any:
         outputs: list[Any] = []
-        for row in range(sums.count // xs.count):
-            first = row * xs.count
+        for first in range(0, sums.count, xs.count):
             vectors = [builder.extract_value(args[0], first + v) for v in range(xs.count)]
             if xs.count == 2:
                 vectors = in_order(builder, *vectors)
-            more = splat_at(builder, vec, offset_by(builder, args[2], 4 * row))
-            outputs += [
-                builder.fadd(builder.sitofp(value, llvm_type(vec)), more) for value in vectors
-            ]
+            outputs += [builder.sitofp(value, llvm_type(vec)) for value in vectors]
         return outputs
 
-    return types.UniTuple(vec, sums.count)(sums, xs, types.intp), gen
+    return types.UniTuple(vec, sums.count)(sums, xs), gen

@@ -19,6 +19,7 @@ too, 2026-11-29, and counted for neon. So were those of the 8-bit multiply: avx5
 
 from __future__ import annotations
 
+from bwn.kernels.gemm.byte_rows import pack_byte_rows
 from bwn.kernels.gemm.gemm_spec import (
     Cost,
     DotGemm,
@@ -59,6 +60,8 @@ S1_DEPTH = 2**15 - 1
 """K fits an int16."""
 I16_DEPTH = 258
 """127 * K fits an int16."""
+BYTES_DEPTH = 2**15
+"""127**2 * K fits an int32, also of inputs plus 128."""
 DOTS_DEPTH = 2**17
 """127 * 2**7 * K fits an int32."""
 
@@ -128,6 +131,13 @@ SPECS: tuple[GemmSpec, ...] = (
         expected={"x86-64-avx2": [r"vpmullw\s.*ymm"], "aarch64": [r"smlal\s+v\d+\.8h"]},
     ),
     IndirectGemm(
+        "gemm.depthwise_bytes.i8_i8_f32_planes_depthwise", activations="i8", weights="i8",
+        max_depth=BYTES_DEPTH, lanes=16, scratch=depthwise_scratch, pack=pack_byte_rows,
+        costs={"avx512": Cost(260, 0, 0.66, 1.7), "avx2": Cost(260, 0, 0.66, 1.7),
+               "neon": Cost(300, 0, 7.5, 61)},
+        expected={"x86-64-avx2": [r"vpmaddwd\s.*ymm"], "aarch64": [r"smlal2?\s+v\d+\.4s"]},
+    ),
+    IndirectGemm(
         "gemm.gemv.f32_b1_f32_planes_inlane", activations="f32", weights="b1", needs=("avx2",),
         max_depth=ANY, lanes=0, scratch=FLOAT_LAYOUT.scratch, pack=FLOAT_LAYOUT.pack,
         costs={"avx512": Cost(139, 0.706, 0.00426, 1.48), "avx2": Cost(126, 0.767, 0.0142, 1.68)},
@@ -184,6 +194,12 @@ SPECS: tuple[GemmSpec, ...] = (
         costs={"avx512": Cost(92, 0.339, 0.0456, 3.02), "avx2": Cost(84, 0.383, 0.045, 2.2),
                "neon": Cost(300, 6, 0.63, 52)},
     ),
+    IndirectGemm(
+        "gemm.dot.i8_i8_f32_planes_single", activations="i8", weights="i8", max_depth=BYTES_DEPTH,
+        lanes=0, scratch=single_scratch, pack=pack_byte_rows,
+        costs={"avx512": Cost(60, 0.6, 0.02, 4.5), "avx2": Cost(60, 0.6, 0.036, 4.5),
+               "neon": Cost(300, 4.8, 0.53, 82)},
+    ),
     LutPermuteGemm(
         "gemm.lut_permute.f32_b1_f32_planes_permute", activations="f32", weights="b1",
         needs=("avx512bw",), max_depth=ANY, lanes=TILE, layout=F32_LAYOUT,
@@ -203,6 +219,15 @@ SPECS: tuple[GemmSpec, ...] = (
         costs={"avx512": Cost(125, 0.7, 0.0717, 2), "avx2": Cost(147, 0.447, 0.0646, 1.43),
                "neon": Cost(300, 3, 1.35, 67)},
         expected={"x86-64-avx512": [r"vpdpbusd\s.*zmm"], "x86-64-avxvnni": [r"vpdpbusd\s.*ymm"],
+                  "aarch64-dotprod": [r"sdot\s+v\d+\.4s,\s*v\d+\.16b,\s*v\d+\.4b"]},
+    ),
+    DotGemm(
+        "gemm.i8.i8_i8_f32_planes_multiply", activations="i8", weights="i8", max_depth=BYTES_DEPTH,
+        lanes=DOTS_COLUMN, scratch=dots_scratch, pack=pack_byte_rows, tile=DOTS[0],
+        costs={"avx512": Cost(125, 0.7, 0.0717, 2), "avx2": Cost(150, 0.47, 0.205, 2),
+               "neon": Cost(300, 3, 1.35, 67)},
+        expected={"x86-64-avx512": [r"vpdpbusd\s.*zmm"], "x86-64-avxvnni": [r"vpdpbusd\s.*ymm"],
+                  "x86-64-avx2": [r"vpmaddubsw\s.*ymm"], "aarch64": [r"sadalp\s+v\d+\.4s"],
                   "aarch64-dotprod": [r"sdot\s+v\d+\.4s,\s*v\d+\.16b,\s*v\d+\.4b"]},
     ),
     LutWindowGemm(

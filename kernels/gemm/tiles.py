@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from bwn.kernels.simd.widths import BLOCK, LANES, VECTOR_BYTES
 from bwn.kernels.target.cpu import features
 
@@ -24,7 +26,28 @@ MULTIPLY = (8, 2) if "avx512f" in features() else _NARROW
 """Channels and vectors of positions of a tile of `f32.py`."""
 MULTIPLY_SIGNS = (8, 2) if "avx512f" in features() else (4, 1)
 """Of `f32_to_bits.py`; channels divide 32."""
-DOTS = (8, 2) if "avx512vnni" in features() else (5, 1) if "neon" in features() else (6, 1)
+Form = Literal["vpdpbusd", "sdot", "smlal", "vpmaddubsw", "portable"]
+"""How four products of bytes are added up: by one instruction of x86 or of ARM, by several of NEON
+or of AVX2, or by those that every machine has."""
+
+
+def dots_form() -> Form:
+    """The form of the CPU that kernels are compiled for."""
+    if not features().isdisjoint({"avx512vnni", "avxvnni"}):
+        return "vpdpbusd"
+    if "neon" in features():
+        return "sdot" if "dotprod" in features() else "smlal"
+    return "vpmaddubsw" if "avx2" in features() else "portable"
+
+
+_TILES: dict[Form, tuple[int, int]] = {
+    "vpdpbusd": (8, 2) if "avx512vnni" in features() else (6, 1),
+    "sdot": (5, 1),
+    "smlal": (4, 1),
+    "vpmaddubsw": (4, 1),
+    "portable": (2, 1),
+}
+DOTS = _TILES[dots_form()]
 """Channels and vectors of positions of a tile of `i8.py`."""
 DOTS_COLUMN = DOTS[1] * LANES
 """Positions of a tile of it."""

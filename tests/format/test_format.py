@@ -153,6 +153,30 @@ def test_the_version_is_the_first_that_can_say_the_model():
     assert to_bytes(ModelSpec(graph=graph))[8:].startswith(start % b"3")
 
 
+INT8 = GOLDEN.with_name("int8-weights.bwn")
+
+
+def int8_weights() -> ModelSpec:
+    """A model that needs version 5."""
+    nodes = (
+        Conv(
+            input="x", output="a", weight="q", scale="s", kernel=(2, 3), low=0.0,
+            activations="int8", input_scale=0.5,
+        ),
+        Flatten(input="a", output="f"),
+        Dense(input="f", output="y", weight="w", activations="uint8"),
+    )  # fmt: skip
+    weight = np.arange(-127, 128, 14, dtype=np.int8)[:18].reshape(3, 1, 2, 3)
+    tensors = {"q": weight, "s": ramp(3), "w": signs(5, 3 * 6)}
+    return ModelSpec(graph=make_graph(*nodes, shape=(1, 3, 5), **tensors), producer="golden 5")
+
+
+def test_golden_bytes_of_version_5():
+    assert to_bytes(int8_weights()) == INT8.read_bytes()
+    equal(format.read(INT8), int8_weights())
+    assert INT8.read_bytes().endswith(int8_weights().graph.tensors["q"].tobytes())
+
+
 @pytest.mark.parametrize(
     ("fields", "stored"),
     [

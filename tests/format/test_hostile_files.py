@@ -105,9 +105,9 @@ def test_the_forged_file_is_good_when_nothing_is_wrong_with_it():
 PREPROCESS = {"size": [6, 10], "resize": "crop", "color": "L", "mean": [0.0], "std": [1.0]}
 
 HOSTILE = {
-    "version 5": (
-        forge(version="5"),
-        'format version "5"; this bwn reads versions "1", "2", "3", "4": install a newer bwn',
+    "version 6": (
+        forge(version="6"),
+        'format version "6"; this bwn reads versions "1", "2", "3", "4", "5": install a newer bwn',
     ),
     "version 2 for 1": (forge(version="2"), "not in canonical form"),
     "version of another length": (forge(version="1.5"), 'format version "1.5"'),
@@ -181,7 +181,7 @@ HOSTILE = {
     "tensor unused": (forge([*TENSORS, ("z", "F32", BIAS)]), "no node reads the stored tensor 'z'"),
     "tensor of another type": (
         forge([("w", "I64", WORDS), TENSORS[1]]),
-        "tensor 'w' is I64, expected U64 or F32",
+        "tensor 'w' is I64, expected U64, F32 or I8",
     ),
     "tensor of 16 bits": (
         forge([TENSORS[0], ("b", "F16", BIAS.astype("<f2"))]),

@@ -150,7 +150,11 @@ ILLEGAL = {
     "scale missing": (make(conv(scale="s"), w=ones(4, 3, 3, 3)), "'s', which is missing"),
     "weights of a wrong shape": (make(conv(), w=ones(4, 3, 3, 2)), "expected float32 (4, 3, 3, 3)"),
     "weights float64": (make(conv(), w=np.ones((4, 3, 3, 3))), "are float64 (4, 3, 3, 3)"),
-    "weights int8": (make(dense(), shape=(9,), w=np.ones((4, 9), np.int8)), "are int8"),
+    "weights int16": (make(dense(), shape=(9,), w=np.ones((4, 9), np.int16)), "are int16"),
+    "weights int8": (
+        make(dense(), shape=(9,), w=np.ones((4, 9), np.int8)),
+        "int8 weights need int8 or uint8 activations, these are float32",
+    ),
     "weights of one axis": (make(dense(), shape=(9,), w=ones(9)), "weights have shape (9,)"),
     "weights of no outputs": (make(dense(), shape=(9,), w=ones(0, 9)), "weights have shape (0, 9)"),
     "too few words": (make(dense(), shape=(65,), w=words(4, 64)), "expected uint64 (4, 2)"),

@@ -1,4 +1,4 @@
-"""Products of 8-bit activations by `vpdpbusd`: every byte, and the form of 256 bits."""
+"""Products of bytes: every byte, and the forms of CPUs other than this one."""
 
 from __future__ import annotations
 
@@ -15,39 +15,52 @@ from gemm_cases import Case, check
 from bwn.kernels.registry import GEMMS
 from bwn.kernels.target.targets import machine_features
 
-ROWS = [row for row in GEMMS if row.name == "i8_b1_f32_planes_multiply"]
+NAMES = ("i8_b1_f32_planes_multiply", "i8_i8_f32_planes_multiply")
+ROWS = [row for row in GEMMS if row.name in NAMES]
 BYTES = np.iinfo(np.int8)
-NARROW = """
+OTHER = """
 import sys
 from bwn.kernels.target import cpu
-cpu.OVERRIDE = frozenset({"avx2", "fma", "avxvnni"})  # as of the library x86-64-avxvnni
-sys.path += sys.argv[1:]
+form, tile, *folders = sys.argv[1:]
+OFFERED = {"vpdpbusd": {"avx2", "fma", "avxvnni"}, "vpmaddubsw": {"avx2", "fma"}, "portable": set()}
+cpu.OVERRIDE = frozenset(OFFERED[form])  # as of the libraries of x86-64
+sys.path += folders
 from test_every_gemm import EDGES
 from test_golden import FILE, digest, json
 from gemm_cases import Case, check
+from bwn.kernels.gemm.byte_products import FORM
 from bwn.kernels.gemm.i8 import TILE
-from bwn.kernels.gemm.i8_tile import PARTS
 from bwn.kernels.registry import GEMMS
-(row,) = (row for row in GEMMS if row.name == "i8_b1_f32_planes_multiply")
-assert (PARTS, TILE, row.lanes) == (2, 6, 16)
-for case in (*EDGES, Case(4608, 64, 49), Case(5, 65_601, 2), Case(132_104, 9, 3, extreme=-1)):
-    check(row, case)
-for parts in (2, 3, 5):
-    check(row, Case(100, 13, 150, images=2, groups=3, lead=3), parts)
-assert digest(row) == json.loads(FILE.read_text())[row.name]
+names = ("i8_b1_f32_planes_multiply", "i8_i8_f32_planes_multiply")
+rows = [row for row in GEMMS if row.name in names]
+assert (FORM, TILE, len(rows)) == (form, int(tile), 2 if form == "vpdpbusd" else 1)
+for row in rows:
+    assert row.lanes == 16
+    deep = Case(min(132_104, row.max_depth), 9, 3, extreme=-1)
+    for case in (*EDGES, Case(4608, 64, 49), Case(5, 65_601, 2), deep):
+        check(row, case)
+    for parts in (2, 3, 5):
+        check(row, Case(100, 13, 150, images=2, groups=3, lead=3), parts)
+    assert digest(row) == json.loads(FILE.read_text())[row.name]
 """
+
+
+def needs(features: set[str]) -> pytest.MarkDecorator:
+    """Skip where this machine has none of the features, as Linux names them."""
+    return pytest.mark.skipif(machine_features().isdisjoint(features), reason=f"no {features}")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 @pytest.mark.parametrize("low", [BYTES.min, BYTES.max, None])
 @pytest.mark.parametrize("depth", [1, 6, 27, 64, 577])
 def test_sums_of_all_bytes_are_exact(row, low, depth, monkeypatch: pytest.MonkeyPatch) -> None:
-    """-128 too, which no layer's input is; sums do not saturate."""
+    """-128 too with one-bit weights, though no layer's input is; sums do not saturate."""
+    least = BYTES.min if row.weights == "b1" else -BYTES.max
 
     def inputs(spec, rng, shape, extreme):
         if low is not None:
-            return np.full(shape, low, np.int8)
-        return rng.integers(BYTES.min, BYTES.max + 1, shape).astype(np.int8)
+            return np.full(shape, max(low, least), np.int8)
+        return rng.integers(least, BYTES.max + 1, shape).astype(np.int8)
 
     monkeypatch.setattr(gemm_cases, "inputs", inputs)
     for outputs, positions, extreme in ((17, 70, 0), (8, 32, 1), (8, 32, -1), (3, 33, 1)):
@@ -62,16 +75,21 @@ def test_chunks_of_columns_meet(row, positions: int) -> None:
         check(row, Case(depth, outputs, min(positions, 2**18 // depth), images=2, lead=5))
 
 
-@pytest.mark.skipif(
-    machine_features().isdisjoint({"avx_vnni", "avx512_vnni"}), reason="no vpdpbusd here"
+@pytest.mark.parametrize(
+    ("form", "tile"),
+    [
+        # With AVX-512 the instructions of 256 bits are encoded otherwise, and are the same.
+        pytest.param("vpdpbusd", 6, marks=needs({"avx_vnni", "avx512_vnni"})),
+        pytest.param("vpmaddubsw", 4, marks=needs({"avx2"})),
+        pytest.param("portable", 2),
+    ],
 )
-def test_the_form_of_256_bits_computes_the_same(tmp_path: Path) -> None:
-    """With AVX-512 its instructions are encoded otherwise, and are the same."""
+def test_other_forms_compute_the_same(form: str, tile: int, tmp_path: Path) -> None:
     folders = [Path(gemm_cases.__file__).parent, Path(__file__).parent]
     # A cache of its own: that of this CPU must not hold another's code.
     environment = {"BWN_CACHE_DIR": str(tmp_path), "BWN_KERNELS": "jit"}
     done = subprocess.run(
-        [sys.executable, "-c", NARROW, *map(str, folders)],
+        [sys.executable, "-c", OTHER, form, str(tile), *map(str, folders)],
         env=os.environ | environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from graphs import conv3x3, floats, legal_graph, signs, words
 
@@ -20,7 +21,9 @@ INPUTS, OUTPUTS = 256, 24
 
 def signs_then_dense(spec: GemmSpec) -> Graph:
     """A Sign, so that any type of activations may read it, and a layer of the kernel's types."""
-    weights = words(OUTPUTS, INPUTS) if spec.weights == "b1" else signs(OUTPUTS, INPUTS)
+    weights = words(OUTPUTS, INPUTS)
+    if spec.weights != "b1":
+        weights = signs(OUTPUTS, INPUTS).astype(np.float32 if spec.weights == "f32" else np.int8)
     dense = Dense(input="s", output="y", weight="w", activations=ACTIVATIONS[spec.activations])
     return legal_graph(Sign(input="x", output="s"), dense, shape=(INPUTS,), w=weights)
 

@@ -23,7 +23,8 @@ from bwn.plan.buffers import Buffer
 from bwn.plan.planner import Plan, make_plan
 from bwn.runtime.executor import Runner
 
-MAX_DEPTH = {spec.variant: spec.max_depth for spec in GEMMS if spec.activations == "i8"}
+BYTES = [spec for spec in GEMMS if (spec.activations, spec.weights) == ("i8", "b1")]
+MAX_DEPTH = {spec.variant: spec.max_depth for spec in BYTES}
 VARIANTS = list(MAX_DEPTH)
 QMIN, QMAX = QUANT_RANGES["uint8"]
 

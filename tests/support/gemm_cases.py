@@ -83,6 +83,11 @@ class Arrays:
         signs = np.full_like(signs, case.extreme) if case.extreme else signs
         if spec.weights == "b1":
             self.weights, self.stored = signs, bits.pack(signs)
+        elif spec.weights == "i8":
+            self.weights = rng.integers(-127, 128, signs.shape).astype(np.int8)
+            if case.extreme:
+                self.weights = np.full_like(self.weights, 127 * case.extreme)
+            self.stored = self.weights
         else:
             self.weights = self.stored = rng.standard_normal(signs.shape).astype(np.float32)
         self.mask = np.zeros(case.padded, np.int32)
@@ -91,6 +96,8 @@ class Arrays:
         self.out = np.full((case.images, case.channels, plane), np.nan, np.float32)
         # As with activations of 0..254.
         self.correction = (spec.exact * 127 * signs.sum(axis=1)).astype(np.float32)
+        if spec.weights == "i8":
+            self.correction = 127 * self.weights.sum(axis=1, dtype=np.int32)
         self.scale = np.ones(case.channels, np.float32)
         self.bias = np.zeros(case.channels, np.float32)
         self.bounds = np.array([-np.inf, np.inf] * 2, np.float32)
