@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 from msgspec.structs import replace
 
 from bwn._file_types import HEAD, PACKABLE, SOURCES, UNKNOWN, looks_like, mismatch
@@ -294,6 +295,11 @@ def quantization_notes(packed: Graph, graph: Graph) -> list[str]:
         notes.append(
             f"{count_noun(exact, 'layer')} of the source read all 256 values of 8 bits, and run in "
             "float32; int8 activations are faster, and take -128 or 255 as its neighbor"
+        )
+    if rounded := sum(array.dtype == np.int8 for array in graph.tensors.values()):
+        notes.append(
+            f"the weights of {count_noun(rounded, 'layer')} are not binary, and were rounded to 8 "
+            "bits (float_layers leaves them float32)"
         )
     if unknown:
         notes.append(

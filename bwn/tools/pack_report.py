@@ -133,14 +133,17 @@ def layer_notes(
             f"{count_noun(len(split), 'layer')} with two values in each output channel: stored as "
             "one-bit weights and an offset, in three layers"
         )
+    rows = [row for _, row in layers]
     for node, row in layers:
         if why := almost_binary(graph, node, facts.tolerance):
             yield f"{row.name}: {why}"
-    if not any(row.stored == "1 bit" for _, row in layers):
+    if not any(row.stored == "1 bit" for row in rows):
+        kept = "all stay float32, and the file is no smaller"
+        if any(row.stored == "int8" for row in rows):
+            kept = "none has one bit a weight"
         yield (
-            "no layer has binary weights (+a and -a in each output channel): all stay float32, and "
-            "the file is no smaller; to make it small, binarize the network and train it "
-            f"(bwn.train.binarize, {OWN_TRAINING})"
+            f"no layer has binary weights (+a and -a in each output channel): {kept}; to make it "
+            f"small, binarize the network and train it (bwn.train.binarize, {OWN_TRAINING})"
         )
 
 

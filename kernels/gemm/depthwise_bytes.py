@@ -39,16 +39,18 @@ def add_byte_products(sums: Any, x: Any, weight: Any) -> tuple[Any, Codegen]:
 
     x, weight: addresses.
     """
-    octets = Vec(types.int8, sums.dtype.lanes)
-    kind = llvm_type(sums.dtype)
+    octets, shorts = (Vec(element, sums.dtype.lanes) for element in (types.int8, types.int16))
+    wide = sums.dtype != shorts
 
     def gen(builder: Any, args: Any) -> Any:
         number = builder.load(at(builder, args[2], ir.IntType(8)), align=1)
-        factor = builder.sext(splat_value(builder, octets, number), kind)
+        factor = builder.sext(splat_value(builder, octets, number), llvm_type(shorts))
         totals = []
         for v in range(sums.count):
             values = load_at(builder, octets, offset_by(builder, args[1], v * octets.lanes))
-            product = builder.mul(builder.sext(values, kind), factor)
+            product = builder.mul(builder.sext(values, llvm_type(shorts)), factor)  # fits
+            if wide:
+                product = builder.sext(product, llvm_type(sums.dtype))
             totals.append(builder.add(builder.extract_value(args[0], v), product))
         return totals
 

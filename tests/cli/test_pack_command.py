@@ -134,10 +134,13 @@ def test_options_reach_the_file(source, tmp_path):
     assert spec.classes == ("cat", "dog", "Käfer")
     assert [node.activations for node in spec.graph.nodes if isinstance(node, (Conv, Dense))] == [
         "int8",
-        "float32",
+        "uint8",
     ]
-    (note,) = [line for line in result.stdout.splitlines() if line.startswith("note:")]
-    assert note.startswith("note: 8-bit activations cost some accuracy")
+    notes = [line for line in result.stdout.splitlines() if line.startswith("note:")]
+    assert [note.split(",")[0] for note in notes] == [
+        "note: the weights of 1 layer are not binary",
+        "note: 8-bit activations cost some accuracy: verify on labeled images to see how much",
+    ]
     last = result.stdout.splitlines()[-1]
     assert last == f"Next: bwn verify {tmp_path / 'a.bwn'} {source} --images DATA"
 
@@ -242,6 +245,7 @@ def test_calibration_from_the_sample(tmp_path):
             "Error: size 9 x 9: the network takes 8 x 8 images",
         ),
         (["--calibration", "mnist-sample"], 2, "--calibration needs --activations int8"),
+        (["--float-layers"], 2, "--float-layers needs --activations int8"),
         (["--classes", "two-names"], 2, "2 names given, but the network's output has shape (3,)"),
         (["--mean", "1,2"], 2, "Error: mean has 2 numbers, but the input has 3 channels"),
         (["--color", "L", "--mean", "0,0,0"], 2, "Error: color L: the input has 3 channels"),

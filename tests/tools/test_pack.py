@@ -123,13 +123,35 @@ def test_the_same_source_gives_the_same_bytes(source, tmp_path):
     [
         ("auto", ["float32", "float32", "binary", "float32"]),
         ("float32", ["float32", "float32", "float32", "float32"]),
-        ("int8", ["int8", "uint8", "binary", "float32"]),
+        ("int8", ["int8", "uint8", "binary", "int8"]),
     ],
 )
 def test_activations(source, tmp_path, mode, expected):
     report = pack(source, tmp_path / "a.bwn", activations=mode)
     assert [row.activations for row in report.layers] == expected
     assert activations(tmp_path / "a.bwn") == expected
+    assert report.layers[-1].stored == ("int8" if mode == "int8" else "float32")
+
+
+def test_int8_weights_only_where_they_are_wanted(source, tmp_path):
+    report = pack(source, tmp_path / "a.bwn", activations="int8")
+    assert any("were rounded to 8 bits (float_layers" in note for note in report.notes)
+    before = report.layers[-1]
+    report = pack(source, tmp_path / "a.bwn", activations="int8", float_layers=True)
+    after = report.layers[-1]
+    assert (after.stored, after.activations) == ("float32", "float32")
+    assert before.after < after.after
+    assert not any("rounded to 8 bits" in note for note in report.notes)
+    with pytest.raises(ArgumentError, match="float_layers needs int8 activations"):
+        pack(source, tmp_path / "a.bwn", float_layers=True)
+
+
+def test_int8_weights_are_verified(source, tmp_path):
+    pack(source, tmp_path / "a.bwn", activations="int8")
+    report = verify(tmp_path / "a.bwn", source, min_agreement=0)
+    last = report.layers[-1]
+    assert (last.kind, last.judged, last.agrees) == ("int8 x int8", False, True)
+    assert last.reference <= 1
 
 
 def test_binary_is_refused_by_the_name_of_the_layer(source, tmp_path):
