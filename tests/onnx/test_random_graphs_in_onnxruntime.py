@@ -40,10 +40,13 @@ REWRITES = (*PASSES, split_offsets, pack_weights)
 
 
 def float_graph(seed: int) -> tuple[Graph, int]:
-    """A random graph without 8-bit activations."""
+    """A random graph without 8-bit activations and weights."""
     graph, batch = random_graph(seed)
-    nodes = tuple(map(exact, graph.nodes))
-    graph = replace(graph, topology=replace(graph.topology, nodes=nodes))
+    floats = {
+        name: array.astype(np.float32) if array.dtype == np.int8 else array
+        for name, array in graph.tensors.items()
+    }
+    graph = graph.replace(tuple(map(exact, graph.nodes)), floats)
     check(graph)
     return graph, batch
 

@@ -45,6 +45,7 @@ class GraphMaker:
 
     def __post_init__(self) -> None:
         self.random = np.random.default_rng(self.seed)
+        self.bytes = np.random.default_rng([self.seed, 1])  # so that other draws stay as they were
         planes = (self.integer(1, 6), self.integer(1, 12), self.integer(1, 20))
         self.shape: Shape = planes if self.random.random() < 0.8 else (self.integer(1, 90),)
 
@@ -79,6 +80,10 @@ class GraphMaker:
         self.tensors[name] = bits.pack(weights) if packed else weights.reshape(shape)
         binary = ["binary"] * 3 if signs else []
         mode = self.one_of(["float32", "int8", "uint8", *binary] if packed else ["float32"])
+        if not packed and self.bytes.random() < 0.5:
+            integers = np.rint(weights * 40).clip(-127, 127).astype(np.int8)
+            self.tensors[name] = integers.reshape(shape)
+            mode = str(self.bytes.choice(["int8", "uint8"]))
         return {
             "weight": name,
             "scale": self.vector(outputs) if self.integer(0, 1) else None,
