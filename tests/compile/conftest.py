@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from graphs import make_graph, words
 
@@ -39,10 +40,15 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no wasm-ld")
     folder = tmp_path_factory.mktemp("wasm")
     compile_library(MODEL, folder, target="wasm32", name="net")
-    int8 = Dense(input="x", output="y", weight="w", activations="int8")
+    int8 = [
+        Dense(input="x", output="h", weight="w", activations="int8"),
+        Dense(input="h", output="y", weight="v", activations="int8"),
+    ]
     signs = [Sign(input="x", output="s"), Dense(input="s", output="y", weight="w")]
-    for name, nodes, batch in (("many", [int8], 5), ("sign", signs, 1)):
-        graph = make_graph(*nodes, shape=(70,), w=words(10, 70))
+    integers = np.random.default_rng(0).integers(-127, 128, (10, 10)).astype(np.int8)
+    for name, nodes, batch in (("many", int8, 5), ("sign", signs, 1)):
+        tensors = {"w": words(10, 70)} | ({"v": integers} if name == "many" else {})
+        graph = make_graph(*nodes, shape=(70,), **tensors)
         write(folder / f"{name}.bwn", ModelSpec(graph=graph))
         compile_library(folder / f"{name}.bwn", folder, target="wasm32", batch=batch)
     return folder
