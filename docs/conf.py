@@ -63,7 +63,7 @@ html_additional_pages = {"index": "redirect.html"}
 def from_markdown(
     _app: Sphinx, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]
 ) -> None:
-    """Docstrings are written for people: a star is a star, and what is indented after `:` is code."""
+    """Docstrings are for people: a star is a star, and what is indented after `:` is code."""
     for number, line in enumerate(lines):
         parts = re.split(r"(`[^`]*`)", line)
         lines[number] = "".join(

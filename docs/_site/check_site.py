@@ -1,4 +1,4 @@
-"""Checks a built site: every link inside it leads to a page and an anchor, and nothing is loaded from elsewhere.
+"""Checks a built site: links and anchors inside it exist, and nothing is loaded from elsewhere.
 
 python check_site.py SITE
 """

@@ -52,7 +52,9 @@ def run(block: Block, folder: Path) -> None:
         command, cwd=folder, env=environment(), text=True, capture_output=True, timeout=LONGEST
     )
     place = f"{block.page}:{block.line}"
-    assert done.returncode == 0, f"{place}\n{block.code}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    assert done.returncode == 0, (
+        f"{place}\n{block.code}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

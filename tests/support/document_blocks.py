@@ -1,7 +1,7 @@
 """The code blocks of Markdown documents, and what a comment before a block says of running it.
 
-    <!-- not run: REASON -->      only parsed
-    <!-- needs MODULE -->         run where this Python package is installed
+<!-- not run: REASON -->      only parsed
+<!-- needs MODULE -->         run where this Python package is installed
 """
 
 from __future__ import annotations
