@@ -16,7 +16,7 @@ READY := $(VENV)/.ready
   soak coverage mutation bench mnist paper models docs release-check clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 demo: $(READY) ## train, pack, verify, infer and bench on the bundled digits, in ./demo/
 	@$(BIN)/bwn demo
@@ -93,6 +93,9 @@ docs: $(READY) ## build the documentation site in build/site, and check its link
 	@$(BIN)/python -m sphinx -E -W --keep-going -q -b html -c docs . build/site
 	@$(BIN)/python docs/_site/check_site.py build/site
 	@echo "Open build/site/index.html"
+
+release-check: ## from a clean clone: versions, wheel on each Python, first minute, demo, site, Dockerfile
+	@PYTHON=$(PYTHON) tests/installed/release_check.sh
 
 mnist: $(READY) ## run full MNIST, end to end: make mnist DATA=<folder of the IDX files>
 	@mkdir -p $(OUT)

@@ -91,7 +91,7 @@ def test_a_block_that_fails_is_seen(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- needs os -->\n\n```\nfalse | cat\n```\n\n```python\n1 / 0\n```\n")
     shell, python = blocks(page)
-    assert (shell.needs, shell.line, python.language) == ("os", 4, "python")
+    assert (shell.needs, shell.line, python.language) == ("os", 3, "python")
     for block, why in ((shell, "false"), (python, "ZeroDivisionError")):
         with pytest.raises(AssertionError, match=why):
             run(block, tmp_path)
