@@ -43,6 +43,7 @@ templates_path = ["_site/templates"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 4
 myst_enable_extensions = ["deflist"]
+highlight_language = "sh"  # of blocks without a language
 default_role = "code"  # docstrings are written as Markdown is: `code`
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
