@@ -4,8 +4,8 @@ python run_dockerfile.py [--python PYTHON] [--targets NAME ...]
 
 Each stage is a folder with an environment of its own in place of an image; its commands run there
 as they are written. Left out are apt-get and useradd, which would change this machine: binutils
-must be there, and the commands run as `nobody` where this is root. What COPY takes are the files
-that git knows, as .dockerignore leaves them.
+must be there. The commands run as `nobody` where this is root, if others may use the interpreter.
+What COPY takes are the files that git knows, as .dockerignore leaves them.
 """
 
 from __future__ import annotations
@@ -99,9 +99,17 @@ def build(folder: Path, python: str, variables: dict[str, str]) -> Stage:
     return stage
 
 
+def is_for_others(path: Path) -> bool:
+    """Whether other users may run the program."""
+    return all(parent.stat().st_mode & 0o001 for parent in (path, *path.parents))
+
+
 def command(stage: Stage, *arguments: str) -> subprocess.Popen[str]:
     """The entry point, as an ordinary user, in the folder of the checkout."""
-    user = {"user": NOBODY, "group": NOBODY} if os.getuid() == 0 else {}
+    user = {}
+    if os.getuid() == 0 and is_for_others((stage.folder / "venv/bin/python").resolve()):
+        user = {"user": NOBODY, "group": NOBODY}
+    print(f"$ bwn {' '.join(arguments)}    (as {'nobody' if user else 'the user of this script'})")
     clean = {"PATH": stage.variables["PATH"], "LANG": "C.UTF-8"}
     return subprocess.Popen(
         ["bwn", *arguments], cwd=stage.folder / "data", env=clean, text=True, stderr=subprocess.STDOUT,
