@@ -13,10 +13,10 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types check dist wheels clib arm arm-peers counts loops fuzz nightly \
-  soak coverage mutation bench mnist paper models clean
+  soak coverage mutation bench mnist paper models docs release-check clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 demo: $(READY) ## train, pack, verify, infer and bench on the bundled digits, in ./demo/
 	@$(BIN)/bwn demo
@@ -87,6 +87,15 @@ bench: $(READY) ## compare the built-in networks with ONNX Runtime, OpenVINO, nc
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@$(BIN)/python benchmarks/compare_networks.py -o bench.json
 	@$(BIN)/python benchmarks/render.py bench.json
+
+docs: $(READY) ## build the documentation site in build/site, and check its links
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@$(BIN)/python -m sphinx -E -W --keep-going -q -b html -c docs . build/site
+	@$(BIN)/python docs/_site/check_site.py build/site
+	@echo "Open build/site/index.html"
+
+release-check: ## from a clean clone: versions, wheel on each Python, first minute, demo, site, Dockerfile
+	@PYTHON=$(PYTHON) tests/installed/release_check.sh
 
 mnist: $(READY) ## run full MNIST, end to end: make mnist DATA=<folder of the IDX files>
 	@mkdir -p $(OUT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 OWN_TRAINING = "docs/own-training.md"
 """The page, in the repository, on one-bit weights for networks that other tools trained."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bwn._text import byte_size
-from bwn.cli.output import json_text
+from bwn.cli.output import json_text, show_progress
 from bwn.cli.params import FilePath, OutputPath, output_options
 
 
@@ -40,7 +40,9 @@ def command(model: Path, output: Path | None, qonnx: bool, as_json: bool) -> Non
     from bwn.tools.onnx_export import export
 
     output = output or model.with_suffix(".onnx")
+    show_progress(f"writing {output}")
     size, notes = export(model, output, qonnx=qonnx)
+    show_progress("")
     if as_json:
         click.echo(json_text({"output": str(output), "bytes": size, "notes": notes}))
         return

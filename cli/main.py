@@ -18,12 +18,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from bwn._text import __version__, one_line
 from bwn.errors import BwnError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "train": "Train an image classifier whose weights end near -1 and +1.",
@@ -41,6 +44,7 @@ COMMANDS = {
     "doctor": "Show the kernels in use and how to speed them up.",
     "tune": "Measure the kernels on this machine, so that the fastest are chosen.",
     "demo": "Run the full workflow on sample digits: train, pack, verify, infer, bench.",
+    "completion": "Print a script that completes commands in bash, zsh or fish.",
 }
 """Name of each command, which is also its file in cli/, and its line in `bwn --help`."""
 
@@ -80,6 +84,14 @@ class Commands(click.Group):
         """List the table without importing anything."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names of the table without importing their files."""
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=COMMANDS[name]) for name in names]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -138,7 +150,8 @@ def failure(error: Exception) -> tuple[str, int]:
     cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(__version__, message="bwn %(version)s")
-def bwn() -> None:
+@click.pass_context
+def bwn(context: click.Context) -> None:
     """Image classifiers with one bit per weight: train them, pack them, run them fast on a CPU.
 
     \b
@@ -147,8 +160,11 @@ def bwn() -> None:
     bwn verify model.bwn model.pt            does it still compute the same?
     bwn infer model.bwn images/              classify
 
-    Run `bwn COMMAND --help` for details or `bwn demo` for a two-minute tour.
+    Run `bwn COMMAND --help` for details or `bwn demo` for a two-minute tour. `bwn completion`
+    completes commands in your shell.
     """
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        context.color = False
     logger = logging.getLogger("bwn.data")
     logger.setLevel(logging.INFO)
     if not logger.handlers:

@@ -15,9 +15,14 @@ import msgspec
 
 from bwn._text import one_line
 
+NARROWEST = 16
+"""Characters of a column below which text is left to the terminal to break."""
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], align: str = "") -> str:
     """Columns two spaces apart, the header underlined; None shows as `-`, integers as `1,234`.
+
+    On a terminal that is too narrow, text in the last column goes on below itself.
 
     Args:
         header: Names of the columns.
@@ -28,12 +33,32 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], align: str = 
     align += "<>"[bool(align)] + ">" * len(header)
     cells = [[_cell(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    if align[len(widths) - 1] == "<" and (room := _room(widths)):
+        widths[-1] = room
+        cells = [part for row in cells for part in _wrapped(row, room)]
     cells.insert(1, ["-" * width for width in widths])
     lines = (
         "  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, align, widths, strict=False))
         for row in cells
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _room(widths: Sequence[int]) -> int:
+    """What a terminal leaves for the last column, if that is too little and yet enough to read."""
+    if not sys.stdout.isatty():
+        return 0
+    from shutil import get_terminal_size  # imports three compressors
+
+    room = get_terminal_size().columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
+    return room if NARROWEST <= room < widths[-1] else 0
+
+
+def _wrapped(row: list[str], room: int) -> list[list[str]]:
+    from textwrap import wrap
+
+    first, *others = wrap(row[-1], room) or [""]
+    return [[*row[:-1], first], *([""] * (len(row) - 1) + [text] for text in others)]
 
 
 def _cell(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bwn._text import byte_size, count_noun
-from bwn.cli.output import json_text, table
+from bwn.cli.output import json_text, show_progress, table
 from bwn.cli.params import (
     FilePath,
     Number,
@@ -185,6 +185,7 @@ def command(
     from bwn.onnx.refusals import UnreadableNodesError
     from bwn.tools.pack import pack, read_class_names
 
+    show_progress("packing, and comparing with ONNX Runtime" if not no_check else "packing")
     try:
         report = pack(
             source,
@@ -201,11 +202,13 @@ def command(
             dry_run=dry_run,
         )
     except UnreadableNodesError as error:
+        show_progress("")
         if as_json:
             click.echo(json_text({"source": source, "refusals": error.refusals}, indent=2))
         elif dry_run:
             click.echo(refusal_table(error.refusals))
         raise
+    show_progress("")
     if as_json:
         click.echo(json_text(report, indent=2))
     else:

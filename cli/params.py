@@ -190,7 +190,12 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 
 
 output_options = together(
-    click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print JSON, for programs; docs/reference/json.md describes it.",
+    ),
     click.option(
         "-v",
         "--verbose",

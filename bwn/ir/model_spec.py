@@ -91,7 +91,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
         graph: What it computes.
         preprocess: How images are prepared; None where the producer did not say.
         classes: Names of the classes; None where the producer did not say.
-        producer: Program and version that made it, e.g. `bwn 0.1.0`.
+        producer: Program and version that made it, e.g. `bwn 0.2.0`.
     """
 
     graph: Graph

@@ -214,6 +214,23 @@ def test_table():
     assert output.table(("a", "b"), []).splitlines() == ["a  b", "-  -"]
 
 
+def test_a_narrow_terminal_wraps_the_last_column(monkeypatch):
+    rows = [("conv1", 3, "fastest of all that can run here"), ("conv2", 4, "the only one")]
+    wide = output.table(("layer", "N", "because"), rows, "<><")
+    monkeypatch.setenv("COLUMNS", "30")
+    assert output.table(("layer", "N", "because"), rows, "<><") == wide, "not a terminal"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert output.table(("layer", "N", "because"), rows, "<><").splitlines() == [
+        "layer  N  because",
+        "-----  -  --------------------",
+        "conv1  3  fastest of all that",
+        "          can run here",
+        "conv2  4  the only one",
+    ]
+    monkeypatch.setenv("COLUMNS", "20")  # too little to read: the terminal breaks the lines
+    assert output.table(("layer", "N", "because"), rows, "<><") == wide
+
+
 def test_json_takes_what_commands_have():
     class Row(msgspec.Struct):
         path: Path

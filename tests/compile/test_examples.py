@@ -31,8 +31,8 @@ def code(document: str, language: str) -> str:
 
 
 @needs("gcc")
-def test_the_lines_of_the_readme(folder: Path, tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_lines_of_the_tutorial(folder: Path, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
     section = text[text.index("## In a C program") :]
     compiling, *others = section.split("```\n")[1].splitlines()
     assert compiling == "bwn compile models/mnist-lenet.bwn -o net --name net"

@@ -1,11 +1,13 @@
 """Builds the sdist and the wheel, and tries the wheel as a user gets it: in a bare environment, outside the checkout.
 
 python check_wheel.py [--python PYTHON] [--keep DIR]
+python check_wheel.py [--python PYTHON] --generic WHEEL
 python check_wheel.py [--python PYTHON] [--oldest] --compiled WHEEL
 
 It proves that the wheel holds exactly the sources and data files of the tree, that the sdist makes
 the same wheel, that without extras `bwn infer`, `bench` and `inspect` work and load neither torch
-nor onnx, and that bwn can be imported inside the checkout too. With `--compiled` the commands are
+nor onnx, and that bwn can be imported inside the checkout too. With `--generic` the commands are
+tried with a wheel that was made before, on another Python say. With `--compiled` the commands are
 tried with a wheel that brings compiled kernels, and no numba; with `--oldest` too, with the oldest
 versions of its dependencies that pyproject.toml allows.
 """
@@ -116,6 +118,7 @@ def main() -> None:
     parser.add_argument(
         "--compiled", type=Path, help="a wheel with compiled kernels for this machine, to be tried"
     )
+    parser.add_argument("--generic", type=Path, help="a wheel for any machine, to be tried")
     parser.add_argument(
         "--oldest", action="store_true", help="with the oldest allowed versions of its dependencies"
     )
@@ -124,6 +127,8 @@ def main() -> None:
         folder = Path(name)
         if arguments.compiled:
             made, options = [arguments.compiled.resolve()], ["--bare", "--compiled"]
+        elif arguments.generic:
+            made, options = [arguments.generic.resolve()], ["--bare"]
         else:
             made, options = build(folder), ["--bare"]
             print(f"{made[-1].name}: the same files as the tree, also by way of the sdist")
