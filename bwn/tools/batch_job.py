@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -16,19 +14,15 @@ from typing import Any
 import msgspec
 
 from bwn._files import read_limited, write_atomically
-from bwn._text import one_line
 from bwn._types import StrPath
 from bwn.data.datasets import no_progress
 from bwn.data.folders import find_images
 from bwn.errors import BwnError, DataError, FileError
 from bwn.format.header import MAX_FILE
-from bwn.kernels.target.limits import available_threads
-from bwn.model import Model, load
+from bwn.model import Model
 
 Row = dict[str, Any]
 """What `bwn.predict.Result.row` returns."""
-
-Engine = Callable[[Model, Iterator[list[str]], argparse.Namespace], Iterator[list[Row]]]
 
 JOB = "job.json"
 PART = "part-{}.jsonl"
@@ -129,6 +123,9 @@ class BatchJob:
         Args:
             parts: Rows of some images at a time, in any order.
             progress: Called with a line of text every few seconds, and at the end.
+
+        Raises:
+            BwnError: The parts have not all images.
         """
         start = shown = time.monotonic()
         done = failed = 0
@@ -143,6 +140,8 @@ class BatchJob:
                     f"{done:,} of {len(self.rest):,} images, {failed:,} failed, {rate:,.0f}/s, "
                     f"{(len(self.rest) - done) / rate:,.0f} s left"
                 )
+        if done < len(self.rest):
+            raise BwnError(f"the engine has left out {len(self.rest) - done:,} images")
         seconds = time.monotonic() - start
         return Summary(self._images, self._images - len(self.rest), done - failed, failed, seconds)
 
@@ -172,49 +171,3 @@ def classify(model: Model, paths: Sequence[str]) -> list[Row]:
         if len(paths) == 1:
             return [{"path": paths[0], "error": str(error)}]
         return [row for path in paths for row in classify(model, [path])]
-
-
-def main(description: str, engine: Engine) -> int:
-    """Run a job as a program does: MODEL IMAGES ROWS [--address A] [--workers N] [--part N].
-
-    It prints progress on standard error and a Summary as JSON on standard output.
-
-    Args:
-        description: What `--help` says first.
-        engine: Yields the rows of every part, given a model and options with `address`, `workers`
-            and `part`.
-
-    Returns:
-        The exit code, one of those of `bwn infer`.
-    """
-    options = _parser(description).parse_args()
-    try:
-        job = BatchJob(options.rows, options.model, options.images)
-        model = load(options.model, threads=1)
-        parts = engine(model, split(job.rest, options.part), options) if job.rest else ()
-        summary = job.collect(parts, lambda line: print(line, file=sys.stderr, flush=True))
-    except (BwnError, OSError) as error:  # OSError: no cluster at this address
-        print(f"Error: {one_line(error)}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
-    except KeyboardInterrupt:
-        print("Stopped: the same command goes on from here", file=sys.stderr)
-        return 130
-    print(json.dumps(msgspec.structs.asdict(summary)))
-    return 4 if summary.failed else 0
-
-
-def _parser(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("model", help="a .bwn file, which only this machine reads")
-    parser.add_argument("images", help="folder of images, which all machines see by this path")
-    parser.add_argument("rows", help="folder to write to; a job that was stopped goes on there")
-    parser.add_argument("--address", help="of a running cluster; without, workers of this machine")
-    parser.add_argument("--workers", type=_count, default=available_threads(), help="(%(default)s)")
-    parser.add_argument("--part", type=_count, default=1000, help="images of a file (%(default)s)")
-    return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
-    return int(text)

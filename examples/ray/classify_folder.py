@@ -7,16 +7,15 @@ python examples/ray/classify_folder.py model.bwn photos/ rows/ --workers 8
 import json
 import logging
 import os
-import sys
-from argparse import Namespace
 from collections.abc import Iterator
 
 import numpy as np
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
+from bwn.cli.batch_job import Options, program
 from bwn.model import Model
-from bwn.tools.batch_job import Row, classify, main
+from bwn.tools.batch_job import Row, classify
 
 
 class Classifier:
@@ -31,7 +30,7 @@ class Classifier:
         return {"row": [json.dumps(row) for row in rows]}
 
 
-def classified(model: Model, parts: Iterator[list[str]], options: Namespace) -> Iterator[list[Row]]:
+def classified(model: Model, parts: Iterator[list[str]], options: Options) -> Iterator[list[Row]]:
     """Yield rows as they are done, as many as a part has."""
     ray.init(
         address=options.address,
@@ -56,4 +55,4 @@ def classified(model: Model, parts: Iterator[list[str]], options: Namespace) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main("Classify a folder of images on Ray", classified))
+    program("Ray", classified)

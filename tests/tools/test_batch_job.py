@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +13,11 @@ from graphs import floats, make_graph
 
 from bwn import predict
 from bwn._types import Floats
-from bwn.cli.infer import SOME_FAILED
-from bwn.errors import DataError, FileError, NotPreparedError
+from bwn.errors import BwnError, DataError, FileError, NotPreparedError
 from bwn.ir.model_spec import ModelSpec
 from bwn.model import Model, load
 from bwn.ops.dense import Dense
-from bwn.tools.batch_job import BatchJob, Row, classify, main, split
+from bwn.tools.batch_job import BatchJob, Row, classify, split
 from bwn.tools.demo import write_digits
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -88,6 +86,14 @@ def test_a_stopped_job_goes_on_without_doing_work_twice(
     assert BatchJob(tmp_path / "rows", LENET, images).rest == []
 
 
+def test_an_engine_that_loses_images_is_an_error(
+    images: Path, model: Model, tmp_path: Path
+) -> None:
+    job = BatchJob(tmp_path / "rows", LENET, images)
+    with pytest.raises(BwnError, match="left out 18 images"):
+        job.collect([classify(model, job.rest[:3])])
+
+
 def test_new_images_are_added(
     images: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,35 +145,3 @@ def test_a_model_that_takes_no_images_ends_the_job(images: Path) -> None:
     graph = make_graph(Dense(input="x", output="y", weight="w"), shape=(70,), w=floats(10, 70))
     with pytest.raises(NotPreparedError):
         classify(Model(ModelSpec(graph=graph), threads=1), [str(images / "broken.png")])
-
-
-def program(monkeypatch: pytest.MonkeyPatch, engine: object, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["job", *map(str, arguments)])
-    return main("A job", engine)  # type: ignore[arg-type]
-
-
-def test_the_program(
-    images: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def engine(model: Model, parts: Iterator[list[str]], options: object) -> Iterator[list[Row]]:
-        return (classify(model, part) for part in parts)
-
-    def stops(*_: object) -> Iterator[list[Row]]:
-        raise KeyboardInterrupt
-
-    arguments = (LENET, images, tmp_path / "rows", "--part", 4)
-    assert program(monkeypatch, stops, *arguments) == 130
-    assert "the same command goes on" in capsys.readouterr().err
-    assert program(monkeypatch, engine, *arguments) == SOME_FAILED
-    assert json.loads(capsys.readouterr().out)["classified"] == 20
-    assert len(list((tmp_path / "rows").glob("*.jsonl"))) == 6
-    assert program(monkeypatch, engine, *arguments) == 0
-    assert json.loads(capsys.readouterr().out)["done_before"] == 21
-    assert program(monkeypatch, engine, "none.bwn", *arguments[1:]) == FileError.exit_code
-    assert capsys.readouterr().err == "Error: no such file: none.bwn\n"
-    with pytest.raises(SystemExit):
-        program(monkeypatch, engine, *arguments, "--workers", 0)
-    assert "0 is not a whole number of 1 or more" in capsys.readouterr().err
