@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types check dist wheels clib arm arm-peers counts loops fuzz nightly \
-  soak coverage mutation bench mnist paper models docs release-check clean
+  soak coverage mutation bench mnist paper models docs pages release-check clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ nightly: $(READY) ## random networks of fresh seeds: forbidden pages, special fl
 	repeat="BWN_SEED=$$seed BWN_COUNT=$$count make nightly"; echo "repeat: $$repeat"; \
 	BWN_SEED=$$seed BWN_COUNT=$$count $(BIN)/python -m pytest tests/robustness \
 	  tests/onnx/test_random_graphs_in_onnxruntime.py || { echo "repeat: $$repeat"; exit 1; }
+
+pages: $(READY) ## run every code block of the documents as printed; minutes
+	@BWN_EVERY_PAGE=1 $(BIN)/pytest tests/documents
 
 soak: $(READY) ## mixed use for an hour, nothing may leak or change: make soak SECONDS=3600
 	@$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),3600)

@@ -88,6 +88,26 @@ class Result(NamedTuple, Generic[ImageT]):
     predictions: tuple[Prediction, ...]
     error: DataError | None
 
+    def row(self) -> dict[str, Any]:
+        """What `bwn infer --json` prints of an image that has a path.
+
+        Returns:
+            `path`, and either `error` or the best class's `label`, `probability` and `index`; of
+            several classes also `top`, all of them.
+
+        Example:
+            >>> import bwn
+            >>> (result,) = bwn.load("model.bwn").stream(["none.png"])
+            >>> result.row()
+            {'path': 'none.png', 'error': 'no such file'}
+        """
+        path = str(self.image)
+        if self.error is not None:
+            error = str(self.error).removeprefix(f"{path}: ").removesuffix(f": {path}")
+            return {"path": path, "error": error.replace(f"{path} is ", "is ")}
+        best: list[dict[str, Any]] = [msgspec.structs.asdict(p) for p in self.predictions]
+        return {"path": path, **best[0], **({"top": best} if len(best) > 1 else {})}
+
 
 def is_one_image(images: object) -> bool:
     """Return whether `images` is a single image, not several."""

@@ -46,9 +46,16 @@ from bwn.cli.params import FilePath, Integer, Option, output_options
     show_default=True,
     help="Images of a run.",
 )
+@click.option("--page", is_flag=True, help="Also write a page that uses the module; for wasm32.")
 @output_options
 def command(
-    model: Path, output: Path, target: str, name: str | None, batch: int, as_json: bool
+    model: Path,
+    output: Path,
+    target: str,
+    name: str | None,
+    batch: int,
+    page: bool,
+    as_json: bool,
 ) -> None:
     """Write a packed model (.bwn) as a C library, which needs no Python and no other library.
 
@@ -57,7 +64,8 @@ def command(
     docs/c-library.md describes its functions.
 
     With --target wasm32 it writes NAME.wasm, NAME.mjs, an ES module that loads it, NAME.d.mts, its
-    types, and NAME.json. docs/web.md describes them.
+    types, and NAME.json. docs/web.md describes them. With --page it also writes a page on which one
+    draws a digit or opens a photo: index.html, with a style sheet and three scripts.
 
     Compiling takes up to a minute. It needs numba (it comes with bwn, but not in wheels with
     compiled kernels), and ld and as of binutils for the target, or wasm-ld for wasm32.
@@ -66,7 +74,7 @@ def command(
     from bwn.compile.library import compile_library
 
     show_progress("compiling; this takes up to a minute")
-    report = compile_library(model, output, target=target, name=name, batch=batch)
+    report = compile_library(model, output, target=target, name=name, batch=batch, page=page)
     show_progress("")
     if as_json:
         click.echo(json_text(report))
@@ -75,9 +83,9 @@ def command(
     if isinstance(report, ModuleReport):
         module, size = output / report.name, byte_size(report.module_bytes)
         click.echo(f"Wrote {module}.wasm: {size} with weights, {arena} for each that is loaded.")
-        click.echo(
-            f'Next: import {{ load }} from "./{report.name}.mjs"; docs/web.md has an example'
-        )
+        use = f'import {{ load }} from "./{report.name}.mjs"; docs/web.md has an example'
+        serve = f"python3 -m http.server -d {output}, and open http://localhost:8000"
+        click.echo(f"Next: {serve if page else use}")
         return
     library, size = output / f"lib{report.name}", byte_size(report.shared_bytes)
     click.echo(f"Wrote {library}.so for {report.target}: {size} with weights, {arena} a thread.")

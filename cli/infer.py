@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from bwn._text import count_noun, one_line
 from bwn.cli.output import json_text
@@ -139,24 +138,21 @@ def classified(
 
 
 class Printer:
-    """Prints results as they come: a table, CSV or JSON lines."""
+    """Prints results as they come: a table, CSV or JSON Lines."""
 
     def __init__(self, as_json: bool, as_csv: bool, classes: Sequence[str], top: int) -> None:
         self.as_json, self.as_csv = as_json, as_csv
         self.top = min(top, len(classes))
         self.width = max(map(len, ("class", *classes)))
-        self.started = as_json
+        self.started = False
 
     def show(self, result: Result[Path]) -> None:
         """Print one image's classes, or its error."""
+        if self.as_json:
+            click.echo(json_text(result.row()))
+            return
         if result.error is not None:
-            if self.as_json:
-                error = str(result.error).removeprefix(f"{result.image}: ")
-                error = error.removesuffix(f": {result.image}")
-                error = error.replace(f"{result.image} is ", "is ")
-                click.echo(json_text({"path": result.image, "error": error}))
-            else:
-                click.echo(f"Error: {one_line(result.error)}", err=True)
+            click.echo(f"Error: {one_line(result.error)}", err=True)
             return
         if not self.started:
             self.started = True
@@ -179,9 +175,6 @@ class Printer:
             )
             csv.writer(text, lineterminator="\n").writerows(rows)
             return text.getvalue().rstrip("\n").encode("utf-8", "backslashreplace").decode()
-        if self.as_json:
-            first = {"path": path, **msgspec.structs.asdict(best[0])}
-            return json_text(first if self.top == 1 else {**first, "top": best})
         cells = [f"{b.label:{self.width}}  {b.probability:>11.2%}  " for b in best]
         name = one_line(path)
         if self.top <= MOST_COLUMNS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Any
 
@@ -106,8 +107,11 @@ def command(
     try:
         serve(load(model, threads), limits, host, port, say_listening)
     except OSError as error:
-        reason = one_line(error.strerror or error)
-        raise BwnError(f"cannot listen on {host}:{port}: {reason}; try another --port") from None
+        reason = one_line(error.strerror or error).rpartition(": ")[
+            2
+        ]  # asyncio's repeats the address
+        other = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
+        raise BwnError(f"cannot listen on {host}:{port}: {reason}; try another {other}") from None
 
 
 def say_listening(url: str) -> None:

@@ -20,7 +20,7 @@ RULE = """
     kernels.gemm kernels.tensor kernels.threads
     kernels.costs kernels.registry _files _file_types ir
     kernels.aot ops data
-    passes plan format onnx
+    page passes plan format onnx
     predict runtime
     model train
     compile tools experiment serve

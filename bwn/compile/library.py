@@ -19,7 +19,7 @@ from bwn._text import __version__
 from bwn.compile import web
 from bwn.compile.c_header import LibraryReport, ModuleReport, Report, header
 from bwn.compile.compile_worker import Facts
-from bwn.errors import ArgumentError, FileError
+from bwn.errors import ArgumentError, FileError, NotPreparedError
 from bwn.format import read
 from bwn.format.header import MAX_FILE
 from bwn.ir.model_spec import ModelSpec
@@ -27,6 +27,7 @@ from bwn.kernels.aot import linker, wasm
 from bwn.kernels.aot.archive import static_library
 from bwn.kernels.aot.build import PINNED, check_compiler
 from bwn.kernels.target.targets import TARGETS, WASM, Target
+from bwn.page import page_files
 from bwn.predict import class_names
 
 NATIVE, ANY = "native", "-any"
@@ -84,7 +85,13 @@ def find_targets(name: str) -> tuple[Target, ...]:
 
 
 def compile_library(
-    model: Path, folder: Path, *, target: str = NATIVE, name: str | None = None, batch: int = 1
+    model: Path,
+    folder: Path,
+    *,
+    target: str = NATIVE,
+    name: str | None = None,
+    batch: int = 1,
+    page: bool = False,
 ) -> LibraryReport | ModuleReport:
     """Write NAME.h, libNAME.a and libNAME.so, or NAME.wasm, NAME.mjs and NAME.d.mts; and NAME.json.
 
@@ -94,9 +101,11 @@ def compile_library(
         target: One of NAMES.
         name: What the names of files and functions begin with; default the model's name.
         batch: Examples of a run.
+        page: Also write a page for browsers, index.html and what it needs, for target wasm32.
 
     Raises:
-        ArgumentError: There is no such target, or the name is not one in C.
+        ArgumentError: There is no such target, or the name is not one in C, or the page cannot use
+            the module.
         FileError: The model cannot be read, or a file cannot be written.
         KernelsError: The compiler or the linker is missing.
     """
@@ -105,6 +114,8 @@ def compile_library(
     targets = find_targets(target)
     data = read_limited(model, MAX_FILE, "a .bwn file")
     spec = read(model)
+    if page:
+        _check_page(spec, targets[0], batch)
     check_compiler()
     _check_linker(targets[0])
     try:
@@ -123,9 +134,19 @@ def compile_library(
     full, texts = _with_texts(spec, report, binaries)
     texts[f"{name}.json"] = msgspec.json.format(msgspec.json.encode(full)).decode() + "\n"
     encoded = {file: text.encode() for file, text in texts.items()}
-    for file, content in {**binaries, **encoded}.items():
+    for file, content in {**binaries, **encoded, **(page_files(name) if page else {})}.items():
         write_atomically(folder / file, content)
     return full
+
+
+def _check_page(spec: ModelSpec, target: Target, batch: int) -> None:
+    """Raise ArgumentError where the page could not classify with this module."""
+    if target != WASM:
+        raise ArgumentError(f"a page needs target {WASM.name}, not {target.name}")
+    if batch != 1:
+        raise ArgumentError(f"a page classifies one image at a time, not a batch of {batch}")
+    if spec.preprocess is None:
+        raise NotPreparedError
 
 
 def _check_linker(target: Target) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from importlib import resources
 from typing import Any
 
 import msgspec
@@ -15,6 +14,8 @@ from aiohttp import web
 from bwn._text import one_line
 from bwn.errors import BwnError, DataError
 from bwn.model import Model
+from bwn.page import INDEX, page_files
+from bwn.predict import class_names
 from bwn.serve.batching import Batcher, Limits, QueueFullError
 from bwn.serve.bodies import Upload, check_headers, read_uploads
 from bwn.serve.prometheus import CONTENT_TYPE, Metrics
@@ -29,7 +30,6 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'",
 }
-PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -56,7 +56,8 @@ class Service:
         self.model, self.limits, self.metrics = model, limits, Metrics()
         self.batcher = Batcher(model, limits, self.metrics)
         self.stopping = False
-        self._page = resources.files(__package__)
+        self._page = {f"/{name}": content for name, content in page_files().items()}
+        self._page["/"] = self._page.pop(f"/{INDEX}")
 
     def app(self) -> web.Application:
         """The application, which runs batches while it is served."""
@@ -64,7 +65,8 @@ class Service:
         app.router.add_post("/classify", self._classify)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/metrics", self._metrics)
-        for path in PAGE:
+        app.router.add_get("/model", self._describe)
+        for path in self._page:
             app.router.add_get(path, self._show_page)
         app.cleanup_ctx.append(self._batches)
         return app
@@ -157,10 +159,15 @@ class Service:
         text = self.metrics.text(self.batcher.held)
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
+    async def _describe(self, _request: web.Request) -> web.StreamResponse:
+        spec = self.model.spec
+        return web.json_response(
+            {"classes": list(class_names(spec)), "input_shape": self.model.input_shape}
+        )
+
     async def _show_page(self, request: web.Request) -> web.StreamResponse:
-        name = PAGE[request.path]
-        text = (self._page / name).read_text(encoding="utf-8")
-        return web.Response(text=text, content_type=KINDS[name.partition(".")[2]])
+        kind = KINDS[request.path.rpartition(".")[2]] if request.path != "/" else KINDS["html"]
+        return web.Response(body=self._page[request.path], content_type=kind, charset="utf-8")
 
 
 def read_top(request: web.Request) -> int:

@@ -4,11 +4,12 @@
 # that a Cortex-A53, A72 or A76 lacks. Then checks some kernels compiled by numba on the board.
 # docs/arm.md says what this proves and what it does not.
 #
-#   tests/arm/check.sh [--short | --counts] [--record] [WHEEL]    PYTHON=... BWN_ARM_CACHE=... BWN_APT_SOURCES=...
+#   tests/arm/check.sh [--short | --counts | --c-libraries] [--record] [WHEEL]    PYTHON=... BWN_ARM_CACHE=... BWN_APT_SOURCES=...
 #
 # Builds the wheel for 64-bit ARM unless a WHEEL of this source is given.
 # --short checks the results of the library and nothing else: golden digests, networks, random networks
-# between forbidden pages; a few minutes. --counts only counts instructions.
+# between forbidden pages; a few minutes. --counts only counts instructions. --c-libraries only compares
+# the bits of the C libraries of all shipped models with bwn's, on 1,000 inputs each; 40 minutes.
 # --record replaces the counts in docs/records/instructions.json. Needs, on Debian:
 # apt-get install qemu-user mmdebstrap gcc binutils-aarch64-linux-gnu
 set -euo pipefail
@@ -17,7 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 form=all record= wheel=
 for argument; do
     case $argument in
-        --short | --counts) form=${argument#--} ;;
+        --short | --counts | --c-libraries) form=${argument#--} ;;
         --record) record=$argument ;;
         *) wheel=$(realpath "$argument") ;;
     esac
@@ -111,16 +112,27 @@ checks() {
     tests cortex-a72 kernels/test_golden.py tools/test_golden_networks.py
     wait $!
 
+    c_libraries 200
+}
+c_libraries() { # COUNT; the A72, whose code is the A53's, in the long form only
     say "C libraries of the shipped models: the same bits"
-    c_libraries cortex-a53 aarch64 &
-    c_libraries cortex-a76 aarch64-dotprod
+    local model target
+    for target in aarch64 aarch64-dotprod; do
+        for model in models/*.bwn; do "$python" -m bwn.cli compile "$model" -o "$work/c-$target" --target "$target" >/dev/null; done
+    done
+    compare_bits cortex-a53 aarch64 "$1" &
+    compare_bits cortex-a76 aarch64-dotprod "$1"
+    [[ $form != c-libraries ]] || compare_bits cortex-a72 aarch64 "$1"
     wait $!
 }
-c_libraries() { # CORE TARGET
-    local model
-    for model in models/*.bwn; do "$python" -m bwn.cli compile "$model" -o "$work/c-$2" --target "$2" >/dev/null; done
-    more="$cache/site-testing" emulate "$1" -- tests/compile/compare_bits.py "c-$2" 200
+compare_bits() { # CORE TARGET COUNT
+    more="$cache/site-testing" emulate "$1" -- tests/compile/compare_bits.py "c-$2" "$3"
 }
+if [[ $form == c-libraries ]]; then
+    c_libraries 1000
+    say "all good, the C libraries"
+    exit
+fi
 [[ $form == counts ]] || checks
 
 say "executed instructions"

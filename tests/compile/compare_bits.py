@@ -47,6 +47,7 @@ def main(folder: str, count: str = "1000") -> None:
     assert models
     for model in models:
         compare(Path(folder), model, int(count))
+        print(f"{model.stem}: the same bits for {count} inputs", flush=True)
     print(f"{origin()}: {len(models)} models, {count} inputs each, the same bits")
 
 

@@ -35,11 +35,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Modules for WebAssembly: `net` of LeNet, `many` with a batch, `sign`; the two take no images."""
+    """Modules for WebAssembly: `net` of LeNet with a page, `many` with a batch, `sign`; the two take no images."""
     if shutil.which("wasm-ld") is None:
         pytest.skip("no wasm-ld")
     folder = tmp_path_factory.mktemp("wasm")
-    compile_library(MODEL, folder, target="wasm32", name="net")
+    compile_library(MODEL, folder, target="wasm32", name="net", page=True)
     int8 = [
         Dense(input="x", output="h", weight="w", activations="int8"),
         Dense(input="h", output="y", weight="v", activations="int8"),

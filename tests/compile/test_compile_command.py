@@ -63,6 +63,8 @@ def test_json_is_the_report() -> None:
         (["--name", "n" * 64], "up to 63 letters"),
         (["--name", "näht"], "e.g. n_ht"),
         (["--name", ""], "e.g. model_"),
+        (["--page"], "a page needs target wasm32, not native"),
+        (["--page", "--target", "wasm32", "--batch", "2"], "not a batch of 2"),
         (["--batch", "0"], "'--batch': 0 is not in the range 1 to 4,096"),
     ],
 )

@@ -12,6 +12,7 @@ from c_library import run
 from PIL import Image
 
 import bwn
+from bwn.compile.library import compile_library
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -31,9 +32,12 @@ def code(document: str, language: str) -> str:
 
 
 @needs("gcc")
-def test_the_lines_of_the_tutorial(folder: Path, tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
-    section = text[text.index("## In a C program") :]
+@pytest.mark.parametrize(
+    ("page", "start"), [("README.md", "In a C program"), ("docs/tutorial.md", "## In a C program")]
+)
+def test_the_lines_of_the_pages(folder: Path, tmp_path: Path, page: str, start: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    section = text[text.index(start) :]
     compiling, *others = section.split("```\n")[1].splitlines()
     assert compiling == "bwn compile models/mnist-lenet.bwn -o net --name net"
     (tmp_path / "net").symlink_to(folder)
@@ -53,20 +57,68 @@ def test_the_makefile(folder: Path, tmp_path: Path) -> None:
     assert run("./classify", DIGIT, cwd=tmp_path).stdout.startswith(f"{DIGIT}: {ANSWER} (")
 
 
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """Raw frames of 56 x 40: a digit twice, black, the digit, and the beginning of another."""
+    image = Image.open(DIGIT).convert("RGB").resize((56, 40)).tobytes()
+    path = tmp_path / "frames.rgb"
+    path.write_bytes(image * 2 + bytes(3 * 56 * 40) + image + b"rest")
+    return path
+
+
 @needs("g++")
-def test_frames_from_a_pipe(folder: Path, tmp_path: Path) -> None:
+def test_frames_from_a_pipe(folder: Path, frames: Path, tmp_path: Path) -> None:
     built, source = tmp_path / "frames", EXAMPLES / "cpp" / "frames.cc"
     options = ("-std=c++17", "-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{folder}")
     run("g++", *options, source, folder / "libnet.a", "-lm", "-o", built)
-    image = Image.open(DIGIT).convert("RGB").resize((56, 40))
-    black = bytes(3 * 56 * 40)
-    (tmp_path / "frames.rgb").write_bytes(image.tobytes() * 2 + black + image.tobytes() + b"rest")
-    with (tmp_path / "frames.rgb").open("rb") as frames:
-        lines = run(built, 56, 40, stdin=frames).stdout.splitlines()
+    with frames.open("rb") as pipe:
+        lines = run(built, 56, 40, stdin=pipe).stdout.splitlines()
     assert len(lines) == 3  # a line where the class changes
     assert lines[0] == lines[2]
     assert lines[0].startswith(f"{ANSWER} (")
     assert run(built, 0, 40, check=False).returncode == 2
+
+
+CORES = {"cortex-a53": "aarch64", "cortex-a72": "aarch64", "cortex-a76": "aarch64-dotprod"}
+
+
+@pytest.fixture(scope="module")
+def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both examples, built with the library of each ARM target."""
+    for program in ("qemu-aarch64", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++"):
+        if shutil.which(program) is None:
+            pytest.skip(f"no {program}")
+    work = tmp_path_factory.mktemp("arm")
+    for target in set(CORES.values()):
+        folder = work / target
+        compile_library(ROOT / "models" / "mnist-lenet.bwn", folder, target=target, name="net")
+        library = (folder / "libnet.a", "-lm", "-static", "-o")
+        options = ("-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{folder}")
+        source = EXAMPLES / "c" / "classify.c"
+        run("aarch64-linux-gnu-gcc", "-std=c11", *options, source, *library, folder / "classify")
+        source = EXAMPLES / "cpp" / "frames.cc"
+        run("aarch64-linux-gnu-g++", "-std=c++17", *options, source, *library, folder / "frames")
+    return work
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_both_examples_on_emulated_arm(core: str, arm: Path, frames: Path) -> None:
+    folder = arm / CORES[core]
+    emulate = ("qemu-aarch64", "-cpu", core)
+    best = bwn.load(ROOT / "models" / "mnist-lenet.bwn", threads=1).predict(DIGIT)
+    answer = f"{ANSWER} ({100 * best.probability:.1f} %)"
+    assert run(*emulate, folder / "classify", DIGIT).stdout == f"{DIGIT}: {answer}\n"
+    with frames.open("rb") as pipe:
+        lines = run(*emulate, folder / "frames", 56, 40, stdin=pipe).stdout.splitlines()
+    assert [line[0] for line in (lines[0], lines[2])] == [ANSWER] * 2
+    assert len(lines) == 3
+
+
+def test_code_for_a_newer_core_is_refused_on_an_older_one(arm: Path) -> None:
+    program = arm / "aarch64-dotprod" / "classify"
+    done = run("qemu-aarch64", "-cpu", "cortex-a53", program, DIGIT, check=False)
+    assert done.returncode == 1
+    assert "lacks" in done.stderr
 
 
 @needs("cmake")

@@ -18,6 +18,7 @@ from bwn.cli.main import bwn as command
 from bwn.compile.c_header import ModuleReport
 from bwn.compile.library import compile_library
 from bwn.data.datasets import load_dataset
+from bwn.page import page_files
 from bwn.predict import probabilities, to_input
 
 HERE = Path(__file__).parent
@@ -96,6 +97,12 @@ def test_images_are_prepared_as_bwn_does(modules: Path) -> None:
 @needs_node
 def test_the_module(modules: Path) -> None:
     run("node", HERE / "test_module.mjs", modules)
+
+
+def test_the_page_is_written_for_the_module(modules: Path) -> None:
+    for name, content in page_files("net").items():
+        assert (modules / name).read_bytes() == content
+    assert 'data-module="net"' in (modules / "index.html").read_text()
 
 
 @needs_node

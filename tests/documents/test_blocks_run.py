@@ -29,6 +29,9 @@ PAGES = [
     and not (name := page.relative_to(ROOT).as_posix()).startswith(HISTORY)
     and name not in ELSEWHERE
 ]
+SLOW = ("docs/board.md", "docs/own-network.md", "docs/training.md", "docs/tutorial.md")
+"""Pages that train for minutes; run by `make pages`, which sets this variable."""
+EVERY_PAGE = "BWN_EVERY_PAGE" in os.environ
 LONGEST = 300
 """Seconds that a block may take."""
 
@@ -59,6 +62,8 @@ def run(block: Block, folder: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_blocks_of_a_page_run_as_printed(page: Path, workplace: Path) -> None:
+    if name_of(page) in SLOW and not EVERY_PAGE:
+        pytest.skip("trains for minutes: make pages")
     for block in blocks(page):
         if block.not_run or block.language in SHOWN:
             continue

@@ -49,7 +49,7 @@ say "the demo"
 make --no-print-directory demo VENV="$work/venv" PYTHON="$python"
 
 say "the site"
-make --no-print-directory docs VENV="$work/venv" PYTHON="$python"
+make --no-print-directory docs pages VENV="$work/venv" PYTHON="$python"
 
 say "the Dockerfile"
 # shellcheck disable=SC2086

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from http_service import MODEL, Server, form
 
 from bwn.cli.main import bwn
+from bwn.page import page_files
 
 
 def infer(*arguments: object) -> list[dict[str, Any]]:
@@ -80,10 +82,19 @@ def test_the_page_has_all_it_needs_and_asks_nobody_else(server: Server) -> None:
     page = server.ask("GET", "/")
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-    assert b"<form" in page.body
-    parts = [page, server.ask("GET", "/page.css"), server.ask("GET", "/page.js")]
-    assert [part.status for part in parts] == [200, 200, 200]
-    assert not any(b"//" in part.body for part in parts)
+    kinds = {"css": "text/css", "js": "text/javascript"}
+    named = re.findall(r'(?:src|href)="(\w+\.(\w+))"', page.body.decode())
+    assert len(named) == 4
+    for name, kind in named:
+        part = server.ask("GET", f"/{name}")
+        assert (part.status, part.body) == (200, page_files()[name])
+        assert part.headers["Content-Type"] == f"{kinds[kind]}; charset=utf-8"
+    assert not any(b"://" in part or b"@import" in part for part in page_files().values())
+
+
+def test_the_model_is_described(server: Server) -> None:
+    answer = server.ask("GET", "/model")
+    assert answer.json == {"classes": list("0123456789"), "input_shape": [1, 28, 28]}
 
 
 def test_metrics_count(server: Server, digits: list[Path]) -> None:

@@ -156,6 +156,14 @@ def test_a_port_in_use() -> None:
     assert "already in use" in result.stderr
 
 
+def test_an_address_of_another_machine() -> None:
+    result = CliRunner().invoke(bwn, ["serve", str(MODEL), "--host", "192.0.2.77", "--port", "0"])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        "Error: cannot listen on 192.0.2.77:0: cannot assign requested address; try another --host"
+    )
+
+
 @pytest.mark.parametrize("size", ["0", "-1", "8X", "1.5M", "", "٣"])
 def test_a_wrong_size(size: str) -> None:
     result = CliRunner().invoke(bwn, ["serve", str(MODEL), "--max-bytes", size])

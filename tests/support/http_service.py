@@ -80,10 +80,10 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 @contextmanager
-def running(*options: str) -> Iterator[Server]:
+def running(*options: str, model: Path = MODEL) -> Iterator[Server]:
     """Start `bwn serve` on a free port, and end it."""
     pytest.importorskip("aiohttp", reason="needs aiohttp, the extra serve")
-    command = [sys.executable, "-m", "bwn", "serve", str(MODEL), "--port", "0", "--threads", "1"]
+    command = [sys.executable, "-m", "bwn", "serve", str(model), "--port", "0", "--threads", "1"]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen([*command, *options], stderr=errors)
         server = Server(process, errors)
