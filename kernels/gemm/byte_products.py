@@ -92,9 +92,8 @@ def dot(builder: Any, total: Any, inputs: Any, factors: Factors) -> Any:
 
 def _splat(builder: Any, kind: Any, address: Any) -> Any:
     number = builder.load(at(builder, address, kind.element), align=1)
-    first = builder.insert_element(
-        ir.Constant(kind, ir.Undefined), number, lanes_of([0]).type.element(0)
-    )
+    zero = ir.Constant(ir.IntType(32), 0)
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, zero)
     return builder.shuffle_vector(first, first, lanes_of([0] * kind.count))
 
 

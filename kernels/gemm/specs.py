@@ -15,6 +15,8 @@ too, 2026-11-29, and counted for neon. So were those of the 8-bit multiply: avx5
 2.97), avx2 (181, 0.552, 0.0797, 1.77). They are scaled to the Zen 5: sums of avx512 by the rate of
 `vpdpbusd` there, twice that of Zen 4, the rest by 0.7, avx2 by 0.81; the other 8-bit kernels cost
 0.6 and 0.8 of what they do on the Zen 4. For neon they are fitted to counts of 12 sizes within 5 %.
+Those of int8 weights were measured on a busy Zen 3 server core, 2026-11-29, scaled to the Zen 5 by
+0.85; avx512 and neon are guesses from their instructions.
 """
 
 from __future__ import annotations
