@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -63,9 +63,9 @@ def program(name: str, engine: Engine) -> None:
     @click.option(
         "--part", type=Integer(1), default=1000, show_default=True, help="Images of a file."
     )
-    def command(model: str, images: str, rows: str, **options: object) -> None:
+    def command(model: str, images: str, rows: str, **options: Any) -> None:
         try:
-            _run(model, images, rows, engine, Options(**options))  # type: ignore[arg-type]
+            _run(model, images, rows, engine, Options(**options))
         except KeyboardInterrupt:
             click.echo("Stopped: the same command goes on from here", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None

@@ -17,9 +17,9 @@ from sphinx.application import Sphinx
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "_site"))
 
-from command_pages import all_commands  # noqa: E402
+from command_pages import all_commands  # noqa: E402  # found by the path above
 
-from bwn._text import __version__  # noqa: E402
+from bwn._text import __version__  # noqa: E402  # as above
 
 project = "bwn"
 author = "the authors of bwn"

@@ -25,10 +25,10 @@ from bwn.passes.pack_weights import scaled
 
 
 def quantize_weights(graph: Graph) -> Graph:
-    """`graph` with int8 weights in place of float32 ones.
+    """`graph` with int8 weights in place of float32 ones; legal once `set_activations` has run.
 
     Args:
-        graph: A legal graph. Its layers with int8 weights read float32 until `set_activations`.
+        graph: A legal graph.
     """
     tensors = dict(graph.tensors)
     nodes: list[Node] = []

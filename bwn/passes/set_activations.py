@@ -36,8 +36,8 @@ NOT_A_SIGN = (
 )
 
 Mode = Literal["auto", "float32", "int8", "binary"]
-READS: dict[WeightType, Activations] = {"float32": "float32", "int8": "int8"}
-"""How layers without one-bit weights read their inputs."""
+FIXED: dict[WeightType, Mode] = {"float32": "float32", "int8": "int8"}
+"""The mode of layers without one-bit weights, whatever that of the graph."""
 
 
 def set_activations(
@@ -67,16 +67,16 @@ def set_activations(
             reads_signs = node.input in signs
             if mode == "binary" and packed and not (reads_signs or first):
                 raise refusal(graph, node, NOT_A_SIGN)
-            activations = choose(mode, reads_signs) if packed else READS[weights]
+            own_mode = FIXED.get(weights, mode)
+            as_bits = packed and reads_signs
+            activations = choose(own_mode, as_bits)
             first = first and not packed
             shallow = node.depth(graph.shapes[node.input]) <= UINT8_MAX_DEPTH
             if activations == "int8" and node.input in positive and shallow:
                 activations = "uint8"
             scale = scale_of(activations, scales.get(node.input))
             grid = Grid(1.0, -1, 1) if reads_signs else known[node.input]
-            exempt = weights == "float32" or (packed and reads_signs)
-            rounds = "int8" if weights == "int8" else mode
-            kind = None if exempt else as_integers(grid, rounds, shallow=shallow)
+            kind = None if as_bits else as_integers(grid, own_mode, shallow=shallow)
             if kind is not None:
                 activations, scale = kind, grid.step
             node = replace(node, activations=activations, input_scale=scale)
@@ -105,10 +105,13 @@ def refusal(graph: Graph, node: Node, why: str) -> GraphError:
     return GraphError(f"layer '{layer_names(graph)[node.output]}' {why}")
 
 
-def choose(mode: Mode, reads_signs: bool) -> Activations:
-    """The activation type of a packed layer by rules 1 to 4, without uint8."""
+def choose(mode: Mode, as_bits: bool) -> Activations:
+    """The activation type of a layer by rules 1 to 4, without uint8.
+
+    as_bits: Whether it has one-bit weights and reads signs.
+    """
     if mode == "float32":
         return "float32"
-    if reads_signs:
+    if as_bits:
         return "binary"
     return "int8" if mode == "int8" else "float32"

@@ -66,9 +66,10 @@ def check_layers(
         output, expected = tensors[node.output], evaluate_node(graph, node, inputs)
         reference = in_tolerances(output, expected, tolerance(graph, node, inputs))
         runtime = compare_runtime(session, graph, node, inputs, output)
-        quantized_here = node.is_quantized and not session.quantizes(node.inputs, node.output)
-        if isinstance(node, Weighted) and node.weight_type(graph.tensors) == "int8":
-            quantized_here = True
+        rounded = isinstance(node, Weighted) and node.weight_type(graph.tensors) == "int8"
+        quantized_here = rounded or (
+            node.is_quantized and not session.quantizes(node.inputs, node.output)
+        )
         yield LayerCheck(
             name=name,
             op=node.op,

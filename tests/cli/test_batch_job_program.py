@@ -42,7 +42,7 @@ def arguments(tmp_path: Path) -> list[object]:
 def run(monkeypatch: pytest.MonkeyPatch, engine: object, arguments: list[object]) -> int:
     monkeypatch.setattr(sys, "argv", ["job", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
-        program("Nothing", engine)  # type: ignore[arg-type]
+        program("Nothing", engine)  # type: ignore[arg-type]  # it stands for an engine
     assert isinstance(ended.value.code, int)
     return ended.value.code
 

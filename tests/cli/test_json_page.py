@@ -91,6 +91,6 @@ def test_the_page_has_the_keys_and_types_that_are_printed(
 def test_every_command_with_the_option_is_on_the_page() -> None:
     text = PAGE.read_text("utf-8")
     for name in group.list_commands(None):  # type: ignore[arg-type]  # it needs no context
-        command = group.get_command(None, name)  # type: ignore[arg-type]
+        command = group.get_command(None, name)  # type: ignore[arg-type]  # it needs no context
         if command is not None and any("--json" in p.opts for p in command.params):
             assert f"bwn {name}" in text, name

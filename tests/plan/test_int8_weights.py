@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from graphs import legal_graph
-from plan_checks import agree, only
+from plan_checks import agree, check_exact_sums, only
 
 from bwn.ir.quantization import QUANT_RANGES
 from bwn.kernels.registry import GEMMS
@@ -54,11 +54,7 @@ def test_sums_of_a_convolution(variant, kind, shape, outputs, window) -> None:
     graph = legal_graph(node, shape=shape, w=weight)
     x = inputs(kind, 3, *shape)
     expected, _ = node.accumulate(x, graph.tensors)
-    assert expected.dtype == np.int64
-    for threads in (1, 2):
-        plan = make_plan(graph, 3, threads, table=only(variant))
-        assert [step.kernel.variant for step in plan.steps if step.work] == [variant]
-        np.testing.assert_array_equal(Runner(plan).run(x), expected)
+    check_exact_sums(graph, x, expected, variant)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

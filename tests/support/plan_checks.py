@@ -24,6 +24,25 @@ def only(*variants: str) -> Table:
     return Table(costs, "measured", Path("nowhere"))
 
 
+def check_exact_sums(
+    graph: Graph, x: Reals, expected: Reals, variant: str, threads: Sequence[int] = (1, 2)
+) -> None:
+    """Check that a graph of one layer, run by a kernel of this variant, gives integer sums exactly.
+
+    Args:
+        graph: What to plan.
+        x: The input, (batch, *input_shape).
+        expected: The output, int64.
+        variant: Of the kernel.
+        threads: Thread counts of the plans.
+    """
+    assert expected.dtype == np.int64
+    for count in threads:
+        plan = make_plan(graph, len(x), count, table=only(variant))
+        assert [step.kernel.variant for step in plan.steps if step.work] == [variant]
+        np.testing.assert_array_equal(Runner(plan).run(x), expected)
+
+
 def agree(
     graph: Graph,
     batch: int,
