@@ -9,7 +9,12 @@ from comparison.tables import Cell, fastest, title, unique
 
 WIDTH, ROW, LABEL, BAR, GAP, TOP = 760, 20, 160, 440, 38, 34
 OURS, PEERS, PALE = "#c2410c", "#94a3b8", "#e2e8f0"
-STYLE = "font-family: system-ui, sans-serif; font-size: 12px; fill: #1e293b"
+STYLE = (
+    "text { font: 12px system-ui, sans-serif; fill: #1e293b; } "
+    ".b { font-weight: 600; } .title { font-size: 14px; } "
+    f"@media (prefers-color-scheme: dark) {{ text {{ fill: {PALE}; }} "
+    f'[fill="#fff"] {{ fill: #131720; }} [fill="{PALE}"] {{ fill: #303a4b; }} }}'
+)
 
 
 def plot(report: Report, cell: Cell = (1, 1)) -> str:
@@ -20,7 +25,7 @@ def plot(report: Report, cell: Cell = (1, 1)) -> str:
         peer = fastest(report, network, cell, "float32")
         if peer is None:
             continue
-        parts.append(text(8, y + 12, network, "font-weight: 600"))
+        parts.append(text(8, y + 12, network, "b"))
         results = [
             result
             for result in report.results
@@ -36,15 +41,16 @@ def plot(report: Report, cell: Cell = (1, 1)) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" '
         f'width="{WIDTH}" height="{y}" role="img">'
-        f'<title>{heading}</title><rect width="{WIDTH}" height="{y}" fill="#fff"/>'
-        f'<g style="{STYLE}">{text(8, 20, heading, "font-size: 14px; font-weight: 600")}'
-        f"{''.join(parts)}</g></svg>\n"
+        f"<title>{heading}</title><style>{STYLE}</style>"
+        f'<rect width="{WIDTH}" height="{y}" fill="#fff"/>'
+        f"{text(8, 20, heading, 'b title')}{''.join(parts)}</svg>\n"
     )
 
 
-def text(x: float, y: float, words: str, style: str = "") -> str:
+def text(x: float, y: float, words: str, classes: str = "") -> str:
     """A piece of text."""
-    return f'<text x="{x:.0f}" y="{y:.0f}" style="{style}">{escape(words)}</text>'
+    attribute = f' class="{classes}"' if classes else ""
+    return f'<text x="{x:.0f}" y="{y:.0f}"{attribute}>{escape(words)}</text>'
 
 
 def bar(result: Result, y: int, ratio: float, longest: float) -> str:
