@@ -37,7 +37,7 @@ from bwn.onnx.inputs import input_of
 from bwn.onnx.loading import fix_size, load
 from bwn.onnx.merged_images import read_merged
 from bwn.onnx.microsoft_operators import plain
-from bwn.onnx.onnx_node import NodeError, OnnxNode
+from bwn.onnx.onnx_node import NodeError, OnnxNode, RefusingMalformed
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.pixel_input import pixel_rule
 from bwn.onnx.protobuf import plain_node, to_array
@@ -222,10 +222,11 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
     if not known or node.op_type not in READERS:
         hint = NCHWC_HINT if proto.domain == "com.microsoft.nchwc" else ""
         raise node.refuse(f"{kind_of(proto)} is not supported{hint}")
-    node, integers = begin(state, node)
-    clips = node.op_type == "Clip" and clip_quantized(state, node)
-    if not clips and not read_merged(state, node):
-        READERS[node.op_type](state, node)
+    with RefusingMalformed(node.refuse):
+        node, integers = begin(state, node)
+        clips = node.op_type == "Clip" and clip_quantized(state, node)
+        if not clips and not read_merged(state, node):
+            READERS[node.op_type](state, node)
     if integers is not None:
         state.integers |= dict.fromkeys(node.outputs, integers)
 

@@ -18,7 +18,7 @@ from onnx import helper
 from bwn.errors import GraphError
 from bwn.ir.node import Array
 from bwn.onnx.constant_folding import as_many, folds
-from bwn.onnx.onnx_node import OnnxNode
+from bwn.onnx.onnx_node import OnnxNode, RefusingMalformed
 from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def plain(node: onnx.NodeProto) -> Nodes:
         return [node]
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     writer = Writer(node)
-    write(writer, list(node.input), attributes)
+    with RefusingMalformed(writer.refuse):
+        write(writer, list(node.input), attributes)
     return writer.nodes
 
 
@@ -79,7 +80,7 @@ class Writer:
 def fused_layer(writer: Writer, inputs: list[str], attributes: dict[str, Any]) -> None:
     """FusedConv: x, w, bias, what is added. FusedGemm: a, b, c."""
     conv = writer.node.op_type == "FusedConv"
-    kind = attributes.pop("activation", b"").decode()
+    kind = attributes.pop("activation", b"").decode("ascii", "replace")
     numbers = list(attributes.pop("activation_params", ()))
     for name in ("activation_alpha", "activation_beta", "activation_gamma"):
         numbers += [attributes.pop(name)] if name in attributes else []
@@ -94,6 +95,8 @@ def fused_layer(writer: Writer, inputs: list[str], attributes: dict[str, Any]) -
 
 def fused_matmul(writer: Writer, inputs: list[str], attributes: dict[str, Any]) -> None:
     """alpha * A @ B."""
+    if len(inputs) != 2:
+        raise writer.refuse(f"has {len(inputs)} inputs, expected 2")
     if attributes.get("transBatchA") or attributes.get("transBatchB"):
         raise writer.refuse("transposed batches are not supported")
     operands = [

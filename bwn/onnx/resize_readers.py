@@ -14,6 +14,7 @@ from bwn.ops.layouts import along, laid
 from bwn.ops.onnx_reading import reads
 from bwn.ops.picking import by_lists, whole_lists
 from bwn.ops.resize import Coordinates, Grid, Resize, scaled
+from bwn.ops.window import MAX_ATTRIBUTE
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -45,6 +46,7 @@ def read_resize(state: ImportState, node: OnnxNode) -> None:
             output = node.output if number == len(grids) else f"{node.output}.{axis}"
             names = node.inputs[0], f"{node.output}.{mode}{axis}"
             step = replace(node, inputs=names, outputs=(output,))
+            state.allowance.check(node, 8 * grid.resized * grid.size)
             multiply(state, step, matrix(node, grid, mode), axis=axis)
             node = replace(node, inputs=(output, *node.inputs[1:]))
 
@@ -97,7 +99,7 @@ def read_grids(state: ImportState, node: OnnxNode, view: View, coordinates: str)
         raise node.refuse(f"has {len(numbers)} scales or sizes for {len(axes)} axes")
     chosen: dict[int, float | int] = {}
     for number, axis in zip(numbers, axes, strict=True):
-        axis, one = state.legal(node, lambda axis=axis: view.axis(axis)), view.sizes[axis]  # type: ignore[misc]
+        axis, one = node.axis(axis, view.rank), view.sizes[axis]
         size = number.count if isinstance(number, Size) else number
         if one.batch and size != (1.0 if isinstance(size, float) else one.count):
             raise node.refuse("works on axis 0, the batch; examples must stay independent")
@@ -114,8 +116,11 @@ def read_grids(state: ImportState, node: OnnxNode, view: View, coordinates: str)
     grids: Grids = {}
     for axis, number in chosen.items():
         grid = grid_of(counts[axis], number, scale, coordinates)
-        if grid.resized < 1:
-            raise node.refuse(f"leaves nothing of an axis of {grid.size}")
+        if not 1 <= grid.resized <= MAX_ATTRIBUTE:
+            raise node.refuse(
+                f"makes {grid.resized:,} of an axis of {grid.size:,}, expected 1 to "
+                f"{MAX_ATTRIBUTE:,}"
+            )
         if grid.size == grid.resized and grid.scale == 1:
             continue
         grids[axis] = grid

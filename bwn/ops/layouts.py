@@ -41,12 +41,10 @@ class Laid(NamedTuple):
 
     def axis(self, number: int) -> int:
         """The axis of a shape that is an ONNX axis. Raises GraphError for the batch, or none."""
-        rank = len(self.order)
-        if not -rank <= number < rank:
-            raise self.node.refuse(f"axis {number} of a tensor of {rank} axes")
-        if not self.order[number % rank]:
+        place = self.order[self.node.axis(number, len(self.order))]
+        if not place:
             raise self.node.refuse("works on axis 0, the batch; examples must stay independent")
-        return self.order[number % rank] - 1
+        return place - 1
 
     def emit(self, state: ImportState, node: Node) -> str:
         """Emit a node that keeps the layout. Returns the name of the tensor that it makes."""
@@ -103,7 +101,7 @@ def along(state: ImportState, node: OnnxNode, number: int, count: int = 1) -> La
     first = views[0]
     if all(view.is_ordinary for view in views):
         return laid(state, node, count)
-    axis = state.legal(node, lambda: first.axis(number))
+    axis = node.axis(number, first.rank)
     others = [place for place in range(first.rank) if place != axis]
     if any(
         view.rank != first.rank

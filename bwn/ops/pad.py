@@ -10,10 +10,10 @@ import numpy as np
 from msgspec import structs
 
 from bwn.ir.node import Node, Reals, Shape, Tensors, is_float32
-from bwn.ops.gather import Array, gather_lists
+from bwn.ops.gather import Indices, gather_lists
 from bwn.ops.layouts import Laid, along, laid
 from bwn.ops.onnx_reading import Pending, reads
-from bwn.ops.picking import by_lists, integers
+from bwn.ops.picking import by_lists
 from bwn.ops.window import MAX_ATTRIBUTE
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Pad(Node, frozen=True, kw_only=True, tag="pad"):
             )
         )
 
-    def lists(self, shape: Shape) -> list[Array]:
+    def lists(self, shape: Shape) -> list[Indices]:
         """The element of the input on each index of each axis; -1 is `value`."""
         widths = zip(self.pads[: len(shape)], self.pads[len(shape) :], strict=True)
         return [
@@ -114,16 +114,18 @@ class Pad(Node, frozen=True, kw_only=True, tag="pad"):
 @reads("Pad")
 def read_pad(state: ImportState, node: OnnxNode) -> None:
     """Of constant pads; negative ones crop."""
-    pads = integers(node.attrs.get("pads", state.optional(node, 1)))
-    axes = integers(state.optional(node, 3)) or list(range(len(pads) // 2))
+    pads = node.attrs.get("pads") or state.int_list(node, 1)
+    axes = state.int_list(node, 3) or [*range(len(pads) // 2)]
     mode = str(node.attrs.get("mode", "constant"))
     value = state.optional(node, 2)
-    number = node.attrs.get("value", 0.0) if value is None else np.ravel(value)[0]
+    if value is not None and value.size != 1:
+        raise node.refuse(f"its value has shape {value.shape}, expected one number")
+    number = node.attrs.get("value", 0.0) if value is None else value.item()
     if mode not in get_args(Mode) or len(pads) != 2 * len(axes):
         raise node.refuse(f"mode {mode!r} with pads {pads} of axes {axes} is not supported")
     view = state.view(node)
     widths = {
-        state.legal(node, lambda axis=axis: view.axis(axis)): ends  # type: ignore[misc]
+        node.axis(axis, view.rank): ends
         for axis, *ends in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True)
         if any(ends)
     }

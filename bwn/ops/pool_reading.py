@@ -14,7 +14,7 @@ from bwn.ops.gather import Gather
 from bwn.ops.onnx_reading import Pending, ceil_pads, pair, reads, window_pads
 from bwn.ops.pad import Pad
 from bwn.ops.pool import Kind, Pool
-from bwn.ops.window import Pads, Window
+from bwn.ops.window import MAX_ATTRIBUTE, Pads, Window
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -38,9 +38,9 @@ def read_pool(state: ImportState, node: OnnxNode) -> None:
 def _surrounded(state: ImportState, node: OnnxNode, half: Pending) -> OnnxNode:
     """A MaxPool of an image that -inf surrounds as one of the image, with more pads."""
     auto, own = str(node.attrs.get("auto_pad", "NOTSET")), node.attrs.get("pads", (0, 0, 0, 0))
-    if auto not in ("NOTSET", "VALID") or node.attrs.get("ceil_mode", 0):
-        return node
     own = own if auto == "NOTSET" else (0, 0, 0, 0)
+    if auto not in ("NOTSET", "VALID") or node.attrs.get("ceil_mode", 0) or len(own) != 4:
+        return node
     pads = [int(pad) + more for pad, more in zip(own, half.pads, strict=True)]
     name = f"{node.output}.image"
     state.views[name] = half.view
@@ -72,9 +72,10 @@ def _windows(
     kernel, stride, dilation = (
         pair(node, name) for name in ("kernel_shape", "strides", "dilations")
     )
-    if min(*kernel, *stride, *dilation) < 1:
+    if not all(1 <= number <= MAX_ATTRIBUTE for number in (*kernel, *stride, *dilation)):
         raise node.refuse(
-            f"kernel {kernel}, strides {stride}, dilations {dilation}: expected each at least 1"
+            f"kernel {kernel}, strides {stride}, dilations {dilation}: expected each at least 1, at "
+            f"most {MAX_ATTRIBUTE:,}"
         )
     if dilation != (1, 1) and str(node.attrs.get("auto_pad", "")).startswith("SAME"):
         raise node.refuse(
@@ -167,6 +168,7 @@ def _spread(
     lists: list[tuple[int, ...]] = [()]
     outputs = window.output_size((shape[1], shape[2]))
     for axis in (0, 1):
+        state.allowance.check(node, 8 * max(outputs[axis], 0) * window.kernel[axis])
         starts = np.arange(outputs[axis]) * window.stride[axis] - window.pads[axis]
         taps = np.add.outer(starts, np.arange(window.kernel[axis]) * window.dilation[axis]).ravel()
         inside = (taps >= 0) & (taps < shape[axis + 1])
@@ -188,9 +190,6 @@ def _image(state: ImportState, node: OnnxNode) -> tuple[str, Shape]:
 @reads("GlobalAveragePool", "GlobalMaxPool")
 def read_global_pool(state: ImportState, node: OnnxNode) -> None:
     """A window of the whole image."""
-    half = state.pending.get(node.inputs[0])
-    if half is not None and half.kind == "surrounded" and node.op_type == "MaxPool":
-        node = _surrounded(state, node, half)
     source, shape = _image(state, node)
     kind: Kind = "max" if node.op_type == "GlobalMaxPool" else "average"
     kernel = (shape[1], shape[2])
