@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.onnx.constants import BATCHES
+from bwn.onnx.picking import by_lists, progression, whole_lists
 from bwn.onnx.view_readers import part
 from bwn.onnx.views import BATCH, Factor, Size, View
 from bwn.ops.gather import Gather, Indices
 from bwn.ops.onnx_reading import reads
-from bwn.ops.picking import by_lists, progression, whole_lists
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState

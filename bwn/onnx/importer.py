@@ -20,14 +20,20 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import elements
 from bwn.onnx import (
+    arithmetic_readers,
+    concat_reader,
     condition_readers,
+    conv_transpose_reader,
     einsum_reader,
     gather_readers,
     matrix_readers,
+    pad_reader,
+    pool_readers,
     qonnx_readers,
     quantized_readers,
     reduction_readers,
     resize_readers,
+    sign_readers,
     view_readers,
 )
 from bwn.onnx.branches import branch_of
@@ -45,35 +51,29 @@ from bwn.onnx.quantized_operators import OWN, expanded
 from bwn.onnx.quantized_readers import begin, clip_quantized, is_qonnx
 from bwn.onnx.refusals import Refusals
 from bwn.onnx.views import BATCH
-from bwn.ops import (
-    arithmetic_reading,
-    concat_reading,
-    conv_transpose,
-    node_types,
-    pool_reading,
-    sign_reading,
-)
+from bwn.ops import node_types
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
 MODULES = (
     node_types(),
-    arithmetic_reading,
-    concat_reading,
-    conv_transpose,
-    pool_reading,
-    sign_reading,
-    quantized_readers,
-    qonnx_readers,
-    view_readers,
-    gather_readers,
-    einsum_reader,
-    matrix_readers,
-    reduction_readers,
+    arithmetic_readers,
+    concat_reader,
     condition_readers,
+    conv_transpose_reader,
+    einsum_reader,
+    gather_readers,
+    matrix_readers,
+    pad_reader,
+    pool_readers,
+    qonnx_readers,
+    quantized_readers,
+    reduction_readers,
     resize_readers,
+    sign_readers,
+    view_readers,
 )
-"""Importing them fills READERS."""
+"""Importing them fills READERS: the files of operations, and those of longer readers."""
 
 NCHWC_HINT = (
     ": ONNX Runtime wrote it for one kind of CPU; pack the file that it was optimized from, or "

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bwn.ir.node import Array
+from bwn.onnx.arithmetic_readers import of_example, operands, store
 from bwn.onnx.constant_folding import broadcast, folds
 from bwn.onnx.quantized_readers import call, quantized, scale_of, whole
-from bwn.ops.arithmetic_reading import of_example, operands, store
 from bwn.ops.broadcasting import Arithmetic
 from bwn.ops.onnx_reading import reads
 from bwn.ops.quantize import LIMIT, ROUND, Rounding

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.ir.node import Floats
+from bwn.onnx.layouts import along, laid
 from bwn.onnx.matrix_readers import Matrix, multiply
+from bwn.onnx.picking import by_lists, whole_lists
 from bwn.onnx.views import Size, View
-from bwn.ops.layouts import along, laid
 from bwn.ops.onnx_reading import reads
-from bwn.ops.picking import by_lists, whole_lists
 from bwn.ops.resize import Coordinates, Grid, Resize, scaled
 from bwn.ops.window import MAX_ATTRIBUTE
 

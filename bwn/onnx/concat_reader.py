@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.ir.node import Array, Shape
+from bwn.onnx.layouts import Laid, along
 from bwn.ops.broadcasting import Arithmetic
 from bwn.ops.concat import Concat
 from bwn.ops.gather import Gather
-from bwn.ops.layouts import Laid, along
 from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec.structs import replace
 
-from bwn.ir.node import Shape
+from bwn.ir.node import FLOAT32_MAX, Shape
 from bwn.ops.broadcasting import Arithmetic, Function
 from bwn.ops.gather import Gather
 from bwn.ops.onnx_reading import Pending, ceil_pads, pair, reads, window_pads
@@ -74,8 +74,8 @@ def _windows(
     )
     if not all(1 <= number <= MAX_ATTRIBUTE for number in (*kernel, *stride, *dilation)):
         raise node.refuse(
-            f"kernel {kernel}, strides {stride}, dilations {dilation}: expected each at least 1, at "
-            f"most {MAX_ATTRIBUTE:,}"
+            f"kernel {kernel}, strides {stride}, dilations {dilation}: expected each at least 1, "
+            f"at most {MAX_ATTRIBUTE:,}"
         )
     if dilation != (1, 1) and str(node.attrs.get("auto_pad", "")).startswith("SAME"):
         raise node.refuse(
@@ -174,7 +174,7 @@ def _spread(
         inside = (taps >= 0) & (taps < shape[axis + 1])
         lists.append(tuple(np.where(inside, taps, -1).tolist()))
     name = f"{node.output}.taps"
-    value = float(np.finfo(np.float32).min) if kind == "max" else 0.0
+    value = -FLOAT32_MAX if kind == "max" else 0.0
     state.emit(Gather(input=source, output=name, indices=tuple(lists), value=value))
     return name, Window(window.kernel, window.kernel)
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import numpy as np
 
 from bwn.ir.node import Node, Shape
+from bwn.onnx.views import row_major
 from bwn.ops.gather import Gather, Indices
 from bwn.ops.rearrange import Rearrange
-
-
-def flat_strides(shape: Shape) -> list[int]:
-    """Elements from one index of each axis to the next, in row-major order."""
-    return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 def progression(indices: Indices) -> tuple[int, int] | None:
@@ -37,7 +32,7 @@ def by_lists(source: str, shape: Shape, output: str, lists: Sequence[Indices]) -
         )
         return Gather(input=source, output=output, indices=indices)
     pairs = [pair for pair in even if pair is not None]
-    strides = flat_strides(shape)
+    strides = [factor.stride for factor in row_major(shape)]
     return Rearrange(
         input=source,
         output=output,
