@@ -21,13 +21,13 @@ from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import elements
 from bwn.onnx import (
     arithmetic_readers,
-    concat_reader,
+    concat_readers,
     condition_readers,
-    conv_transpose_reader,
-    einsum_reader,
+    conv_transpose_readers,
+    einsum_readers,
     gather_readers,
     matrix_readers,
-    pad_reader,
+    pad_readers,
     pool_readers,
     qonnx_readers,
     quantized_readers,
@@ -43,11 +43,11 @@ from bwn.onnx.inputs import input_of
 from bwn.onnx.loading import fix_size, load
 from bwn.onnx.merged_images import read_merged
 from bwn.onnx.microsoft_operators import plain
-from bwn.onnx.onnx_node import NodeError, OnnxNode, RefusingMalformed
+from bwn.onnx.onnx_node import OWN, STANDARD, NodeError, OnnxNode, RefusingMalformed
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.pixel_input import pixel_rule
 from bwn.onnx.protobuf import plain_node, to_array
-from bwn.onnx.quantized_operators import OWN, expanded
+from bwn.onnx.quantized_operators import expanded
 from bwn.onnx.quantized_readers import begin, clip_quantized, is_qonnx
 from bwn.onnx.refusals import Refusals
 from bwn.onnx.views import BATCH
@@ -58,13 +58,13 @@ from bwn.ops.rearrange import Rearrange
 MODULES = (
     node_types(),
     arithmetic_readers,
-    concat_reader,
+    concat_readers,
     condition_readers,
-    conv_transpose_reader,
-    einsum_reader,
+    conv_transpose_readers,
+    einsum_readers,
     gather_readers,
     matrix_readers,
-    pad_reader,
+    pad_readers,
     pool_readers,
     qonnx_readers,
     quantized_readers,
@@ -205,8 +205,7 @@ def inferred_sizes(model: onnx.ModelProto) -> dict[str, list[int | None]]:
 
 def kind_of(proto: onnx.NodeProto) -> str:
     """A node's operation, with its domain where that is not ONNX's own."""
-    standard = proto.domain in ("", "ai.onnx")
-    return proto.op_type if standard else f"{proto.domain}::{proto.op_type}"
+    return proto.op_type if proto.domain in STANDARD else f"{proto.domain}::{proto.op_type}"
 
 
 def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
@@ -216,7 +215,7 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
             read_node(state, inner)
         return
     node = plain_node(proto)
-    known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node.op_type, proto.domain)
+    known = proto.domain in (*STANDARD, OWN) or is_qonnx(node.op_type, proto.domain)
     if known and (fold(state, node) or condition_readers.fold_choice(state, node)):
         return
     if not known or node.op_type not in READERS:

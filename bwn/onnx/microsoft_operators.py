@@ -18,14 +18,13 @@ from onnx import helper
 from bwn.errors import GraphError
 from bwn.ir.node import Array
 from bwn.onnx.constant_folding import as_many, folds
-from bwn.onnx.onnx_node import OnnxNode, RefusingMalformed
+from bwn.onnx.graph_order import refuse
+from bwn.onnx.onnx_node import MICROSOFT, OWN, OnnxNode, RefusingMalformed
 from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
 
-CONTRIB = "com.microsoft"
-OWN = "bwn"
 SWAP = "bwn.SwapAxes"
 PARAMETERS = {
     "Clip": ("min", "max"),
@@ -41,7 +40,7 @@ Nodes = list[onnx.NodeProto]
 def plain(node: onnx.NodeProto) -> Nodes:
     """The nodes of ONNX that compute the same as one of Microsoft's; any other as it is."""
     write = FORMS.get(node.op_type)
-    if write is None or node.domain != CONTRIB:
+    if write is None or node.domain != MICROSOFT:
         return [node]
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     writer = Writer(node)
@@ -74,7 +73,7 @@ class Writer:
 
     def refuse(self, why: str) -> GraphError:
         """An error that names the node."""
-        return GraphError(f"{self.node.op_type} node '{self.node.name or self.base}': {why}")
+        return refuse(self.node, why)
 
 
 def fused_layer(writer: Writer, inputs: list[str], attributes: dict[str, Any]) -> None:

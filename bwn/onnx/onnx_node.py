@@ -10,6 +10,12 @@ from bwn._text import brief, one_line
 from bwn.errors import GraphError
 from bwn.ir.node import Node
 
+STANDARD = ("", "ai.onnx")
+"""The domains of ONNX's own operations."""
+MICROSOFT = "com.microsoft"
+"""The domain of ONNX Runtime's."""
+OWN = "bwn"
+"""The domain of operations that only the importer writes."""
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 """What numpy and readers raise where something is missing, too many, or absurd."""
 

@@ -16,12 +16,10 @@ from typing import Any, NamedTuple
 import onnx
 from onnx import helper
 
-from bwn.errors import GraphError
+from bwn.onnx.graph_order import refuse
+from bwn.onnx.onnx_node import MICROSOFT, OWN, STANDARD
 
-OWN = "bwn"
-"""Domain of the operations that only this module writes."""
 DYNAMIC = "bwn.DynamicQuantize"
-CONTRIB = "com.microsoft"
 Nodes = list[onnx.NodeProto]
 
 
@@ -55,6 +53,8 @@ FORMS = {
 }
 BIASES = {"QLinearConv": 8, "QGemm": 6}
 """The input of int32, whose scale is the product of the scales of x and w."""
+LINEAR = ("QuantizeLinear", "DequantizeLinear")
+"""Operations of ONNX that Microsoft has too."""
 DROPPED = ("channels_last", "opset")
 """Attributes of Microsoft's operations that ONNX's have not."""
 
@@ -67,24 +67,20 @@ def expanded(graph: onnx.GraphProto) -> Nodes:
 
 def quantizes(node: onnx.NodeProto) -> bool:
     """Whether a node is one of FORMS, or Microsoft's version of what ONNX has too."""
-    known = node.op_type in FORMS or node.op_type in ("QLinearConcat", *STANDARD)
-    return known and node.domain in ("", "ai.onnx", CONTRIB)
-
-
-STANDARD = ("QuantizeLinear", "DequantizeLinear")
+    known = node.op_type in FORMS or node.op_type in ("QLinearConcat", *LINEAR)
+    return known and node.domain in (*STANDARD, MICROSOFT)
 
 
 def qlinear(node: onnx.NodeProto) -> Nodes:
     """The nodes that compute the same on numbers."""
-    if node.op_type in STANDARD:
+    if node.op_type in LINEAR:
         plain = onnx.NodeProto()
         plain.CopyFrom(node)
         plain.domain = ""
         return [plain]
     inputs, base = list(node.input), node.output[0]
     if attribute(node, "channels_last", 0):
-        raise GraphError(f"{node.op_type} node '{node.name or base}': channels_last is 1, "
-                         "which is not supported")  # fmt: skip
+        raise refuse(node, "channels_last is 1, which is not supported")
     concat = node.op_type == "QLinearConcat"
     form = Form("Concat", tuple(range(2, len(inputs), 3)), 0) if concat else FORMS[node.op_type]
     nodes: Nodes = []
@@ -137,7 +133,7 @@ def fused_dynamic(nodes: Nodes, outputs: Iterable[str]) -> Nodes:
             readers.setdefault(name, []).append(node)
     replaced: dict[int, Nodes] = {}
     for node in nodes:
-        if node.op_type in ("ConvInteger", "MatMulInteger") and node.domain in ("", "ai.onnx"):
+        if node.op_type in ("ConvInteger", "MatMulInteger") and node.domain in STANDARD:
             fuse(node, makers, readers, replaced)
     if not replaced:
         return nodes

@@ -19,7 +19,7 @@ from bwn.ops.conv import Conv
 from bwn.ops.pad import Pad
 from bwn.ops.pool import Pool
 from bwn.ops.window import Pads
-from bwn.passes.merging import merged
+from bwn.passes.rewrite import merged
 
 
 def fuse_pad(graph: Graph) -> Graph:
