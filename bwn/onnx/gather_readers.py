@@ -9,7 +9,7 @@ import numpy as np
 
 from bwn.onnx.constants import BATCHES
 from bwn.onnx.picking import by_lists, progression, whole_lists
-from bwn.onnx.view_readers import part
+from bwn.onnx.view_readers import sliced
 from bwn.onnx.views import BATCH, Factor, Size, View
 from bwn.ops.gather import Gather, Indices
 from bwn.ops.onnx_reading import reads
@@ -87,7 +87,7 @@ def pick(state: ImportState, node: OnnxNode, view: View, axis: int, indices: Ind
         first, step = even[0], even[1] or 1
         chosen = range(first, first + step * len(numbers), step)
         picked = (
-            part(state, node, view, axis, chosen)
+            sliced(state, node, view, axis, chosen)
             if plain
             else view.slice(axis, first, step, len(numbers))
         )

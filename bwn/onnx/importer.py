@@ -42,12 +42,12 @@ from bwn.onnx.import_state import EXPLAINED, ImportState
 from bwn.onnx.inputs import input_of
 from bwn.onnx.loading import fix_size, load
 from bwn.onnx.merged_images import read_merged
-from bwn.onnx.microsoft_operators import plain
+from bwn.onnx.microsoft_operators import standard_nodes
 from bwn.onnx.onnx_node import OWN, STANDARD, NodeError, OnnxNode, RefusingMalformed
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.pixel_input import pixel_rule
 from bwn.onnx.protobuf import plain_node, to_array
-from bwn.onnx.quantized_operators import expanded
+from bwn.onnx.quantized_operators import float_nodes
 from bwn.onnx.quantized_readers import begin, clip_quantized, is_qonnx
 from bwn.onnx.refusals import Refusals
 from bwn.onnx.views import BATCH
@@ -169,7 +169,7 @@ def read_nodes(state: ImportState, model: onnx.ModelProto) -> None:
     """Import all nodes. Raises GraphError: of the one that cannot be read, or of all of them."""
     refusals, first = Refusals(), None
     sizes: dict[str, list[int | None]] = {}
-    for proto in (new for node in expanded(model.graph) for new in plain(node)):
+    for proto in (new for node in float_nodes(model.graph) for new in standard_nodes(node)):
         if state.unknown.intersection(proto.input):
             state.unknown.update(proto.output)
             continue

@@ -37,7 +37,7 @@ PARAMETERS = {
 Nodes = list[onnx.NodeProto]
 
 
-def plain(node: onnx.NodeProto) -> Nodes:
+def standard_nodes(node: onnx.NodeProto) -> Nodes:
     """The nodes of ONNX that compute the same as one of Microsoft's; any other as it is."""
     write = FORMS.get(node.op_type)
     if write is None or node.domain != MICROSOFT:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 from msgspec import structs
 
-from bwn.onnx.layouts import Laid, along, laid
+from bwn.onnx.layouts import InLayout, in_layout, in_layout_along
 from bwn.onnx.picking import by_lists
 from bwn.ops.onnx_reading import Pending, reads
 from bwn.ops.pad import Mode, Pad
@@ -48,19 +48,19 @@ def read_pad(state: ImportState, node: OnnxNode) -> None:
         top, left, bottom, right = (int(pair[end]) for end in (0, 1) for pair in around)
         state.pending[node.output] = Pending("surrounded", view, pads=(top, left, bottom, right))
     elif view.is_ordinary:
-        _pad(state, laid(state, node), widths, padding)
+        _pad(state, in_layout(state, node), widths, padding)
     else:  # one axis after another
         *before, last = widths
         for axis in before:
             output = f"{node.output}.{axis}"
-            inputs = along(state, replace(node, outputs=(output,)), axis)
+            inputs = in_layout_along(state, replace(node, outputs=(output,)), axis)
             _pad(state, inputs, {axis: widths[axis]}, structs.replace(padding, output=output))
             node = replace(node, inputs=(output,))
-        _pad(state, along(state, node, last), {last: widths[last]}, padding)
+        _pad(state, in_layout_along(state, node, last), {last: widths[last]}, padding)
 
 
 def _pad(
-    state: ImportState, inputs: Laid, widths: Mapping[int, Sequence[int]], padding: Pad
+    state: ImportState, inputs: InLayout, widths: Mapping[int, Sequence[int]], padding: Pad
 ) -> None:
     """Emit a padding of ONNX axes, each by widths before and after it; negative ones crop."""
     source, shape, node = inputs.names[0], inputs.shapes[0], inputs.node

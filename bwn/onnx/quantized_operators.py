@@ -59,7 +59,7 @@ DROPPED = ("channels_last", "opset")
 """Attributes of Microsoft's operations that ONNX's have not."""
 
 
-def expanded(graph: onnx.GraphProto) -> Nodes:
+def float_nodes(graph: onnx.GraphProto) -> Nodes:
     """The nodes of a graph in order, those on integers replaced."""
     nodes = fused_dynamic(list(graph.node), [value.name for value in graph.output])
     return [new for node in nodes for new in (qlinear(node) if quantizes(node) else [node])]
@@ -91,22 +91,28 @@ def qlinear(node: onnx.NodeProto) -> Nodes:
         if node.op_type == "QGemm" and number == 1:
             axis = 0 if attribute(node, "transB", 0) else 1
         operands.append(f"{base}.operand{number}")
-        nodes.append(part("DequantizeLinear", inputs[start : start + 3], operands[-1], axis=axis))
+        nodes.append(
+            make_node("DequantizeLinear", inputs[start : start + 3], operands[-1], axis=axis)
+        )
     at = BIASES.get(node.op_type, len(inputs))
     if at < len(inputs) and inputs[at]:
-        nodes.append(part("Mul", [inputs[1], inputs[4]], f"{base}.unit"))
-        nodes.append(part("DequantizeLinear", [inputs[at], f"{base}.unit"], f"{base}.bias", axis=0))
+        nodes.append(make_node("Mul", [inputs[1], inputs[4]], f"{base}.unit"))
+        nodes.append(
+            make_node("DequantizeLinear", [inputs[at], f"{base}.unit"], f"{base}.bias", axis=0)
+        )
         operands.append(f"{base}.bias")
     result = inputs[form.result : form.result + 2]
     output = f"{base}.number" if result and result[0] else base
-    nodes.append(part(form.op_type, operands, output))
+    nodes.append(make_node(form.op_type, operands, output))
     nodes[-1].attribute.extend(item for item in node.attribute if item.name not in DROPPED)
     if output != base:
-        nodes.append(part("QuantizeLinear", [output, *result], base))
+        nodes.append(make_node("QuantizeLinear", [output, *result], base))
     return nodes
 
 
-def part(op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx.NodeProto:
+def make_node(
+    op_type: str, inputs: Sequence[str], output: str, **attributes: Any
+) -> onnx.NodeProto:
     """A node of ONNX's own."""
     return helper.make_node(op_type, inputs, [output], name=output, **attributes)
 
@@ -166,14 +172,14 @@ def fuse(
     if unit is None or unit.op_type != "Mul" or scale not in unit.input or len(weight_scale) != 1:
         return
     numbers, weight = f"{quantized}.number", f"{node.output[0]}.weight"
-    quantize = part(DYNAMIC, [dynamic.input[0]], numbers, domain=OWN)
+    quantize = make_node(DYNAMIC, [dynamic.input[0]], numbers, domain=OWN)
     conv = node.op_type == "ConvInteger"
     weights = [node.input[1], weight_scale[0], *node.input[3:4]]
-    product = part("Conv" if conv else "MatMul", [numbers, weight], scaling.output[0])
+    product = make_node("Conv" if conv else "MatMul", [numbers, weight], scaling.output[0])
     product.attribute.extend(node.attribute)
     replaced[id(dynamic)] = [quantize, dynamic]
     replaced[id(scaling)] = [
-        part("DequantizeLinear", weights, weight, axis=0 if conv else -1),
+        make_node("DequantizeLinear", weights, weight, axis=0 if conv else -1),
         product,
     ]
 

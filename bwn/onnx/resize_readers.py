@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.ir.node import Floats
-from bwn.onnx.layouts import along, laid
+from bwn.onnx.layouts import in_layout, in_layout_along
 from bwn.onnx.matrix_readers import Matrix, multiply
 from bwn.onnx.picking import by_lists, whole_lists
 from bwn.onnx.views import Size, View
@@ -57,7 +57,7 @@ def _pick(state: ImportState, node: OnnxNode, grids: Grids, rounding: str) -> No
     for number, group in enumerate(groups, 1):
         output = node.output if number == len(groups) else f"{node.output}.{number}"
         step = replace(node, outputs=(output,))
-        inputs = laid(state, step) if len(groups) == 1 else along(state, step, next(iter(group)))
+        inputs = in_layout_along(state, step, next(iter(group)))
         source, shape = inputs.names[0], inputs.shapes[0]
         lists = whole_lists(shape)
         for axis, grid in group.items():
@@ -72,7 +72,7 @@ def _interpolated(state: ImportState, node: OnnxNode, grids: Grids) -> bool:
         scaled(grid.size, grid.scale) != grid.resized for grid in grids.values()
     ):
         return False
-    inputs = laid(state, node)
+    inputs = in_layout(state, node)
     scales = {inputs.axis(axis): grid.scale for axis, grid in grids.items()}
     if len(inputs.shapes[0]) != 3 or 0 in scales:
         return False

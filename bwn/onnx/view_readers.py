@@ -189,7 +189,7 @@ def read_slice(state: ImportState, node: OnnxNode) -> None:
         chosen = range(size.count)[slice(start, end, step)]
         if not chosen:
             raise node.refuse(f"takes nothing of {view}")
-        view = part(state, node, view, axis, chosen)
+        view = sliced(state, node, view, axis, chosen)
     state.set_view(node, view)
 
 
@@ -216,11 +216,11 @@ def read_split(state: ImportState, node: OnnxNode) -> None:
             state.set_constant(node.outputs[index], (np.zeros(counts, np.float32),))
             continue
         chosen = range(start, start + size)
-        state.set_view(node, part(state, node, view, axis, chosen), output=index)
+        state.set_view(node, sliced(state, node, view, axis, chosen), output=index)
         start += size
 
 
-def part(state: ImportState, node: OnnxNode, view: View, axis: int, chosen: range) -> View:
+def sliced(state: ImportState, node: OnnxNode, view: View, axis: int, chosen: range) -> View:
     """Some elements of an axis; of a copy where the axis does not lie at one stride."""
     if chosen == range(view.sizes[axis].count):
         return view

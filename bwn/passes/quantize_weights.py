@@ -37,13 +37,13 @@ def quantize_weights(graph: Graph) -> Graph:
         if isinstance(node, Weighted):
             weight = graph.tensors[node.weight]
             if weight.dtype == np.float32 and 2 < weight[0].size <= INT8_MAX_DEPTH:
-                rewrite.tensors[node.weight], scale = rounded(weight)
+                rewrite.tensors[node.weight], scale = to_int8(weight)
                 node = replace(node, scale=scaled(rewrite, node, scale))
         nodes.append(node)
     return rewrite.result(nodes)
 
 
-def rounded(weight: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+def to_int8(weight: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """The integers of float32 weights, and the scale of each output channel, (outputs,)."""
     rows = weight.reshape(len(weight), -1).astype(np.float64)
     scale = (np.abs(rows).max(axis=1) / INT8_WEIGHT_LIMIT).astype(np.float32)
