@@ -69,21 +69,7 @@ def _windows(
         counted: Whether an average counts padding.
         counts_beyond: Whether it then counts what the last windows of ceil_mode have beyond it.
     """
-    kernel, stride, dilation = (
-        pair(node, name) for name in ("kernel_shape", "strides", "dilations")
-    )
-    if not all(1 <= number <= MAX_ATTRIBUTE for number in (*kernel, *stride, *dilation)):
-        raise node.refuse(
-            f"kernel {kernel}, strides {stride}, dilations {dilation}: expected each at least 1, "
-            f"at most {MAX_ATTRIBUTE:,}"
-        )
-    if dilation != (1, 1) and str(node.attrs.get("auto_pad", "")).startswith("SAME"):
-        raise node.refuse(
-            f"auto_pad {node.attrs['auto_pad']} with dilations {dilation}, which ONNX and ONNX "
-            "Runtime compute differently; export with pads"
-        )
-    window = Window(kernel, stride, dilation=dilation)
-    window = replace(window, pads=window_pads(node, (shape[1], shape[2]), window))
+    window = _window(node, shape)
     if node.attrs.get("ceil_mode", 0):
         wider = ceil_pads((shape[1], shape[2]), window)
         if counted and not counts_beyond and wider != window.pads:
@@ -102,6 +88,25 @@ def _windows(
         pads=window.pads,
         count_pads=counted,
     )
+
+
+def _window(node: OnnxNode, shape: Shape) -> Window:
+    """The node's window over (C, H, W), before ceil_mode."""
+    kernel, stride, dilation = (
+        pair(node, name) for name in ("kernel_shape", "strides", "dilations")
+    )
+    if not all(1 <= number <= MAX_ATTRIBUTE for number in (*kernel, *stride, *dilation)):
+        raise node.refuse(
+            f"kernel {kernel}, strides {stride}, dilations {dilation}: expected each at least 1, "
+            f"at most {MAX_ATTRIBUTE:,}"
+        )
+    if dilation != (1, 1) and str(node.attrs.get("auto_pad", "")).startswith("SAME"):
+        raise node.refuse(
+            f"auto_pad {node.attrs['auto_pad']} with dilations {dilation}, which ONNX and ONNX "
+            "Runtime compute differently; export with pads"
+        )
+    window = Window(kernel, stride, dilation=dilation)
+    return replace(window, pads=window_pads(node, (shape[1], shape[2]), window))
 
 
 @reads("LpPool", "GlobalLpPool")

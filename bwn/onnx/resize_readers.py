@@ -88,28 +88,14 @@ def _interpolated(state: ImportState, node: OnnxNode, grids: Grids) -> bool:
 
 def read_grids(state: ImportState, node: OnnxNode, view: View, coordinates: str) -> Grids:
     """A grid for each axis that changes."""
-    scales = state.optional(node, 2)
-    numbers: list[float | Size]
-    if scales is not None and scales.size:
-        numbers = [float(scale) for scale in np.ravel(scales)]
-    else:
-        numbers = list(state.sizes(node, 3))
-    axes = node.attrs.get("axes", range(view.rank))
-    if len(numbers) != len(axes):
-        raise node.refuse(f"has {len(numbers)} scales or sizes for {len(axes)} axes")
-    chosen: dict[int, float | int] = {}
-    for number, axis in zip(numbers, axes, strict=True):
-        axis, one = node.axis(axis, view.rank), view.sizes[axis]
-        size = number.count if isinstance(number, Size) else number
-        if one.batch and size != (1.0 if isinstance(size, float) else one.count):
-            raise node.refuse("works on axis 0, the batch; examples must stay independent")
-        if one.batch and isinstance(number, Size) and not (number.batch or state.single):
-            raise node.refuse("works on axis 0, the batch; examples must stay independent")
-        if not one.batch:
-            chosen[axis] = size
+    chosen = read_sizes(state, node, view)
     counts = [size.count for size in view.sizes]
     policy, scale = str(node.attrs.get("keep_aspect_ratio_policy", "stretch")), None
-    if policy != "stretch" and isinstance(numbers[0], Size):
+    if (
+        policy != "stretch"
+        and chosen
+        and all(isinstance(number, int) for number in chosen.values())
+    ):
         smallest = min if policy == "not_larger" else max
         scale = smallest(size / counts[axis] for axis, size in chosen.items())
         chosen = {axis: int(np.floor(scale * counts[axis] + 0.5)) for axis in chosen}
@@ -133,6 +119,30 @@ def read_grids(state: ImportState, node: OnnxNode, view: View, coordinates: str)
     changed = {axis: grid for axis, grid in grids.items() if grid.size != grid.resized}
     # Where no size changes, ONNX Runtime copies, whatever the scales are; so of each axis here.
     return grids if changed and not node.attrs.get("antialias", 0) else changed
+
+
+def read_sizes(state: ImportState, node: OnnxNode, view: View) -> dict[int, float | int]:
+    """The scale (a float) or the size (an integer) of each axis that is given, but the batch."""
+    scales = state.optional(node, 2)
+    numbers: list[float | Size]
+    if scales is not None and scales.size:
+        numbers = [float(scale) for scale in np.ravel(scales)]
+    else:
+        numbers = list(state.sizes(node, 3))
+    axes = node.attrs.get("axes", range(view.rank))
+    if len(numbers) != len(axes):
+        raise node.refuse(f"has {len(numbers)} scales or sizes for {len(axes)} axes")
+    chosen: dict[int, float | int] = {}
+    for number, axis in zip(numbers, axes, strict=True):
+        axis, one = node.axis(axis, view.rank), view.sizes[axis]
+        size = number.count if isinstance(number, Size) else number
+        if not one.batch:
+            chosen[axis] = size
+        elif size != (1.0 if isinstance(size, float) else one.count) or (
+            isinstance(number, Size) and not (number.batch or state.single)
+        ):
+            raise node.refuse("works on axis 0, the batch; examples must stay independent")
+    return chosen
 
 
 def grid_of(size: int, number: float | int, scale: float | None, coordinates: str) -> Grid:
