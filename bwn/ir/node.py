@@ -31,6 +31,7 @@ Shape = tuple[int, ...]
 Pair = tuple[int, int]
 Tensors = Mapping[str, Array]
 """The stored tensors of a graph by name."""
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Node(
@@ -206,7 +207,7 @@ class Rearrangement(Node, frozen=True, kw_only=True):
 
 def is_float32(number: float) -> bool:
     """Whether `number` is finite, also as float32."""
-    return isfinite(number) and abs(number) <= float(np.finfo(np.float32).max)
+    return isfinite(number) and abs(number) <= FLOAT32_MAX
 
 
 def check_bounds(node: Node, low: float | None, high: float | None) -> None:

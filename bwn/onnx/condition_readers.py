@@ -16,10 +16,10 @@ import numpy as np
 
 from bwn.errors import GraphError
 from bwn.onnx.constant_folding import compute
+from bwn.onnx.sign_readers import choose, comparison, read_comparison
 from bwn.ops.affine import emit_affine
 from bwn.ops.broadcasting import Arithmetic
 from bwn.ops.onnx_reading import Pending, reads
-from bwn.ops.sign_reading import choose, comparison, read_comparison
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState

@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bwn._text import brief
 from bwn.ir.node import Array
 from bwn.onnx.constant_evaluator import evaluate
 from bwn.onnx.constant_layers import LAYERS, compute_layer
 from bwn.onnx.constants import BATCHES
 from bwn.onnx.import_state import ImportState
-from bwn.onnx.onnx_node import Allowance, OnnxNode
+from bwn.onnx.onnx_node import Allowance, OnnxNode, RefusingMalformed
 from bwn.ops.onnx_reading import axes_of
 
 Compute = Callable[..., Array | None]
@@ -89,24 +88,32 @@ def compute(
     node: OnnxNode, inputs: Sequence[Array | None], opset: int, allowance: Allowance
 ) -> tuple[Array, ...] | None:
     """The outputs of a node; None where it is not folded. Arguments and errors as of `fold`."""
-    known, arrays = FOLDS.get(node.op_type), [array for array in inputs if array is not None]
-    try:
-        if node.op_type in LAYERS:
-            layer = compute_layer(node, inputs, opset, allowance)
-            return None if layer is None else (layer,)
-        if known is None:
-            return evaluate(node, inputs, opset, allowance)
-        wide = max([8, *(array.itemsize for array in arrays)])
-        allowance.check(node, wide * known.elements(node, *inputs))
-        with np.errstate(all="ignore"):
-            result = known.compute(node, *inputs)
-        if result is None:
-            return evaluate(node, inputs, opset, allowance)
-        if not any(np.may_share_memory(result, array) for array in arrays):
-            allowance.take(node, result.nbytes)
-        return (result,)
-    except (ValueError, IndexError, TypeError, MemoryError, KeyError) as error:
-        raise node.refuse(f"cannot be computed: {brief(error, 200)}") from None
+    with RefusingMalformed(node.refuse, "cannot be computed"):
+        return outputs_of(node, inputs, opset, allowance)
+
+
+def outputs_of(
+    node: OnnxNode, inputs: Sequence[Array | None], opset: int, allowance: Allowance
+) -> tuple[Array, ...] | None:
+    """As `compute`; malformed nodes raise errors of other classes."""
+    if node.op_type in LAYERS:
+        layer = compute_layer(node, inputs, opset, allowance)
+        return None if layer is None else (layer,)
+    result = by_fold(node, inputs, allowance) if node.op_type in FOLDS else None
+    return evaluate(node, inputs, opset, allowance) if result is None else (result,)
+
+
+def by_fold(node: OnnxNode, inputs: Sequence[Array | None], allowance: Allowance) -> Array | None:
+    """The output of a node of `FOLDS`; None where its function does not compute this form."""
+    arrays = [array for array in inputs if array is not None]
+    how = FOLDS[node.op_type]
+    wide = max([8, *(array.itemsize for array in arrays)])
+    allowance.check(node, wide * how.elements(node, *inputs))
+    with np.errstate(all="ignore"):
+        result = how.compute(node, *inputs)
+    if result is not None and not any(np.may_share_memory(result, array) for array in arrays):
+        allowance.take(node, result.nbytes)
+    return result
 
 
 def folds(op_type: str, elements: Elements) -> Callable[[Compute], Compute]:

@@ -59,6 +59,15 @@ class Constants:
         """As `constant`; None where the node lacks that input."""
         return self.constant(node, index) if node.has(index) else None
 
+    def int_list(self, node: OnnxNode, index: int) -> list[int]:
+        """As `constant`, of integers in a list; none where the node lacks that input."""
+        array = self.optional(node, index)
+        if array is None:
+            return []
+        if array.dtype.kind not in "iu":
+            raise node.refuse(f"'{node.inputs[index]}' is {array.dtype}, expected integers")
+        return [int(number) for number in array.ravel()]
+
     def is_array(self, node: OnnxNode, index: int) -> bool:
         """Whether an input of a node is a constant, or one that is repeated for every example."""
         return self.is_constant(node, index) or (

@@ -7,6 +7,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from bwn.errors import GraphError
+from bwn.onnx.onnx_node import MICROSOFT, STANDARD
 from bwn.onnx.protobuf import TYPE_ATTRIBUTES, to_array
 from bwn.onnx.tensors import subgraphs, tensors_of
 
@@ -16,7 +17,6 @@ CONVERTED = {
     TensorProto.DOUBLE: "float64",
 }
 """The types that become float32, and what they are called."""
-STANDARD = ("", "ai.onnx", "com.microsoft")
 
 
 def to_float32(graph: onnx.GraphProto) -> list[str]:
@@ -49,7 +49,7 @@ def retype(graph: onnx.GraphProto) -> set[int]:
     for node in graph.node:
         for attribute in node.attribute:
             named = attribute.name in (*TYPE_ATTRIBUTES, "stash_type", "precision")
-            if named and attribute.i in CONVERTED and node.domain in STANDARD:
+            if named and attribute.i in CONVERTED and node.domain in (*STANDARD, MICROSOFT):
                 types.add(attribute.i)
                 attribute.i = TensorProto.FLOAT
             for subgraph in subgraphs(attribute):

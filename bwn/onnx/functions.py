@@ -10,6 +10,7 @@ import onnx.inliner
 
 from bwn._text import brief
 from bwn.errors import GraphError
+from bwn.onnx.onnx_node import STANDARD
 from bwn.onnx.tensors import subgraphs
 
 DEEPEST = 64
@@ -112,9 +113,7 @@ def expand_operations(model: onnx.ModelProto) -> onnx.ModelProto:
     while model.graph.node != before:  # those of an old opset may have no function
         before = list(model.graph.node)
         calls = [
-            node.op_type
-            for node in before
-            if node.op_type in EXPANDED and node.domain in ("", "ai.onnx")
+            node.op_type for node in before if node.op_type in EXPANDED and node.domain in STANDARD
         ]
         if not calls:
             break

@@ -6,27 +6,24 @@ from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from bwn.onnx.constants import BATCHES
-from bwn.onnx.view_readers import part
+from bwn.onnx.picking import by_lists, progression, whole_lists
+from bwn.onnx.view_readers import sliced
 from bwn.onnx.views import BATCH, Factor, Size, View
-from bwn.ops.gather import Gather
+from bwn.ops.gather import Gather, Indices
 from bwn.ops.onnx_reading import reads
-from bwn.ops.picking import emit_lists, progression, whole_lists
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
     from bwn.onnx.onnx_node import OnnxNode
-
-Indices = npt.NDArray[np.int64]
 
 
 @reads("Gather")
 def read_gather(state: ImportState, node: OnnxNode) -> None:
     """By constant indices on one axis, whose place in the result theirs take."""
     view = state.view(node)
-    axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", 0)))
+    axis = node.axis(node.attrs.get("axis", 0), view.rank)
     one = state.is_constant(node, 1) and state.constant(node, 1).size == 1
     if one and state.single and view.sizes[axis] == Size(1, batch=True):
         view = state.movable(node)  # the one example of a batch of 1
@@ -90,7 +87,7 @@ def pick(state: ImportState, node: OnnxNode, view: View, axis: int, indices: Ind
         first, step = even[0], even[1] or 1
         chosen = range(first, first + step * len(numbers), step)
         picked = (
-            part(state, node, view, axis, chosen)
+            sliced(state, node, view, axis, chosen)
             if plain
             else view.slice(axis, first, step, len(numbers))
         )
@@ -102,7 +99,7 @@ def pick(state: ImportState, node: OnnxNode, view: View, axis: int, indices: Ind
         source, shape = state.activation(node)
         lists = whole_lists(shape)
         lists[axis - 1 if view.rank < len(shape) + 1 and axis == 1 else axis - view.rank] = numbers
-        emit_lists(state, source, shape, node.output, lists)
+        state.emit(by_lists(source, shape, node.output, lists))
         return
     result = picked_last(state, node, view, axis, numbers).split_axis(axis, indices.shape)
     assert result is not None, "an axis of a copy is one factor"

@@ -171,5 +171,5 @@ def listed(names: Iterable[str]) -> str:
 
 
 def refuse(node: onnx.NodeProto, why: str) -> GraphError:
-    """An error that names the operation and the node, on one line."""
+    """An error that names the operation and the node."""
     return GraphError(f"{node.op_type} node '{label(node)}': {why}")

@@ -34,7 +34,7 @@ Value = TypeVar("Value")
 EXPLAINED = {
     "compare": "a comparison is read only by Where, Cast, Not, And and Or",
     "choice": "its two integers are read only with constants; cast them to float32",
-    "surrounded": "padding with -inf is read only by MaxPool of explicit pads",
+    "surrounded": "padding with -inf is read only by MaxPool of four explicit pads",
     "raised": "Sign(x) + c is read only by another Sign",
     "quantized": "its integers stand for numbers; put DequantizeLinear before it",
 }

@@ -20,14 +20,20 @@ from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.ir.node import elements
 from bwn.onnx import (
+    arithmetic_readers,
+    concat_readers,
     condition_readers,
-    einsum_reader,
+    conv_transpose_readers,
+    einsum_readers,
     gather_readers,
     matrix_readers,
+    pad_readers,
+    pool_readers,
     qonnx_readers,
     quantized_readers,
     reduction_readers,
     resize_readers,
+    sign_readers,
     view_readers,
 )
 from bwn.onnx.branches import branch_of
@@ -36,44 +42,38 @@ from bwn.onnx.import_state import EXPLAINED, ImportState
 from bwn.onnx.inputs import input_of
 from bwn.onnx.loading import fix_size, load
 from bwn.onnx.merged_images import read_merged
-from bwn.onnx.microsoft_operators import plain
-from bwn.onnx.onnx_node import NodeError, OnnxNode
+from bwn.onnx.microsoft_operators import standard_nodes
+from bwn.onnx.onnx_node import OWN, STANDARD, NodeError, OnnxNode, RefusingMalformed
 from bwn.onnx.opsets import OLDEST_OPSET, opset_of
 from bwn.onnx.pixel_input import pixel_rule
 from bwn.onnx.protobuf import plain_node, to_array
-from bwn.onnx.quantized_operators import OWN, expanded
+from bwn.onnx.quantized_operators import float_nodes
 from bwn.onnx.quantized_readers import begin, clip_quantized, is_qonnx
 from bwn.onnx.refusals import Refusals
 from bwn.onnx.views import BATCH
-from bwn.ops import (
-    arithmetic_reading,
-    concat_reading,
-    conv_transpose,
-    node_types,
-    pool_reading,
-    sign_reading,
-)
+from bwn.ops import node_types
 from bwn.ops.onnx_reading import READERS
 from bwn.ops.rearrange import Rearrange
 
 MODULES = (
     node_types(),
-    arithmetic_reading,
-    concat_reading,
-    conv_transpose,
-    pool_reading,
-    sign_reading,
-    quantized_readers,
-    qonnx_readers,
-    view_readers,
-    gather_readers,
-    einsum_reader,
-    matrix_readers,
-    reduction_readers,
+    arithmetic_readers,
+    concat_readers,
     condition_readers,
+    conv_transpose_readers,
+    einsum_readers,
+    gather_readers,
+    matrix_readers,
+    pad_readers,
+    pool_readers,
+    qonnx_readers,
+    quantized_readers,
+    reduction_readers,
     resize_readers,
+    sign_readers,
+    view_readers,
 )
-"""Importing them fills READERS."""
+"""Importing them fills READERS: the files of operations, and those of longer readers."""
 
 NCHWC_HINT = (
     ": ONNX Runtime wrote it for one kind of CPU; pack the file that it was optimized from, or "
@@ -169,7 +169,7 @@ def read_nodes(state: ImportState, model: onnx.ModelProto) -> None:
     """Import all nodes. Raises GraphError: of the one that cannot be read, or of all of them."""
     refusals, first = Refusals(), None
     sizes: dict[str, list[int | None]] = {}
-    for proto in (new for node in expanded(model.graph) for new in plain(node)):
+    for proto in (new for node in float_nodes(model.graph) for new in standard_nodes(node)):
         if state.unknown.intersection(proto.input):
             state.unknown.update(proto.output)
             continue
@@ -205,8 +205,7 @@ def inferred_sizes(model: onnx.ModelProto) -> dict[str, list[int | None]]:
 
 def kind_of(proto: onnx.NodeProto) -> str:
     """A node's operation, with its domain where that is not ONNX's own."""
-    standard = proto.domain in ("", "ai.onnx")
-    return proto.op_type if standard else f"{proto.domain}::{proto.op_type}"
+    return proto.op_type if proto.domain in STANDARD else f"{proto.domain}::{proto.op_type}"
 
 
 def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
@@ -216,16 +215,17 @@ def read_node(state: ImportState, proto: onnx.NodeProto) -> None:
             read_node(state, inner)
         return
     node = plain_node(proto)
-    known = proto.domain in ("", "ai.onnx", OWN) or is_qonnx(node.op_type, proto.domain)
+    known = proto.domain in (*STANDARD, OWN) or is_qonnx(node.op_type, proto.domain)
     if known and (fold(state, node) or condition_readers.fold_choice(state, node)):
         return
     if not known or node.op_type not in READERS:
         hint = NCHWC_HINT if proto.domain == "com.microsoft.nchwc" else ""
         raise node.refuse(f"{kind_of(proto)} is not supported{hint}")
-    node, integers = begin(state, node)
-    clips = node.op_type == "Clip" and clip_quantized(state, node)
-    if not clips and not read_merged(state, node):
-        READERS[node.op_type](state, node)
+    with RefusingMalformed(node.refuse):
+        node, integers = begin(state, node)
+        clips = node.op_type == "Clip" and clip_quantized(state, node)
+        if not clips and not read_merged(state, node):
+            READERS[node.op_type](state, node)
     if integers is not None:
         state.integers |= dict.fromkeys(node.outputs, integers)
 

@@ -149,7 +149,6 @@ def strip(model: onnx.ModelProto) -> None:
 
 def check_model(model: onnx.ModelProto) -> None:
     """Raise FileError where ONNX's checker refuses the model, whose output has no shape then."""
-    model.ir_version = IR_VERSION
     output = model.graph.output[0].type.tensor_type
     output.ClearField("shape")
     output.shape.SetInParent()  # the checker wants any shape

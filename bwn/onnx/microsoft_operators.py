@@ -18,14 +18,13 @@ from onnx import helper
 from bwn.errors import GraphError
 from bwn.ir.node import Array
 from bwn.onnx.constant_folding import as_many, folds
-from bwn.onnx.onnx_node import OnnxNode
+from bwn.onnx.graph_order import refuse
+from bwn.onnx.onnx_node import MICROSOFT, OWN, OnnxNode, RefusingMalformed
 from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
 
-CONTRIB = "com.microsoft"
-OWN = "bwn"
 SWAP = "bwn.SwapAxes"
 PARAMETERS = {
     "Clip": ("min", "max"),
@@ -38,14 +37,15 @@ PARAMETERS = {
 Nodes = list[onnx.NodeProto]
 
 
-def plain(node: onnx.NodeProto) -> Nodes:
+def standard_nodes(node: onnx.NodeProto) -> Nodes:
     """The nodes of ONNX that compute the same as one of Microsoft's; any other as it is."""
     write = FORMS.get(node.op_type)
-    if write is None or node.domain != CONTRIB:
+    if write is None or node.domain != MICROSOFT:
         return [node]
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     writer = Writer(node)
-    write(writer, list(node.input), attributes)
+    with RefusingMalformed(writer.refuse):
+        write(writer, list(node.input), attributes)
     return writer.nodes
 
 
@@ -73,13 +73,13 @@ class Writer:
 
     def refuse(self, why: str) -> GraphError:
         """An error that names the node."""
-        return GraphError(f"{self.node.op_type} node '{self.node.name or self.base}': {why}")
+        return refuse(self.node, why)
 
 
 def fused_layer(writer: Writer, inputs: list[str], attributes: dict[str, Any]) -> None:
     """FusedConv: x, w, bias, what is added. FusedGemm: a, b, c."""
     conv = writer.node.op_type == "FusedConv"
-    kind = attributes.pop("activation", b"").decode()
+    kind = attributes.pop("activation", b"").decode("ascii", "replace")
     numbers = list(attributes.pop("activation_params", ()))
     for name in ("activation_alpha", "activation_beta", "activation_gamma"):
         numbers += [attributes.pop(name)] if name in attributes else []
@@ -94,6 +94,8 @@ def fused_layer(writer: Writer, inputs: list[str], attributes: dict[str, Any]) -
 
 def fused_matmul(writer: Writer, inputs: list[str], attributes: dict[str, Any]) -> None:
     """alpha * A @ B."""
+    if len(inputs) != 2:
+        raise writer.refuse(f"has {len(inputs)} inputs, expected 2")
     if attributes.get("transBatchA") or attributes.get("transBatchB"):
         raise writer.refuse("transposed batches are not supported")
     operands = [

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bwn._text import one_line
+from bwn._text import brief, one_line
 from bwn.errors import GraphError
 from bwn.ir.node import Node
+
+STANDARD = ("", "ai.onnx")
+"""The domains of ONNX's own operations."""
+MICROSOFT = "com.microsoft"
+"""The domain of ONNX Runtime's."""
+OWN = "bwn"
+"""The domain of operations that only the importer writes."""
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What numpy and readers raise where something is missing, too many, or absurd."""
 
 
 class NodeError(GraphError):
@@ -43,6 +53,12 @@ class OnnxNode:
         """Whether the node has the optional input `index`."""
         return index < len(self.inputs) and bool(self.inputs[index])
 
+    def axis(self, number: int, rank: int) -> int:
+        """An axis of a tensor of `rank` axes, from 0. Raises GraphError where there is none."""
+        if not -rank <= number < rank:
+            raise self.refuse(f"works on axis {number} of a tensor of {rank} axes")
+        return number % rank
+
     @property
     def label(self) -> str:
         """Its name, or that of its first output."""
@@ -51,6 +67,29 @@ class OnnxNode:
     def refuse(self, why: str) -> GraphError:
         """An error that names the operation and the node, on one line."""
         return NodeError(self, why)
+
+
+class RefusingMalformed:
+    """Context in which a node is refused where its inputs or attributes make no sense.
+
+    Readers check what exporters get wrong; what only a damaged or forged file has ends here.
+
+    Args:
+        refuse: Makes the error, from the reason.
+        what: How the reason begins.
+    """
+
+    def __init__(self, refuse: Callable[[str], GraphError], what: str = "cannot be read") -> None:
+        self.refuse, self.what = refuse, what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, MemoryError):
+            raise self.refuse(f"{self.what}: it asks for more memory than there is") from None
+        if isinstance(error, MALFORMED):
+            raise self.refuse(f"{self.what}: {brief(error, 200)}") from None
 
 
 class Allowance:

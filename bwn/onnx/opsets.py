@@ -5,6 +5,8 @@ from __future__ import annotations
 import onnx
 import onnx.version_converter
 
+from bwn.onnx.onnx_node import STANDARD
+
 OLDEST_OPSET = 11
 OLDEST_CONVERTED = 7
 """Before it operations broadcast and normalize in other ways."""
@@ -12,7 +14,7 @@ OLDEST_CONVERTED = 7
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Version of ONNX's own operations; 0 where the file does not say."""
-    versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
+    versions = [item.version for item in model.opset_import if item.domain in STANDARD]
     return int(versions[0]) if versions else 0
 
 

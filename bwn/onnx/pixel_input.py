@@ -9,10 +9,11 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto
 
-from bwn._text import one_line
 from bwn.errors import GraphError
 from bwn.ir.model_spec import Preprocess
 from bwn.ir.node import Shape
+from bwn.onnx.graph_order import refuse
+from bwn.onnx.onnx_node import STANDARD
 
 MOVES = (
     "Identity",
@@ -77,11 +78,11 @@ def is_float_cast(node: onnx.NodeProto) -> bool:
 def check_move(node: onnx.NodeProto, pixels: set[str]) -> None:
     """Raise GraphError where a node does more than to move pixels."""
     moved = node.input if node.op_type == "Concat" else node.input[:1]
-    standard = node.domain in ("", "ai.onnx")
-    if node.op_type not in MOVES or not standard or not pixels.issuperset(moved):
-        raise GraphError(
-            f"{node.op_type} node '{one_line(node.name or node.output[0])}' reads the input as "
-            "uint8; cast it to float32 first, or export the model with a float32 input"
+    if node.op_type not in MOVES or node.domain not in STANDARD or not pixels.issuperset(moved):
+        raise refuse(
+            node,
+            "reads the input as uint8; cast it to float32 first, or export the model with a "
+            "float32 input",
         )
 
 

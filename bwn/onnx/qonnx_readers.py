@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bwn.ir.node import Array
+from bwn.onnx.arithmetic_readers import of_example, operands, store
 from bwn.onnx.constant_folding import broadcast, folds
-from bwn.onnx.quantized_readers import call, quantized, scale_of, whole
-from bwn.ops.arithmetic_reading import of_example, operands, store
+from bwn.onnx.quantized_readers import call, integer_of, quantized, scale_of
 from bwn.ops.broadcasting import Arithmetic
 from bwn.ops.onnx_reading import reads
 from bwn.ops.quantize import LIMIT, ROUND, Rounding
@@ -62,7 +62,7 @@ def read_bipolar(state: ImportState, node: OnnxNode) -> None:
 def read_quant(state: ImportState, node: OnnxNode) -> None:
     """scale * (clip(round(x / scale + zero)) - zero), of up to 16 bits."""
     bounds, mode = limits(node, state.constant(node, 3)), mode_of(node)
-    zero, bits = state.constant(node, 2), whole(node, state.constant(node, 3))
+    zero, bits = state.constant(node, 2), integer_of(node, state.constant(node, 3))
     if bits == 1 and node.attrs.get("signed", 1):
         if zero.any():
             raise node.refuse("has one bit and a zero point, which is not supported")
@@ -80,7 +80,7 @@ def read_quant(state: ImportState, node: OnnxNode) -> None:
     if zero.any():
         parts.insert(1, f"{node.output}.moved")
         call(state, node, "Add", (parts[0], node.inputs[2]), parts[1])
-    rounded(state, node, parts[-3], parts[-2], mode, bounds)
+    emit_rounding(state, node, parts[-3], parts[-2], mode, bounds)
     call(state, node, "Sub", (parts[-2], node.inputs[2]), parts[-1])
     call(state, node, "Mul", (parts[-1], node.inputs[1]), node.output)
 
@@ -99,9 +99,9 @@ def read_trunc(state: ImportState, node: OnnxNode) -> None:
         f"{node.output}.scale": np.asarray(out_scale, np.float32),
     }
     divide(state, node, parts[0])
-    rounded(state, node, parts[0], parts[1], MODES["ROUND"], (-LIMIT, LIMIT))
+    emit_rounding(state, node, parts[0], parts[1], MODES["ROUND"], (-LIMIT, LIMIT))
     call(state, node, "Mul", (parts[1], f"{node.output}.factor"), parts[2])
-    rounded(state, node, parts[2], parts[3], mode_of(node, "FLOOR"), bounds)
+    emit_rounding(state, node, parts[2], parts[3], mode_of(node, "FLOOR"), bounds)
     call(state, node, "Mul", (parts[3], f"{node.output}.scale"), node.output)
 
 
@@ -121,7 +121,7 @@ def divide(state: ImportState, node: OnnxNode, output: str) -> None:
         store(state, Arithmetic(input=x, output=output, function="div"), constant)
 
 
-def rounded(
+def emit_rounding(
     state: ImportState,
     node: OnnxNode,
     source: str,
@@ -152,9 +152,9 @@ def rounded(
 
 def truncation(state: ImportState, node: OnnxNode) -> tuple[float, Array]:
     """What Trunc divides integers by, and the scale of its result."""
-    before, scale = whole(node, state.constant(node, 3)), state.weights(node, 1)
+    before, scale = integer_of(node, state.constant(node, 3)), state.weights(node, 1)
     if not node.has(5):  # version 1 of the operation
-        return float(2.0 ** (before - whole(node, state.constant(node, 4)))), scale
+        return float(2.0 ** (before - integer_of(node, state.constant(node, 4)))), scale
     out_scale = state.weights(node, 4)
     with np.errstate(all="ignore"):
         powers = np.round(np.log2(out_scale / scale))
@@ -174,7 +174,7 @@ def sign_and_scale(state: ImportState, node: OnnxNode) -> None:
 
 def limits(node: OnnxNode, bits: Array, most: int = MAX_BITS) -> tuple[int, int]:
     """Smallest and largest integer of so many bits, by the node's attributes."""
-    width, signed = whole(node, bits), bool(node.attrs.get("signed", 1))
+    width, signed = integer_of(node, bits), bool(node.attrs.get("signed", 1))
     narrow = bool(node.attrs.get("narrow", 0))
     if not 1 <= width <= most:
         raise node.refuse(f"has {width} bits, expected 1 to {most}")
@@ -206,7 +206,7 @@ def fold_quant(node: OnnxNode, x: Any, scale: Any, zero: Any, bits: Any) -> Arra
     """As `read_quant`; any number of scales."""
     (low, high), mode = limits(node, bits, MAX_CONSTANT_BITS), mode_of(node)
     q = x / scale + zero
-    if whole(node, bits) == 1 and node.attrs.get("signed", 1):
+    if integer_of(node, bits) == 1 and node.attrs.get("signed", 1):
         q = np.where(q >= 0, np.float32(1), np.float32(-1))
     else:
         q = round_by(mode, np.clip(q, np.float32(low), np.float32(high)))

@@ -16,12 +16,10 @@ from typing import Any, NamedTuple
 import onnx
 from onnx import helper
 
-from bwn.errors import GraphError
+from bwn.onnx.graph_order import refuse
+from bwn.onnx.onnx_node import MICROSOFT, OWN, STANDARD
 
-OWN = "bwn"
-"""Domain of the operations that only this module writes."""
 DYNAMIC = "bwn.DynamicQuantize"
-CONTRIB = "com.microsoft"
 Nodes = list[onnx.NodeProto]
 
 
@@ -55,11 +53,13 @@ FORMS = {
 }
 BIASES = {"QLinearConv": 8, "QGemm": 6}
 """The input of int32, whose scale is the product of the scales of x and w."""
+LINEAR = ("QuantizeLinear", "DequantizeLinear")
+"""Operations of ONNX that Microsoft has too."""
 DROPPED = ("channels_last", "opset")
 """Attributes of Microsoft's operations that ONNX's have not."""
 
 
-def expanded(graph: onnx.GraphProto) -> Nodes:
+def float_nodes(graph: onnx.GraphProto) -> Nodes:
     """The nodes of a graph in order, those on integers replaced."""
     nodes = fused_dynamic(list(graph.node), [value.name for value in graph.output])
     return [new for node in nodes for new in (qlinear(node) if quantizes(node) else [node])]
@@ -67,24 +67,20 @@ def expanded(graph: onnx.GraphProto) -> Nodes:
 
 def quantizes(node: onnx.NodeProto) -> bool:
     """Whether a node is one of FORMS, or Microsoft's version of what ONNX has too."""
-    known = node.op_type in FORMS or node.op_type in ("QLinearConcat", *STANDARD)
-    return known and node.domain in ("", "ai.onnx", CONTRIB)
-
-
-STANDARD = ("QuantizeLinear", "DequantizeLinear")
+    known = node.op_type in FORMS or node.op_type in ("QLinearConcat", *LINEAR)
+    return known and node.domain in (*STANDARD, MICROSOFT)
 
 
 def qlinear(node: onnx.NodeProto) -> Nodes:
     """The nodes that compute the same on numbers."""
-    if node.op_type in STANDARD:
+    if node.op_type in LINEAR:
         plain = onnx.NodeProto()
         plain.CopyFrom(node)
         plain.domain = ""
         return [plain]
     inputs, base = list(node.input), node.output[0]
     if attribute(node, "channels_last", 0):
-        raise GraphError(f"{node.op_type} node '{node.name or base}': channels_last is 1, "
-                         "which is not supported")  # fmt: skip
+        raise refuse(node, "channels_last is 1, which is not supported")
     concat = node.op_type == "QLinearConcat"
     form = Form("Concat", tuple(range(2, len(inputs), 3)), 0) if concat else FORMS[node.op_type]
     nodes: Nodes = []
@@ -95,22 +91,28 @@ def qlinear(node: onnx.NodeProto) -> Nodes:
         if node.op_type == "QGemm" and number == 1:
             axis = 0 if attribute(node, "transB", 0) else 1
         operands.append(f"{base}.operand{number}")
-        nodes.append(part("DequantizeLinear", inputs[start : start + 3], operands[-1], axis=axis))
+        nodes.append(
+            make_node("DequantizeLinear", inputs[start : start + 3], operands[-1], axis=axis)
+        )
     at = BIASES.get(node.op_type, len(inputs))
     if at < len(inputs) and inputs[at]:
-        nodes.append(part("Mul", [inputs[1], inputs[4]], f"{base}.unit"))
-        nodes.append(part("DequantizeLinear", [inputs[at], f"{base}.unit"], f"{base}.bias", axis=0))
+        nodes.append(make_node("Mul", [inputs[1], inputs[4]], f"{base}.unit"))
+        nodes.append(
+            make_node("DequantizeLinear", [inputs[at], f"{base}.unit"], f"{base}.bias", axis=0)
+        )
         operands.append(f"{base}.bias")
     result = inputs[form.result : form.result + 2]
     output = f"{base}.number" if result and result[0] else base
-    nodes.append(part(form.op_type, operands, output))
+    nodes.append(make_node(form.op_type, operands, output))
     nodes[-1].attribute.extend(item for item in node.attribute if item.name not in DROPPED)
     if output != base:
-        nodes.append(part("QuantizeLinear", [output, *result], base))
+        nodes.append(make_node("QuantizeLinear", [output, *result], base))
     return nodes
 
 
-def part(op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx.NodeProto:
+def make_node(
+    op_type: str, inputs: Sequence[str], output: str, **attributes: Any
+) -> onnx.NodeProto:
     """A node of ONNX's own."""
     return helper.make_node(op_type, inputs, [output], name=output, **attributes)
 
@@ -137,7 +139,7 @@ def fused_dynamic(nodes: Nodes, outputs: Iterable[str]) -> Nodes:
             readers.setdefault(name, []).append(node)
     replaced: dict[int, Nodes] = {}
     for node in nodes:
-        if node.op_type in ("ConvInteger", "MatMulInteger") and node.domain in ("", "ai.onnx"):
+        if node.op_type in ("ConvInteger", "MatMulInteger") and node.domain in STANDARD:
             fuse(node, makers, readers, replaced)
     if not replaced:
         return nodes
@@ -170,14 +172,14 @@ def fuse(
     if unit is None or unit.op_type != "Mul" or scale not in unit.input or len(weight_scale) != 1:
         return
     numbers, weight = f"{quantized}.number", f"{node.output[0]}.weight"
-    quantize = part(DYNAMIC, [dynamic.input[0]], numbers, domain=OWN)
+    quantize = make_node(DYNAMIC, [dynamic.input[0]], numbers, domain=OWN)
     conv = node.op_type == "ConvInteger"
     weights = [node.input[1], weight_scale[0], *node.input[3:4]]
-    product = part("Conv" if conv else "MatMul", [numbers, weight], scaling.output[0])
+    product = make_node("Conv" if conv else "MatMul", [numbers, weight], scaling.output[0])
     product.attribute.extend(node.attribute)
     replaced[id(dynamic)] = [quantize, dynamic]
     replaced[id(scaling)] = [
-        part("DequantizeLinear", weights, weight, axis=0 if conv else -1),
+        make_node("DequantizeLinear", weights, weight, axis=0 if conv else -1),
         product,
     ]
 

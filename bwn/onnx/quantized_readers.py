@@ -53,7 +53,7 @@ def begin(state: ImportState, node: OnnxNode) -> tuple[OnnxNode, Quantization | 
     for name in node.inputs:
         half = state.pending.get(name)
         if half is not None and half.quantization is not None and moves:
-            state.views[name] = rounded(state, half, f"{name}.rounded")
+            state.views[name] = dequantized(state, half, f"{name}.rounded")
             state.integers[name] = half.quantization
             del state.pending[name]
     kinds = [state.integers[name] for name in node.inputs if name in state.integers]
@@ -66,7 +66,7 @@ def begin(state: ImportState, node: OnnxNode) -> tuple[OnnxNode, Quantization | 
 
 def padding_numbers(state: ImportState, node: OnnxNode, known: Quantization) -> OnnxNode:
     """A Pad of integers as the same Pad of what they stand for."""
-    value = whole(node, state.constant(node, 2)) if node.has(2) else 0
+    value = integer_of(node, state.constant(node, 2)) if node.has(2) else 0
     name = f"{node.output}.value"
     state.constants[name] = np.asarray(known.scale * (value - known.zero), np.float32)
     return changed(node, inputs=(*node.inputs[:2], name, *node.inputs[3:]))
@@ -81,7 +81,9 @@ def read_quantize(state: ImportState, node: OnnxNode) -> None:
     if zero.dtype.name not in WHOLE:
         raise node.refuse(f"quantizes to {zero.dtype}, expected {' or '.join(WHOLE)}")
     limits = np.iinfo(zero.dtype)
-    quantization = Quantization(scale_of(state, node), whole(node, zero), limits.min, limits.max)
+    quantization = Quantization(
+        scale_of(state, node), integer_of(node, zero), limits.min, limits.max
+    )
     state.pending[node.output] = Pending("quantized", view, quantization=quantization)
 
 
@@ -96,7 +98,7 @@ def clip_quantized(state: ImportState, node: OnnxNode) -> bool:
         return False
     known = half.quantization
     low, high = (
-        whole(node, state.constant(node, index)) if node.has(index) else bound
+        integer_of(node, state.constant(node, index)) if node.has(index) else bound
         for index, bound in ((1, known.low), (2, known.high))
     )
     known = replace(known, low=max(low, known.low), high=min(high, known.high))
@@ -116,10 +118,10 @@ def read_dequantize(state: ImportState, node: OnnxNode) -> None:
     if known is None:
         raise node.refuse("reads activations that no QuantizeLinear has quantized")
     scale = scale_of(state, node)
-    zero = whole(node, state.constant(node, 2)) if node.has(2) else 0
+    zero = integer_of(node, state.constant(node, 2)) if node.has(2) else 0
     same = (scale, zero) == (known.scale, known.zero)
     output = node.output if same else f"{node.output}.rounded"
-    view = state.views[name] if half is None else rounded(state, half, output)
+    view = state.views[name] if half is None else dequantized(state, half, output)
     if same:
         state.views[node.output] = view
         return
@@ -133,7 +135,7 @@ def read_dequantize(state: ImportState, node: OnnxNode) -> None:
     call(state, node, "Add", (f"{middle}.scaled", f"{middle}.shift"), node.output)
 
 
-def rounded(state: ImportState, half: Pending, output: str) -> View:
+def dequantized(state: ImportState, half: Pending, output: str) -> View:
     """What quantized integers stand for, as a view of the tensor of a `Quantize`."""
     known = half.quantization
     assert known is not None
@@ -162,10 +164,12 @@ def scale_of(state: ImportState, node: OnnxNode) -> float:
     return scale
 
 
-def whole(node: OnnxNode, array: Array) -> int:
+def integer_of(node: OnnxNode, array: Array) -> int:
     """A constant that is one whole number."""
     if array.size != 1 or array.dtype.kind not in "iuf":
-        raise node.refuse(f"a bound is {array.dtype} {array.shape}, expected one integer")
+        raise node.refuse(
+            f"a zero point, bound or width is {array.dtype} {array.shape}, expected one integer"
+        )
     value = float(array.astype(np.float64).reshape(-1)[0])
     if not abs(value) <= LIMIT or value != int(value):
         raise node.refuse(f"has {value}, expected a whole number up to {LIMIT:,}")

@@ -69,7 +69,7 @@ def reduced_view(view: View, source: str, axes: tuple[int, ...], logical: set[in
 
 def logical_axes(state: ImportState, node: OnnxNode, view: View, numbers: list[int]) -> set[int]:
     """Axes as numbers from 0. Raises GraphError where the batch is among them."""
-    axes = {state.legal(node, lambda number=number: view.axis(number)) for number in numbers}  # type: ignore[misc]
+    axes = {node.axis(number, view.rank) for number in numbers}
     if any(view.sizes[axis].batch for axis in axes):
         raise node.refuse("goes over the batch; examples must stay independent")
     return axes

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.ir.node import Floats
+from bwn.onnx.layouts import in_layout, in_layout_along
 from bwn.onnx.matrix_readers import Matrix, multiply
+from bwn.onnx.picking import by_lists, whole_lists
 from bwn.onnx.views import Size, View
-from bwn.ops.layouts import along, laid
 from bwn.ops.onnx_reading import reads
-from bwn.ops.picking import by_lists, whole_lists
 from bwn.ops.resize import Coordinates, Grid, Resize, scaled
+from bwn.ops.window import MAX_ATTRIBUTE
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -45,6 +46,7 @@ def read_resize(state: ImportState, node: OnnxNode) -> None:
             output = node.output if number == len(grids) else f"{node.output}.{axis}"
             names = node.inputs[0], f"{node.output}.{mode}{axis}"
             step = replace(node, inputs=names, outputs=(output,))
+            state.allowance.check(node, 8 * grid.resized * grid.size)
             multiply(state, step, matrix(node, grid, mode), axis=axis)
             node = replace(node, inputs=(output, *node.inputs[1:]))
 
@@ -55,7 +57,7 @@ def _pick(state: ImportState, node: OnnxNode, grids: Grids, rounding: str) -> No
     for number, group in enumerate(groups, 1):
         output = node.output if number == len(groups) else f"{node.output}.{number}"
         step = replace(node, outputs=(output,))
-        inputs = laid(state, step) if len(groups) == 1 else along(state, step, next(iter(group)))
+        inputs = in_layout_along(state, step, next(iter(group)))
         source, shape = inputs.names[0], inputs.shapes[0]
         lists = whole_lists(shape)
         for axis, grid in group.items():
@@ -70,7 +72,7 @@ def _interpolated(state: ImportState, node: OnnxNode, grids: Grids) -> bool:
         scaled(grid.size, grid.scale) != grid.resized for grid in grids.values()
     ):
         return False
-    inputs = laid(state, node)
+    inputs = in_layout(state, node)
     scales = {inputs.axis(axis): grid.scale for axis, grid in grids.items()}
     if len(inputs.shapes[0]) != 3 or 0 in scales:
         return False
@@ -86,36 +88,25 @@ def _interpolated(state: ImportState, node: OnnxNode, grids: Grids) -> bool:
 
 def read_grids(state: ImportState, node: OnnxNode, view: View, coordinates: str) -> Grids:
     """A grid for each axis that changes."""
-    scales = state.optional(node, 2)
-    numbers: list[float | Size]
-    if scales is not None and scales.size:
-        numbers = [float(scale) for scale in np.ravel(scales)]
-    else:
-        numbers = list(state.sizes(node, 3))
-    axes = node.attrs.get("axes", range(view.rank))
-    if len(numbers) != len(axes):
-        raise node.refuse(f"has {len(numbers)} scales or sizes for {len(axes)} axes")
-    chosen: dict[int, float | int] = {}
-    for number, axis in zip(numbers, axes, strict=True):
-        axis, one = state.legal(node, lambda axis=axis: view.axis(axis)), view.sizes[axis]  # type: ignore[misc]
-        size = number.count if isinstance(number, Size) else number
-        if one.batch and size != (1.0 if isinstance(size, float) else one.count):
-            raise node.refuse("works on axis 0, the batch; examples must stay independent")
-        if one.batch and isinstance(number, Size) and not (number.batch or state.single):
-            raise node.refuse("works on axis 0, the batch; examples must stay independent")
-        if not one.batch:
-            chosen[axis] = size
+    chosen = read_sizes(state, node, view)
     counts = [size.count for size in view.sizes]
     policy, scale = str(node.attrs.get("keep_aspect_ratio_policy", "stretch")), None
-    if policy != "stretch" and isinstance(numbers[0], Size):
+    if (
+        policy != "stretch"
+        and chosen
+        and all(isinstance(number, int) for number in chosen.values())
+    ):
         smallest = min if policy == "not_larger" else max
         scale = smallest(size / counts[axis] for axis, size in chosen.items())
         chosen = {axis: int(np.floor(scale * counts[axis] + 0.5)) for axis in chosen}
     grids: Grids = {}
     for axis, number in chosen.items():
         grid = grid_of(counts[axis], number, scale, coordinates)
-        if grid.resized < 1:
-            raise node.refuse(f"leaves nothing of an axis of {grid.size}")
+        if not 1 <= grid.resized <= MAX_ATTRIBUTE:
+            raise node.refuse(
+                f"makes {grid.resized:,} of an axis of {grid.size:,}, expected 1 to "
+                f"{MAX_ATTRIBUTE:,}"
+            )
         if grid.size == grid.resized and grid.scale == 1:
             continue
         grids[axis] = grid
@@ -128,6 +119,30 @@ def read_grids(state: ImportState, node: OnnxNode, view: View, coordinates: str)
     changed = {axis: grid for axis, grid in grids.items() if grid.size != grid.resized}
     # Where no size changes, ONNX Runtime copies, whatever the scales are; so of each axis here.
     return grids if changed and not node.attrs.get("antialias", 0) else changed
+
+
+def read_sizes(state: ImportState, node: OnnxNode, view: View) -> dict[int, float | int]:
+    """The scale (a float) or the size (an integer) of each axis that is given, but the batch."""
+    scales = state.optional(node, 2)
+    numbers: list[float | Size]
+    if scales is not None and scales.size:
+        numbers = [float(scale) for scale in np.ravel(scales)]
+    else:
+        numbers = list(state.sizes(node, 3))
+    axes = node.attrs.get("axes", range(view.rank))
+    if len(numbers) != len(axes):
+        raise node.refuse(f"has {len(numbers)} scales or sizes for {len(axes)} axes")
+    chosen: dict[int, float | int] = {}
+    for number, axis in zip(numbers, axes, strict=True):
+        axis, one = node.axis(axis, view.rank), view.sizes[axis]
+        size = number.count if isinstance(number, Size) else number
+        if not one.batch:
+            chosen[axis] = size
+        elif size != (1.0 if isinstance(size, float) else one.count) or (
+            isinstance(number, Size) and not (number.batch or state.single)
+        ):
+            raise node.refuse("works on axis 0, the batch; examples must stay independent")
+    return chosen
 
 
 def grid_of(size: int, number: float | int, scale: float | None, coordinates: str) -> Grid:

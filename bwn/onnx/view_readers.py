@@ -84,7 +84,7 @@ def read_unsqueeze(state: ImportState, node: OnnxNode) -> None:
 def read_flatten(state: ImportState, node: OnnxNode) -> None:
     """All axes before `axis` as one, and all others."""
     view, axis = state.movable(node), node.attrs.get("axis", 1)
-    axis = view.rank if axis == view.rank else state.legal(node, lambda: view.axis(axis))
+    axis = axis if axis == view.rank else node.axis(axis, view.rank)
     halves = view.sizes[:axis], view.sizes[axis:]
     sizes = [
         Size(prod(size.count for size in half), any(size.batch for size in half)) for half in halves
@@ -144,7 +144,7 @@ def read_expand(state: ImportState, node: OnnxNode) -> None:
     view = view.unsqueeze(range(len(sizes) - view.rank))
     for axis, size in enumerate(sizes, view.rank - len(sizes)):
         own = view.sizes[axis]
-        if own == Size(1) and not size.batch:
+        if own == Size(1) and not size.batch and size.count > 0:
             view = view.expand(axis, size.count)
         elif size not in (own, Size(1), Size(own.count)):
             raise node.refuse(f"repeats axis {axis} of {view}, of size {own}, to {size}")
@@ -169,13 +169,16 @@ def read_tile(state: ImportState, node: OnnxNode) -> None:
 def read_slice(state: ImportState, node: OnnxNode) -> None:
     """A part of some axes, with steps."""
     view = state.movable(node)
-    starts, ends = (np.ravel(state.constant(node, index)).tolist() for index in (1, 2))
-    axes = np.ravel(state.constant(node, 3)).tolist() if node.has(3) else range(len(starts))
-    steps = np.ravel(state.constant(node, 4)).tolist() if node.has(4) else [1] * len(starts)
+    starts, ends, axes, steps = (state.int_list(node, index) for index in (1, 2, 3, 4))
+    axes, steps = axes or [*range(len(starts))], steps or [1] * len(starts)
+    counts = {len(starts), len(ends), len(axes), len(steps)}
+    if len(counts) > 1:
+        raise node.refuse(
+            f"has {len(starts)} starts, {len(ends)} ends, {len(axes)} axes and {len(steps)} steps, "
+            "expected as many of each"
+        )
     for number, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if not -view.rank <= number < view.rank:
-            raise node.refuse(f"has no axis {number} in {view}")
-        axis = number % view.rank
+        axis = node.axis(number, view.rank)
         size = view.sizes[axis]
         if size.batch:
             if (start, step) != (0, 1) or end < END:
@@ -186,7 +189,7 @@ def read_slice(state: ImportState, node: OnnxNode) -> None:
         chosen = range(size.count)[slice(start, end, step)]
         if not chosen:
             raise node.refuse(f"takes nothing of {view}")
-        view = part(state, node, view, axis, chosen)
+        view = sliced(state, node, view, axis, chosen)
     state.set_view(node, view)
 
 
@@ -194,7 +197,7 @@ def read_slice(state: ImportState, node: OnnxNode) -> None:
 def read_split(state: ImportState, node: OnnxNode) -> None:
     """Parts of an axis, one after another, of which some may be empty."""
     view = state.movable(node)
-    axis = state.legal(node, lambda: view.axis(node.attrs.get("axis", 0)))
+    axis = node.axis(node.attrs.get("axis", 0), view.rank)
     count = view.sizes[axis].count
     if view.sizes[axis].batch:
         raise node.refuse("splits the batch")
@@ -213,11 +216,11 @@ def read_split(state: ImportState, node: OnnxNode) -> None:
             state.set_constant(node.outputs[index], (np.zeros(counts, np.float32),))
             continue
         chosen = range(start, start + size)
-        state.set_view(node, part(state, node, view, axis, chosen), output=index)
+        state.set_view(node, sliced(state, node, view, axis, chosen), output=index)
         start += size
 
 
-def part(state: ImportState, node: OnnxNode, view: View, axis: int, chosen: range) -> View:
+def sliced(state: ImportState, node: OnnxNode, view: View, axis: int, chosen: range) -> View:
     """Some elements of an axis; of a copy where the axis does not lie at one stride."""
     if chosen == range(view.sizes[axis].count):
         return view

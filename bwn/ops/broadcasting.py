@@ -117,7 +117,7 @@ class Arithmetic(Node, frozen=True, kw_only=True, tag="arithmetic"):
         if self.function == "max":
             return any(known)
         if self.function == "prelu":
-            return known[0] and not self.constant_first
+            return known[0]
         return self.function in ("add", "mul", "div", "min") and all(known)
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> int | None:

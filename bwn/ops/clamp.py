@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bwn.ir.node import Elementwise, Reals, Shape, Tensors, check_bounds
+from bwn.ir.node import FLOAT32_MAX, Elementwise, Reals, Shape, Tensors, check_bounds
 from bwn.kernels import reference as plain
 from bwn.ops.onnx_reading import reads
 
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
     from bwn.onnx.onnx_node import OnnxNode
     from bwn.plan.builder import PlanBuilder
     from bwn.plan.fusion import Epilogue
-
-LARGEST = float(np.finfo(np.float32).max)
 
 
 class Clamp(Elementwise, frozen=True, kw_only=True, tag="clamp"):
@@ -80,8 +76,8 @@ def read_clip(state: ImportState, node: OnnxNode) -> None:
     clamp = Clamp(
         input=view.source,
         output=node.output,
-        low=None if low is None or low <= -LARGEST else low,
-        high=None if high is None or high >= LARGEST else high,
+        low=None if low is None or low <= -FLOAT32_MAX else low,
+        high=None if high is None or high >= FLOAT32_MAX else high,
     )
     state.emit(clamp, like=view)
 

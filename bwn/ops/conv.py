@@ -95,8 +95,8 @@ def read_conv(state: ImportState, node: OnnxNode) -> None:
         weight = weight[:, :, None]
     if weight.ndim != 4 or len(shape) != 3:
         raise node.refuse(
-            f"weights have {weight.ndim} axes; only convolutions of (N, C, H, W) and (N, C, L) are "
-            "supported"
+            f"weights have {weight.ndim} axes, the input of an example has shape {shape}; only "
+            "convolutions of (N, C, H, W) and (N, C, L) are supported"
         )
     kernel = (weight.shape[2], weight.shape[3])
     if "kernel_shape" in node.attrs and pair(node, "kernel_shape") != kernel:

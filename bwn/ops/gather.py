@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
     from bwn.plan.builder import PlanBuilder
 
-Array = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 class Gather(Node, frozen=True, kw_only=True, tag="gather"):
@@ -44,7 +44,7 @@ class Gather(Node, frozen=True, kw_only=True, tag="gather"):
         """As many elements on each axis as its list has."""
         return tuple(map(len, self.lists(inputs[0])))
 
-    def lists(self, shape: Shape) -> list[Array]:
+    def lists(self, shape: Shape) -> list[Indices]:
         """The index list of each axis, (length,) int64."""
         return [
             np.array(indices, np.int64) if indices else np.arange(size)
@@ -84,7 +84,7 @@ class Gather(Node, frozen=True, kw_only=True, tag="gather"):
         gather_lists(graph, self, self.lists(graph.shapes[self.input]), self.value)
 
 
-def gather_lists(graph: OnnxGraph, node: Node, lists: Sequence[Array], value: float) -> None:
+def gather_lists(graph: OnnxGraph, node: Node, lists: Sequence[Indices], value: float) -> None:
     """Emit ONNX nodes that pick elements by index lists; -1 is `value`."""
     shape, source = graph.shapes[node.input], node.input
     for axis, indices in enumerate(lists, 1):

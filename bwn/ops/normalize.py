@@ -18,6 +18,7 @@ from bwn.ir.node import (
     is_float32,
     largest,
 )
+from bwn.ops.window import MAX_ATTRIBUTE
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
@@ -56,8 +57,10 @@ class Normalize(Elementwise, frozen=True, kw_only=True, tag="normalize"):
         channels = inputs[0][0]
         for name in self.constants:
             check_vector(self, name, tensors[name], channels)
-        if self.groups < 1 or channels % self.groups or (self.groups > 1) * self.over == "channels":
+        if self.groups < 1 or channels % self.groups:
             raise self.refuse(f"{self.groups} groups do not divide {channels} channels")
+        if self.groups > 1 and self.over == "channels":
+            raise self.refuse(f"has {self.groups} groups, expected 1 over the channels")
         if len(inputs[0]) == 1 and self.over == "group":
             raise self.refuse("a vector is normalized over its channels")
         if not (is_float32(self.epsilon) and np.float32(self.epsilon) > 0):
@@ -172,8 +175,8 @@ class LocalResponse(Elementwise, frozen=True, kw_only=True, tag="local_response"
         """An image, a size of 1 or more, and an offset above 0."""
         if len(inputs[0]) != 3:
             raise self.refuse(f"input has shape {inputs[0]}, expected (channels, height, width)")
-        if not 1 <= self.size <= 2**20:
-            raise self.refuse(f"size is {self.size}, expected 1 to {2**20}")
+        if not 1 <= self.size <= MAX_ATTRIBUTE:
+            raise self.refuse(f"size is {self.size}, expected 1 to {MAX_ATTRIBUTE}")
         finite = all(map(is_float32, (self.alpha, self.beta, self.k)))
         if not finite or self.alpha < 0 or np.float32(self.k) <= 0:
             raise self.refuse(

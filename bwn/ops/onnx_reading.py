@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bwn.ir.node import Array, Pair, Shape
+from bwn.ir.node import Array, Pair
 from bwn.ir.quantization import Quantization
 from bwn.ops.window import Pads, Window
 
@@ -97,15 +97,6 @@ def parameter(
     if array.shape != (count,):
         raise node.refuse(f"'{node.inputs[index]}' has shape {array.shape}, expected ({count},)")
     return array
-
-
-def broadcasts_to(array: Array, shape: Shape) -> bool:
-    """Whether a constant fits every example of `shape`, and does not make it larger."""
-    full = (1, *shape)
-    axes = (1,) * (len(full) - array.ndim) + array.shape
-    return len(axes) == len(full) and all(
-        size in (1, most) for size, most in zip(axes, full, strict=True)
-    )
 
 
 def pair(node: OnnxNode, name: str) -> Pair:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from msgspec import structs
 
 from bwn.ir.node import Node, Reals, Shape, Tensors, is_float32
-from bwn.ops.gather import Array, gather_lists
-from bwn.ops.layouts import Laid, along, laid
-from bwn.ops.onnx_reading import Pending, reads
-from bwn.ops.picking import by_lists, integers
+from bwn.ops.gather import Indices, gather_lists
 from bwn.ops.window import MAX_ATTRIBUTE
 
 if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
-    from bwn.onnx.import_state import ImportState
-    from bwn.onnx.onnx_node import OnnxNode
     from bwn.plan.builder import PlanBuilder
 
 Mode = Literal["constant", "reflect", "edge", "wrap"]
@@ -65,7 +58,7 @@ class Pad(Node, frozen=True, kw_only=True, tag="pad"):
             )
         )
 
-    def lists(self, shape: Shape) -> list[Array]:
+    def lists(self, shape: Shape) -> list[Indices]:
         """The element of the input on each index of each axis; -1 is `value`."""
         widths = zip(self.pads[: len(shape)], self.pads[len(shape) :], strict=True)
         return [
@@ -109,63 +102,3 @@ class Pad(Node, frozen=True, kw_only=True, tag="pad"):
         if self.mode == "constant":
             names.append(graph.number(self.value))
         graph.emit("Pad", [self.input, *names], self.output, mode=self.mode)
-
-
-@reads("Pad")
-def read_pad(state: ImportState, node: OnnxNode) -> None:
-    """Of constant pads; negative ones crop."""
-    pads = integers(node.attrs.get("pads", state.optional(node, 1)))
-    axes = integers(state.optional(node, 3)) or list(range(len(pads) // 2))
-    mode = str(node.attrs.get("mode", "constant"))
-    value = state.optional(node, 2)
-    number = node.attrs.get("value", 0.0) if value is None else np.ravel(value)[0]
-    if mode not in get_args(Mode) or len(pads) != 2 * len(axes):
-        raise node.refuse(f"mode {mode!r} with pads {pads} of axes {axes} is not supported")
-    view = state.view(node)
-    widths = {
-        state.legal(node, lambda axis=axis: view.axis(axis)): ends  # type: ignore[misc]
-        for axis, *ends in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True)
-        if any(ends)
-    }
-    kind: Mode = mode  # type: ignore[assignment]
-    padding = Pad(
-        input="", output=node.output, pads=(), mode=kind, value=float(number) * (mode == "constant")
-    )
-    if not widths:
-        state.alias(node)
-    elif number == -np.inf and view.rank == 4 and min(widths) > 1 and min(pads) >= 0:
-        around = [widths.get(axis, (0, 0)) for axis in (2, 3)]
-        top, left, bottom, right = (int(pair[end]) for end in (0, 1) for pair in around)
-        state.pending[node.output] = Pending("surrounded", view, pads=(top, left, bottom, right))
-    elif view.is_ordinary:
-        _pad(state, laid(state, node), widths, padding)
-    else:  # one axis after another
-        *before, last = widths
-        for axis in before:
-            output = f"{node.output}.{axis}"
-            inputs = along(state, replace(node, outputs=(output,)), axis)
-            _pad(state, inputs, {axis: widths[axis]}, structs.replace(padding, output=output))
-            node = replace(node, inputs=(output,))
-        _pad(state, along(state, node, last), {last: widths[last]}, padding)
-
-
-def _pad(
-    state: ImportState, inputs: Laid, widths: Mapping[int, Sequence[int]], padding: Pad
-) -> None:
-    """Emit a padding of ONNX axes, each by widths before and after it; negative ones crop."""
-    source, shape, node = inputs.names[0], inputs.shapes[0], inputs.node
-    ends = np.zeros((2, len(shape)), np.int64)
-    for axis, pair in widths.items():
-        ends[:, inputs.axis(axis)] = pair
-    if (ends < 0).any():
-        lists = [
-            np.arange(before, size - after)
-            for size, before, after in zip(shape, *np.maximum(-ends, 0).tolist(), strict=True)
-        ]
-        if not all(map(len, lists)):
-            raise node.refuse(f"pads {ends.ravel().tolist()} leave nothing of {shape}")
-        name = f"{node.output}.cropped" if (ends > 0).any() else node.output
-        source = inputs.emit(state, by_lists(source, shape, name, lists))
-    if (ends > 0).any():
-        pads = tuple(np.maximum(ends, 0).ravel().tolist())
-        inputs.emit(state, structs.replace(padding, input=source, pads=pads))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bwn.ir.node import Elementwise, Reals, Shape, Tensors, is_float32, largest
-from bwn.ops.affine import Affine
+from bwn.ir.node import FLOAT32_MAX, Elementwise, Reals, Shape, Tensors, is_float32, largest
+from bwn.ops.affine import emit_affine
 from bwn.ops.clamp import Clamp
 from bwn.ops.formulas import FUNCTIONS, Function, Name
 from bwn.ops.onnx_reading import reads
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from bwn.plan.builder import PlanBuilder
     from bwn.plan.fusion import Epilogue
 
-LARGEST = float(np.finfo(np.float32).max)
 SELU = 1.67326319217681884765625, 1.05070102214813232421875
 DEFAULTS = {
     "Celu": (1.0,), "Elu": (1.0,), "LeakyRelu": (0.01,), "Selu": SELU, "ThresholdedRelu": (1.0,),
@@ -67,7 +66,7 @@ class Unary(Elementwise, frozen=True, kw_only=True, tag="unary"):
         x, (alpha, beta) = inputs[0].astype(np.float64), self.coefficients
         with np.errstate(all="ignore"):
             y = self.known.formula(x, alpha, beta)
-        return np.asarray(np.where(np.abs(y) > LARGEST, np.copysign(np.inf, y), y))
+        return np.asarray(np.where(np.abs(y) > FLOAT32_MAX, np.copysign(np.inf, y), y))
 
     @property
     def coefficients(self) -> tuple[float, float]:
@@ -183,13 +182,12 @@ def read_swish(state: ImportState, node: OnnxNode) -> None:
 def read_hard_sigmoid(state: ImportState, node: OnnxNode) -> None:
     """An affine map and a clamp, which other passes can fold into the layer before."""
     view, line = state.whole(node), f"{node.output}.line"
-    scale, bias = (
-        state.store(f"{line}.{name}", np.full(view.shape[0], node.attrs.get(attribute, default)))
-        for name, attribute, default in (("scale", "alpha", 0.2), ("bias", "beta", 0.5))
-    )
-    state.emit(Affine(input=view.source, output=line, scale=scale, bias=bias), like=view)
-    source = state.views[line].source
-    state.emit(Clamp(input=source, output=node.output, low=0.0, high=1.0), like=view)
+    with state.keeping(view):
+        emit_affine(
+            state, view.source, node.attrs.get("alpha", 0.2), node.attrs.get("beta", 0.5), line
+        )
+        source = state.views[line].source
+        state.emit(Clamp(input=source, output=node.output, low=0.0, high=1.0))
 
 
 def emit_function(

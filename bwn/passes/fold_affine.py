@@ -13,45 +13,36 @@ Folding is computed in float64 and rounded once. The folded node makes the Affin
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
-from bwn.ir.node import Array, Node
+from bwn.ir.node import Node, is_float32
 from bwn.ops.affine import Affine
 from bwn.ops.weighted import Weighted
-from bwn.passes.merging import merged
-
-Wide = npt.NDArray[np.float64]
+from bwn.passes.rewrite import Rewrite, merged
 
 
 def fold_affine(graph: Graph) -> Graph:
     """`graph` with each Affine folded into the node before it where that is possible."""
-    tensors = dict(graph.tensors)
-    nodes = merged(graph, lambda before, node: fold(graph, tensors, before, node))
-    return graph.replace(nodes, tensors)
+    rewrite = Rewrite(graph)
+    return rewrite.result(merged(graph, lambda before, node: fold(rewrite, before, node)))
 
 
-def fold(graph: Graph, tensors: dict[str, Array], before: Node, affine: Node) -> Node | None:
+def fold(rewrite: Rewrite, before: Node, affine: Node) -> Node | None:
     """`before` with `affine` in its scale and bias; None where a rule above forbids it."""
     if not isinstance(affine, Affine) or not isinstance(before, (Weighted, Affine)):
         return None
     if isinstance(before, Weighted) and (before.low is not None or before.high is not None):
         return None
-    outer, shift = wide(tensors[affine.scale]), wide(tensors[affine.bias])
-    inner = wide(tensors[before.scale]) if before.scale is not None else np.ones_like(outer)
-    bias = wide(tensors[before.bias]) if before.bias is not None else np.zeros_like(outer)
-    with np.errstate(over="ignore"):
-        scale = (outer * inner).astype(np.float32)
-        shifted = (outer * bias + shift).astype(np.float32)
-    if not (np.isfinite(scale).all() and np.isfinite(shifted).all()):
+    outer, shift = rewrite.wide(affine.scale), rewrite.wide(affine.bias)
+    inner = rewrite.wide(before.scale) if before.scale is not None else np.ones_like(outer)
+    bias = rewrite.wide(before.bias) if before.bias is not None else np.zeros_like(outer)
+    scale, shifted = outer * inner, outer * bias + shift
+    if not all(map(is_float32, (np.abs(scale).max(), np.abs(shifted).max()))):
         return None
-    scale_name = graph.free_name(f"{affine.output}.scale", tensors)
-    bias_name = graph.free_name(f"{affine.output}.bias", tensors)
-    tensors |= {scale_name: scale, bias_name: shifted}
-    return replace(before, output=affine.output, scale=scale_name, bias=bias_name)
-
-
-def wide(array: Array) -> Wide:
-    """`array` as float64."""
-    return array.astype(np.float64)
+    return replace(
+        before,
+        output=affine.output,
+        scale=rewrite.store(f"{affine.output}.scale", scale),
+        bias=rewrite.store(f"{affine.output}.bias", shifted),
+    )

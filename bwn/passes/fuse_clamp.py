@@ -18,7 +18,7 @@ from bwn.ir.node import Node
 from bwn.ops.clamp import Clamp
 from bwn.ops.pool import Pool
 from bwn.ops.weighted import Weighted
-from bwn.passes.merging import merged
+from bwn.passes.rewrite import merged
 
 
 def fuse_clamp(graph: Graph) -> Graph:

@@ -10,19 +10,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 from msgspec.structs import replace
 
 from bwn.ir.analysis import nonnegative
 from bwn.ir.graph import Graph
-from bwn.ir.node import Node
+from bwn.ir.node import FLOAT32_MAX, Node
 from bwn.ops.conv import Conv
 from bwn.ops.pad import Pad
 from bwn.ops.pool import Pool
 from bwn.ops.window import Pads
-from bwn.passes.merging import merged
-
-LOWEST = float(np.finfo(np.float32).min)
+from bwn.passes.rewrite import merged
 
 
 def fuse_pad(graph: Graph) -> Graph:
@@ -51,7 +48,7 @@ def fuse(pad: Node, node: Node, known: set[str]) -> Node | None:
         if not counted or pad.value:
             return None
         return replace(node, input=pad.input, pads=pads, count_pads=True)
-    if pad.value == LOWEST or (pad.value == 0 and pad.input in known):
+    if pad.value == -FLOAT32_MAX or (pad.value == 0 and pad.input in known):
         return replace(node, input=pad.input, pads=pads)
     return None
 

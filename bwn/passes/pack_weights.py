@@ -25,6 +25,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node
 from bwn.kernels import bits
 from bwn.ops.weighted import Weighted
+from bwn.passes.rewrite import Rewrite
 
 TOLERANCE = 1e-4
 LARGEST_TOLERANCE = 0.01
@@ -37,17 +38,17 @@ def pack_weights(graph: Graph, tolerance: float = TOLERANCE) -> Graph:
         graph: A legal graph.
         tolerance: How far magnitudes may be from alpha, relative to it; 0: equal ones only.
     """
-    tensors = dict(graph.tensors)
+    rewrite = Rewrite(graph)
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node, Weighted):
             weight = graph.tensors[node.weight]
             alpha = magnitudes(weight, tolerance)
             if alpha is not None:
-                tensors[node.weight] = words(weight)
-                node = replace(node, scale=scaled(graph, tensors, node, alpha))
+                rewrite.tensors[node.weight] = words(weight)
+                node = replace(node, scale=scaled(rewrite, node, alpha))
         nodes.append(node)
-    return graph.replace(nodes, tensors)
+    return rewrite.result(nodes)
 
 
 def magnitudes(weight: Array, tolerance: float) -> npt.NDArray[np.float32] | None:
@@ -110,15 +111,9 @@ def words(weight: Array) -> npt.NDArray[np.uint64]:
     return bits.pack(weight.reshape(weight.shape[0], -1))
 
 
-def scaled(
-    graph: Graph, tensors: dict[str, Array], node: Weighted, alpha: npt.NDArray[np.float32]
-) -> str | None:
+def scaled(rewrite: Rewrite, node: Weighted, alpha: npt.NDArray[np.float32]) -> str | None:
     """Store the scale of `node` times alpha. Returns its name, or None without a scale."""
     if (alpha == 1).all():
         return node.scale
-    if node.scale is not None:
-        with np.errstate(over="ignore"):  # the checker refuses what overflows, by name
-            alpha = (graph.tensors[node.scale].astype(np.float64) * alpha).astype(np.float32)
-    name = graph.free_name(f"{node.output}.scale", tensors)
-    tensors[name] = alpha
-    return name
+    scale = alpha if node.scale is None else rewrite.wide(node.scale) * alpha
+    return rewrite.store(f"{node.output}.scale", scale)

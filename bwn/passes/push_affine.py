@@ -15,18 +15,17 @@ on the way change, and get new names.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
-from bwn.ir.node import Array, Node, is_float32
+from bwn.ir.node import Floats, Node, is_float32
 from bwn.ops.affine import Affine
 from bwn.ops.clamp import Clamp
 from bwn.ops.concat import Concat
 from bwn.ops.pool import Pool
 from bwn.ops.weighted import Weighted
+from bwn.passes.rewrite import Rewrite
 
-Wide = npt.NDArray[np.float64]
 ROUNDS = 4
 """An Affine that waits for the one above it is pushed in the next round."""
 MAX_DEPTH = 8
@@ -52,20 +51,16 @@ class Pushes:
     Attributes:
         graph: The graph before the round.
         rewritten: The nodes that replace the node that made a tensor.
-        tensors: The stored tensors.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.rewritten: dict[str, list[Node]] = {}
-        self.tensors: dict[str, Array] = dict(graph.tensors)
-        self._names: set[str] = set()
+        self._new = Rewrite(graph)
 
     def push(self, affine: Affine) -> None:
         """Push an Affine up, where that is possible."""
-        scale, bias = (
-            self.graph.tensors[name].astype(np.float64) for name in (affine.scale, affine.bias)
-        )
+        scale, bias = map(self._new.wide, affine.constants)
         producer = self.graph.producers.get(affine.input)
         moves = isinstance(producer, (Pool, Clamp, Concat))
         if moves and self._fits(affine.input, scale, bias, MAX_DEPTH):
@@ -77,9 +72,9 @@ class Pushes:
         nodes = (
             new for node in self.graph.nodes for new in self.rewritten.get(node.output, [node])
         )
-        return self.graph.replace(nodes, self.tensors)
+        return self._new.result(nodes)
 
-    def _fits(self, name: str, scale: Wide, bias: Wide, depth: int) -> bool:
+    def _fits(self, name: str, scale: Floats, bias: Floats, depth: int) -> bool:
         """Whether what makes a tensor can make scale * it + bias instead."""
         node = self.graph.producers.get(name)
         alone = self.graph.sole_consumer(name) is not None and name not in self.rewritten
@@ -103,19 +98,21 @@ class Pushes:
             )
         )
 
-    def _rewrite(self, name: str, scale: Wide, bias: Wide, output: str) -> None:
+    def _rewrite(self, name: str, scale: Floats, bias: Floats, output: str) -> None:
         """Make `output`, scale * it + bias, instead of the tensor `name`."""
         node = self.graph.producers[name]
         if isinstance(node, (Weighted, Affine)):
-            names = [self._free(f"{output}.{kind}") for kind in ("scale", "bias")]
-            for stored, vector in zip(names, (scale, bias), strict=True):
-                self.tensors[stored] = vector.astype(np.float32)
-            affine = Affine(input=name, output=output, scale=names[0], bias=names[1])
+            affine = Affine(
+                input=name,
+                output=output,
+                scale=self._new.store(f"{output}.scale", scale),
+                bias=self._new.store(f"{output}.bias", bias),
+            )
             self.rewritten[name] = [node, affine]
             return
         parts = []
         for part, scales, biases in self._parts(node, scale, bias):
-            parts.append(self._free(f"{part}.scaled"))
+            parts.append(self._new.free_name(f"{part}.scaled"))
             self._rewrite(part, scales, biases, parts[-1])
         changes: dict[str, object] = {"input": parts[0], "output": output}
         if isinstance(node, Concat):
@@ -126,19 +123,13 @@ class Pushes:
             )
         self.rewritten[name] = [replace(node, **changes)]
 
-    def _parts(self, node: Node, scale: Wide, bias: Wide) -> list[tuple[str, Wide, Wide]]:
+    def _parts(self, node: Node, scale: Floats, bias: Floats) -> list[tuple[str, Floats, Floats]]:
         """Each input of a node with its channels of scale and bias."""
         ends = np.cumsum([self.graph.shapes[name][0] for name in node.inputs])[:-1]
         return list(zip(node.inputs, np.split(scale, ends), np.split(bias, ends), strict=True))
 
-    def _free(self, name: str) -> str:
-        """A name that no tensor has."""
-        name = self.graph.free_name(name, self.tensors, self._names)
-        self._names.add(name)
-        return name
 
-
-def moved(bound: float | None, scale: Wide, bias: Wide) -> float | None:
+def moved(bound: float | None, scale: Floats, bias: Floats) -> float | None:
     """scale * bound + bias, where that is one number; NaN where channels differ."""
     if bound is None:
         return None

@@ -15,58 +15,50 @@ from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node
-from bwn.ops.affine import Affine
 from bwn.ops.weighted import Weighted
 from bwn.passes.quantized_inputs import layers_behind, one_factor
+from bwn.passes.rewrite import Rewrite
 
 
 def push_scale(graph: Graph) -> Graph:
     """`graph` with such factors in the scales of layers."""
-    tensors: dict[str, Array] = dict(graph.tensors)
+    rewrite = Rewrite(graph)
     renamed: dict[str, str] = {}
     factors: dict[str, float] = {}
-    names: set[str] = set()
     nodes: list[Node] = []
     for node in graph.nodes:
         factor = factors.get(node.input)
         if node.input in renamed:
             node = replace(node, input=renamed[node.input])
             if isinstance(node, Weighted):
-                node = scaled(graph, tensors, node, factor or 1.0)
+                scale = rewrite.store(f"{node.output}.scale", product(graph, node, factor or 1.0))
+                node = replace(node, scale=scale)
             else:
-                name = graph.free_name(f"{node.output}.unscaled", names)
-                names.add(name)
+                name = rewrite.free_name(f"{node.output}.unscaled")
                 renamed[node.output], factors[node.output] = name, factor or 1.0
                 node = replace(node, output=name)
-        own = one_factor(node, tensors)
-        if isinstance(node, Affine) and own is not None and fits(graph, tensors, node, own):
+        own = one_factor(node, graph.tensors)
+        if own is not None and fits(graph, node, own):
             renamed[node.output], factors[node.output] = node.input, own
             continue
         nodes.append(node)
-    return graph.replace(nodes, tensors)
+    return rewrite.result(nodes)
 
 
-def fits(graph: Graph, tensors: dict[str, Array], affine: Affine, factor: float) -> bool:
+def fits(graph: Graph, affine: Node, factor: float) -> bool:
     """Whether all that read a product are layers whose scales can hold the factor."""
     layers = layers_behind(graph, affine.output, averages=True)
     return bool(layers) and all(
-        np.isfinite(product(tensors, layer, factor)).all() for layer in layers or ()
+        np.isfinite(product(graph, layer, factor)).all() for layer in layers or ()
     )
 
 
-def product(tensors: dict[str, Array], layer: Weighted, factor: float) -> Array:
+def product(graph: Graph, layer: Weighted, factor: float) -> Array:
     """The scales of a layer times a factor."""
     scale = (
-        np.ones(len(tensors[layer.weight]))
+        np.ones(len(graph.tensors[layer.weight]))
         if layer.scale is None
-        else tensors[layer.scale].astype(np.float64)
+        else graph.tensors[layer.scale].astype(np.float64)
     )
     with np.errstate(over="ignore"):
         return np.asarray(scale * factor, np.float32)
-
-
-def scaled(graph: Graph, tensors: dict[str, Array], layer: Weighted, factor: float) -> Weighted:
-    """`layer` with its scales times a factor."""
-    name = graph.free_name(f"{layer.output}.scale", tensors)
-    tensors[name] = product(tensors, layer, factor)
-    return replace(layer, scale=name)

@@ -22,6 +22,7 @@ from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node
 from bwn.ops.weighted import INT8_MAX_DEPTH, INT8_WEIGHT_LIMIT, Weighted
 from bwn.passes.pack_weights import scaled
+from bwn.passes.rewrite import Rewrite
 
 
 def quantize_weights(graph: Graph) -> Graph:
@@ -30,19 +31,19 @@ def quantize_weights(graph: Graph) -> Graph:
     Args:
         graph: A legal graph.
     """
-    tensors = dict(graph.tensors)
+    rewrite = Rewrite(graph)
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node, Weighted):
             weight = graph.tensors[node.weight]
             if weight.dtype == np.float32 and 2 < weight[0].size <= INT8_MAX_DEPTH:
-                tensors[node.weight], scale = rounded(weight)
-                node = replace(node, scale=scaled(graph, tensors, node, scale))
+                rewrite.tensors[node.weight], scale = to_int8(weight)
+                node = replace(node, scale=scaled(rewrite, node, scale))
         nodes.append(node)
-    return graph.replace(nodes, tensors)
+    return rewrite.result(nodes)
 
 
-def rounded(weight: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+def to_int8(weight: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """The integers of float32 weights, and the scale of each output channel, (outputs,)."""
     rows = weight.reshape(len(weight), -1).astype(np.float64)
     scale = (np.abs(rows).max(axis=1) / INT8_WEIGHT_LIMIT).astype(np.float32)

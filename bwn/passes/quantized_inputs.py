@@ -25,6 +25,7 @@ from bwn.ops.flatten import Flatten
 from bwn.ops.pool import Pool
 from bwn.ops.quantize import Quantize
 from bwn.ops.rearrange import Rearrange
+from bwn.ops.unary import Unary
 from bwn.ops.weighted import Weighted
 from bwn.passes.fuse_clamp import fuse_clamp
 
@@ -93,7 +94,7 @@ def grid_of(node: Node, inputs: Sequence[Grid], tensors: Tensors) -> Grid:
         return bounded(x, low, high) if isinstance(node, Clamp) else Grid(None, low, high)
     if (factor := one_factor(node, tensors)) is not None:
         return multiplied(x, factor)
-    if node.op == "unary" and getattr(node, "function", "") == "round" and x.step is None:
+    if isinstance(node, Unary) and node.function == "round" and x.step is None:
         return Grid(1.0, float(np.rint(x.low)), float(np.rint(x.high)))
     return Grid()
 
@@ -136,12 +137,10 @@ def multiplied(x: Grid, factor: float) -> Grid:
 def fuse_quantize(graph: Graph) -> Graph:
     """`graph` without each `Quantize` that the layers behind it do themselves (rule 3)."""
     renamed: dict[str, str] = {}
-    taken: set[str] = set()
     nodes: list[Node] = []
 
     def rename(output: str) -> str:
-        renamed[output] = graph.free_name(f"{output}.bounded", taken)
-        taken.add(renamed[output])
+        renamed[output] = graph.free_name(f"{output}.bounded", renamed.values())
         return renamed[output]
 
     for node in graph.nodes:

@@ -124,7 +124,7 @@ def same_function(y: Floats, x: str, output: str) -> Node | None:
     candidates = [make(function=name) for name in ("mish", "gelu", "gelu_tanh")]
     candidates.append(HardSwish(input=x, output=output))
     if 0 < at_1 < 1:
-        candidates.append(make(function="silu", alpha=rounded(math.log(at_1 / (1 - at_1)))))
+        candidates.append(make(function="silu", alpha=shortest(math.log(at_1 / (1 - at_1)))))
     for node in candidates:
         difference = np.abs(node.reference([POINTS], {}) - y)
         if (difference <= NEAR * (1 + np.abs(POINTS))).all():
@@ -132,7 +132,7 @@ def same_function(y: Floats, x: str, output: str) -> Node | None:
     return None
 
 
-def rounded(alpha: float) -> float:
+def shortest(alpha: float) -> float:
     """A factor in as few digits as are near: 1, and not 1.0000001."""
     shorter = (round(alpha, digits) for digits in range(9))
     return next((short for short in shorter if abs(short - alpha) < NEAR), alpha)

@@ -14,23 +14,23 @@ import numpy as np
 from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
-from bwn.ir.node import Array, Node
+from bwn.ir.node import Node
 from bwn.ops.affine import Affine
 from bwn.ops.clamp import Clamp
 from bwn.ops.weighted import Weighted
+from bwn.passes.rewrite import Rewrite
 
 
 def separate_scale(graph: Graph) -> Graph:
     """`graph` with the layers of rules 1 and 2 in parts."""
-    tensors = dict(graph.tensors)
-    activations: set[str] = set()
+    rewrite = Rewrite(graph)
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node, Weighted) and separates(graph, node):
-            nodes += parts(graph, node, tensors, activations)
+            nodes += parts(rewrite, node)
         else:
             nodes.append(node)
-    return graph.replace(nodes, tensors)
+    return rewrite.result(nodes)
 
 
 def separates(graph: Graph, node: Weighted) -> bool:
@@ -41,32 +41,20 @@ def separates(graph: Graph, node: Weighted) -> bool:
     return not node.is_packed(graph.tensors) or bool(negative.any())
 
 
-def parts(
-    graph: Graph, node: Weighted, tensors: dict[str, Array], activations: set[str]
-) -> list[Node]:
-    """The nodes that replace a layer. Their tensors are added to `tensors` and `activations`."""
-
-    def free(part: str) -> str:
-        return graph.free_name(f"{node.output}.{part}", tensors, activations)
-
-    def store(part: str, array: Array) -> str:
-        name = free(part)
-        tensors[name] = array
-        return name
-
+def parts(rewrite: Rewrite, node: Weighted) -> list[Node]:
+    """The nodes that replace a layer."""
     assert node.scale is not None
-    scale, magnitude = graph.tensors[node.scale], None
-    if node.is_packed(graph.tensors):
-        magnitude = store("magnitude", np.abs(scale))
+    name, scale, magnitude = node.output, rewrite.tensors[node.scale], None
+    if node.is_packed(rewrite.tensors):
+        magnitude = rewrite.store(f"{name}.magnitude", np.abs(scale))
         scale = np.copysign(np.ones_like(scale), scale)
-    bias = node.bias or store("zeros", np.zeros_like(scale))
-    sums = free("unscaled")
-    activations.add(sums)
+    bias = node.bias or rewrite.store(f"{name}.zeros", np.zeros_like(scale))
+    sums = rewrite.free_name(f"{name}.unscaled")
+    factor = rewrite.store(f"{name}.factor", scale)
     layer = replace(node, output=sums, scale=magnitude, bias=None, low=None, high=None)
-    affine = Affine(input=sums, output=node.output, scale=store("factor", scale), bias=bias)
+    affine = Affine(input=sums, output=name, scale=factor, bias=bias)
     if node.low is None and node.high is None:
         return [layer, affine]
-    scaled = free("unclamped")
-    activations.add(scaled)
-    clamp = Clamp(input=scaled, output=node.output, low=node.low, high=node.high)
+    scaled = rewrite.free_name(f"{name}.unclamped")
+    clamp = Clamp(input=scaled, output=name, low=node.low, high=node.high)
     return [layer, replace(affine, output=scaled), clamp]

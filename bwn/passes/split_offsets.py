@@ -30,6 +30,7 @@ from bwn.ops.clamp import Clamp
 from bwn.ops.conv import Conv
 from bwn.ops.dense import Dense
 from bwn.passes.pack_weights import TOLERANCE, magnitudes
+from bwn.passes.rewrite import Rewrite
 
 Halves = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
@@ -41,17 +42,17 @@ def split_offsets(graph: Graph, tolerance: float = TOLERANCE) -> Graph:
         graph: A legal graph.
         tolerance: Of `pack_weights`.
     """
-    tensors = dict(graph.tensors)
+    rewrite = Rewrite(graph)
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node, (Conv, Dense)) and ones_name(node.weight) not in graph.tensors:
             groups = node.groups if isinstance(node, Conv) else 1
             halves = two_values(graph.tensors[node.weight], groups, tolerance)
             if halves is not None:
-                nodes += split(graph, tensors, node, *halves)
+                nodes += split(rewrite, node, *halves)
                 continue
         nodes.append(node)
-    return graph.replace(nodes, tensors)
+    return rewrite.result(nodes)
 
 
 def ones_name(weight: str) -> str:
@@ -77,25 +78,22 @@ def two_values(weight: Array, groups: int, tolerance: float) -> Halves | None:
 
 
 def split(
-    graph: Graph,
-    tensors: dict[str, Array],
+    rewrite: Rewrite,
     node: Conv | Dense,
     signed: npt.NDArray[np.float32],
     middle: npt.NDArray[np.float32],
 ) -> Iterator[Node]:
-    """The nodes of rule 1 in place of `node`; their weights are stored in `tensors`."""
+    """The nodes of rule 1 in place of `node`."""
     groups = node.groups if isinstance(node, Conv) else 1
-    tensors[node.weight] = signed
-    tensors[ones_name(node.weight)] = np.ones((groups, *signed.shape[1:]), np.float32)
-    if node.scale is not None:
-        with np.errstate(over="ignore"):  # the checker refuses what overflows, by name
-            middle = (graph.tensors[node.scale].astype(np.float64) * middle).astype(np.float32)
+    rewrite.tensors[node.weight] = signed
+    rewrite.tensors[ones_name(node.weight)] = np.ones((groups, *signed.shape[1:]), np.float32)
+    factor = middle if node.scale is None else rewrite.wide(node.scale) * middle
     names = {
-        part: graph.free_name(f"{node.output}.{part}")
+        part: rewrite.free_name(f"{node.output}.{part}")
         for part in ("ones", "offset", "signs", "sum")
     }
-    weight = graph.free_name(f"{node.output}.middle")
-    tensors[weight] = middle.reshape(-1, *[1] * (signed.ndim - 1))
+    shape = (-1, *[1] * (signed.ndim - 1))
+    weight = rewrite.store(f"{node.output}.middle", factor.reshape(shape))
     clamps = node.low is not None or node.high is not None
     total = names["sum"] if clamps else node.output
     offset = {

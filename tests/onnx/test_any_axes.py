@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from graphs import floats
+from onnx import helper
 from onnx_models import f32, i64, model, op
 
 from bwn.onnx.importer import from_bytes
@@ -42,6 +43,7 @@ STORED = {
     "five": i64(-1, 2, 2, 6, 5),
     "merged": i64(-1, 6, 5),
     "one": i64(1),
+    "scales": f32(1, 1, 1, 1, 2),
     "pads": i64(0, 0, 1, 0, 2, 0, 0, 0, 3, 0),
     "repeats": i64(1, 2, 1, 3, 1),
     "token": floats(1, 2, 1, 6, 5, seed=1),
@@ -85,6 +87,9 @@ CASES = {
     "pads of rows of the batch": [
         MERGED, op("Pad", "m rowpads", "p"), op("Reshape", "p end4", "r"), op("Flatten", "r"),
     ],
+    "a resize of one of five axes": flatten(
+        FIVE, helper.make_node("Resize", ["f", "", "scales"], ["r"], mode="nearest")
+    ),
     "a sum over one of five axes": flatten(FIVE, op("ReduceSum", "f one", "r", keepdims=0)),
     "a norm over two of five axes": flatten(FIVE, op("ReduceL2", "f", "r", axes=[1, 3])),
     "a maximum of rows of the batch": [

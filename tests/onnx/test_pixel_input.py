@@ -106,12 +106,12 @@ def test_a_preset_says_how_it_is_resized_and_no_more(tmp_path):
     [
         (
             network(op("Div", "x two", "h"), op("Cast", "h", "f", to=1), two=np.uint8(2)),
-            "Div node 'Div of h' reads the input as uint8; cast it to float32 first",
+            "Div node 'Div of h': reads the input as uint8; cast it to float32 first",
         ),
         (network(op("Cast", "x", "h", to=6), op("Cast", "h", "f", to=1)), "Cast node 'Cast of h'"),
         (
             network(op("Concat", "x k", "h", axis=1), op("Cast", "h", "f", to=1), k=PIXELS[None]),
-            "Concat node 'Concat of h' reads the input as uint8",
+            "Concat node 'Concat of h': reads the input as uint8",
         ),
         (model(op("Identity", "x"), kind=TensorProto.UINT8), "the output is the input as uint8"),
         (

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.ir.node import Array, Shape
+from bwn.onnx.layouts import InLayout, in_layout_along
 from bwn.ops.broadcasting import Arithmetic
 from bwn.ops.concat import Concat
 from bwn.ops.gather import Gather
-from bwn.ops.layouts import Laid, along
 from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def read_concat(state: ImportState, node: OnnxNode) -> None:
         state.alias(node)
         return
     inner = dataclasses.replace(node, inputs=tuple(node.inputs[index] for index in activations))
-    parts = along(state, inner, node.attrs["axis"], len(activations))
+    parts = in_layout_along(state, inner, node.attrs["axis"], len(activations))
     axis = parts.axis(node.attrs["axis"])
     first, *others = parts.names
     whole = len(activations) == len(places)
@@ -45,7 +45,9 @@ def read_concat(state: ImportState, node: OnnxNode) -> None:
         add_constants(state, node, parts, axis, first)
 
 
-def add_constants(state: ImportState, node: OnnxNode, parts: Laid, axis: int, joined: str) -> None:
+def add_constants(
+    state: ImportState, node: OnnxNode, parts: InLayout, axis: int, joined: str
+) -> None:
     """Put zeros between the joined activations, where constants belong, and add the constants."""
     shape, start = state.shapes[joined], 0
     arrays: list[Array] = []
@@ -57,7 +59,7 @@ def add_constants(state: ImportState, node: OnnxNode, parts: Laid, axis: int, jo
             places += range(start, start + size)
             start += size
         else:
-            arrays.append(as_laid(state, node, index, parts, axis, shape))
+            arrays.append(constant_in_layout(state, node, index, parts, axis, shape))
             places += [-1] * arrays[-1].shape[axis]
     indices = tuple(tuple(places) if place == axis else () for place in range(len(shape)))
     spread = Gather(input=joined, output=f"{node.output}.spread", indices=indices)
@@ -68,8 +70,8 @@ def add_constants(state: ImportState, node: OnnxNode, parts: Laid, axis: int, jo
     )
 
 
-def as_laid(
-    state: ImportState, node: OnnxNode, index: int, parts: Laid, axis: int, shape: Shape
+def constant_in_layout(
+    state: ImportState, node: OnnxNode, index: int, parts: InLayout, axis: int, shape: Shape
 ) -> Array:
     """A constant input as it lies beside tensors of `shape`, of any length on the axis."""
     array = state.weights(node, index, rank=len(parts.order))

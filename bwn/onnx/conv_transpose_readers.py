@@ -76,8 +76,11 @@ def _axis(node: OnnxNode, axis: int, size: int, reach: int) -> tuple[tuple[int, 
     stride = pair(node, "strides")[axis]
     before, more, after = _pads(node, axis, size, reach)
     length = (size - 1) * stride + 1
-    if min(stride, size) < 1 or length + more > MAX_ATTRIBUTE:
-        raise node.refuse(f"strides {node.attrs.get('strides')} of an input of {size}")
+    if min(stride, size) < 1 or not 0 <= more <= MAX_ATTRIBUTE - length:
+        raise node.refuse(
+            f"strides {node.attrs.get('strides')} and output_padding "
+            f"{node.attrs.get('output_padding', 0)} of an input of {size}"
+        )
     places = np.full(length + more, -1)
     places[:length:stride] = np.arange(size)
     # Padding beyond the window's reach leaves out what is there.

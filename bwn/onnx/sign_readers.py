@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
+from bwn.onnx.masking import read_masked
 from bwn.ops.add import Add
 from bwn.ops.affine import emit_affine
 from bwn.ops.broadcasting import Arithmetic
-from bwn.ops.masking import read_masked
 from bwn.ops.mul import Mul
 from bwn.ops.onnx_reading import Pending, reads
 from bwn.ops.sign import Sign

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bwn.onnx.views import View
 
 
-class Laid(NamedTuple):
+class InLayout(NamedTuple):
     """Inputs in one layout.
 
     Attributes:
@@ -41,12 +41,10 @@ class Laid(NamedTuple):
 
     def axis(self, number: int) -> int:
         """The axis of a shape that is an ONNX axis. Raises GraphError for the batch, or none."""
-        rank = len(self.order)
-        if not -rank <= number < rank:
-            raise self.node.refuse(f"axis {number} of a tensor of {rank} axes")
-        if not self.order[number % rank]:
+        place = self.order[self.node.axis(number, len(self.order))]
+        if not place:
             raise self.node.refuse("works on axis 0, the batch; examples must stay independent")
-        return self.order[number % rank] - 1
+        return place - 1
 
     def emit(self, state: ImportState, node: Node) -> str:
         """Emit a node that keeps the layout. Returns the name of the tensor that it makes."""
@@ -79,31 +77,31 @@ class Laid(NamedTuple):
         return moved.reshape(sizes[1:])
 
 
-def laid(state: ImportState, node: OnnxNode, count: int = 1) -> Laid:
+def in_layout(state: ImportState, node: OnnxNode, count: int = 1) -> InLayout:
     """The first inputs of a node as they lie, if all lie alike; else copied to ONNX's order."""
     views = [state.view(node, index) for index in range(count)]
     first = views[0]
     orders = [(0, *last) for last in permutations(range(1, 4))] if first.rank == 4 else []
-    fits = [order for order in orders if all(lies(view, order) for view in views)]
+    fits = [order for order in orders if all(has_order(view, order) for view in views)]
     if fits and fits[0] != orders[0]:  # else in ONNX's order, which comes first
         names, shapes, *_ = zip(*views, strict=True)
-        return Laid(node, names, shapes, fits[0], first)
+        return InLayout(node, names, shapes, fits[0], first)
     names, shapes = zip(*(state.activation(node, index) for index in range(count)), strict=True)
     # (N, C, L) is (C, 1, L).
     order = (0, 1, 3) if first.rank == 3 else (0, 1, 2, 3)[: first.rank]
-    return Laid(node, names, shapes, order, None)
+    return InLayout(node, names, shapes, order, None)
 
 
-def along(state: ImportState, node: OnnxNode, number: int, count: int = 1) -> Laid:
-    """As `laid`, for an operation along one ONNX axis, of tensors of any axes.
+def in_layout_along(state: ImportState, node: OnnxNode, number: int, count: int = 1) -> InLayout:
+    """As `in_layout`, for an operation along one ONNX axis, of tensors of any axes.
 
     Those that are not (N, C, H, W), (N, C, L) or (N, K) are copied to (before, axis, after).
     """
     views = [state.view(node, index) for index in range(count)]
     first = views[0]
     if all(view.is_ordinary for view in views):
-        return laid(state, node, count)
-    axis = state.legal(node, lambda: first.axis(number))
+        return in_layout(state, node, count)
+    axis = node.axis(number, first.rank)
     others = [place for place in range(first.rank) if place != axis]
     if any(
         view.rank != first.rank
@@ -123,10 +121,10 @@ def along(state: ImportState, node: OnnxNode, number: int, count: int = 1) -> La
         for view, shape, name in zip(views, shapes, node.inputs, strict=False)
     )
     order = tuple(2 if place == axis else 0 for place in range(first.rank))
-    return Laid(node, names, shapes, order, first, folded=True)
+    return InLayout(node, names, shapes, order, first, folded=True)
 
 
-def lies(view: View, order: tuple[int, ...]) -> bool:
+def has_order(view: View, order: tuple[int, ...]) -> bool:
     """Whether a view is all of a tensor with its axes in this order."""
     whole = len(view.shape) == 3 and view.of(view.source, view.shape).transpose(order)
     return view == whole

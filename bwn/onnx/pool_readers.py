@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec.structs import replace
 
-from bwn.ir.node import Shape
+from bwn.ir.node import FLOAT32_MAX, Shape
 from bwn.ops.broadcasting import Arithmetic, Function
 from bwn.ops.gather import Gather
 from bwn.ops.onnx_reading import Pending, ceil_pads, pair, reads, window_pads
 from bwn.ops.pad import Pad
 from bwn.ops.pool import Kind, Pool
-from bwn.ops.window import Pads, Window
+from bwn.ops.window import MAX_ATTRIBUTE, Pads, Window
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -38,9 +38,9 @@ def read_pool(state: ImportState, node: OnnxNode) -> None:
 def _surrounded(state: ImportState, node: OnnxNode, half: Pending) -> OnnxNode:
     """A MaxPool of an image that -inf surrounds as one of the image, with more pads."""
     auto, own = str(node.attrs.get("auto_pad", "NOTSET")), node.attrs.get("pads", (0, 0, 0, 0))
-    if auto not in ("NOTSET", "VALID") or node.attrs.get("ceil_mode", 0):
-        return node
     own = own if auto == "NOTSET" else (0, 0, 0, 0)
+    if auto not in ("NOTSET", "VALID") or node.attrs.get("ceil_mode", 0) or len(own) != 4:
+        return node
     pads = [int(pad) + more for pad, more in zip(own, half.pads, strict=True)]
     name = f"{node.output}.image"
     state.views[name] = half.view
@@ -69,20 +69,7 @@ def _windows(
         counted: Whether an average counts padding.
         counts_beyond: Whether it then counts what the last windows of ceil_mode have beyond it.
     """
-    kernel, stride, dilation = (
-        pair(node, name) for name in ("kernel_shape", "strides", "dilations")
-    )
-    if min(*kernel, *stride, *dilation) < 1:
-        raise node.refuse(
-            f"kernel {kernel}, strides {stride}, dilations {dilation}: expected each at least 1"
-        )
-    if dilation != (1, 1) and str(node.attrs.get("auto_pad", "")).startswith("SAME"):
-        raise node.refuse(
-            f"auto_pad {node.attrs['auto_pad']} with dilations {dilation}, which ONNX and ONNX "
-            "Runtime compute differently; export with pads"
-        )
-    window = Window(kernel, stride, dilation=dilation)
-    window = replace(window, pads=window_pads(node, (shape[1], shape[2]), window))
+    window = _window(node, shape)
     if node.attrs.get("ceil_mode", 0):
         wider = ceil_pads((shape[1], shape[2]), window)
         if counted and not counts_beyond and wider != window.pads:
@@ -101,6 +88,25 @@ def _windows(
         pads=window.pads,
         count_pads=counted,
     )
+
+
+def _window(node: OnnxNode, shape: Shape) -> Window:
+    """The node's window over (C, H, W), before ceil_mode."""
+    kernel, stride, dilation = (
+        pair(node, name) for name in ("kernel_shape", "strides", "dilations")
+    )
+    if not all(1 <= number <= MAX_ATTRIBUTE for number in (*kernel, *stride, *dilation)):
+        raise node.refuse(
+            f"kernel {kernel}, strides {stride}, dilations {dilation}: expected each at least 1, "
+            f"at most {MAX_ATTRIBUTE:,}"
+        )
+    if dilation != (1, 1) and str(node.attrs.get("auto_pad", "")).startswith("SAME"):
+        raise node.refuse(
+            f"auto_pad {node.attrs['auto_pad']} with dilations {dilation}, which ONNX and ONNX "
+            "Runtime compute differently; export with pads"
+        )
+    window = Window(kernel, stride, dilation=dilation)
+    return replace(window, pads=window_pads(node, (shape[1], shape[2]), window))
 
 
 @reads("LpPool", "GlobalLpPool")
@@ -167,12 +173,13 @@ def _spread(
     lists: list[tuple[int, ...]] = [()]
     outputs = window.output_size((shape[1], shape[2]))
     for axis in (0, 1):
+        state.allowance.check(node, 8 * max(outputs[axis], 0) * window.kernel[axis])
         starts = np.arange(outputs[axis]) * window.stride[axis] - window.pads[axis]
         taps = np.add.outer(starts, np.arange(window.kernel[axis]) * window.dilation[axis]).ravel()
         inside = (taps >= 0) & (taps < shape[axis + 1])
         lists.append(tuple(np.where(inside, taps, -1).tolist()))
     name = f"{node.output}.taps"
-    value = float(np.finfo(np.float32).min) if kind == "max" else 0.0
+    value = -FLOAT32_MAX if kind == "max" else 0.0
     state.emit(Gather(input=source, output=name, indices=tuple(lists), value=value))
     return name, Window(window.kernel, window.kernel)
 
@@ -188,9 +195,6 @@ def _image(state: ImportState, node: OnnxNode) -> tuple[str, Shape]:
 @reads("GlobalAveragePool", "GlobalMaxPool")
 def read_global_pool(state: ImportState, node: OnnxNode) -> None:
     """A window of the whole image."""
-    half = state.pending.get(node.inputs[0])
-    if half is not None and half.kind == "surrounded" and node.op_type == "MaxPool":
-        node = _surrounded(state, node, half)
     source, shape = _image(state, node)
     kind: Kind = "max" if node.op_type == "GlobalMaxPool" else "average"
     kernel = (shape[1], shape[2])

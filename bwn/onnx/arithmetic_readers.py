@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from bwn.ir.node import Array, Shape
+from bwn.ir.node import FLOAT32_MAX, Array, Shape
+from bwn.onnx.sign_readers import read_raised_sign
 from bwn.ops.add import Add
 from bwn.ops.affine import emit_affine
 from bwn.ops.broadcasting import FUNCTIONS, Arithmetic, Function
-from bwn.ops.clamp import LARGEST, Clamp
+from bwn.ops.clamp import Clamp
 from bwn.ops.mul import Mul
 from bwn.ops.onnx_reading import reads
-from bwn.ops.sign_reading import read_raised_sign
 
 if TYPE_CHECKING:
     from bwn.onnx.import_state import ImportState
@@ -152,10 +152,10 @@ def _with_constant(
         else:
             emit_affine(state, x, vector if function == "mul" else 1 / vector, 0, output)
     elif function == "max" and number is not None:
-        low = None if number <= -LARGEST else number
+        low = None if number <= -FLOAT32_MAX else number
         state.emit(Clamp(input=x, output=output, low=low))
     elif function == "min" and number is not None:
-        high = None if number >= LARGEST else number
+        high = None if number >= FLOAT32_MAX else number
         state.emit(Clamp(input=x, output=output, high=high))
     elif function == "pow" and number == 1:
         emit_affine(state, x, 1, 0, output)

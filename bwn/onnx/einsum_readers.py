@@ -36,6 +36,8 @@ def read_einsum(state: ImportState, node: OnnxNode) -> None:
         raise node.refuse(f"{equation!r}: a letter of the result is in no term")
     if len(terms) == 1:
         result, term = _summed(state, node, 0, terms[0], output)
+    elif state.is_constant(node, 0) and state.is_constant(node, 1):
+        raise node.refuse("multiplies two constants; export the model with constant folding")
     else:
         result, term = _product(state, node, terms, output)
     state.views[node.output] = result.transpose([term.index(letter) for letter in output])

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bwn.ir.node import Array as AnyArray
 from bwn.ir.node import Node, Shape
-from bwn.ops.gather import Array, Gather
+from bwn.onnx.views import row_major
+from bwn.ops.gather import Gather, Indices
 from bwn.ops.rearrange import Rearrange
 
-if TYPE_CHECKING:
-    from bwn.onnx.import_state import ImportState
 
-
-def flat_strides(shape: Shape) -> list[int]:
-    """Elements from one index of each axis to the next, in row-major order."""
-    return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
-
-
-def progression(indices: Array) -> tuple[int, int] | None:
+def progression(indices: Indices) -> tuple[int, int] | None:
     """First index and step of indices that are evenly spaced; None where they are not."""
     steps = np.diff(indices)
     if len(steps) and (steps != steps[0]).any():
@@ -30,14 +20,7 @@ def progression(indices: Array) -> tuple[int, int] | None:
     return int(indices[0]), int(steps[0]) if len(steps) else 0
 
 
-def emit_lists(
-    state: ImportState, source: str, shape: Shape, output: str, lists: Sequence[Array]
-) -> None:
-    """Emit the node that picks elements of (C, H, W) or (K,) by a list for each axis."""
-    state.emit(by_lists(source, shape, output, lists))
-
-
-def by_lists(source: str, shape: Shape, output: str, lists: Sequence[Array]) -> Node:
+def by_lists(source: str, shape: Shape, output: str, lists: Sequence[Indices]) -> Node:
     """The node that picks elements of (C, H, W) or (K,) by a list for each axis."""
     even = [progression(indices) for indices in lists]
     sizes = tuple(map(len, lists))
@@ -49,7 +32,7 @@ def by_lists(source: str, shape: Shape, output: str, lists: Sequence[Array]) -> 
         )
         return Gather(input=source, output=output, indices=indices)
     pairs = [pair for pair in even if pair is not None]
-    strides = flat_strides(shape)
+    strides = [factor.stride for factor in row_major(shape)]
     return Rearrange(
         input=source,
         output=output,
@@ -60,11 +43,6 @@ def by_lists(source: str, shape: Shape, output: str, lists: Sequence[Array]) -> 
     )
 
 
-def whole_lists(shape: Shape) -> list[Array]:
+def whole_lists(shape: Shape) -> list[Indices]:
     """Index lists that pick everything."""
     return [np.arange(size) for size in shape]
-
-
-def integers(array: AnyArray | None) -> list[int]:
-    """The integers of a constant; none of one that is absent."""
-    return [] if array is None else [int(number) for number in np.ravel(array)]
