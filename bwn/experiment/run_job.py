@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
 from bwn.data.datasets import Dataset, load_dataset
@@ -18,13 +17,14 @@ from bwn.errors import CheckpointError, DataError
 from bwn.experiment.jobs import Job
 from bwn.experiment.record import NEAR, Epoch, Record, add_line, read_lines
 from bwn.train.device import prepare_process
-from bwn.train.history import BINS
+from bwn.train.history import histogram
 from bwn.train.layers import binary_layers
 from bwn.train.penalties import mean_distance
 from bwn.train.preprocessing import accuracy
+from bwn.train.progress import Progress
 from bwn.train.run import Outcome, Run, images_of, resume, start
 from bwn.train.schemes import identity
-from bwn.train.trainer import Progress, Report
+from bwn.train.trainer import Report
 
 
 class LogLine(Struct, frozen=True):
@@ -136,15 +136,11 @@ def _weights(run: Run) -> dict[str, Any]:
     weights = [layer.weight.detach() for layer in binary_layers(run.trainer.module).values()]
     if not weights:
         return {}
-    near, counts = 0, np.zeros(BINS, np.int64)
-    for weight in weights:
-        near += int((1 - weight.abs() <= NEAR).sum())
-        counts += weight.histc(BINS, -1, 1).cpu().numpy().astype(np.int64)
-    total = sum(weight.numel() for weight in weights)
+    near = sum(int((1 - weight.abs() <= NEAR).sum()) for weight in weights)
     return {
         "distance": mean_distance(weights),
-        "near": near / total,
-        "histogram": tuple(counts.tolist()),
+        "near": near / sum(weight.numel() for weight in weights),
+        "histogram": tuple(map(sum, zip(*map(histogram, weights), strict=True))),
     }
 
 
