@@ -25,9 +25,9 @@ HEADER = (
 )
 
 if TYPE_CHECKING:
+    from bwn.train.progress import Progress
     from bwn.train.run import Outcome, Run
     from bwn.train.time_budget import Plan
-    from bwn.train.trainer import Progress
 
 
 def show_start(run: Run, as_json: bool) -> None:
@@ -165,14 +165,14 @@ def summary(outcome: Outcome, run: Run) -> dict[str, object]:
         "early": outcome.early,
         "epochs": outcome.epochs,
         "checkpoint": str(run.checkpointer.output),
-        "test_accuracy": outcome.description.test_accuracy,
+        "test_accuracy": run.description.test_accuracy,
         "best": best,
         "test_images": outcome.test_images,
-        "classes": outcome.description.classes,
+        "classes": run.description.classes,
         "confusion": outcome.confusion,
         "note": outcome.note,
-        "train_images": outcome.images,
-        "parameters": outcome.parameters,
+        "train_images": len(run.trainer.train_data.images),
+        "parameters": sum(parameter.numel() for parameter in run.trainer.module.parameters()),
         "seconds": outcome.seconds,
     }
 
@@ -182,7 +182,7 @@ def text(outcome: Outcome, run: Run) -> str:
     output = Path(run.checkpointer.output)
     if not outcome.finished:
         return f"Stopped; {output} is a checkpoint. To resume: bwn train --resume {output}"
-    lines, description = [], outcome.description
+    lines, description = [], run.description
     if outcome.already_complete:
         lines.append("This run is already complete: there was nothing left to train.")
     if outcome.early:

@@ -18,12 +18,13 @@ from bwn.train.checkpointing import Warn
 from bwn.train.device import Device, find_device, find_precision, prepare_process
 from bwn.train.distributed import process_group, rank
 from bwn.train.preprocessing import image_shape
+from bwn.train.progress import Progress
 from bwn.train.run import Outcome, Run, resume, start
 from bwn.train.run_folder import RunFolder
 from bwn.train.schemes import find_scheme
 from bwn.train.settings import PHOTO_SIZES, Architecture, default_network, settings_for
 from bwn.train.tensorboard import open_log, summary_writer
-from bwn.train.trainer import Progress, Report
+from bwn.train.trainer import Report
 
 
 @dataclass(frozen=True)

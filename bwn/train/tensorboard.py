@@ -10,7 +10,8 @@ from typing import Any
 from bwn._types import StrPath
 from bwn.errors import FileError, MissingPackageError
 from bwn.train.checkpointing import Warn
-from bwn.train.trainer import Progress, Trainer
+from bwn.train.progress import Progress
+from bwn.train.trainer import Trainer
 
 SCALARS = {
     "loss/training": "loss",

@@ -23,12 +23,11 @@ from bwn.train.losses import LOSSES, image_weights
 from bwn.train.optimizer import Adam
 from bwn.train.penalties import mean_distance
 from bwn.train.preprocessing import accuracy, as_input, device_of, measure, split
-from bwn.train.progress import Progress as Progress  # where it is looked for
+from bwn.train.progress import Progress
 from bwn.train.settings import Settings
 from bwn.train.sources import as_dataset
 
 REPORT_SECONDS = 0.5
-
 
 Report = Callable[[Progress], None]
 
