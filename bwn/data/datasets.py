@@ -118,17 +118,10 @@ def load_dataset(
     Raises:
         DataError: A source or a file cannot be read; one line that says which.
     """
-    if str(source) == SAMPLE:
-        with as_file(files("bwn.data") / SAMPLE) as folder:
-            data = Dataset(*idx.read_idx(folder, split))
-            return _resized(data, rule or _rule_for(data, size, resize, color))
     check_source(source)
+    if (data := _read_records(source, split)) is not None:
+        return _resized(data, rule or _resize_only(size or data.size, resize, color or data.color))
     folder = Path(source)
-    if read := records_reader(folder):
-        if split == "train" and any(map(_TEST_RECORDS.search, os.listdir(folder))):
-            read(folder, "test")  # damage is found before training
-        data = Dataset(*read(folder, split))
-        return _resized(data, rule or _rule_for(data, size, resize, color))
     folders = look(folder)
     for line in folders.lines() if describe else ():
         _log.info("%s", line)
@@ -152,6 +145,20 @@ def load_dataset(
         _readable_labels(folders, "test", tried_labels, decoded.readable)
     kept = _readable_labels(folders, split, labels, decoded.kept)
     return Dataset(decoded.images, kept, folders.classes)
+
+
+def _read_records(source: StrPath, split: Split) -> Dataset | None:
+    """The sample, or a folder of IDX or CIFAR-10 binary files; None for other folders."""
+    if str(source) == SAMPLE:
+        with as_file(files("bwn.data") / SAMPLE) as sample:
+            return Dataset(*idx.read_idx(sample, split))
+    folder = Path(source)
+    read = records_reader(folder)
+    if read is None:
+        return None
+    if split == "train" and any(map(_TEST_RECORDS.search, os.listdir(folder))):
+        read(folder, "test")  # damage is found before training
+    return Dataset(*read(folder, split))
 
 
 def load_images(
@@ -273,10 +280,6 @@ def _resize_only(size: Pair, resize: Resize, color: Color) -> Preprocess:
     return Preprocess(
         size=size, resize=resize, color=color, mean=(0.0,) * channels, std=(1.0,) * channels
     )
-
-
-def _rule_for(data: Dataset, size: Pair | None, resize: Resize, color: Color | None) -> Preprocess:
-    return _resize_only(size or data.size, resize, color or data.color)
 
 
 def _resized(data: Dataset, rule: Preprocess) -> Dataset:
