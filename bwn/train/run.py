@@ -216,7 +216,7 @@ def start(
     if len(data.classes) < 2:
         raise DataError(f"{source}: has only the class '{data.classes[0]}', expected two or more")
     preprocess = measure(data, resize)
-    check_memory(architecture, settings.batch_size)
+    check_memory(architecture, settings.batch_size, device)
     fitted = None
     if seconds is not None:
         module = to_device(build_seeded(architecture, settings.seed), device)
