@@ -116,7 +116,8 @@ def _opened(job: Job) -> Run:
         job.settings,
     ):
         raise CheckpointError(
-            f"'{job.checkpoint}' is of other images or settings than the experiment"
+            f"{job.checkpoint}: is of other images or settings than the experiment; remove it to "
+            "do the run again"
         )
     return run
 

@@ -9,7 +9,7 @@ from bwn.errors import ArgumentError
 from bwn.train import Architecture, build
 from bwn.train.device import CPU
 from bwn.train.memory import check_memory, training_bytes
-from bwn.train.settings import NETWORK_NAMES
+from bwn.train.networks import NETWORK_NAMES
 
 
 def network(name="lenet", size=32, **fields):
