@@ -133,7 +133,5 @@ def read_lines(path: Path, kind: type[Line]) -> list[Line]:
         try:
             structs.append(msgspec.json.decode(line, type=kind))
         except msgspec.MsgspecError as error:
-            raise FileError(
-                f"{path}: line {number} is not a {kind.__name__.lower()}: {error}"
-            ) from error
+            raise FileError(f"{path}: line {number} is not a record: {error}") from error
     return structs

@@ -282,7 +282,10 @@ def resume(
         )
     module = to_device(checkpoint.module, device)
     trainer = Trainer(module, data, description.preprocess, description.settings)
-    trainer.restore(checkpoint.training)
+    try:
+        trainer.restore(checkpoint.training)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint_path}: {error}") from error
     output = output or checkpoint_path
     accuracy, epoch = trainer.best or (0.0, 0)
     best = read_best(checkpoint_path, output, description, accuracy)

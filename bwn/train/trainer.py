@@ -314,8 +314,9 @@ class Trainer:
             self.history = decode_history(state.get("history", "[]"))  # older ones have none
             totals = torch.tensor([float(loss), int(right)], dtype=self._totals.dtype)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else error
             raise CheckpointError(
-                f"the checkpoint's training state does not fit its network: {error}"
+                f"the training state does not fit its network: {reason}"
             ) from error
         self._totals.copy_(totals)
         self.step = step
