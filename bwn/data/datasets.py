@@ -24,7 +24,7 @@ from bwn._text import byte_size, count_noun, read_failure
 from bwn._types import Labels, StrPath
 from bwn.data import cifar, idx
 from bwn.data.class_folders import ClassFolders, look
-from bwn.data.decoding import Progress, decode, fit, unreadable, usual_size
+from bwn.data.decoding import ReadProgress, decode, fit, unreadable, usual_size
 from bwn.data.folders import images_in
 from bwn.data.records import MAX_BYTES, NOUNS, Labeled, Pixels, Split
 from bwn.data.resizing import keeps
@@ -89,7 +89,7 @@ def load_dataset(
     photo_size: int = PHOTO_SIZE,
     skip_bad: bool = False,
     describe: bool = True,
-    progress: Progress = no_progress,
+    progress: ReadProgress = no_progress,
 ) -> Dataset:
     """Read one split of a set of labeled images.
 
@@ -167,7 +167,7 @@ def load_images(
     preprocess: Preprocess,
     *,
     skip_bad: bool = False,
-    progress: Progress = no_progress,
+    progress: ReadProgress = no_progress,
 ) -> Pixels:
     """Read images without labels and bring them to the size that a network takes.
 

@@ -20,7 +20,7 @@ from bwn.ir.model_spec import Preprocess
 from bwn.ir.node import Pair
 from bwn.kernels.target.limits import available_threads
 
-Progress = Callable[[str], None]
+ReadProgress = Callable[[str], None]
 """Called with a line of text while something takes long, and with "" at its end."""
 
 INTERVAL = 0.1
@@ -47,7 +47,7 @@ class Decoded(NamedTuple):
 def decode(
     files: Sequence[str],
     rule: Preprocess,
-    progress: Progress,
+    progress: ReadProgress,
     *,
     keep_gray: bool = False,
     tried: Sequence[str] = (),

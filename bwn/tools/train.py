@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from bwn._types import StrPath
 from bwn.data.datasets import Color, Resize, load_dataset, no_progress
-from bwn.data.decoding import Progress as ReadProgress
+from bwn.data.decoding import ReadProgress
 from bwn.errors import ArgumentError
 from bwn.ir.node import Pair
 from bwn.train.checkpoint import read_checkpoint

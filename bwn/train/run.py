@@ -16,7 +16,7 @@ from torch import nn
 
 from bwn._types import StrPath
 from bwn.data.datasets import Dataset, Resize, load_dataset, no_progress
-from bwn.data.decoding import Progress as ReadProgress
+from bwn.data.decoding import ReadProgress
 from bwn.data.records import Split
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
 from bwn.metrics import Counts, accuracy_of, confusion

@@ -123,6 +123,11 @@ def test_every_network_is_in_every_table(table):
     assert set(table) == set(NETWORK_NAMES)
 
 
+def test_a_list_of_class_weights_may_be_longer_than_a_name():
+    weights = options("train")["class_weights"].type.convert(",".join(["1.5"] * 1000), None, None)
+    assert weights == (1.5,) * 1000
+
+
 class More(Settings, frozen=True, kw_only=True):
     dropout: Annotated[float, msgspec.Meta(ge=0, le=0.9, description="Dropped units.")] = 0.5
 
