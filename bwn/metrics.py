@@ -48,6 +48,12 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     return max(low / (1 + z**2 / count), 0.0), min(high / (1 + z**2 / count), 1.0)
 
 
+def accuracy_text(right: int, count: int) -> str:
+    """An accuracy with its error, and its interval where that is wide."""
+    error = "; ".join(filter(None, [f"error {1 - right / count:.2%}", interval_text(right, count)]))
+    return f"{right / count:.2%} ({error})"
+
+
 def interval_text(right: int, count: int) -> str:
     """The 95% interval in words; empty where it is narrower than one point either way."""
     low, high = wilson(right, count)

@@ -84,7 +84,7 @@ def text(result: Evaluation) -> str:
     """A table of the classes, of many those of lowest recall, and the totals below."""
     import numpy as np
 
-    from bwn.metrics import confused_text, interval_text
+    from bwn.metrics import accuracy_text, confused_text
 
     known = [row for row in result.classes if row.recall is not None]
     shown = known
@@ -96,10 +96,8 @@ def text(result: Evaluation) -> str:
         lines.append(f"The {LISTED} of {len(known):,} classes with the lowest recall.")
     most = confused_text(np.array(result.confusion), [row.name for row in result.classes])
     lines += ["", *([f"Most frequent confusions: {most}"] if most else [])]
-    interval = interval_text(result.right, result.images)
-    error = "; ".join(filter(None, [f"error {result.error:.2%}", interval]))
     lines.append(
-        f"Accuracy {result.accuracy:.2%} ({error}) on "
+        f"Accuracy {accuracy_text(result.right, result.images)} on "
         f"{count_noun(result.images, 'image')} of {result.data}"
     )
     return "\n".join(lines)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bwn.experiment.record import Record
     from bwn.experiment.report import Row
     from bwn.experiment.worker import Event
-    from bwn.train.trainer import Progress
+    from bwn.train.progress import Progress
 
 COMPARED = "float,deterministic,stochastic,margin"
 

@@ -11,6 +11,7 @@ import errno
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -135,7 +136,7 @@ def failure(error: Exception) -> tuple[str, int]:
 
     if isinstance(error, KernelsError):
         return str(error), 1
-    if isinstance(error, MemoryError):
+    if _lacks_memory(error):
         return "not enough memory; try smaller batches or images", 1
     if isinstance(error, OSError):
         if isinstance(error, FileNotFoundError):
@@ -144,6 +145,12 @@ def failure(error: Exception) -> tuple[str, int]:
         return f"{file}{error.strerror or error}", 1
     hint = "set BWN_DEBUG=1 for the traceback, and please report it"
     return f"internal: {type(error).__name__}: {error} ({hint})", INTERNAL
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether there was too little memory, of the CPU or of a GPU: torch raises RuntimeErrors."""
+    said = re.search("(out of|not enough) memory", str(error)) is not None
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
 
 
 @click.group(

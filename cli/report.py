@@ -101,9 +101,7 @@ def command(
 
 def text(report: Report) -> list[str]:
     """The few numbers that matter most."""
-    from bwn.reporting.words import accuracy_text, flip_text
+    from bwn.reporting.words import fact_rows, flip_text
 
-    lines = [f"{name}: {value}" for name, value in report.about if name != "accuracy"]
-    if report.test is not None:
-        lines.append(f"accuracy: {accuracy_text(report.test.right, report.test.images)}")
+    lines = [f"{name}: {value}" for name, value in fact_rows(report)]
     return [*lines, *flip_text(report), *(f"note: {note}" for note in report.notes)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ class WordOrNumbers(click.ParamType):  # type: ignore[type-arg]  # generic in th
         if value in self.words:
             return str(value)
         try:
-            text = Path(value).read_text(encoding="utf-8") if Path(value).is_file() else str(value)
+            # Path.is_file would refuse a list that is too long for a name.
+            is_file = os.path.isfile(value)
+            text = Path(value).read_text(encoding="utf-8") if is_file else str(value)
             numbers = tuple(float(part) for part in text.replace(",", " ").split())
         except (OSError, ValueError):
             numbers = ()

@@ -25,9 +25,9 @@ HEADER = (
 )
 
 if TYPE_CHECKING:
+    from bwn.train.progress import Progress
     from bwn.train.run import Outcome, Run
     from bwn.train.time_budget import Plan
-    from bwn.train.trainer import Progress
 
 
 def show_start(run: Run, as_json: bool) -> None:
@@ -165,14 +165,14 @@ def summary(outcome: Outcome, run: Run) -> dict[str, object]:
         "early": outcome.early,
         "epochs": outcome.epochs,
         "checkpoint": str(run.checkpointer.output),
-        "test_accuracy": outcome.description.test_accuracy,
+        "test_accuracy": run.description.test_accuracy,
         "best": best,
         "test_images": outcome.test_images,
-        "classes": outcome.description.classes,
+        "classes": run.description.classes,
         "confusion": outcome.confusion,
         "note": outcome.note,
-        "train_images": outcome.images,
-        "parameters": outcome.parameters,
+        "train_images": len(run.trainer.train_data.images),
+        "parameters": sum(parameter.numel() for parameter in run.trainer.module.parameters()),
         "seconds": outcome.seconds,
     }
 
@@ -182,40 +182,43 @@ def text(outcome: Outcome, run: Run) -> str:
     output = Path(run.checkpointer.output)
     if not outcome.finished:
         return f"Stopped; {output} is a checkpoint. To resume: bwn train --resume {output}"
-    lines, description = [], outcome.description
+    lines, settings = [], run.description.settings
     if outcome.already_complete:
         lines.append("This run is already complete: there was nothing left to train.")
     if outcome.early:
-        patience = count_noun(description.settings.patience or 0, "epoch")
+        patience = count_noun(settings.patience or 0, "epoch")
         lines.append(
-            f"Stopped early, after epoch {outcome.epochs} of {description.settings.epochs}: "
-            f"held-out accuracy had not risen for {patience}."
+            f"Stopped early, after epoch {outcome.epochs} of {settings.epochs}: held-out accuracy "
+            f"had not risen for {patience}."
         )
-    if description.test_accuracy is not None:
-        count = outcome.test_images
-        images = f" on {count_noun(count, 'test image')}" if count else ""
-        if count and outcome.confusion is not None:
-            interval = interval_text(int(outcome.confusion.trace()), count)
-            images += interval and f" ({interval})"
-        lines.append(
-            f"Accuracy {share(description.test_accuracy)}{images}, with the weights to be packed."
-        )
-    if outcome.best is not None and outcome.best.best is not None:
-        best, accuracy = outcome.best.best, outcome.best.test_accuracy
-        tested = "" if accuracy is None else f" {share(accuracy)},"
-        lines.append(
-            f"Best epoch {best.epoch}:{tested} held-out {best.accuracy:.2%}, in "
-            f"{run.checkpointer.best_output}"
-        )
-    if outcome.confusion is not None and (
-        mistakes := confused_text(outcome.confusion, description.classes)
-    ):
-        lines.append(f"Most frequent confusions: {mistakes}")
+    lines += results(outcome, run)
     if outcome.note:
         lines.append(f"Note: {outcome.note}")
     wrote = "" if outcome.already_complete else f"Wrote {output} after {clock(outcome.seconds)}. "
     lines.append(f"{wrote}Next: bwn pack {output} -o {output.with_suffix('.bwn')}")
     return "\n".join(lines)
+
+
+def results(outcome: Outcome, run: Run) -> list[str]:
+    """Accuracy of the last state and of the best epoch, and the most frequent confusions."""
+    lines, accuracy, counts = [], run.description.test_accuracy, outcome.confusion
+    if accuracy is not None:
+        images = ""
+        if counts is not None:
+            images = f" on {count_noun(outcome.test_images, 'test image')}"
+            interval = interval_text(int(counts.trace()), outcome.test_images)
+            images += interval and f" ({interval})"
+        lines.append(f"Accuracy {share(accuracy)}{images}, with the weights to be packed.")
+    if outcome.best is not None and outcome.best.best is not None:
+        best, tested = outcome.best.best, outcome.best.test_accuracy
+        test = "" if tested is None else f" {share(tested)},"
+        lines.append(
+            f"Best epoch {best.epoch}:{test} held-out {best.accuracy:.2%}, in "
+            f"{run.checkpointer.best_output}"
+        )
+    if counts is not None and (mistakes := confused_text(counts, run.description.classes)):
+        lines.append(f"Most frequent confusions: {mistakes}")
+    return lines
 
 
 def share(accuracy: float) -> str:

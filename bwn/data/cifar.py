@@ -30,14 +30,12 @@ _RECORD = 1 + 3 * 32 * 32
 
 def read_cifar(folder: Path, split: Split) -> Labeled:
     """Read one split of a folder of CIFAR-10 binary files. Raises DataError."""
-    paths = sorted(folder.glob("data_batch_*.bin" if split == "train" else "test_batch.bin"))
+    pattern = "data_batch_*.bin" if split == "train" else "test_batch.bin"
+    paths = sorted(folder.glob(pattern))
     if not paths:
-        raise DataError(
-            f"{folder}: has no {'data_batch_*.bin' if split == 'train' else 'test_batch.bin'}"
-        )
-    parts = [_read_cifar_file(path) for path in paths]
-    images = np.concatenate([images for images, _ in parts])
-    return images, np.concatenate([labels for _, labels in parts]), CIFAR_CLASSES
+        raise DataError(f"{folder}: has no {pattern}")
+    images, labels = zip(*map(_read_cifar_file, paths), strict=True)
+    return np.concatenate(images), np.concatenate(labels), CIFAR_CLASSES
 
 
 def _read_cifar_file(path: Path) -> tuple[Pixels, Labels]:

@@ -33,6 +33,9 @@ _START = re.compile(r"((?i:train|test|val|valid|validation|training|testing))([^
 _DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d){0,2}")
 """What folders inside a class are often called."""
 
+Images = dict[Split, tuple[list[str], list[int]]]
+"""For each split, the paths of its images and their labels."""
+
 
 @dataclass(frozen=True)
 class ClassFolders:
@@ -48,7 +51,7 @@ class ClassFolders:
 
     folder: Path
     classes: tuple[str, ...]
-    images: dict[Split, tuple[list[str], list[int]]]
+    images: Images
     layout: str
     notes: tuple[str, ...]
 
@@ -77,18 +80,17 @@ def look(folder: Path) -> ClassFolders:
         DataError: There are fewer than two classes, a split is ambiguous, or a class of the test
             split is not in the training split.
     """
-    notes: list[str] = []
-    base = _descend(folder, notes)
-    folders = subfolders(base, notes)
+    found = _Found()
+    base = _descend(folder, found.notes)
+    folders = subfolders(base, found.notes)
     roles = _split_folders(base, folders)
-    skipped = Skipped()
     if roles:
-        images, classes = _read_splits(base, roles, notes, skipped)
+        images, names = _read_splits(base, roles, found)
         layout = ", ".join(f"{split} = {roles[split].name}/" for split in roles)
     else:
-        images, classes = _hold_out(base, folders, notes, skipped)
+        images, names = _hold_out(base, folders, found)
         layout = "one in five of each class held out for test, by a hash of the name"
-    notes += [f"skipped, {line}" for line in skipped.lines(base)]
+    classes, notes = _checked(names, base), found.lines(base)
     if len(classes) < 2:
         reasons = f" ({'; '.join(notes)})" if notes else ""
         raise DataError(
@@ -96,7 +98,7 @@ def look(folder: Path) -> ClassFolders:
             "folder of images for each of two or more classes, or a folder of IDX files or of "
             f"CIFAR-10 binary files{reasons}"
         )
-    return ClassFolders(base, classes, images, layout, tuple(notes))
+    return ClassFolders(base, classes, images, layout, notes)
 
 
 def _descend(folder: Path, notes: list[str], role: str | None = None) -> Path:
@@ -200,29 +202,64 @@ def _refuse_hidden_splits(base: Path, folders: Sequence[Path]) -> None:
         )
 
 
-def _read_splits(
-    base: Path, roles: dict[Split, Path], notes: list[str], skipped: Skipped
-) -> tuple[dict[Split, tuple[list[str], list[int]]], tuple[str, ...]]:
+class _Found:
+    """Finds the images of class folders, and notes what else is there.
+
+    Attributes:
+        notes: What was skipped so far, one line each.
+        loose: Files in no class folder.
+    """
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.loose: list[str] = []
+        self._empty: list[str] = []
+        self._nested: Counter[str] = Counter()  # images in folders inside a class, by folder
+        self._skipped = Skipped()
+
+    def images(self, folder: Path, prefix: str = "") -> list[str]:
+        """The images of a class folder. prefix: what to write before its name in a note."""
+        files = list(images_in(folder, skipped=self._skipped))
+        if not files:
+            self._empty.append(f"{prefix}{folder.name}/")
+        inner = Counter(map(os.path.dirname, files))
+        del inner[str(folder)]
+        for path, count in inner.items():
+            self._nested[f"{os.path.relpath(path, folder.parent)}/"] += count
+        return files
+
+    def lines(self, base: Path) -> tuple[str, ...]:
+        """All notes; links are named relative to `base`."""
+        notes = [*self.notes]
+        if self._empty:
+            notes.append(f"skipped, no images in it: {some(self._empty)}")
+        if self._nested:
+            notes.append(
+                f"images in folders inside a class are of that class: {self._nested.total():,} "
+                f"({some(self._nested)})"
+            )
+        if self.loose:
+            notes.append(f"skipped, in no class folder: {some(self.loose)}")
+        return (*notes, *(f"skipped, {line}" for line in self._skipped.lines(base)))
+
+
+def _read_splits(base: Path, roles: dict[Split, Path], found: _Found) -> tuple[Images, list[str]]:
     """Images of folders such as train/ and test/, whose class folders have the same names."""
     names: list[str] = []
-    images: dict[Split, tuple[list[str], list[int]]] = {}
-    nested: dict[str, int] = {}
-    empty: list[str] = []
-    loose = loose_files(base)
+    images: Images = {}
+    found.loose += loose_files(base)
     first = next(iter(roles.values()))
     unused = [path.name for path in subfolders(base, []) if path not in roles.values()]
     if unused:
-        notes.append(f"not used: {some(f'{name}/' for name in unused)}")
+        found.notes.append(f"not used: {some(f'{name}/' for name in unused)}")
     for split, root in roles.items():
-        paths: list[str] = []
-        labels: list[int] = []
-        inner = _descend(root, notes, _role(root.name))
+        paths, labels = images[split] = [], []
+        inner = _descend(root, found.notes, _role(root.name))
         prefix = f"{inner.relative_to(base)}/"
-        loose += [prefix + name for name in loose_files(inner)]
-        for path in subfolders(inner, notes, prefix):
-            files = list(images_in(path, skipped=skipped))
+        found.loose += [prefix + name for name in loose_files(inner)]
+        for path in subfolders(inner, found.notes, prefix):
+            files = found.images(path, prefix)
             if not files:
-                empty.append(f"{prefix}{path.name}/")
                 continue
             name = class_name(path)
             if root == first:
@@ -230,12 +267,9 @@ def _read_splits(
             label = match_class(name, names)
             if label is None:
                 raise DataError(f"{root}: class '{name}' is not in {first}")
-            _count_nested(path, files, nested)
             paths += files
             labels += [label] * len(files)
-        images[split] = paths, labels
-    notes += _notes_on_images(nested, empty, loose)
-    return images, _checked(names, base)
+    return images, names
 
 
 def match_class(name: str, names: Sequence[str]) -> int | None:
@@ -252,53 +286,22 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _hold_out(
-    base: Path, folders: Sequence[Path], notes: list[str], skipped: Skipped
-) -> tuple[dict[Split, tuple[list[str], list[int]]], tuple[str, ...]]:
+def _hold_out(base: Path, folders: Sequence[Path], found: _Found) -> tuple[Images, list[str]]:
     """Images of class folders, with one in five of each class in the test split."""
     names: list[str] = []
-    nested: dict[str, int] = {}
-    empty: list[str] = []
-    train: tuple[list[str], list[int]] = ([], [])
-    test: tuple[list[str], list[int]] = ([], [])
+    images: Images = {"train": ([], []), "test": ([], [])}
     for path in folders:
-        files = list(images_in(path, skipped=skipped))
+        files = found.images(path)
         if not files:
-            empty.append(f"{path.name}/")
             continue
-        _count_nested(path, files, nested)
         held = _held_out(files, base)
         for file in files:
-            paths, labels = test if file in held else train
+            paths, labels = images["test" if file in held else "train"]
             paths.append(file)
             labels.append(len(names))
         names.append(class_name(path))
-    notes += _notes_on_images(nested, empty, loose_files(base))
-    return {"train": train, "test": test}, _checked(names, base)
-
-
-def _count_nested(path: Path, files: Sequence[str], nested: dict[str, int]) -> None:
-    """Count the images of a class that are in folders inside its own, by folder."""
-    for file in files:
-        folder = os.path.dirname(file)
-        if folder != str(path):
-            name = f"{os.path.relpath(folder, path.parent)}/"
-            nested[name] = nested.get(name, 0) + 1
-
-
-def _notes_on_images(nested: dict[str, int], empty: list[str], loose: list[str]) -> list[str]:
-    """Notes on images in nested folders, folders without images, and files in no class folder."""
-    notes = []
-    if empty:
-        notes.append(f"skipped, no images in it: {some(empty)}")
-    if nested:
-        notes.append(
-            f"images in folders inside a class are of that class: {sum(nested.values()):,} "
-            f"({some(nested)})"
-        )
-    if loose:
-        notes.append(f"skipped, in no class folder: {some(loose)}")
-    return notes
+    found.loose += loose_files(base)
+    return images, names
 
 
 def _held_out(files: Sequence[str], base: Path) -> set[str]:

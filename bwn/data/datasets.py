@@ -24,7 +24,7 @@ from bwn._text import byte_size, count_noun, read_failure
 from bwn._types import Labels, StrPath
 from bwn.data import cifar, idx
 from bwn.data.class_folders import ClassFolders, look
-from bwn.data.decoding import Progress, decode, fit, unreadable, usual_size
+from bwn.data.decoding import ReadProgress, decode, fit, unreadable, usual_size
 from bwn.data.folders import images_in
 from bwn.data.records import MAX_BYTES, NOUNS, Labeled, Pixels, Split
 from bwn.data.resizing import keeps
@@ -89,7 +89,7 @@ def load_dataset(
     photo_size: int = PHOTO_SIZE,
     skip_bad: bool = False,
     describe: bool = True,
-    progress: Progress = no_progress,
+    progress: ReadProgress = no_progress,
 ) -> Dataset:
     """Read one split of a set of labeled images.
 
@@ -118,17 +118,10 @@ def load_dataset(
     Raises:
         DataError: A source or a file cannot be read; one line that says which.
     """
-    if str(source) == SAMPLE:
-        with as_file(files("bwn.data") / SAMPLE) as folder:
-            data = Dataset(*idx.read_idx(folder, split))
-            return _resized(data, rule or _rule_for(data, size, resize, color))
     check_source(source)
+    if (data := _read_records(source, split)) is not None:
+        return _resized(data, rule or _resize_only(size or data.size, resize, color or data.color))
     folder = Path(source)
-    if read := records_reader(folder):
-        if split == "train" and any(map(_TEST_RECORDS.search, os.listdir(folder))):
-            read(folder, "test")  # damage is found before training
-        data = Dataset(*read(folder, split))
-        return _resized(data, rule or _rule_for(data, size, resize, color))
     folders = look(folder)
     for line in folders.lines() if describe else ():
         _log.info("%s", line)
@@ -154,13 +147,27 @@ def load_dataset(
     return Dataset(decoded.images, kept, folders.classes)
 
 
+def _read_records(source: StrPath, split: Split) -> Dataset | None:
+    """The sample, or a folder of IDX or CIFAR-10 binary files; None for other folders."""
+    if str(source) == SAMPLE:
+        with as_file(files("bwn.data") / SAMPLE) as sample:
+            return Dataset(*idx.read_idx(sample, split))
+    folder = Path(source)
+    read = records_reader(folder)
+    if read is None:
+        return None
+    if split == "train" and any(map(_TEST_RECORDS.search, os.listdir(folder))):
+        read(folder, "test")  # damage is found before training
+    return Dataset(*read(folder, split))
+
+
 def load_images(
     source: StrPath,
     paths: list[str],
     preprocess: Preprocess,
     *,
     skip_bad: bool = False,
-    progress: Progress = no_progress,
+    progress: ReadProgress = no_progress,
 ) -> Pixels:
     """Read images without labels and bring them to the size that a network takes.
 
@@ -273,10 +280,6 @@ def _resize_only(size: Pair, resize: Resize, color: Color) -> Preprocess:
     return Preprocess(
         size=size, resize=resize, color=color, mean=(0.0,) * channels, std=(1.0,) * channels
     )
-
-
-def _rule_for(data: Dataset, size: Pair | None, resize: Resize, color: Color | None) -> Preprocess:
-    return _resize_only(size or data.size, resize, color or data.color)
 
 
 def _resized(data: Dataset, rule: Preprocess) -> Dataset:

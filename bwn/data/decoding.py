@@ -20,7 +20,7 @@ from bwn.ir.model_spec import Preprocess
 from bwn.ir.node import Pair
 from bwn.kernels.target.limits import available_threads
 
-Progress = Callable[[str], None]
+ReadProgress = Callable[[str], None]
 """Called with a line of text while something takes long, and with "" at its end."""
 
 INTERVAL = 0.1
@@ -47,7 +47,7 @@ class Decoded(NamedTuple):
 def decode(
     files: Sequence[str],
     rule: Preprocess,
-    progress: Progress,
+    progress: ReadProgress,
     *,
     keep_gray: bool = False,
     tried: Sequence[str] = (),
@@ -107,19 +107,6 @@ def unreadable(errors: Sequence[DataError], files: int) -> str:
     return f"{len(errors):,} of {count_noun(files, 'image')} cannot be read: {listed}{more}"
 
 
-def headers(files: Sequence[str]) -> list[Pair | DataError]:
-    """The (H, W) of each image, from its first bytes, or why it cannot be read."""
-
-    def read(path: str) -> Pair | DataError:
-        try:
-            return image_size(path)
-        except DataError as error:
-            return error
-
-    with ThreadPoolExecutor(available_threads()) as pool:
-        return list(pool.map(read, files))
-
-
 def usual_size(files: Sequence[str], largest: int) -> tuple[Pair, bool]:
     """The size to bring images to, and whether it is their own.
 
@@ -130,7 +117,15 @@ def usual_size(files: Sequence[str], largest: int) -> tuple[Pair, bool]:
         files: Paths.
         largest: Pixels of a side.
     """
-    sizes = [result for result in headers(files) if not isinstance(result, DataError)]
+
+    def read(path: str) -> Pair | None:
+        try:
+            return image_size(path)
+        except DataError:  # decoding says why
+            return None
+
+    with ThreadPoolExecutor(available_threads()) as pool:
+        sizes = [size for size in pool.map(read, files) if size is not None]
     if not sizes:
         return (largest, largest), False
     if len(set(sizes)) == 1 and max(sizes[0]) <= largest:

@@ -28,21 +28,20 @@ def read_idx(folder: Path, split: Split) -> Labeled:
             name = f"{prefix}-{part}-idx{3 if part == 'images' else 1}-ubyte"
             raise DataError(f"{folder}: has no {NOUNS[split]} {part}: {name} (or .gz) is missing")
     images = _read_idx_file(paths[split, "images"], 3)
-    labels = _read_idx_file(paths[split, "labels"], 1)
+    # The test images may lack a class, so every file of labels counts them.
+    all_labels = {
+        which: _read_idx_file(path, 1).astype(np.int64)
+        for (which, part), path in paths.items()
+        if part == "labels"
+    }
+    labels = all_labels[split]
     if len(images) != len(labels):
         raise DataError(
             f"{folder}: {count_noun(len(images), NOUNS[split] + ' image')} but "
             f"{count_noun(len(labels), 'label')}"
         )
-    count = (
-        max(
-            int(_read_idx_file(path, 1).max())
-            for (_, part), path in paths.items()
-            if part == "labels"
-        )
-        + 1
-    )
-    return images, labels.astype(np.int64), tuple(str(label) for label in range(count))
+    count = 1 + max(int(numbers.max()) for numbers in all_labels.values())
+    return images, labels, tuple(str(label) for label in range(count))
 
 
 def _read_idx_file(path: Path, axes: int) -> Pixels:

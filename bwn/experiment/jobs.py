@@ -19,17 +19,11 @@ from bwn.data.datasets import Dataset, load_dataset
 from bwn.errors import FileError
 from bwn.experiment.record import read_records
 from bwn.train.architectures import build_seeded
+from bwn.train.networks import NetworkName, default_network
 from bwn.train.options import options_of
 from bwn.train.preprocessing import digest, image_shape
 from bwn.train.schemes import find_scheme
-from bwn.train.settings import (
-    Architecture,
-    NetworkName,
-    SchemeName,
-    Settings,
-    default_network,
-    settings_for,
-)
+from bwn.train.settings import Architecture, SchemeName, Settings, settings_for
 
 BASIS, RUNS = "experiment.json", "runs"
 

@@ -5,7 +5,7 @@ Needs the extra `plots`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import cast
@@ -34,6 +34,7 @@ STYLE = {
 BLUE, ORANGE = "#0072b2", "#d55e00"
 MOMENTS = 5
 """Number of epochs whose histograms are drawn, the first and the last among them."""
+EDGES = [2 * index / BINS - 1 for index in range(BINS + 1)]
 
 
 def draw(groups: Sequence[Group], folder: Path) -> list[str]:
@@ -77,9 +78,7 @@ def _errors(groups: Sequence[Group]) -> Figure | None:
         _points(axes, place, values, BLUE)
     errors = [value for _, values in columns for value in values.values()]
     if 0 < 3 * min(errors) < max(errors):  # one bad scheme must not hide how the others differ
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
+        log_axis(axes)
     axes.set_xticks(range(len(columns)), [name.replace(", ", ",\n", 1) for name, _ in columns])
     axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.grid(visible=False, axis="x")
@@ -107,27 +106,52 @@ def _weights(groups: Sequence[Group]) -> Figure | None:
         return None
     figure = Figure(figsize=(1.2 + 3.2 * len(shown), 3.4), layout="constrained")
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    viridis = cast(Callable[[float], tuple[float, float, float, float]], colormaps["viridis"])
-    edges = [2 * index / BINS - 1 for index in range(BINS + 1)]
     for axes, group in zip(panels, shown, strict=True):
-        last = min(len(record.epochs) for record in group.records) - 1
-        moments = sorted({round(last * index / (MOMENTS - 1)) for index in range(MOMENTS)})
-        for index, moment in enumerate(moments):
-            share = _share([record.epochs[moment] for record in group.records])
-            color = viridis(0.9 * index / max(len(moments) - 1, 1))
-            axes.stairs(share, edges, color=color, label=f"epoch {moment}" if moment else "start")
-        axes.set_yscale("log")
+        epochs = min(len(record.epochs) for record in group.records)
+        histograms = {
+            epoch_name(moment): _sum([record.epochs[moment] for record in group.records])
+            for moment in moments(epochs)
+        }
+        draw_histograms(axes, histograms)
         axes.set(title=group.name, xlabel="real weight")
     panels[0].set_ylabel(f"% of the weights, in each of {BINS} bins")
     figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside right upper")
     return figure
 
 
-def _share(epochs: Sequence[Epoch]) -> list[float]:
-    """Sum of histograms, in percent of all weights."""
+def _sum(epochs: Sequence[Epoch]) -> list[int]:
+    """Sum of the epochs' histograms."""
     histograms = (epoch.histogram or () for epoch in epochs)
-    sums = [sum(counts) for counts in zip(*histograms, strict=True)]
-    return [100 * count / sum(sums) for count in sums]
+    return [sum(counts) for counts in zip(*histograms, strict=True)]
+
+
+def moments(epochs: int) -> list[int]:
+    """Which of `epochs` epochs are drawn: the first, the last, and some between."""
+    if not epochs:
+        return []
+    return sorted({round((epochs - 1) * index / (MOMENTS - 1)) for index in range(MOMENTS)})
+
+
+def epoch_name(epoch: int) -> str:
+    """`start` before the first step, else `epoch 3`."""
+    return f"epoch {epoch}" if epoch else "start"
+
+
+def draw_histograms(axes: Axes, histograms: Mapping[str, Sequence[int]]) -> None:
+    """Outlines of histograms of weights, in percent, by their labels; later ones are lighter."""
+    viridis = cast(Callable[[float], tuple[float, float, float, float]], colormaps["viridis"])
+    for index, (label, counts) in enumerate(histograms.items()):
+        share = [100 * count / max(sum(counts), 1) for count in counts]
+        color = viridis(0.9 * index / max(len(histograms) - 1, 1))
+        axes.stairs(share, EDGES, color=color, label=label)
+    log_axis(axes)
+
+
+def log_axis(axes: Axes) -> None:
+    """Give a panel a logarithmic axis whose numbers are written out."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
 
 
 def _lambda(groups: Sequence[Group]) -> Figure | None:

@@ -11,11 +11,12 @@ from msgspec import Struct
 from bwn._files import write_atomically
 from bwn._text import read_failure
 from bwn.errors import FileError
+from bwn.train.history import BINS
 from bwn.train.settings import SchemeName
 
 RESULTS = "results.jsonl"
-NEAR = 0.05
-"""A weight this close to -1 or +1 counts as having arrived."""
+NEAR = 2 / BINS
+"""A weight this close to -1 or +1, in the outermost bins, counts as having arrived."""
 
 Line = TypeVar("Line", bound=Struct)
 
@@ -133,7 +134,5 @@ def read_lines(path: Path, kind: type[Line]) -> list[Line]:
         try:
             structs.append(msgspec.json.decode(line, type=kind))
         except msgspec.MsgspecError as error:
-            raise FileError(
-                f"{path}: line {number} is not a {kind.__name__.lower()}: {error}"
-            ) from error
+            raise FileError(f"{path}: line {number} is not a record: {error}") from error
     return structs

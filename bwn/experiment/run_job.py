@@ -7,69 +7,50 @@ import time
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
 from bwn.data.datasets import Dataset, load_dataset
 from bwn.errors import CheckpointError, DataError
 from bwn.experiment.jobs import Job
-from bwn.experiment.record import NEAR, Epoch, Record, add_line, read_lines
+from bwn.experiment.record import Epoch, Record, add_line, read_lines
 from bwn.train.device import prepare_process
-from bwn.train.history import BINS
+from bwn.train.history import Epoch as KeptEpoch
 from bwn.train.layers import binary_layers
-from bwn.train.penalties import mean_distance
 from bwn.train.preprocessing import accuracy
+from bwn.train.progress import Progress
 from bwn.train.run import Outcome, Run, images_of, resume, start
 from bwn.train.schemes import identity
-from bwn.train.trainer import Progress, Report
+from bwn.train.trainer import Report
 
 
-class LogLine(Struct, frozen=True):
-    """A line of a run's log.
+class Session(Struct, frozen=True):
+    """Part of the time that a run took; a line of a file next to its checkpoint.
 
     Attributes:
-        seconds: Since the line before, or since the session began.
-        epoch: The epoch that ended, if one did.
+        seconds: Since the line before, or since the run was started or resumed.
     """
 
     seconds: float
-    epoch: Epoch | None = None
 
 
-class EpochLog:
-    """What is known of each epoch, in a file next to the checkpoint.
-
-    The checkpoint is never ahead of the log. After a crash it may be behind; then epochs are done
-    again, and their last lines count.
-    """
+class Stopwatch:
+    """The time that a run takes, over all its sessions."""
 
     def __init__(self, checkpoint: Path) -> None:
-        self.path = checkpoint.with_suffix(".jsonl")
+        self._path = checkpoint.with_suffix(".jsonl")
         self._last = time.monotonic()
 
-    def add(self, epoch: Epoch | None = None) -> None:
-        """Add a line; without an epoch, only its seconds."""
+    def save(self) -> None:
+        """Keep the time until now."""
         now = time.monotonic()
-        add_line(self.path, LogLine(round(now - self._last, 3), epoch))
+        add_line(self._path, Session(round(now - self._last, 3)))
         self._last = now
 
-    def epochs(self, last: int) -> tuple[Epoch, ...]:
-        """Epochs 0 to `last`. Raises CheckpointError where one is missing."""
-        lines = read_lines(self.path, LogLine)
-        epochs = {line.epoch.epoch: line.epoch for line in lines if line.epoch}
-        missing = [number for number in range(last + 1) if number not in epochs]
-        if missing:
-            raise CheckpointError(
-                f"{self.path}: lacks epoch {missing[0]}: remove its .pt file to do the run again"
-            )
-        return tuple(epochs[number] for number in range(last + 1))
-
-    def seconds(self) -> float:
-        """Seconds of all sessions."""
-        return round(sum(line.seconds for line in read_lines(self.path, LogLine)), 3)
+    def total(self) -> float:
+        """Seconds that were kept."""
+        return round(sum(session.seconds for session in read_lines(self._path, Session)), 3)
 
 
 def perform(job: Job, report: Report) -> Record | None:
@@ -86,21 +67,19 @@ def perform(job: Job, report: Report) -> Record | None:
         BwnError: The run cannot be done; its last checkpoint stays.
     """
     prepare_process(job.threads)
-    log = EpochLog(Path(job.checkpoint))
+    watch = Stopwatch(Path(job.checkpoint))
     run = _opened(job)
-    if run.trainer.step == 0:
-        log.add(Epoch(epoch=0, **_weights(run)))
 
-    def log_and_report(progress: Progress) -> None:
+    def keep_time_and_report(progress: Progress) -> None:
         if progress.epoch_done:
-            log.add(_epoch(progress, run))
+            watch.save()
         report(progress)
 
     try:
-        outcome = run.go(log_and_report)
-        return _record(job, run, outcome, log) if outcome.finished else None
+        outcome = run.go(keep_time_and_report)
+        return _record(job, run, outcome, watch) if outcome.finished else None
     finally:
-        log.add()
+        watch.save()
 
 
 def _opened(job: Job) -> Run:
@@ -116,46 +95,46 @@ def _opened(job: Job) -> Run:
         job.settings,
     ):
         raise CheckpointError(
-            f"'{job.checkpoint}' is of other images or settings than the experiment"
+            f"{job.checkpoint}: is of other images or settings than the experiment; remove it to "
+            "do the run again"
         )
     return run
 
 
-def _epoch(progress: Progress, run: Run) -> Epoch:
+def _epochs(run: Run) -> tuple[Epoch, ...]:
+    """Epochs 0 to the last. Raises CheckpointError where the run has not kept them."""
+    kept = run.trainer.history
+    if len(kept) != run.trainer.epoch + 1:
+        raise CheckpointError(
+            f"{run.checkpointer.output}: lacks some of its epochs; remove it to do the run again"
+        )
+    return tuple(map(_epoch, kept))
+
+
+def _epoch(kept: KeptEpoch) -> Epoch:
+    """What the run kept of an epoch, with its layers as one."""
+    histograms = (layer.histogram for layer in kept.layers)
+    counts = [sum(bins) for bins in zip(*histograms, strict=True)]
+    distances = sum(layer.distance * sum(layer.histogram) for layer in kept.layers)
     return Epoch(
-        epoch=progress.epoch,
-        loss=progress.loss,
-        running_error=_error(progress.accuracy),
-        validation_error=_error(progress.validation),
-        **_weights(run),
+        epoch=kept.epoch,
+        loss=kept.loss,
+        running_error=_error(kept.accuracy),
+        validation_error=_error(kept.validation),
+        distance=distances / sum(counts) if counts else None,
+        near=(counts[0] + counts[-1]) / sum(counts) if counts else None,
+        histogram=tuple(counts) or None,
     )
 
 
-def _weights(run: Run) -> dict[str, Any]:
-    """distance, near and histogram of an Epoch, as the weights are now."""
-    weights = [layer.weight.detach() for layer in binary_layers(run.trainer.module).values()]
-    if not weights:
-        return {}
-    near, counts = 0, np.zeros(BINS, np.int64)
-    for weight in weights:
-        near += int((1 - weight.abs() <= NEAR).sum())
-        counts += weight.histc(BINS, -1, 1).cpu().numpy().astype(np.int64)
-    total = sum(weight.numel() for weight in weights)
-    return {
-        "distance": mean_distance(weights),
-        "near": near / total,
-        "histogram": tuple(counts.tolist()),
-    }
-
-
-def _record(job: Job, run: Run, outcome: Outcome, log: EpochLog) -> Record:
+def _record(job: Job, run: Run, outcome: Outcome, watch: Stopwatch) -> Record:
     trainer, settings = run.trainer, job.settings
-    epochs, best = log.epochs(outcome.epochs), outcome.best
+    epochs, best = _epochs(run), outcome.best
     test = _test_images(run)
     train_error = _error(accuracy(trainer.module, trainer.train_data, trainer.preprocess))
     stochastic = job.architecture.scheme == "stochastic"
     real_weights_error = _real_weights_error(run, test) if test and stochastic else None
-    log.add()
+    watch.save()
     return Record(
         name=job.name,
         scheme=job.architecture.scheme,
@@ -180,7 +159,7 @@ def _record(job: Job, run: Run, outcome: Outcome, log: EpochLog) -> Record:
         settings=msgspec.structs.asdict(settings),
         versions={name: version(name) for name in ("bwn", "torch", "numpy")},
         threads=job.threads,
-        seconds=log.seconds(),
+        seconds=watch.total(),
         epochs=epochs,
     )
 

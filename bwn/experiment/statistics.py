@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+CONFIDENCE = 0.95
+"""Probability that an interval holds the true difference."""
+
 
 class Spread(NamedTuple):
     """Some numbers in short.
@@ -48,9 +51,7 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(len(values), fmean(values), deviation, min(values), max(values))
 
 
-def paired_difference(
-    first: Mapping[int, float], second: Mapping[int, float], confidence: float = 0.95
-) -> Difference | None:
+def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> Difference | None:
     """first - second over the keys (seeds) of both: mean +- t s / sqrt(n); None without any."""
     differences = [value - second[key] for key, value in first.items() if key in second]
     if not differences:
@@ -58,7 +59,7 @@ def paired_difference(
     count, mean, deviation, _, _ = spread(differences)
     if deviation is None:
         return Difference(count, mean, None, None)
-    reach = student_t(confidence, count - 1) * deviation / math.sqrt(count)
+    reach = student_t(CONFIDENCE, count - 1) * deviation / math.sqrt(count)
     return Difference(count, mean, mean - reach, mean + reach)
 
 

@@ -19,7 +19,7 @@ from bwn.errors import BwnError
 from bwn.experiment.jobs import Job
 from bwn.experiment.record import Record
 from bwn.experiment.run_job import perform
-from bwn.train.trainer import Progress
+from bwn.train.progress import Progress
 
 
 class Event(Struct, omit_defaults=True):

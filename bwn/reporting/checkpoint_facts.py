@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec.structs import replace
 
 from bwn._text import count_noun
 from bwn.data.datasets import Dataset
@@ -16,10 +17,10 @@ from bwn.reporting.mistakes import image_results
 from bwn.tools.verify_inputs import read_test_split
 from bwn.train.checkpoint import Checkpoint, read_checkpoint
 from bwn.train.device import prepare_process
-from bwn.train.flip_risk import flipped_accuracy, shares_near_zero
+from bwn.train.flip_risk import flipped, shares_near_zero
 from bwn.train.history import Epoch, decode_history, layer_weights
 from bwn.train.layers import binary_layers, scheme_layers
-from bwn.train.preprocessing import scores_of
+from bwn.train.preprocessing import accuracy, scores_of
 
 if TYPE_CHECKING:
     from bwn.reporting.report_sources import Request
@@ -32,23 +33,19 @@ def checkpoint_facts(path: Path, request: Request) -> tuple[Report, Pixels | Non
     """
     prepare_process(request.threads)
     checkpoint = read_checkpoint(path)
+    layers, epochs = _layers(checkpoint, request.delta), _epochs(checkpoint)
+    binary = [layer for layer in layers if layer.one_bit]
+    one_bit = sum(layer.weights for layer in binary)
+    near = sum(layer.weights * (layer.near_zero or 0) for layer in binary)
     report = Report(
         source=str(path),
         kind="checkpoint",
         about=_about(checkpoint),
-        layers=_layers(checkpoint, request.delta),
-        epochs=_epochs(checkpoint),
-    )
-    weights = sum(layer.weights for layer in report.layers)
-    binary = [layer for layer in report.layers if layer.one_bit]
-    one_bit = sum(layer.weights for layer in binary)
-    near = sum(layer.weights * (layer.near_zero or 0) for layer in binary)
-    risk = FlipRisk(delta=request.delta, share=near / one_bit) if binary else None
-    report = msgspec.structs.replace(
-        report,
-        one_bit_share=one_bit / max(weights, 1),
-        flip_risk=risk,
-        notes=_notes(checkpoint, report),
+        one_bit_share=one_bit / max(sum(layer.weights for layer in layers), 1),
+        layers=layers,
+        epochs=epochs,
+        flip_risk=FlipRisk(delta=request.delta, share=near / one_bit) if binary else None,
+        notes=_notes(checkpoint, binary, epochs),
     )
     return (report, None) if request.data is None else _tested(checkpoint, report, request)
 
@@ -85,7 +82,7 @@ def _layers(checkpoint: Checkpoint, delta: float) -> tuple[LayerFacts, ...]:
             name=name,
             shape=tuple(layer.weight.shape),
             weights=layer.weight.numel(),
-            one_bit=name in binary,
+            stored="1 bit" if name in binary else "float32",
             distance=now[name].distance if name in now else None,
             near_zero=shares.get(name),
             histogram=now[name].histogram if name in now else None,
@@ -101,15 +98,17 @@ def _epochs(checkpoint: Checkpoint) -> tuple[Epoch, ...]:
         raise CheckpointError(f"{checkpoint.path}: {error}") from error
 
 
-def _notes(checkpoint: Checkpoint, report: Report) -> tuple[str, ...]:
+def _notes(
+    checkpoint: Checkpoint, binary: Sequence[LayerFacts], epochs: Sequence[Epoch]
+) -> tuple[str, ...]:
     notes = []
     if checkpoint.description.best is not None:
         notes.append(
             "The file of the best epoch holds no earlier epochs: the checkpoint next to it does."
         )
-    elif not report.epochs:
+    elif not epochs:
         notes.append("The checkpoint is of an older bwn, which kept nothing of earlier epochs.")
-    if not any(layer.one_bit for layer in report.layers):
+    if not binary:
         notes.append("No layer is binary: there is no distance to +-1 and no flip risk.")
     return tuple(notes)
 
@@ -118,38 +117,42 @@ def _tested(
     checkpoint: Checkpoint, report: Report, request: Request
 ) -> tuple[Report, Pixels | None]:
     """The report with the accuracy on test images, as it is and with weights flipped."""
-    description = checkpoint.description
+    module, rule = checkpoint.module, checkpoint.description.preprocess
+    classes = checkpoint.description.classes
     assert request.data is not None
     name, pixels, labels = read_test_split(
-        description.preprocess,
-        description.classes,
+        rule,
+        classes,
         request.data,
         request.samples,
         skip_bad=request.skip_bad,
         progress=request.progress,
     )
-    data = Dataset(pixels, labels, description.classes)
+    data = Dataset(pixels, labels, classes)
     request.progress(f"classifying {count_noun(len(labels), 'image')}")
-    scores = scores_of(checkpoint.module, data, description.preprocess)
-    test = image_results(name, labels, scores.softmax(1).cpu().numpy(), description.classes)
-    images = pixels[[mistake.image for mistake in test.mistakes]]
-    report = msgspec.structs.replace(report, test=test)
+    scores = scores_of(module, data, rule)
+    test = image_results(name, labels, scores.softmax(1).cpu().numpy(), classes)
+    report = replace(report, test=test)
     if report.flip_risk is not None:
         request.progress("measuring the flip risk")
-        risk = flipped_accuracy(
-            checkpoint.module, data, labels, description.preprocess, request.delta
-        )
-        report = msgspec.structs.replace(
+
+        def if_flipped(layers: Sequence[str] | None = None) -> float:
+            return accuracy(flipped(module, request.delta, layers), data, rule)
+
+        flipped_accuracy = if_flipped()
+        report = replace(
             report,
-            flip_risk=msgspec.structs.replace(
+            flip_risk=replace(
                 report.flip_risk,
-                flipped_accuracy=risk.all_layers,
-                lost=test.accuracy - risk.all_layers,
+                flipped_accuracy=flipped_accuracy,
+                lost=test.accuracy - flipped_accuracy,
             ),
             layers=tuple(
-                msgspec.structs.replace(layer, flipped_accuracy=risk.by_layer.get(layer.name))
+                replace(layer, flipped_accuracy=if_flipped([layer.name]))
+                if layer.one_bit
+                else layer
                 for layer in report.layers
             ),
         )
     request.progress("")
-    return report, images
+    return report, pixels[[mistake.image for mistake in test.mistakes]]

@@ -19,7 +19,6 @@ from bwn.reporting.report_sources import DELTA, Gathered, Request, gather
 if TYPE_CHECKING:
     from bwn.reporting.pictures import Picture
 
-ENDINGS = (".html", ".png", ".svg")
 DPI = 120
 
 
@@ -67,8 +66,9 @@ def report(
         ('model', 50)
     """
     check_path(source)
-    check_counts(**{name: value for name, value in (("samples", samples), ("threads", threads))
-                    if value is not None})  # fmt: skip
+    check_counts(
+        samples=1 if samples is None else samples, threads=1 if threads is None else threads
+    )
     if not 0 <= delta <= 1:
         raise ArgumentError(f"delta is {delta:g}, expected a number from 0 to 1")
     if target is not None:
@@ -85,8 +85,8 @@ def report(
 def _check_writable(target: StrPath) -> None:
     """Raise BwnError where the file could not be drawn or written, before anything long."""
     check_path(target)
-    if Path(target).suffix.lower() not in ENDINGS:
-        raise ArgumentError(f"{target}: a report is named {', '.join(ENDINGS[:2])} or {ENDINGS[2]}")
+    if Path(target).suffix.lower() not in (".html", ".png", ".svg"):
+        raise ArgumentError(f"{target}: a report is named .html, .png or .svg")
     try:
         import matplotlib  # noqa: F401
     except ImportError:

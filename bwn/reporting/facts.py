@@ -30,7 +30,7 @@ class LayerFacts(Struct, frozen=True, kw_only=True):
         name: Name of the layer.
         shape: Of its weights.
         weights: How many it has.
-        one_bit: Whether they are deployed as one bit each.
+        stored: How they are deployed: `1 bit`, `int8` or `float32`.
         distance: Mean distance of the real weights to the nearer of -1 and +1; like the next three
             None for float layers and packed models.
         near_zero: Share of the real weights within delta of 0.
@@ -43,12 +43,17 @@ class LayerFacts(Struct, frozen=True, kw_only=True):
     name: str
     shape: tuple[int, ...]
     weights: int
-    one_bit: bool
+    stored: str
     distance: float | None = None
     near_zero: float | None = None
     flipped_accuracy: float | None = None
     histogram: tuple[int, ...] | None = None
     scales: Scales | None = None
+
+    @property
+    def one_bit(self) -> bool:
+        """Whether the weights are deployed as one bit each."""
+        return self.stored == "1 bit"
 
 
 class FlipRisk(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from bwn._text import count_noun
 from bwn._types import Labels
 from bwn.errors import DataError
 from bwn.metrics import Counts, accuracy_of, confusion, most_confused, wilson
@@ -27,15 +28,18 @@ def image_results(
 
     Args:
         data: Name of the images.
-        labels: (N,) int64, the true classes.
+        labels: (N,) int64, the true classes, N above 0.
         chances: (N, classes) probabilities.
         classes: Names of the classes.
 
     Raises:
-        DataError: There are no images, or one has a class that the network does not know.
+        DataError: An image has a class that the network does not know.
     """
-    if not len(labels) or int(labels.max()) >= len(classes):
-        raise DataError(f"{data}: has no images, or more classes than the {len(classes)} known")
+    if int(labels.max()) >= len(classes):
+        raise DataError(
+            f"{data}: has class {labels.max()}, but the network has "
+            f"{count_noun(len(classes), 'class')}"
+        )
     predicted = chances.argmax(1)
     counts = confusion(labels, predicted, len(classes))
     right = int(counts.trace())

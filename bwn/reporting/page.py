@@ -16,7 +16,7 @@ from bwn.metrics import most_confused
 from bwn.reporting.facts import ImageResults, LayerFacts, Report
 from bwn.reporting.pictures import Picture, inline_svg
 from bwn.reporting.report_sources import Gathered
-from bwn.reporting.words import flip_text, mistake_text, shape_text
+from bwn.reporting.words import fact_rows, flip_text, mistake_text, shape_text
 
 THUMBNAIL = 96
 """Side that thumbnails are enlarged to, in pixels, or reduced to."""
@@ -41,14 +41,15 @@ def page(gathered: Gathered, pictures: Sequence[Picture]) -> bytes:
     """The page, UTF-8."""
     report = gathered.report
     drawn = {picture.name: picture for picture in pictures}
-    parts = [_table((), report.about, "about"), *_paragraphs(report.notes)]
-    parts += [_experiment(report), *(_figure(drawn.pop(name, None)) for name in ("lambda",))]
-    parts += [_figure(drawn.pop(name, None)) for name in ("errors", "curves")]
-    parts += [_epochs(report), _figure(drawn.pop("weights", None))]
-    parts += [_figure(drawn.pop("risk", None)), _figure(drawn.pop("scales", None))]
-    parts.append(_layers(report))
+
+    def figures(*names: str) -> list[str]:
+        return [_figure(drawn[name]) for name in names if name in drawn]
+
+    parts = [_table((), fact_rows(report), "about"), *_paragraphs(report.notes)]
+    parts += [_experiment(report), *figures("lambda", "errors", "curves")]
+    parts += [_epochs(report), *figures("weights", "risk", "scales"), _layers(report)]
     if report.test is not None:
-        parts += [_figure(drawn.pop("confusion", None)), _confusions(report.test)]
+        parts += [*figures("confusion"), _confusions(report.test)]
         parts.append(_mistakes(report.test, gathered.images))
     title = _text(f"bwn report: {report.source}")
     body = "\n".join(part for part in parts if part)
@@ -68,11 +69,11 @@ def _paragraphs(sentences: Sequence[str]) -> list[str]:
     return [f"<p>{_text(sentence)}</p>" for sentence in sentences]
 
 
-def _table(header: Sequence[str], rows: Cells, kind: str = "", caption: str = "") -> str:
+def _table(header: Sequence[str], rows: Cells, kind: str = "") -> str:
     """A table that scrolls by itself where it is wider than the screen."""
     if not rows:
         return ""
-    lines = [f"<caption>{_text(caption)}</caption>"] if caption else []
+    lines = []
     if header:
         cells = "".join(f'<th scope="col">{_text(name)}</th>' for name in header)
         lines.append(f"<thead><tr>{cells}</tr></thead>")
@@ -84,9 +85,7 @@ def _table(header: Sequence[str], rows: Cells, kind: str = "", caption: str = ""
     return f'<div class="scroll"><table class="{kind}">{"".join(lines)}</table></div>'
 
 
-def _figure(picture: Picture | None) -> str:
-    if picture is None:
-        return ""
+def _figure(picture: Picture) -> str:
     data = b64encode(inline_svg(picture.figure).encode()).decode()
     return (
         f"<h2>{_text(picture.title)}</h2>\n<figure>"
@@ -142,20 +141,20 @@ def _distance(layers: Sequence[LayerFacts], distances: dict[str, float]) -> floa
 
 
 def _layers(report: Report) -> str:
-    risk, accuracy = report.flip_risk, report.test.accuracy if report.test else None
+    risk, scaled = report.flip_risk, any(layer.scales for layer in report.layers)
     header = ["layer", "weights", "stored"]
     if risk is not None:
         header += ["distance to +-1", f"within {risk.delta:g} of 0"]
-        header += ["accuracy if they flip"] if accuracy is not None else []
-    if any(layer.scales for layer in report.layers):
+        header += ["accuracy if they flip"] if report.test else []
+    if scaled:
         header += ["scale: lowest", "median", "highest"]
     rows = []
     for layer in report.layers:
-        row = [layer.name, shape_text(layer), "1 bit" if layer.one_bit else "float32"]
+        row = [layer.name, shape_text(layer), layer.stored]
         if risk is not None:
             row += [_number(layer.distance), _number(layer.near_zero, ".2%")]
-            row += [_number(layer.flipped_accuracy, ".2%")] if accuracy is not None else []
-        if "median" in header:
+            row += [_number(layer.flipped_accuracy, ".2%")] if report.test else []
+        if scaled:
             scales = layer.scales
             values = (scales.low, scales.median, scales.high) if scales else (None,) * 3
             row += [_number(value, ".4g") for value in values]

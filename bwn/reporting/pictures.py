@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import cast
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bwn.data.records import Pixels
-from bwn.experiment.plots import BLUE, MOMENTS, ORANGE, figures, svg_bytes
+from bwn.experiment.plots import (
+    BLUE,
+    ORANGE,
+    draw_histograms,
+    epoch_name,
+    figures,
+    moments,
+    svg_bytes,
+)
 from bwn.reporting.facts import ImageResults, LayerFacts, Report
 from bwn.reporting.report_sources import Gathered
 from bwn.reporting.words import mistake_text, shape_text
@@ -24,9 +30,10 @@ WIDTH = 6.4
 """Width of a figure, in inches: a phone shows its text at about two thirds of its size."""
 COLUMNS = 2
 """Panels side by side."""
+PANEL_HEIGHT = 1.9
+"""Height of a panel, in inches."""
 NUMBERED = 12
 """Classes up to which a confusion matrix shows its numbers."""
-EDGES = [2 * index / BINS - 1 for index in range(BINS + 1)]
 EXPERIMENT = {
     "errors": ("Test error by scheme", "A point for each seed and a bar for the mean."),
     "weights": ("Real weights by scheme", "Histograms of all binary layers' real weights."),
@@ -102,10 +109,10 @@ def _curves(epochs: Sequence[Epoch]) -> Picture | None:
     )
 
 
-def _panels(count: int, height: float, sharex: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, each `height` inches high."""
+def _panels(count: int, sharex: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels."""
     rows = ceil(count / COLUMNS)
-    figure = Figure(figsize=(WIDTH, 0.6 + height * rows), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.6 + PANEL_HEIGHT * rows), layout="constrained")
     panels = figure.subplots(rows, COLUMNS, squeeze=False, sharex=sharex).ravel().tolist()
     for axes in panels[count:]:
         axes.remove()
@@ -117,22 +124,17 @@ def _weights(report: Report) -> Picture | None:
     binary = [layer for layer in report.layers if layer.histogram is not None]
     if not binary:
         return None
-    moments = moments_of(report.epochs)
-    viridis = cast(Callable[[float], tuple[float, float, float, float]], colormaps["viridis"])
-    figure, panels = _panels(len(binary), 1.9, sharex=True)
+    shown = [report.epochs[index] for index in moments(len(report.epochs))]
+    figure, panels = _panels(len(binary), sharex=True)
     for axes, layer in zip(panels, binary, strict=True):
-        for index, epoch in enumerate(moments):
-            rows = [row for row in epoch.layers if row.name == layer.name]
-            color = viridis(0.9 * index / max(len(moments) - 1, 1))
-            label = f"epoch {epoch.epoch}" if epoch.epoch else "start"
-            for row in rows:
-                axes.stairs(shares(row.histogram), EDGES, color=color, label=label)
-        if not moments:
-            axes.stairs(shares(layer.histogram or ()), EDGES, color=BLUE, label="now")
+        histograms = {
+            epoch_name(epoch.epoch): row.histogram
+            for epoch in shown
+            for row in epoch.layers
+            if row.name == layer.name
+        }
+        draw_histograms(axes, histograms or {"now": layer.histogram or ()})
         axes.set_title(f"{layer.name}: {shape_text(layer)}", fontsize="medium")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
         axes.tick_params(which="both", labelsize="small")
     figure.supxlabel("real weight", fontsize="medium")
     figure.supylabel(f"% of the weights, in each of {BINS} bins", fontsize="medium")
@@ -145,21 +147,6 @@ def _weights(report: Report) -> Picture | None:
         "logarithmic axis. Weights that have arrived at +-1 are in the outermost bins.",
         figure,
     )
-
-
-def moments_of(epochs: Sequence[Epoch]) -> list[Epoch]:
-    """The epochs whose weights are shown: the first, the last, and some between."""
-    last = len(epochs) - 1
-    if last < 0:
-        return []
-    shown = {round(last * index / (MOMENTS - 1)) for index in range(MOMENTS)}
-    return [epochs[index] for index in sorted(shown)]
-
-
-def shares(histogram: Sequence[int]) -> list[float]:
-    """A histogram in percent of its sum."""
-    total = max(sum(histogram), 1)
-    return [100 * count / total for count in histogram]
 
 
 def _risk(report: Report) -> Picture | None:
@@ -199,7 +186,7 @@ def _scales(layers: Sequence[LayerFacts]) -> Picture | None:
     scaled = [layer for layer in layers if layer.scales is not None]
     if not scaled:
         return None
-    figure, panels = _panels(len(scaled), 1.9)
+    figure, panels = _panels(len(scaled))
     for axes, layer in zip(panels, scaled, strict=True):
         assert layer.scales is not None
         counts = layer.scales.histogram

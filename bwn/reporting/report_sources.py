@@ -14,14 +14,13 @@ import numpy.typing as npt
 
 from bwn._file_types import HEAD, PACKABLE, looks_like
 from bwn._files import check_file
-from bwn._text import byte_size, count_noun
+from bwn._text import byte_size, count_noun, read_failure
 from bwn._types import Floats, StrPath
 from bwn.data.records import Pixels
 from bwn.errors import ArgumentError, FileError
 from bwn.experiment.record import RESULTS
 from bwn.reporting.facts import GroupFacts, LayerFacts, Report, Scales
 from bwn.reporting.mistakes import image_results
-from bwn.reporting.words import accuracy_text
 from bwn.train.run_folder import RUN_FILE
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def _kind(path: Path) -> str:
         with open(path, "rb") as file:
             return looks_like(file.read(HEAD))
     except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror}") from None
+        raise FileError(read_failure(path, error)) from None
 
 
 def _model(path: Path, request: Request) -> Gathered:
@@ -116,12 +115,12 @@ def _model(path: Path, request: Request) -> Gathered:
     layers = model_layers(spec)
     weights = sum(layer.weights for layer in layers)
     one_bit = sum(layer.weights for layer in layers if layer.one_bit)
-    about = [
+    about = (
         ("packed model", f"{path}, {byte_size(os.path.getsize(path))}"),
         ("input", " x ".join(map(str, spec.graph.topology.input_shape))),
         ("classes", count_noun(len(class_names(spec)), "class")),
         ("weights", f"{weights:,}, {one_bit / max(weights, 1):.1%} of them one bit each"),
-    ]
+    )
     test = images = None
     if request.data is not None:
         from bwn.tools.verify_inputs import load_test_split
@@ -133,11 +132,10 @@ def _model(path: Path, request: Request) -> Gathered:
         chances = _chances(spec, pixels, request)
         test = image_results(name, labels, chances, class_names(spec))
         images = pixels[[mistake.image for mistake in test.mistakes]]
-        about.append(("accuracy", accuracy_text(test.right, test.images)))
     report = Report(
         source=str(path),
         kind="model",
-        about=tuple(about),
+        about=about,
         one_bit_share=one_bit / max(weights, 1),
         layers=layers,
         test=test,
@@ -157,15 +155,14 @@ def model_layers(spec: ModelSpec) -> tuple[LayerFacts, ...]:
     layers = []
     for node, row in zip(spec.graph.nodes, layer_rows(spec.graph), strict=True):
         if isinstance(node, Weighted):
-            one_bit = row.stored == "1 bit"
-            scale = spec.graph.tensors[node.scale] if one_bit and node.scale else None
+            scale = node.scale if row.stored == "1 bit" else None
             layers.append(
                 LayerFacts(
                     name=row.name,
                     shape=row.weights,
                     weights=prod(row.weights),
-                    one_bit=one_bit,
-                    scales=None if scale is None else _scales(np.abs(scale)),
+                    stored=row.stored,
+                    scales=_scales(np.abs(spec.graph.tensors[scale])) if scale else None,
                 )
             )
     return tuple(layers)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bwn._text import count_noun
-from bwn.metrics import interval_text
+from bwn.metrics import accuracy_text
 from bwn.reporting.facts import LayerFacts, Mistake, Report
 
 
-def accuracy_text(right: int, images: int) -> str:
-    """An accuracy with its error and the number of images."""
-    interval = interval_text(right, images)
-    more = f"; {interval}" if interval else ""
-    accuracy = right / images
-    return f"{accuracy:.2%} (error {1 - accuracy:.2%}{more}) on {count_noun(images, 'test image')}"
+def fact_rows(report: Report) -> list[tuple[str, str]]:
+    """Names and texts of what the source is, and of its accuracy on test images."""
+    test = report.test
+    if test is None:
+        return [*report.about]
+    images = count_noun(test.images, "test image")
+    return [*report.about, ("accuracy", f"{accuracy_text(test.right, test.images)} on {images}")]
 
 
 def flip_text(report: Report) -> list[str]:

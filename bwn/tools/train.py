@@ -10,20 +10,22 @@ from typing import Any, cast
 
 from bwn._types import StrPath
 from bwn.data.datasets import Color, Resize, load_dataset, no_progress
-from bwn.data.decoding import Progress as ReadProgress
+from bwn.data.decoding import ReadProgress
 from bwn.errors import ArgumentError
 from bwn.ir.node import Pair
 from bwn.train.checkpoint import read_checkpoint
 from bwn.train.checkpointing import Warn
 from bwn.train.device import Device, find_device, find_precision, prepare_process
 from bwn.train.distributed import process_group, rank
+from bwn.train.networks import NETWORKS, default_network
 from bwn.train.preprocessing import image_shape
+from bwn.train.progress import Progress
 from bwn.train.run import Outcome, Run, resume, start
 from bwn.train.run_folder import RunFolder
 from bwn.train.schemes import find_scheme
-from bwn.train.settings import PHOTO_SIZES, Architecture, default_network, settings_for
+from bwn.train.settings import Architecture, settings_for
 from bwn.train.tensorboard import open_log, summary_writer
-from bwn.train.trainer import Progress, Report
+from bwn.train.trainer import Report
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def _start(request: TrainRequest, device: Device, progress: ReadProgress) -> Run
         size=size,
         resize=resize,
         color=color,
-        photo_size=PHOTO_SIZES[network.get("name", "convnet")],
+        photo_size=NETWORKS[network.get("name", "convnet")].photo_size,
         skip_bad=request.skip_bad,
         progress=progress,
     )

@@ -13,7 +13,7 @@ from bwn._files import check_path
 from bwn._types import Floats, Labels, StrPath
 from bwn.data.class_folders import match_class
 from bwn.data.datasets import holds_only_images, load_dataset, load_images, no_progress
-from bwn.data.decoding import Progress
+from bwn.data.decoding import ReadProgress
 from bwn.data.folders import find_images
 from bwn.data.records import Pixels
 from bwn.data.resizing import normalized
@@ -73,7 +73,7 @@ def choose(
     seed: int = 0,
     *,
     skip_bad: bool = False,
-    progress: Progress = no_progress,
+    progress: ReadProgress = no_progress,
 ) -> Samples:
     """Inputs from `source`.
 
@@ -121,7 +121,7 @@ def load_test_split(
     count: int | None = None,
     *,
     skip_bad: bool = False,
-    progress: Progress = no_progress,
+    progress: ReadProgress = no_progress,
 ) -> tuple[str, Pixels, Labels]:
     """Return the name, the images and the labels of a data set's test split.
 
@@ -153,7 +153,7 @@ def read_test_split(
     count: int | None = None,
     *,
     skip_bad: bool = False,
-    progress: Progress = no_progress,
+    progress: ReadProgress = no_progress,
 ) -> tuple[str, Pixels, Labels]:
     """`load_test_split` for a network without a ModelSpec.
 

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from bwn.train.optimizer_hook import MarginHook, margin
     from bwn.train.penalties import PENALTIES, Penalty
     from bwn.train.preprocessing import accuracy, measure
+    from bwn.train.progress import Progress
     from bwn.train.schemes import SCHEMES, Scheme
     from bwn.train.settings import Architecture, Settings
     from bwn.train.sources import as_dataset
-    from bwn.train.trainer import Progress, Trainer, fit
+    from bwn.train.trainer import Trainer, fit
 
 __all__ = [
     "PENALTIES", "SCHEMES", "Architecture", "BinarizeReport", "BinaryConv1d", "BinaryConv2d",
@@ -60,10 +61,11 @@ _MODULES = {
     "optimizer_hook": ("MarginHook", "margin"),
     "penalties": ("PENALTIES", "Penalty"),
     "preprocessing": ("accuracy", "measure"),
+    "progress": ("Progress",),
     "schemes": ("SCHEMES", "Scheme"),
     "settings": ("Architecture", "Settings"),
     "sources": ("as_dataset",),
-    "trainer": ("Progress", "Trainer", "fit"),
+    "trainer": ("Trainer", "fit"),
 }  # fmt: skip
 _HOMES = {name: f"bwn.train.{module}" for module, names in _MODULES.items() for name in names}
 

@@ -10,19 +10,10 @@ from torch import nn
 
 from bwn.errors import ArgumentError
 from bwn.train.convnet import convnet
+from bwn.train.networks import NETWORKS, NetworkName
 from bwn.train.parts import Parts, sequential
 from bwn.train.residual import resnet18, resnet20
-from bwn.train.settings import SMALLEST, Architecture, NetworkName
-
-WIDTHS: dict[NetworkName, int] = {
-    "mlp": 1024,
-    "lenet": 32,
-    "convnet": 64,
-    "vgg": 128,
-    "resnet18": 64,
-    "resnet20": 16,
-}
-"""Width of the first hidden layer, which the others follow."""
+from bwn.train.settings import Architecture
 
 
 def build(architecture: Architecture) -> nn.Sequential:
@@ -49,15 +40,14 @@ def build(architecture: Architecture) -> nn.Sequential:
         raise ArgumentError(
             "activations 'int8' need layers with one-bit weights; scheme 'float' has none"
         )
-    name = architecture.name
-    smallest = SMALLEST[name]
+    name, smallest = architecture.name, NETWORKS[architecture.name].smallest
     height, width = architecture.input_shape[1:]
     if min(height, width) < smallest:
         raise ArgumentError(
             f"{name} needs images of at least {smallest} x {smallest} pixels, "
             f"these are {height} x {width}"
         )
-    return _BUILDERS[name](Parts(architecture, WIDTHS[name]))
+    return _BUILDERS[name](Parts(architecture))
 
 
 def build_seeded(architecture: Architecture, seed: int) -> nn.Sequential:

@@ -148,8 +148,7 @@ def has_digest(path: Path) -> bool:
         return False
     if state.hexdigest().encode() != digest:
         raise CheckpointError(
-            f"'{path}' is damaged: its contents do not match its digest; copy it again, or train "
-            "again"
+            f"{path}: damaged, its contents do not match its digest; copy it again, or train again"
         )
     return True
 

@@ -81,7 +81,8 @@ class BinarizeReport:
     def undo(self) -> None:
         """Turn the replaced layers into torch's own again, with the real weights of now."""
         for layer in self._replaced:
-            _release(layer)
+            if isinstance(layer, BinaryLayer):  # not undone before
+                layer.release()
 
     def __str__(self) -> str:
         now = f"one bit ({self._scheme.name})" if self._scheme.binary else "scheme float"
@@ -197,18 +198,13 @@ def unbinarize(module: nn.Module) -> tuple[str, ...]:
         name: layer for name, layer in module.named_modules() if isinstance(layer, BinaryLayer)
     }
     for layer in binary.values():
-        _release(layer)
+        layer.release()
     return tuple(binary)
 
 
 def _shape(layer: nn.Module) -> tuple[int, ...]:
     weight = layer.weight
     return tuple(weight.shape) if isinstance(weight, Tensor) else ()
-
-
-def _release(layer: nn.Module) -> None:
-    if isinstance(layer, BinaryLayer):
-        layer.release()
 
 
 def _reasons(

@@ -28,12 +28,22 @@ _VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 def started() -> bool:
     """Whether this process was started as one of several (by `torchrun`, which sets WORLD_SIZE)."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return _variable("WORLD_SIZE", 1) > 1
 
 
 def local_rank() -> int:
     """Number of this process on its machine, from 0; it takes the GPU of that number."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if started() else 0
+    return _variable("LOCAL_RANK", 0) if started() else 0
+
+
+def _variable(name: str, default: int) -> int:
+    """A number of the environment; `default` where it is not set or empty."""
+    text = os.environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit()):
+        raise BwnError(
+            f"{name} is '{text}', expected a number: start the processes with torchrun, or unset it"
+        )
+    return int(text)
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
     y = scale * clip(rint(x / scale), qmin, qmax)
 
-in float32, halves to even, with the ranges of `bwn.ir.graph.QUANT_RANGES`: 0..254 where x cannot be
-negative, else -127..127. The gradient passes straight through where
+in float32, halves to even, with the ranges of `bwn.ir.quantization.QUANT_RANGES`: 0..254 where x
+cannot be negative, else -127..127. The gradient passes straight through where
 qmin * scale <= x <= qmax * scale, and is 0 beyond. In an ONNX file this is QuantizeLinear, Clip,
 DequantizeLinear, which `bwn pack` reads back.
 """

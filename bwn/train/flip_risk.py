@@ -1,19 +1,14 @@
-"""What it costs if the real weights near 0 change sign: how much of a network hangs on them."""
+"""Real weights near 0: how many there are, and a network in which their signs have changed."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from bwn._types import Labels
-from bwn.data.datasets import Dataset
-from bwn.ir.model_spec import Preprocess
 from bwn.train.layers import binary_layers
-from bwn.train.preprocessing import predictions
 
 
 def near_zero(weight: Tensor, delta: float) -> Tensor:
@@ -47,38 +42,3 @@ def flipped(module: nn.Module, delta: float, layers: Collection[str] | None = No
                 negated = torch.where(weight >= 0, -weight.clamp(min=tiny), -weight)
                 weight.copy_(torch.where(near_zero(weight, delta), negated, weight))
     return other
-
-
-@dataclass(frozen=True)
-class FlippedAccuracy:
-    """Accuracy on some images with the weights near 0 flipped, in 0 to 1.
-
-    Attributes:
-        all_layers: In all binary layers at once.
-        by_layer: In one layer alone, by its name.
-    """
-
-    all_layers: float
-    by_layer: dict[str, float]
-
-
-def flipped_accuracy(
-    module: nn.Module, data: Dataset, labels: Labels, preprocess: Preprocess, delta: float
-) -> FlippedAccuracy:
-    """Measure the accuracy with the weights within delta of 0 flipped.
-
-    Args:
-        module: A network with binary layers.
-        data: The images.
-        labels: (N,) int64, their classes as the network numbers them.
-        preprocess: How they are prepared.
-        delta: Largest distance to 0.
-    """
-
-    def measured(layers: Collection[str] | None = None) -> float:
-        classes = predictions(flipped(module, delta, layers), data, preprocess)
-        return float((classes == labels).mean())
-
-    names = list(binary_layers(module))
-    by_layer = {name: measured([name]) for name in names}
-    return FlippedAccuracy(measured(), by_layer)

@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bwn.train.layers import BinaryLayer
 
 BINS = 40
@@ -60,10 +62,18 @@ def layer_weights(layers: Mapping[str, BinaryLayer]) -> tuple[LayerWeights, ...]
     rows = []
     for name, layer in layers.items():
         weight = layer.weight.detach()
-        counts = weight.clamp(-1, 1).histc(BINS, -1, 1).tolist()
         distance = float((1 - weight.abs()).abs().mean())
-        rows.append(LayerWeights(name, distance, tuple(map(int, counts))))
+        rows.append(LayerWeights(name, distance, histogram(weight)))
     return tuple(rows)
+
+
+def histogram(weight: Tensor) -> tuple[int, ...]:
+    """(BINS,) how many of a layer's weights lie in each equal part of [-1, 1]."""
+    # In parts, as torch counts in float32, which holds every whole number up to 2^24.
+    clipped = weight.detach().clamp(-1, 1).flatten()
+    parts = clipped.split(2**24)  # type: ignore[no-untyped-call]  # untyped in torch
+    counts = sum((part.histc(BINS, -1, 1).long() for part in parts), start=0)
+    return tuple(counts.tolist())
 
 
 def encode_history(history: Sequence[Epoch]) -> str:

@@ -44,9 +44,10 @@ def training_bytes(architecture: Architecture, batch: int) -> int:
     return 4 * (COPIES * weights + activations)
 
 
-def check_memory(architecture: Architecture, batch: int) -> None:
-    """Raise ArgumentError where training would not fit in memory."""
-    needed, free = training_bytes(architecture, batch), available_memory()
+def check_memory(architecture: Architecture, batch: int, device: torch.device) -> None:
+    """Raise ArgumentError where training would not fit in the memory of a device."""
+    needed = training_bytes(architecture, batch)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
     if free is not None and needed > free:
         _, height, width = architecture.input_shape
         raise ArgumentError(

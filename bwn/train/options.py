@@ -17,7 +17,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from msgspec import Struct, inspect
 
-from bwn.train.settings import DEFAULTS, NETWORK_NAMES, Settings
+from bwn.train.networks import NETWORKS
+from bwn.train.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,9 @@ def _words(hint: Any) -> list[str]:
 def _default_text(kind: type[Struct], field: inspect.Field) -> str:
     """The field's default. Where networks have their own: `30; vgg, resnet18, resnet20: 60`."""
     networks: dict[object, list[str]] = {}
-    for network in NETWORK_NAMES:
-        own = DEFAULTS[network] if kind is Settings else {}
-        networks.setdefault(own.get(field.name, field.default), []).append(network)
+    for name, network in NETWORKS.items():
+        own = network.settings if kind is Settings else {}
+        networks.setdefault(own.get(field.name, field.default), []).append(name)
     first, *others = networks
     texts = [f"{', '.join(networks[value])}: {_text(value)}" for value in others]
     return "; ".join([_text(first), *texts])

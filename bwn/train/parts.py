@@ -10,7 +10,8 @@ from torch import nn
 from bwn.ops.weighted import UINT8_MAX_DEPTH
 from bwn.train.fake_quant import RoundActivation
 from bwn.train.layers import BinaryConv2d, BinaryLayer, BinaryLinear, SignActivation
-from bwn.train.settings import FLOAT_ENDS, Architecture
+from bwn.train.networks import NETWORKS
+from bwn.train.settings import Architecture
 
 EPSILON = 1e-4
 """Batch norm's epsilon, BinaryConnect's."""
@@ -19,15 +20,15 @@ EPSILON = 1e-4
 class Parts:
     """Makes the layers of a network; its first and last layer may have another scheme."""
 
-    def __init__(self, architecture: Architecture, width: int) -> None:
+    def __init__(self, architecture: Architecture) -> None:
+        network, float_ends = NETWORKS[architecture.name], architecture.float_ends
         self.shape = architecture.input_shape
-        self.width = architecture.width or width
+        self.width = architecture.width or network.width
         self.classes = architecture.classes
         self.scheme = architecture.scheme
         self.sign = architecture.activations == "sign"
         self.quantized = architecture.activations == "int8"
-        named = architecture.name in FLOAT_ENDS
-        self.float_ends = named if architecture.float_ends is None else architecture.float_ends
+        self.float_ends = network.float_ends if float_ends is None else float_ends
         self.end_scheme = "float" if self.float_ends else architecture.scheme
 
     def activation(self) -> nn.Module:

@@ -17,6 +17,7 @@ from bwn.ir.model_spec import Preprocess
 from bwn.train.sources import as_dataset
 
 EVALUATION_BATCH = 500
+CHANNELS = {"L": ("gray",), "RGB": ("red", "green", "blue")}
 
 
 def image_shape(data: Dataset) -> tuple[int, int, int]:
@@ -50,8 +51,16 @@ def measure(data: Dataset, resize: Resize = "stretch") -> Preprocess:
     level = np.arange(256) / 255
     mean = counts @ level / len(pixels)
     std = np.sqrt(np.maximum(counts @ level**2 / len(pixels) - mean**2, 0))
-    if std.min() < 1e-6:
+    constant = [
+        name for name, spread in zip(CHANNELS[data.color], std, strict=True) if spread < 1e-6
+    ]
+    if len(constant) == len(std):
         raise BwnError("the training images are all of one color: there is nothing to learn from")
+    if constant:
+        raise BwnError(
+            f"the training images have only one value of {' and '.join(constant)}: convert them to "
+            "grayscale"
+        )
     return Preprocess(
         size=data.size,
         resize=resize,

@@ -16,7 +16,7 @@ from torch import nn
 
 from bwn._types import StrPath
 from bwn.data.datasets import Dataset, Resize, load_dataset, no_progress
-from bwn.data.decoding import Progress as ReadProgress
+from bwn.data.decoding import ReadProgress
 from bwn.data.records import Split
 from bwn.errors import CheckpointError, DataError, DivergedError, FileError
 from bwn.metrics import Counts, accuracy_of, confusion
@@ -27,9 +27,10 @@ from bwn.train.checkpointing import Checkpointer, Warn, best_path, read_best
 from bwn.train.device import CPU, to_device
 from bwn.train.memory import check_memory
 from bwn.train.preprocessing import digest, measure, predictions
+from bwn.train.progress import Progress
 from bwn.train.settings import Architecture, Settings
 from bwn.train.time_budget import Plan, plan_epochs
-from bwn.train.trainer import Progress, Report, Trainer
+from bwn.train.trainer import Report, Trainer
 from bwn.train.warm_start import load_weights, measure_statistics
 from bwn.train.whitening import measure_whitening
 
@@ -39,33 +40,30 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        description: Of the last state's checkpoint.
-        best: Of the best epoch's file; None without held-out images.
+        best: Description of the best epoch's file; None without held-out images.
         finished: False where the run was stopped.
         already_complete: Whether nothing was left to do.
         early: Whether `patience` ended it.
         epochs: Epochs done.
-        images: Number of images that are trained on.
-        parameters: Number of parameters of the network.
         seconds: Time of this session.
-        test_images: Number of test images; 0 where nothing was tested now.
         confusion: (classes, classes) int64 of the last state on the test images, a row for each
             right class; None where nothing was tested now.
         note: Why there is no test accuracy, if there is none.
     """
 
-    description: Description
     best: Description | None
     finished: bool
     already_complete: bool
     early: bool
     epochs: int
-    images: int
-    parameters: int
     seconds: float
-    test_images: int = 0
-    confusion: Counts | None = None
-    note: str | None = None
+    confusion: Counts | None
+    note: str | None
+
+    @property
+    def test_images(self) -> int:
+        """Number of test images; 0 where nothing was tested now."""
+        return 0 if self.confusion is None else int(self.confusion.sum())
 
 
 class Run:
@@ -79,17 +77,16 @@ class Run:
         fitted: How many epochs fit into the time that the run was given, or None.
     """
 
-    fitted: Plan | None = None
-
     def __init__(
         self,
         trainer: Trainer,
         description: Description,
         checkpointer: Checkpointer,
         origin: Description | None = None,
+        fitted: Plan | None = None,
     ) -> None:
         self.trainer, self.description, self.checkpointer = trainer, description, checkpointer
-        self.origin = origin
+        self.origin, self.fitted = origin, fitted
         self._confusion: Counts | None = None
 
     def go(self, report: Report | None = None, warn: Warn = lambda text: None) -> Outcome:
@@ -124,16 +121,12 @@ class Run:
             raise type(error)(f"{error}; {self.checkpointer.saved_states()}") from error
         best = self.checkpointer.best
         return Outcome(
-            description=self.description,
             best=None if best is None else best.description,
             finished=finished,
             already_complete=already_complete,
             early=self.trainer.early,
             epochs=self.trainer.epoch,
-            images=len(self.trainer.train_data.images),
-            parameters=sum(parameter.numel() for parameter in self.trainer.module.parameters()),
             seconds=time.monotonic() - start,
-            test_images=0 if self._confusion is None else int(self._confusion.sum()),
             confusion=self._confusion,
             note=note,
         )
@@ -223,7 +216,7 @@ def start(
     if len(data.classes) < 2:
         raise DataError(f"{source}: has only the class '{data.classes[0]}', expected two or more")
     preprocess = measure(data, resize)
-    check_memory(architecture, settings.batch_size)
+    check_memory(architecture, settings.batch_size, device)
     fitted = None
     if seconds is not None:
         module = to_device(build_seeded(architecture, settings.seed), device)
@@ -247,9 +240,7 @@ def start(
         measure_statistics(module, torch.from_numpy(data.images), settings.batch_size, preprocess)
     trainer = Trainer(to_device(module, device), data, preprocess, settings)
     checkpointer = Checkpointer(trainer, output)
-    run = Run(trainer, description, checkpointer, origin.description if origin else None)
-    run.fitted = fitted
-    return run
+    return Run(trainer, description, checkpointer, origin.description if origin else None, fitted)
 
 
 def resume(
@@ -291,7 +282,10 @@ def resume(
         )
     module = to_device(checkpoint.module, device)
     trainer = Trainer(module, data, description.preprocess, description.settings)
-    trainer.restore(checkpoint.training)
+    try:
+        trainer.restore(checkpoint.training)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint_path}: {error}") from error
     output = output or checkpoint_path
     accuracy, epoch = trainer.best or (0.0, 0)
     best = read_best(checkpoint_path, output, description, accuracy)

@@ -23,7 +23,7 @@ from bwn.errors import FileError
 if TYPE_CHECKING:
     from bwn.train.checkpoint import Description
     from bwn.train.checkpointing import Warn
-    from bwn.train.trainer import Progress
+    from bwn.train.progress import Progress
 
 RUN_FILE = "model.pt"
 SETTINGS = "settings.json"

@@ -1,8 +1,7 @@
 """What defines a training run: its network (`Architecture`) and its recipe (`Settings`).
 
 Both carry range, help text and default in their fields, of which the command line makes its
-options; a checkpoint stores both as JSON. This file is the one list of schemes and networks.
-It needs no torch.
+options; a checkpoint stores both as JSON. Needs no torch.
 """
 
 from __future__ import annotations
@@ -15,35 +14,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from bwn.errors import ArgumentError
+from bwn.train.networks import NETWORKS, NetworkName
 
 if TYPE_CHECKING:
     from bwn.train.schemes import Scheme
 
 SchemeName = Literal["float", "deterministic", "stochastic", "scaled", "margin"]
-NetworkName = Literal["mlp", "lenet", "convnet", "vgg", "resnet18", "resnet20"]
 Precision = Literal["float32", "bfloat16"]
 SCHEME_NAMES: tuple[SchemeName, ...] = get_args(SchemeName)
-NETWORK_NAMES: tuple[NetworkName, ...] = get_args(NetworkName)
-PHOTO_SIZES: dict[NetworkName, int] = {
-    "mlp": 32,
-    "lenet": 64,
-    "convnet": 64,
-    "vgg": 64,
-    "resnet18": 128,
-    "resnet20": 32,
-}
-"""Side that photos are brought to for each network where no size is chosen, in pixels."""
-SMALLEST: dict[NetworkName, int] = {
-    "mlp": 1,
-    "lenet": 4,
-    "convnet": 9,
-    "vgg": 8,
-    "resnet18": 1,
-    "resnet20": 1,
-}
-"""Side of the smallest images that each network reads, in pixels."""
-FLOAT_ENDS: frozenset[NetworkName] = frozenset({"convnet", "resnet18", "resnet20"})
-"""Networks whose first and last layer keep float weights where nothing is chosen."""
 
 Extent = Annotated[int, Meta(ge=1, le=4096)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -67,8 +45,8 @@ class Architecture(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             rounded to 8 bits. `sign`: layers read one bit per activation.
         width: Channels or units of the first hidden layer, which the others follow; None: the
             network's own.
-        float_ends: Whether the first and the last layer keep float weights; None: in the networks
-            of FLOAT_ENDS.
+        float_ends: Whether the first and the last layer keep float weights; None: as `NETWORKS`
+            says.
 
     Example:
         >>> from bwn.train import Architecture, build
@@ -274,33 +252,6 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.strength * float(10 ** (-self.ramp * (1 - progress))) if self.penalty else 0.0
 
 
-def default_network(shape: tuple[int, int, int]) -> NetworkName:
-    """The network for images of a shape (C, H, W) where the user chooses none."""
-    channels, *size = shape
-    if max(size) > PHOTO_SIZES["convnet"]:
-        return "resnet18"
-    small = min(size) < SMALLEST["convnet"] or (channels == 1 and max(size) <= PHOTO_SIZES["mlp"])
-    return "mlp" if small else "convnet"
-
-
-DEFAULTS: dict[NetworkName, dict[str, Any]] = {
-    "mlp": {"epochs": 30, "batch_size": 50},
-    "lenet": {"epochs": 30, "batch_size": 50},
-    "convnet": {
-        "epochs": 30,
-        "batch_size": 250,
-        "learning_rate": 2.5e-3,
-        "loss": "cross-entropy",
-        "label_smoothing": 0.2,
-        "augment": "alternating",
-        "ramp": 12.0,
-    },
-    "vgg": {"epochs": 60, "learning_rate": 3e-3},
-    "resnet18": {"epochs": 60, "loss": "cross-entropy", "augment": "flip"},
-    "resnet20": {"epochs": 60, "loss": "cross-entropy", "augment": "flip"},
-}
-"""What each network changes in the defaults of `Settings`, where the user chooses nothing."""
-
 ENOUGH_STEPS = 1000
 
 
@@ -323,7 +274,8 @@ def settings_for(network: NetworkName, scheme: Scheme, images: int, **chosen: An
             would rise.
     """
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    values = {**msgspec.structs.asdict(Settings()), "penalty": scheme.penalty, **DEFAULTS[network]}
+    values = msgspec.structs.asdict(Settings()) | {"penalty": scheme.penalty}
+    values |= NETWORKS[network].settings
     values["batch_size"] = min(values["batch_size"], max(10, images // 20))
     steps = max(1, images // (chosen.get("batch_size") or values["batch_size"]))
     values["epochs"] = max(values["epochs"], -(-ENOUGH_STEPS // steps))

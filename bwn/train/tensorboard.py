@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bwn._text import reason
 from bwn._types import StrPath
 from bwn.errors import FileError, MissingPackageError
 from bwn.train.checkpointing import Warn
-from bwn.train.trainer import Progress, Trainer
+from bwn.train.progress import Progress
+from bwn.train.trainer import Trainer
 
 SCALARS = {
     "loss/training": "loss",
@@ -59,7 +61,7 @@ class TensorBoardLog:
             yield
         except OSError as error:
             if not self._failed:
-                self._warn(f"the log is no longer written: {error.strerror or error}")
+                self._warn(f"the log is no longer written: {reason(error)}")
             self._failed = True
 
 
@@ -82,8 +84,7 @@ def open_log(folder: StrPath, trainer: Trainer, warn: Warn) -> Iterator[TensorBo
     try:
         writer = summary_writer()(os.fspath(folder), purge_step=epochs + 1)
     except OSError as error:
-        reason = error.strerror or error
-        raise FileError(f"{folder}: cannot be written as a log: {reason}") from None
+        raise FileError(f"{folder}: cannot be written as a log: {reason(error)}") from None
     log = TensorBoardLog(writer, trainer, warn)
     try:
         yield log

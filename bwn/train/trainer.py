@@ -23,12 +23,11 @@ from bwn.train.losses import LOSSES, image_weights
 from bwn.train.optimizer import Adam
 from bwn.train.penalties import mean_distance
 from bwn.train.preprocessing import accuracy, as_input, device_of, measure, split
-from bwn.train.progress import Progress as Progress  # where it is looked for
+from bwn.train.progress import Progress
 from bwn.train.settings import Settings
 from bwn.train.sources import as_dataset
 
 REPORT_SECONDS = 0.5
-
 
 Report = Callable[[Progress], None]
 
@@ -315,8 +314,9 @@ class Trainer:
             self.history = decode_history(state.get("history", "[]"))  # older ones have none
             totals = torch.tensor([float(loss), int(right)], dtype=self._totals.dtype)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else error
             raise CheckpointError(
-                f"the checkpoint's training state does not fit its network: {error}"
+                f"the training state does not fit its network: {reason}"
             ) from error
         self._totals.copy_(totals)
         self.step = step

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from bwn.errors import CheckpointError
 from bwn.ir.model_spec import Preprocess
-from bwn.train.architectures import WIDTHS
 from bwn.train.checkpoint import Checkpoint, Description
 from bwn.train.fake_quant import RoundActivation
 from bwn.train.layers import clip_weights, scheme_layers
+from bwn.train.networks import NETWORKS
 from bwn.train.preprocessing import as_input
 from bwn.train.settings import Architecture
 
@@ -118,7 +118,7 @@ def _difference(old: Architecture, new: Architecture) -> str:
         f"{what} {get(old)} there, {get(new)} here"
         for what, get in (
             ("the network is", lambda a: a.name),
-            ("the width is", lambda a: a.width or WIDTHS[a.name]),
+            ("the width is", lambda a: a.width or NETWORKS[a.name].width),
             ("images are", lambda a: " x ".join(str(extent) for extent in a.input_shape)),
             ("activations are", lambda a: a.activations),
         )

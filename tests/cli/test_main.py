@@ -77,6 +77,10 @@ def test_a_mistyped_command_is_answered_with_the_nearest():
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "m.pt"), 1, "no such file: m.pt"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
         (MemoryError(), 1, "not enough memory; try smaller batches or images"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 1,
+         "not enough memory; try smaller batches or images"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory"), 1,
+         "not enough memory; try smaller batches or images"),
     ],
 )  # fmt: skip
 def test_errors_end_as_one_line(error, code, line, monkeypatch):

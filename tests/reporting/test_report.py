@@ -26,7 +26,7 @@ from bwn.train import Architecture, Settings, Trainer, measure, read_checkpoint
 from bwn.train.architectures import build_seeded
 from bwn.train.checkpoint import Description, write_checkpoint
 from bwn.train.flip_risk import flipped
-from bwn.train.history import BINS
+from bwn.train.history import BINS, histogram
 from bwn.train.preprocessing import digest, predictions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +103,10 @@ def test_numbers_of_the_weights_are_those_counted_by_hand(tiny):
     assert [sum(row.histogram) for row in report.epochs[0].layers] == [8, 4, 4, 4]
     assert report.flip_risk.lost is None
     assert bwn.report(tiny, delta=0).layers[0].near_zero == 1 / 8
+
+
+def test_more_weights_than_float32_can_count():
+    assert histogram(torch.ones(2**24 + 3))[-1] == 2**24 + 3
 
 
 def test_exactly_the_weights_near_zero_flip(tiny):
@@ -220,6 +224,19 @@ def test_the_page_has_tables_beside_its_figures(html, run_file):
             assert value in text
     assert f"{report.epochs[1].loss:.4f}" in text
     assert f"accuracy is {report.flip_risk.flipped_accuracy:.2%}" in text
+
+
+def test_the_page_of_a_checkpoint_says_its_accuracy(html, run_file):
+    test = bwn.report(run_file, data="mnist-sample").test
+    text = re.sub(r"<[^>]*>", " ", html)
+    assert re.search(f"accuracy +{test.accuracy:.2%} .* on {test.images:,} test images", text)
+
+
+def test_weights_of_8_bits_are_not_called_float32(tmp_path):
+    model = ROOT / "tests" / "golden" / "int8-weights.bwn"
+    report = bwn.report(model, tmp_path / "r.html")
+    assert [layer.stored for layer in report.layers] == ["int8", "1 bit"]
+    assert "float32" not in (tmp_path / "r.html").read_text()
 
 
 def test_names_are_escaped(run_file, tmp_path):

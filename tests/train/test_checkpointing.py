@@ -356,7 +356,6 @@ KILLED = """
 import os, signal, sys
 from bwn.cli.main import main
 from bwn.train import checkpointing
-from bwn.train import run as run_module
 checkpointing.SAVE_SECONDS = checkpointing.SAVE_SHARE = 0
 real = checkpointing.write_checkpoint
 def write(path, description, module, training):

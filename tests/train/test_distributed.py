@@ -19,6 +19,7 @@ from torch import nn
 
 from bwn.cli.main import bwn
 from bwn.data.datasets import Dataset
+from bwn.errors import BwnError
 from bwn.train import (
     Architecture,
     BinaryConv2d,
@@ -29,7 +30,7 @@ from bwn.train import (
     read_checkpoint,
 )
 from bwn.train.architectures import build_seeded
-from bwn.train.distributed import process_group, rank
+from bwn.train.distributed import local_rank, process_group, rank, started
 
 CASES = ("mlp", "int8", "float", "double")
 
@@ -246,6 +247,19 @@ def test_a_process_that_lost_the_others_says_so(tmp_path):
     assert first.returncode == 1
     assert "Error: rank 0 lost the other processes; their own output says why\n" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "LOCAL_RANK"])
+def test_a_variable_that_is_no_number_is_named(name, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv(name, "two")
+    with pytest.raises(BwnError, match=f"{name} is 'two', expected a number: start the processes"):
+        local_rank()
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert not started()
 
 
 def test_half_a_group_is_refused(tmp_path, monkeypatch):

@@ -7,8 +7,9 @@ import torch
 
 from bwn.errors import ArgumentError
 from bwn.train import Architecture, build
+from bwn.train.device import CPU
 from bwn.train.memory import check_memory, training_bytes
-from bwn.train.settings import NETWORK_NAMES
+from bwn.train.networks import NETWORK_NAMES
 
 
 def network(name="lenet", size=32, **fields):
@@ -36,6 +37,15 @@ def test_what_does_not_fit_is_refused(monkeypatch):
     with pytest.raises(
         ArgumentError, match=r"training lenet on images of 32 x 32 takes about .* MiB"
     ):
-        check_memory(network(), 50)
+        check_memory(network(), 50, CPU)
     monkeypatch.setattr("bwn.train.memory.available_memory", lambda: None)
-    check_memory(network(), 50)
+    check_memory(network(), 50, CPU)
+
+
+def test_on_a_gpu_its_own_memory_counts(monkeypatch):
+    monkeypatch.setattr("bwn.train.memory.available_memory", lambda: 10**6)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**10, 10**10))
+    check_memory(network(), 50, torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**6, 10**10))
+    with pytest.raises(ArgumentError, match=r"976\.6 KiB are available"):
+        check_memory(network(), 50, torch.device("cuda", 0))

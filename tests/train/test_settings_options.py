@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from bwn.cli.main import bwn
 from bwn.cli.settings_options import field_option
 from bwn.train import SCHEMES, Architecture, Settings
-from bwn.train.architectures import _BUILDERS, WIDTHS
-from bwn.train.settings import DEFAULTS, NETWORK_NAMES, SCHEME_NAMES, SMALLEST, settings_for
+from bwn.train.architectures import _BUILDERS
+from bwn.train.networks import NETWORK_NAMES, NETWORKS
+from bwn.train.settings import SCHEME_NAMES, settings_for
 
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
 OWN = {"train": set(), "paper": {"seed", "augment"}}
@@ -117,9 +118,14 @@ def test_options_of_the_network_are_its_fields():
     assert (params["width"].type.min, params["width"].type.max) == (1, 8192)
 
 
-@pytest.mark.parametrize("table", [DEFAULTS, WIDTHS, _BUILDERS, SMALLEST])
+@pytest.mark.parametrize("table", [NETWORKS, _BUILDERS])
 def test_every_network_is_in_every_table(table):
     assert set(table) == set(NETWORK_NAMES)
+
+
+def test_a_list_of_class_weights_may_be_longer_than_a_name():
+    weights = options("train")["class_weights"].type.convert(",".join(["1.5"] * 1000), None, None)
+    assert weights == (1.5,) * 1000
 
 
 class More(Settings, frozen=True, kw_only=True):

@@ -167,6 +167,11 @@ def test_a_state_that_does_not_fit_is_refused(shapes_set, change):
         trainer(shapes_set()).restore({**run.state(), **change})
 
 
+def test_a_state_without_a_part_says_which(shapes_set):
+    with pytest.raises(CheckpointError, match=r"does not fit its network: it lacks 'step'$"):
+        trainer(shapes_set()).restore({})
+
+
 def test_progress_counts_and_ends(shapes_set):
     seen = []
     trainer(shapes_set()).run(seen.append)
@@ -228,6 +233,9 @@ def test_measure_standardizes_each_channel():
     torch.testing.assert_close(x.std((0, 2, 3), correction=0), torch.ones(3), rtol=1e-5, atol=0)
     with pytest.raises(BwnError, match="all of one color"):
         measure(Dataset(np.full((3, 4, 4), 7, np.uint8), np.zeros(3, np.int64), ("a",)))
+    images[..., 1:] = 3, 4
+    with pytest.raises(BwnError, match="only one value of green and blue: convert"):
+        measure(data)
 
 
 def test_training_feeds_what_inference_prepares():
