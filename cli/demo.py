@@ -41,7 +41,7 @@ def steps(folder: Path) -> list[tuple[str, list[str]]]:
     ]
 
 
-@click.command("demo")
+@click.command()
 @click.option(
     "--keep",
     "folder",

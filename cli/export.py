@@ -8,7 +8,7 @@ import click
 
 from bwn._text import byte_size
 from bwn.cli.output import json_text, show_progress
-from bwn.cli.params import FilePath, OutputPath, output_options
+from bwn.cli.params import FilePath, OutputPath, output_options, with_ending
 
 
 @click.command(
@@ -39,7 +39,7 @@ def command(model: Path, output: Path | None, qonnx: bool, as_json: bool) -> Non
     """
     from bwn.tools.onnx_export import export
 
-    output = output or model.with_suffix(".onnx")
+    output = output or Path(with_ending(model, ".onnx"))
     show_progress(f"writing {output}")
     size, notes = export(model, output, qonnx=qonnx)
     show_progress("")

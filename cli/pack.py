@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +19,7 @@ from bwn.cli.params import (
     Size,
     output_options,
     skip_bad_option,
+    with_ending,
 )
 
 if TYPE_CHECKING:
@@ -163,8 +163,8 @@ def command(
     SOURCE is a checkpoint of `bwn train` (.pt), or an ONNX file of any framework. A layer is stored
     with one bit per weight if each of its output channels holds only +a and -a, up to rounding
     (--binary-tolerance); other layers stay float32, or become 8 bits with --activations int8.
-    Preprocessing and class names are taken from
-    SOURCE; the options replace them, or add them where SOURCE has none.
+    Preprocessing and class names are taken from SOURCE; the options replace them, or add them where
+    SOURCE has none.
 
     Before it is written, the packed network is compared with ONNX Runtime on SOURCE, where that is
     installed. The exit code is 0 if the file was written, 1 if the networks differ, 2 for wrong
@@ -189,7 +189,7 @@ def command(
     try:
         report = pack(
             source,
-            output or Path(source).with_suffix(".bwn"),
+            output or with_ending(source, ".bwn"),
             activations=activations,
             calibration=calibration,
             float_layers=float_layers,

@@ -107,9 +107,8 @@ def command(
     try:
         serve(load(model, threads), limits, host, port, say_listening)
     except OSError as error:
-        reason = one_line(error.strerror or error).rpartition(": ")[
-            2
-        ]  # asyncio's repeats the address
+        reason = one_line(error.strerror or error)
+        reason = reason.rpartition(": ")[2]  # asyncio puts the address before it
         other = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
         raise BwnError(f"cannot listen on {host}:{port}: {reason}; try another {other}") from None
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from bwn._arguments import check_counts
-from bwn._file_types import HEAD, SOURCES, looks_like, mismatch
+from bwn._arguments import check_counts, check_range
+from bwn._file_types import CHECKPOINT, HEAD, ONNX, SOURCES, looks_like, mismatch
 from bwn._files import read_limited
 from bwn._text import count_noun
 from bwn._types import Floats, StrPath
@@ -164,9 +164,8 @@ def check_options(
     """Raise ArgumentError where a number is out of range."""
     check_counts(samples=1 if samples is None else samples, batch_size=batch_size)
     check_counts(0, seed=seed)
-    for name, number, most in (("min_agreement", min_agreement, 1), ("max_loss", max_loss, 100)):
-        if number is not None and not 0 <= number <= most:
-            raise ArgumentError(f"{name} is {number}, expected 0 to {most}")
+    check_range(0, 1, min_agreement=0 if min_agreement is None else min_agreement)
+    check_range(0, 100, max_loss=0 if max_loss is None else max_loss)
 
 
 def limits(
@@ -201,9 +200,9 @@ def open_reference(
 
     data = read_limited(path, MAX_BYTES, SOURCES)
     name, kind = os.fspath(path), looks_like(data[:HEAD])
-    if "PyTorch" in kind:
+    if kind == CHECKPOINT:
         data = exported(name)
-    elif "ONNX" not in kind and not name.endswith(".onnx"):
+    elif kind != ONNX and not name.endswith(".onnx"):
         raise FileError(f"{name}: {mismatch(SOURCES, data[:HEAD])}; name the file that was packed")
     try:
         folder = os.path.dirname(name) or "."

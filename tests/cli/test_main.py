@@ -172,6 +172,20 @@ def test_nan_is_in_no_range(arguments):
     assert result.stderr.endswith(f"Invalid value for '{arguments[-1]}': nan is not a number.\n")
 
 
+@pytest.mark.parametrize("command", ["pack", "export"])
+@pytest.mark.parametrize("source", [".", "/", ".."])
+def test_a_folder_is_no_network(command, source):
+    result = run(command, source)
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"Error: {source} is a folder, expected a ")
+
+
+def test_an_integer_has_64_bits():
+    result = run("infer", "a.bwn", "b.png", "--limit", str(2**63))
+    assert result.exit_code == 2
+    assert result.stderr.endswith("'--limit': 9223372036854775808 is too large.\n")
+
+
 COMMAND_LINES = [*((name,) for name in main.COMMANDS), ("experiment", "paper")]
 
 

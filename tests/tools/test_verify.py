@@ -242,6 +242,7 @@ def test_a_network_of_another_width_is_refused(tmp_path):
         ({"seed": -1}, "seed is -1, expected 0 or more"),
         ({"min_agreement": 2}, "min_agreement is 2, expected 0 to 1"),
         ({"max_loss": -1}, "max_loss is -1, expected 0 to 100"),
+        ({"max_loss": [7] * 1000}, r"max_loss is \[7, 7, .*\.\.\.\], expected 0 to 100"),
     ],
 )
 def test_arguments_out_of_range_are_refused(compare, options, message):
