@@ -125,30 +125,18 @@ def onnxruntime_of(file: Path, threads: int) -> Callable[[Any], Any]:
 
 def ncnn_of(file: Path, shape: tuple[int, ...], threads: int, folder: Path) -> Callable[[Any], Any]:
     """The file in ncnn, converted by pnnx. Raises ModuleNotFoundError where they are missing."""
-    import ncnn
-    import numpy as np
+    from bwn.tools.ncnn_network import load
 
     spec = find_spec("pnnx")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("pnnx")
+    if find_spec("ncnn") is None or spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("ncnn or pnnx")
     converter = Path(spec.submodule_search_locations[0]) / "pnnx"
     source = (folder / "net.onnx").absolute()
     source.write_bytes(file.read_bytes())
     sizes = f"inputshape=[1,{','.join(map(str, shape))}]"
     command = [str(converter), str(source), sizes, "fp16=0"]
     subprocess.run(command, check=True, capture_output=True, cwd=folder)
-    net = ncnn.Net()
-    net.opt.num_threads = threads
-    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    if net.load_param(f"{folder}/net.ncnn.param") or net.load_model(f"{folder}/net.ncnn.bin"):
-        raise SystemExit(f"ncnn cannot load what pnnx makes of {file}")
-
-    def scores(image: Any) -> Any:
-        extractor = net.create_extractor()
-        extractor.input("in0", ncnn.Mat(image))
-        return np.array(extractor.extract("out0")[1]).reshape(-1)
-
-    return lambda x: np.stack([scores(image) for image in x])
+    return load([folder / "net.ncnn.param", folder / "net.ncnn.bin"], "in0", "out0", threads)
 
 
 if __name__ == "__main__":

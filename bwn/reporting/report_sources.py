@@ -126,8 +126,9 @@ def _model(path: Path, request: Request) -> Gathered:
     if request.data is not None:
         from bwn.tools.verify_inputs import load_test_split
 
+        names = spec.classes and class_names(spec)
         name, pixels, labels = load_test_split(
-            spec, request.data, request.samples, skip_bad=request.skip_bad,
+            spec.preprocess, names, request.data, request.samples, skip_bad=request.skip_bad,
             progress=request.progress,
         )  # fmt: skip
         chances = _chances(spec, pixels, request)

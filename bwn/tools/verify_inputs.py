@@ -103,8 +103,9 @@ def choose(
         paths = [str(path) for path in find_images([source])][:count]
         images = load_images(source, paths, rule, skip_bad=skip_bad, progress=progress)
         return Samples(str(source), len(images), None, make)
+    names = spec.classes and class_names(spec)
     name, images, labels = load_test_split(
-        spec, source, count, skip_bad=skip_bad, progress=progress
+        rule, names, source, count, skip_bad=skip_bad, progress=progress
     )
     return Samples(name, len(labels), labels, make)
 
@@ -116,7 +117,8 @@ def is_images(source: StrPath) -> bool:
 
 
 def load_test_split(
-    spec: ModelSpec,
+    rule: Preprocess | None,
+    classes: Sequence[str] | None,
     source: StrPath,
     count: int | None = None,
     *,
@@ -125,10 +127,11 @@ def load_test_split(
 ) -> tuple[str, Pixels, Labels]:
     """Return the name, the images and the labels of a data set's test split.
 
-    The images have the size and the color that the model takes, but are not normalized.
+    The images have the size and the color that the network takes, but are not normalized.
 
     Args:
-        spec: A model with preprocessing; labels are indices of its classes.
+        rule: How the network prepares images.
+        classes: Names of its classes, whose indices the labels are; None: labels as stored.
         source: As in `bwn.data.datasets.load_dataset`.
         count: At most this many images, the first ones, or evenly spread where the first ones are
             all of the first class; None: all.
@@ -136,35 +139,11 @@ def load_test_split(
         progress: See `load_dataset`.
 
     Raises:
-        DataError: The data set cannot be read, or has a class that the model does not know.
+        NotPreparedError: The network does not say how it prepares images.
+        DataError: The data set cannot be read, or has a class that the network does not know.
     """
-    if spec.preprocess is None:
+    if rule is None:
         raise NotPreparedError
-    classes = None if spec.classes is None else class_names(spec)
-    return read_test_split(
-        spec.preprocess, classes, source, count, skip_bad=skip_bad, progress=progress
-    )
-
-
-def read_test_split(
-    rule: Preprocess,
-    classes: Sequence[str] | None,
-    source: StrPath,
-    count: int | None = None,
-    *,
-    skip_bad: bool = False,
-    progress: Progress = no_progress,
-) -> tuple[str, Pixels, Labels]:
-    """`load_test_split` for a network without a ModelSpec.
-
-    Args:
-        rule: How it prepares images.
-        classes: Names of its classes, whose indices the labels are; None: labels as stored.
-        source: See `load_test_split`, as the others.
-        count: Likewise.
-        skip_bad: Likewise.
-        progress: Likewise.
-    """
     data = load_dataset(source, "test", rule=rule, skip_bad=skip_bad, progress=progress)
     labels = _labels(classes, data.labels, data.classes, source)
     chosen = np.arange(min(count or len(labels), len(labels)))
