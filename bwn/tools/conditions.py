@@ -65,15 +65,20 @@ def conditions(system: Path = SYSTEM) -> Conditions:
     clocks = [float(text) / 1e3 for text in _read(system, f"{cores}/scaling_cur_freq")]
     highest = [float(text) / 1e3 for text in _read(system, f"{cores}/cpuinfo_max_freq")]
     zones = [float(text) / 1e3 for text in _read(system, "virtual/thermal/thermal_zone*/temp")]
-    governors = _read(system, f"{cores}/scaling_governor")
+    named = governors(system)
     throttled = _read(system, "platform/*/*:firmware/get_throttled")
     return Conditions(
         mhz=max(clocks, default=None),
         max_mhz=max(highest, default=None),
-        governor=governors[0] if governors else None,
+        governor=named[0] if named else None,
         celsius=max(zones, default=None),
         limits=_limits(int(throttled[0], 16)) if throttled else None,
     )
+
+
+def governors(system: Path = SYSTEM) -> list[str]:
+    """What chooses the clock of each CPU, where Linux says."""
+    return _read(system, "system/cpu/cpu*/cpufreq/scaling_governor")
 
 
 def _read(system: Path, pattern: str) -> list[str]:

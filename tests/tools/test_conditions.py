@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bwn.tools.conditions import Conditions, conditions
+from bwn.tools.conditions import Conditions, conditions, governors
 
 
 def write(system: Path, **texts: str) -> None:
@@ -54,6 +54,15 @@ def test_a_board_that_is_held_back(tmp_path: Path, throttled: str, limits: list[
 
 def test_a_low_clock_is_slow(tmp_path: Path) -> None:
     assert board(tmp_path, 1500, "0").slow
+
+
+def test_every_governor_is_named_but_that_of_a_core_that_is_off(tmp_path: Path) -> None:
+    board(tmp_path, 1800, "0")
+    write(tmp_path, system__cpu__cpu1__cpufreq__scaling_governor="performance")
+    folder = tmp_path / "system/cpu/cpu2/cpufreq"
+    (folder / "scaling_governor").unlink()
+    (folder / "scaling_governor").mkdir()  # reading it is an OSError
+    assert governors(tmp_path) == ["ondemand", "performance", "ondemand"]
 
 
 def test_a_machine_that_says_nothing(tmp_path: Path) -> None:
