@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from bwn._text import one_line
 from bwn.errors import BwnError, DataError
 from bwn.model import Model
 from bwn.page import INDEX, page_files
-from bwn.predict import class_names
+from bwn.predict import class_names, fields
 from bwn.serve.batching import Batcher, Limits, QueueFullError
 from bwn.serve.bodies import Upload, check_headers, read_uploads
 from bwn.serve.prometheus import CONTENT_TYPE, Metrics
@@ -149,8 +149,7 @@ class Service:
             self.metrics.images["refused"] += 1
             return {**row, "error": str(error).removeprefix("image: ")}
         self.metrics.images["classified"] += 1
-        best = [msgspec.to_builtins(prediction) for prediction in predictions]
-        return {**row, **best[0], **({"top": best} if top > 1 else {})}
+        return {**row, **fields(predictions)}
 
     async def _healthz(self, _request: web.Request) -> web.StreamResponse:
         return web.json_response({"status": "ok"})
@@ -173,6 +172,6 @@ class Service:
 def read_top(request: web.Request) -> int:
     """How many classes a request asks for (`?top=3`)."""
     text = request.query.get("top", "1")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 10**6):
-        raise web.HTTPBadRequest(text="top is not a whole number of 1 or more")
-    return int(text[:9])
+    if not re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII):
+        raise web.HTTPBadRequest(text="top is not a whole number from 1 to 999,999,999")
+    return int(text)
