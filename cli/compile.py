@@ -8,12 +8,11 @@ import click
 
 from bwn._text import byte_size
 from bwn.cli.output import json_text, show_progress
-from bwn.cli.params import FilePath, Integer, Option, output_options
+from bwn.cli.params import FilePath, Integer, output_options
 
 
 @click.command(
     no_args_is_help=True,
-    short_help="Write a packed model as a C library, or for a browser.",
     epilog="Example: bwn compile model.bwn -o c --target aarch64",
 )
 @click.argument("model", metavar="MODEL", type=FilePath(path_type=Path))
@@ -27,16 +26,14 @@ from bwn.cli.params import FilePath, Integer, Option, output_options
 )
 @click.option(
     "--target",
-    cls=Option,
     default="native",
+    show_default=True,
     help="Processor: aarch64, aarch64-dotprod, x86-64, x86-64-avx2, x86-64-avxvnni, x86-64-avx512; "
     "native for that of this machine; aarch64-any or x86-64-any to choose when a program starts; "
-    "wasm32 for browsers and Node.js.  "
-    "[default: native]",
+    "wasm32 for browsers and Node.js.",
 )
 @click.option(
     "--name",
-    cls=Option,
     help="What the names of files and functions begin with.  [default: MODEL's, as C allows]",
 )
 @click.option(

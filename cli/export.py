@@ -13,7 +13,6 @@ from bwn.cli.params import FilePath, OutputPath, output_options, with_ending
 
 @click.command(
     no_args_is_help=True,
-    short_help="Write a packed model or a checkpoint as an ONNX file.",
     epilog="Example: bwn export model.bwn -o model.onnx",
 )
 @click.argument("model", metavar="MODEL", type=FilePath(path_type=Path))

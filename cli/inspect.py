@@ -17,7 +17,7 @@ LEGEND = (
 )
 
 
-@click.command(no_args_is_help=True, short_help="Show what a .bwn file holds.")
+@click.command(no_args_is_help=True)
 @click.argument("model", type=FilePath())
 @click.option(
     "--plan",

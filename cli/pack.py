@@ -13,7 +13,6 @@ from bwn.cli.params import (
     FilePath,
     Number,
     Numbers,
-    Option,
     OutputPath,
     Resize,
     Size,
@@ -30,9 +29,7 @@ LISTED = 3
 """Nodes of a kind that a table names."""
 
 
-@click.command(
-    no_args_is_help=True, short_help="Store a network with one bit per weight, as a .bwn file."
-)
+@click.command(no_args_is_help=True)
 @click.argument("source", type=FilePath())
 @click.option(
     "-o",
@@ -126,7 +123,6 @@ LISTED = 3
 )
 @click.option(
     "--binary-tolerance",
-    cls=Option,
     type=Number(0, 0.01),
     default=1e-4,
     show_default=True,

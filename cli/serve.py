@@ -28,7 +28,6 @@ class ByteSize(click.ParamType):  # type: ignore[type-arg]  # generic in the new
 
 @click.command(
     no_args_is_help=True,
-    short_help="Answer HTTP requests that classify images.",
     epilog="Example: bwn serve model.bwn --port 8000",
 )
 @click.argument("model", metavar="MODEL", type=FilePath())

@@ -62,7 +62,6 @@ LISTED = 10
 )
 @click.option(
     "--output-name",
-    cls=Option,
     metavar="NAME",
     help="Which output of REFERENCE to compare, where it has several.  [default: MODEL's]",
 )
