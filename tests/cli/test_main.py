@@ -76,7 +76,9 @@ def test_a_mistyped_command_is_answered_with_the_nearest():
          "pip install torch, or '.[train]' in bwn's folder"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "m.pt"), 1, "no such file: m.pt"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
-        (MemoryError(), 1, "not enough memory; try smaller batches or images"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), 1, "No such file or directory"),
+        (MemoryError(), 1, "not enough memory for this run: run fewer inputs at a time, or on a machine with more "
+         "memory"),
     ],
 )  # fmt: skip
 def test_errors_end_as_one_line(error, code, line, monkeypatch):
