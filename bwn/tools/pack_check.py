@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -45,15 +45,11 @@ ZEROS = 1e-3
 
 
 class Interpreted:
-    """A network that the reference interpreter runs; it keeps the tensors of the last input.
-
-    Args:
-        spec: The network.
-    """
+    """A network that the reference interpreter runs; it keeps the tensors of the last input."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
-        self._x: Any = None
+        self._x: Floats | None = None
         self._tensors: dict[str, Floats] = {}
 
     @property
@@ -61,11 +57,11 @@ class Interpreted:
         """The network."""
         return self._spec
 
-    def run(self, x: Any) -> Floats:
+    def run(self, x: Floats) -> Floats:
         """Scores (N, ...) of x."""
         return self.trace(x)[self.spec.graph.topology.output]
 
-    def trace(self, x: Any) -> dict[str, Floats]:
+    def trace(self, x: Floats) -> dict[str, Floats]:
         """Every activation tensor of x, by name."""
         if x is not self._x:
             with np.errstate(all="ignore"):  # kernels do not warn either

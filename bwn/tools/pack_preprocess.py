@@ -135,9 +135,10 @@ def unit_scale(fields: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
     if any(not 1 <= value <= 255 for value in std) or any(
         0 < abs(value) <= 1 or abs(value) > 255 for value in mean
     ):
+        shown = (f"{name} {numbers.get(name, 'not given')}" for name in ("mean", "std"))
         raise ArgumentError(
-            f"preprocess: mean {fields.get('mean')} and std {fields.get('std')} are not both for "
-            "pixels from 0 to 255, nor both for 0 to 1"
+            f"preprocess: {' and '.join(shown)} are not both for pixels from 0 to 255, nor both "
+            "for 0 to 1"
         )
     return {name: tuple(value / 255 for value in values) for name, values in numbers.items()}
 

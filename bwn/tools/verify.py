@@ -241,9 +241,10 @@ def check_fit(model: SupportsTrace, session: Session, x: Floats, reference: str,
     if len(sizes) != len(own) or any(
         size not in (None, own_size) for size, own_size in zip(sizes, own, strict=True)
     ):
-        shown = tuple("?" if size is None else size for size in sizes)
+        theirs = ", ".join("?" if size is None else str(size) for size in sizes)
+        ours = ", ".join(map(str, own))
         raise FileError(
-            f"{reference} takes {shown} inputs but {name} takes {tuple(own)}: "
+            f"{reference} takes inputs of shape ({theirs}) but {name} of shape ({ours}): "
             f"{name} was not packed from it"
         )
     try:

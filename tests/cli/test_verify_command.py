@@ -257,7 +257,7 @@ def test_a_network_of_another_input_is_named(folder):
     assert result.exit_code == 3
     other, model = folder / "other.onnx", folder / "m.bwn"
     assert result.stderr == (
-        f"Error: {other} takes (9,) inputs but {model} takes (16,): {model} was not packed from it\n"
+        f"Error: {other} takes inputs of shape (9) but {model} of shape (16): {model} was not packed from it\n"
     )
 
 
