@@ -47,7 +47,7 @@ from bwn.passes.quantized_inputs import Grid, grids
 from bwn.passes.set_activations import set_activations
 from bwn.tools.calibrate import input_batches, int8_scales
 from bwn.tools.pack_check import compare_source
-from bwn.tools.pack_preprocess import check_preprocess, choose_preprocess
+from bwn.tools.pack_preprocess import check_preprocess, choose_preprocess, plain_fields
 from bwn.tools.pack_report import Facts, PackReport, report
 from bwn.tools.presets import SIZE
 
@@ -224,12 +224,12 @@ def imported(
 
 def size_of(preprocess: Preprocess | Mapping[str, Any] | None) -> tuple[int, int] | None:
     """The caller's size of images; None without one, or where it is none (refused later)."""
-    fields = {"size": preprocess.size} if isinstance(preprocess, Preprocess) else preprocess or {}
+    fields = plain_fields(preprocess)
     try:
         size: Any = fields.get("size") or (fields.get("preset") and SIZE)
         height, width = size
         return operator.index(height), operator.index(width)
-    except (AttributeError, TypeError, ValueError):
+    except (TypeError, ValueError):
         return None
 
 

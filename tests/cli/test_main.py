@@ -182,6 +182,12 @@ def test_a_folder_is_no_network(command, source):
     assert result.stderr.startswith(f"Error: {source} is a folder, expected a ")
 
 
+def test_an_empty_host_is_not_every_address():
+    result = run("serve", "a.bwn", "--host", "")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("Error: --host is empty.\n")
+
+
 def test_an_integer_has_64_bits():
     result = run("infer", "a.bwn", "b.png", "--limit", str(2**63))
     assert result.exit_code == 2
