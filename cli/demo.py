@@ -99,7 +99,7 @@ def summary(figures: Figures, benchmark: NetworkResult, folder: Path) -> str:
             "      results for programs",
             "  bwn bench --layers",
             "      larger networks, layer by layer",
-            "  bwn train --data YOUR_FOLDER --model lenet --scheme margin -o mine.pt",
+            "  bwn train --data YOUR_FOLDER -o mine.pt",
             "      your own photos, one folder per class",
         ]
     )

@@ -75,6 +75,7 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
         tmp_path,
         virtual__thermal__thermal_zone0__temp="",
         virtual__thermal__thermal_zone1__temp="40000",
+        virtual__thermal__thermal_zone3__temp="<unknown>",
     )
     (tmp_path / "virtual/thermal/thermal_zone2/temp").mkdir(parents=True)
     assert conditions(tmp_path) == Conditions(celsius=40.0)
