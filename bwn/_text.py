@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 __version__ = "0.2.0"
 OWN_TRAINING = "docs/own-training.md"
@@ -58,6 +59,11 @@ def count_noun(count: int, noun: str) -> str:
     """A count and its noun, in the plural where it needs one: `1 image`, `1,200 classes`."""
     ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
     return f"{count:,} {noun}{ending}"
+
+
+def listed(items: Sequence[object], most: int) -> str:
+    """The first items with commas between them, and `...` where there are more than `most`."""
+    return ", ".join(map(str, items[:most])) + ", ..." * (len(items) > most)
 
 
 def with_article(noun: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn._text import byte_size, count_noun
+from bwn._text import byte_size, count_noun, listed
 from bwn.cli.output import json_text, show_progress, table
 from bwn.cli.params import (
     FilePath,
@@ -215,7 +215,7 @@ def refusal_table(refusals: tuple[Refusal, ...]) -> str:
     """The kinds of nodes that cannot be read."""
     rows = []
     for kind in refusals:
-        names = ", ".join(kind.nodes[:LISTED]) + ", ..." * (len(kind.nodes) > LISTED)
+        names = listed(kind.nodes, LISTED)
         rows.append((len(kind.nodes), kind.op_type, names, kind.reason, kind.remedy or None))
     return table(("nodes", "operation", "names", "reason", "what would work"), rows, "><<<<")
 

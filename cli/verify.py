@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bwn._text import count_noun
+from bwn._text import count_noun, listed
 from bwn.cli.output import json_text, show_progress, table
 from bwn.cli.params import (
     FilePath,
@@ -193,9 +193,8 @@ def score_lines(report: VerifyReport) -> list[str]:
         ("wrong top-1", scores.disagreements),
     ):
         if numbers:
-            more = ", ..." if len(numbers) > LISTED else ""
-            listed = ", ".join(map(str, numbers[:LISTED]))
-            lines.append(f"{name:<13}  {count_noun(len(numbers), 'input')}: {listed}{more}")
+            count = count_noun(len(numbers), "input")
+            lines.append(f"{name:<13}  {count}: {listed(numbers, LISTED)}")
     if scores.accuracy is not None and scores.reference_accuracy is not None:
         loss, limit = report.loss or 0.0, report.max_loss
         allowed = "" if limit is None else f" (limit {limit:g})"

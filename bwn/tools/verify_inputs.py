@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bwn._files import check_path
+from bwn._text import listed
 from bwn._types import Floats, Labels, StrPath
 from bwn.data.class_folders import match_class
 from bwn.data.datasets import holds_only_images, load_dataset, load_images, no_progress
@@ -161,8 +162,8 @@ def _labels(
     indices = [match_class(name, names) for name in classes]
     unknown = [name for name, index in zip(classes, indices, strict=True) if index is None]
     if unknown:
-        listed = ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED)
         raise DataError(
-            f"{source}: class '{unknown[0]}' is not one of the model's classes ({listed})"
+            f"{source}: class '{unknown[0]}' is not one of the model's classes "
+            f"({listed(names, LISTED)})"
         )
     return np.array(indices, np.int64)[labels]
