@@ -71,6 +71,11 @@ def with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
+def three_digits(number: float) -> str:
+    """A number of 0 or more with three significant digits: `0.0106`, `6,630`."""
+    return f"{float(f'{number:.3g}'):,.0f}" if 100 <= number < 1e9 else f"{number:.3g}"
+
+
 def byte_size(count: float) -> str:
     """A count of bytes with its unit (IEC 80000-13): `512 B`, `12.3 KiB`, `4.0 MiB`."""
     if count < 1024:

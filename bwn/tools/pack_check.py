@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bwn._text import brief
+from bwn._text import brief, three_digits
 from bwn._types import Floats, StrPath
 from bwn.data.datasets import no_progress
 from bwn.errors import BwnError, FileError, MissingPackageError
@@ -25,7 +25,7 @@ from bwn.ops.sign import Sign
 from bwn.tools.inspect import layer_rows
 from bwn.tools.verify_inputs import noise
 from bwn.tools.verify_layers import check_layers
-from bwn.tools.verify_scores import SupportsTrace, compare_batch, reference_scores, times
+from bwn.tools.verify_scores import SupportsTrace, compare_batch, reference_scores
 
 if TYPE_CHECKING:
     from bwn.onnx.session import Session
@@ -166,7 +166,7 @@ def difference(model: SupportsTrace, session: Session, x: Floats, theirs: Floats
         for layer in check_layers(model, session, x, no_progress):
             if not layer.agrees:
                 size = max(layer.reference, layer.runtime or 0)
-                return f"layer '{layer.name}' differs ({times(size)} times the tolerance)"
+                return f"layer '{layer.name}' differs ({three_digits(size)} times the tolerance)"
     except FileError as error:
         if rounded:
             return None

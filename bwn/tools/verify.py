@@ -17,7 +17,7 @@ import numpy as np
 from bwn._arguments import check_counts, check_range
 from bwn._file_types import CHECKPOINT, HEAD, ONNX, SOURCES, looks_like, mismatch
 from bwn._files import read_limited
-from bwn._text import count_noun
+from bwn._text import count_noun, three_digits
 from bwn._types import Floats, StrPath
 from bwn.data.datasets import no_progress
 from bwn.errors import ArgumentError, FileError
@@ -26,7 +26,7 @@ from bwn.model import Model, load
 from bwn.passes.pack_weights import departures
 from bwn.tools.verify_inputs import choose, noise
 from bwn.tools.verify_layers import LayerCheck, check_layers
-from bwn.tools.verify_scores import Scores, SupportsTrace, compare_scores, reference_scores, times
+from bwn.tools.verify_scores import Scores, SupportsTrace, compare_scores, reference_scores
 
 if TYPE_CHECKING:
     from bwn.onnx.session import Session
@@ -275,7 +275,9 @@ def layer_fault(layers: tuple[LayerCheck, ...], model: str, reference: str) -> s
     first = wrong[0]
     interpreted = first.reference > 1
     error = first.reference if interpreted else first.runtime
-    size = "" if error is None or np.isinf(error) else f" ({times(error)} times the tolerance)"
+    size = ""
+    if error is not None and not np.isinf(error):
+        size = f" ({three_digits(error)} times the tolerance)"
     where = f"from layer '{first.name}' on" if len(wrong) > 1 else f"in layer '{first.name}'"
     if interpreted:
         return f"differs {where}{size}: kernels and interpreter disagree; please report it"
@@ -288,7 +290,7 @@ def score_fault(scores: Scores, min_agreement: float, max_loss: float | None) ->
         count, first = len(scores.departing), scores.departing[0]
         return (
             f"scores of {count_noun(count, 'input')} differ (the first is {first}), by up to "
-            f"{times(scores.error)} times the tolerance"
+            f"{three_digits(scores.error)} times the tolerance"
         )
     if scores.agreement < min_agreement:
         wrong = count_noun(len(scores.disagreements), "input")

@@ -214,11 +214,6 @@ def _sign_ties(model: SupportsTrace, session: Session, signs: list[Sign], x: Flo
     return excused
 
 
-def times(error: float) -> str:
-    """A difference in tolerances, with three digits: `0.0106`, `6,630`."""
-    return f"{float(f'{error:.3g}'):,.0f}" if 100 <= error < 1e9 else f"{error:.3g}"
-
-
 def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array.reshape(len(array), -1)
 
