@@ -86,6 +86,7 @@ def run_cells(file: Path, threads: int, batches: list[int], seconds: float) -> N
     os.sched_setaffinity(0, one_cpu_per_core()[:threads])  # before any engine counts the CPUs
     import numpy as np
     from comparison.measure import judge
+    from engines import onnxruntime_engine
 
     import bwn
     from bwn.tools.benchmark import example_input
@@ -96,7 +97,7 @@ def run_cells(file: Path, threads: int, batches: list[int], seconds: float) -> N
         model = bwn.load(f"{folder}/a.bwn", threads=threads)
         shape = model.spec.graph.topology.input_shape
         runs: dict[str, Callable[[Any], Any]] = {"bwn": model.run}
-        runs["onnxruntime"] = onnxruntime_of(file, threads)
+        runs["onnxruntime"] = onnxruntime_engine.start(file, threads)
         with contextlib.suppress(ModuleNotFoundError):
             runs["ncnn"] = ncnn_of(file, shape, threads, Path(folder))
     for batch in batches:
@@ -110,17 +111,6 @@ def run_cells(file: Path, threads: int, batches: list[int], seconds: float) -> N
             times = (f"{1e3 * time:.2f} ms" for time in (timing.median, timing.minimum))
             row = (file.stem, str(batch), str(threads), name, *times, ratio, judged.verdict)
             print(f"| {' | '.join(row)} |", flush=True)
-
-
-def onnxruntime_of(file: Path, threads: int) -> Callable[[Any], Any]:
-    """The file in ONNX Runtime."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda x: session.run(None, {name: x})[0]
 
 
 def ncnn_of(file: Path, shape: tuple[int, ...], threads: int, folder: Path) -> Callable[[Any], Any]:
