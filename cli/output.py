@@ -89,8 +89,8 @@ def show_progress(text: str) -> None:
     if sys.stderr.isatty():
         from shutil import get_terminal_size  # imports three compressors
 
-        text = text[: get_terminal_size().columns - 1]  # a wrapped line could not be overwritten
-        click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+        room = get_terminal_size().columns - 1  # a wrapped line could not be overwritten
+        click.echo(f"\r\x1b[K{one_line(text, room)}", nl=False, err=True)
 
 
 def stopped() -> click.exceptions.Exit:

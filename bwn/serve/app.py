@@ -56,7 +56,10 @@ class Service:
         self.model, self.limits, self.metrics = model, limits, Metrics()
         self.batcher = Batcher(model, limits, self.metrics)
         self.stopping = False
-        self._page = {f"/{name}": content for name, content in page_files().items()}
+        self._page = {
+            f"/{name}": (content, KINDS[name.rpartition(".")[2]])
+            for name, content in page_files().items()
+        }
         self._page["/"] = self._page.pop(f"/{INDEX}")
 
     def app(self) -> web.Application:
@@ -165,8 +168,8 @@ class Service:
         )
 
     async def _show_page(self, request: web.Request) -> web.StreamResponse:
-        kind = KINDS[request.path.rpartition(".")[2]] if request.path != "/" else KINDS["html"]
-        return web.Response(body=self._page[request.path], content_type=kind, charset="utf-8")
+        content, kind = self._page[request.path]
+        return web.Response(body=content, content_type=kind, charset="utf-8")
 
 
 def read_top(request: web.Request) -> int:

@@ -324,6 +324,8 @@ def test_progress_is_cut_to_the_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "20")
     output.show_progress("x" * 50)
     assert capsys.readouterr().err == "\r\x1b[K" + "x" * 19
+    output.show_progress("a\x1b[2J.bwn")
+    assert capsys.readouterr().err == "\r\x1b[K" + r"a\x1b[2J.bwn"
 
 
 @pytest.mark.parametrize("name", ["infer", "pack", "export", "inspect", "verify", "evaluate"])
