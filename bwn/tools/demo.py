@@ -10,7 +10,7 @@ from PIL import Image
 
 from bwn.data.datasets import SAMPLE, load_dataset
 from bwn.model import load
-from bwn.tools.verify_inputs import choose
+from bwn.tools.verify_inputs import load_samples
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def measure(packed: Path, exported: Path) -> Figures:
     from bwn.onnx.session import Session
 
     model, session = load(packed, threads=1), Session(str(exported), threads=1)
-    samples = choose(model.spec, SAMPLE)
+    samples = load_samples(model.spec, SAMPLE)
     x = samples.batch(0, samples.count)
     answers, float_answers = model.run(x).argmax(1), session.run(x).argmax(1)
     return Figures(

@@ -44,7 +44,7 @@ ZEROS = 1e-3
 """Share of the numbers of a tensor that are exactly 0 by chance at most."""
 
 
-class Interpreted:
+class InterpretedModel:
     """A network that the reference interpreter runs; it keeps the tensors of the last input."""
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -102,7 +102,7 @@ def compare_source(
         return 0, [f"not compared: {str(error).removeprefix('model: ')}"]
     session.departures = dict(departures)
     small = sum(row.multiplications for row in layer_rows(spec.graph)) <= INTERPRETED
-    model: SupportsTrace = Interpreted(spec) if small else Model(spec)
+    model: SupportsTrace = InterpretedModel(spec) if small else Model(spec)
     start = perf_counter()
     for number in range(INPUTS):
         x = random_input(spec, number)
@@ -182,7 +182,7 @@ def rounding(spec: ModelSpec, x: Floats) -> float:
     A network with steep slopes, as one that is barely trained may have, multiplies each rounding by
     more than a tolerance of layers says.
     """
-    single, double = Model(spec).run(x), Interpreted(spec).run(x)
+    single, double = Model(spec).run(x), InterpretedModel(spec).run(x)
     return float(np.abs(single - double).max())
 
 

@@ -24,7 +24,7 @@ from bwn.errors import ArgumentError, FileError
 from bwn.ir.graph import Graph
 from bwn.model import Model, load
 from bwn.passes.pack_weights import departures
-from bwn.tools.verify_inputs import choose, noise
+from bwn.tools.verify_inputs import load_samples, noise
 from bwn.tools.verify_layers import LayerCheck, check_layers
 from bwn.tools.verify_scores import Scores, SupportsTrace, compare_scores, reference_scores
 
@@ -129,7 +129,7 @@ def verify(
     session = open_reference(reference, loaded.threads, output_name, end)
     name = "model" if isinstance(model, Model) else os.fspath(model)
     check_fit(loaded, session, noise(loaded.spec, 1, seed).batch(0, 1), os.fspath(reference), name)
-    inputs = choose(loaded.spec, images, samples, seed, skip_bad=skip_bad, progress=progress)
+    inputs = load_samples(loaded.spec, images, samples, seed, skip_bad=skip_bad, progress=progress)
     if max_loss is not None and inputs.labels is None:
         raise ArgumentError(f"max_loss needs labeled images; {inputs.name} has no labels")
     session.departures = rounded_weights(session, loaded.spec.graph)

@@ -67,7 +67,7 @@ def noise(spec: ModelSpec, count: int, seed: int) -> Samples:
     return Samples(f"noise, seed {seed}", count, None, make)
 
 
-def choose(
+def load_samples(
     spec: ModelSpec,
     source: StrPath | None,
     count: int | None = None,

@@ -305,7 +305,9 @@ def test_bad_images_alone_cannot_be_skipped(folder):
 
 
 def test_the_networks_are_compared_in_shape_before_images_are_read(folder, monkeypatch):
-    monkeypatch.setattr("bwn.tools.verify.choose", lambda *_a, **_k: pytest.fail("read images"))
+    monkeypatch.setattr(
+        "bwn.tools.verify.load_samples", lambda *_a, **_k: pytest.fail("read images")
+    )
     node = Dense(input="x", output="y", weight="w")
     words = bits.pack(np.ones((3, 9)))
     save_onnx(ModelSpec(graph=make_graph(node, shape=(9,), w=words)), folder / "other.onnx")
