@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bwn._text import byte_size
-from bwn.cli.output import json_text, show_progress
+from bwn.cli.output import command_line, json_text, show_progress
 from bwn.cli.params import FilePath, OutputPath, output_options, with_ending
 
 
@@ -46,7 +46,7 @@ def command(model: Path, output: Path | None, qonnx: bool, as_json: bool) -> Non
         click.echo(json_text({"output": str(output), "bytes": size, "notes": notes}))
         return
     packed = output.with_suffix(".bwn")
-    then = f"verify {packed} {output}" if packed == model else f"pack {output} -o {packed}"
-    click.echo(f"Wrote {output}, {byte_size(size)}. Next: bwn {then}")
+    words = ("verify", packed, output) if packed == model else ("pack", output, "-o", packed)
+    click.echo(f"Wrote {output}, {byte_size(size)}. Next: {command_line('bwn', *words)}")
     for note in notes:
         click.echo(f"note: {note}")

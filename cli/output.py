@@ -1,9 +1,10 @@
-"""What commands print: tables, JSON, sizes with their unit, and progress."""
+"""What commands print: tables, commands to copy, JSON and progress."""
 
 from __future__ import annotations
 
 import json
 import math
+import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -63,6 +64,11 @@ def _wrapped(row: list[str], room: int) -> list[list[str]]:
 
 def _cell(value: object) -> str:
     return one_line("-" if value is None else f"{value:,}" if isinstance(value, int) else value)
+
+
+def command_line(*words: object) -> str:
+    """A command that can be copied into a shell, whatever the names of its files."""
+    return one_line(shlex.join(map(str, words)))
 
 
 def json_text(value: object, indent: int | None = None) -> str:

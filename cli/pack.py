@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bwn._text import byte_size, count_noun, listed
-from bwn.cli.output import json_text, show_progress, table
+from bwn.cli.output import command_line, json_text, show_progress, table
 from bwn.cli.params import (
     FilePath,
     Number,
@@ -288,8 +288,9 @@ def text(report: PackReport) -> str:
         *size_and_notes(report),
     ]
     if report.resumable:
-        lines.append(f"To finish the run: bwn train --resume {report.source}")
+        resume = command_line("bwn", "train", "--resume", report.source)
+        lines.append(f"To finish the run: {resume}")
     quantized = any(row.activations in ("int8", "uint8") for row in report.layers)
     data = " --images DATA" if quantized else ""
-    lines.append(f"Next: bwn verify {report.target} {report.source}{data}")
+    lines.append(f"Next: {command_line('bwn', 'verify', report.target, report.source)}{data}")
     return "\n".join(lines)

@@ -319,6 +319,13 @@ def test_closed_streams_are_no_error_inside(closed, arguments, code):
     assert "internal" not in done.stderr
 
 
+def test_a_command_can_be_copied():
+    assert (
+        output.command_line("bwn", "infer", Path("my model.bwn"), "a\n")
+        == "bwn infer 'my model.bwn' 'a '"
+    )
+
+
 def test_progress_is_cut_to_the_terminal(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "20")
