@@ -86,6 +86,7 @@ def run_cells(file: Path, threads: int, batches: list[int], seconds: float) -> N
     os.sched_setaffinity(0, one_cpu_per_core()[:threads])  # before any engine counts the CPUs
     import numpy as np
     from comparison.measure import judge
+    from engines import onnxruntime_engine
 
     import bwn
     from bwn.tools.benchmark import example_input
@@ -96,7 +97,7 @@ def run_cells(file: Path, threads: int, batches: list[int], seconds: float) -> N
         model = bwn.load(f"{folder}/a.bwn", threads=threads)
         shape = model.spec.graph.topology.input_shape
         runs: dict[str, Callable[[Any], Any]] = {"bwn": model.run}
-        runs["onnxruntime"] = onnxruntime_of(file, threads)
+        runs["onnxruntime"] = onnxruntime_engine.start(file, threads)
         with contextlib.suppress(ModuleNotFoundError):
             runs["ncnn"] = ncnn_of(file, shape, threads, Path(folder))
     for batch in batches:
@@ -112,43 +113,20 @@ def run_cells(file: Path, threads: int, batches: list[int], seconds: float) -> N
             print(f"| {' | '.join(row)} |", flush=True)
 
 
-def onnxruntime_of(file: Path, threads: int) -> Callable[[Any], Any]:
-    """The file in ONNX Runtime."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda x: session.run(None, {name: x})[0]
-
-
 def ncnn_of(file: Path, shape: tuple[int, ...], threads: int, folder: Path) -> Callable[[Any], Any]:
     """The file in ncnn, converted by pnnx. Raises ModuleNotFoundError where they are missing."""
-    import ncnn
-    import numpy as np
+    from bwn.tools.ncnn_network import load
 
     spec = find_spec("pnnx")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("pnnx")
+    if find_spec("ncnn") is None or spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("ncnn or pnnx")
     converter = Path(spec.submodule_search_locations[0]) / "pnnx"
     source = (folder / "net.onnx").absolute()
     source.write_bytes(file.read_bytes())
     sizes = f"inputshape=[1,{','.join(map(str, shape))}]"
     command = [str(converter), str(source), sizes, "fp16=0"]
     subprocess.run(command, check=True, capture_output=True, cwd=folder)
-    net = ncnn.Net()
-    net.opt.num_threads = threads
-    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    if net.load_param(f"{folder}/net.ncnn.param") or net.load_model(f"{folder}/net.ncnn.bin"):
-        raise SystemExit(f"ncnn cannot load what pnnx makes of {file}")
-
-    def scores(image: Any) -> Any:
-        extractor = net.create_extractor()
-        extractor.input("in0", ncnn.Mat(image))
-        return np.array(extractor.extract("out0")[1]).reshape(-1)
-
-    return lambda x: np.stack([scores(image) for image in x])
+    return load([folder / "net.ncnn.param", folder / "net.ncnn.bin"], "in0", "out0", threads)
 
 
 if __name__ == "__main__":

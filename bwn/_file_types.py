@@ -6,13 +6,15 @@ from pathlib import Path
 
 HEAD = 512
 """How many of the first bytes of a file are enough."""
+CHECKPOINT, ONNX, PACKED = "a PyTorch checkpoint", "an ONNX model", "a .bwn model"
+PACKABLE = (CHECKPOINT, ONNX)
 UNKNOWN = "an unknown kind of file"
-PACKABLE = ("a PyTorch checkpoint", "an ONNX model")
 SOURCES = "a .pt checkpoint or an ONNX file"
 """What a network is packed from."""
 
+ZIP = b"PK\x03\x04"
 STARTS = (
-    (b"PK\x03\x04", "a zip archive"),
+    (ZIP, "a zip archive"),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
@@ -36,22 +38,22 @@ def looks_like(head: bytes) -> str:
     """Return what kind of file starts with `head`, in words for a message."""
     if not head:
         return "an empty file"
-    if head.startswith(b"PK\x03\x04") and b"/data.pkl" in head:
-        return PACKABLE[0]
+    if head.startswith(ZIP) and b"/data.pkl" in head:
+        return CHECKPOINT
     for start, name in STARTS:
         if head.startswith(start):
             return name
     if head[4:8] == b"TFL3":
         return "a TFLite model"
     if head[8:9] == b"{":
-        return "a .bwn model" if b'"format":"bwn"' in head else "a safetensors file"
+        return PACKED if b'"format":"bwn"' in head else "a safetensors file"
     # An ONNX file starts with field 1 (ir_version, a small number), then field 2, 3 or 8.
     if (
         head[0] == 0x08
         and head[1:2] < b"\x20"
         and head[2:3] in (b"\x12", b"\x1a", b"\x42", b"\x3a")
     ):
-        return PACKABLE[1]
+        return ONNX
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return "a text file"
     return UNKNOWN
@@ -61,7 +63,7 @@ def not_checkpoint(path: Path) -> str:
     """Return why a file that is no whole zip archive, as a checkpoint is, cannot be one."""
     with path.open("rb") as file:
         head = file.read(HEAD)
-    if head.startswith(STARTS[0][0]):
+    if head.startswith(ZIP):
         return "truncated or damaged; copy it again"
     kind = looks_like(head)
     return f"{'unrecognized contents' if kind == UNKNOWN else kind}, not a checkpoint"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import reprlib
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -87,7 +88,7 @@ def check_file(path: StrPath, expected: str, kind: type[FileError] = FileError) 
 def check_path(path: StrPath, kind: type[BwnError] = ArgumentError) -> None:
     """Raise an error where a path is no path or empty, which Python takes for `.`."""
     if not isinstance(path, (str, os.PathLike)):
-        raise ArgumentError(f"{path!r} is not a path")
+        raise ArgumentError(f"{reprlib.repr(path)} is not a path")
     if not os.fspath(path):
         raise kind("the path is empty")
 
@@ -172,6 +173,18 @@ def check_ending(path: StrPath, ending: str) -> None:
         raise ArgumentError(
             f"{path}: {kind} cannot be named {other}, which is for {ENDINGS[other][0]}"
         )
+
+
+def make_folder(path: StrPath) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        FileError: It cannot be made; the message names it.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be made: {reason(error)}") from None
 
 
 def same_file(path: StrPath, other: StrPath) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 __version__ = "0.2.0"
 OWN_TRAINING = "docs/own-training.md"
@@ -60,9 +61,19 @@ def count_noun(count: int, noun: str) -> str:
     return f"{count:,} {noun}{ending}"
 
 
+def listed(items: Sequence[object], most: int) -> str:
+    """The first items with commas between them, and `...` where there are more than `most`."""
+    return ", ".join(map(str, items[:most])) + ", ..." * (len(items) > most)
+
+
 def with_article(noun: str) -> str:
     """A noun with its article: `an int`, `a dict`."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def three_digits(number: float) -> str:
+    """A number of 0 or more with three significant digits: `0.0106`, `6,630`."""
+    return f"{float(f'{number:.3g}'):,.0f}" if 100 <= number < 1e9 else f"{number:.3g}"
 
 
 def byte_size(count: float) -> str:

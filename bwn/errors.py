@@ -114,9 +114,8 @@ class NotPreparedError(FileError):
     def __init__(self) -> None:
         """Make the error; its message says what to do."""
         super().__init__(
-            "the model does not say how images are prepared: pack it from a checkpoint of "
-            "bwn train or from an ONNX file with bwn.preprocess metadata, or pass prepared "
-            "arrays to Model.run"
+            "the model does not say how images are prepared: pack it again with a preset, or with "
+            "size, color, mean and std; or pass prepared arrays to Model.run"
         )
 
 

@@ -105,8 +105,13 @@ class Result(NamedTuple, Generic[ImageT]):
         if self.error is not None:
             error = str(self.error).removeprefix(f"{path}: ").removesuffix(f": {path}")
             return {"path": path, "error": error.replace(f"{path} is ", "is ")}
-        best: list[dict[str, Any]] = [msgspec.structs.asdict(p) for p in self.predictions]
-        return {"path": path, **best[0], **({"top": best} if len(best) > 1 else {})}
+        return {"path": path, **fields(self.predictions)}
+
+
+def fields(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """What JSON says of an image: its best class, and of several also `top`, all of them."""
+    best: list[dict[str, Any]] = [msgspec.structs.asdict(each) for each in predictions]
+    return {**best[0], **({"top": best} if len(best) > 1 else {})}
 
 
 def is_one_image(images: object) -> bool:

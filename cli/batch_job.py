@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import click
 
-from bwn._text import one_line
 from bwn.cli.infer import SOME_FAILED
-from bwn.cli.main import INTERRUPTED, failure
+from bwn.cli.main import INTERRUPTED, print_failure
 from bwn.cli.output import json_text
 from bwn.cli.params import FilePath, Integer
 from bwn.errors import BwnError
 from bwn.kernels.target.limits import available_threads
+from bwn.kernels.target.loader import KernelsError
 from bwn.model import Model, load
 from bwn.tools.batch_job import BatchJob, Row, split
 
@@ -79,10 +79,9 @@ def _run(model: str, images: str, rows: str, engine: Engine, options: Options) -
         parts = split(job.rest, options.part)
         done = engine(load(model, threads=1), parts, options) if job.rest else ()
         summary = job.collect(done, lambda line: click.echo(line, err=True))
-    except (BwnError, OSError) as error:  # OSError: no cluster at this address
-        line, code = failure(error)
-        click.echo(f"Error: {one_line(line)}", err=True)
-        raise click.exceptions.Exit(code) from None
+    # OSError: no cluster at this address. An engine's own errors keep their traceback.
+    except (BwnError, KernelsError, OSError) as error:
+        raise print_failure(error) from None
     click.echo(json_text(summary))
     if summary.failed:
         raise click.exceptions.Exit(SOME_FAILED)

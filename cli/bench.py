@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bwn.tools.benchmark_peers import Comparison
 
 DEFAULT_NETWORKS = ("mlp", "vgg", "resnet18")
-BUILT_IN = (*DEFAULT_NETWORKS[:2], "vgg-sign", DEFAULT_NETWORKS[2], "mobilenetv2")
+BUILT_IN = ("mlp", "vgg", "vgg-sign", "resnet18", "mobilenetv2")
 
 
 @click.command()

@@ -7,13 +7,12 @@ from pathlib import Path
 import click
 
 from bwn._text import byte_size
-from bwn.cli.output import json_text, show_progress
-from bwn.cli.params import FilePath, Integer, Option, output_options
+from bwn.cli.output import command_line, json_text, show_progress
+from bwn.cli.params import FilePath, Integer, output_options
 
 
 @click.command(
     no_args_is_help=True,
-    short_help="Write a packed model as a C library, or for a browser.",
     epilog="Example: bwn compile model.bwn -o c --target aarch64",
 )
 @click.argument("model", metavar="MODEL", type=FilePath(path_type=Path))
@@ -27,16 +26,14 @@ from bwn.cli.params import FilePath, Integer, Option, output_options
 )
 @click.option(
     "--target",
-    cls=Option,
     default="native",
+    show_default=True,
     help="Processor: aarch64, aarch64-dotprod, x86-64, x86-64-avx2, x86-64-avxvnni, x86-64-avx512; "
     "native for that of this machine; aarch64-any or x86-64-any to choose when a program starts; "
-    "wasm32 for browsers and Node.js.  "
-    "[default: native]",
+    "wasm32 for browsers and Node.js.",
 )
 @click.option(
     "--name",
-    cls=Option,
     help="What the names of files and functions begin with.  [default: MODEL's, as C allows]",
 )
 @click.option(
@@ -83,10 +80,13 @@ def command(
     if isinstance(report, ModuleReport):
         module, size = output / report.name, byte_size(report.module_bytes)
         click.echo(f"Wrote {module}.wasm: {size} with weights, {arena} for each that is loaded.")
-        use = f'import {{ load }} from "./{report.name}.mjs"; docs/web.md has an example'
-        serve = f"python3 -m http.server -d {output}, and open http://localhost:8000"
-        click.echo(f"Next: {serve if page else use}")
+        then = f'import {{ load }} from "./{report.name}.mjs"; docs/web.md has an example'
+        if page:
+            serve = command_line("python3", "-m", "http.server", "-d", output)
+            then = f"{serve}, and open http://localhost:8000"
+        click.echo(f"Next: {then}")
         return
     library, size = output / f"lib{report.name}", byte_size(report.shared_bytes)
     click.echo(f"Wrote {library}.so for {report.target}: {size} with weights, {arena} a thread.")
-    click.echo(f'Next: #include "{report.name}.h" and cc main.c -I{output} {library}.a -lm')
+    cc = command_line("cc", "main.c", f"-I{output}", f"{library}.a", "-lm")
+    click.echo(f'Next: #include "{report.name}.h" and {cc}')

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bwn._text import byte_size
-from bwn.cli.output import table
+from bwn.cli.output import command_line, table
 from bwn.cli.params import FilePath
 from bwn.tools.demo import Figures, measure, write_digits
 
@@ -41,7 +40,7 @@ def steps(folder: Path) -> list[tuple[str, list[str]]]:
     ]
 
 
-@click.command("demo")
+@click.command()
 @click.option(
     "--keep",
     "folder",
@@ -63,7 +62,7 @@ def command(context: click.Context, folder: Path) -> None:
     result: Any = None
     for number, (purpose, arguments) in enumerate(steps(folder), 1):
         click.secho(f"\n{number}. {purpose}", bold=True)
-        click.secho(f"$ {shlex.join(['bwn', *arguments])}\n", dim=True)
+        click.secho(f"$ {command_line('bwn', *arguments)}\n", dim=True)
         result = bwn.main(arguments, prog_name="bwn", standalone_mode=False)
         if isinstance(result, int) and result:  # an exit code
             context.exit(result)
@@ -93,13 +92,13 @@ def summary(figures: Figures, benchmark: NetworkResult, folder: Path) -> str:
             click.style("\nSummary", bold=True),
             table(("", "float32, ONNX Runtime", "one bit, bwn", ""), rows),
             click.style("\nTry next", bold=True),
-            f"  bwn inspect {folder / 'model.bwn'}",
+            f"  {command_line('bwn', 'inspect', folder / 'model.bwn')}",
             "      what the file holds",
-            f"  bwn infer {folder / 'model.bwn'} YOUR_IMAGES --json",
+            f"  {command_line('bwn', 'infer', folder / 'model.bwn')} YOUR_IMAGES --json",
             "      results for programs",
             "  bwn bench --layers",
             "      larger networks, layer by layer",
-            "  bwn train --data YOUR_FOLDER --model lenet --scheme margin -o mine.pt",
+            "  bwn train --data YOUR_FOLDER -o mine.pt",
             "      your own photos, one folder per class",
         ]
     )

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bwn._files import make_folder
 from bwn._text import count_noun
 from bwn.cli.output import json_text, show_progress, stopped, table
 from bwn.cli.params import FilePath, Integer, Number, output_options, run_options
 from bwn.cli.settings_options import chosen, field_option, field_options
 from bwn.cli.train_report import clock
-from bwn.errors import BwnError, FileError
+from bwn.errors import BwnError
 from bwn.train import require_torch
 from bwn.train.settings import SCHEME_NAMES, Architecture, Settings
 
@@ -266,10 +267,7 @@ def show(folders: Sequence[Path], out: Path, as_json: bool) -> None:
     from bwn.experiment.report import HEADER, cells, notes, rows, write_report
 
     groups = read_groups(folders)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{out}: cannot be made: {error.strerror}") from error
+    make_folder(out)
     files, missing = write_report(groups, out)
     if as_json:
         lines = [values(row) for row in rows(groups)]

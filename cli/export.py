@@ -7,13 +7,12 @@ from pathlib import Path
 import click
 
 from bwn._text import byte_size
-from bwn.cli.output import json_text, show_progress
-from bwn.cli.params import FilePath, OutputPath, output_options
+from bwn.cli.output import command_line, json_text, show_progress
+from bwn.cli.params import FilePath, OutputPath, output_options, with_ending
 
 
 @click.command(
     no_args_is_help=True,
-    short_help="Write a packed model or a checkpoint as an ONNX file.",
     epilog="Example: bwn export model.bwn -o model.onnx",
 )
 @click.argument("model", metavar="MODEL", type=FilePath(path_type=Path))
@@ -39,7 +38,7 @@ def command(model: Path, output: Path | None, qonnx: bool, as_json: bool) -> Non
     """
     from bwn.tools.onnx_export import export
 
-    output = output or model.with_suffix(".onnx")
+    output = output or Path(with_ending(model, ".onnx"))
     show_progress(f"writing {output}")
     size, notes = export(model, output, qonnx=qonnx)
     show_progress("")
@@ -47,7 +46,7 @@ def command(model: Path, output: Path | None, qonnx: bool, as_json: bool) -> Non
         click.echo(json_text({"output": str(output), "bytes": size, "notes": notes}))
         return
     packed = output.with_suffix(".bwn")
-    then = f"verify {packed} {output}" if packed == model else f"pack {output} -o {packed}"
-    click.echo(f"Wrote {output}, {byte_size(size)}. Next: bwn {then}")
+    words = ("verify", packed, output) if packed == model else ("pack", output, "-o", packed)
+    click.echo(f"Wrote {output}, {byte_size(size)}. Next: {command_line('bwn', *words)}")
     for note in notes:
         click.echo(f"note: {note}")

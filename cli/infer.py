@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bwn._text import count_noun, one_line
-from bwn.cli.output import json_text
+from bwn.cli.output import command_line, json_text
 from bwn.cli.params import FilePath, Integer, batch_size_option, run_options
 from bwn.errors import DataError
 
@@ -82,7 +82,8 @@ def command(
     if not model.endswith(".bwn") and (
         swapped := [path for path in paths if path.endswith(".bwn")]
     ):
-        raise click.UsageError(f"MODEL comes first: bwn infer {swapped[0]} {one_line(model)}")
+        right = command_line("bwn", "infer", swapped[0], model)
+        raise click.UsageError(f"MODEL comes first: {right}")
     from bwn.data.folders import Skipped, find_images
     from bwn.model import load
     from bwn.predict import class_names

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bwn._text import byte_size, count_noun
+from bwn._text import byte_size, count_noun, listed
 from bwn.cli.output import json_text, table
 from bwn.cli.params import FilePath, Integer, Option, run_options
 
@@ -17,7 +17,7 @@ LEGEND = (
 )
 
 
-@click.command(no_args_is_help=True, short_help="Show what a .bwn file holds.")
+@click.command(no_args_is_help=True)
 @click.argument("model", type=FilePath())
 @click.option(
     "--plan",
@@ -126,5 +126,4 @@ def class_line(classes: tuple[str, ...] | None) -> str:
     """How many classes, and the first of them."""
     if classes is None:
         return "names unknown"
-    more = ", ..." if len(classes) > SHOWN_CLASSES else ""
-    return f"{len(classes):,}: {', '.join(classes[:SHOWN_CLASSES])}{more}"
+    return f"{len(classes):,}: {listed(classes, SHOWN_CLASSES)}"

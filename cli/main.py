@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from bwn._text import __version__, one_line
-from bwn.errors import BwnError
+from bwn.errors import BwnError, too_little_memory
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -37,7 +37,7 @@ COMMANDS = {
     "verify": "Compare a .bwn file with the network it was packed from.",
     "infer": "Classify images.",
     "serve": "Answer HTTP requests that classify images.",
-    "compile": "Write a packed model as a C library.",
+    "compile": "Write a packed model as a C library, or for a browser.",
     "report": "Show weights, flip risk and confusions of a run or model in one file.",
     "evaluate": "Measure the accuracy of a .bwn file on a data set.",
     "bench": "Measure speed, compared with ONNX Runtime where it is installed.",
@@ -123,34 +123,35 @@ class Commands(click.Group):
             from bwn.cli.output import show_progress
 
             show_progress("")  # a line that the error interrupts
-            line, code = failure(error)
-            click.echo(f"Error: {one_line(line)}", err=True)
-            raise click.exceptions.Exit(code) from error
+            raise print_failure(error) from error
+
+
+def print_failure(error: Exception) -> click.exceptions.Exit:
+    """Print the line that an exception becomes. Returns the exit."""
+    line, code = failure(error)
+    click.echo(f"Error: {one_line(line)}", err=True)
+    return click.exceptions.Exit(code)
 
 
 def failure(error: Exception) -> tuple[str, int]:
     """The line and the exit code that an exception becomes."""
+    if isinstance(error, MemoryError):
+        error = too_little_memory(error)
     if isinstance(error, BwnError):
         return str(error), error.exit_code
     from bwn.kernels.target.loader import KernelsError
 
     if isinstance(error, KernelsError):
         return str(error), 1
-    if _lacks_memory(error):
-        return "not enough memory; try smaller batches or images", 1
     if isinstance(error, OSError):
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) and error.filename:
             return f"no such file: {error.filename}", 1
         file = f"{error.filename}: " if error.filename else ""
         return f"{file}{error.strerror or error}", 1
+    if isinstance(error, RuntimeError) and re.search("(out of|not enough) memory", str(error)):
+        return "not enough memory: try smaller batches or images", 1  # of torch, CPU or GPU
     hint = "set BWN_DEBUG=1 for the traceback, and please report it"
     return f"internal: {type(error).__name__}: {error} ({hint})", INTERNAL
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Whether there was too little memory, of the CPU or of a GPU: torch raises RuntimeErrors."""
-    said = re.search("(out of|not enough) memory", str(error)) is not None
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
 
 
 @click.group(
@@ -208,8 +209,7 @@ def main() -> None:
     try:
         bwn(prog_name="bwn")
     except OSError as error:  # of click itself: help on a full disk
-        click.echo(f"Error: {one_line(failure(error)[0])}", err=True)
-        sys.exit(1)
+        sys.exit(print_failure(error).exit_code)
     finally:
         # Ctrl-C while Python exits shows no traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

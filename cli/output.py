@@ -1,9 +1,10 @@
-"""What commands print: tables, JSON, sizes with their unit, and progress."""
+"""What commands print: tables, commands to copy, JSON and progress."""
 
 from __future__ import annotations
 
 import json
 import math
+import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,11 @@ def _cell(value: object) -> str:
     return one_line("-" if value is None else f"{value:,}" if isinstance(value, int) else value)
 
 
+def command_line(*words: object) -> str:
+    """A command that can be copied into a shell, whatever the names of its files."""
+    return one_line(shlex.join(map(str, words)))
+
+
 def json_text(value: object, indent: int | None = None) -> str:
     """JSON of structs, arrays, paths and numpy scalars too; nan and inf become null."""
     return json.dumps(_plain(value), indent=indent, allow_nan=False)
@@ -89,8 +95,8 @@ def show_progress(text: str) -> None:
     if sys.stderr.isatty():
         from shutil import get_terminal_size  # imports three compressors
 
-        text = text[: get_terminal_size().columns - 1]  # a wrapped line could not be overwritten
-        click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+        room = get_terminal_size().columns - 1  # a wrapped line could not be overwritten
+        click.echo(f"\r\x1b[K{one_line(text, room)}", nl=False, err=True)
 
 
 def stopped() -> click.exceptions.Exit:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn._text import byte_size, count_noun
-from bwn.cli.output import json_text, show_progress, table
+from bwn._text import byte_size, count_noun, listed
+from bwn.cli.output import command_line, json_text, show_progress, table
 from bwn.cli.params import (
     FilePath,
     Number,
     Numbers,
-    Option,
     OutputPath,
     Resize,
     Size,
     output_options,
     skip_bad_option,
+    with_ending,
 )
 
 if TYPE_CHECKING:
@@ -30,9 +29,7 @@ LISTED = 3
 """Nodes of a kind that a table names."""
 
 
-@click.command(
-    no_args_is_help=True, short_help="Store a network with one bit per weight, as a .bwn file."
-)
+@click.command(no_args_is_help=True)
 @click.argument("source", type=FilePath())
 @click.option(
     "-o",
@@ -126,7 +123,6 @@ LISTED = 3
 )
 @click.option(
     "--binary-tolerance",
-    cls=Option,
     type=Number(0, 0.01),
     default=1e-4,
     show_default=True,
@@ -163,8 +159,8 @@ def command(
     SOURCE is a checkpoint of `bwn train` (.pt), or an ONNX file of any framework. A layer is stored
     with one bit per weight if each of its output channels holds only +a and -a, up to rounding
     (--binary-tolerance); other layers stay float32, or become 8 bits with --activations int8.
-    Preprocessing and class names are taken from
-    SOURCE; the options replace them, or add them where SOURCE has none.
+    Preprocessing and class names are taken from SOURCE; the options replace them, or add them where
+    SOURCE has none.
 
     Before it is written, the packed network is compared with ONNX Runtime on SOURCE, where that is
     installed. The exit code is 0 if the file was written, 1 if the networks differ, 2 for wrong
@@ -189,7 +185,7 @@ def command(
     try:
         report = pack(
             source,
-            output or Path(source).with_suffix(".bwn"),
+            output or with_ending(source, ".bwn"),
             activations=activations,
             calibration=calibration,
             float_layers=float_layers,
@@ -219,7 +215,7 @@ def refusal_table(refusals: tuple[Refusal, ...]) -> str:
     """The kinds of nodes that cannot be read."""
     rows = []
     for kind in refusals:
-        names = ", ".join(kind.nodes[:LISTED]) + ", ..." * (len(kind.nodes) > LISTED)
+        names = listed(kind.nodes, LISTED)
         rows.append((len(kind.nodes), kind.op_type, names, kind.reason, kind.remedy or None))
     return table(("nodes", "operation", "names", "reason", "what would work"), rows, "><<<<")
 
@@ -292,8 +288,9 @@ def text(report: PackReport) -> str:
         *size_and_notes(report),
     ]
     if report.resumable:
-        lines.append(f"To finish the run: bwn train --resume {report.source}")
+        resume = command_line("bwn", "train", "--resume", report.source)
+        lines.append(f"To finish the run: {resume}")
     quantized = any(row.activations in ("int8", "uint8") for row in report.layers)
     data = " --images DATA" if quantized else ""
-    lines.append(f"Next: bwn verify {report.target} {report.source}{data}")
+    lines.append(f"Next: {command_line('bwn', 'verify', report.target, report.source)}{data}")
     return "\n".join(lines)

@@ -53,8 +53,13 @@ class OutputPath(FilePath):
         try:
             check_ending(value, self.ending)
         except ArgumentError as error:
-            self.fail(f"{error}; use -o {os.path.splitext(value)[0]}{self.ending}", param, ctx)
+            self.fail(f"{error}; use -o {with_ending(value, self.ending)}", param, ctx)
         return path
+
+
+def with_ending(path: str | os.PathLike[str], ending: str) -> str:
+    """The path with another ending; `.` and `/`, to which pathlib gives none, get one too."""
+    return os.path.splitext(path)[0] + ending
 
 
 def _in_words(self: click.IntRange | click.FloatRange) -> str:
@@ -66,10 +71,17 @@ def _in_words(self: click.IntRange | click.FloatRange) -> str:
 
 
 class Integer(click.IntRange):
-    """An integer of a range."""
+    """An integer of a range, and of 64 bits."""
 
     name = "integer"
     _describe_range = _in_words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the integer, if it is not too large for Python's own functions."""
+        number: int = super().convert(value, param, ctx)
+        if number > sys.maxsize:
+            self.fail(f"{number} is too large.", param, ctx)
+        return number
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """What the help shows for the value."""
@@ -107,6 +119,11 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in the newe
             self.fail(f"{value!r} is not a list of numbers such as 0.5,0.5,0.5.", param, ctx)
 
 
+def _is_size(text: str) -> bool:
+    """Whether a text is a number of pixels, 1 to LARGEST_SIZE."""
+    return bool(re.fullmatch(r"\d{1,5}", text, re.ASCII)) and 1 <= int(text) <= LARGEST_SIZE
+
+
 class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
     """Height and width of images."""
 
@@ -119,9 +136,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # likewise
         if isinstance(value, tuple):
             return value
         parts = str(value).lower().split("x")
-        if len(parts) > 2 or not all(
-            part.isascii() and part.isdigit() and 1 <= int(part) <= LARGEST_SIZE for part in parts
-        ):
+        if len(parts) > 2 or not all(map(_is_size, parts)):
             self.fail(
                 f"{value!r} is not a size such as 32 or 224x320 (height x width).", param, ctx
             )
@@ -158,7 +173,7 @@ class Resize(click.ParamType):  # type: ignore[type-arg]  # likewise
         """Return `stretch` or `crop`, or turn text such as `256` into a number of pixels."""
         if value in ("stretch", "crop") or isinstance(value, int):
             return value  # type: ignore[no-any-return]  # one of the two
-        if not (value.isascii() and value.isdigit() and 1 <= int(value) <= LARGEST_SIZE):
+        if not _is_size(value):
             self.fail(f"{value!r} is not stretch, crop or pixels such as 256.", param, ctx)
         return int(value)
 

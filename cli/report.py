@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 @click.command(
     no_args_is_help=True,
-    short_help="Show weights, flip risk and confusions of a run or model in one file.",
     epilog="Example: bwn report model.pt --data mnist-sample -o report.html",
 )
 @click.argument("source", metavar="RUN_OR_MODEL", type=FilePath(path_type=Path))

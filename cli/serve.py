@@ -28,7 +28,6 @@ class ByteSize(click.ParamType):  # type: ignore[type-arg]  # generic in the new
 
 @click.command(
     no_args_is_help=True,
-    short_help="Answer HTTP requests that classify images.",
     epilog="Example: bwn serve model.bwn --port 8000",
 )
 @click.argument("model", metavar="MODEL", type=FilePath())
@@ -94,6 +93,8 @@ def command(
     curl --data-binary @photo.jpg http://127.0.0.1:8000/classify
     curl -F image=@photo.jpg -F image=@other.png http://127.0.0.1:8000/classify?top=3
     """
+    if not host:  # an unset variable of a shell; asyncio would listen on every address
+        raise click.UsageError("--host is empty.")
     try:
         from bwn.serve.server import serve
     except ModuleNotFoundError as error:
@@ -107,9 +108,8 @@ def command(
     try:
         serve(load(model, threads), limits, host, port, say_listening)
     except OSError as error:
-        reason = one_line(error.strerror or error).rpartition(": ")[
-            2
-        ]  # asyncio's repeats the address
+        reason = one_line(error.strerror or error)
+        reason = reason.rpartition(": ")[2]  # asyncio puts the address before it
         other = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
         raise BwnError(f"cannot listen on {host}:{port}: {reason}; try another {other}") from None
 

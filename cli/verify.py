@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bwn._text import count_noun
+from bwn._text import count_noun, listed, three_digits
 from bwn.cli.output import json_text, show_progress, table
 from bwn.cli.params import (
     FilePath,
@@ -62,7 +62,6 @@ LISTED = 10
 )
 @click.option(
     "--output-name",
-    cls=Option,
     metavar="NAME",
     help="Which output of REFERENCE to compare, where it has several.  [default: MODEL's]",
 )
@@ -175,9 +174,7 @@ def fault(report: VerifyReport) -> str:
 def score_lines(report: VerifyReport) -> list[str]:
     """The end-to-end part."""
     scores = report.scores
-    from bwn.tools.verify_scores import times
-
-    share = "exact" if scores.error == 0 else f"{times(scores.error)} times the tolerance"
+    share = "exact" if scores.error == 0 else f"{three_digits(scores.error)} times the tolerance"
     counted = report.count - len(scores.ties)
     whole = "that are not ties" if scores.ties else ""
     same = f"all {counted:,}" if scores.agreement == 1 else f"{scores.agreement:.2%} of the inputs"
@@ -194,9 +191,8 @@ def score_lines(report: VerifyReport) -> list[str]:
         ("wrong top-1", scores.disagreements),
     ):
         if numbers:
-            more = ", ..." if len(numbers) > LISTED else ""
-            listed = ", ".join(map(str, numbers[:LISTED]))
-            lines.append(f"{name:<13}  {count_noun(len(numbers), 'input')}: {listed}{more}")
+            count = count_noun(len(numbers), "input")
+            lines.append(f"{name:<13}  {count}: {listed(numbers, LISTED)}")
     if scores.accuracy is not None and scores.reference_accuracy is not None:
         loss, limit = report.loss or 0.0, report.max_loss
         allowed = "" if limit is None else f" (limit {limit:g})"
@@ -214,6 +210,4 @@ def units(error: float) -> str:
     """A difference in units of the tolerance, for people."""
     if error == 0:
         return "exact"
-    from bwn.tools.verify_scores import times
-
-    return "not exact" if math.isinf(error) else times(error)
+    return "not exact" if math.isinf(error) else three_digits(error)

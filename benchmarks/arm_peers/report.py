@@ -141,16 +141,14 @@ def least_cycles(
 
 def start_table(runs: Runs) -> str:
     """Instructions from the start of Python to the first scores, and memory after them."""
-    lines = ["| network | core | engine | instructions | memory |", "|---|---|---|---:|---:|"]
+    lines = [line("network", "core", "engine", "instructions", "memory"), "|---|---|---|---:|---:|"]
     for core, of_core in runs.items():
         for name, result in of_core.items():
             network, engine, kind = name.split(".")
             if network == "vgg" and kind in ("float32", "int8"):
                 start, memory = result["start"] / 1e6, result["resident"] / 1e6
-                lines.append(
-                    f"| {TITLES[network]}, {kind} | {core.removeprefix('cortex-').upper()} "
-                    f"| {engine} | {start:,.0f} | {memory:.0f} MB |"
-                )
+                title, short = f"{TITLES[network]}, {kind}", core.removeprefix("cortex-").upper()
+                lines.append(line(title, short, engine, f"{start:,.0f}", f"{memory:.0f} MB"))
     return "\n".join(lines)
 
 

@@ -8,8 +8,9 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from engines.case import Case, Contender, Floats, Kind, UnsupportedError
+from engines.case import Case, Contender, Kind, UnsupportedError
 
+from bwn._types import Floats
 from bwn.tools.benchmark import example_input
 from bwn.tools.benchmark_peers import MAX_SIGN_TIES
 from bwn.tools.timing import Timing, interleave

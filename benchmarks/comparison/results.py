@@ -32,17 +32,9 @@ ENGINE_VARIABLES = (
     "OPENBLAS_",
     "OV_",
 )
-HEAD = ("git", "rev-parse", "--short=12", "HEAD")
-CHANGED = (
-    "git",
-    "status",
-    "--porcelain",
-    "--untracked-files=no",
-    "--",
-    "bwn",
-    "kernels",
-    "benchmarks",
-)
+HEAD = "rev-parse --short=12 HEAD"
+CHANGED = "status --porcelain --untracked-files=no -- bwn kernels benchmarks"
+"""Commands of git."""
 
 Verdict = Literal["ok", "wrong result", "information"]
 
@@ -156,11 +148,10 @@ def machine(isa: str) -> dict[str, Any]:
     }
 
 
-def _git(command: tuple[str, ...]) -> str:
+def _git(command: str) -> str:
+    words, root = ["git", *command.split()], Path(__file__).parents[2]
     try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()

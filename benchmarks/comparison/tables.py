@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from engines.case import Kind
 
+from bwn._text import count_noun
 from comparison.results import Report, Result, Startup
 
 RIVALS: tuple[tuple[Kind, Kind], ...] = (
@@ -48,7 +49,7 @@ def cells(report: Report) -> list[Cell]:
 
 def title(cell: Cell) -> str:
     """Title of a cell's column."""
-    return f"{cell[0]} thread{'s' if cell[0] > 1 else ''}, batch {cell[1]}"
+    return f"{count_noun(cell[0], 'thread')}, batch {cell[1]}"
 
 
 def header(report: Report) -> str:

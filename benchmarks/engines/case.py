@@ -9,9 +9,7 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, NamedTuple, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
+from bwn._types import Floats
 from bwn.ir.model_spec import ModelSpec
 from bwn.ir.node import Node, Shape
 from bwn.kernels.target import cpu
@@ -19,7 +17,6 @@ from bwn.onnx.exporter import to_onnx_bytes
 from bwn.tools.benchmark import example_input
 from bwn.tools.benchmark_peers import reads_signs
 
-Floats = npt.NDArray[np.float32]
 Run = Callable[[Floats], Floats]
 Form = TypeVar("Form")
 Kind = Literal["float32", "int8", "binary", "bfloat16"]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engines.case import Case, Contender, Floats, Run, load
+from bwn._types import Floats
+from engines.case import Case, Contender, Run, load
 from engines.litert_writer import LiteRTWriter
 from engines.ranges import ranges
 

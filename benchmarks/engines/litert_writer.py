@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bwn._types import Floats
 from bwn.ir.node import Array, Node
 from bwn.ops.add import Add
 from bwn.ops.clamp import Clamp
@@ -16,7 +17,7 @@ from bwn.ops.flatten import Flatten
 from bwn.ops.pool import Pool
 from bwn.ops.sign import Sign
 from bwn.ops.weighted import Weighted
-from engines.case import Case, Floats, UnsupportedError, load
+from engines.case import Case, UnsupportedError, load
 from engines.ranges import Ranges
 
 VERSIONS = {

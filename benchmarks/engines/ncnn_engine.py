@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from bwn.errors import BwnError
-from bwn.tools import ncnn_network
-from bwn.tools.ncnn_network import NcnnWriter
+from bwn.tools.ncnn_network import NcnnWriter, run_writer
 from engines.case import Case, Contender, Kind, UnsupportedError, load
 from engines.ncnn_int8 import Int8Writer
 from engines.ranges import ranges
@@ -32,11 +28,7 @@ def writer(case: Case, kind: Kind) -> NcnnWriter:
 
 def _start(case: Case, kind: Kind) -> Contender:
     load("ncnn", "ncnn")
-    graph = case.spec.graph
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            paths = ncnn_network.write_files(writer(case, kind), Path(folder))
-            run = ncnn_network.load(paths, graph, case.threads)
-        except BwnError as error:
-            raise UnsupportedError(str(error)) from error
-    return Contender("ncnn", kind, run)
+    try:
+        return Contender("ncnn", kind, run_writer(writer(case, kind), case.threads))
+    except BwnError as error:
+        raise UnsupportedError(str(error)) from error

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from engines.case import Case, Contender, Floats, Run, UnsupportedError, load, may_use
+from bwn._types import Floats
+from engines.case import Case, Contender, Run, UnsupportedError, load, may_use
 
 
 def float32(case: Case) -> Contender:

@@ -7,12 +7,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-Floats = npt.NDArray[np.float32]
+from bwn._types import Floats
 
 QUANTIZED = ("Conv", "Gemm", "MaxPool", "AveragePool", "Add", "Flatten", "Relu")
 """ONNX operations that run in 8 bits."""

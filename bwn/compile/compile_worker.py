@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from bwn.kernels.target.targets import Target
     from bwn.plan.planner import Plan
 
+REFUSED = 3
+"""Exit code where the last line on standard error is meant for users."""
+
 
 class Facts(msgspec.Struct, frozen=True):
     """What is known of a library once it is compiled.
@@ -158,7 +161,8 @@ def main(name: str, target: str, batch: str, folder: str) -> None:
         cpu.OVERRIDE = chosen.offers
         compile_model(sys.stdin.buffer.read(), chosen, name, int(batch), Path(folder))
     except BwnError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        sys.exit(REFUSED)
 
 
 if __name__ == "__main__":

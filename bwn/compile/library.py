@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,12 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from bwn._files import read_limited, write_atomically
+from bwn._files import make_folder, read_limited, write_atomically
 from bwn._text import __version__
 from bwn.compile import web
 from bwn.compile.c_header import LibraryReport, ModuleReport, Report, header
-from bwn.compile.compile_worker import Facts
-from bwn.errors import ArgumentError, FileError, NotPreparedError
+from bwn.compile.compile_worker import REFUSED, Facts
+from bwn.errors import ArgumentError, BwnError, NotPreparedError
 from bwn.format import read
 from bwn.format.header import MAX_FILE
 from bwn.ir.model_spec import ModelSpec
@@ -56,7 +57,7 @@ def check_name(name: str) -> None:
     """Raise ArgumentError where a name cannot begin the names of functions."""
     if not re.fullmatch(rf"[A-Za-z][A-Za-z0-9_]{{0,{LONGEST - 1}}}", name):
         raise ArgumentError(
-            f"the name {name!r} cannot begin names in C: use up to {LONGEST} letters A-Z, digits "
+            f"the name '{name}' cannot begin names in C: use up to {LONGEST} letters A-Z, digits "
             f"and underscores, a letter first, e.g. {identifier(name)}"
         )
 
@@ -70,7 +71,7 @@ def find_targets(name: str) -> tuple[Target, ...]:
     machine, any_of = platform.machine(), name.removesuffix(ANY)
     if name in ANY_OF:
         if any_of == "x86-64" and machine != "x86_64":
-            raise ArgumentError(f"{name} asks the processor by code that only x86-64 can compile")
+            raise ArgumentError(f"{name} can be compiled on x86-64 only; name one of its targets")
         return tuple(target for target in TARGETS if _family(target) == any_of)
     if name == NATIVE:
         if not sys.platform.startswith("linux") or machine not in linker.PAGES:
@@ -80,7 +81,7 @@ def find_targets(name: str) -> tuple[Target, ...]:
         return (Target(NATIVE, machine, "", "", frozenset(), frozenset()),)
     matching = tuple(target for target in (*TARGETS, WASM) if target.name == name)
     if not matching:
-        raise ArgumentError(f"no target {name!r}; there are {', '.join(NAMES)}")
+        raise ArgumentError(f"no target '{name}'; there are {', '.join(NAMES)}")
     return matching
 
 
@@ -107,6 +108,7 @@ def compile_library(
         ArgumentError: There is no such target, or the name is not one in C, or the page cannot use
             the module.
         FileError: The model cannot be read, or a file cannot be written.
+        BwnError: The network or the batch is too large for this machine.
         KernelsError: The compiler or the linker is missing.
     """
     name = identifier(model.stem) if name is None else name
@@ -118,10 +120,7 @@ def compile_library(
         _check_page(spec, targets[0], batch)
     check_compiler()
     _check_linker(targets[0])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be made: {error.strerror}") from None
+    make_folder(folder)
     with tempfile.TemporaryDirectory() as scratch:
         facts, binaries = _build(data, name, targets, batch, Path(scratch))
     report = Report(
@@ -162,7 +161,7 @@ def _with_texts(
     spec: ModelSpec, report: Report, binaries: Mapping[str, bytes]
 ) -> tuple[LibraryReport | ModuleReport, dict[str, str]]:
     """The report with the sizes of the binaries, and the texts by the names of their files."""
-    common = {field: getattr(report, field) for field in report.__struct_fields__}
+    common = msgspec.structs.asdict(report)
     sizes = [len(content) for content in binaries.values()]
     if report.target == WASM.name:
         texts = {
@@ -232,6 +231,10 @@ def _compile(data: bytes, name: str, target: Target, batch: int, folder: Path) -
         env={**os.environ, **cpu, "BWN_KERNELS": "jit"},
     )
     if done.returncode:
-        error = done.stderr.decode(errors="replace").strip()
-        raise RuntimeError(error.splitlines()[-1] if error else f"exit {done.returncode}")
+        error = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        if done.returncode == REFUSED:
+            raise BwnError(error)
+        if done.returncode == -signal.SIGKILL:
+            raise BwnError("the process that compiles was killed: it may need more memory")
+        raise RuntimeError(error or f"the process that compiles ended with {done.returncode}")
     return msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)

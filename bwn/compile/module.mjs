@@ -75,7 +75,7 @@ class Model {
     const bytes = data instanceof Uint8Array || data instanceof Uint8ClampedArray;
     const channels = data?.length / (width * height);
     if (!bytes || !CHANNELS.includes(channels) || !Number.isInteger(width)) {
-      throw new TypeError("an image has data of width x height x 1, 3 or 4 bytes");
+      throw new TypeError("expected an image with data of width x height x 1, 3 or 4 bytes");
     }
     this.#reserve(data.length, this.#pixels);
     new Uint8Array(this.#exports.memory.buffer).set(data, this.#pixels);
@@ -112,5 +112,5 @@ class Model {
 
 function checked(values, length, what) {
   if (values instanceof Float32Array && values.length === length) return values;
-  throw new TypeError(`${what} is a Float32Array of ${length} numbers`);
+  throw new TypeError(`${what}: expected a Float32Array of ${length} numbers`);
 }

@@ -26,12 +26,12 @@ def script(report: Report) -> str:
         else f"export const {name} = Object.freeze({json.dumps(value)});\n"
         for name, value in constants.items()
     ]
-    return _about(report) + "".join(lines) + (FOLDER / "module.mjs").read_text()
+    return _about(report) + "".join(lines) + (FOLDER / "module.mjs").read_text(encoding="utf-8")
 
 
 def types(report: Report) -> str:
     """The types of the ES module."""
-    return _about(report) + (FOLDER / "module.d.mts").read_text()
+    return _about(report) + (FOLDER / "module.d.mts").read_text(encoding="utf-8")
 
 
 def _about(report: Report) -> str:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import safetensors
 
-from bwn._file_types import HEAD, PACKABLE, looks_like, mismatch
+from bwn._file_types import HEAD, PACKABLE, PACKED, looks_like, mismatch
 from bwn._files import read_limited, read_stream
 from bwn._text import count_noun, one_line
 from bwn._types import StrPath
@@ -124,7 +124,7 @@ def recognize(data: bytes) -> None:
             "install a newer bwn"
         )
     kind = looks_like(data[:HEAD])
-    if ".bwn" in kind:
+    if kind == PACKED:
         raise FormatError(f"damaged: its header does not start as it should; {AGAIN}")
     hint = "pack it" if kind in PACKABLE else "make one"
     raise FormatError(f"{mismatch('a .bwn file', data[:HEAD])}; {hint} with bwn pack")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import onnx
 from onnx import TensorProto
 
-from bwn._file_types import HEAD, looks_like, mismatch
+from bwn._file_types import HEAD, ONNX, looks_like, mismatch
 from bwn._text import brief
 from bwn._types import StrPath
 from bwn.errors import FileError, GraphError
@@ -101,7 +101,7 @@ def load(
 def parse(data: bytes) -> onnx.ModelProto:
     """The protobuf message in `data`. Raises FileError."""
     problem = mismatch("an ONNX model", data[:HEAD])
-    if "ONNX" in looks_like(data[:HEAD]):
+    if looks_like(data[:HEAD]) == ONNX:
         problem = "truncated or damaged ONNX model; copy it again, or export it again"
     check_fields(data)
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bwn._text import count_noun, one_line
+from bwn._text import count_noun, listed, one_line
 from bwn.errors import GraphError
 
 LISTED = 3
@@ -34,12 +34,9 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        names = ", ".join(f"'{name}'" for name in self.nodes[:LISTED])
-        more = ", ..." if len(self.nodes) > LISTED else ""
+        names = listed([f"'{name}'" for name in self.nodes], LISTED)
         remedy = f" ({self.remedy})" if self.remedy else ""
-        return one_line(
-            f"{len(self.nodes):,} x {self.op_type} ({names}{more}): {self.reason}{remedy}"
-        )
+        return one_line(f"{len(self.nodes):,} x {self.op_type} ({names}): {self.reason}{remedy}")
 
 
 class UnreadableNodesError(GraphError):

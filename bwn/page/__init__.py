@@ -6,7 +6,7 @@ next to a module. No build step and nothing from elsewhere; networks.js holds wh
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 
 INDEX = "index.html"
 FILES = (INDEX, "style.css", "picture.js", "networks.js", "page.js")
@@ -23,7 +23,7 @@ def page_files(module: str = "") -> dict[str, bytes]:
     Returns:
         Their contents by name; `index.html` is the page.
     """
-    folder = resources.files(__name__)
+    folder = Path(__file__).parent
     texts = {name: (folder / name).read_text(encoding="utf-8") for name in FILES}
     assert texts[INDEX].count(_SERVICE) == 1
     texts[INDEX] = texts[INDEX].replace(_SERVICE, f'data-module="{module}"')

@@ -42,7 +42,9 @@ async function serviceNetwork() {
     const response = await fetch(path, options).catch(() => {
       throw new Error("The service does not answer");
     });
-    const answer = await response.json();
+    const answer = await response.json().catch(() => { // of a proxy in between
+      throw new Error(`The service does not answer: HTTP status ${response.status}`);
+    });
     if (answer.error) throw new Error(answer.error);
     return answer;
   }

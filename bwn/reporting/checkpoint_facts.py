@@ -14,7 +14,7 @@ from bwn.data.records import Pixels
 from bwn.errors import CheckpointError
 from bwn.reporting.facts import FlipRisk, LayerFacts, Report
 from bwn.reporting.mistakes import image_results
-from bwn.tools.verify_inputs import read_test_split
+from bwn.tools.verify_inputs import load_test_split
 from bwn.train.checkpoint import Checkpoint, read_checkpoint
 from bwn.train.device import prepare_process
 from bwn.train.flip_risk import flipped, shares_near_zero
@@ -120,7 +120,7 @@ def _tested(
     module, rule = checkpoint.module, checkpoint.description.preprocess
     classes = checkpoint.description.classes
     assert request.data is not None
-    name, pixels, labels = read_test_split(
+    name, pixels, labels = load_test_split(
         rule,
         classes,
         request.data,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bwn._file_types import HEAD, PACKABLE, looks_like
+from bwn._file_types import CHECKPOINT, HEAD, PACKED, looks_like
 from bwn._files import check_file
 from bwn._text import byte_size, count_noun, read_failure
 from bwn._types import Floats, StrPath
@@ -83,9 +83,9 @@ def gather(source: StrPath, request: Request) -> Gathered:
         path = path / RUN_FILE
     check_file(path, "a checkpoint or a .bwn file")
     kind = _kind(path)
-    if kind == "a .bwn model":
+    if kind == PACKED:
         return _model(path, request)
-    if kind != PACKABLE[0] and path.suffix not in (".pt", ".pth"):
+    if kind != CHECKPOINT and path.suffix not in (".pt", ".pth"):
         raise FileError(
             f"{path}: not a .bwn file, a checkpoint of bwn train or an experiment's folder: "
             f"it looks like {kind}"
@@ -125,8 +125,9 @@ def _model(path: Path, request: Request) -> Gathered:
     if request.data is not None:
         from bwn.tools.verify_inputs import load_test_split
 
+        names = spec.classes and class_names(spec)
         name, pixels, labels = load_test_split(
-            spec, request.data, request.samples, skip_bad=request.skip_bad,
+            spec.preprocess, names, request.data, request.samples, skip_bad=request.skip_bad,
             progress=request.progress,
         )  # fmt: skip
         chances = _chances(spec, pixels, request)

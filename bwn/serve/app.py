@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from bwn._text import one_line
 from bwn.errors import BwnError, DataError
 from bwn.model import Model
 from bwn.page import INDEX, page_files
-from bwn.predict import class_names
+from bwn.predict import class_names, fields
 from bwn.serve.batching import Batcher, Limits, QueueFullError
 from bwn.serve.bodies import Upload, check_headers, read_uploads
 from bwn.serve.prometheus import CONTENT_TYPE, Metrics
@@ -56,7 +56,10 @@ class Service:
         self.model, self.limits, self.metrics = model, limits, Metrics()
         self.batcher = Batcher(model, limits, self.metrics)
         self.stopping = False
-        self._page = {f"/{name}": content for name, content in page_files().items()}
+        self._page = {
+            f"/{name}": (content, KINDS[name.rpartition(".")[2]])
+            for name, content in page_files().items()
+        }
         self._page["/"] = self._page.pop(f"/{INDEX}")
 
     def app(self) -> web.Application:
@@ -149,8 +152,7 @@ class Service:
             self.metrics.images["refused"] += 1
             return {**row, "error": str(error).removeprefix("image: ")}
         self.metrics.images["classified"] += 1
-        best = [msgspec.to_builtins(prediction) for prediction in predictions]
-        return {**row, **best[0], **({"top": best} if top > 1 else {})}
+        return {**row, **fields(predictions)}
 
     async def _healthz(self, _request: web.Request) -> web.StreamResponse:
         return web.json_response({"status": "ok"})
@@ -166,13 +168,13 @@ class Service:
         )
 
     async def _show_page(self, request: web.Request) -> web.StreamResponse:
-        kind = KINDS[request.path.rpartition(".")[2]] if request.path != "/" else KINDS["html"]
-        return web.Response(body=self._page[request.path], content_type=kind, charset="utf-8")
+        content, kind = self._page[request.path]
+        return web.Response(body=content, content_type=kind, charset="utf-8")
 
 
 def read_top(request: web.Request) -> int:
     """How many classes a request asks for (`?top=3`)."""
     text = request.query.get("top", "1")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 10**6):
-        raise web.HTTPBadRequest(text="top is not a whole number of 1 or more")
-    return int(text[:9])
+    if not re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII):
+        raise web.HTTPBadRequest(text="top is not a whole number from 1 to 999,999,999")
+    return int(text)

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from bwn._files import read_limited, write_atomically
+from bwn._files import make_folder, read_limited, write_atomically
+from bwn._text import count_noun
 from bwn._types import StrPath
 from bwn.data.datasets import no_progress
 from bwn.data.folders import find_images
@@ -26,7 +27,6 @@ Row = dict[str, Any]
 
 JOB = "job.json"
 PART = "part-{}.jsonl"
-BATCH_SIZE = 16
 PROGRESS_SECONDS = 5.0
 
 
@@ -93,10 +93,7 @@ class BatchJob:
             if not same:
                 raise FileError(f"{self.folder} has the rows of another model; choose another")
             return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"{self.folder}: cannot be made: {error.strerror}") from None
+        make_folder(self.folder)
         if any(self.folder.iterdir()):
             raise FileError(f"{self.folder} is not empty and has no {JOB}; choose another folder")
         write_atomically(path, json.dumps({"model_sha256": digest}).encode() + b"\n")
@@ -141,7 +138,8 @@ class BatchJob:
                     f"{(len(self.rest) - done) / rate:,.0f} s left"
                 )
         if done < len(self.rest):
-            raise BwnError(f"the engine has left out {len(self.rest) - done:,} images")
+            left = count_noun(len(self.rest) - done, "image")
+            raise BwnError(f"the engine has left out {left}; the same job started again runs them")
         seconds = time.monotonic() - start
         return Summary(self._images, self._images - len(self.rest), done - failed, failed, seconds)
 
@@ -164,7 +162,7 @@ def classify(model: Model, paths: Sequence[str]) -> list[Row]:
         NotPreparedError: The model does not say how images are prepared.
     """
     try:
-        return [result.row() for result in model.stream(paths, batch_size=BATCH_SIZE)]
+        return [result.row() for result in model.stream(paths)]
     except BwnError as error:  # the scores of one image are not finite
         if model.preprocess is None:
             raise

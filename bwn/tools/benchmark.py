@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from bwn._types import Floats
+from bwn.data.datasets import no_progress
 from bwn.ir.model_spec import ModelSpec
 from bwn.kernels import costs
 from bwn.kernels.target import cpu, loader
@@ -106,10 +107,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _report_share(progress: Callable[[str], None], label: str, share: float) -> None:
-    progress(f"{label}, {share:.0%}")
-
-
 def example_input(spec: ModelSpec, batch: int, seed: int = 0) -> Floats:
     """Seeded standard normal numbers: (batch, *input shape) float32."""
     shape = (batch, *spec.graph.topology.input_shape)
@@ -148,10 +145,9 @@ class Benchmark:
         comparisons = self.compare(batch)
         timings: list[EngineTiming] = []
         for size in (1, batch):
-            label = f"{self.name}: batch {size}"
-            timings += self.time(size, seconds, partial(_report_share, progress, label))
+            timings += self.time(size, seconds, progress)
         after = conditions()
-        times = self.layers(1) if layers else None
+        times = self.layers() if layers else None
         return NetworkResult(
             network=self.name,
             comparisons=comparisons,
@@ -167,19 +163,23 @@ class Benchmark:
         return self.peers.compare(self.name, self.model, example_input(self.spec, batch))
 
     def time(
-        self, batch: int, seconds: float, progress: Callable[[float], None] | None = None
+        self, batch: int, seconds: float, progress: Callable[[str], None] = no_progress
     ) -> list[EngineTiming]:
         """Time the engines on one batch size, interleaved.
 
         Args:
             batch: Images of a call.
             seconds: Time for each engine.
-            progress: Called with the share that is done, 0 to 1.
+            progress: Called with a line on how far it is.
         """
+
+        def share_done(share: float) -> None:
+            progress(f"{self.name}: batch {batch}, {share:.0%}")
+
         x = example_input(self.spec, batch)
         calls: dict[str, Callable[[], object]] = {BWN: lambda: self.model.run(x)}
         calls |= {name: partial(run, x) for name, run in self.peers.runs.items()}
-        timings = interleave(calls, seconds * len(calls), progress=progress)
+        timings = interleave(calls, seconds * len(calls), progress=share_done)
         return self.rows(batch, timings)
 
     def rows(self, batch: int, timings: Mapping[str, Timing]) -> list[EngineTiming]:
@@ -200,8 +200,8 @@ class Benchmark:
             for engine, timing in timings.items()
         ]
 
-    def layers(self, batch: int, runs: int = LAYER_RUNS) -> list[LayerTime]:
-        """Kernel of every layer, and its median time over runs of bwn one after another."""
-        x = example_input(self.spec, batch)
+    def layers(self, runs: int = LAYER_RUNS) -> list[LayerTime]:
+        """Kernel of every layer at batch 1, and its median time over runs one after another."""
+        x = example_input(self.spec, 1)
         self.model.profile(x)
         return self.model.profile(x, runs)

@@ -15,7 +15,7 @@ from bwn.ir.model_spec import ModelSpec
 from bwn.ir.tolerance import chain_tolerance
 from bwn.model import Model
 from bwn.predict import class_scores
-from bwn.tools.verify_scores import sign_ties
+from bwn.tools.verify_scores import Flags, sign_ties
 
 ONNXRUNTIME, NCNN = "onnxruntime", "ncnn"
 TITLES = {ONNXRUNTIME: "ONNX Runtime", NCNN: "ncnn"}
@@ -134,7 +134,7 @@ class Peers:
         )
         return comparison, wrong
 
-    def _ties(self, peer: str, model: Model, x: Floats, apart: Any) -> Any:
+    def _ties(self, peer: str, model: Model, x: Floats, apart: Flags) -> Flags:
         """Of the images whose scores are apart, those where a sign of nearly 0 explains it."""
         if peer == ONNXRUNTIME:
             return sign_ties(model, self._session, x[apart])

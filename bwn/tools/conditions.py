@@ -62,18 +62,19 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
 def conditions(system: Path = SYSTEM) -> Conditions:
     """The processor as it is now. system: the folder that Linux describes devices in."""
     cores = "system/cpu/cpu*/cpufreq"
-    clocks = [float(text) / 1e3 for text in _read(system, f"{cores}/scaling_cur_freq")]
-    highest = [float(text) / 1e3 for text in _read(system, f"{cores}/cpuinfo_max_freq")]
-    zones = [float(text) / 1e3 for text in _read(system, "virtual/thermal/thermal_zone*/temp")]
-    governors = _read(system, f"{cores}/scaling_governor")
     throttled = _read(system, "platform/*/*:firmware/get_throttled")
     return Conditions(
-        mhz=max(clocks, default=None),
-        max_mhz=max(highest, default=None),
-        governor=governors[0] if governors else None,
-        celsius=max(zones, default=None),
+        mhz=_largest(system, f"{cores}/scaling_cur_freq"),
+        max_mhz=_largest(system, f"{cores}/cpuinfo_max_freq"),
+        governor=next(iter(governors(system)), None),
+        celsius=_largest(system, "virtual/thermal/thermal_zone*/temp"),
         limits=_limits(int(throttled[0], 16)) if throttled else None,
     )
+
+
+def governors(system: Path = SYSTEM) -> list[str]:
+    """What chooses the clock of each CPU, where Linux says."""
+    return _read(system, "system/cpu/cpu*/cpufreq/scaling_governor")
 
 
 def _read(system: Path, pattern: str) -> list[str]:
@@ -85,6 +86,12 @@ def _read(system: Path, pattern: str) -> list[str]:
         except (OSError, UnicodeError):
             continue
     return [text for text in texts if text]
+
+
+def _largest(system: Path, pattern: str) -> float | None:
+    """The largest number of the files that match, in the unit 1,000 times theirs."""
+    numbers = [int(text) for text in _read(system, pattern) if text.lstrip("-").isdecimal()]
+    return max(numbers) / 1e3 if numbers else None
 
 
 def _limits(bits: int) -> list[str]:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from bwn.data.datasets import SAMPLE, load_dataset
-from bwn.data.resizing import prepare
 from bwn.model import load
+from bwn.tools.verify_inputs import load_samples
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,13 @@ def measure(packed: Path, exported: Path) -> Figures:
     from bwn.onnx.session import Session
 
     model, session = load(packed, threads=1), Session(str(exported), threads=1)
-    preprocess = model.spec.preprocess
-    assert preprocess is not None, "a network trained by bwn carries its preprocessing"
-    data = load_dataset(SAMPLE, "test")
-    x = np.stack([prepare(Image.fromarray(image), preprocess) for image in data.images])
-    x = x.reshape(len(x), *model.input_shape)
+    samples = load_samples(model.spec, SAMPLE)
+    x = samples.batch(0, samples.count)
     answers, float_answers = model.run(x).argmax(1), session.run(x).argmax(1)
     return Figures(
         images=len(x),
-        correct=int((answers == data.labels).sum()),
-        float_correct=int((float_answers == data.labels).sum()),
+        correct=int((answers == samples.labels).sum()),
+        float_correct=int((float_answers == samples.labels).sum()),
         agreements=int((answers == float_answers).sum()),
         bytes=packed.stat().st_size,
         float_bytes=exported.stat().st_size,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from bwn.kernels import costs
 from bwn.kernels.target import loader, targets
 from bwn.kernels.target.limits import available_threads
 from bwn.tools.benchmark import machine
+from bwn.tools.conditions import governors
 
-GOVERNORS = Path("/sys/devices/system/cpu")
 SLOW_GOVERNORS = {"powersave", "ondemand", "conservative"}
 
 
@@ -73,15 +71,6 @@ def unusable(target: targets.Target) -> str:
         return f"{loader.Library(target).path} loads now"
     except loader.KernelsError as error:
         return str(error)
-
-
-def governors() -> list[str]:
-    """The governor of each CPU's clock, where Linux says."""
-    names = []
-    for file in sorted(GOVERNORS.glob("cpu[0-9]*/cpufreq/scaling_governor")):
-        with suppress(OSError):  # of a CPU that is off
-            names.append(file.read_text().strip())
-    return names
 
 
 def memory() -> int | None:

@@ -16,7 +16,7 @@ from bwn.errors import DataError
 from bwn.metrics import Counts, accuracy_of, confusion, wilson
 from bwn.model import Model, load
 from bwn.predict import class_names, classify
-from bwn.tools.verify_inputs import Samples, choose, is_images
+from bwn.tools.verify_inputs import Samples, is_images, load_samples
 
 
 class ClassResult(msgspec.Struct, frozen=True):
@@ -110,7 +110,7 @@ def evaluate(
         raise DataError(
             f"{data}: has no labels; accuracy needs folders of images, one for each class"
         )
-    inputs = choose(loaded.spec, data, samples, skip_bad=skip_bad, progress=progress)
+    inputs = load_samples(loaded.spec, data, samples, skip_bad=skip_bad, progress=progress)
     labels = inputs.labels
     assert labels is not None, "a data set has labels"
     names = class_names(loaded.spec)

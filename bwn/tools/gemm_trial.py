@@ -72,7 +72,7 @@ class GemmTrial:
             )
 
 
-def map_and_window(
+def output_and_window(
     spec: GemmSpec, depth: int, positions: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Rows and columns of output and window that suit a kernel; taps share tables if they can."""
@@ -87,7 +87,7 @@ def map_and_window(
 
 def one_layer(spec: GemmSpec, depth: int, outputs: int, positions: int) -> Graph:
     """A convolution with seeded weights +-1, as `spec` reads them."""
-    pixels, window = map_and_window(spec, depth, positions)
+    pixels, window = output_and_window(spec, depth, positions)
     signs = np.random.default_rng(0).integers(0, 2, (outputs, depth), np.int8) * 2 - 1
     channels = depth // (window[0] * window[1])
     weight: Array = bits.pack(signs)

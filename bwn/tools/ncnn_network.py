@@ -46,9 +46,15 @@ def runner(graph: Graph, threads: int) -> Callable[[Floats], Floats]:
     Raises:
         BwnError: An operation of the network has no form here; the message names it.
     """
+    return run_writer(NcnnWriter(graph), threads)
+
+
+def run_writer(writer: NcnnWriter, threads: int) -> Callable[[Floats], Floats]:
+    """What `runner` returns, of the files that `writer` makes."""
+    topology = writer.graph.topology
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_files(NcnnWriter(graph), Path(folder))
-        return load(paths, graph, threads)
+        paths = write_files(writer, Path(folder))
+        return load(paths, topology.input, topology.output, threads)
 
 
 def write_files(writer: NcnnWriter, folder: Path) -> list[Path]:
@@ -60,20 +66,19 @@ def write_files(writer: NcnnWriter, folder: Path) -> list[Path]:
     return paths
 
 
-def load(paths: list[Path], graph: Graph, threads: int) -> Callable[[Floats], Floats]:
-    """Load what `write_files` wrote; `graph` names its input and output."""
+def load(paths: list[Path], input: str, output: str, threads: int) -> Callable[[Floats], Floats]:
+    """Load ncnn's two files of a network whose input and output have these names."""
     ncnn = import_module("ncnn")
     net = ncnn.Net()
     net.opt.num_threads = threads
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     if net.load_param(str(paths[0])) or net.load_model(str(paths[1])):
-        raise BwnError("ncnn cannot load the files written for it")
-    topology = graph.topology
+        raise BwnError(f"ncnn cannot load {paths[0]} and {paths[1]}")
 
     def scores(image: Floats) -> Floats:
         extractor = net.create_extractor()
-        extractor.input(topology.input, ncnn.Mat(image))
-        return np.array(extractor.extract(topology.output)[1]).reshape(-1)
+        extractor.input(input, ncnn.Mat(image))
+        return np.array(extractor.extract(output)[1]).reshape(-1)
 
     return lambda x: np.stack([scores(image) for image in x])
 
@@ -215,4 +220,5 @@ FORMS: dict[type[Node], str] = {
     Clamp: "clamp",
     Flatten: "flatten",
 }
-"""The method that writes each operation; the others are refused."""
+"""The method that writes each operation, by its name, as writers of other precisions override it.
+Other operations are refused."""

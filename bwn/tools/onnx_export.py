@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from bwn._file_types import HEAD, PACKABLE, looks_like
+from bwn._file_types import HEAD, ONNX, PACKED, looks_like
 from bwn._files import check_ending, check_file, same_file, write_atomically
 from bwn._text import count_noun, read_failure
 from bwn._types import StrPath
@@ -69,9 +69,9 @@ def export(source: StrPath, target: StrPath, *, qonnx: bool = False) -> ExportRe
         raise ArgumentError(f"{target}: source and output are the same file; name another output")
     check_ending(target, ".onnx")
     kind = kind_of(source)
-    if kind == PACKABLE[1]:
+    if kind == ONNX:
         raise FileError(f"{source}: an ONNX model already; bwn export takes {SOURCES}")
-    if ".bwn" in kind:
+    if kind == PACKED:
         spec = read(source)
     elif qonnx:
         loaded = load(source).spec

@@ -6,6 +6,7 @@ import codecs
 import operator
 import os
 import re
+import reprlib
 import tempfile
 import unicodedata
 from collections import Counter
@@ -16,7 +17,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 from msgspec.structs import replace
 
-from bwn._file_types import HEAD, PACKABLE, SOURCES, UNKNOWN, looks_like, mismatch
+from bwn._arguments import check_range
+from bwn._file_types import (
+    CHECKPOINT,
+    HEAD,
+    PACKABLE,
+    PACKED,
+    SOURCES,
+    UNKNOWN,
+    looks_like,
+    mismatch,
+)
 from bwn._files import check_ending, read_limited, same_file
 from bwn._text import __version__, count_noun
 from bwn._types import StrPath
@@ -36,7 +47,7 @@ from bwn.passes.quantized_inputs import Grid, grids
 from bwn.passes.set_activations import set_activations
 from bwn.tools.calibrate import input_batches, int8_scales
 from bwn.tools.pack_check import compare_source
-from bwn.tools.pack_preprocess import check_preprocess, choose_preprocess
+from bwn.tools.pack_preprocess import check_preprocess, choose_preprocess, plain_fields
 from bwn.tools.pack_report import Facts, PackReport, report
 from bwn.tools.presets import SIZE
 
@@ -154,23 +165,21 @@ def check_options(
     """Raise ArgumentError where arguments are out of range or do not go together."""
     if activations not in get_args(Mode):
         raise ArgumentError(
-            f"activations is {activations!r}, expected one of {', '.join(get_args(Mode))}"
+            f"activations is {reprlib.repr(activations)}, "
+            f"expected one of {', '.join(get_args(Mode))}"
         )
     if calibration is not None and activations != "int8":
         raise ArgumentError("calibration needs int8 activations")
     if float_layers and activations != "int8":
         raise ArgumentError("float_layers needs int8 activations")
-    if not 0 <= binary_tolerance <= LARGEST_TOLERANCE:
-        raise ArgumentError(
-            f"binary_tolerance is {binary_tolerance}, expected 0 to {LARGEST_TOLERANCE}"
-        )
+    check_range(0, LARGEST_TOLERANCE, binary_tolerance=binary_tolerance)
 
 
 def read_source(source: StrPath) -> bytes:
     """The bytes of a checkpoint or an ONNX file; other kinds of file are refused."""
     data = read_limited(source, MAX_BYTES, SOURCES)
     kind = looks_like(data[:HEAD])
-    if ".bwn" in kind:
+    if kind == PACKED:
         raise FileError(f"{source}: packed already; bwn pack takes {SOURCES}")
     if kind not in (*PACKABLE, UNKNOWN) and not os.fspath(source).endswith(".onnx"):
         raise FileError(f"{source}: {mismatch(SOURCES, data[:HEAD])}")
@@ -196,7 +205,7 @@ def load(
 def onnx_bytes(source: StrPath) -> bytes:
     """An ONNX file, or the export of a checkpoint."""
     data = read_source(source)
-    return exported(source) if "PyTorch" in looks_like(data[:HEAD]) else data
+    return exported(source) if looks_like(data[:HEAD]) == CHECKPOINT else data
 
 
 def imported(
@@ -215,12 +224,12 @@ def imported(
 
 def size_of(preprocess: Preprocess | Mapping[str, Any] | None) -> tuple[int, int] | None:
     """The caller's size of images; None without one, or where it is none (refused later)."""
-    fields = {"size": preprocess.size} if isinstance(preprocess, Preprocess) else preprocess or {}
+    fields = plain_fields(preprocess)
     try:
         size: Any = fields.get("size") or (fields.get("preset") and SIZE)
         height, width = size
         return operator.index(height), operator.index(width)
-    except (AttributeError, TypeError, ValueError):
+    except (TypeError, ValueError):
         return None
 
 
@@ -243,7 +252,7 @@ def interrupted(source: StrPath, margins: Mapping[str, float]) -> tuple[list[str
     if distance < NEAR:
         return [], False
     with open(source, "rb") as file:
-        if "PyTorch" not in looks_like(file.read(HEAD)):
+        if looks_like(file.read(HEAD)) != CHECKPOINT:
             return [], False
     from bwn.train import read_checkpoint
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bwn._text import brief
+from bwn._text import brief, three_digits
 from bwn._types import Floats, StrPath
 from bwn.data.datasets import no_progress
 from bwn.errors import BwnError, FileError, MissingPackageError
@@ -25,7 +25,7 @@ from bwn.ops.sign import Sign
 from bwn.tools.inspect import layer_rows
 from bwn.tools.verify_inputs import noise
 from bwn.tools.verify_layers import check_layers
-from bwn.tools.verify_scores import SupportsTrace, compare_batch, reference_scores, times
+from bwn.tools.verify_scores import SupportsTrace, compare_batch, reference_scores
 
 if TYPE_CHECKING:
     from bwn.onnx.session import Session
@@ -44,16 +44,12 @@ ZEROS = 1e-3
 """Share of the numbers of a tensor that are exactly 0 by chance at most."""
 
 
-class Interpreted:
-    """A network that the reference interpreter runs; it keeps the tensors of the last input.
-
-    Args:
-        spec: The network.
-    """
+class InterpretedModel:
+    """A network that the reference interpreter runs; it keeps the tensors of the last input."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
-        self._x: Any = None
+        self._x: Floats | None = None
         self._tensors: dict[str, Floats] = {}
 
     @property
@@ -61,11 +57,11 @@ class Interpreted:
         """The network."""
         return self._spec
 
-    def run(self, x: Any) -> Floats:
+    def run(self, x: Floats) -> Floats:
         """Scores (N, ...) of x."""
         return self.trace(x)[self.spec.graph.topology.output]
 
-    def trace(self, x: Any) -> dict[str, Floats]:
+    def trace(self, x: Floats) -> dict[str, Floats]:
         """Every activation tensor of x, by name."""
         if x is not self._x:
             with np.errstate(all="ignore"):  # kernels do not warn either
@@ -106,7 +102,7 @@ def compare_source(
         return 0, [f"not compared: {str(error).removeprefix('model: ')}"]
     session.departures = dict(departures)
     small = sum(row.multiplications for row in layer_rows(spec.graph)) <= INTERPRETED
-    model: SupportsTrace = Interpreted(spec) if small else Model(spec)
+    model: SupportsTrace = InterpretedModel(spec) if small else Model(spec)
     start = perf_counter()
     for number in range(INPUTS):
         x = random_input(spec, number)
@@ -170,7 +166,7 @@ def difference(model: SupportsTrace, session: Session, x: Floats, theirs: Floats
         for layer in check_layers(model, session, x, no_progress):
             if not layer.agrees:
                 size = max(layer.reference, layer.runtime or 0)
-                return f"layer '{layer.name}' differs ({times(size)} times the tolerance)"
+                return f"layer '{layer.name}' differs ({three_digits(size)} times the tolerance)"
     except FileError as error:
         if rounded:
             return None
@@ -186,7 +182,7 @@ def rounding(spec: ModelSpec, x: Floats) -> float:
     A network with steep slopes, as one that is barely trained may have, multiplies each rounding by
     more than a tolerance of layers says.
     """
-    single, double = Model(spec).run(x), Interpreted(spec).run(x)
+    single, double = Model(spec).run(x), InterpretedModel(spec).run(x)
     return float(np.abs(single - double).max())
 
 

@@ -16,6 +16,8 @@ from bwn.tools.presets import preset_fields
 
 USUAL: dict[int, Literal["L", "RGB"]] = {1: "L", 3: "RGB"}
 """What a number of channels usually means."""
+NUMBERS = ("mean", "std")
+"""Fields of preprocessing with a number for each channel."""
 
 
 def choose_preprocess(
@@ -43,7 +45,7 @@ def choose_preprocess(
             f"preprocessing is unknown for an input of shape {shape}; "
             "to classify images set size and color"
         ]
-    if base.scale == 1 and "scale" not in fields and fields.keys() & {"mean", "std"}:
+    if base.scale == 1 and "scale" not in fields and fields.keys() & NUMBERS:
         raise ArgumentError(
             "preprocess: the network takes pixels from 0 to 255; leave out mean and std"
         )
@@ -68,11 +70,7 @@ def caller_fields(
     replacement: Preprocess | Mapping[str, Any] | None, shape: Shape
 ) -> tuple[dict[str, Any], list[str]]:
     """The caller's fields of preprocessing as a file holds them, and notes; see above."""
-    if isinstance(replacement, Preprocess):
-        replacement = msgspec.structs.asdict(replacement)
-    if not isinstance(replacement, Mapping | None):
-        raise ArgumentError(f"preprocess is {type(replacement).__name__}, expected a mapping")
-    fields = {key: value for key, value in (replacement or {}).items() if value is not None}
+    fields = plain_fields(replacement)
     if len(shape) == 3:
         check_counts(fields, shape[0])
     if isinstance(name := fields.get("background"), str):
@@ -81,6 +79,21 @@ def caller_fields(
         note = "mean and std are of pixels from 0 to 255: they are stored divided by 255"
         return fields | scaled, [note]
     return fields, []
+
+
+def plain_fields(replacement: Preprocess | Mapping[str, Any] | None) -> dict[str, Any]:
+    """The caller's fields of preprocessing that are not None, without numpy's types."""
+    if isinstance(replacement, Preprocess):
+        return msgspec.structs.asdict(replacement)
+    if not isinstance(replacement, Mapping | None):
+        raise ArgumentError(f"preprocess is {type(replacement).__name__}, expected a mapping")
+    return {key: _plain(value) for key, value in (replacement or {}).items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # arrays and numbers of numpy, and torch's tensors
+        value = value.tolist()
+    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 def color_of(name: str) -> tuple[int, ...]:
@@ -104,7 +117,7 @@ def default_rule(fields: Mapping[str, Any], shape: Shape) -> Preprocess | None:
 
 def check_counts(fields: Mapping[str, Any], channels: int) -> None:
     """Raise ArgumentError where mean or std does not have a number for each channel."""
-    for name in ("mean", "std"):
+    for name in NUMBERS:
         numbers = fields.get(name)
         if isinstance(numbers, (list, tuple)) and len(numbers) != channels:
             count = count_noun(len(numbers), "number")
@@ -124,7 +137,7 @@ def unit_scale(fields: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
     Raises:
         ArgumentError: One of the two is for 0 to 255 and the other is not, or is missing.
     """
-    numbers = {name: fields[name] for name in ("mean", "std") if name in fields}
+    numbers = {name: fields[name] for name in NUMBERS if name in fields}
     try:
         large = {name: max(map(abs, values)) > 1 for name, values in numbers.items()}
     except (TypeError, ValueError):  # no numbers: refused where their types are checked
@@ -135,9 +148,10 @@ def unit_scale(fields: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
     if any(not 1 <= value <= 255 for value in std) or any(
         0 < abs(value) <= 1 or abs(value) > 255 for value in mean
     ):
+        given = (f"{name} {numbers[name]}" if name in numbers else f"no {name}" for name in NUMBERS)
         raise ArgumentError(
-            f"preprocess: mean {fields.get('mean')} and std {fields.get('std')} are not both for "
-            "pixels from 0 to 255, nor both for 0 to 1"
+            f"preprocess: {' and '.join(given)} are not both for pixels from 0 to 255, nor both "
+            "for 0 to 1"
         )
     return {name: tuple(value / 255 for value in values) for name, values in numbers.items()}
 

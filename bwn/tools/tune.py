@@ -68,6 +68,7 @@ def tune(progress: Callable[[str], None]) -> list[Fit]:
         BwnError: No cache folder can be written, or a kernel computes a wrong result.
     """
     path = costs.table_path()
+    # Where no cache folder can be written the kernels are in a temporary one, of another name.
     if not path.parent.name.startswith("kernels-"):
         raise BwnError(
             "no cache folder can be written, so the table would be lost: set BWN_CACHE_DIR to a "

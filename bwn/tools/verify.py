@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from bwn._arguments import check_counts
-from bwn._file_types import HEAD, SOURCES, looks_like, mismatch
+from bwn._arguments import check_counts, check_range
+from bwn._file_types import CHECKPOINT, HEAD, ONNX, SOURCES, looks_like, mismatch
 from bwn._files import read_limited
-from bwn._text import count_noun
+from bwn._text import count_noun, three_digits
 from bwn._types import Floats, StrPath
 from bwn.data.datasets import no_progress
 from bwn.errors import ArgumentError, FileError
 from bwn.ir.graph import Graph
 from bwn.model import Model, load
 from bwn.passes.pack_weights import departures
-from bwn.tools.verify_inputs import choose, noise
+from bwn.tools.verify_inputs import load_samples, noise
 from bwn.tools.verify_layers import LayerCheck, check_layers
-from bwn.tools.verify_scores import Scores, SupportsTrace, compare_scores, reference_scores, times
+from bwn.tools.verify_scores import Scores, SupportsTrace, compare_scores, reference_scores
 
 if TYPE_CHECKING:
     from bwn.onnx.session import Session
@@ -129,7 +129,7 @@ def verify(
     session = open_reference(reference, loaded.threads, output_name, end)
     name = "model" if isinstance(model, Model) else os.fspath(model)
     check_fit(loaded, session, noise(loaded.spec, 1, seed).batch(0, 1), os.fspath(reference), name)
-    inputs = choose(loaded.spec, images, samples, seed, skip_bad=skip_bad, progress=progress)
+    inputs = load_samples(loaded.spec, images, samples, seed, skip_bad=skip_bad, progress=progress)
     if max_loss is not None and inputs.labels is None:
         raise ArgumentError(f"max_loss needs labeled images; {inputs.name} has no labels")
     session.departures = rounded_weights(session, loaded.spec.graph)
@@ -164,9 +164,8 @@ def check_options(
     """Raise ArgumentError where a number is out of range."""
     check_counts(samples=1 if samples is None else samples, batch_size=batch_size)
     check_counts(0, seed=seed)
-    for name, number, most in (("min_agreement", min_agreement, 1), ("max_loss", max_loss, 100)):
-        if number is not None and not 0 <= number <= most:
-            raise ArgumentError(f"{name} is {number}, expected 0 to {most}")
+    check_range(0, 1, min_agreement=0 if min_agreement is None else min_agreement)
+    check_range(0, 100, max_loss=0 if max_loss is None else max_loss)
 
 
 def limits(
@@ -201,9 +200,9 @@ def open_reference(
 
     data = read_limited(path, MAX_BYTES, SOURCES)
     name, kind = os.fspath(path), looks_like(data[:HEAD])
-    if "PyTorch" in kind:
+    if kind == CHECKPOINT:
         data = exported(name)
-    elif "ONNX" not in kind and not name.endswith(".onnx"):
+    elif kind != ONNX and not name.endswith(".onnx"):
         raise FileError(f"{name}: {mismatch(SOURCES, data[:HEAD])}; name the file that was packed")
     try:
         folder = os.path.dirname(name) or "."
@@ -242,9 +241,10 @@ def check_fit(model: SupportsTrace, session: Session, x: Floats, reference: str,
     if len(sizes) != len(own) or any(
         size not in (None, own_size) for size, own_size in zip(sizes, own, strict=True)
     ):
-        shown = tuple("?" if size is None else size for size in sizes)
+        theirs = ", ".join("?" if size is None else str(size) for size in sizes)
+        ours = ", ".join(map(str, own))
         raise FileError(
-            f"{reference} takes {shown} inputs but {name} takes {tuple(own)}: "
+            f"{reference} takes inputs of shape ({theirs}) but {name} of shape ({ours}): "
             f"{name} was not packed from it"
         )
     try:
@@ -275,7 +275,9 @@ def layer_fault(layers: tuple[LayerCheck, ...], model: str, reference: str) -> s
     first = wrong[0]
     interpreted = first.reference > 1
     error = first.reference if interpreted else first.runtime
-    size = "" if error is None or np.isinf(error) else f" ({times(error)} times the tolerance)"
+    size = ""
+    if error is not None and not np.isinf(error):
+        size = f" ({three_digits(error)} times the tolerance)"
     where = f"from layer '{first.name}' on" if len(wrong) > 1 else f"in layer '{first.name}'"
     if interpreted:
         return f"differs {where}{size}: kernels and interpreter disagree; please report it"
@@ -288,7 +290,7 @@ def score_fault(scores: Scores, min_agreement: float, max_loss: float | None) ->
         count, first = len(scores.departing), scores.departing[0]
         return (
             f"scores of {count_noun(count, 'input')} differ (the first is {first}), by up to "
-            f"{times(scores.error)} times the tolerance"
+            f"{three_digits(scores.error)} times the tolerance"
         )
     if scores.agreement < min_agreement:
         wrong = count_noun(len(scores.disagreements), "input")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bwn._files import check_path
+from bwn._text import listed
 from bwn._types import Floats, Labels, StrPath
 from bwn.data.class_folders import match_class
 from bwn.data.datasets import holds_only_images, load_dataset, load_images, no_progress
@@ -66,7 +67,7 @@ def noise(spec: ModelSpec, count: int, seed: int) -> Samples:
     return Samples(f"noise, seed {seed}", count, None, make)
 
 
-def choose(
+def load_samples(
     spec: ModelSpec,
     source: StrPath | None,
     count: int | None = None,
@@ -103,8 +104,9 @@ def choose(
         paths = [str(path) for path in find_images([source])][:count]
         images = load_images(source, paths, rule, skip_bad=skip_bad, progress=progress)
         return Samples(str(source), len(images), None, make)
+    names = spec.classes and class_names(spec)
     name, images, labels = load_test_split(
-        spec, source, count, skip_bad=skip_bad, progress=progress
+        rule, names, source, count, skip_bad=skip_bad, progress=progress
     )
     return Samples(name, len(labels), labels, make)
 
@@ -116,7 +118,8 @@ def is_images(source: StrPath) -> bool:
 
 
 def load_test_split(
-    spec: ModelSpec,
+    rule: Preprocess | None,
+    classes: Sequence[str] | None,
     source: StrPath,
     count: int | None = None,
     *,
@@ -125,10 +128,11 @@ def load_test_split(
 ) -> tuple[str, Pixels, Labels]:
     """Return the name, the images and the labels of a data set's test split.
 
-    The images have the size and the color that the model takes, but are not normalized.
+    The images have the size and the color that the network takes, but are not normalized.
 
     Args:
-        spec: A model with preprocessing; labels are indices of its classes.
+        rule: How the network prepares images.
+        classes: Names of its classes, whose indices the labels are; None: labels as stored.
         source: As in `bwn.data.datasets.load_dataset`.
         count: At most this many images, the first ones, or evenly spread where the first ones are
             all of the first class; None: all.
@@ -136,35 +140,11 @@ def load_test_split(
         progress: See `load_dataset`.
 
     Raises:
-        DataError: The data set cannot be read, or has a class that the model does not know.
+        NotPreparedError: The network does not say how it prepares images.
+        DataError: The data set cannot be read, or has a class that the network does not know.
     """
-    if spec.preprocess is None:
+    if rule is None:
         raise NotPreparedError
-    classes = None if spec.classes is None else class_names(spec)
-    return read_test_split(
-        spec.preprocess, classes, source, count, skip_bad=skip_bad, progress=progress
-    )
-
-
-def read_test_split(
-    rule: Preprocess,
-    classes: Sequence[str] | None,
-    source: StrPath,
-    count: int | None = None,
-    *,
-    skip_bad: bool = False,
-    progress: ReadProgress = no_progress,
-) -> tuple[str, Pixels, Labels]:
-    """`load_test_split` for a network without a ModelSpec.
-
-    Args:
-        rule: How it prepares images.
-        classes: Names of its classes, whose indices the labels are; None: labels as stored.
-        source: See `load_test_split`, as the others.
-        count: Likewise.
-        skip_bad: Likewise.
-        progress: Likewise.
-    """
     data = load_dataset(source, "test", rule=rule, skip_bad=skip_bad, progress=progress)
     labels = _labels(classes, data.labels, data.classes, source)
     chosen = np.arange(min(count or len(labels), len(labels)))
@@ -182,8 +162,8 @@ def _labels(
     indices = [match_class(name, names) for name in classes]
     unknown = [name for name, index in zip(classes, indices, strict=True) if index is None]
     if unknown:
-        listed = ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED)
         raise DataError(
-            f"{source}: class '{unknown[0]}' is not one of the model's classes ({listed})"
+            f"{source}: class '{unknown[0]}' is not one of the model's classes "
+            f"({listed(names, LISTED)})"
         )
     return np.array(indices, np.int64)[labels]

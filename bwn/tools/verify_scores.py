@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bwn._types import Floats, Labels
-from bwn.ir.model_spec import ModelSpec
 from bwn.ir.tolerance import chain_tolerance
 from bwn.ops.sign import Sign
-from bwn.predict import class_scores
+from bwn.predict import SupportsRun, class_scores
 from bwn.tools.verify_inputs import Samples
 
 if TYPE_CHECKING:
@@ -25,17 +24,10 @@ TRACED = 4
 """Inputs whose every tensor is held at once."""
 
 
-class SupportsTrace(Protocol):
+class SupportsTrace(SupportsRun, Protocol):
     """What is asked of a model; bwn.model.Model has it."""
 
-    @property
-    def spec(self) -> ModelSpec:
-        """The graph and its class names."""
-
-    def run(self, x: Any) -> Floats:
-        """Scores (N, classes) of x: (N, *input_shape)."""
-
-    def trace(self, x: Any) -> dict[str, Floats]:
+    def trace(self, x: Floats) -> dict[str, Floats]:
         """Every activation tensor of x, by name."""
 
 
@@ -220,11 +212,6 @@ def _sign_ties(model: SupportsTrace, session: Session, signs: list[Sign], x: Flo
         excused |= first & ~(differ & ~near).any(axis=1)
         equal_so_far &= ~first
     return excused
-
-
-def times(error: float) -> str:
-    """A difference in tolerances, with three digits: `0.0106`, `6,630`."""
-    return f"{float(f'{error:.3g}'):,.0f}" if 100 <= error < 1e9 else f"{error:.3g}"
 
 
 def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -4,8 +4,6 @@
 
 #include "net.h"
 
-static unsigned char *arena; /* one for each thread */
-
 /* A number of a PNM header: white space and comments come before it. */
 static int number(FILE *file) {
     int value = 0, c = fgetc(file);
@@ -21,13 +19,14 @@ static int number(FILE *file) {
 int main(int argc, char **argv) {
     float probabilities[NET_CLASSES];
     int i, channels, width, height, code, best = 0;
-    unsigned char *pixels;
+    unsigned char *pixels, *arena; /* each thread needs an arena of its own */
     FILE *file = argc == 2 ? fopen(argv[1], "rb") : NULL;
     if (!file) {
         fprintf(stderr, "usage: %s IMAGE.ppm\n", argv[0]);
         return 2;
     }
-    channels = fgetc(file) == 'P' ? fgetc(file) == '6' ? 3 : 1 : 0;
+    code = fgetc(file) == 'P' ? fgetc(file) : 0;
+    channels = code == '6' ? 3 : code == '5' ? 1 : 0;
     width = number(file);
     height = number(file);
     if (channels == 0 || width < 1 || height < 1 || number(file) != 255) {
@@ -36,7 +35,10 @@ int main(int argc, char **argv) {
     }
     pixels = malloc((size_t)width * height * channels);
     arena = aligned_alloc(64, net_arena_size());
-    if (!pixels || !arena) return 1;
+    if (!pixels || !arena) {
+        fprintf(stderr, "%s: not enough memory\n", argv[1]);
+        return 1;
+    }
     if (fread(pixels, channels, (size_t)width * height, file) != (size_t)width * height) {
         fprintf(stderr, "%s: truncated\n", argv[1]);
         return 3;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -187,3 +188,19 @@ def test_the_header_names_commit_versions_and_variables(monkeypatch: pytest.Monk
     assert facts["env"]["ONEDNN_MAX_CPU_ISA"] == "AVX2"
     assert {"bwn", "numpy", "onnxruntime"} <= facts["versions"].keys()
     assert set(MACHINE) == set(facts)
+
+
+def test_the_commit_is_marked_where_the_sources_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = subprocess.run
+
+    def run(words: Any, cwd: Any = None, **rest: Any) -> subprocess.CompletedProcess[str]:
+        if words[0] != "git":
+            return call(words, cwd=cwd, **rest)
+        if "status" not in words:
+            return subprocess.CompletedProcess(words, 0, "0123456789ab\n")
+        folders = [cwd / folder for folder in words[words.index("--") + 1 :]]
+        assert all((folder / "__init__.py").exists() for folder in folders[:2]), folders
+        return subprocess.CompletedProcess(words, 0, " M bwn/model.py\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert results.machine("native")["commit"] == "0123456789ab+"

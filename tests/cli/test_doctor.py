@@ -90,16 +90,8 @@ def test_without_any_kernels_the_machine_is_told_and_why(monkeypatch):
     assert told.stderr.endswith("Error: no kernels at all\n")
 
 
-def test_a_slow_clock_is_told(monkeypatch, tmp_path):
-    for cpu, governor in enumerate(("ondemand", "performance")):
-        file = tmp_path / f"cpu{cpu}" / "cpufreq" / "scaling_governor"
-        file.parent.mkdir(parents=True)
-        file.write_text(f"{governor}\n")
-    (tmp_path / "cpu2" / "cpufreq" / "scaling_governor").mkdir(
-        parents=True
-    )  # off: reading it is an OSError
-    monkeypatch.setattr(doctor, "GOVERNORS", tmp_path)
-    assert doctor.governors() == ["ondemand", "performance"]
+def test_a_slow_clock_is_told(monkeypatch):
+    monkeypatch.setattr(doctor, "governors", lambda: ["performance", "ondemand"])
     assert any("governor is ondemand" in line for line in doctor.advice())
 
 

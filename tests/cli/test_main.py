@@ -76,11 +76,13 @@ def test_a_mistyped_command_is_answered_with_the_nearest():
          "pip install torch, or '.[train]' in bwn's folder"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "m.pt"), 1, "no such file: m.pt"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
-        (MemoryError(), 1, "not enough memory; try smaller batches or images"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 1,
-         "not enough memory; try smaller batches or images"),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory"), 1,
-         "not enough memory; try smaller batches or images"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), 1, "No such file or directory"),
+        (MemoryError(), 1, "not enough memory for this run: run fewer inputs at a time, or on a machine with more "
+         "memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 1, "not enough memory: try smaller batches or "
+         "images"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory"), 1, "not enough memory: try smaller "
+         "batches or images"),
     ],
 )  # fmt: skip
 def test_errors_end_as_one_line(error, code, line, monkeypatch):
@@ -174,6 +176,26 @@ def test_nan_is_in_no_range(arguments):
     result = run(*arguments, "nan")
     assert result.exit_code == 2
     assert result.stderr.endswith(f"Invalid value for '{arguments[-1]}': nan is not a number.\n")
+
+
+@pytest.mark.parametrize("command", ["pack", "export"])
+@pytest.mark.parametrize("source", [".", "/", ".."])
+def test_a_folder_is_no_network(command, source):
+    result = run(command, source)
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"Error: {source} is a folder, expected a ")
+
+
+def test_an_empty_host_is_not_every_address():
+    result = run("serve", "a.bwn", "--host", "")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("Error: --host is empty.\n")
+
+
+def test_an_integer_has_64_bits():
+    result = run("infer", "a.bwn", "b.png", "--limit", str(2**63))
+    assert result.exit_code == 2
+    assert result.stderr.endswith("'--limit': 9223372036854775808 is too large.\n")
 
 
 COMMAND_LINES = [*((name,) for name in main.COMMANDS), ("experiment", "paper")]
@@ -301,11 +323,20 @@ def test_closed_streams_are_no_error_inside(closed, arguments, code):
     assert "internal" not in done.stderr
 
 
+def test_a_command_can_be_copied():
+    assert (
+        output.command_line("bwn", "infer", Path("my model.bwn"), "a\n")
+        == "bwn infer 'my model.bwn' 'a '"
+    )
+
+
 def test_progress_is_cut_to_the_terminal(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "20")
     output.show_progress("x" * 50)
     assert capsys.readouterr().err == "\r\x1b[K" + "x" * 19
+    output.show_progress("a\x1b[2J.bwn")
+    assert capsys.readouterr().err == "\r\x1b[K" + r"a\x1b[2J.bwn"
 
 
 @pytest.mark.parametrize("name", ["infer", "pack", "export", "inspect", "verify", "evaluate"])

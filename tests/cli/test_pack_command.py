@@ -228,6 +228,8 @@ def test_calibration_from_the_sample(tmp_path):
     [
         (["--size", "8by8"], 2, "'8by8' is not a size such as 32 or 224x320"),
         (["--size", "0"], 2, "is not a size"),
+        (["--size", "9" * 5000], 2, "is not a size"),
+        (["--resize", "9" * 5000], 2, "is not stretch, crop or pixels"),
         (["--mean", "a,b"], 2, "'a,b' is not a list of numbers such as"),
         (["--activations", "int4"], 2, "'int4' is not one of"),
         (["--color", "GBR"], 2, "'GBR' is not one of"),

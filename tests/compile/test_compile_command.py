@@ -121,15 +121,34 @@ def test_without_binutils_the_package_is_said(
     assert "no ld for aarch64: apt-get install binutils-aarch64-linux-gnu" in result.output
 
 
+@pytest.mark.parametrize(
+    ("code", "stderr", "exit_code", "message"),
+    [
+        (
+            1,
+            b"Traceback\nNameError: x\n",
+            70,
+            "internal: RuntimeError: NameError: x (set BWN_DEBUG",
+        ),
+        (3, b"a run of 4096 takes 9.0 GiB\n", 1, "a run of 4096 takes 9.0 GiB\n"),
+        (-9, b"", 1, "the process that compiles was killed: it may need more memory\n"),
+        (-11, b"", 70, "internal: RuntimeError: the process that compiles ended with -11"),
+    ],
+)
 def test_what_the_compiler_says_is_passed_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: int,
+    stderr: bytes,
+    exit_code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    done = subprocess.CompletedProcess([], 1, b"", b"Traceback\nMemoryError: too much\n")
+    done = subprocess.CompletedProcess([], code, b"", stderr)
     monkeypatch.setattr(subprocess, "run", lambda *_args, **_options: done)
     monkeypatch.setattr(library.linker, "tool", lambda *_args: "ld")
     result = run(MODEL, "-o", tmp_path)
-    assert result.exit_code == 70
-    assert "MemoryError: too much" in result.output
+    assert result.exit_code == exit_code
+    assert result.stderr.startswith(f"Error: {message}")
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,10 @@ def test_the_makefile(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "net")
     run("make", "MODEL=", "BWN=false", cwd=tmp_path)
     assert run("./classify", DIGIT, cwd=tmp_path).stdout.startswith(f"{DIGIT}: {ANSWER} (")
+    (tmp_path / "text.pgm").write_text("P2 1 1 255\n7\n" + " " * 99)  # numbers as text
+    done = run("./classify", "text.pgm", cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "not a binary PPM or PGM image" in done.stderr
 
 
 @pytest.fixture

@@ -46,9 +46,9 @@ assert.deepEqual(model.run(x), scores);
 
 // What is refused.
 for (const wrong of [new Float32Array(783), new Float64Array(784), [...x], undefined]) {
-  assert.throws(() => model.run(wrong), /x is a Float32Array of 784 numbers/);
+  assert.throws(() => model.run(wrong), /x: expected a Float32Array of 784 numbers/);
 }
-assert.throws(() => model.probabilities(x), /scores is a Float32Array of 10 numbers/);
+assert.throws(() => model.probabilities(x), /scores: expected a Float32Array of 10 numbers/);
 assert.throws(() => model.probabilities(scores.map(() => NaN)), /a score is not finite/);
 const images = [image(28, 28, 2), image(0, 0, 1), { ...gray, width: 45.5 }, { ...gray, height: NaN },
   { ...gray, data: [...gray.data] }, { width: 1, height: 1 }, { ...gray, width: -90, height: -40 }];

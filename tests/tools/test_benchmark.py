@@ -120,7 +120,7 @@ def test_a_sign_of_nearly_zero_may_fall_on_either_side() -> None:
 
 def test_layers_cover_the_network() -> None:
     spec = NETWORKS["mlp"](0)
-    layers = Benchmark("mlp", spec, 1).layers(1, 2)
+    layers = Benchmark("mlp", spec, 1).layers(2)
     assert [layer.name for layer in layers] == [
         "input",
         *(node.output for node in spec.graph.nodes),

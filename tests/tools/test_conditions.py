@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bwn.tools.conditions import Conditions, conditions
+from bwn.tools.conditions import Conditions, conditions, governors
 
 
 def write(system: Path, **texts: str) -> None:
@@ -56,6 +56,15 @@ def test_a_low_clock_is_slow(tmp_path: Path) -> None:
     assert board(tmp_path, 1500, "0").slow
 
 
+def test_every_governor_is_named_but_that_of_a_core_that_is_off(tmp_path: Path) -> None:
+    board(tmp_path, 1800, "0")
+    write(tmp_path, system__cpu__cpu1__cpufreq__scaling_governor="performance")
+    folder = tmp_path / "system/cpu/cpu2/cpufreq"
+    (folder / "scaling_governor").unlink()
+    (folder / "scaling_governor").mkdir()  # reading it is an OSError
+    assert governors(tmp_path) == ["ondemand", "performance", "ondemand"]
+
+
 def test_a_machine_that_says_nothing(tmp_path: Path) -> None:
     assert conditions(tmp_path) == Conditions()
     assert (conditions(tmp_path).line, conditions(tmp_path).slow) == ("", False)
@@ -66,6 +75,7 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
         tmp_path,
         virtual__thermal__thermal_zone0__temp="",
         virtual__thermal__thermal_zone1__temp="40000",
+        virtual__thermal__thermal_zone3__temp="<unknown>",
     )
     (tmp_path / "virtual/thermal/thermal_zone2/temp").mkdir(parents=True)
     assert conditions(tmp_path) == Conditions(celsius=40.0)

@@ -141,6 +141,8 @@ def test_what_cannot_be_measured_is_refused(photos, tmp_path):
     for data, samples, message in (
         (photos, 0, "samples is 0, expected 1 or more"),
         (None, None, "None is not a path"),
+        (b"a" * 1000, None, r"^b'a{9,15}\.\.\.a{9,15}' is not a path$"),
+        (photos, [7] * 1000, r"^samples is \[7, .*\.\.\.\], expected a whole number$"),
         ("", None, "the path is empty"),
     ):
         with pytest.raises(ArgumentError, match=message):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import codecs
 import os
 
+import numpy as np
 import pytest
+import torch
 
 from bwn.errors import ArgumentError, DataError, FileError
-from bwn.tools.pack import checked_names, choose_preprocess, read_class_names
+from bwn.tools.pack import checked_names, choose_preprocess, read_class_names, size_of
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 PIXELS = {name: tuple(255 * value for value in values) for name, values in IMAGENET.items()}
@@ -55,6 +57,16 @@ def test_the_scale_is_that_of_both(mean, std, expected):
 def test_mixed_scales_are_refused(fields):
     with pytest.raises(ArgumentError, match="not both for pixels from 0 to 255"):
         chosen(**fields)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_numbers_of_numpy_and_torch_are_numbers(kind):
+    fields = {name: kind(values, dtype=kind([0.5]).dtype) for name, values in IMAGENET.items()}
+    rule, _ = chosen(**fields, size=kind([8, 8]), scale=kind([255])[0])
+    assert rule.mean == pytest.approx(IMAGENET["mean"])
+    assert (rule.size, rule.scale) == ((8, 8), 255)
+    assert size_of({"size": tuple(kind([8, 9]))}) == (8, 9)
+    assert chosen(**{name: kind(values) for name, values in PIXELS.items()})[1]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])

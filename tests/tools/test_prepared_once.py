@@ -17,7 +17,7 @@ from bwn.ops.dense import Dense
 from bwn.ops.flatten import Flatten
 from bwn.predict import to_input
 from bwn.tools.calibrate import input_batches
-from bwn.tools.verify_inputs import choose
+from bwn.tools.verify_inputs import load_samples
 
 RULES = {
     "center of BGR": Preprocess(
@@ -66,11 +66,11 @@ def expected(spec, paths):
 
 def test_folders_and_data_sets_are_prepared_as_single_files(spec, photos):
     single = sorted((photos / "test" / "a").iterdir())
-    x = choose(spec, photos / "test" / "a").batch(0, 9)
+    x = load_samples(spec, photos / "test" / "a").batch(0, 9)
     np.testing.assert_array_equal(x, expected(spec, single))
     np.testing.assert_array_equal(x[1], to_input(spec, single[1]))
     both = [*single, *sorted((photos / "test" / "b").iterdir())]
-    np.testing.assert_array_equal(choose(spec, photos).batch(0, 9), expected(spec, both))
+    np.testing.assert_array_equal(load_samples(spec, photos).batch(0, 9), expected(spec, both))
 
 
 def test_calibration_prepares_as_single_files(spec, photos):
@@ -92,13 +92,13 @@ def test_records_are_prepared_as_images(spec, tmp_path):
     rule, shape = spec.preprocess, spec.graph.topology.input_shape
     want = np.stack([prepare(Image.fromarray(image), rule) for image in digits])
     spec = ModelSpec(graph=spec.graph, preprocess=rule)
-    np.testing.assert_array_equal(choose(spec, tmp_path).batch(0, 3), want)
+    np.testing.assert_array_equal(load_samples(spec, tmp_path).batch(0, 3), want)
     (x,) = input_batches(tmp_path, rule, shape)
     np.testing.assert_array_equal(x, want)
 
 
 def test_noise_is_like_the_inputs(spec):
-    x = choose(spec, None, 8).batch(0, 8)
+    x = load_samples(spec, None, 8).batch(0, 8)
     mean, deviation = (127.5, 64) if spec.preprocess.takes_pixels else (0, 1)
     assert abs(x.mean() - mean) < 0.1 * deviation
     assert abs(x.std() - deviation) < 0.1 * deviation

@@ -28,7 +28,7 @@ from bwn.ops.sign import Sign
 from bwn.passes import pipeline
 from bwn.tools.pack import pack
 from bwn.tools.verify import check_fit, open_reference, verify
-from bwn.tools.verify_inputs import choose, noise
+from bwn.tools.verify_inputs import load_samples, noise
 from bwn.tools.verify_scores import sign_ties
 
 
@@ -200,7 +200,7 @@ def test_other_networks_are_refused(tmp_path):
         ),
         tmp_path / "w.onnx",
     )
-    with pytest.raises(FileError, match=r"takes \(7,\) inputs but model takes \(2, 8, 8\): model "):
+    with pytest.raises(FileError, match=r"inputs of shape \(7\) but model of shape \(2, 8, 8\): "):
         verify(Model(spec, 1), tmp_path / "w.onnx")
     fewer = changed(
         spec,
@@ -242,6 +242,7 @@ def test_a_network_of_another_width_is_refused(tmp_path):
         ({"seed": -1}, "seed is -1, expected 0 or more"),
         ({"min_agreement": 2}, "min_agreement is 2, expected 0 to 1"),
         ({"max_loss": -1}, "max_loss is -1, expected 0 to 100"),
+        ({"max_loss": [7] * 1000}, r"max_loss is \[7, 7, .*\.\.\.\], expected 0 to 100"),
     ],
 )
 def test_arguments_out_of_range_are_refused(compare, options, message):
@@ -279,22 +280,22 @@ def idx(folder, pixels, labels):
 
 
 def test_noise_is_seeded_and_the_same_in_any_batch():
-    samples = choose(network(), None, 5, seed=3)
+    samples = load_samples(network(), None, 5, seed=3)
     assert samples.count == 5
     whole = samples.batch(0, 5)
     assert (np.concatenate(list(samples.batches(2))) == whole).all()
-    assert (whole != choose(network(), None, 5, seed=4).batch(0, 5)).all()
-    assert choose(network(), None).count == 64
+    assert (whole != load_samples(network(), None, 5, seed=4).batch(0, 5)).all()
+    assert load_samples(network(), None).count == 64
 
 
 def test_images_of_a_folder(tmp_path):
     for value in (255, 0):
         Image.new("L", (2, 2), value).save(tmp_path / f"{value}.png")
-    samples = choose(grey(), tmp_path)
+    samples = load_samples(grey(), tmp_path)
     assert samples.batch(0, 9).tolist() == [[0] * 4, [1] * 4]
     assert samples.labels is None
-    assert choose(grey(), tmp_path / "255.png").count == 1
-    assert choose(grey(), tmp_path, count=1).count == 1
+    assert load_samples(grey(), tmp_path / "255.png").count == 1
+    assert load_samples(grey(), tmp_path, count=1).count == 1
 
 
 def test_labels_give_accuracy(tmp_path, compare):
@@ -304,10 +305,10 @@ def test_labels_give_accuracy(tmp_path, compare):
     report = compare(grey(), images=tmp_path)
     assert report.agrees
     assert (report.scores.accuracy, report.scores.reference_accuracy) == (0.75, 0.75)
-    assert choose(grey(("2", "1", "0")), tmp_path).labels.tolist() == [2, 1, 0, 0]
-    assert choose(grey(None), tmp_path).labels.tolist() == [0, 1, 2, 2]
+    assert load_samples(grey(("2", "1", "0")), tmp_path).labels.tolist() == [2, 1, 0, 0]
+    assert load_samples(grey(None), tmp_path).labels.tolist() == [0, 1, 2, 2]
     with pytest.raises(DataError, match="class '2' is not one of the model's classes"):
-        choose(grey(("0", "1", "x")), tmp_path)
+        load_samples(grey(("0", "1", "x")), tmp_path)
 
 
 def rough(step):
@@ -355,9 +356,9 @@ def test_no_loss_is_told_without_labels(compare):
 
 def test_images_need_preprocessing(tmp_path):
     with pytest.raises(BwnError, match="does not say how images are prepared"):
-        choose(grey(preprocess=None), tmp_path)
+        load_samples(grey(preprocess=None), tmp_path)
     with pytest.raises(DataError, match="no such folder"):
-        choose(grey(), tmp_path / "none")
+        load_samples(grey(), tmp_path / "none")
 
 
 def test_a_reference_of_fixed_batch_one(tmp_path):
