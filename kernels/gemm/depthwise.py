@@ -26,8 +26,8 @@ from bwn.kernels.gemm.epilogue import (
     is_plain,
     out_plane,
     write_row,
-    write_tile,
 )
+from bwn.kernels.gemm.epilogue_tile import write_tile
 from bwn.kernels.gemm.f32 import store_vectors, sum_rows
 from bwn.kernels.gemm.gemm_params import StridedParams
 from bwn.kernels.gemm.tiles import DEPTHWISE_CHUNK

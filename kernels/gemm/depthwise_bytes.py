@@ -15,8 +15,17 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.epilogue import fill_margins, gemm_params, out_plane, write_row
+from bwn.kernels.gemm.epilogue import (
+    fill_margins,
+    gemm_params,
+    is_plain,
+    out_plane,
+    write_row,
+)
+from bwn.kernels.gemm.epilogue_tile import write_tile
+from bwn.kernels.gemm.f32 import store_vectors
 from bwn.kernels.gemm.tiles import DEPTHWISE_CHUNK
+from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.scalars import get_f32, get_i32, get_i64
 from bwn.kernels.simd.vectors import (
     I16_16,
@@ -44,7 +53,9 @@ def add_byte_products(sums: Any, x: Any, weight: Any) -> tuple[Any, Codegen]:
 
     def gen(builder: Any, args: Any) -> Any:
         number = builder.load(at(builder, args[2], ir.IntType(8)), align=1)
-        factor = builder.sext(splat_value(builder, octets, number), llvm_type(shorts))
+        # Hidden, so that LLVM knows no half of it and multiplies upper halves where they are.
+        factor = hidden(builder, splat_value(builder, octets, number))
+        factor = builder.sext(factor, llvm_type(shorts))
         totals = []
         for v in range(sums.count):
             values = load_at(builder, octets, offset_by(builder, args[1], v * octets.lanes))
@@ -58,37 +69,40 @@ def add_byte_products(sums: Any, x: Any, weight: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def store_floats(address: Any, sums: Any, correction: Any) -> tuple[Any, Codegen]:
-    """store_floats(address, sums, correction): integers as float32, plus the correction.
+def corrected(sums: Any, correction: Any) -> tuple[Any, Codegen]:
+    """corrected(sums, correction): integers as float32, plus the correction.
 
     An int32 correction is added before they become float32.
     """
     floats = Vec(types.float32, sums.dtype.lanes)
 
-    def gen(builder: Any, args: Any) -> None:
+    def gen(builder: Any, args: Any) -> Any:
         kind, whole = llvm_type(floats), correction == types.int32
-        more = splat_value(builder, sums.dtype if whole else floats, args[2])
-        for v in range(sums.count):
-            value = builder.extract_value(args[1], v)
-            if whole:
-                value = builder.sitofp(builder.add(value, more), kind)
-            else:
-                value = builder.fadd(builder.sitofp(value, kind), more)
-            place = offset_by(builder, args[0], v * VECTOR_BYTES)
-            builder.store(value, at(builder, place, kind), align=4)
+        more = splat_value(builder, sums.dtype if whole else floats, args[1])
+        values = [builder.extract_value(args[0], v) for v in range(sums.count)]
+        if whole:
+            return [builder.sitofp(builder.add(value, more), kind) for value in values]
+        return [builder.fadd(builder.sitofp(value, kind), more) for value in values]
 
-    return types.void(types.intp, sums, correction), gen
+    return types.UniTuple(floats, sums.count)(sums, correction), gen
 
 
 @helper
-def sum_positions(f: Any, sums: Any, x: int, row: int, totals: int, correction: Any) -> None:
-    """Sums of as many vectors of positions as there are zeroed sums, as float32 to `totals`.
+def sum_positions(
+    f: Any, sums: Any, x: int, row: int, totals: int, correction: Any, image: int, n: int, p: int
+) -> None:
+    """Sums of as many vectors of positions as there are zeroed sums, from position p on.
 
-    x: address of what the first position reads by offset 0. row: address of weights.
+    x: address of what position p reads by offset 0. row: address of weights. totals: where they
+    go; 0 to write outputs.
     """
     for k in range(f.depth):
         sums = add_byte_products(sums, x + get_i64(f.offsets, k), row + k)
-    store_floats(totals, sums, correction)
+    outputs = corrected(sums, correction)
+    if totals == 0:
+        write_tile(f, outputs, outputs, image, n, p)
+    else:
+        store_vectors(totals, outputs)
 
 
 def byte_depthwise(kind: Any, get_correction: Any) -> Any:
@@ -102,17 +116,20 @@ def byte_depthwise(kind: Any, get_correction: Any) -> Any:
     """
 
     @helper
-    def sum_range(f: Any, x: int, row: int, totals: int, correction: Any, count: int) -> None:
-        """Sums of `count` positions, by whole vectors."""
-        vectors = (count + LANES - 1) // LANES
-        while vectors >= 4:
-            sum_positions(f, zeros(kind, 4), x, row, totals, correction)
-            vectors, x, totals = vectors - 4, x + 4 * LANES, totals + 4 * VECTOR_BYTES
-        if vectors >= 2:
-            sum_positions(f, zeros(kind, 2), x, row, totals, correction)
-            vectors, x, totals = vectors - 2, x + 2 * LANES, totals + 2 * VECTOR_BYTES
-        if vectors >= 1:
-            sum_positions(f, zeros(kind, 1), x, row, totals, correction)
+    def sum_range(
+        f: Any, x: int, row: int, totals: int, correction: Any, image: int, n: int, p: int,
+        stop: int,
+    ) -> None:  # fmt: skip
+        """Sums of positions p..stop-1 of channel n, by whole vectors. totals: as above."""
+        step = VECTOR_BYTES if totals else 0
+        while p + 3 * LANES < stop:
+            sum_positions(f, zeros(kind, 4), x + p, row, totals, correction, image, n, p)
+            p, totals = p + 4 * LANES, totals + 4 * step
+        if p + LANES < stop:
+            sum_positions(f, zeros(kind, 2), x + p, row, totals, correction, image, n, p)
+            p, totals = p + 2 * LANES, totals + 2 * step
+        if p < stop:
+            sum_positions(f, zeros(kind, 1), x + p, row, totals, correction, image, n, p)
 
     @helper
     def convolve(p: int, begin: int, end: int, part: int) -> None:
@@ -128,10 +145,13 @@ def byte_depthwise(kind: Any, get_correction: Any) -> Any:
             x = f.x + image * f.x_image + group * f.x_group
             for n in range(group * f.outputs, (group + 1) * f.outputs):
                 row, correction = f.words + n * f.row_words, get_correction(f.correction, n)
-                for first in range(block * LANES, stop * LANES, DEPTHWISE_CHUNK):
-                    last = min(first + DEPTHWISE_CHUNK, stop * LANES)
-                    sum_range(f, x + first, row, totals, correction, last - first)
-                    write_row(f, totals, image, n, first, last)
+                if is_plain(f):
+                    sum_range(f, x, row, 0, correction, image, n, block * LANES, stop * LANES)
+                else:
+                    for first in range(block * LANES, stop * LANES, DEPTHWISE_CHUNK):
+                        last = min(first + DEPTHWISE_CHUNK, stop * LANES)
+                        sum_range(f, x, row, totals, correction, image, n, first, last)
+                        write_row(f, totals, image, n, first, last)
                 fill_margins(f, out_plane(f, image, n), block == 0, stop == blocks)
 
     return convolve

@@ -15,12 +15,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
 
 from bwn.kernels.gemm.gemm_params import GemmParams
 from bwn.kernels.simd.activations import activate, activate_number
-from bwn.kernels.simd.arithmetic import fma, fma_value, keep, maximum, minimum, nearest, to_int
-from bwn.kernels.simd.quantizing import bounded, store_octets, whole_bytes
+from bwn.kernels.simd.arithmetic import fma, keep, maximum, minimum, nearest, to_int
+from bwn.kernels.simd.quantizing import quantized_bytes, store_octets
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8, reader
 from bwn.kernels.simd.shuffles import load_apart, store_apart
 from bwn.kernels.simd.stores import (
@@ -36,17 +35,12 @@ from bwn.kernels.simd.vectors import (
     F32,
     I8_16,
     I32,
-    at,
     load,
-    load_at,
-    offset_by,
     splat,
-    splat_at,
-    splat_value,
     store,
 )
-from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
-from bwn.kernels.target.jit import Codegen, helper, intrinsic
+from bwn.kernels.simd.widths import LANES
+from bwn.kernels.target.jit import helper
 
 gemm_params = reader(GemmParams)
 
@@ -103,13 +97,13 @@ def write_outputs(
 @helper
 def is_plain(f: Any) -> bool:
     """Whether sums end with scale, bias and bounds alone, the same at all positions of an image."""
-    return f.activation == 0 and f.added == 0 and f.rounding == 0 and f.scale_per_position == 0
+    return f.activation == 0 and f.added == 0 and f.scale_per_position == 0
 
 
 @helper
 def is_quantized(f: Any) -> bool:
     """Whether the same is true of sums that end as 8-bit integers."""
-    return f.activation == 0 and f.added == 0 and f.rounding != 0 and f.scale_per_position == 0
+    return is_plain(f) and f.rounding != 0
 
 
 class QuantizedEnd(NamedTuple):
@@ -150,16 +144,9 @@ def quantized_end(f: Any, image: int, n: int) -> Any:
 
 @helper
 def end_in_bytes(kind: Any, sums: Any, end: Any) -> Any:
-    """The int8 outputs of sums, which are of `kind`: divided without a division.
-
-    `plan/reciprocal_rounding.py` says why the integers are those of one.
-    """
+    """The int8 outputs of sums, which are of `kind`."""
     y = fma(sums, splat(kind, end.scale), splat(kind, end.bias))
-    y = bounded(y, splat(kind, end.low), splat(kind, end.high))
-    reciprocal = splat(kind, end.reciprocal)
-    quotient = y * reciprocal
-    error = fma(quotient, splat(kind, -end.out_scale), y)
-    return whole_bytes(fma(error, reciprocal, quotient), end.middle)
+    return quantized_bytes(y, end.low, end.high, end.out_scale, end.reciprocal, end.middle)
 
 
 @helper
@@ -167,65 +154,6 @@ def store_quantized_sums(f: Any, end: Any, sums: Any, plane: int, position: int)
     """Write 16 outputs from `position` on. plane: address of the channel's outputs. sums: F32."""
     octets, mask = end_in_bytes(F32, sums, end), load(I32, f.mask, position)
     store_octets(plane, f.out_lead + position, octets, mask, np.int8(-end.middle))
-
-
-@helper
-def write_tile(f: Any, sums: Any, xs: Any, image: int, n: int, position: int) -> None:
-    """Write outputs from sums of channels n on, each as many vectors as xs, where `is_plain` is."""
-    end_tile(
-        sums,
-        xs,
-        out_plane(f, image, n) + (f.out_lead + position) * 4,
-        f.out_plane * 4,
-        f.mask + position * 4,
-        f.scale + n * 4,
-        f.bias + n * 4,
-        get_f32(f.x_scales, image),
-        get_f32(f.bounds, 0),
-        get_f32(f.bounds, 1),
-    )
-
-
-@intrinsic
-def end_tile(
-    sums: Any,
-    xs: Any,
-    out: Any,
-    plane: Any,
-    mask: Any,
-    scale: Any,
-    bias: Any,
-    x_scale: Any,
-    low: Any,
-    high: Any,
-) -> tuple[Any, Codegen]:
-    """end_tile(sums, xs, ...): scale, bound and write a tile of rows of as many vectors as xs.
-
-    out, mask: address of the first output, and of its mask. plane: bytes from one row of outputs to
-    the next. scale, bias: addresses of the first row's. x_scale, low, high: float32.
-    """
-    vec, count = sums.dtype, xs.count
-
-    def gen(builder: Any, args: Any) -> None:
-        totals, _, out, plane, mask, scale, bias, x_scale, *bounds = args
-        low, high = (splat_value(builder, vec, bound) for bound in bounds)
-        starts = [v * VECTOR_BYTES for v in range(count)]
-        masks = [load_at(builder, I32.dtype, offset_by(builder, mask, start)) for start in starts]
-        factor = splat_value(builder, vec, x_scale)
-        for row in range(sums.count // count):
-            a = builder.fmul(splat_at(builder, vec, offset_by(builder, scale, 4 * row)), factor)
-            b = splat_at(builder, vec, offset_by(builder, bias, 4 * row))
-            for v, start in enumerate(starts):
-                y = fma_value(builder, builder.extract_value(totals, row * count + v), a, b)
-                y = builder.select(builder.fcmp_ordered(">", low, y), low, y)
-                y = builder.select(builder.fcmp_ordered("<", high, y), high, y)
-                bits = builder.and_(builder.bitcast(y, masks[v].type), masks[v])
-                pointer = at(builder, offset_by(builder, out, start), bits.type)
-                builder.store(bits, pointer, align=4)
-            out = builder.add(out, plane)
-
-    addresses = [types.intp] * 5
-    return types.void(sums, xs, *addresses, *[types.float32] * 3), gen
 
 
 @helper

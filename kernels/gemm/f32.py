@@ -22,8 +22,8 @@ from bwn.kernels.gemm.epilogue import (
     is_plain,
     out_plane,
     write_row,
-    write_tile,
 )
+from bwn.kernels.gemm.epilogue_tile import write_tile
 from bwn.kernels.gemm.tiles import MULTIPLY
 from bwn.kernels.simd.arithmetic import add_product_value
 from bwn.kernels.simd.neon import hidden, lanes_of

@@ -28,8 +28,8 @@ from bwn.kernels.gemm.epilogue import (
     is_plain,
     out_plane,
     write_row,
-    write_tile,
 )
+from bwn.kernels.gemm.epilogue_tile import write_tile
 from bwn.kernels.gemm.f32 import load_vectors, store_vectors
 from bwn.kernels.gemm.i8_tile import (
     MIDDLE,

@@ -168,16 +168,23 @@ square_root = _unary("sqrt")
 """square_root(v): of each float lane, correctly rounded; a NaN below 0."""
 
 
+def to_int_value(builder: Any, value: Any) -> Any:
+    """LLVM value of float lanes, or of a number, as int32, toward zero; a NaN becomes 0."""
+    kind, integer = value.type, ir.IntType(32)
+    known = builder.fcmp_ordered("==", value, value)
+    # A NaN is poison to fptosi: replace it before, not after.
+    safe = builder.select(known, value, ir.Constant(kind, None))
+    vector = isinstance(kind, ir.VectorType)
+    return builder.fptosi(safe, ir.VectorType(integer, kind.count) if vector else integer)
+
+
 @intrinsic
 def to_int(value: Any) -> tuple[Any, Codegen]:
-    """to_int(v): float lanes, or a number, as int32, toward zero; a NaN becomes 0."""
+    """to_int(v): see `to_int_value`."""
     vec = Vec(types.int32, value.lanes) if isinstance(value, Vec) else types.int32
 
     def gen(builder: Any, args: Any) -> Any:
-        known = builder.fcmp_ordered("==", args[0], args[0])
-        # A NaN is poison to fptosi: replace it before, not after.
-        safe = builder.select(known, args[0], ir.Constant(args[0].type, None))
-        return builder.fptosi(safe, llvm_type(vec) if isinstance(vec, Vec) else ir.IntType(32))
+        return to_int_value(builder, *args)
 
     return vec(value), gen
 

@@ -8,105 +8,106 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.simd.arithmetic import call_named, maximum, minimum, nearest, to_int
+from bwn.kernels.simd.arithmetic import call_named, fma_value, to_int_value
 from bwn.kernels.simd.neon import by_register
 from bwn.kernels.simd.vectors import Vec, at, llvm_type, splat_value
 from bwn.kernels.target.cpu import features
-from bwn.kernels.target.jit import Codegen, helper, intrinsic
+from bwn.kernels.target.jit import Codegen, intrinsic
+
+I32_4 = ir.VectorType(ir.IntType(32), 4)
 
 
-def _bound(name: str) -> Any:
-    @intrinsic
-    def bound(a: Any, b: Any) -> tuple[Any, Codegen]:
-        def gen(builder: Any, args: Any) -> Any:
-            return call_named(builder, name, *args)
-
-        return a(a, b), gen
-
-    return bound
+def bounded_value(builder: Any, value: Any, low: Any, high: Any) -> Any:
+    """LLVM value of vectors within bounds; a NaN stays. Which zero is greater is left open."""
+    if "neon" in features():
+        return call_named(builder, "minimum", call_named(builder, "maximum", value, low), high)
+    value = builder.select(builder.fcmp_ordered(">", low, value), low, value)
+    return builder.select(builder.fcmp_ordered("<", high, value), high, value)
 
 
-_at_least, _at_most = _bound("maximum"), _bound("minimum")
+def octets_value(builder: Any, value: Any, middle: Any) -> Any:
+    """LLVM value rint(v) - middle, as int8, of float32 lanes within 127 of it; of a NaN, of 0.
 
-if "neon" in features():
+    middle: int32.
+    """
 
-    @helper
-    def bounded(value: Any, low: Any, high: Any) -> Any:
-        """Float vectors within bounds; a NaN stays. Which zero is greater is left open."""
-        return _at_most(_at_least(value, low), high)
-
-else:
-
-    @helper
-    def bounded(value: Any, low: Any, high: Any) -> Any:
-        """Float vectors within bounds; a NaN stays. Which zero is greater is left open."""
-        return minimum(maximum(value, low), high)
-
-
-@intrinsic
-def narrow_less(value: Any, number: Any) -> tuple[Any, Codegen]:
-    """narrow_less(v, n): the low 8 bits of int32 lanes less a number."""
-    octets = Vec(types.int8, value.lanes)
-
-    def gen(builder: Any, args: Any) -> Any:
-        low = builder.trunc(args[1], ir.IntType(8))
-        return builder.sub(
-            builder.trunc(args[0], llvm_type(octets)), splat_value(builder, octets, low)
+    def converted(part: Any) -> Any:
+        signature = ir.FunctionType(I32_4, (part.type,))
+        name = "llvm.aarch64.neon.fcvtns.v4i32.v4f32"
+        return builder.call(
+            cgutils.get_or_insert_function(builder.module, signature, name), (part,)
         )
 
-    return octets(value, types.int32), gen
+    if "neon" in features():
+        whole = by_register(builder, value, converted)
+    else:
+        whole = to_int_value(builder, call_named(builder, "nearbyint", value))
+    kind = Vec(types.int8, value.type.count)
+    low = builder.trunc(middle, ir.IntType(8))
+    return builder.sub(builder.trunc(whole, llvm_type(kind)), splat_value(builder, kind, low))
+
+
+def quantized_value(
+    builder: Any, value: Any, low: Any, high: Any, out_scale: Any, reciprocal: Any, middle: Any
+) -> Any:
+    """LLVM value rint(clip(v, low, high) / out_scale) - middle as int8, without a division.
+
+    `plan/reciprocal_rounding.py` says why the integers are those of one. All but middle: vectors.
+    """
+    value = bounded_value(builder, value, low, high)
+    quotient = builder.fmul(value, reciprocal)
+    error = fma_value(builder, builder.fneg(quotient), out_scale, value)
+    return octets_value(builder, fma_value(builder, error, reciprocal, quotient), middle)
+
+
+def masked_value(builder: Any, octets: Any, mask: Any, otherwise: Any) -> Any:
+    """LLVM value of int8 lanes; `otherwise`, int8 lanes too, where the int32 mask is 0, not -1."""
+    chosen = builder.trunc(mask, octets.type)
+    return builder.or_(builder.and_(octets, chosen), builder.and_(otherwise, builder.not_(chosen)))
 
 
 @intrinsic
-def to_nearest(value: Any) -> tuple[Any, Codegen]:
-    """to_nearest(v): float lanes as int32, halves to even; a NaN becomes 0. For NEON."""
-    whole = Vec(types.int32, value.lanes)
+def bounded(value: Any, low: Any, high: Any) -> tuple[Any, Codegen]:
+    """bounded(v, low, high): see `bounded_value`."""
 
     def gen(builder: Any, args: Any) -> Any:
-        def converted(part: Any) -> Any:
-            kind = ir.VectorType(ir.IntType(32), 4)
-            function = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(kind, (part.type,)),
-                "llvm.aarch64.neon.fcvtns.v4i32.v4f32",
-            )
-            return builder.call(function, (part,))
+        return bounded_value(builder, *args)
 
-        return by_register(builder, args[0], converted)
-
-    return whole(value), gen
+    return value(value, low, high), gen
 
 
-if "neon" in features():
+@intrinsic
+def whole_bytes(value: Any, middle: Any) -> tuple[Any, Codegen]:
+    """whole_bytes(v, middle): see `octets_value`."""
 
-    @helper
-    def whole_bytes(value: Any, middle: Any) -> Any:
-        """rint(v) - middle of float32 lanes that are within 127 of it, as int8; of a NaN, of 0."""
-        return narrow_less(to_nearest(value), middle)
+    def gen(builder: Any, args: Any) -> Any:
+        return octets_value(builder, *args)
 
-else:
+    return Vec(types.int8, value.lanes)(value, types.int32), gen
 
-    @helper
-    def whole_bytes(value: Any, middle: Any) -> Any:
-        """rint(v) - middle of float32 lanes that are within 127 of it, as int8; of a NaN, of 0."""
-        return narrow_less(to_int(nearest(value)), middle)
+
+@intrinsic
+def quantized_bytes(
+    value: Any, low: Any, high: Any, out_scale: Any, reciprocal: Any, middle: Any
+) -> tuple[Any, Codegen]:
+    """quantized_bytes(v, low, high, out_scale, reciprocal, middle): see `quantized_value`."""
+
+    def gen(builder: Any, args: Any) -> Any:
+        numbers = [splat_value(builder, value, number) for number in args[1:5]]
+        return quantized_value(builder, args[0], *numbers, args[5])
+
+    return Vec(types.int8, value.lanes)(value, *[types.float32] * 4, types.int32), gen
 
 
 @intrinsic
 def store_octets(
     address: Any, index: Any, value: Any, mask: Any, otherwise: Any
 ) -> tuple[Any, Codegen]:
-    """store_octets(address, index, v, mask, otherwise): int8 lanes from `index` on; `otherwise`
-    where the int32 mask is 0 and not -1.
-    """
-    kind = llvm_type(value)
+    """store_octets(address, index, v, mask, otherwise): see `masked_value`."""
 
     def gen(builder: Any, args: Any) -> None:
-        chosen = builder.trunc(args[3], kind)
-        other = splat_value(builder, value, args[4])
-        octets = builder.or_(
-            builder.and_(args[2], chosen), builder.and_(other, builder.not_(chosen))
-        )
-        builder.store(octets, at(builder, builder.add(args[0], args[1]), kind), align=1)
+        octets = masked_value(builder, args[2], args[3], splat_value(builder, value, args[4]))
+        target = at(builder, builder.add(args[0], args[1]), octets.type)
+        builder.store(octets, target, align=1)
 
     return types.void(types.intp, types.intp, value, mask, types.int8), gen
