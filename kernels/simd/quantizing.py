@@ -6,11 +6,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from bwn.kernels.simd.arithmetic import call_named, maximum, minimum, nearest, to_int
 from bwn.kernels.simd.neon import by_register
-from bwn.kernels.simd.vectors import Vec, at, llvm_type, splat_value
+from bwn.kernels.simd.vectors import Vec, at, call_function, llvm_type, splat_value
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
@@ -65,12 +64,7 @@ def to_nearest(value: Any) -> tuple[Any, Codegen]:
     def gen(builder: Any, args: Any) -> Any:
         def converted(part: Any) -> Any:
             kind = ir.VectorType(ir.IntType(32), 4)
-            function = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(kind, (part.type,)),
-                "llvm.aarch64.neon.fcvtns.v4i32.v4f32",
-            )
-            return builder.call(function, (part,))
+            return call_function(builder, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", kind, part)
 
         return by_register(builder, args[0], converted)
 
