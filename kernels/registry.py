@@ -46,8 +46,8 @@ BINARY: dict[str, Kernel] = {
 """The kernel of each function of two operands."""
 SIGN = Kernel("tensor.elementwise.f32_s1_sign", tensor_params.ElementwiseParams)
 FLOAT = Kernel("tensor.elementwise.i8_f32_float", tensor_params.ElementwiseParams)
-STEPS = Kernel("tensor.elementwise.f32_f32_steps", tensor_params.ElementwiseParams)
-STEPS_LANES = Kernel("tensor.elementwise.f32_f32_steps_lanes", tensor_params.ElementwiseParams)
+SCALES = Kernel("tensor.elementwise.f32_f32_scales", tensor_params.ElementwiseParams)
+SCALES_LANES = Kernel("tensor.elementwise.f32_f32_scales_lanes", tensor_params.ElementwiseParams)
 QUANTIZE = Kernel("tensor.elementwise.f32_i8_quantize", tensor_params.ElementwiseParams)
 FAKE_QUANTIZE = Kernel("tensor.rounding.f32_f32_fake_quantize", tensor_params.FakeQuantizeParams)
 RANGES = Kernel("tensor.rounding.f32_f32_ranges", tensor_params.FakeQuantizeParams)
@@ -82,7 +82,7 @@ UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", tensor_params.BitpackedPar
 UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", tensor_params.BitpackedParams)
 
 OTHERS: tuple[Kernel, ...] = (
-    AFFINE, *BINARY.values(), SIGN, FLOAT, STEPS, STEPS_LANES, QUANTIZE, SOFTMAX, UNARY,
+    AFFINE, *BINARY.values(), SIGN, FLOAT, SCALES, SCALES_LANES, QUANTIZE, SOFTMAX, UNARY,
     SIMPLE_UNARY, LAYER_NORM, GROUP_NORM, LOCAL_RESPONSE, REDUCE, MATMUL, COPY_F32, COPY_I8,
     REARRANGE, RESIZE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK,
     FLOAT_SIGNS, MAX_B1, UNPACK_F32, UNPACK_S1, STRIDED, FAKE_QUANTIZE, RANGES, RANGES_LANES,

@@ -37,6 +37,7 @@ from bwn.ir.node import (
 from bwn.ir.quantization import QUANT_RANGES, Activations
 from bwn.kernels import bits
 from bwn.kernels import reference as plain
+from bwn.kernels.gemm.depths import INT8_MAX_DEPTH, UINT8_MAX_DEPTH
 from bwn.ops.clamp import clamp_to_onnx
 from bwn.ops.window import Window
 
@@ -45,12 +46,8 @@ if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
     from bwn.plan.builder import PlanBuilder
 
-UINT8_MAX_DEPTH = 2**17
-"""K of a sum of uint8 activations: kernels add two numbers, each exact in float32 up to here."""
 INT8_WEIGHT_LIMIT = 127
 """Largest magnitude of an int8 weight."""
-INT8_MAX_DEPTH = 2**15
-"""K of a sum with int8 weights, which fits an int32 in every kernel."""
 WeightType = Literal["1 bit", "int8", "float32"]
 """How weights are stored."""
 WEIGHT_TYPES: dict[type[np.generic], WeightType] = {

@@ -1,10 +1,8 @@
-"""Steps of functions: of each element."""
+"""Steps that compute a function of each element."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from bwn.kernels import registry
 from bwn.kernels.tensor.codes import Function
@@ -28,7 +26,6 @@ OPERATIONS = 3
 def unary(plan: PlanState, node: Unary, source: Buffer, out: Buffer, epilogue: Epilogue) -> None:
     """Add a step that computes a function of each element, then bounds."""
     function = Function["ELU" if node.function == "selu" else node.function.upper()]
-    coefficients = node.coefficients
 
     def call() -> Call:
         channels, positions = source.channels, source.positions
@@ -36,9 +33,7 @@ def unary(plan: PlanState, node: Unary, source: Buffer, out: Buffer, epilogue: E
             **plan.planes("x", source),
             **plan.planes("out", out),
             "function": function,
-            "coefficients": plan.constant(
-                ("coefficients", coefficients), lambda: np.array(coefficients, np.float32)
-            ),
+            "coefficients": plan.floats(*node.coefficients),
             "channels": channels,
             "positions": positions,
             "mask": plan.mask(source),
