@@ -88,8 +88,10 @@ def quantized_bytes(
     """quantized_bytes(v, low, high, out_scale, reciprocal, middle): see `quantized_value`."""
 
     def gen(builder: Any, args: Any) -> Any:
-        numbers = [splat_value(builder, value, number) for number in args[1:5]]
-        return quantized_value(builder, args[0], *numbers, args[5])
+        low, high, out_scale, reciprocal = (
+            splat_value(builder, value, number) for number in args[1:5]
+        )
+        return quantized_value(builder, args[0], low, high, out_scale, reciprocal, args[5])
 
     return Vec(types.int8, value.lanes)(value, *[types.float32] * 4, types.int32), gen
 
