@@ -46,8 +46,8 @@ def command() -> None:
     """Compare schemes: many runs, resumable at any point; a table and plots.
 
     \b
-    bwn experiment paper --data mnist --out runs/mnist     four schemes with five seeds each
-    bwn experiment report runs/mnist                       the table and plots again
+    bwn experiment paper --data mnist --out runs/mnist  four schemes, five seeds
+    bwn experiment report runs/mnist                    the table and plots again
     """
 
 

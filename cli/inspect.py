@@ -40,7 +40,7 @@ def command(model: str, plan: bool, batch: int | None, threads: int | None, as_j
     K, N, P      inputs of one output, outputs of a group, pixels of an image
     lanes        share of the vector lanes that compute outputs
     buffers      memory that it writes
-    because      why this kernel: its predicted time on one thread, and those of others
+    because      predicted times of this kernel and of others, on one thread
     """
     for name, value in (("--batch", batch), ("--threads", threads)):
         if value is not None and not plan:

@@ -177,7 +177,7 @@ def command(
     bwn pack model.pt -o model.bwn
     bwn pack other.onnx --dry-run
     bwn pack other.onnx -o other.bwn --preset imagenet
-    bwn pack other.onnx -o other.bwn --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+    bwn pack other.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
     if calibration is not None and activations != "int8":
         raise click.UsageError("--calibration needs --activations int8.")

@@ -63,12 +63,14 @@ def command(
     bwn experiment.
 
     \b
-    checkpoint   histograms of the real weights by layer and epoch, mean distance to +-1,
-                 flip risk: the share of the real weights near 0
-                 with --data also the accuracy lost if exactly these weights change
-                 sign, the confusion matrix, and images of the most frequent confusions
-    .bwn         layers, share of one-bit weights, scales; with --data the confusions
-    experiment   errors by scheme, weights by epoch, accuracy against lambda
+    checkpoint  histograms of the real weights by layer and epoch, mean distance
+                to +-1, flip risk: the share of the real weights near 0;
+                with --data also the accuracy lost if exactly these weights
+                change sign, the confusion matrix, and images of the most
+                frequent confusions
+    .bwn        layers, share of one-bit weights, scales; with --data also the
+                confusions
+    experiment  errors by scheme, weights by epoch, accuracy against lambda
 
     Figures need matplotlib; --json prints the numbers without it.
     """

@@ -96,7 +96,7 @@ def command(
 
     \b
     curl --data-binary @photo.jpg http://127.0.0.1:8000/classify
-    curl -F image=@photo.jpg -F image=@other.png http://127.0.0.1:8000/classify?top=3
+    curl -F image=@a.jpg -F image=@b.png 'http://127.0.0.1:8000/classify?top=3'
     """
     if not host:  # an unset variable of a shell; asyncio would listen on every address
         raise click.UsageError("--host is empty.")
