@@ -22,11 +22,11 @@ class Function(NamedTuple):
 
     Attributes:
         formula: (x, alpha, beta) to y, in float64.
-        onnx_op: The ONNX operation of the same meaning in all opsets; empty where there is none.
-        alpha: Its name as an attribute of that operation; empty where it has no such parameter.
-        beta: Likewise.
-        relative: Whether kernels are right up to a few roundings of y; else of the numbers on the
-            way, which are as large as x or 1.
+        onnx_op: The ONNX operation with the same meaning in all opsets; empty if there is none.
+        alpha: Name of alpha as an attribute of that operation; empty if there is no such parameter.
+        beta: Name of beta, in the same way.
+        relative: Whether the error of kernels is a few roundings of y; else it is a few roundings
+            of intermediate numbers, which are as large as x or 1.
         exact: Whether kernels round nothing.
         nonnegative: Whether y >= 0 for every x.
     """
