@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bwn.kernels import registry
-from bwn.kernels.tensor.codes import Function
+from bwn.kernels.tensor.codes import Function, SimpleFunction
 from bwn.plan.buffers import STORE, Buffer, round_up
 from bwn.plan.fusion import Epilogue
 from bwn.plan.state import PlanState, elementwise_time
@@ -16,18 +16,15 @@ from bwn.plan.step import Call
 if TYPE_CHECKING:
     from bwn.ops.unary import Unary
 
-SIMPLE = {
-    Function.ABS, Function.CEIL, Function.FLOOR, Function.LEAKY_RELU, Function.RECIPROCAL,
-    Function.ROUND, Function.SOFTSIGN, Function.SQRT, Function.THRESHOLDED_RELU,
-}  # fmt: skip
-"""What `f32_f32_simple_unary` computes; `f32_f32_unary` all others."""
 OPERATIONS = 3
 """A function takes about as long as so many simple elementwise steps."""
 
 
 def unary(plan: PlanState, node: Unary, source: Buffer, out: Buffer, epilogue: Epilogue) -> None:
     """Add a step that computes a function of each element, then bounds."""
-    function = Function["ELU" if node.function == "selu" else node.function.upper()]
+    name = node.function.upper()
+    simple = name in SimpleFunction.__members__
+    kernel = registry.SIMPLE_UNARY if simple else registry.UNARY
     coefficients = node.coefficients
 
     def call() -> Call:
@@ -35,7 +32,7 @@ def unary(plan: PlanState, node: Unary, source: Buffer, out: Buffer, epilogue: E
         params = {
             **plan.planes("x", source),
             **plan.planes("out", out),
-            "function": function,
+            "function": SimpleFunction[name] if simple else Function[name],
             "coefficients": plan.constant(
                 ("coefficients", coefficients), lambda: np.array(coefficients, np.float32)
             ),
@@ -44,7 +41,6 @@ def unary(plan: PlanState, node: Unary, source: Buffer, out: Buffer, epilogue: E
             "mask": plan.mask(source),
             "bounds": plan.bounds(epilogue.bounds),
         }
-        kernel = registry.SIMPLE_UNARY if function in SIMPLE else registry.UNARY
         units = source.images * channels
         work = units * round_up(positions, STORE)
         return Call(kernel, params, units, OPERATIONS * elementwise_time(work), epilogue.note)
