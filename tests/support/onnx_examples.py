@@ -8,6 +8,9 @@ from graphs import floats
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import BN, FLAT, SIGN, f32, i64, model, op
 
+from bwn.ops.formulas import FUNCTIONS
+
+OF_A_NUMBER = [known.onnx_op for known in FUNCTIONS.values() if known.onnx_op]
 WINDOW = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}
 SUPPORTED = {
     "conv": model(op("Conv", "x w"), w=floats(5, 4, 3, 3)),
@@ -145,29 +148,7 @@ SUPPORTED = {
     ),
     **{
         name: model(op(name, "x"), opset={"Gelu": 20, "Mish": 18}.get(name, 17))
-        for name in (
-            "Abs",
-            "Ceil",
-            "Celu",
-            "Elu",
-            "Erf",
-            "Exp",
-            "Floor",
-            "Gelu",
-            "HardSigmoid",
-            "LeakyRelu",
-            "Log",
-            "Mish",
-            "Reciprocal",
-            "Round",
-            "Selu",
-            "Sigmoid",
-            "Softplus",
-            "Softsign",
-            "Sqrt",
-            "Tanh",
-            "ThresholdedRelu",
-        )
+        for name in (*OF_A_NUMBER, "Gelu", "HardSigmoid", "Mish")
     },
     **{
         f"{name} of vectors with parameters": model(op(name, "x", **values), shape=FLAT, opset=12)
