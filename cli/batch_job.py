@@ -19,11 +19,11 @@ from bwn.tools.batch_job import BatchJob, Row, split
 
 
 class Options(NamedTuple):
-    """What an engine is asked for.
+    """Options of an engine.
 
     Attributes:
-        address: Of a running cluster; None for workers of this machine.
-        workers: How many.
+        address: Address of a running cluster; None for workers of this machine.
+        workers: Number of workers.
         part: Images that a worker classifies at a time.
     """
 
@@ -46,28 +46,30 @@ def program(name: str, engine: Engine) -> None:
 
     @click.command(
         help=f"Classify a folder of very many images with MODEL, a .bwn file, on {name}.\n\nEach "
-        "image gets a line of JSON in a file of ROWS, a folder. A job that was stopped goes on "
-        "with the same command. Workers need IMAGES by the same path."
+        "image gets a line of JSON in a file of ROWS, a folder. The same command continues a job "
+        "that was stopped. Workers need IMAGES by the same path."
     )
     @click.argument("model", type=FilePath())
     @click.argument("images", type=FilePath())
     @click.argument("rows", type=FilePath())
-    @click.option("--address", help="A running cluster.  [default: workers of this machine]")
+    @click.option(
+        "--address", help="Address of a running cluster.  [default: workers of this machine]"
+    )
     @click.option(
         "--workers",
         type=Integer(1),
         default=available_threads(),
         show_default=True,
-        help="Workers.",
+        help="Number of workers.",
     )
     @click.option(
-        "--part", type=Integer(1), default=1000, show_default=True, help="Images of a file."
+        "--part", type=Integer(1), default=1000, show_default=True, help="Images per file."
     )
     def command(model: str, images: str, rows: str, **options: Any) -> None:
         try:
             _run(model, images, rows, engine, Options(**options))
         except KeyboardInterrupt:
-            click.echo("Stopped: the same command goes on from here", err=True)
+            click.echo("Stopped: the same command continues from here", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
 
     command()

@@ -22,28 +22,30 @@ from bwn.cli.params import FilePath, Integer, output_options
     metavar="DIR",
     required=True,
     type=FilePath(path_type=Path, file_okay=False),
-    help="Folder to write to; it is made if it is missing.",
+    help="Folder to write to; created if missing.",
 )
 @click.option(
     "--target",
     default="native",
     show_default=True,
     help="Processor: aarch64, aarch64-dotprod, x86-64, x86-64-avx2, x86-64-avxvnni, x86-64-avx512; "
-    "native for that of this machine; aarch64-any or x86-64-any to choose when a program starts; "
-    "wasm32 for browsers and Node.js.",
+    "native for this machine; aarch64-any or x86-64-any to choose at run time; wasm32 for "
+    "browsers and Node.js.",
 )
 @click.option(
     "--name",
-    help="What the names of files and functions begin with.  [default: MODEL's, as C allows]",
+    help="Prefix of file and function names.  [default: from the name of MODEL]",
 )
 @click.option(
     "--batch",
     type=Integer(1, 4096),
     default=1,
     show_default=True,
-    help="Images of a run.",
+    help="Images per run.",
 )
-@click.option("--page", is_flag=True, help="Also write a page that uses the module; for wasm32.")
+@click.option(
+    "--page", is_flag=True, help="Also write a web page that uses the module; for wasm32."
+)
 @output_options
 def command(
     model: Path,
@@ -54,15 +56,15 @@ def command(
     page: bool,
     as_json: bool,
 ) -> None:
-    """Write a packed model (.bwn) as a C library, which needs no Python and no other library.
+    """Write a packed model (.bwn) as a C library that needs neither Python nor other libraries.
 
-    It writes NAME.h, libNAME.a, libNAME.so and NAME.json. The library has the weights and the code
-    of this one network, and computes the same numbers as bwn with the kernels of that target.
+    It writes NAME.h, libNAME.a, libNAME.so and NAME.json. The library contains the code and weights
+    of one network. Its scores equal those of bwn with the kernels of the same target.
     docs/c-library.md describes its functions.
 
-    With --target wasm32 it writes NAME.wasm, NAME.mjs, an ES module that loads it, NAME.d.mts, its
-    types, and NAME.json. docs/web.md describes them. With --page it also writes a page on which one
-    draws a digit or opens a photo: index.html, with a style sheet and three scripts.
+    With --target wasm32 it writes NAME.wasm, NAME.mjs (an ES module that loads it), NAME.d.mts (its
+    types) and NAME.json. docs/web.md describes them. With --page it also writes a web page to draw
+    a digit or open a photo: index.html, with a style sheet and three scripts.
 
     Compiling takes up to a minute. It needs numba (it comes with bwn, but not in wheels with
     compiled kernels), and ld and as of binutils for the target, or wasm-ld for wasm32.

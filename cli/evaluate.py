@@ -36,7 +36,8 @@ LISTED = 20
     "--samples",
     cls=Option,
     type=Integer(1),
-    help="At most this many images, the first ones; of class folders some of each.  [default: all]",
+    help="Evaluate at most this many images: the first ones or, for class folders, some of each "
+    "class.  [default: all]",
 )
 @skip_bad_option
 @batch_size_option(64)
@@ -81,7 +82,7 @@ def command(
 
 
 def text(result: Evaluation) -> str:
-    """A table of the classes, of many those of lowest recall, and the totals below."""
+    """A table of the classes (if there are many, those of lowest recall), then the totals."""
     import numpy as np
 
     from bwn.metrics import accuracy_text, confused_text

@@ -1,4 +1,4 @@
-"""`bwn experiment`: every scheme with several seeds, compared."""
+"""`bwn experiment`: several schemes with several seeds each, compared."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMPARED = "float,deterministic,stochastic,margin"
 def several(
     kind: click.ParamType[Any],
 ) -> Callable[[click.Context, click.Parameter, str | None], tuple[Any, ...]]:
-    """The callback of an option whose value is a list of these, with commas between them."""
+    """The callback of an option that takes a comma-separated list of such values."""
 
     def convert(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[Any, ...]:
         parts = value.split(",") if value else ()
@@ -46,13 +46,13 @@ def command() -> None:
     """Compare schemes: many runs, resumable at any point; a table and plots.
 
     \b
-    bwn experiment paper --data mnist --out runs/mnist     every scheme with five seeds
-    bwn experiment report runs/mnist                       its table and plots again
+    bwn experiment paper --data mnist --out runs/mnist  four schemes, five seeds
+    bwn experiment report runs/mnist                    the table and plots again
     """
 
 
 @command.command(
-    short_help="Train every scheme with several seeds, and compare them.",
+    short_help="Train several schemes with several seeds each, and compare them.",
     epilog="Example: bwn experiment paper --data mnist-sample --epochs 3 --seeds 2 --out runs/try",
 )
 @click.option(
@@ -102,8 +102,8 @@ def command() -> None:
     Settings,
     "augment",
     default="none",
-    help="Shift each image by a few pixels; `flip` also mirrors it. (The paper did neither.)  "
-    "[default: none]",
+    help="Shift each image by a few pixels; `flip` also mirrors it at random, `alternating` in "
+    "every second epoch. (The paper did neither.)  [default: none]",
 )
 @field_options(Settings, "augment", "seed")
 @click.option(
@@ -113,11 +113,11 @@ def command() -> None:
 def paper(
     data: str, out: Path, jobs: int, threads: int | None, as_json: bool, **options: Any
 ) -> None:
-    """Train every scheme with several seeds, and compare them as the paper does.
+    """Train several schemes with several seeds each, and compare them as the paper does.
 
-    The same command continues where it was stopped (by Ctrl-C, a crash, or a reboot), and repeats
-    no finished run. With more seeds, schemes or lambdas it adds their runs. Other settings need
-    another DIR.
+    Run the same command again to continue after Ctrl-C, a crash or a reboot; finished runs are not
+    repeated. With more seeds, schemes or lambdas it adds their runs. Other settings need another
+    DIR.
 
     DIR/results.jsonl has one line per run: errors with the deployed one-bit weights on the test
     images (for `stochastic` also with its real weights), on the held-out and on the training
@@ -168,9 +168,10 @@ def paper(
 )
 @output_options
 def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
-    """Make the table and plots of the runs that are finished.
+    """Make the table and plots of finished runs.
 
-    Several DIRs share one table, and are compared with margin of the first one that has it.
+    Several DIRs share one table. All are compared with the margin runs of the first DIR that has
+    any.
     """
     if out is None and len(folders) > 1:
         raise click.UsageError(
@@ -180,7 +181,7 @@ def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
 
 
 class Screen:
-    """What is shown while runs are in progress: a line for each that ends, and one for the rest."""
+    """Shows a line for each run that ends, and one progress line for the others."""
 
     def __init__(self, at_once: int, as_json: bool) -> None:
         self.at_once, self.as_json = at_once, as_json
@@ -215,11 +216,11 @@ class Screen:
         show_progress("  ".join([f"{self.done}/{self.runs}", *runs]))
 
     def _show(self, document: object, text: str, *, err: bool = False) -> None:
-        """A line for programs, or one for people. err: whether the second is an error."""
+        """Print JSON or text. err: whether text goes to standard error."""
         click.echo(json_text(document) if self.as_json else text, err=err and not self.as_json)
 
     def end(self) -> None:
-        """Clear the line of runs in progress. Where runs are left, say so and exit."""
+        """Clear the progress line. If runs are left, say so and exit."""
         show_progress("")
         if self.done + self.failed == self.runs:
             return
@@ -232,7 +233,7 @@ class Screen:
 
 
 def position(name: str, progress: Progress) -> str:
-    """How far a run is, for the one line that shows all."""
+    """How far a run is, for the progress line."""
     return f"{name}: epoch {progress.epoch}/{progress.epochs}, {clock(progress.left)} left"
 
 

@@ -12,8 +12,8 @@ from bwn.cli.params import FilePath, Integer, Option, run_options
 
 SHOWN_CLASSES = 20
 LEGEND = (
-    "parts/units: threads that share the work, and its pieces. K, N, P: products in a sum,\n"
-    "outputs, positions. lanes: share of the vector lanes in use. us: predicted for one thread."
+    "parts/units: threads that share the work, and its pieces. K, N, P: inputs of one output,\n"
+    "outputs, pixels. lanes: share of the vector lanes in use. us: predicted for one thread."
 )
 
 
@@ -25,7 +25,7 @@ LEGEND = (
     help="Also show how each layer would run: its kernel and why, threads, memory.",
 )
 @click.option(
-    "--batch", cls=Option, type=Integer(1, 4096), help="Images in a run, for --plan.  [default: 1]"
+    "--batch", cls=Option, type=Integer(1, 4096), help="Images per run, for --plan.  [default: 1]"
 )
 @run_options
 def command(model: str, plan: bool, batch: int | None, threads: int | None, as_json: bool) -> None:
@@ -37,10 +37,10 @@ def command(model: str, plan: bool, batch: int | None, threads: int | None, as_j
 
     \b
     parts/units  threads that share its work, and pieces of work to share
-    K, N, P      products in a sum, outputs of a group, positions of an image
+    K, N, P      inputs of one output, outputs of a group, pixels of an image
     lanes        share of the vector lanes that compute outputs
     buffers      memory that it writes
-    because      why this kernel: its predicted time on one thread, and those of others
+    because      predicted times of this kernel and of others, on one thread
     """
     for name, value in (("--batch", batch), ("--threads", threads)):
         if value is not None and not plan:

@@ -23,7 +23,7 @@ NARROWEST = 16
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], align: str = "") -> str:
     """Columns two spaces apart, the header underlined; None shows as `-`, integers as `1,234`.
 
-    On a terminal that is too narrow, text in the last column goes on below itself.
+    On a narrow terminal, text in the last column is wrapped.
 
     Args:
         header: Names of the columns.
@@ -46,7 +46,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], align: str = 
 
 
 def _room(widths: Sequence[int]) -> int:
-    """What a terminal leaves for the last column, if that is too little and yet enough to read."""
+    """Width that a terminal leaves for the last column, if its text must and can be wrapped."""
     if not sys.stdout.isatty():
         return 0
     from shutil import get_terminal_size  # imports three compressors

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bwn.tools.pack_report import PackReport
 
 LISTED = 3
-"""Nodes of a kind that a table names."""
+"""Most nodes of one kind that a table names."""
 
 
 @click.command(no_args_is_help=True)
@@ -44,10 +44,12 @@ LISTED = 3
     help="""Precision of the inputs of one-bit layers.  [default: auto]
 
     \b
-    auto     exact: signs or 8 bits as in SOURCE, else float32
-    float32  as they are
-    int8     8 bits, but for signs; unsigned if never negative.
-             Layers without one-bit weights: weights too
+    auto     as SOURCE was trained: signs, 8 bits
+             or float32; loses no accuracy
+    float32  not quantized
+    int8     8 bits (signs stay signs), unsigned
+             if never negative; other layers get
+             8-bit weights too
     binary   signs
     """,
 )
@@ -69,23 +71,27 @@ LISTED = 3
     help="""How images were prepared in training; the options below change single parts of it.
 
     \b
-    imagenet   torchvision's: Resize(256), CenterCrop(224)
-    half       pixels from -1 to 1 (also 0.5, inception, tf)
-    caffe      BGR, 0 to 255 less ImageNet's means, as Keras
+    imagenet   torchvision: Resize(256),
+               CenterCrop(224), ImageNet's mean
+               and std
+    half       pixels from -1 to 1 (also 0.5,
+               inception, tf)
+    caffe      BGR, 0 to 255, minus ImageNet's
+               means (Keras)
     raw        pixels from 0 to 255
     """,
 )
 @click.option(
     "--mean",
     type=Numbers(),
-    help="For each channel, in x = (pixel / 255 - mean) / std: 0.5,0.5,0.5",
+    help="Mean of each channel, such as 0.5,0.5,0.5: x = (pixel / 255 - mean) / std.",
 )
-@click.option("--std", type=Numbers(), help="For each channel; see --mean.")
+@click.option("--std", type=Numbers(), help="Standard deviation of each channel; see --mean.")
 @click.option(
     "--size",
     type=Size(),
     metavar="H[xW]",
-    help="Size of the input, where SOURCE leaves it open: 32, or 224x320 (height x width).",
+    help="Size of the input, if SOURCE leaves it open: 32, or 224x320 (height x width).",
 )
 @click.option(
     "--color",
@@ -96,8 +102,9 @@ LISTED = 3
     "--resize",
     type=Resize(),
     metavar="[stretch|crop|N]",
-    help="How images are brought to the size. N: their shorter side to N pixels, then the center, "
-    "as torchvision's Resize(N) and CenterCrop.",
+    help="How to fit images of other proportions to the size: stretch, or crop the center. N: "
+    "resize the shorter side to N pixels, then crop the center (torchvision's Resize(N) and "
+    "CenterCrop).",
 )
 @click.option(
     "--interpolation",
@@ -119,19 +126,19 @@ LISTED = 3
 @click.option(
     "--output-name",
     metavar="NAME",
-    help="Which output of an ONNX file to pack, where it has several.",
+    help="Output of an ONNX file to pack, if it has several.",
 )
 @click.option(
     "--binary-tolerance",
     type=Number(0, 0.01),
     default=1e-4,
     show_default=True,
-    help="How far weights may be from the +a and -a of their output channel, relative to a.",
+    help="Largest distance of weights from +a and -a of their output channel, relative to a.",
 )
 @click.option(
     "--no-check",
     is_flag=True,
-    help="Do not compare with ONNX Runtime on random inputs, about a second, before writing.",
+    help="Skip the comparison with ONNX Runtime before writing (about a second).",
 )
 @click.option(
     "--dry-run",
@@ -159,10 +166,10 @@ def command(
     SOURCE is a checkpoint of `bwn train` (.pt), or an ONNX file of any framework. A layer is stored
     with one bit per weight if each of its output channels holds only +a and -a, up to rounding
     (--binary-tolerance); other layers stay float32, or become 8 bits with --activations int8.
-    Preprocessing and class names are taken from SOURCE; the options replace them, or add them where
+    Preprocessing and class names are taken from SOURCE; the options replace them, or add them if
     SOURCE has none.
 
-    Before it is written, the packed network is compared with ONNX Runtime on SOURCE, where that is
+    Before it is written, the packed network is compared with ONNX Runtime on SOURCE, if that is
     installed. The exit code is 0 if the file was written, 1 if the networks differ, 2 for wrong
     usage, 3 if SOURCE is refused.
 
@@ -170,7 +177,7 @@ def command(
     bwn pack model.pt -o model.bwn
     bwn pack other.onnx --dry-run
     bwn pack other.onnx -o other.bwn --preset imagenet
-    bwn pack other.onnx -o other.bwn --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+    bwn pack other.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
     if calibration is not None and activations != "int8":
         raise click.UsageError("--calibration needs --activations int8.")
@@ -221,7 +228,7 @@ def refusal_table(refusals: tuple[Refusal, ...]) -> str:
 
 
 def dry_text(report: PackReport) -> str:
-    """What would be packed: layers with N outputs that sum K products each, and sizes."""
+    """The layers that would be packed, with N outputs that sum K products each, and sizes."""
     total = sum(prod(row.weights) for row in report.layers) or 1
     rows = [
         (

@@ -36,7 +36,7 @@ class FilePath(click.Path):
 
 
 class OutputPath(FilePath):
-    """A file to write. A name with the ending of another kind of file is refused."""
+    """A file to write. A name with the suffix of another type of file is refused."""
 
     def __init__(self, ending: str, **options: Any) -> None:
         super().__init__(**options)
@@ -48,7 +48,7 @@ class OutputPath(FilePath):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> str | bytes | os.PathLike[str]:
-        """Return the path, if its ending fits."""
+        """Return the path, if its suffix fits."""
         path = super().convert(value, param, ctx)
         try:
             check_ending(value, self.ending)
@@ -71,7 +71,7 @@ def _in_words(self: click.IntRange | click.FloatRange) -> str:
 
 
 class Integer(click.IntRange):
-    """An integer of a range, and of 64 bits."""
+    """A 64-bit integer in a range."""
 
     name = "integer"
     _describe_range = _in_words
@@ -84,12 +84,12 @@ class Integer(click.IntRange):
         return number
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """What the help shows for the value."""
+        """The placeholder of the value in the help."""
         return "N"
 
 
 class Number(click.FloatRange):
-    """A number of a range; `nan`, which click takes for any range, is refused."""
+    """A number in a range; `nan`, which click accepts for any range, is refused."""
 
     name = "number"
     _describe_range = _in_words
@@ -105,7 +105,7 @@ class Number(click.FloatRange):
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """Numbers with commas between them."""
+    """Comma-separated numbers."""
 
     name = "numbers"
 
@@ -163,7 +163,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # likewise
 
 
 class Resize(click.ParamType):  # type: ignore[type-arg]  # likewise
-    """How images are brought to a size."""
+    """How images of other proportions are fitted to a size."""
 
     name = "resize"
 
@@ -217,7 +217,7 @@ output_options = together(
         is_flag=True,
         expose_value=False,
         callback=_set_verbose,
-        help="Print details on files, kernels and plans to standard error.",
+        help="Log files, kernels and plans to standard error.",
     ),
 )
 threads_option = click.option(

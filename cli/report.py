@@ -1,4 +1,4 @@
-"""`bwn report`: a run, a packed model or an experiment in one file."""
+"""`bwn report`: a report of a run, a packed model or an experiment."""
 
 from __future__ import annotations
 
@@ -57,18 +57,20 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Show a run, a packed model or an experiment in one file, which needs no network to be read.
+    """Write a report of a run, a packed model or an experiment to one file that works offline.
 
     RUN_OR_MODEL is a checkpoint of bwn train, a folder with model.pt, a .bwn file, or the folder of
     bwn experiment.
 
     \b
-    checkpoint   histograms of the real weights by layer and epoch, mean distance to +-1,
-                 flip risk: the share of the real weights near 0
-    --data       and the accuracy lost if exactly these change sign, the confusion matrix,
-                 and the images of the most frequent confusions
-    .bwn         layers, share of one-bit weights, scales; with --data the confusions
-    experiment   errors by scheme, weights by epoch, accuracy against lambda
+    checkpoint  histograms of the real weights by layer and epoch, mean distance
+                to +-1, flip risk: the share of the real weights near 0;
+                with --data also the accuracy lost if exactly these weights
+                change sign, the confusion matrix, and images of the most
+                frequent confusions
+    .bwn        layers, share of one-bit weights, scales; with --data also the
+                confusions
+    experiment  errors by scheme, weights by epoch, accuracy against lambda
 
     Figures need matplotlib; --json prints the numbers without it.
     """

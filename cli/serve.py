@@ -35,17 +35,21 @@ class ByteSize(click.ParamType):  # type: ignore[type-arg]  # generic in the new
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on; 0.0.0.0 or :: for every machine that can reach this one.",
+    help="Address to listen on; 0.0.0.0 or :: accepts requests from other machines.",
 )
 @click.option(
-    "--port", type=Integer(0, 65535), default=8000, show_default=True, help="0 for a free one."
+    "--port",
+    type=Integer(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 chooses a free one.",
 )
 @click.option(
     "--max-batch",
     type=Integer(1, 256),
     default=16,
     show_default=True,
-    help="Images to run at once, of those that wait.",
+    help="Largest batch of waiting images.",
 )
 @click.option(
     "--max-queue",
@@ -67,7 +71,7 @@ class ByteSize(click.ParamType):  # type: ignore[type-arg]  # generic in the new
     default=10,
     show_default=True,
     metavar="SECONDS",
-    help="For a request to arrive, and then for its answer.",
+    help="Time to wait for a request to arrive, and then for its answer.",
 )
 @threads_option
 def command(
@@ -83,15 +87,16 @@ def command(
     """Answer HTTP requests that classify images with MODEL, a .bwn file.
 
     POST an image, or a form with one or several files, to /classify: the answer is what bwn infer
-    --json prints, with ?top=3 the three likeliest classes. /healthz, /metrics (for Prometheus), and
-    a page for browsers at / .
+    --json prints, with ?top=3 for the three likeliest classes. There are also /healthz, /metrics
+    (for Prometheus), and a web page at / .
 
-    Images that wait are run together. Ctrl-C or SIGTERM answers what has arrived and stops. There
-    is no encryption and no password: docs/serve.md says what to put in front.
+    Waiting images are run as one batch. After Ctrl-C or SIGTERM, requests that have arrived are
+    still answered. There is no encryption and no password. Put a reverse proxy in front:
+    docs/serve.md.
 
     \b
     curl --data-binary @photo.jpg http://127.0.0.1:8000/classify
-    curl -F image=@photo.jpg -F image=@other.png http://127.0.0.1:8000/classify?top=3
+    curl -F image=@a.jpg -F image=@b.png 'http://127.0.0.1:8000/classify?top=3'
     """
     if not host:  # an unset variable of a shell; asyncio would listen on every address
         raise click.UsageError("--host is empty.")

@@ -70,7 +70,7 @@ def chosen(kind: type[Struct], options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _click_type(option: FieldOption) -> click.ParamType[Any]:
-    """What click checks a value with."""
+    """The type that click checks a value with."""
     for member in option.members:
         match member:
             case inspect.VarTupleType(item_type=inspect.FloatType(le=limit)):

@@ -55,8 +55,8 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     type=OutputPath(".pt"),
     metavar="FILE|DIR/",
     help="Checkpoint of the last state to write. The epoch with the best held-out accuracy is "
-    "saved next to it: model.best.pt for model.pt. A name that ends in / is a folder for all of "
-    "the run: both files, settings.json, log.jsonl and, with matplotlib, report.html.  "
+    "saved next to it: model.best.pt for model.pt. A name that ends in / is a folder for the "
+    "whole run: both checkpoints, settings.json, log.jsonl and, with matplotlib, report.html.  "
     "[default: model.pt; refused if it exists]",
 )
 @field_options(Architecture)
@@ -69,7 +69,8 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
 @click.option(
     "--resize",
     type=click.Choice(["stretch", "crop"]),
-    help="How images of other proportions are brought to the size.  [default: stretch]",
+    help="How to fit images of other proportions to the size: stretch, or crop the center.  "
+    "[default: stretch]",
 )
 @skip_bad_option
 @field_options(Settings)
@@ -96,13 +97,15 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     type=FilePath(path_type=Path),
     metavar="CHECKPOINT",
     help="Start from the weights of a trained checkpoint, such as a float one, instead of random "
-    "ones. Network, activations and image size are the checkpoint's unless given.",
+    "ones. Network, activations and image size are taken from the checkpoint, unless you set "
+    "them.",
 )
 @click.option(
     "--resume",
     type=FilePath(path_type=Path),
     metavar="CHECKPOINT",
-    help="Resume an interrupted run, as if it had never stopped. Or a run's folder.",
+    help="Checkpoint or folder of an interrupted run to continue. The result is the same as "
+    "without the interruption.",
 )
 @click.option(
     "--log",
@@ -185,7 +188,7 @@ def _is_folder(name: str) -> bool:
 
 
 def _file(name: str) -> Path:
-    """The checkpoint that a name means: in a folder, which is made, its model.pt."""
+    """The checkpoint that a name means: model.pt in a folder, which is created."""
     if not _is_folder(name):
         return Path(name)
     make_folder(Path(name))  # or an error, if it holds other things
@@ -193,7 +196,7 @@ def _file(name: str) -> Path:
 
 
 def _folder(output: str | None, checkpoint: Path) -> Path | None:
-    """The folder that gets all of the run; None where only checkpoints are asked for."""
+    """The folder of the whole run; None if only checkpoints are written."""
     whole = holds_run(checkpoint) if output is None else _is_folder(output)
     return checkpoint.parent if whole else None
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from bwn._text import count_noun
-from bwn.cli.output import json_text, show_progress
+from bwn.cli.output import command_line, json_text, show_progress
 from bwn.metrics import confused_text, interval_text
 
 LINES = 60
-"""Epochs that are printed of a long run, about."""
+"""About how many epochs of a long run are printed."""
 
 HEADER = (
     "    epoch",
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def show_start(run: Run, as_json: bool) -> None:
-    """What the weights start from, and what is trained on what. Of several processes one prints."""
+    """Print what the weights start from, the network and the data, in one of several processes."""
     from bwn.train.distributed import rank
 
     if rank():
@@ -47,9 +47,9 @@ def show_start(run: Run, as_json: bool) -> None:
 
 
 class EpochPrinter:
-    """Prints a row for an epoch that has ended, and before, for people, a progress bar.
+    """Prints a row for each completed epoch and, unless as JSON, a progress bar before it.
 
-    Of a long run people see at most about LINES epochs, among them the first and the last.
+    Of a long run, about LINES epochs are shown, among them the first and the last.
     """
 
     def __init__(self, as_json: bool) -> None:
@@ -86,7 +86,7 @@ class EpochPrinter:
 
 
 def show_end(run: Run, outcome: Outcome, as_json: bool) -> None:
-    """How the run ended. Of several processes one prints."""
+    """Print how the run ended, in one of several processes."""
     from bwn.train.distributed import rank
 
     if not rank():
@@ -94,7 +94,7 @@ def show_end(run: Run, outcome: Outcome, as_json: bool) -> None:
 
 
 def origin(run: Run) -> str:
-    """Where a warm start's weights come from."""
+    """The checkpoint that a warm start begins with."""
     from bwn.train.warm_start import keeps_last_layer
 
     assert run.origin is not None
@@ -106,13 +106,13 @@ def origin(run: Run) -> str:
 
 
 def fitted(plan: Plan) -> str:
-    """How many epochs fit into the time that was given."""
+    """How many epochs fit into the given time."""
     epochs = count_noun(plan.epochs, "epoch")
     return f"{epochs} of about {plan.epoch_seconds:.3g} s: the same as --epochs {plan.epochs}"
 
 
 def heading(run: Run) -> str:
-    """What is trained on what."""
+    """The network and the images that it is trained on."""
     architecture = run.description.architecture
     shape = " x ".join(str(extent) for extent in architecture.input_shape)
     training, held_out = len(run.trainer.train_data.images), len(run.trainer.held_out.images)
@@ -181,7 +181,8 @@ def text(outcome: Outcome, run: Run) -> str:
     """How the run ended, for people."""
     output = Path(run.checkpointer.output)
     if not outcome.finished:
-        return f"Stopped; {output} is a checkpoint. To resume: bwn train --resume {output}"
+        resume = command_line("bwn", "train", "--resume", output)
+        return f"Stopped; {output} is a checkpoint. To resume: {resume}"
     lines, settings = [], run.description.settings
     if outcome.already_complete:
         lines.append("This run is already complete: there was nothing left to train.")
@@ -195,7 +196,8 @@ def text(outcome: Outcome, run: Run) -> str:
     if outcome.note:
         lines.append(f"Note: {outcome.note}")
     wrote = "" if outcome.already_complete else f"Wrote {output} after {clock(outcome.seconds)}. "
-    lines.append(f"{wrote}Next: bwn pack {output} -o {output.with_suffix('.bwn')}")
+    pack = command_line("bwn", "pack", output, "-o", output.with_suffix(".bwn"))
+    lines.append(f"{wrote}Next: {pack}")
     return "\n".join(lines)
 
 

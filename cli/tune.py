@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Measure again even if this machine has a table.")
 @output_options
 def command(show: bool, force: bool, as_json: bool) -> None:
-    """Measure the kernels of packed and dense layers on this machine.
+    """Measure the kernels on this machine, so that each layer runs with the fastest.
 
     bwn chooses each layer's kernel, and whether threads share it, by predicted time. The prediction
-    uses a table that this command measures once, in a few seconds, or else the default table for
-    the CPU's family. Results do not change, except for float32 rounding.
+    uses the table that this command measures (about ten seconds), or else a built-in table for this
+    kind of CPU. Results do not change, except for float32 rounding.
 
     The table is stored next to the compiled kernels (under BWN_CACHE_DIR or in the user's cache
     folder) and is valid for this CPU and this version of the kernels. Keep the machine quiet while

@@ -63,7 +63,7 @@ LISTED = 10
 @click.option(
     "--output-name",
     metavar="NAME",
-    help="Which output of REFERENCE to compare, where it has several.  [default: MODEL's]",
+    help="Output of REFERENCE to compare, if it has several.  [default: MODEL's]",
 )
 @run_options
 def command(
@@ -80,20 +80,22 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Check that MODEL, a .bwn file, computes what REFERENCE does: the file it was packed from.
+    """Check that MODEL, a .bwn file, computes the same as REFERENCE.
+
+    REFERENCE is the file that MODEL was packed from.
 
     Each layer gets the model's own tensors and is compared with an interpreter (float64, exact
-    integers) and with ONNX Runtime on REFERENCE, in units of the tolerance: 1 or less is right.
-    Then the scores of all inputs are compared with ONNX Runtime. Inputs whose two best scores are
-    within the tolerance are ties, which do not count.
+    integers) and with ONNX Runtime on REFERENCE, in units of the tolerance: 1 or less passes.
+    Then the scores of all inputs are compared with ONNX Runtime. Inputs whose two best scores
+    differ by less than the tolerance are ties and do not count.
 
     Layers with 8-bit activations must match the interpreter. If REFERENCE is not quantized, only
     the top-1 is compared with ONNX Runtime (--min-agreement). If it is, as after
     `bwn train --activations int8`, the layers must match ONNX Runtime too. On a data set the
     accuracy is measured, and may fall by --max-loss.
 
-    The exit code is 0 if all agrees, 1 if not, 2 for wrong usage, 3 if a file is refused or the
-    networks have different shapes.
+    The exit code is 0 if everything agrees, 1 if not, 2 for wrong usage, 3 if a file is refused or
+    the networks have different shapes.
 
     \b
     bwn verify model.bwn model.pt
@@ -155,7 +157,7 @@ def text(report: VerifyReport) -> str:
     lines = [
         table(header, rows, "<<<>>><"),
         "K is how many products each output sums. Differences are in units of the tolerance: 1 or "
-        "less is right.",
+        "less passes.",
     ]
     if any(layer.runtime is None for layer in report.layers):
         lines.append("-: not in the network of ONNX Runtime, so not compared with it.")

@@ -18,6 +18,7 @@ Without a compiler:
   `gemm/specs.py`: a row for each GEMM.
 - `params.py`: parameter blocks. `bits.py`: the bit rule. `reference.py`: every operation in plain
   numpy. `simd/widths.py`, `gemm/tiles.py`, `gemm/*_packing.py`: sizes, and packing of weights.
+  `gemm/depths.py`: the largest K whose sums are exact.
 - `target/`: what this CPU offers, an entry by its name, from a library or compiled, and the caches.
 
 Compiled by numba, here or ahead of time:

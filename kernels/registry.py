@@ -46,8 +46,8 @@ BINARY: dict[str, Kernel] = {
 """The kernel of each function of two operands."""
 SIGN = Kernel("tensor.elementwise.f32_s1_sign", tensor_params.ElementwiseParams)
 FLOAT = Kernel("tensor.elementwise.i8_f32_float", tensor_params.ElementwiseParams)
-STEPS = Kernel("tensor.elementwise.f32_f32_steps", tensor_params.ElementwiseParams)
-STEPS_LANES = Kernel("tensor.elementwise.f32_f32_steps_lanes", tensor_params.ElementwiseParams)
+SCALES = Kernel("tensor.elementwise.f32_f32_scales", tensor_params.ElementwiseParams)
+SCALES_LANES = Kernel("tensor.elementwise.f32_f32_scales_lanes", tensor_params.ElementwiseParams)
 QUANTIZE = Kernel("tensor.elementwise.f32_i8_quantize", tensor_params.ElementwiseParams)
 FAKE_QUANTIZE = Kernel("tensor.rounding.f32_f32_fake_quantize", tensor_params.FakeQuantizeParams)
 RANGES = Kernel("tensor.rounding.f32_f32_ranges", tensor_params.FakeQuantizeParams)

@@ -1,4 +1,4 @@
-"""The texts that come with what was compiled: what it is, as JSON, and a library's C header."""
+"""Texts that accompany compiled code: its description as JSON, and the C header of a library."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ IMAGE = "const uint8_t *pixels, int width, int height, int channels,\n    ptrdif
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What was compiled: the content of NAME.json.
+    """Description of the compiled code: the content of NAME.json.
 
     Attributes:
-        name: What the names of the functions begin with.
-        target: What it is compiled for.
+        name: Prefix of the names of the functions.
+        target: Processor that it is compiled for.
         cpu: LLVM's name of that processor.
         machine: `x86_64`, `aarch64` or `wasm32`.
-        batch: Examples of a run.
-        input_shape: Of one example.
-        output_shape: Of one example.
+        batch: Examples per run.
+        input_shape: Shape of an example.
+        output_shape: Shape of the scores of an example.
         classes: Names of the classes.
         arena_bytes: Memory that each thread needs.
-        constant_bytes: Weights, and all else that is only read.
-        kernels: The kernels that are in it.
+        constant_bytes: Weights and other constants.
+        kernels: Names of the kernels that it contains.
         model_sha256: Digest of the .bwn file.
-        versions: Of bwn and of what compiled it.
+        versions: Versions of bwn and of the compiler.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LibraryReport(Report, frozen=True, kw_only=True):
-    """Of a C library.
+    """Description of a C library.
 
     Attributes:
         static_bytes: Size of libNAME.a.
@@ -64,7 +64,7 @@ class LibraryReport(Report, frozen=True, kw_only=True):
 
 
 class ModuleReport(Report, frozen=True, kw_only=True):
-    """Of a WebAssembly module.
+    """Description of a WebAssembly module.
 
     Attributes:
         module_bytes: Size of NAME.wasm.
@@ -77,10 +77,10 @@ def header(spec: ModelSpec, report: LibraryReport) -> str:
     """The text of the header, C99 and C++."""
     name, batch, macro = report.name, report.batch, report.name.upper()
     about = (
-        f"{name}: a neural network as a C library, made by bwn {__version__} of the model with "
-        f"SHA-256 {report.model_sha256}, for {report.target} ({report.cpu}). An arena is all the "
-        "memory that it needs: each thread has one of its own, and nothing else is ever written, "
-        "allocated or opened. Link with -lm."
+        f"{name}: a neural network as a C library, made by bwn {__version__} from the model with "
+        f"SHA-256 {report.model_sha256}, for {report.target} ({report.cpu}). The arena is all "
+        "memory that the library writes, besides its outputs. Each thread needs its own. The "
+        "library allocates no memory and opens no files. Link with -lm."
     )
     numbers = _numbers(spec, batch, report.arena_bytes)
     parts = [
@@ -115,14 +115,14 @@ def _numbers(spec: ModelSpec, batch: int, arena: int) -> dict[str, int]:
 
 
 def _functions(name: str, macro: str, spec: ModelSpec, batch: int) -> list[tuple[str, str]]:
-    """What each function does, and its declaration."""
+    """Description and declaration of each function."""
     shape = " x ".join(map(str, spec.graph.topology.input_shape))
-    how = "which they are already" if ends_in_softmax(spec) else "by softmax"
+    how = "which they already are" if ends_in_softmax(spec) else "with softmax"
     functions = [
-        (f"Bytes of an arena: {macro}_ARENA_SIZE.", f"size_t {name}_arena_size(void);"),
+        (f"Size of the arena in bytes: {macro}_ARENA_SIZE.", f"size_t {name}_arena_size(void);"),
         (
-            f"Prepare an arena, once: {macro}_ARENA_SIZE bytes, aligned to 64, which may not be "
-            "moved. Returns 0 or an error code.",
+            f"Prepare an arena of {macro}_ARENA_SIZE bytes, aligned to 64. Call it once for each "
+            "arena; do not move or copy the arena afterwards. Returns 0 or an error code.",
             f"int {name}_init(void *arena);",
         ),
         (
@@ -132,27 +132,27 @@ def _functions(name: str, macro: str, spec: ModelSpec, batch: int) -> list[tuple
         ),
         (
             f"Turn the {macro}_OUTPUTS scores of one input into {macro}_CLASSES probabilities, "
-            f"{how}. Returns 0, or an error code where a score is not finite.",
+            f"{how}. Returns 0, or an error code if a score is not finite.",
             f"int {name}_probabilities(const float *scores, float *probabilities);",
         ),
         (
             f"Name of a class, UTF-8; NULL unless 0 <= index < {macro}_CLASSES.",
             f"const char *{name}_class(int index);",
         ),
-        ("What an error code means, in English.", f"const char *{name}_error(int code);"),
+        ("Message of an error code, in English.", f"const char *{name}_error(int code);"),
     ]
     if spec.preprocess is None:
         return functions
     prepare = (
-        f"Make an input of an image: {spec.preprocess}. pixels: rows of 8-bit pixels from the top, "
-        "each `stride` bytes after the one before; channels: 1 for gray, 3 for red, green, blue, 4 "
-        "for these and a byte that is not read; width and height: 1 to 65535. "
+        f"Make an input from an image: {spec.preprocess}. pixels: rows of 8-bit pixels from the "
+        "top; stride: bytes from one row to the next; channels: 1 for gray, 3 for red, green, "
+        "blue, 4 for these and a byte that is ignored; width and height: 1 to 65535. "
         f"x: {shape} float32. Returns 0 or an error code.",
         f"int {name}_prepare(void *arena, {IMAGE}x);",
     )
     classify = (
         f"Classify an image: prepare, run and probabilities. probabilities: {macro}_CLASSES "
-        "float32. Returns 0 or an error code; probabilities are then not written.",
+        "float32. Returns 0, or an error code without writing probabilities.",
         f"int {name}_classify(void *arena, {IMAGE}probabilities);",
     )
     return [*functions, prepare, *([classify] if batch == 1 else [])]

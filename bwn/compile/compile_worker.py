@@ -32,12 +32,12 @@ REFUSED = 3
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What is known of a library once it is compiled.
+    """Facts about a compiled library.
 
     Attributes:
         arena_bytes: Size of an arena.
-        constant_bytes: Weights and all else that is only read.
-        kernels: Names of the kernels that it has.
+        constant_bytes: Weights and other constants.
+        kernels: Names of the kernels that it contains.
         symbols: Names of the public functions.
         cpu: LLVM's name of the processor that it is compiled for.
     """
@@ -55,9 +55,9 @@ def compile_model(data: bytes, target: Target, name: str, batch: int, folder: Pa
     Args:
         data: A .bwn file.
         target: This process's target.
-        name: What the names of the functions begin with.
-        batch: Examples of a run.
-        folder: Where to write.
+        name: Prefix of the names of the functions.
+        batch: Examples per run.
+        folder: Folder to write to.
     """
     from bwn.compile.layout import lay_out
     from bwn.kernels.aot import c_api, c_spec
@@ -100,7 +100,7 @@ def compile_model(data: bytes, target: Target, name: str, batch: int, folder: Pa
 
 
 def _plan(spec: ModelSpec, batch: int) -> Plan:
-    """The plan for one thread, by the default costs: what was measured here must not matter."""
+    """The plan for one thread, by the default costs: `bwn tune` on this machine has no effect."""
     from bwn.compile.layout import OwnConstants
     from bwn.kernels import costs
     from bwn.kernels.target import cpu

@@ -1,4 +1,4 @@
-"""From a plan to what a library holds: an arena without addresses, and constants.
+"""From a plan to the content of a library: an arena without addresses, and constants.
 
 Which words of the parameter blocks are addresses is found by planning twice. Two plans of one graph
 differ in nothing but where their memory lies, so the words that differ are the addresses.
@@ -26,7 +26,7 @@ class OwnConstants(PlanBuilder):
     """Plans whose constants are copies: another plan of the same graph has none of them."""
 
     def constant(self, key: Hashable, make: Callable[[], Array]) -> int:
-        """As for any plan."""
+        """A copy of what any plan stores."""
         return super().constant(key, lambda: np.array(make()))
 
 
@@ -53,7 +53,7 @@ def lay_out(plan: Plan, twin: Plan, *, inputs: int = 0, outputs: int = 0, work: 
 
     Args:
         plan: The plan, for one thread.
-        twin: The same once more. `OwnConstants` has built both.
+        twin: A second plan of the same graph. `OwnConstants` has built both.
         inputs: Bytes of the input that the arena has room for.
         outputs: Bytes of the output that the arena has room for.
         work: Least bytes of the memory that is free between runs.

@@ -35,26 +35,26 @@ NATIVE, ANY = "native", "-any"
 
 
 def _family(target: Target) -> str:
-    """A target's machine, as targets spell it."""
+    """A target's machine, spelled as in names of targets."""
     return target.machine.replace("_", "-")
 
 
 ANY_OF = tuple(dict.fromkeys(f"{_family(target)}{ANY}" for target in TARGETS))
-"""For libraries of all targets of a machine, which choose when they start."""
+"""Targets whose libraries hold code for every CPU of a machine type and choose at run time."""
 NAMES = (NATIVE, *(target.name for target in TARGETS), *ANY_OF, WASM.name)
 """The targets that a network can be compiled for."""
 LONGEST = 63
-"""Characters of a name: as many as C compilers tell apart."""
+"""Longest name: as many characters as C compilers distinguish."""
 
 
 def identifier(stem: str) -> str:
-    """A C identifier of the name of a file: `mnist-lenet` is `mnist_lenet`."""
+    """A C identifier from the name of a file: `mnist-lenet` becomes `mnist_lenet`."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", stem)[:LONGEST]
     return name if re.match("[A-Za-z]", name) else f"model_{name}"[:LONGEST]
 
 
 def check_name(name: str) -> None:
-    """Raise ArgumentError where a name cannot begin the names of functions."""
+    """Raise ArgumentError if a name cannot be the prefix of C functions."""
     if not re.fullmatch(rf"[A-Za-z][A-Za-z0-9_]{{0,{LONGEST - 1}}}", name):
         raise ArgumentError(
             f"the name '{name}' cannot begin names in C: use up to {LONGEST} letters A-Z, digits "
@@ -63,7 +63,7 @@ def check_name(name: str) -> None:
 
 
 def find_targets(name: str) -> tuple[Target, ...]:
-    """The targets of a name, the best first; of `native` what the linker needs to know.
+    """The targets of a name, the best first; for `native`, the facts that the linker needs.
 
     Raises:
         ArgumentError: There are none, or they cannot be compiled for on this machine.
@@ -98,10 +98,10 @@ def compile_library(
 
     Args:
         model: A .bwn file.
-        folder: Where to write; it is made where it is missing.
+        folder: Folder to write to; created if missing.
         target: One of NAMES.
-        name: What the names of files and functions begin with; default the model's name.
-        batch: Examples of a run.
+        name: Prefix of the names of files and functions; default: from the model's name.
+        batch: Examples per run.
         page: Also write a page for browsers, index.html and what it needs, for target wasm32.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which runs an experiment has, and what they share: a folder holds runs of one basis only."""
+"""The runs of an experiment and what they share: all runs in a folder have the same basis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from bwn._files import write_atomically
+from bwn._files import make_folder, write_atomically
+from bwn._text import read_failure
 from bwn.data.datasets import Dataset, load_dataset
 from bwn.errors import FileError
 from bwn.experiment.record import read_records
@@ -28,17 +29,17 @@ from bwn.train.settings import Architecture, SchemeName, Settings, settings_for
 BASIS, RUNS = "experiment.json", "runs"
 
 _ONLY_FOR = {"weight_decay": "float", "penalty": "margin", "strength": "margin", "ramp": "margin"}
-"""Settings that are of one scheme alone."""
+"""Settings that only one scheme uses."""
 
 
 class Basis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What all runs of an experiment share; kept in DIR/experiment.json.
 
     Attributes:
-        digest: Of the training images and labels.
-        architecture: Of the margin scheme's run with seed 0.
-        settings: Of the same run.
-        weight_decay: Of the float scheme.
+        digest: Digest of the training images and labels.
+        architecture: Network of the margin run with seed 0.
+        settings: Settings of the same run.
+        weight_decay: Weight decay of the float scheme.
     """
 
     digest: str
@@ -48,13 +49,13 @@ class Basis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Job(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One run, as it is handed to a worker.
+    """One run, as a worker gets it.
 
     Attributes:
-        name: Of the run, its checkpoint and its record.
-        sweep: As in the record.
+        name: Name of the run, its checkpoint and its record.
+        sweep: Whether it is part of a sweep, as in the record.
         source: The data set.
-        digest: Of its training images and labels.
+        digest: Digest of its training images and labels.
         checkpoint: The run's file, to start or to resume.
         architecture: The network.
         settings: How it is trained.
@@ -73,7 +74,7 @@ class Job(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class ExperimentRequest:
-    """What is asked of an experiment.
+    """Arguments of an experiment.
 
     Attributes:
         source: The data set.
@@ -82,9 +83,9 @@ class ExperimentRequest:
         lambdas: More values of lambda for margin, each with every seed.
         weight_decays: More values of weight decay for float, each with every seed.
         model: The network; None: that of `default_network`.
-        width: Of its first hidden layer; None: the network's own.
-        chosen: Fields of `Settings`; None: not chosen. `weight_decay` is for float alone,
-            `penalty`, `strength` and `ramp` for margin.
+        width: Width of its first hidden layer; None: the network's own.
+        chosen: Fields of `Settings`; None: not chosen. Only float uses `weight_decay`; only margin
+            uses `penalty`, `strength` and `ramp`.
     """
 
     source: str
@@ -98,10 +99,10 @@ class ExperimentRequest:
 
 
 def plan(request: ExperimentRequest, folder: Path, threads: int) -> tuple[Basis, list[Job]]:
-    """The basis and the runs: those of a seed together, sweeps at the end.
+    """The basis and the runs, ordered by seed, with sweeps at the end.
 
     Args:
-        request: What is asked for.
+        request: Arguments of the experiment.
         folder: Folder of the experiment.
         threads: Threads of each run.
 
@@ -174,23 +175,23 @@ def _job(
 
 
 def unfinished(jobs: Sequence[Job], folder: Path) -> list[Job]:
-    """The jobs of which the folder has no record yet."""
+    """The jobs that have no record in the folder yet."""
     done = {record.name for record in read_records(folder)}
     return [job for job in jobs if job.name not in done]
 
 
 @contextmanager
 def locked(folder: Path, basis: Basis) -> Iterator[int]:
-    """Make the folder, or enter it, alone.
+    """Lock the folder, which is created if missing.
 
-    Gives the descriptor of a lock that is held until all processes that inherit it have ended.
-    Raises FileError where another experiment holds it, or the folder has another basis.
+    Yields the descriptor of the lock, which is held until all processes that inherit it have ended.
+    Raises FileError if another experiment holds it, or the folder has another basis.
     """
+    make_folder(folder / RUNS)
     try:
-        (folder / RUNS).mkdir(parents=True, exist_ok=True)
         lock = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise FileError(f"{folder}: cannot be made: {error.strerror}") from error
+        raise FileError(read_failure(folder, error)) from None
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -203,7 +204,7 @@ def locked(folder: Path, basis: Basis) -> Iterator[int]:
 
 
 def _check_basis(folder: Path, basis: Basis) -> None:
-    """Write the basis of a new folder, or compare an older one's with it."""
+    """Write the basis of a new folder, or raise FileError if an older one has another."""
     path = folder / BASIS
     if not path.exists():
         write_atomically(path, msgspec.json.encode(basis) + b"\n")
@@ -218,8 +219,8 @@ def _check_basis(folder: Path, basis: Basis) -> None:
     for name, value in new.items():
         if old[name] != value:
             raise FileError(
-                f"{folder}: was made with {name} {old[name]}, not {value}: choose another "
-                "folder, or the same value"
+                f"{folder}: was made with {_flag(name)} {_shown(old[name])}, not "
+                f"{_shown(value)}: choose another folder, or the same value"
             )
 
 
@@ -227,6 +228,10 @@ def _values(basis: Basis) -> dict[str, Any]:
     """Value of each field of the network and the settings."""
     fields = msgspec.structs.asdict(basis.architecture) | msgspec.structs.asdict(basis.settings)
     return fields | {"weight_decay": basis.weight_decay}
+
+
+def _shown(value: Any) -> Any:
+    return "unset" if value is None else value
 
 
 def _flag(name: str) -> str:

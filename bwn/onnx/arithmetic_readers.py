@@ -36,7 +36,7 @@ READ |= {"Sum": "add", "Mean": "add"}
 
 @reads("Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu", "Pow", "Sum", "Mean")
 def read_arithmetic(state: ImportState, node: OnnxNode) -> None:
-    """Of one operand or more, from left to right."""
+    """One or more operands, from left to right."""
     if node.op_type == "Add" and read_raised_sign(state, node):
         return
     if node.op_type == "Pow" and state.is_constant(node, 1):  # its exponents may be integers
@@ -65,7 +65,7 @@ def read_neg(state: ImportState, node: OnnxNode) -> None:
 
 @contextmanager
 def operands(state: ImportState, node: OnnxNode) -> Iterator[list[Operand]]:
-    """The inputs, in one order of axes, which nodes emitted meanwhile keep."""
+    """The inputs in one order of axes, which nodes emitted within the context keep."""
     places = range(len(node.inputs))
     activations = [index for index in places if not state.is_array(node, index)]
     ranks = {state.view(node, index).rank for index in activations}
@@ -90,7 +90,7 @@ def operands(state: ImportState, node: OnnxNode) -> Iterator[list[Operand]]:
 
 
 def in_order(value: Array, signal: bool) -> Array:
-    """A constant operand of planes or vectors; of a signal (N, C, L) as of (N, C, 1, L)."""
+    """A constant operand; for signals (N, C, L), with the axes of (N, C, 1, L)."""
     if not signal or value.ndim > 3:
         return value
     return np.expand_dims(value.reshape((1,) * (3 - value.ndim) + value.shape), 2)
@@ -186,7 +186,7 @@ def _after_constant(
 
 
 def of_example(node: OnnxNode, value: Array, shape: Shape) -> Array:
-    """A constant as it meets one example of `shape`: with as many axes, and no batch axis.
+    """A constant with the axes of one example of `shape`, without a batch axis.
 
     Raises:
         GraphError: It differs from example to example, or adds an axis.

@@ -1,4 +1,4 @@
-"""How ONNX's Concat is read: of any axis but the batch, with constants anywhere."""
+"""Reads ONNX's Concat along any axis except the batch, with constants anywhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @reads("Concat")
 def read_concat(state: ImportState, node: OnnxNode) -> None:
-    """Of any axis but the batch; of one input, another name of it."""
+    """Along any axis except the batch; inputs may be constants."""
     filled = tuple(
         name
         for index, name in enumerate(node.inputs)
@@ -73,7 +73,7 @@ def add_constants(
 def constant_in_layout(
     state: ImportState, node: OnnxNode, index: int, parts: InLayout, axis: int, shape: Shape
 ) -> Array:
-    """A constant input as it lies beside tensors of `shape`, of any length on the axis."""
+    """A constant input in the layout of tensors of `shape`, of any length on the axis."""
     array = state.weights(node, index, rank=len(parts.order))
     moved = parts.arranged(array) if array.ndim == len(parts.order) else None
     if moved is not None and all(

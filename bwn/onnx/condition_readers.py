@@ -1,9 +1,9 @@
-"""Conditions made of comparisons, and numbers that a condition chooses.
+"""Conditions that combine comparisons, and numbers that a condition chooses.
 
-- x == y is x >= y and x <= y. Conditions are combined as their numbers 1 and 0: both hold where the
-  sum is above 1.5, one does where it is above 0.5.
-- A condition that is cast to integers or booleans stands for two values; what constants are done
-  to it is done to both. So (x >= 0).long() * 2 - 1 chooses 1 or -1.
+- x == y is x >= y and x <= y. Conditions are combined as the numbers 1 and 0: And is true where
+  their sum is above 1.5, Or where it is above 0.5.
+- A condition that is cast to integers or booleans stands for two values. Arithmetic with constants
+  is applied to both, so (x >= 0).long() * 2 - 1 chooses 1 or -1.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from bwn.onnx.onnx_node import OnnxNode
 
 MOST = 2**20
-"""Elements up to which a table of values is looked up."""
+"""Most elements of a constant that is combined with a chosen number."""
 
 
 @reads("Equal")
 def read_equal(state: ImportState, node: OnnxNode) -> None:
-    """Of two operands: neither is greater."""
+    """True where neither operand is greater."""
     names = tuple(f"{node.output}.{part}" for part in ("least", "most"))
     for op_type, name in zip(("GreaterOrEqual", "LessOrEqual"), names, strict=True):
         read_comparison(state, replace(node, op_type=op_type, outputs=(name,)))
@@ -40,12 +40,12 @@ def read_equal(state: ImportState, node: OnnxNode) -> None:
 
 @reads("And", "Or")
 def read_both(state: ImportState, node: OnnxNode) -> None:
-    """Of two comparisons."""
+    """Both inputs must be comparisons."""
     _combine(state, node, 1.5 if node.op_type == "And" else 0.5)
 
 
 def _combine(state: ImportState, node: OnnxNode, threshold: float) -> None:
-    """Make the comparison of the sum of two conditions, as 1 and 0, with a threshold."""
+    """Compare the sum of two conditions, as 1 and 0, with a threshold."""
     names = []
     for index, name in enumerate(node.inputs):
         half = comparison(state, node, index)
@@ -63,7 +63,7 @@ def _combine(state: ImportState, node: OnnxNode, threshold: float) -> None:
 
 
 def fold_choice(state: ImportState, node: OnnxNode) -> bool:
-    """Compute a node of one chosen number, and constants, for both of its values.
+    """Compute a node that reads one chosen number and constants, for both values of the number.
 
     Returns:
         Whether it is one.

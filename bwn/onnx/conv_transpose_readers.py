@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @reads("ConvTranspose")
 def read_conv_transpose(state: ImportState, node: OnnxNode) -> None:
-    """Of (N, C, H, W) or (N, C, L), with every attribute."""
+    """Inputs (N, C, H, W) or (N, C, L); all attributes."""
     source, shape = state.activation(node)
     weight, groups = state.weights(node, 1), int(node.attrs.get("group", 1))
     if weight.ndim == 3:  # of (N, C, L), which is (N, C, 1, L) here
@@ -72,7 +72,7 @@ def flipped(weight: npt.NDArray[np.float32], groups: int) -> npt.NDArray[np.floa
 
 
 def _axis(node: OnnxNode, axis: int, size: int, reach: int) -> tuple[tuple[int, ...], Pair]:
-    """Of one axis, the input index at each place, -1 for a zero, and the convolution's padding."""
+    """The input index at each place of an axis (-1 is a zero), and the convolution's padding."""
     stride = pair(node, "strides")[axis]
     before, more, after = _pads(node, axis, size, reach)
     length = (size - 1) * stride + 1
@@ -90,7 +90,7 @@ def _axis(node: OnnxNode, axis: int, size: int, reach: int) -> tuple[tuple[int, 
 
 
 def _pads(node: OnnxNode, axis: int, size: int, reach: int) -> tuple[int, int, int]:
-    """Padding before, zeros to append, and padding after, of one axis: auto_pad resolved."""
+    """Padding before an axis, zeros to append, and padding after it, with auto_pad resolved."""
     attrs, stride = node.attrs, pair(node, "strides")[axis]
     more = _number(attrs.get("output_padding", (0,)), axis, 0)
     auto = str(attrs.get("auto_pad", "NOTSET"))
@@ -112,6 +112,6 @@ def _pads(node: OnnxNode, axis: int, size: int, reach: int) -> tuple[int, int, i
 
 
 def _number(numbers: Sequence[int], axis: int, default: int) -> int:
-    """Of height or width; of a 1-D operation, whose height is 1, only the width is given."""
+    """The number of height (axis 0) or width (1); a 1-D operation gives only the width."""
     pair = (default, *numbers) if len(numbers) == 1 else numbers
     return int(pair[axis])

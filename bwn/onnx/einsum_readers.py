@@ -1,4 +1,4 @@
-"""ONNX's Einsum of one or two operands, as sums, transposes and a product of matrices."""
+"""Reads ONNX's Einsum of one or two operands as sums, transposes and a matrix product."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @reads("Einsum")
 def read_einsum(state: ImportState, node: OnnxNode) -> None:
-    """Of one operand or two, at most one of them constant; no letter is twice in one term."""
+    """One or two operands, at most one of them constant; no repeated letter within a term."""
     equation = str(node.attrs["equation"]).replace(" ", "")
     ranks = [
         state.weights(node, index).ndim
@@ -31,7 +31,9 @@ def read_einsum(state: ImportState, node: OnnxNode) -> None:
     terms, output = parsed(node, equation, ranks)
     every = [*terms, output]
     if len(terms) > 2 or any(len(set(term)) < len(term) for term in every):
-        raise node.refuse(f"{equation!r}: of one or two operands, no letter twice in a term")
+        raise node.refuse(
+            f"{equation!r}: expected one or two operands, without repeated letters in a term"
+        )
     if not set(output) <= set("".join(terms)):
         raise node.refuse(f"{equation!r}: a letter of the result is in no term")
     if len(terms) == 1:
@@ -44,7 +46,7 @@ def read_einsum(state: ImportState, node: OnnxNode) -> None:
 
 
 def parsed(node: OnnxNode, equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    """The terms of an equation and its result, with letters for each axis of an ellipsis."""
+    """The terms and the result of an equation, with a letter for each axis of an ellipsis."""
     left, arrow, output = equation.partition("->")
     terms, unused = left.split(","), [a for a in ascii_letters if a not in equation]
     if len(terms) != len(ranks):
@@ -65,7 +67,7 @@ def parsed(node: OnnxNode, equation: str, ranks: Sequence[int]) -> tuple[list[st
 def _summed(
     state: ImportState, node: OnnxNode, index: int, term: str, kept: str
 ) -> tuple[View, list[str]]:
-    """An operand, summed over the axes that nothing else has, and the letters of the others."""
+    """An operand summed over the axes that only it has, and the letters of its other axes."""
     view = state.view(node, index)
     logical = {axis for axis, letter in enumerate(term) if letter not in kept}
     if not logical:
@@ -130,7 +132,7 @@ def _product(
 
 
 def gathered(view: View, term: Sequence[str], groups: Sequence[str | Sequence[str]]) -> View:
-    """A view whose axes are groups of letters, of size 1 where it lacks them."""
+    """A view whose axes are groups of letters; the size is 1 if it has no letter of the group."""
     axes = (
         merged([f for letter in group if letter in term for f in view.axes[term.index(letter)]])
         for group in groups

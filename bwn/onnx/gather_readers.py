@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @reads("Gather")
 def read_gather(state: ImportState, node: OnnxNode) -> None:
-    """By constant indices on one axis, whose place in the result theirs take."""
+    """Constant indices on one axis, which the axes of the indices replace."""
     view = state.view(node)
     axis = node.axis(node.attrs.get("axis", 0), view.rank)
     one = state.is_constant(node, 1) and state.constant(node, 1).size == 1
@@ -42,7 +42,7 @@ def read_gather(state: ImportState, node: OnnxNode) -> None:
 
 
 def per_example(state: ImportState, node: OnnxNode, view: View, axis: int) -> tuple[View, Indices]:
-    """An axis of N * K elements of which each example picks its own, as axes of N and K.
+    """Split an axis of N * K elements, of which each example picks its own, into N and K.
 
     Returns:
         The view with those axes, and the indices of one example, from 0.
@@ -63,7 +63,7 @@ def per_example(state: ImportState, node: OnnxNode, view: View, axis: int) -> tu
 
 @reads("GatherND")
 def read_gather_nd(state: ImportState, node: OnnxNode) -> None:
-    """By constant indices on the first axes, of which none is the batch."""
+    """Constant indices on the first axes, none of which is the batch."""
     view, indices = state.view(node), state.constant(node, 1).astype(np.int64)
     count = indices.shape[-1] if indices.ndim else 0
     if node.attrs.get("batch_dims", 0) or not 0 < count <= view.rank:
@@ -109,7 +109,7 @@ def pick(state: ImportState, node: OnnxNode, view: View, axis: int, indices: Ind
 def picked_last(
     state: ImportState, node: OnnxNode, view: View, axis: int, numbers: Indices
 ) -> View:
-    """A view with some elements of an axis, of a copy that has this axis last."""
+    """A view of some elements of an axis, picked from a copy that has this axis last."""
     order = [number for number in range(view.rank) if number != axis]
     rest = [factor for number in order for factor in view.axes[number] if factor != BATCH]
     shape = (prod(factor.size for factor in rest), 1, view.sizes[axis].count)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_masked(state: ImportState, node: OnnxNode) -> None:
-    """As a Gather, whose index -1 is the number; a condition that is all true changes nothing."""
+    """Read as a Gather whose index -1 is the number, or as a view if all elements are kept."""
     at = 2 if state.is_constant(node, 1) else 1
     mask = state.constant(node, 0).astype(bool) == (at == 1)
     view, name = state.whole(node, at), f"{node.output}.mask"

@@ -1,4 +1,4 @@
-"""ONNX products of matrices: of activations and weights, and of two activations."""
+"""Reads ONNX's matrix products of activations and weights, or of two activations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Matrix = npt.NDArray[np.float32]
 
 @reads("Gemm")
 def read_gemm(state: ImportState, node: OnnxNode) -> None:
-    """alpha * A @ B + beta * C of an activation A, constant B; any C if beta is 1."""
+    """alpha * A @ B + beta * C with constant B; C may be an activation if beta is 1."""
     if node.has(2) and not state.is_constant(node, 2) and node.attrs.get("beta", 1.0) == 1:
         product = replace(node, inputs=node.inputs[:2], outputs=(f"{node.output}.product",))
         read_gemm(state, product)
@@ -85,7 +85,7 @@ def multiply(
 ) -> None:
     """Emit the product of a matrix (outputs, K) and each vector of K along an axis of an input.
 
-    That of (N, K) is a Dense; that of any other axes is a convolution of 1 x 1.
+    For (N, K) it is a Dense, for other shapes a 1 x 1 convolution.
     """
     view, name = state.view(node), node.inputs[1]
     if view.sizes[axis].batch:
@@ -109,7 +109,7 @@ def multiply(
 
 
 def constant_view(state: ImportState, name: str, array: Matrix) -> View:
-    """A constant as an activation: it is added to a zero, which reads nothing of the input."""
+    """A constant as an activation: the constant plus a zero that does not depend on the input."""
     source, shape = state.topology.input, state.topology.input_shape
     zero = Gather(input=source, output=f"{name}.zero", indices=((-1,),) * len(shape))
     state.emit(zero)
@@ -123,7 +123,7 @@ def constant_view(state: ImportState, name: str, array: Matrix) -> View:
 
 
 def read_product(state: ImportState, node: OnnxNode, first: View, second: View) -> None:
-    """The matrices of the last two axes; every other axis of size 1 is repeated."""
+    """Emit the product of the last two axes; other axes of size 1 are repeated."""
     rank = max(first.rank, second.rank)
     views = [view.unsqueeze(range(rank - view.rank)) for view in (first, second)]
     outer = range(max(rank - 2, 0))

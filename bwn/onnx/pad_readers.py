@@ -1,4 +1,4 @@
-"""How ONNX's Pad is read: as padding and cropping, or waiting for the MaxPool after it."""
+"""Reads ONNX's Pad as padding and cropping, or together with the MaxPool that follows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @reads("Pad")
 def read_pad(state: ImportState, node: OnnxNode) -> None:
-    """Of constant pads; negative ones crop."""
+    """Constant pads; negative pads crop."""
     pads = node.attrs.get("pads") or state.int_list(node, 1)
     axes = state.int_list(node, 3) or [*range(len(pads) // 2)]
     mode = str(node.attrs.get("mode", "constant"))
@@ -62,7 +62,7 @@ def read_pad(state: ImportState, node: OnnxNode) -> None:
 def _pad(
     state: ImportState, inputs: InLayout, widths: Mapping[int, Sequence[int]], padding: Pad
 ) -> None:
-    """Emit a padding of ONNX axes, each by widths before and after it; negative ones crop."""
+    """Emit a padding of ONNX axes by the widths before and after each; negative widths crop."""
     source, shape, node = inputs.names[0], inputs.shapes[0], inputs.node
     ends = np.zeros((2, len(shape)), np.int64)
     for axis, pair in widths.items():

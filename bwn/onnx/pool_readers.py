@@ -1,4 +1,4 @@
-"""How ONNX's pooling is read: windows with every attribute, and averages of powers."""
+"""Reads ONNX's pooling: windows with all attributes, and averages of powers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @reads("MaxPool", "AveragePool")
 def read_pool(state: ImportState, node: OnnxNode) -> None:
-    """Windows with every attribute; without the indices of the maxima."""
+    """All attributes, except some dilations; no second output (the indices of MaxPool)."""
     if any(node.outputs[1:]):
         raise node.refuse("its second output, the indices of the maxima, is not supported")
     half = state.pending.get(node.inputs[0])
@@ -36,7 +36,7 @@ def read_pool(state: ImportState, node: OnnxNode) -> None:
 
 
 def _surrounded(state: ImportState, node: OnnxNode, half: Pending) -> OnnxNode:
-    """A MaxPool of an image that -inf surrounds as one of the image, with more pads."""
+    """A MaxPool of an image padded with -inf as a MaxPool of the image with larger pads."""
     auto, own = str(node.attrs.get("auto_pad", "NOTSET")), node.attrs.get("pads", (0, 0, 0, 0))
     own = own if auto == "NOTSET" else (0, 0, 0, 0)
     if auto not in ("NOTSET", "VALID") or node.attrs.get("ceil_mode", 0) or len(own) != 4:
@@ -58,16 +58,16 @@ def _windows(
     *,
     counts_beyond: bool = False,
 ) -> Pool:
-    """The pool of a node's windows, after what it needs before it.
+    """The pooling of a node; a Pad or Gather that it needs is emitted before it.
 
     Args:
-        state: The import; a Pad or a Gather is emitted where windows need it.
+        state: The import.
         node: The node.
         source: The tensor that is pooled.
         shape: Its shape.
-        kind: Of pooling.
+        kind: Kind of pooling.
         counted: Whether an average counts padding.
-        counts_beyond: Whether it then counts what the last windows of ceil_mode have beyond it.
+        counts_beyond: Whether it also counts what lies beyond the padding, in ceil_mode.
     """
     window = _window(node, shape)
     if node.attrs.get("ceil_mode", 0):
@@ -111,7 +111,10 @@ def _window(node: OnnxNode, shape: Shape) -> Window:
 
 @reads("LpPool", "GlobalLpPool")
 def read_lp_pool(state: ImportState, node: OnnxNode) -> None:
-    """(sum of |x|^p)^(1/p) over windows: an average of powers, times the positions of a window."""
+    """(sum of |x|^p)^(1/p) over windows.
+
+    The sum is an average of powers times the number of positions in a window.
+    """
     source, shape = _image(state, node)
     output, p = node.output, int(node.attrs.get("p", 2))
     if p < 1:
@@ -163,10 +166,10 @@ def _spread(
     kind: Kind,
     counted: bool,
 ) -> tuple[str, Window]:
-    """Emit what lays the taps of dilated windows side by side, window after window.
+    """Emit a Gather that lays the taps of dilated windows side by side, window after window.
 
     Returns:
-        Its name, and the window that pools it.
+        Name of its output, and the window that pools it.
     """
     if kind == "average" and any(window.pads) and not counted:
         raise node.refuse("dilations of an average over padded windows are not supported")
@@ -194,7 +197,7 @@ def _image(state: ImportState, node: OnnxNode) -> tuple[str, Shape]:
 
 @reads("GlobalAveragePool", "GlobalMaxPool")
 def read_global_pool(state: ImportState, node: OnnxNode) -> None:
-    """A window of the whole image."""
+    """One window over the whole image."""
     source, shape = _image(state, node)
     kind: Kind = "max" if node.op_type == "GlobalMaxPool" else "average"
     kernel = (shape[1], shape[2])

@@ -1,4 +1,4 @@
-"""Reading of QONNX's operations, on activations and on constants."""
+"""Reads QONNX's operations on activations and on constants."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_BITS = 16
 MAX_CONSTANT_BITS = 32
-"""Of biases, which stay float32 here."""
+"""Limit for constants such as biases, which stay float32."""
 
 
 class Mode(NamedTuple):
@@ -31,7 +31,7 @@ class Mode(NamedTuple):
     Attributes:
         above: How numbers above 0 are rounded.
         below: How numbers below 0 are rounded.
-        away: What is added before, away from 0.
+        away: Number added before rounding, away from 0.
     """
 
     above: Rounding
@@ -60,7 +60,7 @@ def read_bipolar(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Quant", "IntQuant")
 def read_quant(state: ImportState, node: OnnxNode) -> None:
-    """scale * (clip(round(x / scale + zero)) - zero), of up to 16 bits."""
+    """scale * (clip(round(x / scale + zero)) - zero), with up to 16 bits."""
     bounds, mode = limits(node, state.constant(node, 3)), mode_of(node)
     zero, bits = state.constant(node, 2), integer_of(node, state.constant(node, 3))
     if bits == 1 and node.attrs.get("signed", 1):
@@ -87,7 +87,7 @@ def read_quant(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Trunc")
 def read_trunc(state: ImportState, node: OnnxNode) -> None:
-    """Integers of a scale divided by a power of two and rounded; in whole numbers, so exact."""
+    """Divides quantized integers by a power of two and rounds them, exactly."""
     (divisor, out_scale), bounds = truncation(state, node), (-LIMIT, LIMIT)
     if state.constant(node, 2).any():
         raise node.refuse("has a zero point, which is not supported")
@@ -107,12 +107,12 @@ def read_trunc(state: ImportState, node: OnnxNode) -> None:
 
 @reads("FloatQuant")
 def read_float_quant(state: ImportState, node: OnnxNode) -> None:
-    """Of constants only."""
+    """Constant inputs only."""
     raise node.refuse("rounds activations to small floats, which is not supported; Quant is")
 
 
 def divide(state: ImportState, node: OnnxNode, output: str) -> None:
-    """Emit x / scale, which is rounded next: a factor 1 / scale has other ties."""
+    """Emit x / scale before rounding; x * (1 / scale) would round differently at ties."""
     with operands(state, changed(node, inputs=node.inputs[:2])) as (x, scale):
         assert isinstance(x, str)
         constant = of_example(node, np.asarray(scale), state.shapes[x])
@@ -129,7 +129,7 @@ def emit_rounding(
     mode: Mode,
     bounds: tuple[int, int],
 ) -> None:
-    """Emit clip(round(x)): of both sides of 0 together, or of each by itself and their sum."""
+    """Emit clip(round(x)): in one step, or as the sum of the sides above and below 0."""
     low, high = map(float, bounds)
     sides = [(mode.above, mode.away, 0.0, high), (mode.below, -mode.away, low, 0.0)]
     if mode.above == mode.below:
@@ -151,7 +151,7 @@ def emit_rounding(
 
 
 def truncation(state: ImportState, node: OnnxNode) -> tuple[float, Array]:
-    """What Trunc divides integers by, and the scale of its result."""
+    """The divisor of Trunc and the scale of its result."""
     before, scale = integer_of(node, state.constant(node, 3)), state.weights(node, 1)
     if not node.has(5):  # version 1 of the operation
         return float(2.0 ** (before - integer_of(node, state.constant(node, 4)))), scale
@@ -173,7 +173,7 @@ def sign_and_scale(state: ImportState, node: OnnxNode) -> None:
 
 
 def limits(node: OnnxNode, bits: Array, most: int = MAX_BITS) -> tuple[int, int]:
-    """Smallest and largest integer of so many bits, by the node's attributes."""
+    """Smallest and largest integer of a number of bits, by the node's attributes."""
     width, signed = integer_of(node, bits), bool(node.attrs.get("signed", 1))
     narrow = bool(node.attrs.get("narrow", 0))
     if not 1 <= width <= most:
@@ -191,7 +191,7 @@ def mode_of(node: OnnxNode, default: str = "ROUND") -> Mode:
     return MODES[mode]
 
 
-# Of constants
+# Constants
 
 
 @folds("BipolarQuant", broadcast)
@@ -203,7 +203,7 @@ def fold_bipolar(node: OnnxNode, x: Any, scale: Any) -> Array:
 @folds("IntQuant", broadcast)
 @folds("Quant", broadcast)
 def fold_quant(node: OnnxNode, x: Any, scale: Any, zero: Any, bits: Any) -> Array:
-    """As `read_quant`; any number of scales."""
+    """The formula of `read_quant`, with any number of scales."""
     (low, high), mode = limits(node, bits, MAX_CONSTANT_BITS), mode_of(node)
     q = x / scale + zero
     if integer_of(node, bits) == 1 and node.attrs.get("signed", 1):
@@ -229,7 +229,7 @@ def fold_float_quant(
 
 
 def round_by(mode: Mode, x: Any) -> Any:
-    """x rounded, each side of 0 in its own way."""
+    """x rounded, by one mode above 0 and one below."""
     away, zero = np.float32(mode.away), np.float32(0)
     if mode.above == mode.below:
         return ROUND[mode.above](x)

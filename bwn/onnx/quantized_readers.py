@@ -1,7 +1,7 @@
-"""Reading of quantized networks: QuantizeLinear and DequantizeLinear; qonnx_readers.py has QONNX.
+"""Reads QuantizeLinear and DequantizeLinear; QONNX is in qonnx_readers.py.
 
-Integers of activations exist only between QuantizeLinear and DequantizeLinear. The graph holds the
-numbers that they stand for, made by one `Quantize`.
+Quantized activations are integers only between QuantizeLinear and DequantizeLinear. The graph holds
+the numbers that they stand for, made by one `Quantize`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ MOVES = frozenset(
     ["DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape",
      "Resize", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"]
 )  # fmt: skip
-"""Operations that integers pass through; a Resize by the nearest element."""
+"""Operations that integers pass through; Resize only in mode nearest."""
 WHOLE = ("int8", "uint8", "int16", "uint16")
 DOMAINS = ("qonnx.", "finn.", "onnx.brevitas", "brevitas")
-"""How the domains begin in which QONNX's operations are found."""
+"""Prefixes of the domains of QONNX's operations."""
 QONNX = frozenset(["BipolarQuant", "FloatQuant", "IntQuant", "Quant", "Trunc"])
 
 
@@ -42,10 +42,10 @@ def is_qonnx(op_type: str, domain: str) -> bool:
 
 
 def begin(state: ImportState, node: OnnxNode) -> tuple[OnnxNode, Quantization | None]:
-    """Before a node is read: the node as numbers have it, and the quantization of what it moves.
+    """Prepare a node before it is read: the node for dequantized numbers, and their quantization.
 
     Raises:
-        GraphError: It reads integers of an activation and is no operation that they pass through.
+        GraphError: It reads quantized integers and is not an operation that they pass through.
     """
     if node.op_type in ("Clip", "DequantizeLinear"):
         return node, None
@@ -65,7 +65,7 @@ def begin(state: ImportState, node: OnnxNode) -> tuple[OnnxNode, Quantization | 
 
 
 def padding_numbers(state: ImportState, node: OnnxNode, known: Quantization) -> OnnxNode:
-    """A Pad of integers as the same Pad of what they stand for."""
+    """A Pad of integers as a Pad of the numbers that they stand for."""
     value = integer_of(node, state.constant(node, 2)) if node.has(2) else 0
     name = f"{node.output}.value"
     state.constants[name] = np.asarray(known.scale * (value - known.zero), np.float32)
@@ -74,7 +74,7 @@ def padding_numbers(state: ImportState, node: OnnxNode, known: Quantization) -> 
 
 @reads("QuantizeLinear")
 def read_quantize(state: ImportState, node: OnnxNode) -> None:
-    """Of an activation; DequantizeLinear completes it."""
+    """Needs a DequantizeLinear later; Clip, MaxPool, Reshape and the like may come between."""
     view = state.whole(node)
     default = np.zeros((), node.attrs.get("output_dtype") or np.uint8)
     zero = state.constant(node, 2) if node.has(2) else default
@@ -110,7 +110,7 @@ def clip_quantized(state: ImportState, node: OnnxNode) -> bool:
 
 @reads("DequantizeLinear")
 def read_dequantize(state: ImportState, node: OnnxNode) -> None:
-    """Of what QuantizeLinear made, perhaps with another scale or zero point."""
+    """Reads the output of QuantizeLinear; scale and zero point may differ."""
     name = node.inputs[0]
     half, known = state.pending.get(name), state.integers.get(name)
     if half is not None and half.quantization is not None:
@@ -136,7 +136,7 @@ def read_dequantize(state: ImportState, node: OnnxNode) -> None:
 
 
 def dequantized(state: ImportState, half: Pending, output: str) -> View:
-    """What quantized integers stand for, as a view of the tensor of a `Quantize`."""
+    """The numbers that quantized integers stand for: a view of the output of a `Quantize`."""
     known = half.quantization
     assert known is not None
     low, high = (float(bound - known.zero) for bound in (known.low, known.high))
@@ -144,7 +144,7 @@ def dequantized(state: ImportState, half: Pending, output: str) -> View:
 
 
 def quantized(state: ImportState, view: View, output: str, **fields: Any) -> View:
-    """A view of the tensor of a `Quantize` with these fields, which is emitted once."""
+    """A view of the output of a `Quantize` with these fields, which is emitted only once."""
     key = (view, *fields.items())
     if key not in state.rounded:
         node = Quantize(input=view.source, output=output, **fields)
@@ -154,7 +154,7 @@ def quantized(state: ImportState, view: View, output: str, **fields: Any) -> Vie
 
 
 def scale_of(state: ImportState, node: OnnxNode) -> float:
-    """The one scale of a tensor, a finite float32 above 0."""
+    """The scale of a tensor: one finite float32 above 0."""
     array = state.weights(node, 1)
     if array.size != 1:
         raise node.refuse(f"has {array.size} scales; activations need one scale a tensor")

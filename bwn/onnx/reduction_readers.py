@@ -1,7 +1,7 @@
-"""ONNX operations over axes: reductions, softmax, normalizations.
+"""Reads ONNX operations over axes: reductions, softmax, normalizations.
 
-An axis of the ONNX tensor is one or more axes of the graph's tensor that it is a view of, or a part
-of one; then the tensor is copied first.
+An axis of the ONNX tensor is a view of one or more whole axes of a tensor in the graph. If it is a
+view of a part of an axis, the tensor is copied first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def source_axes(view: View, logical: set[int]) -> tuple[int, ...] | None:
-    """The axes of a view's source that some of its own are; None where they are no whole axes."""
+    """The axes of the source that correspond to axes of a view; None if they are not whole axes."""
     layout = view.layout
     if layout is None or any(len(dim) > 1 for dim in layout):
         return None
@@ -41,7 +41,7 @@ def source_axes(view: View, logical: set[int]) -> tuple[int, ...] | None:
 
 
 def reduced_view(view: View, source: str, axes: tuple[int, ...], logical: set[int]) -> View:
-    """The same axes of a source whose sizes on `axes` have become 1, as those of `logical` have."""
+    """The view after a reduction: `axes` of its source, and its own axes `logical`, have size 1."""
     shape = tuple(1 if axis in axes else size for axis, size in enumerate(view.shape))
     before, after = (
         [factor.stride for factor in row_major(sizes)] for sizes in (view.shape, shape)
@@ -68,7 +68,7 @@ def reduced_view(view: View, source: str, axes: tuple[int, ...], logical: set[in
 
 
 def logical_axes(state: ImportState, node: OnnxNode, view: View, numbers: list[int]) -> set[int]:
-    """Axes as numbers from 0. Raises GraphError where the batch is among them."""
+    """Axes as numbers from 0. Raises GraphError if the batch is one of them."""
     axes = {node.axis(number, view.rank) for number in numbers}
     if any(view.sizes[axis].batch for axis in axes):
         raise node.refuse("goes over the batch; examples must stay independent")
@@ -78,7 +78,7 @@ def logical_axes(state: ImportState, node: OnnxNode, view: View, numbers: list[i
 def over_axes(
     state: ImportState, node: OnnxNode, logical: set[int]
 ) -> tuple[View, tuple[int, ...]]:
-    """The input as a view, of which some axes are whole axes of its source; copied if need be."""
+    """The input as a view whose `logical` axes are whole axes of its source, copied if needed."""
     view = state.view(node)
     axes = source_axes(view, logical)
     if axes is None and view.is_ordinary:
@@ -102,7 +102,7 @@ def over_axes(
 
 @reads(*ONNX_OPS.values())
 def read_reduce(state: ImportState, node: OnnxNode) -> None:
-    """Over any axes but that of the batch."""
+    """Over any axes except the batch."""
     numbers = axes_of(node, state.optional(node, 1))
     if not numbers and node.attrs.get("noop_with_empty_axes", 0):
         state.alias(node)
@@ -117,7 +117,7 @@ def read_reduce(state: ImportState, node: OnnxNode) -> None:
 def emit_reduce(
     state: ImportState, node: OnnxNode, kind: Kind, logical: set[int], *, keeps: bool = True
 ) -> None:
-    """Emit a reduction, whose axes stay as 1 or are left out; the mean of an image is a pooling."""
+    """Emit a reduction. keeps: whether its axes stay, with size 1. An image's mean is a pooling."""
     view, axes = over_axes(state, node, logical)
     source, shape = view.source, view.shape
     same = keeps and view.is_plain and view.rank != 3
@@ -167,7 +167,7 @@ def read_lp_normalization(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Softmax", "LogSoftmax")
 def read_softmax(state: ImportState, node: OnnxNode) -> None:
-    """Over one axis; before opset 13 over all axes from it on."""
+    """Over one axis; before opset 13, axes after it must have size 1."""
     view, log = state.view(node), node.op_type == "LogSoftmax"
     number = node.attrs.get("axis", -1 if state.opset >= 13 else 1)
     (axis,) = logical_axes(state, node, view, [number])
@@ -183,7 +183,7 @@ def read_softmax(state: ImportState, node: OnnxNode) -> None:
 
 @reads("LayerNormalization")
 def read_layer_norm(state: ImportState, node: OnnxNode) -> None:
-    """Over the last axis, or over all but the batch."""
+    """Over the last axis, or over all axes except the batch."""
     if any(node.outputs[1:]):
         raise node.refuse("has a second output, which is not supported")
     view, epsilon = state.view(node), float(node.attrs.get("epsilon", 1e-5))
@@ -232,7 +232,7 @@ def emit_norm_of_all(state: ImportState, node: OnnxNode, view: View, epsilon: fl
 
 @reads("InstanceNormalization")
 def read_instance_norm(state: ImportState, node: OnnxNode) -> None:
-    """Each channel, or where channels are groups of those of a tensor, each group."""
+    """Normalizes each channel; after a Reshape of channels into groups, each group."""
     view, groups = state.view(node), state.view(node).sizes[1].count
     layout = view.layout
     fits = layout is not None and all(
@@ -248,7 +248,7 @@ def read_instance_norm(state: ImportState, node: OnnxNode) -> None:
 
 @reads("GroupNormalization")
 def read_group_norm(state: ImportState, node: OnnxNode) -> None:
-    """Groups of channels, with a scale and bias of each channel; ONNX has withdrawn opset 18."""
+    """Normalizes groups of channels, with a scale and bias for each channel (opset 21)."""
     source = state.activation(node)[0]
     view = canonical(source, state.shapes[source], state.view(node).rank)
     groups = int(node.attrs["num_groups"])
@@ -262,7 +262,8 @@ def emit_group_norm(
 ) -> None:
     """Emit a normalization of groups of channels.
 
-    vectors: Numbers of scale and bias, each for as many channels; None: one a channel.
+    vectors: Length of scale and bias, each number for equally many channels; None: one per
+        channel.
     """
     channels = view.shape[0]
     names = []

@@ -1,4 +1,4 @@
-"""ONNX's Resize: nearest elements, interpolation between rows and columns, or a matrix an axis."""
+"""Reads ONNX's Resize: nearest elements, linear interpolation, or a matrix for each axis."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from bwn.onnx.onnx_node import OnnxNode
 
 Grids = dict[int, Grid]
-"""By ONNX's axes, only those that change."""
+"""Grids of the axes that change, by ONNX's axis."""
 MODES = ("nearest", "linear", "cubic")
 
 
 @reads("Resize")
 def read_resize(state: ImportState, node: OnnxNode) -> None:
-    """To constant scales or sizes, in every mode, but for tf_crop_and_resize."""
+    """Constant scales or sizes; all modes except tf_crop_and_resize."""
     attrs, view = node.attrs, state.view(node)
     coordinates = str(attrs.get("coordinate_transformation_mode", "half_pixel"))
     mode, kinds = str(attrs.get("mode", "nearest")), Coordinates.__args__  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ def read_resize(state: ImportState, node: OnnxNode) -> None:
 
 
 def _pick(state: ImportState, node: OnnxNode, grids: Grids, rounding: str) -> None:
-    """Emit what picks the nearest elements, of all axes at once where a tensor has them."""
+    """Emit Gathers of the nearest elements: one for all axes if possible, else one per axis."""
     groups = [grids] if state.view(node).is_ordinary else [{a: grid} for a, grid in grids.items()]
     for number, group in enumerate(groups, 1):
         output = node.output if number == len(groups) else f"{node.output}.{number}"
@@ -67,7 +67,7 @@ def _pick(state: ImportState, node: OnnxNode, grids: Grids, rounding: str) -> No
 
 
 def _interpolated(state: ImportState, node: OnnxNode, grids: Grids) -> bool:
-    """Emit an interpolation between rows and columns. Returns whether the node is one."""
+    """Emit a linear interpolation of rows and columns. Returns whether the node is one."""
     if not state.view(node).is_ordinary or any(
         scaled(grid.size, grid.scale) != grid.resized for grid in grids.values()
     ):
@@ -122,7 +122,7 @@ def read_grids(state: ImportState, node: OnnxNode, view: View, coordinates: str)
 
 
 def read_sizes(state: ImportState, node: OnnxNode, view: View) -> dict[int, float | int]:
-    """The scale (a float) or the size (an integer) of each axis that is given, but the batch."""
+    """The scale (a float) or size (an integer) of each given axis, except the batch."""
     scales = state.optional(node, 2)
     numbers: list[float | Size]
     if scales is not None and scales.size:
@@ -146,7 +146,7 @@ def read_sizes(state: ImportState, node: OnnxNode, view: View) -> dict[int, floa
 
 
 def grid_of(size: int, number: float | int, scale: float | None, coordinates: str) -> Grid:
-    """The grid of an axis of a scale (a float), or of a size (an integer) and perhaps a scale."""
+    """The grid of an axis. number: its scale (a float) or its size (an integer)."""
     if isinstance(number, float):
         return Grid(size, scaled(size, number), number, coordinates)
     ratio = np.float32(number / size if scale is None else scale)
@@ -156,7 +156,7 @@ def grid_of(size: int, number: float | int, scale: float | None, coordinates: st
 
 
 def matrix(node: OnnxNode, grid: Grid, mode: str) -> Matrix:
-    """What each element of the resized axis is of those of the original one, (resized, size)."""
+    """Weights of the original elements in each element of the resized axis, (resized, size)."""
     excludes, a = bool(node.attrs.get("exclude_outside", 0)), node.attrs.get("cubic_coeff_a", -0.75)
     places = grid.places().astype(np.float64)
     if mode == "linear":

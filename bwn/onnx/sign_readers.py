@@ -1,13 +1,13 @@
-"""Signs as ONNX graphs write them: Sign, and comparisons that are chosen by or calculated with.
+"""Reads signs as ONNX graphs write them: Sign, and comparisons in Where, Cast and arithmetic.
 
-A comparison waits in `state.pending` as a sign that nothing has made yet; what reads it says which
-two numbers it stands for:
+A comparison waits in `state.pending` and becomes a sign when a node that reads it says which two
+numbers it stands for:
 
 - Where(x >= t, a, b) is (a + b) / 2 + (a - b) / 2 * sign(x - t), and Cast the same with 1 and 0.
-- x > t is not (t >= x), so that sign(0) = +1 serves both.
-- Sign is 0 at 0, which one bit cannot hold. Of a tensor that is never negative, as after a ReLU, it
-  is x > 0, exactly; of one that is often 0 it is [x > 0] - [-x > 0]; of any other it is taken as
-  x >= 0, and a note says so. Sign(Sign(x) + c) with 0 < c < 1 is +1 at 0.
+- x > t is not (t >= x), so that sign(0) = +1 is right for both.
+- Sign is 0 at 0, which one bit cannot hold. For a tensor that is never negative, as after a ReLU,
+  it is x > 0, exactly; for one that is often 0 it is [x > 0] - [-x > 0]; for any other it becomes
+  x >= 0, with a note. Sign(Sign(x) + c) with 0 < c < 1 is +1 at 0.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ EXACT_ZERO = (
 
 @reads("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 def read_comparison(state: ImportState, node: OnnxNode) -> None:
-    """Of two operands; what reads it emits the sign."""
+    """Compares two operands, of which one may be constant."""
     greater, equal = node.op_type.startswith("Greater"), node.op_type.endswith("OrEqual")
     # x >= y and not (y >= x), that is x > y, are the signs of a difference.
     first, second = (0, 1) if greater == equal else (1, 0)
@@ -93,13 +93,16 @@ def _shifted(
 
 @reads("Not")
 def read_not(state: ImportState, node: OnnxNode) -> None:
-    """Of a comparison: opset 11 has no GreaterOrEqual and writes Not(Less(x, 0))."""
+    """The input must be a comparison.
+
+    Opset 11 has no GreaterOrEqual, so exporters write Not(Less(x, 0)).
+    """
     half = comparison(state, node)
     state.pending[node.output] = replace(half, positive=not half.positive)
 
 
 def comparison(state: ImportState, node: OnnxNode, index: int = 0) -> Pending:
-    """The comparison that a node reads. Raises GraphError where it is none."""
+    """The comparison that a node reads. Raises GraphError if it is not one."""
     half = state.pending.get(node.inputs[index])
     if half is None or half.kind != "compare":
         raise node.refuse("is supported only for comparisons")
@@ -108,7 +111,7 @@ def comparison(state: ImportState, node: OnnxNode, index: int = 0) -> Pending:
 
 @reads("Where")
 def read_where(state: ImportState, node: OnnxNode) -> None:
-    """One of two operands, by a comparison or by a constant condition."""
+    """The condition is a comparison, or a constant of whole rows or columns."""
     if state.is_constant(node, 0):
         read_masked(state, node)
         return
@@ -123,7 +126,7 @@ def read_where(state: ImportState, node: OnnxNode) -> None:
 def choose(
     state: ImportState, node: OnnxNode, half: Pending, first: Constant, second: Constant
 ) -> None:
-    """Emit one of two constants: the first where the comparison holds."""
+    """Emit one of two constants: the first where the comparison is true."""
     first, second = per_channel(first), per_channel(second)
     if not half.positive:
         first, second = second, first
@@ -145,7 +148,7 @@ def choose(
 
 
 def per_channel(constant: Constant) -> Constant:
-    """A constant as (C, 1, ...), where it is the same at every position of a channel."""
+    """A constant as (C, 1, ...), if it is the same at every position of a channel."""
     rows = constant.reshape(len(constant), -1)
     if (rows != rows[:, :1]).any():
         return constant
@@ -153,7 +156,7 @@ def per_channel(constant: Constant) -> Constant:
 
 
 def _select(state: ImportState, node: OnnxNode, half: Pending) -> None:
-    """Emit first * [condition] + second * [not condition], of which one is 0."""
+    """Emit first * [condition] + second * [not condition], of which one term is 0."""
     view, output = half.view, node.output
     terms = [(1, half.positive), (2, not half.positive)]
     terms = [
@@ -183,7 +186,7 @@ def _select(state: ImportState, node: OnnxNode, half: Pending) -> None:
 
 @reads("Sign")
 def read_sign(state: ImportState, node: OnnxNode) -> None:
-    """Waits for an Add, unless it is the sign of a raised one."""
+    """Exact if x is never negative or often 0; otherwise sign(0) = +1, with a note."""
     half = state.pending.get(node.inputs[0])
     if half is not None and half.kind == "raised":
         state.emit(Sign(input=half.view.source, output=node.output), like=half.view)
@@ -192,7 +195,7 @@ def read_sign(state: ImportState, node: OnnxNode) -> None:
 
 
 def complete_sign(state: ImportState, name: str) -> None:
-    """Emit the ONNX Sign `name`, which is read by something else than a raised sign."""
+    """Emit the ONNX Sign `name`, which is not part of Sign(Sign(x) + c)."""
     half = state.pending.pop(name)
     source = half.view.source
     with state.keeping(half.view):

@@ -1,4 +1,4 @@
-"""ONNX operations that move elements and compute nothing: each makes a view of its input."""
+"""Reads ONNX operations that only move elements: each makes a view of its input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bwn.onnx.onnx_node import OnnxNode
 
 END = 2**31 - 1
-"""An end from which on a slice of the batch takes all of it, as exporters write it."""
+"""Least end of a slice that takes the whole batch, as exporters write it."""
 Groups = tuple[tuple[int, ...], ...]
 """The axes that are joined to each axis of the result, outermost first."""
 
@@ -30,7 +30,7 @@ def read_identity(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Cast")
 def read_cast(state: ImportState, node: OnnxNode) -> None:
-    """To float32 only, which changes nothing; of a comparison, 1 and 0 of any type."""
+    """To float32, which has no effect; from a comparison to any type, as 1 and 0."""
     if node.attrs.get("to") != np.float32:
         raise node.refuse(
             "of activations to another type is not supported; export the model in float32"
@@ -48,7 +48,7 @@ def read_dropout(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Shape")
 def read_shape(state: ImportState, node: OnnxNode) -> None:
-    """A constant, or one that varies with the batch."""
+    """Becomes a constant, in which only the batch size may vary."""
     sizes = state.view(node).sizes
     chosen = slice(node.attrs.get("start", 0), node.attrs.get("end", len(sizes)))
     arrays = tuple(
@@ -60,7 +60,7 @@ def read_shape(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Transpose")
 def read_transpose(state: ImportState, node: OnnxNode) -> None:
-    """Axes in another order; reversed without `perm`."""
+    """Reorders axes; reverses them without `perm`."""
     view = state.movable(node)
     order = node.attrs.get("perm", range(view.rank)[::-1])
     state.set_view(node, state.legal(node, lambda: view.transpose(order)))
@@ -68,21 +68,22 @@ def read_transpose(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Squeeze")
 def read_squeeze(state: ImportState, node: OnnxNode) -> None:
-    """Without axes of size 1; ONNX Runtime takes an empty list for all."""
+    """Removes axes of size 1."""
     view, axes = state.movable(node), axes_of(node, state.optional(node, 1))
+    # For ONNX Runtime, an empty list means all of them.
     state.set_view(node, state.legal(node, lambda: view.squeeze(axes or None)))
 
 
 @reads("Unsqueeze")
 def read_unsqueeze(state: ImportState, node: OnnxNode) -> None:
-    """With axes of size 1."""
+    """Adds axes of size 1."""
     view, axes = state.movable(node), axes_of(node, state.optional(node, 1)) or []
     state.set_view(node, state.legal(node, lambda: view.unsqueeze(axes)))
 
 
 @reads("Flatten")
 def read_flatten(state: ImportState, node: OnnxNode) -> None:
-    """All axes before `axis` as one, and all others."""
+    """Joins the axes before `axis`, and the axes from it on."""
     view, axis = state.movable(node), node.attrs.get("axis", 1)
     axis = axis if axis == view.rank else node.axis(axis, view.rank)
     halves = view.sizes[:axis], view.sizes[axis:]
@@ -94,7 +95,7 @@ def read_flatten(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Reshape")
 def read_reshape(state: ImportState, node: OnnxNode) -> None:
-    """The same elements on other axes: 0 keeps a size, -1 takes what is left."""
+    """The same elements on other axes; 0 keeps a size, -1 is inferred."""
     view, sizes = state.movable(node), list(state.sizes(node, 1))
     for axis, size in enumerate(sizes):
         if size == Size(0) and not node.attrs.get("allowzero", 0):
@@ -116,7 +117,7 @@ def read_reshape(state: ImportState, node: OnnxNode) -> None:
 
 
 def reshape(state: ImportState, node: OnnxNode, view: View, sizes: list[Size]) -> None:
-    """Set a node's output to its input on other axes; a copy where the view has no such axes."""
+    """Set a node's output to its input with other axes, copied if a view cannot have them."""
     if state.single:
         sizes = [Size(size.count) for size in sizes]
     result = state.legal(node, lambda: view.reshape(sizes))
@@ -130,7 +131,7 @@ def reshape(state: ImportState, node: OnnxNode, view: View, sizes: list[Size]) -
 
 
 def in_order(state: ImportState, node: OnnxNode, view: View) -> View:
-    """A view of the first input, its elements in order; copied if need be."""
+    """A view of the first input with its elements in order, copied if needed."""
     view = view.with_batch() if state.single else view
     source = state.planes(node, view, node.inputs[0])
     view = canonical(source, state.shapes[source], view.rank)
@@ -139,7 +140,7 @@ def in_order(state: ImportState, node: OnnxNode, view: View) -> View:
 
 @reads("Expand")
 def read_expand(state: ImportState, node: OnnxNode) -> None:
-    """Axes of size 1 repeated, some added at the front."""
+    """Repeats axes of size 1, and adds axes at the front."""
     view, sizes = state.movable(node), state.sizes(node, 1)
     view = view.unsqueeze(range(len(sizes) - view.rank))
     for axis, size in enumerate(sizes, view.rank - len(sizes)):
@@ -153,7 +154,7 @@ def read_expand(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Tile")
 def read_tile(state: ImportState, node: OnnxNode) -> None:
-    """The whole tensor again and again on each axis but the batch."""
+    """Repeats the tensor along any axis except the batch."""
     view, counts = state.movable(node), state.sizes(node, 1)
     if len(counts) != view.rank or any(size.batch or size.count < 1 for size in counts):
         raise node.refuse(f"repeats {view} {', '.join(map(str, counts))} times")
@@ -167,7 +168,7 @@ def read_tile(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Slice")
 def read_slice(state: ImportState, node: OnnxNode) -> None:
-    """A part of some axes, with steps."""
+    """Any axes except the batch, with steps."""
     view = state.movable(node)
     starts, ends, axes, steps = (state.int_list(node, index) for index in (1, 2, 3, 4))
     axes, steps = axes or [*range(len(starts))], steps or [1] * len(starts)
@@ -195,7 +196,7 @@ def read_slice(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Split")
 def read_split(state: ImportState, node: OnnxNode) -> None:
-    """Parts of an axis, one after another, of which some may be empty."""
+    """Consecutive parts of an axis; parts may be empty."""
     view = state.movable(node)
     axis = node.axis(node.attrs.get("axis", 0), view.rank)
     count = view.sizes[axis].count
@@ -221,7 +222,7 @@ def read_split(state: ImportState, node: OnnxNode) -> None:
 
 
 def sliced(state: ImportState, node: OnnxNode, view: View, axis: int, chosen: range) -> View:
-    """Some elements of an axis; of a copy where the axis does not lie at one stride."""
+    """A view of some elements of an axis, copied if the axis does not have one stride."""
     if chosen == range(view.sizes[axis].count):
         return view
     result = view.slice(axis, chosen.start, chosen.step, len(chosen))

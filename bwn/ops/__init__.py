@@ -1,8 +1,8 @@
 """Every operation of a network: one file each, listed in NODES.
 
-The list is the schema of the file, and what the checker, the planner, `bwn verify`, the ONNX
-importer and exporter, random graphs and the tests of every operation know. CONTRIBUTING.md says
-how to add one.
+The list is the schema of the file. The checker, the planner, `bwn verify`, the ONNX importer and
+exporter, random graphs and the tests of every operation use it. CONTRIBUTING.md says how to add an
+operation.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NODES = {
     "quantize": "quantize.Quantize",
     "matmul": "matmul.MatMul",
 }
-"""The class of each operation by its name in the file. A model imports those that it has."""
+"""The class of each operation by its name in the file. A model imports only what it needs."""
 
 
 @cache

@@ -20,7 +20,7 @@ class Add(Binary, frozen=True, kw_only=True, tag="add"):
     onnx_op = "Add"
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
-        """That of both."""
+        """The shape of both inputs."""
         if inputs[1] != inputs[0]:
             raise self.refuse(f"adds {inputs[0]} and {inputs[1]}, expected equal shapes")
         return inputs[0]
@@ -30,11 +30,11 @@ class Add(Binary, frozen=True, kw_only=True, tag="add"):
         return np.asarray(inputs[0].astype(np.float64) + inputs[1])
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Where neither addend is negative."""
+        """If neither addend is negative."""
         return nonnegative.issuperset(self.inputs)
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """Both addends."""
+        """The sum of both magnitudes."""
         return largest(*inputs)
 
     def fuse(self, epilogue: Epilogue, ready: Container[str]) -> Epilogue | None:

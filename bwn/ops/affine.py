@@ -31,7 +31,7 @@ class Affine(Elementwise, frozen=True, kw_only=True, tag="affine"):
         return (self.scale, self.bias)
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
-        """One number a channel."""
+        """Scale and bias have one number per channel."""
         for name in self.constants:
             check_vector(self, name, tensors[name], inputs[0][0])
 
@@ -40,7 +40,7 @@ class Affine(Elementwise, frozen=True, kw_only=True, tag="affine"):
         return plain.affine(inputs[0], tensors[self.scale], tensors[self.bias])
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Of such a tensor, with no negative scale or bias."""
+        """If neither the input nor a scale or bias is negative."""
         vectors = (tensors[name].astype(np.float32) for name in self.constants)
         return self.input in nonnegative and all(bool((vector >= 0).all()) for vector in vectors)
 
@@ -88,7 +88,7 @@ def emit_affine(
     bias: npt.ArrayLike,
     output: str,
 ) -> None:
-    """Emit output = scale * source + bias; each is one number, or one a channel."""
+    """Emit output = scale * source + bias; each is one number, or one per channel."""
     channels = state.shapes[source][0]
     state.allowance.check(None, 8 * channels)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused

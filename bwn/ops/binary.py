@@ -33,5 +33,5 @@ class Binary(Node, frozen=True, kw_only=True):
         plan.binary(self, self.op, (self.input, self.other))
 
     def to_onnx(self, graph: OnnxGraph) -> None:
-        """The ONNX operation, which broadcasts alike."""
+        """The ONNX operation, which broadcasts in the same way."""
         graph.emit(self.onnx_op, self.inputs, self.output)

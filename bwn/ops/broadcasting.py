@@ -34,7 +34,7 @@ FUNCTIONS: dict[Function, tuple[str, Callable[[Any, Any], Any]]] = {
     "prelu": ("PRelu", plain.prelu),
     "pow": ("Pow", np.power),
 }
-"""Of each function, its ONNX operation and its formula in numpy."""
+"""The ONNX operation and the numpy formula of each function."""
 
 
 class Arithmetic(Node, frozen=True, kw_only=True, tag="arithmetic"):
@@ -44,7 +44,7 @@ class Arithmetic(Node, frozen=True, kw_only=True, tag="arithmetic"):
     other * x; max and min are NaN where an operand is.
 
     Attributes:
-        function: What it computes.
+        function: The function.
         other: Name of the second tensor, of as many axes as x; or None.
         constant: Name of a stored float32 tensor of as many axes as an example of x; or None.
         constant_first: Whether y = function(constant, x).
@@ -59,7 +59,7 @@ class Arithmetic(Node, frozen=True, kw_only=True, tag="arithmetic"):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """One operand or two."""
+        """One or two operands."""
         return (self.input,) if self.other is None else (self.input, self.other)
 
     @property
@@ -69,13 +69,13 @@ class Arithmetic(Node, frozen=True, kw_only=True, tag="arithmetic"):
 
     @property
     def operands(self) -> tuple[str, str]:
-        """Names of what it computes with, in order."""
+        """Names of its operands, in order."""
         second = self.other if self.constant is None else self.constant
         assert second is not None
         return (second, self.input) if self.constant_first else (self.input, second)
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
-        """Two operands; a stored one holds finite float32 numbers."""
+        """There are two operands; a stored one holds finite float32 numbers."""
         if (self.other is None) == (self.constant is None):
             raise self.refuse("expected either another tensor or a constant")
         if self.constant_first and (self.constant is None or self.function == "prelu"):
@@ -92,7 +92,7 @@ class Arithmetic(Node, frozen=True, kw_only=True, tag="arithmetic"):
         check_finite(self, self.constant, constant)
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
-        """That of both operands, broadcast."""
+        """The shape of both operands, broadcast."""
         shapes = (inputs[0], inputs[1] if self.constant is None else tensors[self.constant].shape)
         output = broadcast_shape(self, *shapes)
         if self.function == "prelu" and output != inputs[0]:
@@ -111,7 +111,7 @@ class Arithmetic(Node, frozen=True, kw_only=True, tag="arithmetic"):
             return np.asarray(FUNCTIONS[self.function][1](*self._both(inputs, tensors)))
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Of operands that are not negative; a maximum where one is not."""
+        """If no operand is negative; for a maximum, one operand is enough."""
         known = [name in nonnegative for name in self.inputs]
         known += [bool((tensors[name].astype(np.float32) >= 0).all()) for name in self.constants]
         if self.function == "max":
@@ -125,7 +125,7 @@ class Arithmetic(Node, frozen=True, kw_only=True, tag="arithmetic"):
         return None if self.function in ("max", "min") else 0
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """Both terms of a sum, else the result."""
+        """Both terms of a sum or difference, else the result."""
         if self.function in ("add", "sub"):
             return largest(*self._both(inputs, tensors))
         return largest(self.reference(inputs, tensors))
@@ -135,7 +135,7 @@ class Arithmetic(Node, frozen=True, kw_only=True, tag="arithmetic"):
         plan.binary(self, self.function, self.operands)
 
     def to_onnx(self, graph: OnnxGraph) -> None:
-        """The ONNX operation, which broadcasts alike."""
+        """The ONNX operation, which broadcasts in the same way."""
         names = [
             name if name in self.inputs else graph.constant(name, graph.tensors[name])
             for name in self.operands

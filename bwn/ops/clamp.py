@@ -1,4 +1,4 @@
-"""Clamp: y = min(max(x, low), high). ReLU is a clamp from 0."""
+"""Clamp: y = min(max(x, low), high). ReLU is a clamp with low = 0."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Clamp(Elementwise, frozen=True, kw_only=True, tag="clamp"):
         return plain.clamp(inputs[0], self.low, self.high)
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """From 0 or more; or of such a tensor, to 0 or more."""
+        """If low >= 0, or if the input is not negative and high >= 0."""
         if self.low is not None and self.low >= 0:
             return True
         return self.input in nonnegative and (self.high is None or self.high >= 0)
 
     def fuse(self, epilogue: Epilogue, ready: Container[str]) -> Epilogue | None:
-        """Steps that add or multiply tensors end with bounds."""
+        """Applied at the end of the step that makes its input."""
         return epilogue.clamp(self.output, self.low, self.high)
 
     def lower(self, plan: PlanBuilder) -> None:
@@ -53,7 +53,7 @@ class Clamp(Elementwise, frozen=True, kw_only=True, tag="clamp"):
 def clamp_to_onnx(
     graph: OnnxGraph, source: str, output: str, low: float | None, high: float | None
 ) -> None:
-    """Relu where that says it, else Clip."""
+    """Relu if the bounds are 0 and infinity, else Clip."""
     if low == 0 and high is None:
         graph.emit("Relu", [source], output)
         return
@@ -63,14 +63,14 @@ def clamp_to_onnx(
 
 @reads("Relu")
 def read_relu(state: ImportState, node: OnnxNode) -> None:
-    """A clamp from 0."""
+    """max(x, 0), as a clamp."""
     view = state.whole(node)
     state.emit(Clamp(input=view.source, output=node.output, low=0.0), like=view)
 
 
 @reads("Clip")
 def read_clip(state: ImportState, node: OnnxNode) -> None:
-    """Bounds as inputs or as attributes."""
+    """Constant bounds, as inputs or attributes."""
     low, high = (_bound(state, node, index, name) for index, name in ((1, "min"), (2, "max")))
     view = state.whole(node)
     clamp = Clamp(

@@ -27,7 +27,7 @@ class Concat(Rearrangement, frozen=True, kw_only=True, tag="concat"):
 
     @property
     def since(self) -> int:  # type: ignore[override]
-        """Version 3 has only channels."""
+        """Version 3 of the file only concatenates channels."""
         return 4 if self.axis else 3
 
     @property
@@ -37,11 +37,11 @@ class Concat(Rearrangement, frozen=True, kw_only=True, tag="concat"):
 
     @property
     def joins_channels(self) -> bool:
-        """On axis 0."""
+        """If it joins along axis 0."""
         return self.axis == 0
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
-        """The lengths of the axis added up."""
+        """The sum of the lengths along the axis."""
         axis, (first, *others) = self.axis, inputs
         if not 0 <= axis < len(first):
             raise self.refuse(f"axis is {axis}, expected 0 to {len(first) - 1}")

@@ -42,11 +42,11 @@ class Conv(Weighted, frozen=True, kw_only=True, tag="conv"):
     rank: ClassVar[int] = 3
 
     def window(self, shape: Shape) -> Window:
-        """Its attributes."""
+        """The window of its attributes."""
         return Window(self.kernel, self.stride, self.pads, self.dilation, self.groups)
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
-        """The window is legal, then as every layer with weights."""
+        """The window is legal, and so is everything that layers with weights share."""
         check_window(self, self.window(inputs[0]))
         check_phases(self, self.window(inputs[0]))
         super().check(inputs, tensors, signs)
@@ -88,7 +88,7 @@ class Conv(Weighted, frozen=True, kw_only=True, tag="conv"):
 
 @reads("Conv")
 def read_conv(state: ImportState, node: OnnxNode) -> None:
-    """Of (N, C, H, W) or (N, C, L)."""
+    """Inputs (N, C, H, W) or (N, C, L)."""
     source, shape = state.activation(node)
     weight = state.weights(node, 1)
     if weight.ndim == 3:  # of (N, C, L), which is (N, C, 1, L) here

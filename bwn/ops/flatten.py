@@ -29,7 +29,7 @@ class Flatten(Rearrangement, frozen=True, kw_only=True, tag="flatten"):
         return True
 
     def lower(self, plan: PlanBuilder) -> None:
-        """A copy of planes to vectors, or nothing."""
+        """A copy of planes to vectors, if needed."""
         plan.flatten(self)
 
     def to_onnx(self, graph: OnnxGraph) -> None:

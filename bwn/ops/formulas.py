@@ -22,11 +22,11 @@ class Function(NamedTuple):
 
     Attributes:
         formula: (x, alpha, beta) to y, in float64.
-        onnx_op: The ONNX operation of the same meaning in all opsets; empty where there is none.
-        attributes: Its parameters, alpha and beta, as attributes of that operation: their names,
-            and what they are where a node does not give them.
-        relative: Whether kernels are right up to a few roundings of y; else of the numbers on the
-            way, which are as large as x or 1.
+        onnx_op: The ONNX operation with the same meaning in all opsets; empty if there is none.
+        attributes: Names and defaults of its parameters, alpha and beta, as attributes of that
+            operation.
+        relative: Whether the error of kernels is a few roundings of y; else it is a few roundings
+            of intermediate numbers, which are as large as x or 1.
         exact: Whether kernels round nothing.
         nonnegative: Whether y >= 0 for every x.
     """

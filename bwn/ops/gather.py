@@ -18,11 +18,11 @@ Indices = npt.NDArray[np.int64]
 
 
 class Gather(Node, frozen=True, kw_only=True, tag="gather"):
-    """y[c, h, w] = x[indices[0][c], indices[1][h], indices[2][w]], of `value` where one is -1.
+    """y[c, h, w] = x[indices[0][c], indices[1][h], indices[2][w]], or `value` if an index is -1.
 
     Attributes:
         indices: One list for each axis of x; an empty one is the whole axis.
-        value: What an index of -1 stands for.
+        value: The number that an index of -1 stands for.
     """
 
     since = 4
@@ -41,7 +41,7 @@ class Gather(Node, frozen=True, kw_only=True, tag="gather"):
             raise self.refuse(f"value is {self.value}, expected a finite float32")
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
-        """As many elements on each axis as its list has."""
+        """The length of each axis is the length of its list."""
         return tuple(map(len, self.lists(inputs[0])))
 
     def lists(self, shape: Shape) -> list[Indices]:
@@ -52,7 +52,7 @@ class Gather(Node, frozen=True, kw_only=True, tag="gather"):
         ]
 
     def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
-        """Taken from an input that ends with `value` on every axis, which is index -1."""
+        """Elements of an input with `value` appended on every axis, where index -1 finds it."""
         x = inputs[0]
         ends = [(0, 0), *[(0, 1)] * len(self.indices)]
         padded = np.pad(x, ends, constant_values=np.float32(self.value))
@@ -65,11 +65,11 @@ class Gather(Node, frozen=True, kw_only=True, tag="gather"):
         return any(-1 in indices for indices in self.indices)
 
     def makes_signs(self, signs: set[str]) -> bool:
-        """Of signs, where nothing else joins them."""
+        """If the input holds signs, and `value` is a sign or unused."""
         return self.input in signs and (not self.has_value or abs(self.value) == 1)
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Of such a tensor, where nothing negative joins it."""
+        """If the input is not negative, and `value` is not negative or unused."""
         return self.input in nonnegative and (not self.has_value or self.value >= 0)
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> None:

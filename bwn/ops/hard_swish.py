@@ -29,11 +29,11 @@ class HardSwish(Elementwise, frozen=True, kw_only=True, tag="hard_swish"):
         return np.asarray(x * np.clip(x + 3, 0, 6) / 6)
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """Its input: what is rounded inside the formula is of that size."""
+        """The input: intermediate results are of that size."""
         return largest(inputs[0])
 
     def fuse(self, epilogue: Epilogue, ready: Container[str]) -> Epilogue | None:
-        """A layer with weights ends with one activation."""
+        """Applied as the activation of a layer with weights."""
         return epilogue.activate(self.output, self.op)
 
     def lower(self, plan: PlanBuilder) -> None:

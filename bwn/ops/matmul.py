@@ -33,7 +33,7 @@ class MatMul(Binary, frozen=True, kw_only=True, tag="matmul"):
             return np.asarray(inputs[0].astype(np.float64) @ inputs[1].astype(np.float64))
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Where no factor is negative."""
+        """If no factor is negative."""
         return nonnegative.issuperset(self.inputs)
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> int:
@@ -41,7 +41,7 @@ class MatMul(Binary, frozen=True, kw_only=True, tag="matmul"):
         return shape[2]
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """The product of the magnitudes."""
+        """The product of the absolute values."""
         return largest(self.reference([np.abs(x) for x in inputs], tensors))
 
     def work(self, inputs: Sequence[Shape], output: Shape) -> int:

@@ -11,13 +11,13 @@ from bwn.ops.binary import Binary
 
 
 class Mul(Binary, frozen=True, kw_only=True, tag="mul"):
-    """y = x * other. `other` has the shape of x, or is one number a channel, (C, 1, 1)."""
+    """y = x * other. `other` has the shape of x, or one number per channel, (C, 1, 1)."""
 
     since = 3
     onnx_op = "Mul"
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
-        """That of x."""
+        """The shape of x."""
         x, other = inputs
         if other not in (x, (x[0], 1, 1)):
             raise self.refuse(
@@ -30,5 +30,5 @@ class Mul(Binary, frozen=True, kw_only=True, tag="mul"):
         return np.asarray(inputs[0].astype(np.float64) * inputs[1])
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Where no factor is negative, and of every square."""
+        """If no factor is negative, or if it is a square."""
         return nonnegative.issuperset(self.inputs) or self.input == self.other

@@ -31,11 +31,11 @@ class Normalize(Elementwise, frozen=True, kw_only=True, tag="normalize"):
     """y[c] = scale[c] * (x[c] - mean) / sqrt(variance + epsilon) + bias[c].
 
     Attributes:
-        over: What mean and variance are of: the channels at each position (layer normalization), or
-            all numbers of a group of channels of one example.
-        groups: Of channels; as many as channels is instance normalization.
+        over: What mean and variance are computed over: the channels at each position (layer
+            normalization), or all numbers in a group of channels of one example.
+        groups: Number of groups of channels; one per channel is instance normalization.
         scale: Name of a (C,) float32 vector; None for 1.
-        bias: Likewise; None for 0.
+        bias: Name of a (C,) float32 vector; None for 0.
         epsilon: Added to the variance.
     """
 
@@ -53,7 +53,7 @@ class Normalize(Elementwise, frozen=True, kw_only=True, tag="normalize"):
         return tuple(name for name in (self.scale, self.bias) if name is not None)
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
-        """One number a channel; groups that divide; an epsilon above 0."""
+        """Vectors have one number per channel; groups divide the channels; epsilon is above 0."""
         channels = inputs[0][0]
         for name in self.constants:
             check_vector(self, name, tensors[name], channels)
@@ -67,7 +67,7 @@ class Normalize(Elementwise, frozen=True, kw_only=True, tag="normalize"):
             raise self.refuse(f"epsilon is {self.epsilon}, expected a finite number above 0")
 
     def _normalized(self, x: Reals) -> tuple[Floats, Floats]:
-        """x less its mean, and what it is divided by, as (N, groups, ...) or (N, C, ...)."""
+        """x minus its mean, and its divisor, as (N, groups, ...) or (N, C, ...)."""
         wide = x.astype(np.float64)
         if self.over == "group":
             wide = wide.reshape(len(x), self.groups, -1)
@@ -93,11 +93,11 @@ class Normalize(Elementwise, frozen=True, kw_only=True, tag="normalize"):
             )
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> int:
-        """What a mean sums."""
+        """The numbers that a mean sums."""
         return shape[0] if self.over == "channels" else prod(shape) // self.groups
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """Its input, divided by the smallest deviation, scaled; and the bias."""
+        """The input divided by the smallest deviation, scaled, plus the bias."""
         x = inputs[0]
         _, deviation = self._normalized(x)
         scale = largest(self._vector(self.scale, 1, x, tensors))
@@ -135,7 +135,7 @@ class Normalize(Elementwise, frozen=True, kw_only=True, tag="normalize"):
             self._groups_to_onnx(graph, scale, bias, shape)
 
     def _groups_to_onnx(self, graph: OnnxGraph, scale: str, bias: str, shape: Shape) -> None:
-        """The groups as channels, normalized, then the scale and bias of each channel."""
+        """InstanceNormalization of the groups as channels, then scale and bias of each channel."""
         name, channels = self.output, shape[0]
         ones = graph.constant(f"ones.{self.groups}", np.ones(self.groups, np.float32))
         zeros = graph.constant(f"zeros.{self.groups}", np.zeros(self.groups, np.float32))
@@ -159,9 +159,9 @@ class LocalResponse(Elementwise, frozen=True, kw_only=True, tag="local_response"
 
     Attributes:
         size: Neighbors: from c - (size - 1) // 2 to c + size // 2.
-        alpha: Of the sum.
-        beta: The exponent.
-        k: The offset.
+        alpha: Factor of the sum.
+        beta: Exponent.
+        k: Offset.
     """
 
     since = 4
@@ -172,7 +172,7 @@ class LocalResponse(Elementwise, frozen=True, kw_only=True, tag="local_response"
     k: float = 1.0
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
-        """An image, a size of 1 or more, and an offset above 0."""
+        """The input is an image, the size at least 1, and the offset above 0."""
         if len(inputs[0]) != 3:
             raise self.refuse(f"input has shape {inputs[0]}, expected (channels, height, width)")
         if not 1 <= self.size <= MAX_ATTRIBUTE:
@@ -186,7 +186,7 @@ class LocalResponse(Elementwise, frozen=True, kw_only=True, tag="local_response"
 
     @property
     def neighbors(self) -> tuple[int, int]:
-        """How many channels count before and after each."""
+        """Number of neighbors before and after each channel."""
         return (self.size - 1) // 2, self.size // 2
 
     def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
@@ -205,15 +205,15 @@ class LocalResponse(Elementwise, frozen=True, kw_only=True, tag="local_response"
             return np.asarray(x / (self.k + self.alpha / self.size * squares) ** self.beta)
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Of such a tensor."""
+        """If the input is not negative."""
         return self.input in nonnegative
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> int:
-        """The squares."""
+        """The sum of squares."""
         return min(self.size, shape[0])
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """Its output; a large exponent makes roundings of the sum larger."""
+        """The output; a large exponent magnifies the rounding errors of the sum."""
         return largest(self.reference(inputs, tensors)) * max(1, abs(self.beta))
 
     def work(self, inputs: Sequence[Shape], output: Shape) -> int:

@@ -1,7 +1,7 @@
-"""How ONNX operations are read: the table of readers, and what several of them share.
+"""The table of readers of ONNX operations, and functions that several readers share.
 
 A reader is a function of the import's state and one ONNX node with plain Python values. It emits
-nodes, makes another name for a tensor, or leaves half of a pattern in `state.pending`. Nothing here
+nodes, makes a view of a tensor, or leaves half of a pattern in `state.pending`. Nothing here
 imports onnx.
 """
 
@@ -71,13 +71,13 @@ class Pending(msgspec.Struct, frozen=True):
     Attributes:
         kind: `compare`, `choice` (one of two values, by a comparison), `sign` (sign(x), with
             sign(0) = 0), `raised` (sign(x) + c, 0 < c < 1), `quantized` (integers q) or
-            `surrounded` (by -inf).
+            `surrounded` (padded with -inf).
         view: The activation x.
-        positive: Of a comparison, whether it is true where x >= 0, or where x < 0.
-        values: Of a choice: the value where the comparison is true, and the other.
-        quantization: Of quantized integers.
-        pads: Of what is surrounded: top, left, bottom, right.
-        complete: Emits it, where something else than the node that completes it reads it.
+        positive: For comparisons: whether it is true where x >= 0, or where x < 0.
+        values: For a choice: the value where the comparison is true, and the other value.
+        quantization: For quantized integers: their scale, zero point and range.
+        pads: For a padded tensor: top, left, bottom, right.
+        complete: Emits it when another node than the one that completes the pattern reads it.
     """
 
     kind: str
@@ -92,7 +92,7 @@ class Pending(msgspec.Struct, frozen=True):
 def vector(
     state: ImportState, node: OnnxNode, index: int, count: int, factor: float = 1.0
 ) -> str | None:
-    """Stored name of an input as a vector of `count` numbers times `factor`; None without one."""
+    """Name of an input stored as a vector of `count` numbers times `factor`; None if missing."""
     if not node.has(index):
         return None
     array = state.weights(node, index)
@@ -107,7 +107,7 @@ def vector(
 
 
 def axes_of(node: OnnxNode, axes: Array | None) -> list[int] | None:
-    """The axes of a node: an attribute in old opsets; in new ones an input, given here."""
+    """The axes of a node: an attribute in old opsets, the input `axes` in new ones."""
     numbers = node.attrs.get("axes", axes)
     return None if numbers is None else [int(axis) for axis in np.ravel(numbers)]
 
@@ -115,7 +115,7 @@ def axes_of(node: OnnxNode, axes: Array | None) -> list[int] | None:
 def parameter(
     state: ImportState, node: OnnxNode, index: int, count: int
 ) -> npt.NDArray[np.float32]:
-    """An input of one number a channel, (count,) float32. Raises GraphError for another shape."""
+    """An input with one number per channel, (count,) float32; GraphError for other shapes."""
     array = state.weights(node, index)
     if array.shape != (count,):
         raise node.refuse(f"'{node.inputs[index]}' has shape {array.shape}, expected ({count},)")
@@ -123,7 +123,7 @@ def parameter(
 
 
 def pair(node: OnnxNode, name: str) -> Pair:
-    """A two-number attribute; (1, 1) where it is not given; of a 1-D operation, (1, its number)."""
+    """A two-number attribute, by default (1, 1); for a 1-D operation (1, its number)."""
     values = [int(value) for value in node.attrs.get(name, (1, 1))]
     if len(values) not in (1, 2):
         raise node.refuse(f"{name} is {values}; only 1-D and 2-D operations are supported")
@@ -131,7 +131,7 @@ def pair(node: OnnxNode, name: str) -> Pair:
 
 
 def window_pads(node: OnnxNode, size: Pair, window: Window) -> Pads:
-    """Padding of windows over an input of `size`, auto_pad resolved. window.pads: not read."""
+    """Padding of windows over an input of `size`, with auto_pad resolved. window.pads: unused."""
     auto = node.attrs.get("auto_pad", "NOTSET")
     if auto == "NOTSET":
         pads = [int(pad) for pad in node.attrs.get("pads", (0, 0, 0, 0))]
@@ -160,9 +160,9 @@ def same_pads(size: int, kernel: int, stride: int, dilation: int, upper: bool) -
 
 
 def ceil_pads(size: Pair, window: Window) -> Pads:
-    """`window.pads` with as much added below and right as makes the windows of ceil_mode fit.
+    """`window.pads` enlarged below and right so that the windows of ceil_mode fit.
 
-    A window that would start beyond the image and its first padding does not count.
+    Windows that would start beyond the image and its padding above or left are left out.
     """
     stride, pads = window.stride, window.pads
     kernel = [window.dilation[axis] * (window.kernel[axis] - 1) + 1 for axis in (0, 1)]

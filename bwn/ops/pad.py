@@ -23,9 +23,9 @@ class Pad(Node, frozen=True, kw_only=True, tag="pad"):
 
     Attributes:
         pads: Elements before each axis, then after each.
-        mode: What they are: `value`; the input mirrored at its first or last element; that element;
-            or the input from its other end.
-        value: Of mode constant.
+        mode: How they are filled: with `value` (constant), the input mirrored at its first or last
+            element (reflect), that element (edge), or the input from its other end (wrap).
+        value: Number that mode constant adds.
     """
 
     since = 4
@@ -35,7 +35,7 @@ class Pad(Node, frozen=True, kw_only=True, tag="pad"):
     value: float = 0.0
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
-        """As many pads as ends, and no more than the mode has elements for."""
+        """There are two pads for each axis, no larger than the mode has elements for."""
         (shape,) = inputs
         most = [
             size - 1 if self.mode == "reflect" else size if self.mode == "wrap" else MAX_ATTRIBUTE
@@ -49,7 +49,7 @@ class Pad(Node, frozen=True, kw_only=True, tag="pad"):
             raise self.refuse(f"value is {self.value} of mode {self.mode}, expected finite or 0")
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
-        """Every axis with its pads."""
+        """Each axis plus its pads."""
         rank = len(inputs[0])
         return tuple(
             size + before + after
@@ -59,7 +59,7 @@ class Pad(Node, frozen=True, kw_only=True, tag="pad"):
         )
 
     def lists(self, shape: Shape) -> list[Indices]:
-        """The element of the input on each index of each axis; -1 is `value`."""
+        """The input's index for each output index of each axis; -1 is `value`."""
         widths = zip(self.pads[: len(shape)], self.pads[len(shape) :], strict=True)
         return [
             np.pad(np.arange(size), width, constant_values=-1)
@@ -69,7 +69,7 @@ class Pad(Node, frozen=True, kw_only=True, tag="pad"):
         ]
 
     def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
-        """By numpy."""
+        """numpy's pad."""
         rank = len(self.pads) // 2
         widths = [(0, 0), *zip(self.pads[:rank], self.pads[rank:], strict=True)]
         if self.mode == "constant":
@@ -77,11 +77,11 @@ class Pad(Node, frozen=True, kw_only=True, tag="pad"):
         return np.pad(inputs[0], widths, mode=self.mode)
 
     def makes_signs(self, signs: set[str]) -> bool:
-        """Of signs, unless something else is added."""
+        """If the input holds signs, and so does the padding."""
         return self.input in signs and (self.mode != "constant" or abs(self.value) == 1)
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Of such a tensor, unless something negative is added."""
+        """If neither the input nor the padding is negative."""
         return self.input in nonnegative and self.value >= 0
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> None:
@@ -92,7 +92,7 @@ class Pad(Node, frozen=True, kw_only=True, tag="pad"):
         plan.gather(self, self.lists(plan.shape(self.input)), self.value)
 
     def to_onnx(self, graph: OnnxGraph) -> None:
-        """Pad, which lacks mode wrap in opset 17: there Gather."""
+        """Pad, or Gather for mode wrap, which Pad lacks in opset 17."""
         rank = len(self.pads) // 2
         if self.mode == "wrap":
             gather_lists(graph, self, self.lists(graph.shapes[self.input]), 0.0)

@@ -19,8 +19,8 @@ Kind = Literal["max", "average"]
 class Pool(Node, frozen=True, kw_only=True, tag="pool"):
     """Maximum or average over windows.
 
-    Padding never wins a maximum. An average counts it (`count_pads`) or divides by the positions
-    inside the image.
+    A maximum ignores padding. An average counts padding as zeros (`count_pads`), or divides by the
+    number of positions inside the image.
     """
 
     kind: Kind
@@ -31,7 +31,7 @@ class Pool(Node, frozen=True, kw_only=True, tag="pool"):
 
     @property
     def window(self) -> Window:
-        """Its attributes."""
+        """The window of its attributes."""
         return Window(self.kernel, self.stride, self.pads)
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
@@ -54,11 +54,11 @@ class Pool(Node, frozen=True, kw_only=True, tag="pool"):
         )
 
     def makes_signs(self, signs: set[str]) -> bool:
-        """A maximum of signs."""
+        """If it is a maximum of signs."""
         return self.kind == "max" and self.input in signs
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Of such a tensor; padding counts as 0 in an average and never in a maximum."""
+        """If the input is not negative; padding is 0 in an average, and ignored in a maximum."""
         return self.input in nonnegative
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> int | None:
@@ -66,7 +66,7 @@ class Pool(Node, frozen=True, kw_only=True, tag="pool"):
         return self.window.taps if self.kind == "average" else None
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """Its input."""
+        """The input."""
         return largest(inputs[0])
 
     def work(self, inputs: Sequence[Shape], output: Shape) -> int:
@@ -80,7 +80,7 @@ class Pool(Node, frozen=True, kw_only=True, tag="pool"):
 
     @property
     def commutes_with_sign(self) -> bool:
-        """A maximum is 0 or more where one of its elements is."""
+        """A maximum is at least 0 if and only if one of its elements is."""
         return self.kind == "max"
 
     def lower(self, plan: PlanBuilder) -> None:

@@ -1,4 +1,4 @@
-"""Quantization that is undone at once, as quantized networks write it in front of a layer."""
+"""Quantization followed by dequantization, as quantized networks have it before a layer."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 Rounding = Literal["round", "floor", "ceil"]
 ROUND: dict[Rounding, Any] = {"round": np.rint, "floor": np.floor, "ceil": np.ceil}
 LIMIT = 2**24
-"""Up to here float32 holds every whole number."""
+"""float32 represents all integers up to here exactly."""
 
 
 class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
     """y = scale * (q - zero), q = clip(round(x / scale + zero), low, high), all in float32.
 
     Attributes:
-        scale: From one number to the next. None: of each image by itself, from its smallest number
-            (or 0) to its largest (or 0) in 255 steps, as ONNX's DynamicQuantizeLinear; 1 where all
-            are 0.
-        low: Smallest q, a whole number. Without a scale it follows from the image, as `high`.
-        high: Largest q.
+        scale: Step from one number to the next. None: each image has its own, for 255 steps from
+            its smallest number (or 0) to its largest (or 0), as in ONNX's DynamicQuantizeLinear; 1
+            if all numbers are 0.
+        low: Smallest q, an integer. Without a scale, `low` and `high` follow from the image.
+        high: Largest q, an integer.
         zero: The q of 0.
-        rounding: To the nearest whole number, halves to even; down; up.
+        rounding: To the nearest integer with halves to even (round), down (floor) or up (ceil).
     """
 
     since = 4
@@ -43,7 +43,7 @@ class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
     rounding: Rounding = "round"
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
-        """The scale is above 0, the bounds are whole and in order."""
+        """The scale is above 0; the bounds are integers and in order."""
         if self.scale is not None and not (is_float32(self.scale) and np.float32(self.scale) > 0):
             raise self.refuse(f"the scale is {self.scale}, expected a finite number above 0")
         for name, bound in (("low", self.low), ("high", self.high)):
@@ -83,25 +83,25 @@ class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
         return tuple(array.reshape(-1, *ones) for array in (scale, -point, np.float32(255) - point))
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Where no q lies below zero, or of such a tensor with a whole zero."""
+        """If low >= zero; or if the input is not negative, zero is an integer, and high >= zero."""
         if self.input in nonnegative and self.zero == int(self.zero):
             return self.high >= self.zero
         return self.low >= self.zero
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> None:
-        """Exact: every operation is rounded alike everywhere."""
+        """Exact: kernels round every operation as the formula does."""
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """Its input."""
+        """The input."""
         return largest(inputs[0])
 
     def lower(self, plan: PlanBuilder) -> None:
-        """One elementwise step; without a scale, one before it that measures."""
+        """One elementwise step; without a scale, a step that measures each image before it."""
         plan.fake_quantize(self)
 
     @property
     def is_quantized(self) -> bool:
-        """Without a scale: ONNX measures a whole batch, so the export is the float function."""
+        """If it has no scale: ONNX measures a whole batch, so the export does not quantize."""
         return self.scale is None
 
     @property
@@ -110,9 +110,9 @@ class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
         return True
 
     def to_onnx(self, graph: OnnxGraph) -> None:
-        """QuantizeLinear, Clip and DequantizeLinear where 8 bits say it, else the formula.
+        """QuantizeLinear, Clip and DequantizeLinear if 8 bits suffice, else the formula.
 
-        In QONNX it is Quant where that has the same range.
+        QONNX has Quant, if that has the same range.
         """
         if self.scale is None:
             graph.emit("Identity", [self.input], self.output)
@@ -138,7 +138,7 @@ class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
         graph.emit("DequantizeLinear", [clipped, scale, zero], self.output)
 
     def _integers(self) -> dict[str, int] | None:
-        """QONNX's bits, signed and narrow of the same range; None where it has no such range."""
+        """QONNX's bits, signed and narrow for this range; None if it has no such range."""
         for bits, signed, narrow in product(range(1, 17), (0, 1), (0, 1)):
             half = 2 ** (bits - 1)
             bounds = (narrow - half, half - 1) if signed else (0, 2 * half - 1 - narrow)
@@ -148,7 +148,7 @@ class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
         return None
 
     def _zero_point(self) -> Any:
-        """Type and zero point with which QuantizeLinear computes it; None where none does."""
+        """Zero point, with its type, for QuantizeLinear; None if it cannot compute this node."""
         if self.rounding != "round" or self.zero or not -255 <= self.low <= 0:
             return None
         if self.low >= -128 and self.high <= 127:
@@ -156,7 +156,7 @@ class Quantize(Elementwise, frozen=True, kw_only=True, tag="quantize"):
         return np.asarray(-self.low, np.uint8) if self.high - self.low <= 255 else None
 
     def _spell_out(self, graph: OnnxGraph, scale: str) -> None:
-        """Emit the formula, one operation at a time."""
+        """Emit the formula as single operations."""
         zero, number = graph.number(self.zero), graph.number
         steps: list[tuple[str, tuple[str, ...]]] = [("Div", (scale,))]
         steps += [("Add", (zero,))] * bool(self.zero)

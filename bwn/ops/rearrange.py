@@ -23,9 +23,9 @@ class Rearrange(Rearrangement, frozen=True, kw_only=True, tag="rearrange"):
 
     Attributes:
         shape: Shape of the output.
-        sizes: Lengths of the axes of the loop; as many elements as the output has.
-        strides: Stride of each over the input's elements in row-major order; 0 repeats.
-        offset: The element that comes first.
+        sizes: Lengths of the loop's axes; their product is the number of elements of the output.
+        strides: Stride of each axis over the input's elements in row-major order; 0 repeats.
+        offset: Index of the first element.
     """
 
     since = 4
@@ -56,11 +56,11 @@ class Rearrange(Rearrangement, frozen=True, kw_only=True, tag="rearrange"):
             )
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
-        """As given."""
+        """The given shape."""
         return self.shape
 
     def indices(self) -> npt.NDArray[np.int64]:
-        """The element of the input that each of the output is, in order."""
+        """The flat input index of each output element, in order."""
         index = np.full(1, self.offset, np.int64)
         for size, stride in zip(self.sizes, self.strides, strict=True):
             index = np.add.outer(index, np.arange(size) * (stride if size > 1 else 0)).ravel()
@@ -72,7 +72,7 @@ class Rearrange(Rearrangement, frozen=True, kw_only=True, tag="rearrange"):
         return np.asarray(x[:, self.indices()].reshape(len(x), *self.shape))
 
     def lower(self, plan: PlanBuilder) -> None:
-        """Copies of rows, or nothing: a range of channels is a view of its input."""
+        """Copies of rows, or none: a range of channels is a view of its input."""
         plan.rearrange(self)
 
     def to_onnx(self, graph: OnnxGraph) -> None:

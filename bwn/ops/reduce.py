@@ -32,7 +32,7 @@ class Reduce(Node, frozen=True, kw_only=True, tag="reduce"):
 
     Attributes:
         kind: l1 is sum |x|, l2 is sqrt(sum x**2), sum_square is sum x**2.
-        axes: Of the shape of one example, in order: 0, 1, 2 of (C, H, W), 0 of (K,).
+        axes: Axes of one example, in order: 0, 1, 2 for (C, H, W), 0 for (K,).
     """
 
     since = 4
@@ -41,13 +41,13 @@ class Reduce(Node, frozen=True, kw_only=True, tag="reduce"):
     axes: tuple[int, ...]
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
-        """Axes exist, each once, in order."""
+        """The axes exist, each once, in order."""
         rank = len(inputs[0])
         if not self.axes or list(self.axes) != sorted({*self.axes} & {*range(rank)}):
             raise self.refuse(f"axes are {self.axes} of an input of {rank} axes")
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
-        """1 on the axes."""
+        """The input's shape, with size 1 on the axes."""
         return tuple(1 if axis in self.axes else size for axis, size in enumerate(inputs[0]))
 
     def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
@@ -67,15 +67,15 @@ class Reduce(Node, frozen=True, kw_only=True, tag="reduce"):
             )
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Norms always, the others of such a tensor."""
+        """If it is a norm, or the input is not negative."""
         return self.kind in ("l1", "l2", "sum_square") or self.input in nonnegative
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> int | None:
-        """What it sums; a maximum is exact."""
+        """The numbers that it sums; maxima and minima are exact."""
         return None if self.kind in ("max", "min") else prod(shape[axis] for axis in self.axes)
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """The result of the magnitudes."""
+        """The same reduction of the absolute values."""
         return largest(self.reference([np.abs(inputs[0])], tensors))
 
     def work(self, inputs: Sequence[Shape], output: Shape) -> int:
@@ -87,7 +87,7 @@ class Reduce(Node, frozen=True, kw_only=True, tag="reduce"):
         plan.reduce(self)
 
     def to_onnx(self, graph: OnnxGraph) -> None:
-        """The operation with axes as opset 17 has them."""
+        """The ONNX operation, with axes as opset 17 has them."""
         axes = [axis + 1 for axis in self.axes]
         if self.kind == "sum":
             name = graph.constant(f"{self.output}.axes", np.array(axes, np.int64))

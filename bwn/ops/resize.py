@@ -1,4 +1,4 @@
-"""Images of another size: nearest elements, or linear interpolation between rows and columns."""
+"""Resizing of images: linear interpolation of rows and columns, and indices of neighbors."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Coordinates = Literal[
 
 
 class Grid(msgspec.Struct, frozen=True):
-    """How the indices of one resized axis lie over the original ones.
+    """Where the indices of a resized axis lie on the original axis.
 
     Attributes:
         size: Length of the original axis.
         resized: Length of the resized one.
-        scale: Their ratio, which a model may give more exactly than the lengths do.
-        mode: Where index i lies, as ONNX names it.
+        scale: Ratio of the lengths before rounding, as a model may give it.
+        mode: ONNX's coordinate transformation mode.
     """
 
     size: int
@@ -57,7 +57,7 @@ class Grid(msgspec.Struct, frozen=True):
         return exact.astype(np.float32)
 
     def nearest(self, rounding: str) -> npt.NDArray[np.int64]:
-        """The original index that each is nearest to."""
+        """The nearest original index of each index."""
         x = self.places()
         low = np.floor(x)
         near = {
@@ -69,7 +69,7 @@ class Grid(msgspec.Struct, frozen=True):
         return np.asarray(np.clip(near.astype(np.int64), 0, self.size - 1))
 
     def neighbors(self) -> tuple[npt.NDArray[np.int64], Singles]:
-        """The original index before each, and what part of the way to the next one it lies."""
+        """The original index before each index, and the fraction of the way to the next one."""
         x = np.clip(self.places(), 0, self.size - 1).astype(np.float32)
         low = np.floor(x)
         return low.astype(np.int64), x - low
@@ -79,7 +79,7 @@ class Resize(Node, frozen=True, kw_only=True, tag="resize"):
     """Linear interpolation: y[c, i, j] between the four elements of x[c] around where (i, j) lies.
 
     Attributes:
-        scales: Of height and width; the output's are the products, rounded down.
+        scales: Factors of height and width; the products are rounded down.
         coordinates: Where an index of the output lies in the input, as in ONNX's Resize.
     """
 
@@ -89,7 +89,7 @@ class Resize(Node, frozen=True, kw_only=True, tag="resize"):
     coordinates: Coordinates = "half_pixel"
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
-        """Scales are such numbers, of an image."""
+        """The input is an image, and the scales are in range."""
         if len(inputs[0]) != 3:
             raise self.refuse(f"input has shape {inputs[0]}, expected (channels, height, width)")
         if not all(1 / MAX_ATTRIBUTE <= scale <= MAX_ATTRIBUTE for scale in self.scales):
@@ -98,12 +98,12 @@ class Resize(Node, frozen=True, kw_only=True, tag="resize"):
             raise self.refuse(f"scales {self.scales} leave nothing of {inputs[0]}, or too much")
 
     def output_shape(self, inputs: Sequence[Shape], tensors: Tensors) -> Shape:
-        """The channels, of the new size."""
+        """(C, new height, new width)."""
         rows, columns = self.grids(inputs[0])
         return inputs[0][0], rows.resized, columns.resized
 
     def grids(self, shape: Shape) -> tuple[Grid, Grid]:
-        """Of the rows and of the columns."""
+        """Grids of the rows and of the columns."""
         rows, columns = (
             Grid(size, scaled(size, scale), scale, self.coordinates)
             for size, scale in zip(shape[1:], self.scales, strict=True)
@@ -118,23 +118,23 @@ class Resize(Node, frozen=True, kw_only=True, tag="resize"):
         return x
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Between numbers of the input."""
+        """If the input is not negative."""
         return self.input in nonnegative
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> int:
-        """Four neighbors, and the weights are rounded too."""
+        """Four neighbors; their weights are rounded too."""
         return 8
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """Its input."""
+        """The input."""
         return largest(inputs[0])
 
     def work(self, inputs: Sequence[Shape], output: Shape) -> int:
-        """Four products each."""
+        """Four products for each element."""
         return 4 * elements(output)
 
     def lower(self, plan: PlanBuilder) -> None:
-        """One step: rows by vectors, then columns."""
+        """One step: rows, then columns."""
         plan.interpolate(self)
 
     def to_onnx(self, graph: OnnxGraph) -> None:

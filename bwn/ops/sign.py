@@ -33,11 +33,11 @@ class Sign(Elementwise, frozen=True, kw_only=True, tag="sign"):
         return True
 
     def lower(self, plan: PlanBuilder) -> None:
-        """To bits where a layer reads them, else to signs in bytes."""
+        """Bits if a layer reads them, else signs in bytes."""
         plan.sign(self)
 
     def to_onnx(self, graph: OnnxGraph) -> None:
-        """Where(x >= 0, 1, -1), as ONNX's own Sign gives 0 at 0; in QONNX BipolarQuant."""
+        """Where(x >= 0, 1, -1), because ONNX's Sign is 0 at 0; BipolarQuant in QONNX."""
         if graph.qonnx:
             graph.emit_qonnx("BipolarQuant", [self.input, graph.number(1)], self.output)
             return

@@ -53,7 +53,7 @@ class ChannelSoftmax(Elementwise, frozen=True, kw_only=True, tag="channel_softma
     """y = exp(x - max x) / sum exp(x - max x) over the channels at each position.
 
     Attributes:
-        log: Whether y is the logarithm of that.
+        log: Whether y is the logarithm of the softmax.
     """
 
     since = 4
@@ -69,7 +69,7 @@ class ChannelSoftmax(Elementwise, frozen=True, kw_only=True, tag="channel_softma
             return np.asarray(shifted - np.log(whole) if self.log else np.exp(shifted) / whole)
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """But for the logarithm."""
+        """If it is not a logarithm."""
         return not self.log
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> int:
@@ -77,7 +77,7 @@ class ChannelSoftmax(Elementwise, frozen=True, kw_only=True, tag="channel_softma
         return shape[0]
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """As of a softmax."""
+        """As for Softmax."""
         return 1 + largest(inputs[0])
 
     def lower(self, plan: PlanBuilder) -> None:
@@ -85,6 +85,6 @@ class ChannelSoftmax(Elementwise, frozen=True, kw_only=True, tag="channel_softma
         plan.softmax(self, log=self.log)
 
     def to_onnx(self, graph: OnnxGraph) -> None:
-        """Softmax or LogSoftmax of axis 1."""
+        """Softmax or LogSoftmax over axis 1."""
         name = "LogSoftmax" if self.log else "Softmax"
         graph.emit(name, [self.input], self.output, axis=1)

@@ -1,4 +1,4 @@
-"""Functions of each element: sigmoid, GELU, square root and their like."""
+"""Elementwise functions: sigmoid, GELU, square root and others."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from bwn.plan.fusion import Epilogue
 
 FUSED = {"sigmoid", "silu"}
-"""What the kernels of layers with weights can end with, where alpha is 1."""
+"""Functions that kernels of layers with weights can apply at their end, if alpha is 1."""
 
 
 class Unary(Elementwise, frozen=True, kw_only=True, tag="unary"):
     """y = f(x).
 
     Attributes:
-        function: Which f of `FUNCTIONS`.
-        alpha: Its first parameter, where it has one; of silu, that of x * sigmoid(alpha * x).
-        beta: Its second: of selu, gamma.
+        function: Name of f in `FUNCTIONS`.
+        alpha: First parameter of f, if any; silu is x * sigmoid(alpha * x).
+        beta: Second parameter of f, if any: gamma of selu.
     """
 
     since = 4
@@ -41,11 +41,11 @@ class Unary(Elementwise, frozen=True, kw_only=True, tag="unary"):
 
     @property
     def known(self) -> Function:
-        """What is known about the function."""
+        """The properties of the function."""
         return FUNCTIONS[self.function]
 
     def check(self, inputs: Sequence[Shape], tensors: Tensors, signs: set[str]) -> None:
-        """It has its parameters and no others, finite."""
+        """It has the parameters of its function and no others, and they are finite."""
         for name in ("alpha", "beta"):
             value = getattr(self, name)
             if (value is None) == (name in self.known.parameters):
@@ -57,7 +57,7 @@ class Unary(Elementwise, frozen=True, kw_only=True, tag="unary"):
             raise self.refuse("alpha is 0, which it divides by")
 
     def reference(self, inputs: Sequence[Reals], tensors: Tensors) -> Reals:
-        """The formula, of parameters as float32; what float32 cannot hold is infinite."""
+        """The formula with float32 parameters; results beyond float32's range are infinite."""
         x, (alpha, beta) = inputs[0].astype(np.float64), self.coefficients
         with np.errstate(all="ignore"):
             y = self.known.formula(x, alpha, beta)
@@ -65,13 +65,13 @@ class Unary(Elementwise, frozen=True, kw_only=True, tag="unary"):
 
     @property
     def coefficients(self) -> tuple[float, float]:
-        """alpha and beta as kernels have them, 1 where the function has none."""
+        """alpha and beta as float32, 1 if the function has none."""
         values = (1.0 if value is None else value for value in (self.alpha, self.beta))
         alpha, beta = (float(np.float32(value)) for value in values)
         return alpha, beta
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Where the function is so for every x."""
+        """If the function is not negative for any x."""
         return self.known.nonnegative
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> int | None:
@@ -79,7 +79,7 @@ class Unary(Elementwise, frozen=True, kw_only=True, tag="unary"):
         return None if self.known.exact else 0
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """Its output; of functions that meet larger numbers on the way, those too."""
+        """The output, plus larger intermediate numbers that some functions have."""
         y = self.reference(inputs, tensors)
         size = largest(np.where(np.isfinite(y), y, 0))
         if self.known.relative:
@@ -87,7 +87,7 @@ class Unary(Elementwise, frozen=True, kw_only=True, tag="unary"):
         return 1 + size + largest(inputs[0]) + sum(map(abs, self.coefficients))
 
     def fuse(self, epilogue: Epilogue, ready: Container[str]) -> Epilogue | None:
-        """A step of its own, but for the frequent ones: kernels of layers grow by each."""
+        """Only frequent functions are fused, because each makes the kernels of layers larger."""
         if self.function in FUSED and self.coefficients[0] == 1:
             return epilogue.activate(self.output, self.function)
         return None
@@ -97,7 +97,7 @@ class Unary(Elementwise, frozen=True, kw_only=True, tag="unary"):
         plan.unary(self)
 
     def to_onnx(self, graph: OnnxGraph) -> None:
-        """The ONNX operation; what opset 17 lacks, by the formula."""
+        """The ONNX operation, or the formula if opset 17 has none."""
         if self.known.onnx_op:
             values = dict(zip(self.known.attributes, self.coefficients, strict=False))
             graph.emit(self.known.onnx_op, [self.input], self.output, **values)
@@ -118,7 +118,7 @@ SPELLED: dict[Name, tuple[tuple[str, ...], ...]] = {
         ("Mul", ".", "0.5"),
     ),
 }  # fmt: skip
-"""Functions by ONNX operations of opset 17: of the input x, the result before, and numbers."""
+"""Functions as ONNX operations of opset 17. Operands: the input x, the last result (.), numbers."""
 
 
 def spell_out(graph: OnnxGraph, node: Unary) -> None:
@@ -139,7 +139,7 @@ def spell_out(graph: OnnxGraph, node: Unary) -> None:
 
 @reads(*(known.onnx_op for known in FUNCTIONS.values() if known.onnx_op))
 def read_function(state: ImportState, node: OnnxNode) -> None:
-    """The operation of the same name."""
+    """Elementwise, with all attributes."""
     name, known = next(item for item in FUNCTIONS.items() if item[1].onnx_op == node.op_type)
     values = [float(node.attrs.get(*default)) for default in known.attributes.items()]
     emit_function(state, node, name, *values)
@@ -147,7 +147,7 @@ def read_function(state: ImportState, node: OnnxNode) -> None:
 
 @reads("Gelu")
 def read_gelu(state: ImportState, node: OnnxNode) -> None:
-    """Exact or by tanh."""
+    """Exact, or the tanh approximation."""
     kind = node.attrs.get("approximate", "none")
     if kind not in ("none", "tanh"):
         raise node.refuse(f"approximate is {kind!r}, expected 'none' or 'tanh'")
@@ -168,7 +168,10 @@ def read_swish(state: ImportState, node: OnnxNode) -> None:
 
 @reads("HardSigmoid")
 def read_hard_sigmoid(state: ImportState, node: OnnxNode) -> None:
-    """An affine map and a clamp, which other passes can fold into the layer before."""
+    """max(0, min(1, alpha * x + beta)).
+
+    Emitted as an affine map and a clamp, which passes can fold into the layer before.
+    """
     view, line = state.whole(node), f"{node.output}.line"
     with state.keeping(view):
         emit_affine(

@@ -1,4 +1,4 @@
-"""Operations with weights: what convolutions and fully connected layers share.
+"""Operations with weights: the common part of convolutions and fully connected layers.
 
 For output channel n,
 
@@ -37,6 +37,7 @@ from bwn.ir.node import (
 from bwn.ir.quantization import QUANT_RANGES, Activations
 from bwn.kernels import bits
 from bwn.kernels import reference as plain
+from bwn.kernels.gemm.depths import INT8_MAX_DEPTH, UINT8_MAX_DEPTH
 from bwn.ops.clamp import clamp_to_onnx
 from bwn.ops.window import Window
 
@@ -45,12 +46,8 @@ if TYPE_CHECKING:
     from bwn.onnx.exporter import OnnxGraph
     from bwn.plan.builder import PlanBuilder
 
-UINT8_MAX_DEPTH = 2**17
-"""K of a sum of uint8 activations: kernels add two numbers, each exact in float32 up to here."""
 INT8_WEIGHT_LIMIT = 127
 """Largest magnitude of an int8 weight."""
-INT8_MAX_DEPTH = 2**15
-"""K of a sum with int8 weights, which fits an int32 in every kernel."""
 WeightType = Literal["1 bit", "int8", "float32"]
 """How weights are stored."""
 WEIGHT_TYPES: dict[type[np.generic], WeightType] = {
@@ -61,10 +58,10 @@ WEIGHT_TYPES: dict[type[np.generic], WeightType] = {
 
 
 def layer_names(graph: Graph) -> dict[str, str]:
-    """How tables name the node that makes each tensor; other nodes are named as the tensor.
+    """Name of the node that makes each tensor, for tables; most nodes are named as the tensor.
 
-    A layer is named after its module, where the name of its weights tells that (`fc1.weight`), or
-    else after its kind: `conv1`, `dense2`. The numbers of torch's Sequential say too little.
+    A layer is named after its module, if the name of its weights has it (`fc1.weight`), else by its
+    kind: `conv1`, `dense2`. Numbers of torch's Sequential do not count as names of modules.
     """
     names: dict[str, str] = {}
     counts: Counter[str] = Counter()
@@ -90,8 +87,8 @@ class Weighted(Node, frozen=True, kw_only=True):
         bias: Name of a (outputs,) float32 vector, or None for 0.
         low: Lower clamp bound, or None.
         high: Upper clamp bound, or None.
-        activations: How it reads its input; all but `float32` need one-bit weights, or for 8 bits
-            int8 ones. Int8 weights need 8-bit activations.
+        activations: Precision of its input. `binary` needs one-bit weights, 8 bits one-bit or int8
+            weights. Int8 weights need 8-bit activations.
         input_scale: With 8-bit activations, the fixed scale in x ~ input_scale * q; None: max|x| /
             qmax of each image. The file calls it `step`.
     """
@@ -108,7 +105,7 @@ class Weighted(Node, frozen=True, kw_only=True):
     """Axes of an input example."""
 
     def window(self, shape: Shape) -> Window:
-        """The window that each output sums over. shape: of the input."""
+        """The window that each output sums over. shape: shape of the input."""
         raise NotImplementedError
 
     def sums(self, x: Reals, weights: Reals) -> Reals:
@@ -143,7 +140,7 @@ class Weighted(Node, frozen=True, kw_only=True):
         return WEIGHT_TYPES[tensors[self.weight].dtype.type]
 
     def depth(self, shape: Shape) -> int:
-        """K: how many products each output sums. shape: of the input."""
+        """K, the number of products in an output. shape: shape of the input."""
         window = self.window(shape)
         return window.taps * shape[0] // window.groups
 
@@ -161,7 +158,7 @@ class Weighted(Node, frozen=True, kw_only=True):
         self._check_range(self.depth(shape), outputs, tensors)
 
     def _check_range(self, depth: int, outputs: int, tensors: Tensors) -> None:
-        """Check that a layer whose input is bounded makes float32 numbers."""
+        """Check that outputs fit float32, if the input is bounded."""
         if self.is_quantized and self.input_scale is not None:
             largest_input = self.input_scale * max(map(abs, QUANT_RANGES[self.activations]))
         elif self.activations == "binary":
@@ -228,7 +225,7 @@ class Weighted(Node, frozen=True, kw_only=True):
             )
 
     def weight_shape(self, outputs: int, shape: Shape) -> Shape:
-        """Shape of weights that are not packed. shape: of the input."""
+        """Shape of weights that are not packed. shape: shape of the input."""
         raise NotImplementedError
 
     def _check_activations(self, shape: Shape, tensors: Tensors, signs: set[str]) -> None:
@@ -262,11 +259,11 @@ class Weighted(Node, frozen=True, kw_only=True):
         return plain.epilogue(sums, scale, bias, self.low, self.high)
 
     def accumulate(self, x: Reals, tensors: Tensors) -> tuple[Reals, Reals | None]:
-        """The sums before scale and bias, and the scale that they still need.
+        """The sums before scale and bias, and their scale.
 
         Returns:
             sums: (N, outputs, ...) float64, or int64 with 8-bit or sign activations.
-            scale: (outputs,), or (N, outputs) with each image's input scale in it, or None for 1.
+            scale: (outputs,), or (N, outputs) including each image's input scale, or None for 1.
         """
         weights = self._weights(tensors, x.shape[1:])
         scale: Reals | None = None
@@ -289,7 +286,7 @@ class Weighted(Node, frozen=True, kw_only=True):
         return self.unpack(weight.astype(np.uint64, copy=False), shape)
 
     def float_weights(self, tensors: Tensors, shape: Shape) -> npt.NDArray[np.float32]:
-        """scale * w as float32, in the shape of float weights. shape: of the input."""
+        """scale * w as float32, in the shape of float weights. shape: shape of the input."""
         weights = self._weights(tensors, shape).astype(np.float32)
         if self.scale is not None:
             scale = tensors[self.scale].astype(np.float32)
@@ -299,22 +296,22 @@ class Weighted(Node, frozen=True, kw_only=True):
     # Conclusions
 
     def makes_nonnegative(self, nonnegative: set[str], tensors: Tensors) -> bool:
-        """Where its lower bound is 0 or more."""
+        """If its lower bound is at least 0."""
         return self.low is not None and self.low >= 0
 
     def float_terms(self, shape: Shape, *, floats: bool = False) -> int:
-        """K float products; integer sums are exact until they become float32."""
+        """K float products; sums of integers are exact until they become float32."""
         return self.depth(shape) if floats or self.activations == "float32" else 0
 
     def magnitude(self, inputs: Sequence[Reals], tensors: Tensors) -> float:
-        """The scaled sums and the bias, before the bounds."""
+        """The scaled sums plus the bias, before clamping."""
         sums, scale = self.accumulate(inputs[0], tensors)
         if scale is not None:
             sums = sums * scale.reshape(*scale.shape, *[1] * (sums.ndim - 2))
         return largest(sums, None if self.bias is None else tensors[self.bias])
 
     def absolute_sum(self, x: Reals, tensors: Tensors) -> float:
-        """The largest sum of absolute scaled products, of an input that is not quantized."""
+        """The largest sum of absolute scaled products, for an input that is not quantized."""
         ones = np.ones_like(self._weights(tensors, x.shape[1:]))
         sums = self.sums(np.abs(x.astype(np.float64)), ones)
         if self.scale is not None:
@@ -333,11 +330,11 @@ class Weighted(Node, frozen=True, kw_only=True):
     # Where it goes
 
     def lower(self, plan: PlanBuilder) -> None:
-        """A GEMM kernel, with what follows fused into its epilogue."""
+        """A GEMM kernel, with the following nodes fused into its epilogue."""
         plan.gemm(self)
 
     def to_onnx(self, graph: OnnxGraph) -> None:
-        """Conv or Gemm with the scale in its weights, then its clamp."""
+        """Conv or Gemm with scaled weights, then a clamp."""
         weights = self.float_weights(graph.tensors, graph.shapes[self.input])
         packed = graph.qonnx and self.is_packed(graph.tensors)
         keep = graph.bipolar if packed else graph.constant

@@ -1,4 +1,4 @@
-"""Sliding windows: what convolution and pooling share.
+"""Sliding windows of convolution and pooling.
 
 Padding is checked here. `onnx_reading.py` reads it from ONNX; `bwn/plan/builder.py` lays it out in
 memory (`reserve_padding` of `bwn/plan/buffers.py`).
@@ -16,13 +16,13 @@ Pads = tuple[int, int, int, int]
 """Top, left, bottom, right."""
 MAX_ATTRIBUTE = 2**20
 MAX_PADDED = 2**28
-"""Elements of a window's input with its padding."""
+"""Most elements of an input with its padding."""
 MAX_PHASES = 2**12
-"""Phases of a stride, each of which is a copy: those of a patch embedding of 64 x 64."""
+"""Most phases of a stride, each of which is a copy: as in a 64 x 64 patch embedding."""
 
 
 class Window(msgspec.Struct, frozen=True):
-    """The geometry of a sliding window; of a fully connected layer, one element."""
+    """The geometry of a sliding window; one element for a fully connected layer."""
 
     kernel: Pair = (1, 1)
     stride: Pair = (1, 1)
@@ -37,7 +37,7 @@ class Window(msgspec.Struct, frozen=True):
 
     @property
     def phase_count(self) -> int:
-        """Planes of every stride-th row and column that its taps read."""
+        """Number of planes of every stride-th row and column that its taps read."""
         return prod(
             min(taps, stride // gcd(step, stride))
             for taps, step, stride in zip(self.kernel, self.dilation, self.stride, strict=True)
@@ -74,7 +74,7 @@ class Window(msgspec.Struct, frozen=True):
 
 
 def check_window(node: Node, window: Window) -> None:
-    """Raise GraphError where an attribute is out of range or a window would see only padding."""
+    """Raise GraphError if an attribute is out of range or a window can lie in the padding."""
     numbers = {
         "kernel": window.kernel,
         "stride": window.stride,
@@ -90,7 +90,7 @@ def check_window(node: Node, window: Window) -> None:
 
 
 def check_phases(node: Node, window: Window) -> None:
-    """Raise GraphError where a stride has too many phases to copy one by one."""
+    """Raise GraphError if a stride has too many phases to copy one by one."""
     if window.phase_count > MAX_PHASES:
         raise node.refuse(
             f"stride {window.stride} with kernel {window.kernel} reads {window.phase_count} "
@@ -99,7 +99,7 @@ def check_phases(node: Node, window: Window) -> None:
 
 
 def window_shape(node: Node, window: Window, shape: Shape, channels: int) -> Shape:
-    """(channels, height, width) of a window's output. Raises GraphError where none fits."""
+    """(channels, height, width) of a window's output. Raises GraphError if no window fits."""
     if len(shape) != 3:
         raise node.refuse(f"input has shape {shape}, expected (channels, height, width)")
     top, left, bottom, right = window.pads

@@ -20,7 +20,8 @@ from msgspec.structs import replace
 
 from bwn.ir.graph import Graph
 from bwn.ir.node import Array, Node
-from bwn.ops.weighted import INT8_MAX_DEPTH, INT8_WEIGHT_LIMIT, Weighted
+from bwn.kernels.gemm.depths import INT8_MAX_DEPTH
+from bwn.ops.weighted import INT8_WEIGHT_LIMIT, Weighted
 from bwn.passes.pack_weights import scaled
 from bwn.passes.rewrite import Rewrite
 

@@ -27,7 +27,8 @@ from bwn.ir.analysis import nonnegative, signs_of
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.ir.quantization import QUANT_RANGES, Activations
-from bwn.ops.weighted import UINT8_MAX_DEPTH, Weighted, WeightType, layer_names
+from bwn.kernels.gemm.depths import UINT8_MAX_DEPTH
+from bwn.ops.weighted import Weighted, WeightType, layer_names
 from bwn.passes.quantized_inputs import Grid, fuse_quantize, grids
 
 NOT_A_SIGN = (

@@ -13,7 +13,8 @@ from bwn.ir.analysis import signs_of
 from bwn.ir.graph import Graph
 from bwn.ir.node import Node
 from bwn.kernels import bits, registry
-from bwn.kernels.gemm import tiles, xnor_packing
+from bwn.kernels.gemm import tiles
+from bwn.kernels.gemm.depths import XNOR_DEPTH
 from bwn.kernels.registry import Kernel
 from bwn.kernels.simd.widths import BLOCK
 from bwn.ops.flatten import Flatten
@@ -44,7 +45,7 @@ def wanted_as_bits(graph: Graph) -> frozenset[str]:
 def reads_bits(graph: Graph, node: Weighted) -> bool:
     """Whether a layer reads bitpacked signs where they are."""
     shape = graph.shapes[node.input]
-    if node.activations != "binary" or node.depth(shape) > xnor_packing.MAX_DEPTH:
+    if node.activations != "binary" or node.depth(shape) > XNOR_DEPTH:
         return False
     channels = graph.shapes[unflattened(graph, node.input)][0]
     groups = node.window(shape).groups
@@ -84,7 +85,7 @@ def pack(plan: PlanState, source: Buffer, out: BitBuffer) -> None:
         work = out.images * out.channels * out.height * out.width
         return Call(registry.PACK, params, units, elementwise_time(work))
 
-    plan.step((source, out), call, scratch=tiles.pairs_scratch)
+    plan.step((source, out), call, scratch=tiles.bitpacked_scratch)
 
 
 def unpack(plan: PlanState, source: BitBuffer, out: Buffer) -> None:
@@ -108,7 +109,7 @@ def unpack(plan: PlanState, source: BitBuffer, out: Buffer) -> None:
         work = out.images * out.channels * out.positions
         return Call(kernel, params, out.images * source.words, elementwise_time(work))
 
-    plan.step((source, out), call, scratch=tiles.pairs_scratch)
+    plan.step((source, out), call, scratch=tiles.bitpacked_scratch)
 
 
 def pool_bits(plan: PlanState, node: Pool, source: BitBuffer, out: BitBuffer) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bwn.ops.resize import Resize
     from bwn.ops.sign import Sign
     from bwn.ops.unary import Unary
-    from bwn.plan.rearrange_steps import Indices
+    from bwn.plan.loop_axes import Indices
 
 
 class PlanBuilder(TensorForms):
@@ -193,10 +193,10 @@ class PlanBuilder(TensorForms):
 
     def rearrange(self, node: Rearrange) -> None:
         """Rows moved to where they belong; a range of channels is a view."""
-        from bwn.plan import rearrange_steps
+        from bwn.plan import loop_axes, rearrange_steps
 
         shapes = self.shape(node.input), node.shape
-        channel = rearrange_steps.channel_range(node.sizes, node.strides, node.offset, *shapes)
+        channel = loop_axes.channel_range(node.sizes, node.strides, node.offset, *shapes)
         source = self.read(node.input, "f32")
         if shapes[0] == node.shape and channel == 0:
             self.same(node, source)
@@ -204,19 +204,19 @@ class PlanBuilder(TensorForms):
             self.set_form(node.output, self.view_of(source, node.output, channel))
         else:
             # Not `write`: what is cleared must not be a part of another.
-            axes = rearrange_steps.loop_axes(node.sizes, node.strides)
-            planes = rearrange_steps.plane_axes(axes, node.offset, *shapes)
+            axes = loop_axes.loop_axes(node.sizes, node.strides)
+            planes = loop_axes.plane_axes(axes, node.offset, *shapes)
             like = source if planes else None
             out = self.buffer(node.output, "f32", node.shape, like=like)
             self.set_form(node.output, out)
-            parts = planes or rearrange_steps.split_axes(axes, *shapes)
-            rows = rearrange_steps.rows_of(parts, node.offset, planes=bool(planes))
+            parts = planes or loop_axes.split_axes(axes, *shapes)
+            rows = loop_axes.rows_of(parts, node.offset, planes=bool(planes))
             tensor_steps.clear(self, out)
             rearrange_steps.copy_rows(self, source, out, shapes, rows)
 
     def gather(self, node: Node, lists: Sequence[Indices], value: float) -> None:
         """Elements picked by an index list for each axis; indices below 0 are `value`."""
-        from bwn.plan import rearrange_steps
+        from bwn.plan import loop_axes, rearrange_steps
 
         shapes = self.shape(node.input), self.shape(node.output)
         source = self.read(node.input, "f32")
@@ -224,7 +224,7 @@ class PlanBuilder(TensorForms):
         tensor_steps.clear(self, out)
         if value and any((indices < 0).any() for indices in lists):
             rearrange_steps.fill(self, out, shapes[1], value)
-        for rows in rearrange_steps.gathered(lists, shapes[0]):
+        for rows in loop_axes.gathered(lists, shapes[0]):
             if len(rows.x):
                 rearrange_steps.copy_rows(self, source, out, shapes, rows)
 

@@ -74,7 +74,7 @@ def channelwise(
             "mask": plan.mask(source),
             "scale": plan.vector(scale, channels, 1.0),
             "bias": plan.vector(bias, channels, 0.0),
-            "coefficients": floats(plan, coefficients),
+            "coefficients": plan.floats(*coefficients),
             "log": int(log),
             "before": before,
             "after": after,
@@ -114,7 +114,7 @@ def reduce(plan: PlanState, node: Reduce, source: Buffer, out: Buffer) -> None:
             "positions": positions,
             "mask": row_mask(plan, width) if width else plan.mask(out),
             "fill": row_fill(plan, width, initial),
-            "factor": floats(plan, (factor,)),
+            "factor": plan.floats(factor),
             "root": int(node.kind == "l2"),
             "out_row": out.row,
         }
@@ -125,11 +125,6 @@ def reduce(plan: PlanState, node: Reduce, source: Buffer, out: Buffer) -> None:
         return Call(registry.REDUCE, params, units, elementwise_time(work))
 
     plan.step((source, out), call)
-
-
-def floats(plan: PlanState, numbers: tuple[float, ...]) -> int:
-    """Address of some float32."""
-    return plan.constant(("floats", numbers), lambda: np.array(numbers, np.float32))
 
 
 def row_mask(plan: PlanState, width: int) -> int:

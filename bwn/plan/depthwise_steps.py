@@ -5,13 +5,10 @@ Copying phases moves every input once; a depthwise convolution reads it a few ti
 
 from __future__ import annotations
 
-from math import prod
-
 from msgspec.structs import replace
 
-from bwn.ir.node import Array
 from bwn.kernels import registry
-from bwn.kernels.gemm.gemm_spec import as_floats
+from bwn.kernels.gemm.gemm_spec import FLOATS, STORED
 from bwn.kernels.gemm.tiles import strided_scratch
 from bwn.ops.weighted import Weighted
 from bwn.plan.gemm_layer import Gemm, taps_of
@@ -43,17 +40,12 @@ def reads_in_place(plan: PlanState, node: Weighted) -> bool:
 def multiply_strided(gemm: Gemm) -> None:
     """Add a depthwise convolution with a stride."""
     plan, node, source, out = gemm.plan, gemm.node, gemm.source, gemm.out
-    weight, (sy, sx) = plan.graph.tensors[node.weight], gemm.window.stride
-    taps = replace(gemm.window, stride=(1, 1))
-
-    def words() -> Array:
-        return as_floats(weight) if gemm.packed else weight.reshape(len(weight), -1)
+    (sy, sx), taps = gemm.window.stride, replace(gemm.window, stride=(1, 1))
 
     def call() -> Call:
         params = {
             "x_group": source.plane,
-            "words": plan.constant((registry.STRIDED.name, node.weight), words),
-            "row_words": 64 * weight.shape[1] if gemm.packed else prod(weight.shape[1:]),
+            **gemm.weight_params(registry.STRIDED, FLOATS if gemm.packed else STORED),
             "depth": gemm.depth,
             "offsets": plan.constant(
                 ("offsets", node.output), lambda: taps_of(taps, source.row)[1]

@@ -1,10 +1,8 @@
-"""Steps of functions: of each element."""
+"""Steps that compute a function of each element."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from bwn.kernels import registry
 from bwn.kernels.tensor.codes import Function, SimpleFunction
@@ -25,7 +23,6 @@ def unary(plan: PlanState, node: Unary, source: Buffer, out: Buffer, epilogue: E
     name = node.function.upper()
     simple = name in SimpleFunction.__members__
     kernel = registry.SIMPLE_UNARY if simple else registry.UNARY
-    coefficients = node.coefficients
 
     def call() -> Call:
         channels, positions = source.channels, source.positions
@@ -33,9 +30,7 @@ def unary(plan: PlanState, node: Unary, source: Buffer, out: Buffer, epilogue: E
             **plan.planes("x", source),
             **plan.planes("out", out),
             "function": SimpleFunction[name] if simple else Function[name],
-            "coefficients": plan.constant(
-                ("coefficients", coefficients), lambda: np.array(coefficients, np.float32)
-            ),
+            "coefficients": plan.floats(*node.coefficients),
             "channels": channels,
             "positions": positions,
             "mask": plan.mask(source),

@@ -12,8 +12,9 @@ from bwn.ir.node import Array
 from bwn.ir.quantization import QUANT_RANGES
 from bwn.kernels import bits
 from bwn.kernels.costs import Work
+from bwn.kernels.gemm.gemm_spec import Packing
 from bwn.kernels.lazy import lazy
-from bwn.kernels.registry import Element, Weights
+from bwn.kernels.registry import Element, Kernel, Weights
 from bwn.ops.weighted import Weighted, WeightType
 from bwn.ops.window import Window
 from bwn.plan.buffers import Buffer, round_up
@@ -146,6 +147,16 @@ class Gemm(msgspec.Struct, frozen=True, eq=False, dict=True):
         key = ("rounding", scale, *qrange, *bounds)
         return self.plan.constant(key, lambda: rounding(scale, qrange, bounds))
 
+    def weight_params(self, kernel: Kernel, packing: Packing) -> dict[str, int]:
+        """Its weights, packed for a kernel."""
+        weight = self.plan.graph.tensors[self.node.weight]
+        rows = weight.reshape(len(weight), -1)
+        key = (kernel.name, self.node.weight)
+        return {
+            "words": self.plan.constant(key, lambda: packing.pack(rows)),
+            "row_words": packing.row_words(rows.shape[1]),
+        }
+
     def vectors(self) -> dict[str, int]:
         """Scale and bias of the output channels."""
         plan, channels = self.plan, self.out.channels
@@ -179,6 +190,11 @@ def taps_of(window: Window, row: int) -> tuple[npt.NDArray[np.int64], npt.NDArra
         return np.zeros(kh * kw, np.int64), ((y - top) * row + (x - left)).ravel()
     _, phases = np.unique(((y % sy) * sx + x % sx).ravel(), return_inverse=True)
     return phases, (y // sy * row + x // sx).ravel()
+
+
+def output_shares(units: int, threads: int) -> int:
+    """Into how many to divide the output channels so that threads get even shares of few units."""
+    return threads if units < 8 * threads and units % threads else 1
 
 
 def zero_point_of(node: Weighted) -> int:

@@ -8,7 +8,6 @@ the same holds again.
 from __future__ import annotations
 
 from itertools import product
-from math import prod
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from bwn.ops.weighted import Weighted
 from bwn.ops.window import Window
 from bwn.plan import tensor_steps
 from bwn.plan.buffers import Buffer
-from bwn.plan.gemm_layer import Gemm, input_scales, quantized_buffer
+from bwn.plan.gemm_layer import Gemm, input_scales, output_shares, quantized_buffer
 from bwn.plan.permute_steps import permute_call, permute_scratch
 from bwn.plan.state import PlanState
 from bwn.plan.step import Call
@@ -36,7 +35,7 @@ def quantize(plan: PlanState, node: Weighted, source: Buffer) -> Buffer:
         return input_scales(plan, node)
 
     if node.input_scale is None:
-        kernel = registry.STEPS_LANES if source.vectors else registry.STEPS
+        kernel = registry.SCALES_LANES if source.vectors else registry.SCALES
         tensor_steps.elementwise(
             plan, kernel, source, source,
             units=lambda: plan.batch, scales=scales, bounds=(None, qmax),
@@ -104,16 +103,16 @@ def _copy_phase(
     tensor_steps.copy(plan, (source, out), ends)
 
 
-def offsets(gemm: Gemm, *, packed: bool) -> Array:
+def offsets(gemm: Gemm) -> Array:
     """Where input k of position 0 lies, from position 0 of the group's first channel: (K,) int64.
 
-    Packed rows go tap by tap, channels innermost; float32 rows as stored, channel by channel.
+    One-bit rows go tap by tap, channels innermost; others as stored, channel by channel.
     """
     phase, shift = gemm.taps
     phase_planes = gemm.source.image // (int(phase.max()) + 1)
     tap = phase * phase_planes + shift
     planes = np.arange(gemm.channels, dtype=np.int64) * gemm.source.plane
-    return (tap[:, None] + planes if packed else planes[:, None] + tap).ravel()
+    return (tap[:, None] + planes if gemm.packed else planes[:, None] + tap).ravel()
 
 
 def multiply(gemm: Gemm, variant: str | None = None) -> None:
@@ -130,7 +129,7 @@ def multiply(gemm: Gemm, variant: str | None = None) -> None:
         raise gemm.node.refuse(f"kernel {plan.only.name} cannot compute it")
     if not specs:
         kind = gemm.node.activations
-        raise gemm.node.refuse(f"sums {gemm.depth} products, too many for {kind} activations")
+        raise gemm.node.refuse(f"sums {gemm.depth:,} products, too many for {kind} activations")
     required = plan.only or next((spec for spec in specs if spec.variant == variant), None)
     reason = "the one asked for" if plan.only else "the order of sums that signs are written from"
 
@@ -168,28 +167,17 @@ def _params(gemm: Gemm, spec: GemmSpec, threads: int) -> tuple[dict[str, int], i
     return _indirect_params(gemm, spec, threads)
 
 
-def _splits(spec: IndirectGemm, units: int, outputs: int, threads: int) -> int:
-    """Into how many to divide the output channels so that threads get even shares of few blocks."""
-    if spec.lanes == 0 or units >= 8 * threads or units % threads == 0 or outputs % threads:
-        return 1
-    return threads
-
-
 def _indirect_params(gemm: Gemm, spec: IndirectGemm, threads: int) -> tuple[dict[str, int], int]:
     plan, node, source, out = gemm.plan, gemm.node, gemm.source, gemm.out
-    weight, packed = plan.graph.tensors[node.weight], gemm.packed
     blocks = -(-out.positions // spec.lanes) if spec.lanes else 0
     share = 1
-    if gemm.groups == 1:
-        share = _splits(spec, blocks * out.images, gemm.outputs, threads)
+    if spec.lanes and gemm.groups == 1 and gemm.outputs % threads == 0:
+        share = output_shares(blocks * out.images, threads)  # each as a group of its own
     params = {
         "x_group": gemm.channels * source.plane if share == 1 else 0,
-        "words": plan.constant(
-            (spec.name, node.weight), lambda: spec.pack(weight.reshape(len(weight), -1))
-        ),
-        "row_words": spec.row_words(prod(weight.shape[1:])),
+        **gemm.weight_params(spec, spec.packing),
         "depth": gemm.depth,
-        "offsets": plan.constant(("offsets", node.output), lambda: offsets(gemm, packed=packed)),
+        "offsets": plan.constant(("offsets", node.output), lambda: offsets(gemm)),
         "groups": gemm.groups * share,
         "outputs": gemm.outputs // share,
         "positions": out.positions,

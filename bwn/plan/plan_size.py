@@ -28,7 +28,7 @@ class PlanSize:
     def check_steps(self, count: int) -> None:
         """Steps so far."""
         if count > MAX_STEPS:
-            raise GraphError(f"graph: takes more than {MAX_STEPS} steps, too many to plan")
+            raise GraphError(f"graph: takes more than {MAX_STEPS:,} steps, too many to plan")
 
     def add_layer(self, depth: int, outputs: int) -> None:
         """Count a layer whose every output sums `depth` products."""
@@ -36,8 +36,8 @@ class PlanSize:
         self.weights += depth * outputs
         if self.inputs > MAX_INPUTS or self.weights > MAX_WEIGHTS:
             raise GraphError(
-                f"graph: layers have {self.inputs} inputs and {self.weights} weights together, at "
-                f"most {MAX_INPUTS} and {MAX_WEIGHTS} are planned"
+                f"graph: layers have {self.inputs:,} inputs and {self.weights:,} weights together, "
+                f"at most {MAX_INPUTS:,} and {MAX_WEIGHTS:,} are planned"
             )
 
     def check_arena(self, size: int, batch: int) -> None:

@@ -55,7 +55,7 @@ def _step(
             "mask": plan.mask(source),
             **numbers,
             "scale_per_position": int(source.vectors),
-            "zero": plan.constant(("zero", node.zero), lambda: np.full(1, node.zero, np.float32)),
+            "zero": plan.floats(node.zero),
             "rounding": Rounding[node.rounding.upper()],
         }
         units = plan.batch if whole_images else source.images * channels

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bwn.ir.graph import Graph
 from bwn.kernels import registry
 from bwn.kernels.gemm import tiles
+from bwn.kernels.gemm.gemm_spec import STORED
 from bwn.ops.sign import Sign
 from bwn.ops.weighted import Weighted
 from bwn.plan.bit_buffers import BitBuffer
@@ -45,7 +46,6 @@ def multiply_to_bits(gemm: Gemm) -> None:
     assert isinstance(out, BitBuffer)
     # Outputs are counted in the input's rows, which must be as wide.
     Buffer.of("", "f32", (1, out.height, out.width), 1).share_rows(source)
-    weight = plan.graph.tensors[node.weight]
 
     def call() -> Call:
         positions = (out.height - 1) * source.row + out.width
@@ -56,9 +56,8 @@ def multiply_to_bits(gemm: Gemm) -> None:
             "depth": gemm.depth,
             "positions": positions,
             "plane_row": source.row,
-            "words": plan.constant(node.weight, lambda: weight.reshape(len(weight), -1)),
-            "row_words": gemm.depth,
-            "offsets": plan.constant(("offsets", node.output), lambda: offsets(gemm, packed=False)),
+            **gemm.weight_params(registry.FLOAT_SIGNS, STORED),
+            "offsets": plan.constant(("offsets", node.output), lambda: offsets(gemm)),
             "images": out.images,
             "outputs": out.channels,
             "height": out.height,

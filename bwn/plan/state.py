@@ -215,7 +215,12 @@ class PlanState:
             for pair in pairs
             for bound, infinity in zip(pair or (None, None), (-np.inf, np.inf), strict=True)
         ]
-        return self.constant(("bounds", *values), lambda: np.array(values, np.float32))
+        return self.floats(*values)
+
+    def floats(self, *numbers: float) -> int:
+        """Address of some float32."""
+        array = np.array(numbers, np.float32)
+        return self.constant(array.tobytes(), lambda: array)  # -0.0 is not 0.0
 
     def mask(self, buffer: Buffer) -> int:
         """Address of the mask that says which positions of a plane are values."""

@@ -1,4 +1,4 @@
-"""GEMMs whose lookup tables serve all taps (kernels/gemm/lut_window.py): shares, parameters."""
+"""GEMMs whose lookup tables serve all taps (kernels/gemm/lut_window.py)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,15 @@ import numpy as np
 
 from bwn.ir.node import Array
 from bwn.kernels.registry import LutWindowGemm
-from bwn.plan.gemm_layer import Gemm
+from bwn.plan.gemm_layer import Gemm, output_shares
 from bwn.plan.window_taps import rectangles
-
-
-def shares(spec: LutWindowGemm, gemm: Gemm, threads: int) -> int:
-    """Into how many to divide the outputs so that threads get even shares of few tiles."""
-    out = gemm.out
-    units = spec.tile.tiles(out.images, out.height, out.width) * gemm.groups
-    return threads if units < 8 * threads and units % threads and gemm.outputs >= threads else 1
 
 
 def window_call(gemm: Gemm, spec: LutWindowGemm, threads: int) -> tuple[dict[str, int], int]:
     """Parameters and units of work."""
     plan, source, out, tile = gemm.plan, gemm.source, gemm.out, spec.tile
-    cut, share = rectangles(gemm.window), shares(spec, gemm, threads)
+    cut, tiles = rectangles(gemm.window), tile.tiles(out.images, out.height, out.width)
+    share = output_shares(tiles * gemm.groups, threads) if gemm.outputs >= threads else 1
     phase = source.image // gemm.window.phase_count
     taps = [(r.rows, r.columns, r.phase * phase + r.y * source.row + r.x) for r in cut]
     key = ("window", tile.group, gemm.node.weight, cut)
@@ -48,5 +42,4 @@ def window_call(gemm: Gemm, spec: LutWindowGemm, threads: int) -> tuple[dict[str
         **gemm.vectors(),
         **gemm.plane_params(),
     }
-    tiles = tile.tiles(out.images, out.height, out.width)
     return params, share * tiles * gemm.groups

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from bwn.ops.weighted import UINT8_MAX_DEPTH
+from bwn.kernels.gemm.depths import UINT8_MAX_DEPTH
 from bwn.train.fake_quant import RoundActivation
 from bwn.train.layers import BinaryConv2d, BinaryLayer, BinaryLinear, SignActivation
 from bwn.train.networks import NETWORKS

@@ -128,9 +128,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     epochs: Annotated[
-        Count, _about("Passes over the training images.", note="more for few images")
+        Count, _about("Passes over the training images.", note="more if there are few images")
     ] = 20
-    batch_size: Annotated[Count, _about("Images per step.", note="fewer for few images")] = 100
+    batch_size: Annotated[
+        Count, _about("Images per step.", note="smaller if there are few images")
+    ] = 100
     learning_rate: Annotated[Positive, _about("Learning rate at the start.", flag="--lr")] = 1e-3
     final_learning_rate: Annotated[
         Positive, _about("Learning rate at the end, at most --lr.", flag="--final-lr")
@@ -151,11 +153,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     strength: Annotated[
         float,
         Meta(ge=0, le=1e6),
-        _about(
-            "Final strength of the penalty. (At this strength for a whole run it alone would "
-            "shrink the distance to +-1 by e^-lambda.)",
-            flag="--lambda",
-        ),
+        _about("Final strength of the penalty.", flag="--lambda"),
     ] = 300.0
     ramp: Annotated[
         float, Meta(ge=0, le=20), _about("Powers of ten by which lambda grows over the run.")
@@ -183,7 +181,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         Meta(ge=0, le=4095),
         _about(
-            "Cut a square with this side, in pixels, out of each image, for long runs.",
+            "Cut a square of this side out of each image at a random place; helps in long runs.",
             metavar="PIXELS",
         ),
     ] = 0

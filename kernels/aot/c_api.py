@@ -228,10 +228,8 @@ def _add_text(own: _Module, name: str, texts: Sequence[str], other: str | None) 
     strings = [*texts, *([] if other is None else [other])]
     encoded = [text.encode() + b"\0" for text in strings]
     starts = np.cumsum([0, *map(len, encoded)])[:-1].astype(np.int32)
-    content, places = (
-        own.data(f"{name}_text", b"".join(encoded)),
-        own.data(f"{name}_places", starts.tobytes()),
-    )
+    content = own.data(f"{name}_text", b"".join(encoded))
+    places = own.data(f"{name}_places", starts.tobytes())
     function, builder = own.function(name)
     (index,) = function.args
     outside = builder.icmp_unsigned(">=", index, ir.Constant(INT, len(texts)))

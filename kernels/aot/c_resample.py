@@ -1,4 +1,4 @@
-"""Resizing by a filter, as the entry that prepares images does it: `c_image.py` calls it.
+"""Resizing by a filter, as the entry that prepares images does it: `c_prepare.py` calls it.
 
 It gives the numbers of Pillow's two passes in fixed point, rows first, rounded to 8 bits in
 between. The rows of the image are taken one after another. Each is resized to the width, and added

@@ -76,11 +76,8 @@ class _Codegen(codegen.AOTCPUCodegen):
         machine = llvm.Target.from_triple(self._for.triple).create_target_machine(
             cpu=self._for.cpu, features=self._for.features, opt=3, reloc="pic", codemodel="default"
         )
-        self._tm, self._tm_features, self._target_data = (
-            machine,
-            self._for.features,
-            machine.target_data,
-        )
+        self._tm, self._tm_features = machine, self._for.features
+        self._target_data = machine.target_data
         self._data_layout = str(machine.target_data)
         self._loopvect, self._opt_level = True, 3
         self._engine = None  # type: ignore[assignment]  # nothing runs here

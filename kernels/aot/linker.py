@@ -87,5 +87,5 @@ def check(target: Target, library: Path) -> list[str]:
         r"LOAD(?:\s+0x\S+){5}\s+[RWE ]+\s(0x\S+)", run(tool(target, "readelf"), "-lW", library)
     )
     if not segments or any(int(align, 16) < PAGES[target.machine] for align in segments):
-        problems.append(f"segments are aligned to {segments}")
+        problems.append(f"segments are aligned to {', '.join(segments) or 'nothing'}")
     return problems

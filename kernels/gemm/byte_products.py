@@ -19,11 +19,18 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
 
 from bwn.kernels.gemm.tiles import dots_form
-from bwn.kernels.simd.neon import lanes_of
-from bwn.kernels.simd.vectors import I8, at, llvm_type, offset_by
+from bwn.kernels.simd.vectors import (
+    I8,
+    at,
+    call_function,
+    join,
+    lanes_of,
+    llvm_type,
+    offset_by,
+    pick,
+)
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.cpu import features
 
@@ -34,7 +41,7 @@ WIDTH = 1 if "avx512vnni" in features() else 2 if "avx2" in features() else 4
 """Registers of a vector."""
 I16_8, I16_16, I16_32 = (ir.VectorType(ir.IntType(16), lanes) for lanes in (8, 16, 32))
 I32_4, I32_8, I32_16 = (ir.VectorType(ir.IntType(32), lanes) for lanes in (4, 8, 16))
-I8_8, I8_16, I8_32 = (ir.VectorType(ir.IntType(8), lanes) for lanes in (8, 16, 32))
+I8_16 = ir.VectorType(ir.IntType(8), 16)
 
 Factors = list[Any]
 """LLVM values of four weights, as `dot` takes them."""
@@ -76,12 +83,9 @@ def four_of(builder: Any, sixteen: Any, number: int) -> Factors:
     """Four of the 16 weights in a register."""
     if PAIRS:
         pairs = builder.bitcast(sixteen, I16_8)
-        lanes = (lanes_of([2 * number + i] * 8) for i in range(2))
-        return [
-            builder.bitcast(builder.shuffle_vector(pairs, pairs, lane), I8_16) for lane in lanes
-        ]
-    fours = builder.bitcast(sixteen, I32_4)
-    every = builder.shuffle_vector(fours, fours, lanes_of([number] * LANES))
+        lanes = (2 * number, 2 * number + 1)
+        return [builder.bitcast(pick(builder, pairs, [lane] * 8), I8_16) for lane in lanes]
+    every = pick(builder, builder.bitcast(sixteen, I32_4), [number] * LANES)
     return [builder.bitcast(every, llvm_type(I8.dtype))]
 
 
@@ -94,7 +98,7 @@ def _splat(builder: Any, kind: Any, address: Any) -> Any:
     number = builder.load(at(builder, address, kind.element), align=1)
     zero = ir.Constant(ir.IntType(32), 0)
     first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, zero)
-    return builder.shuffle_vector(first, first, lanes_of([0] * kind.count))
+    return pick(builder, first, [0] * kind.count)
 
 
 def _by_parts(instruction: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,7 +109,7 @@ def _by_parts(instruction: Callable[..., Any]) -> Callable[..., Any]:
             instruction(builder, *(_part(builder, v, i, WIDTH) for v in (total, inputs, *factors)))
             for i in range(WIDTH)
         ]
-        return _joined(builder, sums)
+        return join(builder, sums)
 
     return dot
 
@@ -113,32 +117,19 @@ def _by_parts(instruction: Callable[..., Any]) -> Callable[..., Any]:
 def _part(builder: Any, value: Any, index: int, parts: int) -> Any:
     """LLVM value: one of equal parts of a vector."""
     count = value.type.count // parts
-    return builder.shuffle_vector(value, value, lanes_of(range(index * count, (index + 1) * count)))
-
-
-def _joined(builder: Any, parts: list[Any]) -> Any:
-    while len(parts) > 1:
-        order = lanes_of(range(2 * parts[0].type.count))
-        parts = [
-            builder.shuffle_vector(low, high, order)
-            for low, high in zip(parts[::2], parts[1::2], strict=True)
-        ]
-    return parts[0]
-
-
-def _call(builder: Any, name: str, kind: Any, *operands: Any) -> Any:
-    signature = ir.FunctionType(kind, [operand.type for operand in operands])
-    function = cgutils.get_or_insert_function(builder.module, signature, name)
-    return builder.call(function, operands)
+    return pick(builder, value, range(index * count, (index + 1) * count))
 
 
 def _vpdpbusd(builder: Any, total: Any, inputs: Any, weights: Any) -> Any:
     name = f"llvm.x86.avx512.vpdpbusd.{32 * total.type.count}"
-    return _call(builder, name, total.type, total, inputs, weights)
+    return call_function(builder, name, total.type, total, inputs, weights)
 
 
-def _sdot(builder: Any, total: Any, inputs: Any, weights: Any) -> Any:
-    return _call(builder, "llvm.aarch64.neon.sdot.v4i32.v16i8", I32_4, total, inputs, weights)
+def sdot(builder: Any, total: Any, inputs: Any, weights: Any) -> Any:
+    """Of a register; for ARM."""
+    return call_function(
+        builder, "llvm.aarch64.neon.sdot.v4i32.v16i8", I32_4, total, inputs, weights
+    )
 
 
 def _vpmaddubsw(builder: Any, total: Any, inputs: Any, weights: Any) -> Any:
@@ -146,10 +137,10 @@ def _vpmaddubsw(builder: Any, total: Any, inputs: Any, weights: Any) -> Any:
     kind = weights.type
     negative = builder.icmp_signed("<", weights, ir.Constant(kind, None))
     size = builder.select(negative, builder.neg(weights), weights)
-    signed = _call(builder, "llvm.x86.avx2.psign.b", kind, inputs, weights)
-    pairs = _call(builder, "llvm.x86.avx2.pmadd.ub.sw", I16_16, size, signed)
+    signed = call_function(builder, "llvm.x86.avx2.psign.b", kind, inputs, weights)
+    pairs = call_function(builder, "llvm.x86.avx2.pmadd.ub.sw", I16_16, size, signed)
     ones = ir.Constant(I16_16, [1] * 16)
-    return builder.add(total, _call(builder, "llvm.x86.avx2.pmadd.wd", I32_8, pairs, ones))
+    return builder.add(total, call_function(builder, "llvm.x86.avx2.pmadd.wd", I32_8, pairs, ones))
 
 
 def _smlal(builder: Any, total: Any, inputs: Any, factors: Factors) -> Any:
@@ -167,9 +158,9 @@ def _smlal(builder: Any, total: Any, inputs: Any, factors: Factors) -> Any:
                 for pair in range(2)
             )
             pairs = builder.add(first, second)
-            four = _call(builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", I32_4, pairs)
+            four = call_function(builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", I32_4, pairs)
             sums.append(builder.add(_part(builder, total, len(sums), 4), four))
-    return _joined(builder, sums)
+    return join(builder, sums)
 
 
 def _portable(builder: Any, total: Any, inputs: Any, factors: Factors) -> Any:
@@ -189,7 +180,7 @@ def _portable(builder: Any, total: Any, inputs: Any, factors: Factors) -> Any:
 
 DOTS: dict[str, Callable[..., Any]] = {
     "vpdpbusd": _by_parts(_vpdpbusd),
-    "sdot": _by_parts(_sdot),
+    "sdot": _by_parts(sdot),
     "smlal": _smlal,
     "vpmaddubsw": _by_parts(_vpmaddubsw),
     "portable": _portable,

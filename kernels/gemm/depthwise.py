@@ -14,10 +14,8 @@ of its products.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 
 from bwn.kernels.gemm.epilogue import (
@@ -36,9 +34,11 @@ from bwn.kernels.simd.scalars import get_f32, get_i64, reader
 from bwn.kernels.simd.shuffles import load_apart, load_second
 from bwn.kernels.simd.vectors import (
     F32,
+    lanes_of,
     load,
     load_at,
     offset_by,
+    pick,
     splat,
     splat_at,
     store,
@@ -227,11 +227,10 @@ def second_neighbors(xs: Any, address: Any) -> tuple[Any, Codegen]:
         ]
         rows = []
         for first in (0, 1):
-            here = pick(builder, parts[0], parts[1], range(first, 2 * LANES, 2))
-            next_half = [*range(first, LANES, 2)]
-            rows.append((here, pick(builder, parts[2], parts[2], next_half * 2)))
+            here = builder.shuffle_vector(*parts[:2], lanes_of(range(first, 2 * LANES, 2)))
+            rows.append((here, pick(builder, parts[2], [*range(first, LANES, 2)] * 2)))
         return [
-            pick(builder, *rows[tap % 2], range(tap // 2, tap // 2 + LANES))
+            builder.shuffle_vector(*rows[tap % 2], lanes_of(range(tap // 2, tap // 2 + LANES)))
             for tap in range(xs.count)
         ]
 
@@ -250,12 +249,6 @@ def add_taps(sums: Any, xs: Any, weights: Any) -> tuple[Any, Codegen]:
         return total
 
     return sums(sums, xs, types.intp), gen
-
-
-def pick(builder: Any, low: Any, high: Any, lanes: Sequence[int]) -> Any:
-    """LLVM value of these lanes of two vectors in a row."""
-    order = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
-    return builder.shuffle_vector(low, high, order)
 
 
 @helper

@@ -26,7 +26,7 @@ from bwn.kernels.gemm.epilogue import (
 from bwn.kernels.gemm.epilogue_tile import write_tile
 from bwn.kernels.gemm.tiles import MULTIPLY
 from bwn.kernels.simd.arithmetic import add_product_value
-from bwn.kernels.simd.neon import hidden, lanes_of
+from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.scalars import get_i64
 from bwn.kernels.simd.vectors import (
     F32,
@@ -35,6 +35,7 @@ from bwn.kernels.simd.vectors import (
     llvm_type,
     load_at,
     offset_by,
+    pick,
     splat_at,
     zeros,
 )
@@ -121,11 +122,10 @@ def multiply_add_four(
         for k in range(4):
             offset = builder.load(at(builder, offset_by(builder, args[3], 8 * k), i64), align=8)
             address = builder.add(args[2], builder.shl(offset, ir.Constant(i64, 2)))
-            lane = lanes_of([k] * vec.lanes)
             for v in range(xs.count):
                 values = load_at(builder, vec, offset_by(builder, address, v * VECTOR_BYTES))
                 for i in range(v, sums.count, xs.count):
-                    weight = builder.shuffle_vector(rows[i // xs.count], rows[i // xs.count], lane)
+                    weight = pick(builder, rows[i // xs.count], [k] * vec.lanes)
                     totals[i] = hidden(
                         builder, add_product_value(builder, values, weight, totals[i])
                     )

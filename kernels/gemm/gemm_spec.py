@@ -119,19 +119,34 @@ class GemmSpec(Kernel, frozen=True, eq=False, kw_only=True):
         return sum(map(mul, cost, self.terms(work))) / 1000
 
 
-def as_stored(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The weights as the model holds them."""
-    return weights
+class Packing(NamedTuple):
+    """How weights are packed for a kernel.
+
+    Attributes:
+        pack: Rows of weights as the model stores them, (N, row), as the kernel reads them.
+        row_words: Length of a stored row to the parameter `row_words`.
+        unpacks: Whether a one-bit weight becomes a number of its own.
+    """
+
+    pack: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+    row_words: Callable[[int], int] = int
+    unpacks: bool = False
 
 
-def as_floats(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Packed signs as float32 +-1, 64 of each word: (N, row_words) to (N, 64 * row_words)."""
-    return bits.unpack(words, 64 * words.shape[1]).astype(np.float32)
+def signs_of(words: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+    """Packed signs as int8 +-1, 64 of each word."""
+    return bits.unpack(words, bits.WORD * words.shape[1])
 
 
-def as_bytes(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same as int8."""
-    return bits.unpack(words, 64 * words.shape[1])
+def signs_in(words: int) -> int:
+    """Signs of so many words."""
+    return bits.WORD * words
+
+
+STORED = Packing(lambda weights: weights)
+FLOATS = Packing(lambda words: signs_of(words).astype(np.float32), signs_in, unpacks=True)
+BYTES = Packing(signs_of, signs_in, unpacks=True)
+BYTE_ROWS = Packing(pack_byte_rows, byte_row)
 
 
 class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
@@ -142,31 +157,20 @@ class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
 
     Attributes:
         scratch: (outputs of a group, K) to the bytes of scratch that a part needs.
-        pack: (N, row_words) weights, packed as it reads them.
+        packing: How it reads weights.
         tile: Output channels that it sums at once; fewer take as long.
     """
 
     params: Any = GemmParams
     scratch: Callable[[int, int], int]
-    pack: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = as_stored
+    packing: Packing = STORED
     tile: int = 1
-
-    def row_words(self, stored: int) -> int:
-        """Elements from one packed row of weights to the next, of rows of `stored` elements."""
-        if self.pack is pack_byte_rows:
-            return byte_row(stored)
-        return 64 * stored if self.unpacks else stored
-
-    @property
-    def unpacks(self) -> bool:
-        """Whether it reads a number for each one-bit weight."""
-        return self.pack in (as_floats, as_bytes)
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
         """A pass is a block of positions, or one position where there are no lanes."""
         passes = -(-work.positions // self.lanes) if self.lanes else work.values
         passes *= work.images * work.groups
-        words = self.weights == "b1" and not self.unpacks
+        words = self.weights == "b1" and not self.packing.unpacks
         depth = -(-work.depth // 64) * 64 if words else work.depth
         outputs = -(-work.outputs // self.tile) * self.tile
         return 1.0, passes * depth, passes * depth * outputs, passes * work.outputs

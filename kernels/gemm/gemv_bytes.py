@@ -30,6 +30,8 @@ from bwn.kernels.simd.vectors import (
     I32,
     Vec,
     at,
+    join,
+    lanes_of,
     llvm_type,
     load_at,
     offset_by,
@@ -70,9 +72,7 @@ def _take_bytes(builder: Any, table: Any, indices: Any) -> Any:
         return by_register(
             builder, indices, lambda part: take_value(builder, OCTETS, [table], part)
         )
-    order = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [*range(16)] * 2)
-    twice = builder.shuffle_vector(table, table, order)
-    return take_value(builder, I8_HALF.dtype, [twice], indices)
+    return take_value(builder, I8_HALF.dtype, [join(builder, [table, table])], indices)
 
 
 @intrinsic
@@ -115,7 +115,7 @@ def add_to_totals(totals: Any, sums: Any) -> tuple[Any, Codegen]:
     def gen(builder: Any, args: Any) -> None:
         eight = ir.Constant(SHORTS, [8] * 16)
         wide = ir.VectorType(ir.IntType(32), LANES)
-        order = ir.Constant(wide, [lane // 2 + 16 * (lane % 2) for lane in range(LANES)])
+        order = lanes_of([lane // 2 + 16 * (lane % 2) for lane in range(LANES)])
         for m in range(0, sums.count, SUMS):
             pairs, odd, high = (builder.extract_value(args[1], m + i) for i in range(SUMS))
             odd = builder.bitcast(odd, SHORTS)

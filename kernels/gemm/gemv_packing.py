@@ -86,6 +86,7 @@ class GemvLayout(NamedTuple):
         return -(-row_words * WORD // self.inputs)
 
 
+# Lanes, group, tables, safe pieces; bytes of a register, of a table, of an input.
 AVX512_FLOAT_LAYOUT = GemvLayout(16, 5, 6, 64, 64, 128, 4)
 AVX2_FLOAT_LAYOUT = GemvLayout(8, 3, 10, 64, 32, 32, 4)
 FLOAT_LAYOUT = AVX512_FLOAT_LAYOUT if "avx512f" in features() else AVX2_FLOAT_LAYOUT

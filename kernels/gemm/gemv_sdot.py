@@ -18,8 +18,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
+from bwn.kernels.gemm.byte_products import sdot
 from bwn.kernels.gemm.gemv_loops import gemv_kernel, table_summer, table_writer
 from bwn.kernels.gemm.gemv_packing import DOTS_LAYOUT
 from bwn.kernels.simd.scalars import get_i8, put_i8
@@ -28,6 +28,7 @@ from bwn.kernels.simd.vectors import (
     I32,
     I32_4,
     at,
+    call_function,
     llvm_type,
     load_at,
     offset_by,
@@ -53,15 +54,6 @@ def write_tables(kind: Any, inputs: Any, tables: Any) -> tuple[Any, Codegen]:
     return types.void(kind, types.intp, types.intp), gen
 
 
-def _sdot(builder: Any, total: Any, a: Any, b: Any) -> Any:
-    octets = llvm_type(OCTETS)
-    signature = ir.FunctionType(total.type, (total.type, octets, octets))
-    name = "llvm.aarch64.neon.sdot.v4i32.v16i8"
-    return builder.call(
-        cgutils.get_or_insert_function(builder.module, signature, name), (total, a, b)
-    )
-
-
 @intrinsic
 def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple[Any, Codegen]:
     """add_entries(sums, tables, indices, block_bytes): sums plus products of 16 inputs."""
@@ -79,9 +71,9 @@ def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple
                 for j in range(BITS):
                     bit = ir.Constant(octets, [1 << j if j < 7 else -128] * 16)
                     masked = builder.and_(weights, bit) if j else weights
-                    totals[m + j] = _sdot(builder, totals[m + j], masked, four)
+                    totals[m + j] = sdot(builder, totals[m + j], masked, four)
             ones = ir.Constant(octets, [1] * 16)
-            totals[m + BITS] = _sdot(builder, totals[m + BITS], inputs, ones)
+            totals[m + BITS] = sdot(builder, totals[m + BITS], inputs, ones)
             address = builder.add(address, args[3])
         return totals
 
@@ -94,17 +86,14 @@ def add_to_totals(totals: Any, sums: Any) -> tuple[Any, Codegen]:
 
     def gen(builder: Any, args: Any) -> None:
         fours = llvm_type(FOUR)
-        reduce = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.IntType(32), (fours,)),
-            "llvm.vector.reduce.add.v4i32",
-        )
+        reduce = "llvm.vector.reduce.add.v4i32"
         for m in range(0, sums.count, SUMS):
             *bits, inputs = (builder.extract_value(args[1], m + j) for j in range(SUMS))
             for other in bits[1:]:
                 bits[0] = builder.sub(bits[0], other)
             bits[7] = builder.neg(bits[7])
-            all_inputs = splat_value(builder, FOUR, builder.call(reduce, (inputs,)))
+            all_inputs = call_function(builder, reduce, ir.IntType(32), inputs)
+            all_inputs = splat_value(builder, FOUR, all_inputs)
             for j, value in enumerate(bits):
                 if j:  # 2**j times the sum, of which twice is wanted
                     twice = builder.ashr(value, ir.Constant(fours, [j - 1] * 4))

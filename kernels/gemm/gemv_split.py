@@ -26,9 +26,11 @@ from bwn.kernels.simd.vectors import (
     F32,
     I8_16,
     Vec,
+    lanes_of,
     llvm_type,
     load_at,
     offset_by,
+    pick,
 )
 from bwn.kernels.target.jit import Codegen, intrinsic
 
@@ -41,9 +43,8 @@ OCTETS = I8_16.dtype
 
 def _interleave(builder: Any, a: Any, b: Any) -> Any:
     count = a.type.count
-    order = [lane for i in range(count) for lane in (i, count + i)]
-    lanes = ir.VectorType(ir.IntType(32), 2 * count)
-    return builder.shuffle_vector(a, b, ir.Constant(lanes, order))
+    order = lanes_of([lane for i in range(count) for lane in (i, count + i)])
+    return builder.shuffle_vector(a, b, order)
 
 
 def _entries(builder: Any, planes: list[Any], indices: Any) -> Any:
@@ -60,7 +61,7 @@ def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple
     """add_entries(sums, tables, indices, block_bytes): sums[m] plus the entries block m names."""
 
     def gen(builder: Any, args: Any) -> Any:
-        kind, lanes = llvm_type(OCTETS), ir.VectorType(ir.IntType(32), LANES)
+        kind = llvm_type(OCTETS)
         totals, octets, address = [], [], args[2]
         for m in range(sums.count):
             totals.append(builder.extract_value(args[0], m))
@@ -69,11 +70,7 @@ def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple
         for table in range(TABLES):
             start = offset_by(builder, args[1], table * TABLE_BYTES)
             whole = load_at(builder, Vec(types.int8, TABLE_BYTES), start)
-            empty = ir.Constant(whole.type, ir.Undefined)
-            orders = [list(range(byte, TABLE_BYTES, 4)) for byte in range(4)]
-            planes = [
-                builder.shuffle_vector(whole, empty, ir.Constant(lanes, order)) for order in orders
-            ]
+            planes = [pick(builder, whole, range(byte, TABLE_BYTES, 4)) for byte in range(4)]
             for m in range(sums.count):
                 shifted = builder.lshr(octets[m], ir.Constant(kind, [GROUP * table] * LANES))
                 index = builder.and_(shifted, ir.Constant(kind, [15] * LANES))

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from bwn.kernels.gemm.gemv_loops import gemv_kernel
 from bwn.kernels.gemm.gemv_packing import COUNTS_WORDS, SIGNS_LAYOUT
 from bwn.kernels.gemm.tiles import CHANNELS
+from bwn.kernels.simd.bit_lanes import popcount_lanes
 from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.scalars import (
     gather,
@@ -78,14 +78,12 @@ def count_differences(
 
     def gen(builder: Any, args: Any) -> Any:
         kind = llvm_type(counts.dtype)
-        name = f"llvm.ctpop.v{counts.dtype.lanes}i{counts.dtype.element.bitwidth}"
-        count = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind,)), name)
         all_bits, all_masks = (splat_value(builder, rows, word) for word in args[1:3])
         address, totals = args[3], []
         for m in range(counts.count):
             differ = builder.xor(load_at(builder, rows, address), all_bits)
             inside = builder.bitcast(builder.and_(differ, all_masks), kind)
-            more = builder.call(count, (inside,))
+            more = popcount_lanes(builder, inside)
             totals.append(hidden(builder, builder.add(builder.extract_value(args[0], m), more)))
             address = builder.add(address, args[4])
         return totals

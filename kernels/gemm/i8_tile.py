@@ -8,12 +8,13 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.gemm.byte_products import FORM, dot, four_of, four_weights, interleaved
-from bwn.kernels.simd.neon import hidden, lanes_of
+from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.vectors import (
     F32,
     I8,
     Vec,
     at,
+    lanes_of,
     llvm_type,
     load_at,
     offset_by,

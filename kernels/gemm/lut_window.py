@@ -117,7 +117,7 @@ def end_outputs(
     write_outputs(kind, mask_kind, f, y, image, n, position)
 
 
-class Ending(NamedTuple):
+class PlainEnd(NamedTuple):
     """What ends the sums of a channel in one image, where `is_plain` is."""
 
     scale: Any
@@ -127,10 +127,10 @@ class Ending(NamedTuple):
 
 
 @helper
-def end_plainly(kind: Any, sums: int, out: int, ending: Any) -> None:
+def end_plainly(kind: Any, sums: int, out: int, end: Any) -> None:
     """As `end_outputs`, to an address, where scale, bias and bounds are all."""
-    y = fma(load(kind, sums, 0), splat(kind, ending.scale), splat(kind, ending.bias))
-    y = minimum(maximum(y, splat(kind, ending.low)), splat(kind, ending.high))
+    y = fma(load(kind, sums, 0), splat(kind, end.scale), splat(kind, end.bias))
+    y = minimum(maximum(y, splat(kind, end.low)), splat(kind, end.high))
     store(out, 0, y)
 
 
@@ -145,20 +145,20 @@ def run_ender(tile: Tile) -> Any:
         low, high = bounds
         image, length = get_i64(run, 0), get_i64(run, 3)
         scale = get_f32(f.scale, n) * get_f32(f.x_scales, image)
-        ending = Ending(scale, get_f32(f.bias, n), low, high)
+        end = PlainEnd(scale, get_f32(f.bias, n), low, high)
         out = out_plane(f, image, n) + (f.out_lead + get_i64(run, 1)) * 4
         sums = rows + get_i64(run, 2) * 4
         for _row in range(get_i64(run, 4)):
             if length == whole:
-                end_plainly(kind, sums, out, ending)
+                end_plainly(kind, sums, out, end)
             else:
                 for i in range(0, length - 3, 4):
-                    end_plainly(F32_4, sums + i * 4, out + i * 4, ending)
+                    end_plainly(F32_4, sums + i * 4, out + i * 4, end)
                 if length & 3 and length > 4:  # some of the last four once more
-                    end_plainly(F32_4, sums + (length - 4) * 4, out + (length - 4) * 4, ending)
+                    end_plainly(F32_4, sums + (length - 4) * 4, out + (length - 4) * 4, end)
                 elif length < 4:
                     for i in range(length):
-                        y = fma(get_f32(sums, i), ending.scale, ending.bias)
+                        y = fma(get_f32(sums, i), end.scale, end.bias)
                         put_f32(out, i, minimum(maximum(y, low), high))
             sums += row_bytes
             out += f.out_row * 4
@@ -245,7 +245,7 @@ def channel_summer(kind: Any, tile: Tile, input_bytes: int) -> Any:
     ) -> None:  # fmt: skip
         """words: of the first output. count: outputs."""
         lanes = load_addresses(kind, addresses)
-        pending, first, widened = 0, True, 2
+        pend, first, widened = 0, True, 2
         for rectangle in range(f.rectangles):
             fields = f.taps + rectangle * 24
             rows, columns = get_i64(fields, 0), get_i64(fields, 1)
@@ -256,9 +256,9 @@ def channel_summer(kind: Any, tile: Tile, input_bytes: int) -> Any:
                     f, lanes, offset, left, rows + rows_before, columns + columns_before,
                     inputs, table,
                 )  # fmt: skip
-                pending += rows * columns
+                pend += rows * columns
                 last = rectangle == f.rectangles - 1 and channel + group >= f.channels
-                widens = widened if last or pending + most > safe else 0
+                widens = widened if last or pend + most > safe else 0
                 if rows * columns == 9:
                     sum_nine(table, words, count, totals, wide, first, widens)
                 elif rows * columns == 4:
@@ -274,7 +274,7 @@ def channel_summer(kind: Any, tile: Tile, input_bytes: int) -> Any:
                     widen(count, totals, wide, widens >> 1)
                 first = widens > 0
                 if first:
-                    pending, widened = 0, 1
+                    pend, widened = 0, 1
 
     return sum_channels
 
@@ -284,10 +284,8 @@ def lut_window_gemm(kind: Any, tile: Tile, input_bytes: int) -> Any:
 
     A unit is one tile and a share of the outputs of one group.
     """
-    sum_channels, place_blocks = (
-        channel_summer(kind, tile, input_bytes),
-        block_placer(tile, input_bytes),
-    )
+    sum_channels = channel_summer(kind, tile, input_bytes)
+    place_blocks = block_placer(tile, input_bytes)
     end_channel, write_rows = run_ender(tile), row_writer(kind, tile)
     lanes, rows, columns = tile.lanes, tile.rows, tile.columns
     inputs_at = lanes * 8 * (1 + RUN_FIELDS)
@@ -307,11 +305,8 @@ def lut_window_gemm(kind: Any, tile: Tile, input_bytes: int) -> Any:
         wide = totals + most * sum_bytes
         bounds = get_f32(f.bounds, 0), get_f32(f.bounds, 1)
         for unit in range(begin, end):
-            share, number, group = (
-                unit % f.shares,
-                unit // f.shares % tiles,
-                unit // (f.shares * tiles),
-            )
+            share, number = unit % f.shares, unit // f.shares % tiles
+            group = unit // (f.shares * tiles)
             start = min(share * most, f.outputs)
             count = min(most, f.outputs - start)
             x = f.x + group * f.x_group * input_bytes

@@ -9,12 +9,13 @@ from numba import types
 
 from bwn.kernels.gemm.lut import WIDER
 from bwn.kernels.gemm.lut_window_packing import REGISTER, Tile
-from bwn.kernels.simd.neon import hidden, lanes_of
+from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.scalars import get_u64
 from bwn.kernels.simd.vectors import (
     Vec,
     add,
     at,
+    lanes_of,
     llvm_type,
     load_at,
     offset_by,

@@ -9,14 +9,16 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.gemm.lut_window_packing import GATHERED, REGISTER, Tile
-from bwn.kernels.simd.neon import hidden, lanes_of, store_pair
+from bwn.kernels.simd.neon import hidden, store_pair
 from bwn.kernels.simd.vectors import (
     Vec,
     add,
     at,
+    lanes_of,
     llvm_type,
     load_at,
     offset_by,
+    pick,
     store,
     sub,
     zero,
@@ -68,9 +70,8 @@ def _columns_of_i8(builder: Any, addresses: list[Any]) -> list[Any]:
     for pair in (0, 2):
         order = [column + 4 * lane for column in (pair, pair + 1) for lane in range(8)]
         both = builder.shuffle_vector(*halves, lanes_of(order))
-        for first in (0, 8):
-            column = builder.shuffle_vector(both, both, lanes_of(list(range(first, first + 8))))
-            columns.append(builder.sext(column, wide))
+        eights = (pick(builder, both, range(first, first + 8)) for first in (0, 8))
+        columns += [builder.sext(eight, wide) for eight in eights]
     return columns
 
 

@@ -21,16 +21,25 @@ Those of int8 weights were measured on a busy Zen 3 server core, 2026-11-29, sca
 
 from __future__ import annotations
 
-from bwn.kernels.gemm.byte_rows import pack_byte_rows
+from bwn.kernels.gemm.depths import (
+    ANY,
+    DOTS_DEPTH,
+    I8_DEPTH,
+    I16_DEPTH,
+    INT8_MAX_DEPTH,
+    S1_DEPTH,
+)
 from bwn.kernels.gemm.gemm_spec import (
+    BYTE_ROWS,
+    BYTES,
+    FLOATS,
     Cost,
     DotGemm,
     GemmSpec,
     IndirectGemm,
     LutPermuteGemm,
     LutWindowGemm,
-    as_bytes,
-    as_floats,
+    Packing,
 )
 from bwn.kernels.gemm.gemv_packing import (
     BYTES_LAYOUT,
@@ -54,18 +63,6 @@ from bwn.kernels.gemm.tiles import (
     multiply_scratch,
     single_scratch,
 )
-
-ANY = 2**31
-I8_DEPTH = 2**24
-"""127 * K fits an int32."""
-S1_DEPTH = 2**15 - 1
-"""K fits an int16."""
-I16_DEPTH = 258
-"""127 * K fits an int16."""
-BYTES_DEPTH = 2**15
-"""127**2 * K fits an int32, also of inputs plus 128."""
-DOTS_DEPTH = 2**17
-"""127 * 2**7 * K fits an int32."""
 
 # fmt: off
 SPECS: tuple[GemmSpec, ...] = (
@@ -103,7 +100,7 @@ SPECS: tuple[GemmSpec, ...] = (
     ),
     IndirectGemm(
         "gemm.f32.f32_b1_f32_planes_multiply", activations="f32", weights="b1", max_depth=ANY,
-        lanes=16, scratch=multiply_scratch, pack=as_floats, tile=MULTIPLY[0],
+        lanes=16, scratch=multiply_scratch, packing=FLOATS, tile=MULTIPLY[0],
         costs={"avx512": Cost(152, 0, 0.164, 1.45), "avx2": Cost(160, 0.129, 0.287, 1.8),
                "neon": Cost(300, 2, 5.35, 60)},
         expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
@@ -119,7 +116,7 @@ SPECS: tuple[GemmSpec, ...] = (
     ),
     IndirectGemm(
         "gemm.depthwise.f32_b1_f32_planes_depthwise", activations="f32", weights="b1",
-        max_depth=ANY, lanes=16, scratch=depthwise_scratch, pack=as_floats,
+        max_depth=ANY, lanes=16, scratch=depthwise_scratch, packing=FLOATS,
         costs={"avx512": Cost(70, 0.13, 0.55, 1.2), "avx2": Cost(90, 0.115, 0.575, 1),
                "neon": Cost(300, 0, 10, 60)},
         expected={"x86-64-avx2": [r"vfmadd\d+ps\s.*[yz]mm"],
@@ -127,53 +124,54 @@ SPECS: tuple[GemmSpec, ...] = (
     ),
     IndirectGemm(
         "gemm.depthwise_bytes.i8_b1_f32_planes_depthwise", activations="i8", weights="b1",
-        max_depth=I16_DEPTH, lanes=16, scratch=depthwise_scratch, pack=as_bytes,
+        max_depth=I16_DEPTH, lanes=16, scratch=depthwise_scratch, packing=BYTES,
         costs={"avx512": Cost(70, 0, 0.39, 1.7), "avx2": Cost(90, 0, 0.39, 1.7),
                "neon": Cost(300, 0, 4.8, 61)},
         expected={"x86-64-avx2": [r"vpmullw\s.*ymm"], "aarch64": [r"smlal\s+v\d+\.8h"]},
     ),
     IndirectGemm(
         "gemm.depthwise_bytes.i8_i8_f32_planes_depthwise", activations="i8", weights="i8",
-        max_depth=BYTES_DEPTH, lanes=16, scratch=depthwise_scratch, pack=pack_byte_rows,
+        max_depth=INT8_MAX_DEPTH, lanes=16, scratch=depthwise_scratch, packing=BYTE_ROWS,
         costs={"avx512": Cost(260, 0, 0.66, 1.7), "avx2": Cost(260, 0, 0.66, 1.7),
                "neon": Cost(300, 0, 7.5, 61)},
         expected={"x86-64-avx2": [r"vpmullw\s.*ymm"], "aarch64": [r"saddw\s+v\d+\.4s"]},
     ),
     IndirectGemm(
         "gemm.gemv.f32_b1_f32_planes_inlane", activations="f32", weights="b1", needs=("avx2",),
-        max_depth=ANY, lanes=0, scratch=FLOAT_LAYOUT.scratch, pack=FLOAT_LAYOUT.pack,
+        max_depth=ANY, lanes=0, scratch=FLOAT_LAYOUT.scratch, packing=Packing(FLOAT_LAYOUT.pack),
         costs={"avx512": Cost(139, 0.706, 0.00426, 1.48), "avx2": Cost(126, 0.767, 0.0142, 1.68)},
         expected={"x86-64-avx2": [r"vpermp?s|vperm[it]2ps"]},
     ),
     IndirectGemm(
         "gemm.gemv.i8_b1_f32_planes_inlane", activations="i8", weights="b1", needs=("avx512bw",),
-        max_depth=I8_DEPTH, lanes=0, scratch=SHORT_LAYOUT.scratch, pack=SHORT_LAYOUT.pack,
+        max_depth=I8_DEPTH, lanes=0, scratch=SHORT_LAYOUT.scratch,
+        packing=Packing(SHORT_LAYOUT.pack),
         costs={"avx512": Cost(173, 0.549, 0.00151, 1.43)},
         expected={"x86-64-avx512": [r"vpermw|vperm[it]2w"]},
     ),
     IndirectGemm(
         "gemm.gemv_split.f32_b1_f32_planes_split", activations="f32", weights="b1", needs=("neon",),
-        max_depth=ANY, lanes=0, scratch=SPLIT_LAYOUT.scratch, pack=SPLIT_LAYOUT.pack,
+        max_depth=ANY, lanes=0, scratch=SPLIT_LAYOUT.scratch, packing=Packing(SPLIT_LAYOUT.pack),
         costs={"neon": Cost(300, 11.4, 0.29, 15)},
         expected={"aarch64": [r"ld4\s", r"tbl\s+v\d+\.16b", r"zip1\s"]},
     ),
     IndirectGemm(
         "gemm.gemv_bytes.i8_b1_f32_planes_bytes", activations="i8", weights="b1",
         needs=("avx2", "neon"), max_depth=I8_DEPTH, lanes=0, scratch=BYTES_LAYOUT.scratch,
-        pack=BYTES_LAYOUT.pack,
+        packing=Packing(BYTES_LAYOUT.pack),
         costs={"avx512": Cost(159, 0.551, 0.00501, 1.15), "avx2": Cost(130, 0.612, 0.00462, 1.46),
                "neon": Cost(300, 10, 0.116, 15)},
         expected={"x86-64-avx2": [r"vpshufb\s.*ymm"], "aarch64": [r"tbl\s+v\d+\.16b"]},
     ),
     IndirectGemm(
         "gemm.gemv_sdot.i8_b1_f32_planes_dots", activations="i8", weights="b1", needs=("dotprod",),
-        max_depth=DOTS_DEPTH, lanes=0, scratch=DOTS_LAYOUT.scratch, pack=pack_dots,
+        max_depth=DOTS_DEPTH, lanes=0, scratch=DOTS_LAYOUT.scratch, packing=Packing(pack_dots),
         costs={"neon": Cost(300, 4.7, 0.147, 16)},
         expected={"aarch64-dotprod": [r"sdot\s+v\d+\.4s,\s*v\d+\.16b,\s*v\d+\.4b"]},
     ),
     IndirectGemm(
         "gemm.gemv_xnor.s1_b1_f32_planes_inlane", activations="s1", weights="b1", max_depth=ANY,
-        lanes=0, scratch=signs_scratch, pack=SIGNS_LAYOUT.pack,
+        lanes=0, scratch=signs_scratch, packing=Packing(SIGNS_LAYOUT.pack),
         costs={"avx512": Cost(134, 0.27, 0.00123, 1.22), "avx2": Cost(132, 0.268, 0.0027, 1.56),
                "neon": Cost(300, 5.6, 0.041, 24)},
         expected={"x86-64-avx512": [r"vpopcnt[qd]\s.*zmm"], "aarch64": [r"cnt\s+v\d+\.16b"]},
@@ -197,8 +195,8 @@ SPECS: tuple[GemmSpec, ...] = (
                "neon": Cost(300, 6, 0.63, 52)},
     ),
     IndirectGemm(
-        "gemm.dot.i8_i8_f32_planes_single", activations="i8", weights="i8", max_depth=BYTES_DEPTH,
-        lanes=0, scratch=single_scratch, pack=pack_byte_rows,
+        "gemm.dot.i8_i8_f32_planes_single", activations="i8", weights="i8",
+        max_depth=INT8_MAX_DEPTH, lanes=0, scratch=single_scratch, packing=BYTE_ROWS,
         costs={"avx512": Cost(60, 0.6, 0.02, 4.5), "avx2": Cost(60, 0.6, 0.036, 4.5),
                "neon": Cost(300, 4.8, 0.53, 82)},
     ),
@@ -224,8 +222,9 @@ SPECS: tuple[GemmSpec, ...] = (
                   "aarch64-dotprod": [r"sdot\s+v\d+\.4s,\s*v\d+\.16b,\s*v\d+\.4b"]},
     ),
     DotGemm(
-        "gemm.i8.i8_i8_f32_planes_multiply", activations="i8", weights="i8", max_depth=BYTES_DEPTH,
-        lanes=DOTS_COLUMN, scratch=dots_scratch, pack=pack_byte_rows, tile=DOTS[0],
+        "gemm.i8.i8_i8_f32_planes_multiply", activations="i8", weights="i8",
+        max_depth=INT8_MAX_DEPTH, lanes=DOTS_COLUMN, scratch=dots_scratch, packing=BYTE_ROWS,
+        tile=DOTS[0],
         costs={"avx512": Cost(125, 0.7, 0.0717, 2), "avx2": Cost(150, 0.47, 0.205, 2),
                "neon": Cost(300, 3, 1.35, 67)},
         expected={"x86-64-avx512": [r"vpdpbusd\s.*zmm"], "x86-64-avxvnni": [r"vpdpbusd\s.*ymm"],

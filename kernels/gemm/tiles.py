@@ -26,6 +26,7 @@ MULTIPLY = (8, 2) if "avx512f" in features() else _NARROW
 """Channels and vectors of positions of a tile of `f32.py`."""
 MULTIPLY_SIGNS = (8, 2) if "avx512f" in features() else (4, 1)
 """Of `f32_to_bits.py`; channels divide 32."""
+
 Form = Literal["vpdpbusd", "sdot", "smlal", "vpmaddubsw", "portable"]
 """How four products of bytes are added up: by one instruction of x86 or of ARM, by several of NEON
 or of AVX2, or by those that every machine has."""
@@ -94,7 +95,7 @@ def multiply_signs_scratch() -> int:
     return MULTIPLY_SIGNS[1] * LANES * 8
 
 
-def pairs_scratch() -> int:
+def bitpacked_scratch() -> int:
     """Bytes a part needs to pack or unpack planes: the words of 16 positions."""
     return LANES * 8
 

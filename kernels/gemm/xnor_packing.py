@@ -16,8 +16,6 @@ import numpy.typing as npt
 from bwn.kernels import bits
 from bwn.kernels.simd.widths import BLOCK, BLOCK_VECTORS, LANES, VECTOR_BYTES, xor_halves
 
-MAX_DEPTH = 2**24 - 1
-"""Largest K all of whose sums float32 holds."""
 NEVER = -1
 """A threshold that no count keeps within."""
 

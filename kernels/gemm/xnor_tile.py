@@ -11,10 +11,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
+from bwn.kernels.simd.bit_lanes import popcount_lanes
 from bwn.kernels.simd.neon import add_neighbours, hidden
-from bwn.kernels.simd.vectors import I32, at, llvm_type, load_at, offset_by, splat_at
+from bwn.kernels.simd.vectors import I32, at, call_function, llvm_type, load_at, offset_by, splat_at
 from bwn.kernels.simd.widths import BLOCK, BLOCK_VECTORS, CARRIES, LANES, VECTOR_BYTES
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, intrinsic
@@ -35,11 +35,8 @@ PAIR_BYTES = 2 * BLOCK_VECTORS * VECTOR_BYTES
 
 def _ternary(builder: Any, table: int, a: Any, b: Any, c: Any) -> Any:
     """LLVM value of one operation of three operands: bit 4a + 2b + c of `table`."""
-    kind, i32 = a.type, ir.IntType(32)
-    signature = ir.FunctionType(kind, (kind, kind, kind, i32))
     name = "llvm.x86.avx512.pternlog.d.512"
-    function = cgutils.get_or_insert_function(builder.module, signature, name)
-    return builder.call(function, (a, b, c, ir.Constant(i32, table)))
+    return call_function(builder, name, a.type, a, b, c, ir.Constant(ir.IntType(32), table))
 
 
 def _carry(builder: Any, ones: Any, u: Any, next_ones: Any) -> Any:
@@ -49,19 +46,12 @@ def _carry(builder: Any, ones: Any, u: Any, next_ones: Any) -> Any:
     return builder.xor(ones, builder.and_(builder.xor(ones, u), builder.xor(u, next_ones)))
 
 
-def _popcount(builder: Any, value: Any) -> Any:
-    kind = value.type
-    name = f"llvm.ctpop.v{kind.count}i{kind.element.width}"
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, (kind,)), name)
-    return builder.call(function, (value,))
-
-
 def _add_popcount(builder: Any, counts: Any, value: Any) -> Any:
     """LLVM value of counts plus the bits of `value`, in lanes or in bytes."""
     if WIDE:
-        return builder.add(counts, _popcount(builder, value))
+        return builder.add(counts, popcount_lanes(builder, value))
     octets = ir.VectorType(ir.IntType(8), VECTOR_BYTES)
-    more = _popcount(builder, builder.bitcast(value, octets))
+    more = popcount_lanes(builder, builder.bitcast(value, octets))
     sums = hidden(builder, builder.add(builder.bitcast(counts, octets), more))
     return builder.bitcast(sums, counts.type)
 
@@ -127,7 +117,7 @@ def _differences(builder: Any, state: Any, i: int) -> Any:
     if not CARRIES:
         return count
     ones = builder.extract_value(state, PER_VECTOR * (i + 1) - 1)
-    return builder.add(builder.add(count, count), _popcount(builder, ones))
+    return builder.add(builder.add(count, count), popcount_lanes(builder, ones))
 
 
 @intrinsic

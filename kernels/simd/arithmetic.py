@@ -6,9 +6,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
-from bwn.kernels.simd.vectors import Vec, llvm_type, splat_value
+from bwn.kernels.simd.vectors import Vec, call_function, llvm_type, pick, splat_value
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, intrinsic
 
@@ -17,10 +16,7 @@ def call_named(builder: Any, name: str, *args: Any, fastmath: tuple[str, ...] = 
     """LLVM value of the intrinsic `llvm.name`, of float32 vectors or numbers of one type."""
     kind = args[0].type
     lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, [kind] * len(args)), f"llvm.{name}.{lanes}f32"
-    )
-    return builder.call(function, args, fastmath=fastmath)
+    return call_function(builder, f"llvm.{name}.{lanes}f32", kind, *args, fastmath=fastmath)
 
 
 def fma_value(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -55,8 +51,7 @@ def _fma_by_parts(builder: Any, a: Any, b: Any, c: Any) -> Any:
     function = builder.module.globals.get("fma_of_part") or _define_fma(builder.module, part)
     result = ir.Constant(kind, ir.Undefined)
     for first in range(0, kind.count, LANES):
-        places = ir.Constant(ir.VectorType(index, LANES), [*range(first, first + LANES)])
-        parts = [builder.shuffle_vector(value, value, places) for value in (a, b, c)]
+        parts = [pick(builder, value, range(first, first + LANES)) for value in (a, b, c)]
         each = builder.call(function, parts)
         for lane in range(LANES):
             number = builder.extract_element(each, index(lane))

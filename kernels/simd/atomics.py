@@ -14,19 +14,16 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bwn.kernels.simd.vectors import at
+from bwn.kernels.simd.vectors import at, call_function
 from bwn.kernels.target.jit import Codegen, intrinsic
 
 I64 = ir.IntType(64)
 ORDER = "seq_cst"
+HINT_YIELD = ir.IntType(32)(1)
 
 
 def _word(builder: Any, address: Any) -> Any:
     return at(builder, address, I64)
-
-
-def _external(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
-    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
 
 
 @intrinsic
@@ -77,12 +74,9 @@ def cpu_relax() -> tuple[Any, Codegen]:
     def gen(builder: Any, args: Any) -> None:
         machine = builder.module.triple.partition("-")[0]
         if machine in ("x86_64", "i686"):
-            builder.call(_external(builder, "llvm.x86.sse2.pause", ir.VoidType()), ())
+            call_function(builder, "llvm.x86.sse2.pause", ir.VoidType())
         elif machine in ("aarch64", "arm64"):
-            hint = ir.IntType(32)
-            builder.call(
-                _external(builder, "llvm.aarch64.hint", ir.VoidType(), hint), (hint(1),)
-            )  # 1 is `yield`
+            call_function(builder, "llvm.aarch64.hint", ir.VoidType(), HINT_YIELD)
 
     return types.void(), gen
 
@@ -92,7 +86,7 @@ def yield_core() -> tuple[Any, Codegen]:
     """yield_core(): let another thread have this core, if one waits for it (POSIX sched_yield)."""
 
     def gen(builder: Any, args: Any) -> None:
-        builder.call(_external(builder, "sched_yield", ir.IntType(32)), ())
+        call_function(builder, "sched_yield", ir.IntType(32))
 
     return types.void(), gen
 
@@ -104,8 +98,7 @@ def now() -> tuple[Any, Codegen]:
     def gen(builder: Any, args: Any) -> Any:
         clock, pair = ir.IntType(32), ir.ArrayType(I64, 2)
         spec = cgutils.alloca_once(builder, pair)
-        function = _external(builder, "clock_gettime", ir.IntType(32), clock, pair.as_pointer())
-        builder.call(function, (clock(time.CLOCK_MONOTONIC), spec))
+        call_function(builder, "clock_gettime", clock, clock(time.CLOCK_MONOTONIC), spec)
         seconds, rest = (builder.extract_value(builder.load(spec), i) for i in (0, 1))
         return builder.add(builder.mul(seconds, I64(1_000_000_000)), rest)
 

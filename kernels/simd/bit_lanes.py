@@ -1,4 +1,4 @@
-"""Vectors and the packed words of `bits.py`: lanes that take the sign of a bit."""
+"""Vectors and the packed words of `bits.py`: lanes that take the sign of a bit, bits counted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.simd.vectors import Vec
+from bwn.kernels.simd.vectors import Vec, call_function, pick
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, intrinsic
 
@@ -23,12 +23,16 @@ def _lanes_of_bits(builder: Any, bits: Any, vec: Vec) -> Any:
     # of the instructions.
     pieces = ir.VectorType(ir.IntType(width), 64 // width)
     lanes = ir.VectorType(ir.IntType(width), count)
-    picks = ir.Constant(ir.VectorType(ir.IntType(32), count), [i // width for i in range(count)])
     tests = ir.Constant(lanes, [1 << i % width for i in range(count)])
-    spread = builder.shuffle_vector(
-        builder.bitcast(bits, pieces), ir.Constant(pieces, ir.Undefined), picks
-    )
+    spread = pick(builder, builder.bitcast(bits, pieces), [i // width for i in range(count)])
     return builder.icmp_unsigned("!=", builder.and_(spread, tests), ir.Constant(lanes, None))
+
+
+def popcount_lanes(builder: Any, value: Any) -> Any:
+    """LLVM value: how many bits of each integer lane are 1."""
+    kind = value.type
+    name = f"llvm.ctpop.v{kind.count}i{kind.element.width}"
+    return call_function(builder, name, kind, value)
 
 
 @intrinsic

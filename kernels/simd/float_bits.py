@@ -1,4 +1,4 @@
-"""Float vectors by their bits and by comparisons: exponents, signs, choices, polynomials."""
+"""Float vectors by their bits and by comparisons: exponents, signs, choices, whole numbers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.simd.arithmetic import call_named, fma_value
-from bwn.kernels.simd.vectors import Vec, llvm_type
-from bwn.kernels.target.jit import Codegen, intrinsic
+from bwn.kernels.simd.arithmetic import call_named, fma_value, nearest
+from bwn.kernels.simd.vectors import Vec, like, llvm_type
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 MANTISSA_BITS, EXPONENT_BIAS = 23, 127
 SQRT_HALF = 0x3F3504F3
@@ -56,6 +56,19 @@ def choose_less(a: Any, b: Any, chosen: Any, other: Any) -> tuple[Any, Codegen]:
         return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[2], args[3])
 
     return chosen(a, b, chosen, other), gen
+
+
+@helper
+def floor(x: Any) -> Any:
+    """The largest whole number up to x."""
+    r = nearest(x)  # every CPU has an instruction for it or the system a function
+    return choose_less(x, r, r - like(x, 1.0), r)
+
+
+@helper
+def ceil(x: Any) -> Any:
+    """The smallest whole number from x on."""
+    return -floor(-x)
 
 
 @intrinsic

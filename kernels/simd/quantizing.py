@@ -6,11 +6,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from bwn.kernels.simd.arithmetic import call_named, fma_value, to_int_value
 from bwn.kernels.simd.neon import by_register
-from bwn.kernels.simd.vectors import Vec, at, llvm_type, splat_value
+from bwn.kernels.simd.vectors import Vec, at, call_function, llvm_type, splat_value
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.jit import Codegen, intrinsic
 
@@ -32,11 +31,7 @@ def octets_value(builder: Any, value: Any, middle: Any) -> Any:
     """
 
     def converted(part: Any) -> Any:
-        signature = ir.FunctionType(I32_4, (part.type,))
-        name = "llvm.aarch64.neon.fcvtns.v4i32.v4f32"
-        return builder.call(
-            cgutils.get_or_insert_function(builder.module, signature, name), (part,)
-        )
+        return call_function(builder, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", I32_4, part)
 
     if "neon" in features():
         whole = by_register(builder, value, converted)
@@ -93,8 +88,10 @@ def quantized_bytes(
     """quantized_bytes(v, low, high, out_scale, reciprocal, middle): see `quantized_value`."""
 
     def gen(builder: Any, args: Any) -> Any:
-        numbers = [splat_value(builder, value, number) for number in args[1:5]]
-        return quantized_value(builder, args[0], *numbers, args[5])
+        low, high, out_scale, reciprocal = (
+            splat_value(builder, value, number) for number in args[1:5]
+        )
+        return quantized_value(builder, args[0], low, high, out_scale, reciprocal, args[5])
 
     return Vec(types.int8, value.lanes)(value, *[types.float32] * 4, types.int32), gen
 

@@ -6,9 +6,20 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
-from bwn.kernels.simd.vectors import I32, Vec, add, at, element_address, llvm_type, load_at
+from bwn.kernels.simd.arithmetic import call_named
+from bwn.kernels.simd.vectors import (
+    I32,
+    Vec,
+    add,
+    at,
+    call_function,
+    element_address,
+    lanes_of,
+    llvm_type,
+    load_at,
+    pick,
+)
 from bwn.kernels.simd.widths import VECTOR_BYTES
 from bwn.kernels.target.jit import Codegen, intrinsic
 
@@ -19,13 +30,8 @@ def halves(value: Any) -> tuple[Any, Codegen]:
     half = Vec(value.element, value.lanes // 2)
 
     def gen(builder: Any, args: Any) -> Any:
-        empty = ir.Constant(args[0].type, ir.Undefined)
-        lanes = ir.VectorType(ir.IntType(32), half.lanes)
         return [
-            builder.shuffle_vector(
-                args[0], empty, ir.Constant(lanes, list(range(start, start + half.lanes)))
-            )
-            for start in (0, half.lanes)
+            pick(builder, args[0], range(start, start + half.lanes)) for start in (0, half.lanes)
         ]
 
     return types.UniTuple(half, 2)(value), gen
@@ -44,9 +50,7 @@ def load_second(kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
             for i in (args[2], further)
         )
         lanes = [*range(0, vec.lanes, 2), *range(vec.lanes + 1, 2 * vec.lanes, 2)]
-        return builder.shuffle_vector(
-            low, high, ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), lanes)
-        )
+        return builder.shuffle_vector(low, high, lanes_of(lanes))
 
     return vec(kind, types.intp, types.intp), gen
 
@@ -71,9 +75,8 @@ def take_value(builder: Any, vec: Vec, table: list[Any], indices: Any) -> Any:
     NEON, and for 32 of AVX2, where each half of the indices has its half of the table.
     """
     operands = [*table, indices] if len(table) == 1 else [table[0], indices, table[1]]
-    signature = ir.FunctionType(llvm_type(vec), [operand.type for operand in operands])
     name = TAKES[vec.element, vec.lanes, len(table)]
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), operands)
+    return call_function(builder, name, llvm_type(vec), *operands)
 
 
 @intrinsic
@@ -120,16 +123,15 @@ def transpose(target: Any, source: Any, row_bytes: Any) -> tuple[Any, Codegen]:
         for _row in range(lanes):
             rows.append(load_at(builder, vec, address))
             address = builder.add(address, args[2])
-        picks = ir.VectorType(ir.IntType(32), lanes)
         width = 1
         while width < lanes:  # swap blocks of `width` across the diagonal
-            low = [i if not i & width else lanes + (i ^ width) for i in range(lanes)]
-            high = [i ^ width if not i & width else lanes + i for i in range(lanes)]
+            low = lanes_of([lanes + (i ^ width) if i & width else i for i in range(lanes)])
+            high = lanes_of([lanes + i if i & width else i ^ width for i in range(lanes)])
             for i in range(lanes):
                 if not i & width:
                     a, b = rows[i], rows[i | width]
-                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(picks, low))
-                    rows[i | width] = builder.shuffle_vector(a, b, ir.Constant(picks, high))
+                    rows[i] = builder.shuffle_vector(a, b, low)
+                    rows[i | width] = builder.shuffle_vector(a, b, high)
             width *= 2
         for i, row in enumerate(rows):
             to = builder.add(args[0], ir.Constant(ir.IntType(64), i * VECTOR_BYTES))
@@ -160,12 +162,7 @@ def total(value: Any) -> tuple[Any, Codegen]:
         part, lanes = args[0], value.lanes
         while lanes > 1:
             lanes //= 2
-            kind = ir.VectorType(ir.IntType(32), lanes)
-            empty = ir.Constant(part.type, ir.Undefined)
-            low = builder.shuffle_vector(part, empty, ir.Constant(kind, list(range(lanes))))
-            high = builder.shuffle_vector(
-                part, empty, ir.Constant(kind, list(range(lanes, 2 * lanes)))
-            )
+            low, high = (pick(builder, part, range(i, i + lanes)) for i in (0, lanes))
             part = add(builder, Vec(value.element, lanes), low, high)
         return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
 
@@ -177,13 +174,9 @@ def _across(combine: Any) -> Any:
     def across(value: Any) -> tuple[Any, Codegen]:
         def gen(builder: Any, args: Any) -> Any:
             result, lanes = args[0], value.lanes
-            kind = ir.VectorType(ir.IntType(32), lanes)
             step = lanes // 2
             while step:
-                order = ir.Constant(kind, [lane ^ step for lane in range(lanes)])
-                other = builder.shuffle_vector(
-                    result, ir.Constant(result.type, ir.Undefined), order
-                )
+                other = pick(builder, result, [lane ^ step for lane in range(lanes)])
                 result = combine(builder, result, other)
                 step //= 2
             return result
@@ -193,16 +186,11 @@ def _across(combine: Any) -> Any:
     return across
 
 
-def _maximum(builder: Any, a: Any, b: Any) -> Any:
-    name = f"llvm.maximum.v{a.type.count}f32"
-    signature = ir.FunctionType(a.type, (a.type, a.type))
-    function = cgutils.get_or_insert_function(builder.module, signature, name)
-    return builder.call(function, (a, b), fastmath=("nsz",))
-
-
 sum_of_lanes = _across(lambda builder, a, b: builder.fadd(a, b))
 """sum_of_lanes(v): the sum of all float lanes, in every lane."""
-top_of_lanes = _across(_maximum)
+top_of_lanes = _across(
+    lambda builder, a, b: call_named(builder, "maximum", a, b, fastmath=("nsz",))
+)
 """top_of_lanes(v): the largest float lane, in every lane; a NaN where one is."""
 
 

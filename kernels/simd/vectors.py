@@ -14,11 +14,12 @@ NEON.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import models, register_model
@@ -86,6 +87,36 @@ def at(builder: Any, address: Any, kind: Any) -> Any:
 def offset_by(builder: Any, address: Any, count: int) -> Any:
     """LLVM value of the address `count` bytes further."""
     return builder.add(address, ir.Constant(ir.IntType(64), count))
+
+
+def call_function(
+    builder: Any, name: str, returns: Any, *operands: Any, fastmath: tuple[str, ...] = ()
+) -> Any:
+    """LLVM value that a function returns, an intrinsic of LLVM or a function of the system."""
+    kind = ir.FunctionType(returns, [operand.type for operand in operands])
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, operands, fastmath=fastmath)
+
+
+def lanes_of(numbers: Sequence[int]) -> Any:
+    """The lanes that a shuffle takes, as LLVM's constant."""
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), list(numbers))
+
+
+def pick(builder: Any, value: Any, lanes: Sequence[int]) -> Any:
+    """LLVM value of these lanes of a vector."""
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes_of(lanes))
+
+
+def join(builder: Any, parts: Sequence[Any]) -> Any:
+    """LLVM value of vectors of one type in a row; their number is a power of two."""
+    while len(parts) > 1:
+        order = lanes_of(range(2 * parts[0].type.count))
+        parts = [
+            builder.shuffle_vector(low, high, order)
+            for low, high in zip(parts[::2], parts[1::2], strict=True)
+        ]
+    return parts[0]
 
 
 def load_at(builder: Any, vec: Vec, address: Any) -> Any:
@@ -186,12 +217,9 @@ def like(example: Any, value: Any) -> tuple[Any, Codegen]:
 
 def splat_value(builder: Any, vec: Vec, value: Any) -> Any:
     """LLVM value with `value` in every lane."""
-    kind = llvm_type(vec)
-    first = builder.insert_element(
-        ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
-    )
-    lanes = ir.Constant(ir.VectorType(ir.IntType(32), vec.lanes), None)
-    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), lanes)
+    empty = ir.Constant(llvm_type(vec), ir.Undefined)
+    first = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
+    return pick(builder, first, [0] * vec.lanes)
 
 
 def add(builder: Any, vec: Vec, a: Any, b: Any) -> Any:

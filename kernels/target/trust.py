@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def _steps(path: Path) -> Iterator[Path]:
             continue
         links += 1
         if links > MOST_LINKS:
-            raise OSError(40, "too many links", str(path))
+            raise OSError(errno.ELOOP, "too many links", str(path))
         target = Path(os.readlink(step))
         parts = list(target.parts)
         if target.is_absolute():

@@ -22,6 +22,7 @@ from bwn.kernels.simd.vectors import (
     at,
     llvm_type,
     load,
+    pick,
     splat_value,
     store,
     store_bytes,
@@ -105,9 +106,7 @@ def load_halves(address: Any, half: Any) -> tuple[Any, Codegen]:
         halves = ir.VectorType(ir.IntType(32), 2 * vec.lanes)
         offset = builder.mul(args[1], ir.Constant(ir.IntType(64), 4))
         pairs = builder.load(at(builder, builder.add(args[0], offset), halves), align=4)
-        order = ir.VectorType(ir.IntType(32), vec.lanes)
-        lower = ir.Constant(order, list(range(0, 2 * vec.lanes, 2)))
-        return builder.shuffle_vector(pairs, ir.Constant(halves, ir.Undefined), lower)
+        return pick(builder, pairs, range(0, 2 * vec.lanes, 2))
 
     return vec(types.intp, types.intp), gen
 
@@ -159,10 +158,8 @@ def unpack(as_float: bool, p: int, begin: int, end: int, part: int) -> None:
             for half in range(2):
                 bits = load_halves(tile, half)
                 for c in range(half * HALF, min(count, half * HALF + HALF)):
-                    signs, plane = (
-                        sign_of_bit(bits, c - half * HALF),
-                        planes + c * f.out_plane * size,
-                    )
+                    signs = sign_of_bit(bits, c - half * HALF)
+                    plane = planes + c * f.out_plane * size
                     if as_float:
                         store(plane, f.out_lead + first, keep(to_float(signs), mask))
                     else:

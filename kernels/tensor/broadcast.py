@@ -9,6 +9,7 @@ A unit of work is one channel of one image.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from bwn.kernels.simd.arithmetic import blend, greatest, keep, where_negative
@@ -77,51 +78,45 @@ def map_two(operation: Any, p: int, begin: int, end: int) -> None:
         clear_padding(f, plane)
 
 
-SUM = helper(lambda a, b: a + b)
-DIFFERENCE = helper(lambda a, b: a - b)
-PRODUCT = helper(lambda a, b: a * b)
-QUOTIENT = helper(lambda a, b: a / b)
-GREATER = helper(lambda a, b: greatest(a, b))
-LESSER = helper(lambda a, b: -greatest(-a, -b))
-POWER = helper(lambda a, b: any_power(a, b))
-PARAMETRIC_RELU = helper(lambda a, b: where_negative(a, a * b, a))
+least = helper(lambda a, b: -greatest(-a, -b))
+prelu = helper(lambda x, slope: where_negative(x, x * slope, x))
 
 
 def f32_f32_add(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(x + other, low, high)."""
-    map_two(SUM, p, begin, end)
+    map_two(operator.add, p, begin, end)
 
 
 def f32_f32_sub(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(x - other, low, high)."""
-    map_two(DIFFERENCE, p, begin, end)
+    map_two(operator.sub, p, begin, end)
 
 
 def f32_f32_mul(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(x * other, low, high)."""
-    map_two(PRODUCT, p, begin, end)
+    map_two(operator.mul, p, begin, end)
 
 
 def f32_f32_div(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(x / other, low, high)."""
-    map_two(QUOTIENT, p, begin, end)
+    map_two(operator.truediv, p, begin, end)
 
 
 def f32_f32_max(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(max(x, other), low, high); a NaN where either is one."""
-    map_two(GREATER, p, begin, end)
+    map_two(greatest, p, begin, end)
 
 
 def f32_f32_min(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(min(x, other), low, high); a NaN where either is one."""
-    map_two(LESSER, p, begin, end)
+    map_two(least, p, begin, end)
 
 
 def f32_f32_prelu(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(x where x >= 0, else other * x, low, high)."""
-    map_two(PARAMETRIC_RELU, p, begin, end)
+    map_two(prelu, p, begin, end)
 
 
 def f32_f32_pow(p: int, begin: int, end: int, part: int) -> None:
     """y = clamp(x ** other, low, high)."""
-    map_two(POWER, p, begin, end)
+    map_two(any_power, p, begin, end)

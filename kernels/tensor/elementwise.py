@@ -115,7 +115,7 @@ def f32_s1_sign(p: int, begin: int, end: int, part: int) -> None:
             store_bytes(plane, f.out_lead + i, sign_of(load(F32, source, i)), load(I32, f.mask, i))
 
 
-def f32_f32_steps(p: int, begin: int, end: int, part: int) -> None:
+def f32_f32_scales(p: int, begin: int, end: int, part: int) -> None:
     """Quantization scales of whole images: max |x| / qmax, or 1 where that is 0. A unit is one
     image.
 
@@ -133,7 +133,7 @@ def f32_f32_steps(p: int, begin: int, end: int, part: int) -> None:
         put_f32(f.x_scales, image, np.float32(1.0) if scale == 0 else scale)
 
 
-def f32_f32_steps_lanes(p: int, begin: int, end: int, part: int) -> None:
+def f32_f32_scales_lanes(p: int, begin: int, end: int, part: int) -> None:
     """Quantization scales of a batch whose images are the positions. A unit is one position."""
     f = elementwise_params(p)
     for position in range(begin, end):

@@ -8,6 +8,7 @@ one output, as of a whole map, the window's columns are in the lanes.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,6 @@ from bwn.kernels.target.jit import helper
 from bwn.kernels.tensor.tensor_params import PoolParams
 
 pool_params = reader(PoolParams)
-
-
-@helper
-def add(a: Any, b: Any) -> Any:
-    """How an average combines two numbers of a window."""
-    return a + b
 
 
 @helper
@@ -178,8 +173,8 @@ i8_max = pool_kernel(
 )
 f32_average = pool_kernel(
     4,
-    one_by_one(get_f32, put_f32, add, mean, np.float32(0.0)),
-    in_lanes(F32, F32_4, add, mean),
+    one_by_one(get_f32, put_f32, operator.add, mean, np.float32(0.0)),
+    in_lanes(F32, F32_4, operator.add, mean),
 )
 
 

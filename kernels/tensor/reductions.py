@@ -7,6 +7,7 @@ each row's are in the lanes and combined at the end.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,6 @@ from bwn.kernels.tensor.elementwise import clear_padding
 from bwn.kernels.tensor.tensor_params import ReduceParams
 
 reduce_params = reader(ReduceParams)
-
-
-@helper
-def add(a: Any, b: Any) -> Any:
-    """How a sum combines two numbers."""
-    return a + b
 
 
 @helper
@@ -99,11 +94,11 @@ def f32_f32_reduce(p: int, begin: int, end: int, part: int) -> None:
     """Sum, sum of magnitudes, sum of squares, maximum; minimum, as the maximum of -x."""
     f = reduce_params(p)
     if f.reduction == Reduction.SUM:
-        reduce(itself, add, SUM, sum_of_lanes, f, begin, end)
+        reduce(itself, operator.add, SUM, sum_of_lanes, f, begin, end)
     elif f.reduction == Reduction.MAGNITUDES:
-        reduce(magnitude, add, SUM, sum_of_lanes, f, begin, end)
+        reduce(magnitude, operator.add, SUM, sum_of_lanes, f, begin, end)
     elif f.reduction == Reduction.SQUARES:
-        reduce(squared, add, SUM, sum_of_lanes, f, begin, end)
+        reduce(squared, operator.add, SUM, sum_of_lanes, f, begin, end)
     elif f.reduction == Reduction.MAX:
         reduce(itself, greatest, MAX, top_of_lanes, f, begin, end)
     else:

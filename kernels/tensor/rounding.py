@@ -13,18 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.simd.arithmetic import (
-    fma,
-    keep,
-    maximum,
-    minimum,
-    nearest,
-    sign_of,
-    to_float,
-)
+from bwn.kernels.simd.arithmetic import fma, keep, maximum, minimum, nearest
+from bwn.kernels.simd.float_bits import ceil, floor
 from bwn.kernels.simd.scalars import get_f32, put_f32, reader
 from bwn.kernels.simd.shuffles import top_lane, total
-from bwn.kernels.simd.vectors import F32, I32, like, load, splat, store, zero
+from bwn.kernels.simd.vectors import F32, I32, load, splat, store, zero
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
 from bwn.kernels.tensor.codes import Rounding
@@ -35,16 +28,6 @@ fake_quantize_params = reader(FakeQuantizeParams)
 
 LEVELS = np.float32(255.0)
 """Steps between the smallest and the largest of 256 values."""
-
-
-@helper
-def _floor(x: Any) -> Any:
-    """The largest whole number up to x."""
-    r = nearest(x)
-    return r + (to_float(sign_of(x - r)) - like(x, 1.0)) * like(x, 0.5)
-
-
-_ceil = helper(lambda x: -_floor(-x))
 
 
 @helper
@@ -76,9 +59,9 @@ def f32_f32_fake_quantize(p: int, begin: int, end: int, part: int) -> None:
     """y = (clip(round(x / scale + zero), low, high) - zero) * scale."""
     f = fake_quantize_params(p)
     if f.rounding == Rounding.FLOOR:
-        _map(_floor, f, begin, end)
+        _map(floor, f, begin, end)
     elif f.rounding == Rounding.CEIL:
-        _map(_ceil, f, begin, end)
+        _map(ceil, f, begin, end)
     else:
         _map(nearest, f, begin, end)
 

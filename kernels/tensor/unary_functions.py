@@ -24,7 +24,7 @@ from bwn.kernels.simd.arithmetic import (
     nearest,
     square_root,
 )
-from bwn.kernels.simd.float_bits import choose_less
+from bwn.kernels.simd.float_bits import ceil, choose_less, floor
 from bwn.kernels.simd.scalars import get_f32, reader
 from bwn.kernels.simd.vectors import F32, I32, like, load, store
 from bwn.kernels.simd.widths import LANES
@@ -41,13 +41,6 @@ TANH_SCALE, TANH_CUBE = 1.59576912, 0.0713548163
 LARGEST = float(np.finfo(np.float32).max)
 UNDERFLOW = -110.0
 """Below, x * exp(x) is 0 as float32; it takes the place of -inf, which would give NaN."""
-
-
-@helper
-def _floor(x: Any, a: Any, b: Any) -> Any:
-    """The largest whole number up to x."""
-    r = nearest(x)  # every CPU has an instruction for it or the system a function
-    return choose_less(x, r, r - like(x, 1.0), r)
 
 
 @helper
@@ -113,11 +106,12 @@ def _plain(function: Any) -> Any:
     return helper(lambda x, a, b: function(x))
 
 
-_ceil = helper(lambda x, a, b: -_floor(-x, a, b))
 _leaky_relu = helper(lambda x, a, b: choose_less(x, like(x, 0.0), like(x, a) * x, x))
 _reciprocal = helper(lambda x, a, b: like(x, 1.0) / x)
 _thresholded_relu = helper(lambda x, a, b: choose_less(like(x, a), x, x, like(x, 0.0)))
 _abs = _plain(magnitude)
+_ceil = _plain(ceil)
+_floor = _plain(floor)
 _round = _plain(nearest)
 _sqrt = _plain(square_root)
 _erf = _plain(elementary.erf)

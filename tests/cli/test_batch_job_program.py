@@ -54,7 +54,7 @@ def test_a_job_ends_with_its_counts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run(monkeypatch, interrupted, arguments) == 130
-    assert capsys.readouterr().err == "Stopped: the same command goes on from here\n"
+    assert capsys.readouterr().err == "Stopped: the same command continues from here\n"
     assert run(monkeypatch, engine, arguments) == SOME_FAILED
     printed = capsys.readouterr()
     assert printed.err.splitlines()[-1].startswith("21 of 21 images, 1 failed, ")

@@ -210,6 +210,12 @@ def test_help_names_ranges_in_words_and_uses_up_to_100_columns(words, monkeypatc
     assert not re.search(r"RANGE|<=|>=|<x|x>|\]\s*\[|\.\.\.\s*$", text.partition("Options:")[2])
 
 
+@pytest.mark.parametrize("words", COMMAND_LINES, ids=" ".join)
+def test_help_fits_a_terminal_of_80_columns(words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert not [line for line in run(*words, "--help").stdout.splitlines() if len(line) > 80]
+
+
 def test_help_of_a_range():
     text = " ".join(run("train", "--help").stdout.split())
     assert (

@@ -219,7 +219,7 @@ def test_other_settings_are_refused_before_anything_runs(shapes, tmp_path):
     before = (out / "results.jsonl").read_bytes()
     result = run(*command, 2)
     assert result.exit_code == 3
-    words = "was made with epochs 1, not 2: choose another folder, or the same value"
+    words = "was made with --epochs 1, not 2: choose another folder, or the same value"
     assert result.stderr == f"Error: {out}: {words}\n"
     assert (out / "results.jsonl").read_bytes() == before
     result = run(*command, 1)

@@ -175,10 +175,11 @@ def test_the_plan_keeps_seeds_together_and_sweeps_last(planned):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"epochs": 5}, "was made with epochs 4, not 5: choose another folder"),
-        ({"learning_rate": 0.5}, "was made with learning_rate 0.01, not 0.5"),
-        ({"strength": 0.5}, "was made with strength 300.0, not 0.5"),
-        ({"weight_decay": 0.5}, "was made with weight_decay 0.0, not 0.5"),
+        ({"epochs": 5}, "was made with --epochs 4, not 5: choose another folder"),
+        ({"learning_rate": 0.5}, "was made with --lr 0.01, not 0.5"),
+        ({"strength": 0.5}, "was made with --lambda 300.0, not 0.5"),
+        ({"weight_decay": 0.5}, "was made with --weight-decay 0.0, not 0.5"),
+        ({"patience": 5}, "was made with --patience unset, not 5"),
     ],
 )
 def test_a_folder_of_other_settings_is_refused_and_one_of_more_runs_is_not(
@@ -190,6 +191,13 @@ def test_a_folder_of_other_settings_is_refused_and_one_of_more_runs_is_not(
     with locked(folder, planned(schemes=("float", "margin"), seeds=(3, 4), lambdas=(0.1,))[0]):
         pass
     with pytest.raises(FileError, match=words), locked(folder, planned(**change)[0]):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_refused(planned, tmp_path):
+    (tmp_path / "file").write_text("")
+    words = "file/runs: cannot be made: Not a directory"
+    with pytest.raises(FileError, match=words), locked(tmp_path / "file", planned()[0]):
         pass
 
 

@@ -85,7 +85,7 @@ def test_rows_have_shapes_lanes_and_bytes() -> None:
     rows = {row.name: row for row in layer_plans(plan)}
     assert list(rows) == ["input", "conv1", "p", "f", "dense1", "output"]
     conv, dense = rows["conv1"], rows["dense1"]
-    assert conv.kernels == ["f32_f32_steps", "f32_i8_quantize", "i8_b1_f32_planes_lookup"]
+    assert conv.kernels == ["f32_f32_scales", "f32_i8_quantize", "i8_b1_f32_planes_lookup"]
     # 72 positions: each row of 8 is padded with a zero.
     assert (conv.depth, conv.outputs, conv.positions, conv.units) == (45, 6, 72, 9)
     assert conv.filled == 64 / 96

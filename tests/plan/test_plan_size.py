@@ -255,14 +255,14 @@ def test_an_arena_lies_between_readable_bytes(size: int, beyond: int) -> None:
 def test_each_limit_is_reached_and_not_passed() -> None:
     size = PlanSize()
     size.check_steps(2**16)
-    with pytest.raises(GraphError, match="takes more than 65536 steps"):
+    with pytest.raises(GraphError, match="takes more than 65,536 steps"):
         size.check_steps(2**16 + 1)
     size.add_layer(2, MAX_FILE * 8 // 2)  # one bit each: as many weights as a file holds
-    with pytest.raises(GraphError, match="at most 134217728 and 8589934592 are planned"):
+    with pytest.raises(GraphError, match="at most 134,217,728 and 8,589,934,592 are planned"):
         size.add_layer(1, 1)
     size = PlanSize()
     size.add_layer(2**27, 1)
-    with pytest.raises(GraphError, match="layers have 134217729 inputs"):
+    with pytest.raises(GraphError, match="layers have 134,217,729 inputs"):
         size.add_layer(1, 0)
     size.check_arena(3 * 4 * MAX_TOTAL, 3)
     with pytest.raises(GraphError, match=r"activations take 4.0 GiB an example"):

@@ -13,8 +13,7 @@ from random_graphs import random_graph
 from bwn.ir.node import Array, Node
 from bwn.kernels import bits, registry
 from bwn.kernels.gemm import f32_to_bits, xnor_tile
-from bwn.kernels.gemm.byte_rows import pack_byte_rows
-from bwn.kernels.gemm.gemm_spec import as_bytes
+from bwn.kernels.gemm.gemm_spec import BYTE_ROWS, BYTES
 from bwn.kernels.registry import IndirectGemm
 from bwn.ops import node_types
 from bwn.ops.conv import Conv
@@ -79,8 +78,8 @@ def check_indirect_reads(memory: Memory, step: Step) -> None:
     assert memory.holds(f.x + start * size, (end - start) * size)
     assert memory.holds(f.mask, 4 * padded)
     assert memory.holds(f.x_scales, 4 * (padded if f.scale_per_position else f.images))
-    words = kernel.weights == "b1" and kernel.row_words(1) == 1
-    bytes_ = 8 if words else 1 if kernel.pack in (as_bytes, pack_byte_rows) else 4
+    words = kernel.weights == "b1" and kernel.packing.row_words(1) == 1
+    bytes_ = 8 if words else 1 if kernel.packing in (BYTES, BYTE_ROWS) else 4
     assert memory.holds(f.words, outputs * f.row_words * bytes_)
     for vector in (f.scale, f.bias, f.correction):
         assert memory.holds(vector, 4 * outputs)

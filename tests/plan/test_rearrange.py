@@ -19,8 +19,8 @@ from bwn.ops.clamp import Clamp
 from bwn.ops.concat import Concat
 from bwn.ops.gather import Gather
 from bwn.ops.rearrange import Rearrange
+from bwn.plan.loop_axes import Axis, loop_axes, split_axes
 from bwn.plan.planner import make_plan
-from bwn.plan.rearrange_steps import Axis, loop_axes, split_axes
 
 shapes = st.one_of(
     st.tuples(st.integers(1, 6), st.integers(1, 7), st.integers(1, 18)),

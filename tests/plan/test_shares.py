@@ -63,3 +63,8 @@ def test_all_memory_of_a_plan_is_counted(threads: int) -> None:
     assert builder.size.bytes == memory.nbytes + past + sum(
         array.nbytes for array in (*written, *constants)
     )
+
+
+def test_zeros_of_both_signs_are_two_constants() -> None:
+    state = PlanState(GRAPH, 1, 1, costs.table())
+    assert state.floats(0.0) == state.floats(0.0) != state.floats(-0.0)

@@ -15,10 +15,10 @@ from plan_checks import check_exact_sums, only
 from bwn.ir.quantization import QUANT_RANGES
 from bwn.kernels import bits
 from bwn.kernels import reference as plain
+from bwn.kernels.gemm.depths import UINT8_MAX_DEPTH
 from bwn.kernels.registry import GEMMS
 from bwn.ops.conv import Conv
 from bwn.ops.dense import Dense
-from bwn.ops.weighted import UINT8_MAX_DEPTH
 from bwn.plan.buffers import Buffer
 from bwn.plan.planner import Plan, make_plan
 from bwn.runtime.executor import Runner

@@ -183,10 +183,10 @@ def indirect_call(
     """Parameter block, units of work, and what must stay alive, of a GEMM over offsets."""
     memory, scratch_params = scratch(spec.scratch(case.outputs, case.depth), parts)
     offsets = np.arange(case.depth, dtype=np.int64) * arrays.x.shape[3]
-    words = spec.pack(arrays.stored)
+    words = spec.packing.pack(arrays.stored)
     block = spec.block(
         words=words.ctypes.data,
-        row_words=spec.row_words(arrays.stored.shape[1]),
+        row_words=spec.packing.row_words(arrays.stored.shape[1]),
         depth=case.depth,
         offsets=offsets.ctypes.data,
         positions=case.positions,

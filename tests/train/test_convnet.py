@@ -8,9 +8,9 @@ import torch
 
 from bwn.data.datasets import Dataset
 from bwn.train import Architecture, Settings, binary_layers, build, measure
+from bwn.train.networks import default_network
 from bwn.train.preprocessing import as_input
 from bwn.train.run import resume, start
-from bwn.train.settings import default_network
 from bwn.train.whitening import WhiteningConv2d, measure_whitening
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bwn.cli.main import bwn
-from bwn.cli.train_report import bar, row
+from bwn.cli.train_report import bar, row, text
 from bwn.train import Progress, read_checkpoint
 from bwn.train.losses import LOSSES, squared_hinge
 
@@ -119,8 +120,15 @@ def test_without_test_images_the_reason_is_printed(photos, tmp_path):
     assert f"Note: no accuracy measured: {photos} has no test images\n" in result.stdout
 
 
+def test_a_stopped_run_prints_its_command_quoted():
+    run = SimpleNamespace(checkpointer=SimpleNamespace(output="my m.pt"))
+    assert text(SimpleNamespace(finished=False), run) == (
+        "Stopped; my m.pt is a checkpoint. To resume: bwn train --resume 'my m.pt'"
+    )
+
+
 def test_a_finished_run_resumes_to_itself_and_refuses_other_images(photos, tmp_path):
-    model = tmp_path / "m.pt"
+    model = tmp_path / "my m.pt"
     run("train", "--data", photos, "-o", model, *SMALL, "--epochs", 1)
     before = model.read_bytes()
     result = run("train", "--resume", model)
@@ -128,7 +136,8 @@ def test_a_finished_run_resumes_to_itself_and_refuses_other_images(photos, tmp_p
     assert "This run is already complete: there was nothing left to train." in result.stdout
     assert "Accuracy " in result.stdout
     assert "Wrote " not in result.stdout
-    assert result.stdout.splitlines()[-1] == f"Next: bwn pack {model} -o {tmp_path / 'm.bwn'}"
+    packed = tmp_path / "my m.bwn"
+    assert result.stdout.splitlines()[-1] == f"Next: bwn pack '{model}' -o '{packed}'"
     assert model.read_bytes() == before
     result = run("train", "--resume", model, "--json")
     assert json.loads(result.stdout)["already_complete"]
