@@ -82,11 +82,9 @@ UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", tensor_params.BitpackedPar
 UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", tensor_params.BitpackedParams)
 
 OTHERS: tuple[Kernel, ...] = (
-    AFFINE, *BINARY.values(), SIGN, FLOAT, SCALES, SCALES_LANES, QUANTIZE, SOFTMAX, UNARY,
-    SIMPLE_UNARY, LAYER_NORM, GROUP_NORM, LOCAL_RESPONSE, REDUCE, MATMUL, COPY_F32, COPY_I8,
-    REARRANGE, RESIZE, CLEAR, MAX_F32, MAX_I8, AVERAGE, XNOR_SIGNS, XNOR_PLANES, PACK,
-    FLOAT_SIGNS, MAX_B1, UNPACK_F32, UNPACK_S1, STRIDED, FAKE_QUANTIZE, RANGES, RANGES_LANES,
+    *BINARY.values(), *(kernel for kernel in vars().values() if isinstance(kernel, Kernel)),
 )  # fmt: skip
+"""Every kernel above."""
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (*GEMMS, *OTHERS)}
 

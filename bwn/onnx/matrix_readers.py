@@ -15,7 +15,7 @@ from bwn.ops.conv import Conv
 from bwn.ops.dense import Dense
 from bwn.ops.gather import Gather
 from bwn.ops.matmul import MatMul
-from bwn.ops.onnx_reading import READERS, reads, vector
+from bwn.ops.onnx_reading import read_as, reads, vector
 from bwn.ops.weighted import Weighted
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def read_gemm(state: ImportState, node: OnnxNode) -> None:
     if node.has(2) and not state.is_constant(node, 2) and node.attrs.get("beta", 1.0) == 1:
         product = replace(node, inputs=node.inputs[:2], outputs=(f"{node.output}.product",))
         read_gemm(state, product)
-        operands = (product.output, node.inputs[2])
-        READERS["Add"](state, replace(node, op_type="Add", inputs=operands, attrs={}))
+        read_as(state, node, "Add", (product.output, node.inputs[2]), node.output)
         return
     view = state.view(node)
     if node.attrs.get("transA", 0) and view.rank == 2:

@@ -20,6 +20,7 @@ from bwn.ir.node import Array
 from bwn.onnx.constant_folding import as_many, folds
 from bwn.onnx.graph_order import refuse
 from bwn.onnx.onnx_node import MICROSOFT, OWN, OnnxNode, RefusingMalformed
+from bwn.ops.formulas import FUNCTIONS
 from bwn.ops.onnx_reading import reads
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ SWAP = "bwn.SwapAxes"
 PARAMETERS = {
     "Clip": ("min", "max"),
     "HardSigmoid": ("alpha", "beta"),
-    "LeakyRelu": ("alpha",),
-    "Elu": ("alpha",),
-    "ThresholdedRelu": ("alpha",),
+    **{known.onnx_op: tuple(known.attributes) for known in FUNCTIONS.values() if known.onnx_op},
 }
 """Attributes of an activation, in the order in which a fused layer lists them."""
 Nodes = list[onnx.NodeProto]

@@ -10,9 +10,9 @@ import numpy as np
 from bwn.ir.node import Array
 from bwn.onnx.arithmetic_readers import of_example, operands, store
 from bwn.onnx.constant_folding import broadcast, folds
-from bwn.onnx.quantized_readers import call, integer_of, quantized, scale_of
+from bwn.onnx.quantized_readers import integer_of, quantized, scale_of
 from bwn.ops.broadcasting import Arithmetic
-from bwn.ops.onnx_reading import reads
+from bwn.ops.onnx_reading import read_as, reads
 from bwn.ops.quantize import LIMIT, ROUND, Rounding
 from bwn.ops.sign import Sign
 
@@ -79,10 +79,10 @@ def read_quant(state: ImportState, node: OnnxNode) -> None:
     divide(state, node, parts[0])
     if zero.any():
         parts.insert(1, f"{node.output}.moved")
-        call(state, node, "Add", (parts[0], node.inputs[2]), parts[1])
+        read_as(state, node, "Add", (parts[0], node.inputs[2]), parts[1])
     emit_rounding(state, node, parts[-3], parts[-2], mode, bounds)
-    call(state, node, "Sub", (parts[-2], node.inputs[2]), parts[-1])
-    call(state, node, "Mul", (parts[-1], node.inputs[1]), node.output)
+    read_as(state, node, "Sub", (parts[-2], node.inputs[2]), parts[-1])
+    read_as(state, node, "Mul", (parts[-1], node.inputs[1]), node.output)
 
 
 @reads("Trunc")
@@ -100,9 +100,9 @@ def read_trunc(state: ImportState, node: OnnxNode) -> None:
     }
     divide(state, node, parts[0])
     emit_rounding(state, node, parts[0], parts[1], MODES["ROUND"], (-LIMIT, LIMIT))
-    call(state, node, "Mul", (parts[1], f"{node.output}.factor"), parts[2])
+    read_as(state, node, "Mul", (parts[1], f"{node.output}.factor"), parts[2])
     emit_rounding(state, node, parts[2], parts[3], mode_of(node, "FLOOR"), bounds)
-    call(state, node, "Mul", (parts[3], f"{node.output}.scale"), node.output)
+    read_as(state, node, "Mul", (parts[3], f"{node.output}.scale"), node.output)
 
 
 @reads("FloatQuant")
@@ -142,12 +142,12 @@ def emit_rounding(
         if shift:
             moved = f"{name}.moved"
             state.constants[f"{name}.shift"] = np.asarray(shift, np.float32)
-            call(state, node, "Add", (source, f"{name}.shift"), moved)
+            read_as(state, node, "Add", (source, f"{name}.shift"), moved)
         view = state.whole(changed(node, inputs=(moved,)))
         fields = {"low": least, "high": most, "rounding": rounding}
         state.views[name] = quantized(state, view, name, scale=1.0, **fields)
     if len(names) == 2:
-        call(state, node, "Add", (names[0], names[1]), output)
+        read_as(state, node, "Add", (names[0], names[1]), output)
 
 
 def truncation(state: ImportState, node: OnnxNode) -> tuple[float, Array]:
@@ -169,7 +169,7 @@ def sign_and_scale(state: ImportState, node: OnnxNode) -> None:
     ones = bool((state.weights(node, 1) == 1).all())
     state.emit(Sign(input=view.source, output=node.output if ones else signs), like=view)
     if not ones:
-        call(state, node, "Mul", (signs, node.inputs[1]), node.output)
+        read_as(state, node, "Mul", (signs, node.inputs[1]), node.output)
 
 
 def limits(node: OnnxNode, bits: Array, most: int = MAX_BITS) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from bwn.ir.node import Array
 from bwn.ir.quantization import Quantization
 from bwn.onnx.views import View
-from bwn.ops.onnx_reading import READERS, Pending, reads
+from bwn.ops.onnx_reading import Pending, read_as, reads
 from bwn.ops.quantize import LIMIT, Quantize
 
 if TYPE_CHECKING:
@@ -131,8 +131,8 @@ def read_dequantize(state: ImportState, node: OnnxNode) -> None:
         f"{middle}.scale": np.asarray(scale / known.scale, np.float32),
         f"{middle}.shift": np.asarray(scale * (known.zero - zero), np.float32),
     }
-    call(state, node, "Mul", (middle, f"{middle}.scale"), f"{middle}.scaled")
-    call(state, node, "Add", (f"{middle}.scaled", f"{middle}.shift"), node.output)
+    read_as(state, node, "Mul", (middle, f"{middle}.scale"), f"{middle}.scaled")
+    read_as(state, node, "Add", (f"{middle}.scaled", f"{middle}.shift"), node.output)
 
 
 def dequantized(state: ImportState, half: Pending, output: str) -> View:
@@ -174,14 +174,6 @@ def integer_of(node: OnnxNode, array: Array) -> int:
     if not abs(value) <= LIMIT or value != int(value):
         raise node.refuse(f"has {value}, expected a whole number up to {LIMIT:,}")
     return int(value)
-
-
-def call(
-    state: ImportState, node: OnnxNode, op_type: str, inputs: tuple[str, ...], output: str
-) -> None:
-    """Read an ONNX operation as part of a node."""
-    part = changed(node, op_type=op_type, inputs=inputs, outputs=(output,), attrs={}, proto=None)
-    READERS[op_type](state, part)
 
 
 # DynamicQuantizeLinear and what follows it are one node here: see quantized_operators

@@ -16,7 +16,7 @@ from bwn.onnx.import_state import canonical
 from bwn.onnx.views import BATCH, Factor, View, merged, row_major
 from bwn.ops.broadcasting import Arithmetic, Function
 from bwn.ops.normalize import LocalResponse, Normalize
-from bwn.ops.onnx_reading import axes_of, reads, vector
+from bwn.ops.onnx_reading import axes_of, read_as, reads, vector
 from bwn.ops.pool import Pool
 from bwn.ops.reduce import ONNX_OPS, Kind, Reduce
 from bwn.ops.softmax import ChannelSoftmax, Softmax
@@ -129,6 +129,40 @@ def emit_reduce(
         state.emit(Reduce(input=source, output=output, kind=kind, axes=axes))
     result = reduced_view(view, output, axes, logical)
     state.views[node.output] = result if keeps else result.squeeze(sorted(logical))
+
+
+@reads("ReduceLogSumExp")
+def read_log_sum_exp(state: ImportState, node: OnnxNode) -> None:
+    """max + log(sum(exp(x - max))), which does not overflow."""
+    axes = axes_of(node, state.optional(node, 1))
+    if not axes and node.attrs.get("noop_with_empty_axes", 0):
+        state.alias(node)
+        return
+    x, output = node.inputs[0], node.output
+    over = {"axes": axes or list(range(state.view(node).rank))}
+    keeps = {"keepdims": node.attrs.get("keepdims", 1)}
+    top = read_as(state, node, "ReduceMax", [x], f"{output}.max", **over)
+    below = read_as(state, node, "Sub", [x, top], f"{output}.below")
+    powers = read_as(state, node, "Exp", [below], f"{output}.exp")
+    total = read_as(state, node, "ReduceSum", [powers], f"{output}.sum", **over, **keeps)
+    log = read_as(state, node, "Log", [total], f"{output}.log")
+    if not keeps["keepdims"]:
+        top = read_as(state, node, "Squeeze", [top], f"{output}.squeezed", **over)
+    read_as(state, node, "Add", [log, top], output)
+
+
+@reads("LpNormalization")
+def read_lp_normalization(state: ImportState, node: OnnxNode) -> None:
+    """x / (its norm over one axis), of p 1 or 2; 0 where the norm is 0."""
+    x, output, p = node.inputs[0], node.output, node.attrs.get("p", 2)
+    if p not in (1, 2):
+        raise node.refuse(f"p is {p}, expected 1 or 2")
+    axes = [node.attrs.get("axis", -1)]
+    least = f"{output}.least"
+    state.constants[least] = np.asarray(np.finfo(np.float32).tiny)  # 0 / least is 0, 0 / 0 is not
+    norm = read_as(state, node, f"ReduceL{p}", [x], f"{output}.norm", axes=axes)
+    above = read_as(state, node, "Max", [norm, least], f"{output}.above")
+    read_as(state, node, "Div", [x, above], output)
 
 
 @reads("Softmax", "LogSoftmax")

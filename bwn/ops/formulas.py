@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,8 +23,8 @@ class Function(NamedTuple):
     Attributes:
         formula: (x, alpha, beta) to y, in float64.
         onnx_op: The ONNX operation with the same meaning in all opsets; empty if there is none.
-        alpha: Name of alpha as an attribute of that operation; empty if there is no such parameter.
-        beta: Name of beta, in the same way.
+        attributes: Names and defaults of its parameters, alpha and beta, as attributes of that
+            operation.
         relative: Whether the error of kernels is a few roundings of y; else it is a few roundings
             of intermediate numbers, which are as large as x or 1.
         exact: Whether kernels round nothing.
@@ -33,8 +33,7 @@ class Function(NamedTuple):
 
     formula: Callable[[Floats, float, float], Floats]
     onnx_op: str = ""
-    alpha: str = ""
-    beta: str = ""
+    attributes: Mapping[str, float] = {}
     relative: bool = False
     exact: bool = False
     nonnegative: bool = False
@@ -42,8 +41,10 @@ class Function(NamedTuple):
     @property
     def parameters(self) -> tuple[str, ...]:
         """Which of alpha and beta it has."""
-        return tuple(name for name in ("alpha", "beta") if getattr(self, name))
+        return ("alpha", "beta")[: len(self.attributes)]
 
+
+SELU = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
@@ -82,28 +83,30 @@ def _elu(x: Floats, a: float, b: float) -> Floats:
 FUNCTIONS: dict[Name, Function] = {
     "abs": Function(lambda x, a, b: np.abs(x), "Abs", exact=True, nonnegative=True),
     "ceil": Function(lambda x, a, b: np.ceil(x), "Ceil", exact=True),
-    "celu": Function(lambda x, a, b: _elu(x / a, a, b) * np.where(x > 0, a, 1), "Celu", "alpha"),
-    "elu": Function(_elu, "Elu", "alpha"),
+    "celu": Function(
+        lambda x, a, b: _elu(x / a, a, b) * np.where(x > 0, a, 1), "Celu", {"alpha": 1.0}
+    ),
+    "elu": Function(_elu, "Elu", {"alpha": 1.0}),
     "erf": Function(lambda x, a, b: _erf(x), "Erf"),
     "exp": Function(lambda x, a, b: np.exp(x), "Exp", relative=True, nonnegative=True),
     "floor": Function(lambda x, a, b: np.floor(x), "Floor", exact=True),
     "gelu": Function(_gelu),
     "gelu_tanh": Function(_gelu_tanh),
     "leaky_relu": Function(
-        lambda x, a, b: np.where(x < 0, a * x, x), "LeakyRelu", "alpha", relative=True
+        lambda x, a, b: np.where(x < 0, a * x, x), "LeakyRelu", {"alpha": 0.01}, relative=True
     ),
     "log": Function(lambda x, a, b: np.log(x), "Log"),
     "mish": Function(lambda x, a, b: _times(x, np.tanh(_softplus(x)))),
     "reciprocal": Function(lambda x, a, b: 1 / x, "Reciprocal", relative=True),
     "round": Function(lambda x, a, b: np.rint(x), "Round", exact=True),
-    "selu": Function(lambda x, a, b: b * _elu(x, a, b), "Selu", "alpha", "gamma"),
+    "selu": Function(lambda x, a, b: b * _elu(x, a, b), "Selu", SELU),
     "sigmoid": Function(lambda x, a, b: _sigmoid(x), "Sigmoid", nonnegative=True),
-    "silu": Function(lambda x, a, b: _times(x, _sigmoid(a * x)), alpha="alpha"),
+    "silu": Function(lambda x, a, b: _times(x, _sigmoid(a * x)), attributes={"alpha": 1.0}),
     "softplus": Function(lambda x, a, b: _softplus(x), "Softplus", nonnegative=True),
     "softsign": Function(_softsign, "Softsign"),
     "sqrt": Function(lambda x, a, b: np.sqrt(x), "Sqrt", relative=True, nonnegative=True),
     "tanh": Function(lambda x, a, b: np.tanh(x), "Tanh"),
     "thresholded_relu": Function(
-        lambda x, a, b: np.where(x > a, x, 0), "ThresholdedRelu", "alpha", exact=True
+        lambda x, a, b: np.where(x > a, x, 0), "ThresholdedRelu", {"alpha": 1.0}, exact=True
     ),
 }

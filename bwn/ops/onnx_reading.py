@@ -7,8 +7,9 @@ imports onnx.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -40,6 +41,28 @@ def reads(*op_types: str) -> Callable[[Reader], Reader]:
         return reader
 
     return register
+
+
+def read_as(
+    state: ImportState, node: OnnxNode, op_type: str, inputs: Sequence[str], output: str,
+    **attributes: Any,
+) -> str:  # fmt: skip
+    """Read another operation as a part of `node`.
+
+    Args:
+        state: Of the import.
+        node: Whose name refusals give.
+        op_type: The operation.
+        inputs: Names of its inputs, which `state` knows.
+        output: Name of its output.
+        attributes: Of the operation.
+
+    Returns:
+        `output`.
+    """
+    part = replace(node, op_type=op_type, inputs=tuple(inputs), outputs=(output,))
+    READERS[op_type](state, replace(part, attrs=attributes, proto=None))
+    return output
 
 
 class Pending(msgspec.Struct, frozen=True):

@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from bwn.plan.builder import PlanBuilder
     from bwn.plan.fusion import Epilogue
 
-SELU = 1.67326319217681884765625, 1.05070102214813232421875
-DEFAULTS = {
-    "Celu": (1.0,), "Elu": (1.0,), "LeakyRelu": (0.01,), "Selu": SELU, "ThresholdedRelu": (1.0,),
-}  # fmt: skip
-"""Defaults of alpha and beta in ONNX."""
 FUSED = {"sigmoid", "silu"}
 """Functions that kernels of layers with weights can apply at their end, if alpha is 1."""
 
@@ -104,9 +99,7 @@ class Unary(Elementwise, frozen=True, kw_only=True, tag="unary"):
     def to_onnx(self, graph: OnnxGraph) -> None:
         """The ONNX operation, or the formula if opset 17 has none."""
         if self.known.onnx_op:
-            names = (self.known.alpha, self.known.beta)
-            values = dict(zip(names, self.coefficients, strict=True))
-            values.pop("", None)
+            values = dict(zip(self.known.attributes, self.coefficients, strict=False))
             graph.emit(self.known.onnx_op, [self.input], self.output, **values)
         else:
             spell_out(graph, self)
@@ -148,12 +141,7 @@ def spell_out(graph: OnnxGraph, node: Unary) -> None:
 def read_function(state: ImportState, node: OnnxNode) -> None:
     """Elementwise, with all attributes."""
     name, known = next(item for item in FUNCTIONS.items() if item[1].onnx_op == node.op_type)
-    defaults = DEFAULTS.get(node.op_type, ())
-    attributes = (known.alpha, known.beta)
-    values = [
-        float(node.attrs.get(attribute, default))
-        for attribute, default in zip(attributes, defaults, strict=False)
-    ]
+    values = [float(node.attrs.get(*default)) for default in known.attributes.items()]
     emit_function(state, node, name, *values)
 
 

@@ -13,30 +13,39 @@ class Rounding(IntEnum):
     CEIL = 2
 
 
-class Function(IntEnum):
-    """Codes of the field `function`; `tensor/unary_functions.py` has their formulas."""
+class SimpleFunction(IntEnum):
+    """Functions of a few instructions, by `f32_f32_simple_unary`: codes of the field `function`.
+
+    `tensor/unary_functions.py` has a formula of each name, after an underscore.
+    """
 
     ABS = 0
     CEIL = 1
-    CELU = 2
-    ELU = 3
-    ERF = 4
-    EXP = 5
-    FLOOR = 6
-    GELU = 7
-    GELU_TANH = 8
-    LEAKY_RELU = 9
-    LOG = 10
-    MISH = 11
-    RECIPROCAL = 12
-    ROUND = 13
-    SIGMOID = 14
-    SILU = 15
-    SOFTPLUS = 16
-    SOFTSIGN = 17
-    SQRT = 18
-    TANH = 19
-    THRESHOLDED_RELU = 20
+    FLOOR = 2
+    LEAKY_RELU = 3
+    RECIPROCAL = 4
+    ROUND = 5
+    SOFTSIGN = 6
+    SQRT = 7
+    THRESHOLDED_RELU = 8
+
+
+class Function(IntEnum):
+    """Functions made of exponentials and logarithms, by `f32_f32_unary`; as `SimpleFunction`."""
+
+    CELU = 0
+    ELU = 1
+    SELU = ELU  # the same formula, of another beta
+    ERF = 2
+    EXP = 3
+    GELU = 4
+    GELU_TANH = 5
+    LOG = 6
+    MISH = 7
+    SIGMOID = 8
+    SILU = 9
+    SOFTPLUS = 10
+    TANH = 11
 
 
 class Reduction(IntEnum):

@@ -47,7 +47,7 @@ UnaryParams = Params(
     "A function of each element. Planes share the stride of rows.",
     PLANE_INPUT,
     {
-        "function": "A `Function`.",
+        "function": "A `Function`, or of the simple kernel a `SimpleFunction`.",
         "coefficients": "Address of two float32: its parameters alpha and beta.",
         "channels": "Channels of an image.",
         "positions": "Positions of a plane.",

@@ -1,12 +1,15 @@
-"""Functions of each element: y = clamp(f(x), low, high), by a formula for each `params.Function`.
+"""Functions of each element: y = clamp(f(x), low, high).
 
-A formula is f(x, a, b) of a vector and the function's parameters alpha and beta; those that it does
-not have are ignored. The loop is compiled with each formula, and the code chooses one for all
+A new function is its name in `codes.SimpleFunction` or `codes.Function`, and its formula here, of
+the same name: f(x, a, b) of a vector and the function's parameters alpha and beta; those that it
+does not have are ignored. The loop is compiled with each formula, and the code chooses one for all
 planes. A unit of work is one channel of one image.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,7 @@ from bwn.kernels.simd.scalars import get_f32, reader
 from bwn.kernels.simd.vectors import F32, I32, like, load, store
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper
-from bwn.kernels.tensor.codes import Function
+from bwn.kernels.tensor.codes import Function, SimpleFunction
 from bwn.kernels.tensor.elementwise import clear_padding
 from bwn.kernels.tensor.tensor_params import UnaryParams
 
@@ -134,55 +137,33 @@ def map_planes(formula: Any, f: Any, begin: int, end: int) -> None:
         clear_padding(f, plane)
 
 
+def _choice(functions: Sequence[IntEnum]) -> Any:
+    """A helper that maps planes by the one of these functions whose code it gets."""
+    if not functions:
+        return helper(lambda code, f, begin, end: None)
+    first, formula = int(functions[0]), globals()[f"_{functions[0].name.lower()}"]
+    others = _choice(functions[1:])
+
+    @helper
+    def choose(code: int, f: Any, begin: int, end: int) -> None:
+        if code == first:
+            map_planes(formula, f, begin, end)
+        else:
+            others(code, f, begin, end)
+
+    return choose
+
+
+_choose_simple, _choose = _choice([*SimpleFunction]), _choice([*Function])
+
+
 def f32_f32_simple_unary(p: int, begin: int, end: int, part: int) -> None:
-    """y = clamp(f(x), low, high), of the functions that take a few instructions."""
+    """y = clamp(f(x), low, high), f a `SimpleFunction`."""
     f = unary_params(p)
-    code = f.function
-    if code == Function.ABS:
-        map_planes(_abs, f, begin, end)
-    elif code == Function.CEIL:
-        map_planes(_ceil, f, begin, end)
-    elif code == Function.FLOOR:
-        map_planes(_floor, f, begin, end)
-    elif code == Function.LEAKY_RELU:
-        map_planes(_leaky_relu, f, begin, end)
-    elif code == Function.RECIPROCAL:
-        map_planes(_reciprocal, f, begin, end)
-    elif code == Function.ROUND:
-        map_planes(_round, f, begin, end)
-    elif code == Function.SOFTSIGN:
-        map_planes(_softsign, f, begin, end)
-    elif code == Function.SQRT:
-        map_planes(_sqrt, f, begin, end)
-    elif code == Function.THRESHOLDED_RELU:
-        map_planes(_thresholded_relu, f, begin, end)
+    _choose_simple(f.function, f, begin, end)
 
 
 def f32_f32_unary(p: int, begin: int, end: int, part: int) -> None:
-    """y = clamp(f(x), low, high), of the functions made of exponentials and logarithms."""
+    """y = clamp(f(x), low, high), f a `Function`."""
     f = unary_params(p)
-    code = f.function
-    if code == Function.CELU:
-        map_planes(_celu, f, begin, end)
-    elif code == Function.ELU:
-        map_planes(_elu, f, begin, end)
-    elif code == Function.ERF:
-        map_planes(_erf, f, begin, end)
-    elif code == Function.EXP:
-        map_planes(_exp, f, begin, end)
-    elif code == Function.GELU:
-        map_planes(_gelu, f, begin, end)
-    elif code == Function.GELU_TANH:
-        map_planes(_gelu_tanh, f, begin, end)
-    elif code == Function.LOG:
-        map_planes(_log, f, begin, end)
-    elif code == Function.MISH:
-        map_planes(_mish, f, begin, end)
-    elif code == Function.SIGMOID:
-        map_planes(_sigmoid, f, begin, end)
-    elif code == Function.SILU:
-        map_planes(_silu, f, begin, end)
-    elif code == Function.SOFTPLUS:
-        map_planes(_softplus, f, begin, end)
-    elif code == Function.TANH:
-        map_planes(_tanh, f, begin, end)
+    _choose(f.function, f, begin, end)

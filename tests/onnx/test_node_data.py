@@ -27,6 +27,7 @@ OPS = {known.onnx_op for known in FUNCTIONS.values()} | set(ONNX_OPS.values())
 OPS |= {
     "Gelu", "Mish", "Swish", "HardSigmoid", "HardSwish", "Softmax", "LogSoftmax", "LRN",
     "LayerNormalization", "InstanceNormalization", "GroupNormalization", "GlobalLpPool",
+    "LpNormalization", "ReduceLogSumExp",
 }  # fmt: skip
 REFUSED = {
     "goes over the batch": "examples must stay independent",

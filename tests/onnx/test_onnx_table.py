@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import bwn.onnx.importer  # noqa: F401  # fills READERS
+from bwn.onnx.functions import EXPANDED
 from bwn.ops.onnx_reading import READERS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "onnx.md"
@@ -26,6 +27,11 @@ def table() -> str:
 
 def test_the_table_is_current() -> None:
     assert table() in DOCUMENT.read_text(encoding="utf-8"), "run tests/onnx/test_onnx_table.py"
+
+
+def test_the_functions_that_are_expanded_are_listed() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    assert not [name for name in EXPANDED - {"CastLike"} if name not in document]
 
 
 def test_every_reader_is_described() -> None:

@@ -169,6 +169,11 @@ REFUSED = {
         "expected each at least",
     ),
     "mean of all": (model(op("ReduceMean", "x")), "goes over the batch"),
+    "norm of a third power": (
+        model(op("LpNormalization", "x", p=3)),
+        "p is 3, expected 1 or 2",
+    ),
+    "log sum exp of all": (model(op("ReduceLogSumExp", "x")), "goes over the batch"),
     "norm of another axis": (
         model(op("LayerNormalization", "x s", axis=2), s=floats(7, 6)),
         "goes over the axes of (N, 4, 7, 6) from 2 on; supported: the last, all",

@@ -72,6 +72,13 @@ def test_the_file_format_documents_its_fields(kind: type[Node]) -> None:
     assert documented == [field.encode_name for field in msgspec.structs.fields(kind)]
 
 
+@pytest.mark.parametrize("kind", node_types())
+def test_the_file_format_documents_every_value_of_a_field(kind: type[Node]) -> None:
+    for field in msgspec.inspect.type_info(kind).fields:
+        for value in getattr(field.type, "values", ()):
+            assert re.search(rf'["`]{value}["`]', SPEC), f"SPEC.md has no {field.name} {value}"
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_the_reference_equals_the_onnx_export(example: Example) -> None:
     graph, x = example.graph, batch_of(example.graph, 2)

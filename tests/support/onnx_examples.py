@@ -8,6 +8,9 @@ from graphs import floats
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import BN, FLAT, SIGN, f32, i64, model, op
 
+from bwn.ops.formulas import FUNCTIONS
+
+OF_A_NUMBER = [known.onnx_op for known in FUNCTIONS.values() if known.onnx_op]
 WINDOW = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}
 SUPPORTED = {
     "conv": model(op("Conv", "x w"), w=floats(5, 4, 3, 3)),
@@ -145,29 +148,7 @@ SUPPORTED = {
     ),
     **{
         name: model(op(name, "x"), opset={"Gelu": 20, "Mish": 18}.get(name, 17))
-        for name in (
-            "Abs",
-            "Ceil",
-            "Celu",
-            "Elu",
-            "Erf",
-            "Exp",
-            "Floor",
-            "Gelu",
-            "HardSigmoid",
-            "LeakyRelu",
-            "Log",
-            "Mish",
-            "Reciprocal",
-            "Round",
-            "Selu",
-            "Sigmoid",
-            "Softplus",
-            "Softsign",
-            "Sqrt",
-            "Tanh",
-            "ThresholdedRelu",
-        )
+        for name in (*OF_A_NUMBER, "Gelu", "HardSigmoid", "Mish")
     },
     **{
         f"{name} of vectors with parameters": model(op(name, "x", **values), shape=FLAT, opset=12)
@@ -197,6 +178,27 @@ SUPPORTED = {
         for name in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2")
         for axes in ([1], [3], [-2], [1, 2], [2, 3], [1, 2, 3])
     },
+    **{
+        f"log sum exp over {axes}": model(
+            op("Mul", "x c", "m"),
+            op("ReduceLogSumExp", "m", axes=axes, keepdims=len(axes) % 2),
+            c=f32(200.0),
+        )
+        for axes in ([1], [-1], [2, 3], [1, 2, 3])
+    },
+    "log sum exp opset 18": model(
+        op("ReduceLogSumExp", "x a", "r", keepdims=0), op("Flatten", "r"), opset=18, a=i64(-1)
+    ),
+    "log sum exp of nothing": model(
+        op("ReduceLogSumExp", "x", "r", noop_with_empty_axes=1), op("Relu", "r"), opset=18
+    ),
+    **{
+        f"norm of p {p} over axis {axis}": model(op("LpNormalization", "x", p=p, axis=axis))
+        for p in (1, 2)
+        for axis in (1, 2, -1)
+    },
+    "norm of features": model(op("LpNormalization", "x"), shape=FLAT),
+    "norm of zeros": model(op("Sub", "x x", "z"), op("LpNormalization", "z", axis=1)),
     "sum over the channels": model(
         op("ReduceSum", "x a", "r", keepdims=0), op("Flatten", "r"), a=i64(1)
     ),
