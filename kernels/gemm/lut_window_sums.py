@@ -122,7 +122,7 @@ def rectangle_summer(kind: Any, tile: Tile, rows: int, columns: int) -> Any:
 
     @helper
     def sum_first(table: int, words: int, count: int, totals: int) -> None:
-        step = hide(stride)
+        table, step = hide(table), hide(stride)
         for n in range(count):
             sums = add_entries(zeros(kind, registers), table, step, get_u64(words, n))
             store_sums(totals, sums)
@@ -130,7 +130,7 @@ def rectangle_summer(kind: Any, tile: Tile, rows: int, columns: int) -> Any:
 
     @helper
     def sum_more(table: int, words: int, count: int, totals: int) -> None:
-        step = hide(stride)
+        table, step = hide(table), hide(stride)
         for n in range(count):
             sums = load_sums(zeros(kind, registers), totals)
             sums = add_entries(sums, table, step, get_u64(words, n))
@@ -139,7 +139,7 @@ def rectangle_summer(kind: Any, tile: Tile, rows: int, columns: int) -> Any:
 
     @helper
     def sum_wide(table: int, words: int, count: int, totals: int, wide: int, begins: int) -> None:
-        step = hide(stride)
+        table, step = hide(table), hide(stride)
         for n in range(count):
             sums = load_sums(zeros(kind, registers), totals)
             sums = add_entries(sums, table, step, get_u64(words, n))
@@ -180,12 +180,12 @@ def widener(kind: Any, tile: Tile) -> Any:
     return widen
 
 
-def row_writer(kind: Any, tile: Tile) -> Any:
+def sums_writer(kind: Any, tile: Tile) -> Any:
     """An operation that writes the totals of an output channel row by row, as float32."""
 
     @intrinsic
-    def write_rows(kind: Any, rows: Any, totals: Any, correction: Any) -> tuple[Any, Codegen]:
-        """write_rows(kind, rows, totals, correction): plus the correction; addresses of both."""
+    def write_sums(kind: Any, rows: Any, totals: Any, correction: Any) -> tuple[Any, Codegen]:
+        """write_sums(kind, rows, totals, correction): plus the correction; addresses of both."""
         lanes = tile.lanes
         total = Vec(types.int32 if tile.wide_bytes else types.float32, lanes)
         floats = Vec(types.float32, lanes)
@@ -210,4 +210,4 @@ def row_writer(kind: Any, tile: Tile) -> Any:
 
         return types.void(kind, types.intp, types.intp, types.float32), gen
 
-    return write_rows
+    return write_sums

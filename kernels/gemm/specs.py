@@ -52,7 +52,14 @@ from bwn.kernels.gemm.gemv_packing import (
     signs_scratch,
 )
 from bwn.kernels.gemm.lut_permute_packing import F32_LAYOUT, I8_LAYOUT, TILE
-from bwn.kernels.gemm.lut_window_packing import F32_TALL, F32_WIDE, I8_TALL, I8_WIDE
+from bwn.kernels.gemm.lut_window_packing import (
+    F32_SQUARE,
+    F32_TALL,
+    F32_WIDE,
+    I8_SQUARE,
+    I8_TALL,
+    I8_WIDE,
+)
 from bwn.kernels.gemm.tiles import (
     DOTS,
     DOTS_COLUMN,
@@ -233,27 +240,47 @@ SPECS: tuple[GemmSpec, ...] = (
     ),
     LutWindowGemm(
         "gemm.lut_window.f32_b1_f32_planes_wide", activations="f32", weights="b1",
-        needs=("neon",), max_depth=ANY, lanes=4, tile=F32_WIDE,
-        costs={"neon": Cost(14000, 183, 14.2, 229)},
-        expected={"aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+        needs=("avx2", "neon"), max_depth=ANY, lanes=F32_WIDE.lanes, tile=F32_WIDE,
+        costs={"avx512": Cost(360, 12.2, 1.36, 16), "avx2": Cost(360, 12.2, 1.36, 16),
+               "neon": Cost(14000, 183, 14.2, 229)},
+        expected={"x86-64-avx2": [r"vaddps\s.*\(%r.*ymm"],
+                  "aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
     LutWindowGemm(
         "gemm.lut_window.f32_b1_f32_planes_tall", activations="f32", weights="b1",
-        needs=("neon",), max_depth=ANY, lanes=4, tile=F32_TALL,
-        costs={"neon": Cost(19000, 192, 13.4, 222)},
-        expected={"aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+        needs=("avx2", "neon"), max_depth=ANY, lanes=F32_TALL.lanes, tile=F32_TALL,
+        costs={"avx512": Cost(88.7, 11.9, 1.22, 18.8), "avx2": Cost(88.7, 11.9, 1.22, 18.8),
+               "neon": Cost(19000, 192, 13.4, 222)},
+        expected={"x86-64-avx2": [r"vaddps\s.*\(%r.*ymm"],
+                  "aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+    ),
+    LutWindowGemm(
+        "gemm.lut_window.f32_b1_f32_planes_square", activations="f32", weights="b1",
+        needs=("avx2",), max_depth=ANY, lanes=F32_SQUARE.lanes, tile=F32_SQUARE,
+        costs={"avx512": Cost(413, 12.5, 0.705, 10.2), "avx2": Cost(413, 12.5, 0.705, 10.2)},
+        expected={"x86-64-avx2": [r"vaddps\s.*\(%r.*ymm"]},
     ),
     LutWindowGemm(
         "gemm.lut_window.i8_b1_f32_planes_wide", activations="i8", weights="b1",
-        needs=("neon",), max_depth=I8_DEPTH, lanes=8, tile=I8_WIDE,
-        costs={"neon": Cost(17000, 191, 15.5, 385)},
-        expected={"aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+        needs=("avx2", "neon"), max_depth=I8_DEPTH, lanes=I8_WIDE.lanes, tile=I8_WIDE,
+        costs={"avx512": Cost(353, 12, 1.38, 31.8), "avx2": Cost(353, 12, 1.38, 31.8),
+               "neon": Cost(17000, 191, 15.5, 385)},
+        expected={"x86-64-avx2": [r"vpaddw\s.*\(%r.*ymm"],
+                  "aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
     LutWindowGemm(
         "gemm.lut_window.i8_b1_f32_planes_tall", activations="i8", weights="b1",
-        needs=("neon",), max_depth=I8_DEPTH, lanes=8, tile=I8_TALL,
-        costs={"neon": Cost(14000, 205, 14.2, 359)},
-        expected={"aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+        needs=("avx2", "neon"), max_depth=I8_DEPTH, lanes=I8_TALL.lanes, tile=I8_TALL,
+        costs={"avx512": Cost(446, 11.6, 1.21, 32.1), "avx2": Cost(446, 11.6, 1.21, 32.1),
+               "neon": Cost(14000, 205, 14.2, 359)},
+        expected={"x86-64-avx2": [r"vpaddw\s.*\(%r.*ymm"],
+                  "aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+    ),
+    LutWindowGemm(
+        "gemm.lut_window.i8_b1_f32_planes_square", activations="i8", weights="b1",
+        needs=("avx2",), max_depth=I8_DEPTH, lanes=I8_SQUARE.lanes, tile=I8_SQUARE,
+        costs={"avx512": Cost(658, 12.8, 0.766, 16.9), "avx2": Cost(658, 12.8, 0.766, 16.9)},
+        expected={"x86-64-avx2": [r"vpaddw\s.*\(%r.*ymm"]},
     ),
 )
 """Of those that fit, the one of least predicted cost is chosen; the first of equals."""
