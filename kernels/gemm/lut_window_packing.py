@@ -8,16 +8,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-REGISTER = 16
-"""Bytes of a register of NEON."""
+from bwn.kernels.target.cpu import features
+
+REGISTER = 16 if "neon" in features() else 32
+"""Bytes of a register: of NEON, of AVX2."""
+GROUP = 6 if REGISTER == 16 else 5
+"""Input channels of a table, which stays in an L1 of 32 KiB."""
 SPAN = 3
 """Taps along each axis of the largest rectangle that shares tables."""
 RECTANGLES = ((3, 3), (2, 2), (2, 1), (1, 2), (1, 1))
 """Rows and columns of taps for which there is code."""
-GATHERED = 4
-"""Columns of inputs that are read at once."""
-RUN_FIELDS = 5
-"""int64 of a run of outputs: image, position, offset in the tile's row, length, rows."""
+RUN_FIELDS = 6
+"""int64 of a run of neighboring outputs: image, position, offset in the tile's row, length, rows,
+address of what they read first."""
 
 
 class Rectangle(NamedTuple):
@@ -87,27 +90,39 @@ class Tile(NamedTuple):
         return self.stride << self.group
 
     @property
-    def channel_bytes(self) -> int:
-        """Bytes of the inputs of a channel, as they lie in an entry, and of columns beyond it."""
-        columns = self.columns + SPAN - 1
-        return -(-columns // GATHERED) * GATHERED * self.entry_rows * REGISTER
-
-    @property
     def row_outputs(self) -> int:
         """Outputs of a row of all blocks of a tile."""
         return self.lanes * self.columns
 
     @property
-    def small_bytes(self) -> int:
-        """Bytes of what does not depend on the outputs: addresses, runs, inputs, rows, a table."""
-        lanes = self.lanes * 8 * (1 + RUN_FIELDS)
-        rows = self.rows * self.row_outputs * 4
-        return lanes + self.group * self.channel_bytes + rows + self.table_bytes
+    def input_bytes(self) -> int:
+        """Bytes of an input."""
+        return 1 if self.wide_bytes else 4
+
+    @property
+    def inputs_at(self) -> int:
+        """Offset in the scratch of the inputs of a group, after the runs."""
+        return self.lanes * RUN_FIELDS * 8
+
+    @property
+    def rows_at(self) -> int:
+        """Offset of the sums of an output channel, row by row; before them, inputs may end late."""
+        return self.inputs_at + self.group * self.stride
+
+    @property
+    def table_at(self) -> int:
+        """Offset of the table."""
+        return -(-(self.rows_at + self.rows * self.row_outputs * 4) // 64) * 64
+
+    @property
+    def totals_at(self) -> int:
+        """Offset of the sums of all outputs, after what does not depend on how many there are."""
+        return -(-(self.table_at + self.table_bytes) // 64) * 64
 
     def scratch_bytes(self, outputs: int) -> int:
         """Bytes that a part needs for so many outputs."""
         total = self.registers * (REGISTER + self.lanes * self.wide_bytes)
-        return self.small_bytes + outputs * total
+        return self.totals_at + outputs * total
 
     def tiles(self, images: int, height: int, width: int) -> int:
         """Tiles that so many outputs take."""
@@ -154,7 +169,13 @@ class Tile(NamedTuple):
         return np.ascontiguousarray(by_group.transpose(2, 0, 1, 3)).reshape(groups, -1)
 
 
-F32_TALL = Tile(rows=7, columns=1, lanes=4, group=6, safe_lookups=2**40, wide_bytes=0)
-F32_WIDE = Tile(rows=4, columns=2, lanes=4, group=6, safe_lookups=2**40, wide_bytes=0)
-I8_TALL = Tile(rows=7, columns=1, lanes=8, group=6, safe_lookups=32767 // (127 * 6), wide_bytes=4)
-I8_WIDE = Tile(rows=4, columns=2, lanes=8, group=6, safe_lookups=32767 // (127 * 6), wide_bytes=4)
+def _float_tile(rows: int, columns: int) -> Tile:
+    return Tile(rows, columns, REGISTER // 4, GROUP, safe_lookups=2**40, wide_bytes=0)
+
+
+def _byte_tile(rows: int, columns: int) -> Tile:
+    return Tile(rows, columns, REGISTER // 2, GROUP, 32767 // (127 * GROUP), wide_bytes=4)
+
+
+F32_TALL, F32_WIDE, F32_SQUARE = _float_tile(7, 1), _float_tile(4, 2), _float_tile(2, 2)
+I8_TALL, I8_WIDE, I8_SQUARE = _byte_tile(7, 1), _byte_tile(4, 2), _byte_tile(2, 2)

@@ -9,7 +9,7 @@ from numba import types
 
 from bwn.kernels.gemm.lut import WIDER
 from bwn.kernels.gemm.lut_window_packing import REGISTER, Tile
-from bwn.kernels.simd.neon import hidden
+from bwn.kernels.simd.neon import hidden, opaque
 from bwn.kernels.simd.scalars import get_u64
 from bwn.kernels.simd.vectors import (
     Vec,
@@ -26,8 +26,18 @@ from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 
 @intrinsic
-def hide(number: Any) -> tuple[Any, Codegen]:
-    """hide(number): the same, of which LLVM does not know that it is constant."""
+def hide(address: Any) -> tuple[Any, Codegen]:
+    """hide(address): the same, of which LLVM does not know that it is a sum to make anew."""
+
+    def gen(builder: Any, args: Any) -> Any:
+        return opaque(builder, args[0])
+
+    return types.int64(types.int64), gen
+
+
+@intrinsic
+def hide_factor(number: Any) -> tuple[Any, Codegen]:
+    """hide_factor(number): the same; NEON then multiplies by it, not by a shift and additions."""
 
     def gen(builder: Any, args: Any) -> Any:
         return hidden(builder, args[0])
@@ -122,7 +132,7 @@ def rectangle_summer(kind: Any, tile: Tile, rows: int, columns: int) -> Any:
 
     @helper
     def sum_first(table: int, words: int, count: int, totals: int) -> None:
-        step = hide(stride)
+        table, step = hide(table), hide_factor(stride)
         for n in range(count):
             sums = add_entries(zeros(kind, registers), table, step, get_u64(words, n))
             store_sums(totals, sums)
@@ -130,7 +140,7 @@ def rectangle_summer(kind: Any, tile: Tile, rows: int, columns: int) -> Any:
 
     @helper
     def sum_more(table: int, words: int, count: int, totals: int) -> None:
-        step = hide(stride)
+        table, step = hide(table), hide_factor(stride)
         for n in range(count):
             sums = load_sums(zeros(kind, registers), totals)
             sums = add_entries(sums, table, step, get_u64(words, n))
@@ -139,7 +149,7 @@ def rectangle_summer(kind: Any, tile: Tile, rows: int, columns: int) -> Any:
 
     @helper
     def sum_wide(table: int, words: int, count: int, totals: int, wide: int, begins: int) -> None:
-        step = hide(stride)
+        table, step = hide(table), hide_factor(stride)
         for n in range(count):
             sums = load_sums(zeros(kind, registers), totals)
             sums = add_entries(sums, table, step, get_u64(words, n))
@@ -180,12 +190,12 @@ def widener(kind: Any, tile: Tile) -> Any:
     return widen
 
 
-def row_writer(kind: Any, tile: Tile) -> Any:
+def sums_writer(kind: Any, tile: Tile) -> Any:
     """An operation that writes the totals of an output channel row by row, as float32."""
 
     @intrinsic
-    def write_rows(kind: Any, rows: Any, totals: Any, correction: Any) -> tuple[Any, Codegen]:
-        """write_rows(kind, rows, totals, correction): plus the correction; addresses of both."""
+    def write_sums(kind: Any, rows: Any, totals: Any, correction: Any) -> tuple[Any, Codegen]:
+        """write_sums(kind, rows, totals, correction): plus the correction; addresses of both."""
         lanes = tile.lanes
         total = Vec(types.int32 if tile.wide_bytes else types.float32, lanes)
         floats = Vec(types.float32, lanes)
@@ -210,4 +220,4 @@ def row_writer(kind: Any, tile: Tile) -> Any:
 
         return types.void(kind, types.intp, types.intp, types.float32), gen
 
-    return write_rows
+    return write_sums

@@ -1,4 +1,4 @@
-"""Tables of `lut_window.py`: inputs are gathered from planes into lanes and summed with signs."""
+"""Tables of `lut_window.py`: inputs are copied from planes into lanes and summed with signs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from bwn.kernels.gemm.lut_window_packing import GATHERED, REGISTER, Tile
+from bwn.kernels.gemm.lut_window_packing import REGISTER, RUN_FIELDS, Tile
 from bwn.kernels.simd.neon import hidden, store_pair
+from bwn.kernels.simd.scalars import get_i64
 from bwn.kernels.simd.vectors import (
     Vec,
     add,
     at,
-    lanes_of,
     llvm_type,
     load_at,
     offset_by,
     pick,
+    splat_value,
     store,
     sub,
     zero,
@@ -26,85 +27,31 @@ from bwn.kernels.simd.vectors import (
 from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 
-@intrinsic
-def load_addresses(kind: Any, address: Any) -> tuple[Any, Codegen]:
-    """load_addresses(kind, address): as many int64 as `kind` has lanes, as a tuple."""
-    lanes = kind.dtype.lanes
+def lanes_writer(tile: Tile) -> Any:
+    """An operation that writes an input of each of some neighboring blocks."""
+    columns = tile.columns
 
-    def gen(builder: Any, args: Any) -> Any:
-        i64 = ir.IntType(64)
-        return [
-            builder.load(at(builder, offset_by(builder, args[1], 8 * lane), i64), align=8)
-            for lane in range(lanes)
-        ]
+    @intrinsic
+    def write_lanes(kind: Any, to: Any, first: Any) -> tuple[Any, Codegen]:
+        """write_lanes(kind, to, first): a whole register, from the address of the first input."""
+        vec = kind.dtype
+        floats = vec.element == types.float32
 
-    return types.UniTuple(types.int64, lanes)(kind, types.intp), gen
+        def gen(builder: Any, args: Any) -> None:
+            if floats or columns == 1:
+                stored = Vec(types.float32 if floats else types.int8, tile.row_outputs)
+                value = load_at(builder, stored, args[2])
+                if columns > 1:
+                    value = pick(builder, value, range(0, tile.row_outputs, columns))
+                value = value if floats else builder.sext(value, llvm_type(vec))
+            else:  # bytes of two columns: the first is the low one of each pair
+                by = splat_value(builder, vec, ir.Constant(ir.IntType(16), 8))
+                value = builder.ashr(builder.shl(load_at(builder, vec, args[2]), by), by)
+            builder.store(value, at(builder, args[1], value.type), align=1)
 
+        return types.void(kind, types.intp, types.intp), gen
 
-def _columns_of_f32(builder: Any, addresses: list[Any]) -> list[Any]:
-    """Registers of 4 neighboring float32 of 4 lanes: one a column."""
-    kind = Vec(types.float32, GATHERED)
-    rows = [load_at(builder, kind, address) for address in addresses]
-    shuffle = builder.shuffle_vector
-    low = [shuffle(rows[i], rows[i + 2], lanes_of([0, 4, 1, 5])) for i in (0, 1)]
-    high = [shuffle(rows[i], rows[i + 2], lanes_of([2, 6, 3, 7])) for i in (0, 1)]
-    return [
-        shuffle(*half, lanes_of(order))
-        for half in (low, high)
-        for order in ([0, 4, 1, 5], [2, 6, 3, 7])
-    ]
-
-
-def _columns_of_i8(builder: Any, addresses: list[Any]) -> list[Any]:
-    """Registers of 4 neighboring int8 of 8 lanes, as int16: one a column."""
-    word, octets = ir.IntType(32), ir.VectorType(ir.IntType(8), 16)
-    halves = []
-    for start in (0, 4):
-        rows = ir.Constant(ir.VectorType(word, 4), ir.Undefined)
-        for lane in range(4):
-            row = builder.load(at(builder, addresses[start + lane], word), align=1)
-            rows = builder.insert_element(rows, row, ir.Constant(ir.IntType(32), lane))
-        halves.append(builder.bitcast(rows, octets))
-    wide = ir.VectorType(ir.IntType(16), 8)
-    columns = []
-    for pair in (0, 2):
-        order = [column + 4 * lane for column in (pair, pair + 1) for lane in range(8)]
-        both = builder.shuffle_vector(*halves, lanes_of(order))
-        eights = (pick(builder, both, range(first, first + 8)) for first in (0, 8))
-        columns += [builder.sext(eight, wide) for eight in eights]
-    return columns
-
-
-@intrinsic
-def gather_columns(kind: Any, addresses: Any, target: Any, step: Any) -> tuple[Any, Codegen] | None:
-    """gather_columns(kind, addresses, target, step): 4 neighboring inputs of all lanes.
-
-    addresses: of each lane. target: of the first column's register; `step` bytes to the next.
-    """
-    if not isinstance(step, types.IntegerLiteral):
-        return None
-    columns_of = _columns_of_f32 if kind.dtype.element == types.float32 else _columns_of_i8
-
-    def gen(builder: Any, args: Any) -> None:
-        lanes = [builder.extract_value(args[1], lane) for lane in range(addresses.count)]
-        for column, value in enumerate(columns_of(builder, lanes)):
-            place = offset_by(builder, args[2], column * step.literal_value)
-            builder.store(value, at(builder, place, value.type), align=16)
-
-    return types.void(kind, addresses, types.intp, step), gen
-
-
-@intrinsic
-def move_on(addresses: Any, offset: Any) -> tuple[Any, Codegen]:
-    """move_on(addresses, offset): all of them `offset` bytes further, hidden from LLVM."""
-
-    def gen(builder: Any, args: Any) -> Any:
-        return [
-            hidden(builder, builder.add(builder.extract_value(args[0], lane), args[1]))
-            for lane in range(addresses.count)
-        ]
-
-    return addresses(addresses, types.intp), gen
+    return write_lanes
 
 
 def _signed_sums(builder: Any, vec: Vec, values: list[Any]) -> Iterator[Any]:
@@ -132,15 +79,17 @@ def _signed_sums(builder: Any, vec: Vec, values: list[Any]) -> Iterator[Any]:
 
 
 LOW = 3
-"""Inputs whose sums stay in registers: 16 of two times 8."""
+"""Inputs whose sums stay in registers: 8 of each register of an entry that is written at once."""
+TOGETHER = 2 if REGISTER == 16 else 1
+"""Those, which take 16 registers of 32 of NEON, 8 of 16 of AVX2."""
 
 
-def pair_writer(tile: Tile) -> Any:
-    """An operation that writes two neighboring registers of all entries of a table."""
+def entry_writer(tile: Tile) -> Any:
+    """An operation that writes TOGETHER neighboring registers of all entries of a table."""
 
     @intrinsic
-    def write_pair(kind: Any, table: Any, inputs: Any) -> tuple[Any, Codegen]:
-        """write_pair(kind, table, inputs): their addresses, of the first of the two."""
+    def write_entries(kind: Any, table: Any, inputs: Any) -> tuple[Any, Codegen]:
+        """write_entries(kind, table, inputs): their addresses, of the first register."""
         vec = kind.dtype
 
         def gen(builder: Any, args: Any) -> None:
@@ -149,64 +98,89 @@ def pair_writer(tile: Tile) -> Any:
                     load_at(
                         builder,
                         vec,
-                        offset_by(builder, args[2], channel * tile.channel_bytes + half * REGISTER),
+                        offset_by(builder, args[2], channel * tile.stride + i * REGISTER),
                     )
                     for channel in range(tile.group)
                 ]
-                for half in (0, 1)
+                for i in range(TOGETHER)
             ]
             lows = [
-                [hidden(builder, low) for low in _signed_sums(builder, vec, half[:LOW])]
-                for half in values
+                [hidden(builder, low) for low in _signed_sums(builder, vec, each[:LOW])]
+                for each in values
             ]
             address, stride = args[1], hidden(builder, ir.Constant(ir.IntType(64), tile.stride))
-            highs = [_signed_sums(builder, vec, half[LOW:]) for half in values]
-            for both in zip(*highs, strict=True):
-                high = [hidden(builder, each) for each in both]
+            highs = [_signed_sums(builder, vec, each[LOW:]) for each in values]
+            for some in zip(*highs, strict=True):
+                high = [hidden(builder, each) for each in some]
                 for entries in zip(*lows, strict=True):
-                    pair = [add(builder, vec, *each) for each in zip(entries, high, strict=True)]
-                    store_pair(builder, pair[0], pair[1], address)
+                    sums = [add(builder, vec, *each) for each in zip(entries, high, strict=True)]
+                    if TOGETHER == 2:
+                        store_pair(builder, sums[0], sums[1], address)
+                    else:
+                        builder.store(sums[0], at(builder, address, sums[0].type), align=REGISTER)
                     address = hidden(builder, builder.add(address, stride))
 
         return types.void(kind, types.intp, types.intp), gen
 
-    return write_pair
+    return write_entries
 
 
-def table_writer(kind: Any, tile: Tile, input_bytes: int) -> Any:
+def input_writer(kind: Any, tile: Tile) -> Any:
+    """A helper that writes what all positions around a tile read of a channel."""
+    input_bytes, column_bytes = tile.input_bytes, tile.entry_rows * REGISTER
+    run_bytes, lane_bytes, columns_of_block = RUN_FIELDS * 8, REGISTER // tile.lanes, tile.columns
+    write_lanes = lanes_writer(tile)
+
+    @helper
+    def write_inputs(
+        f: Any, runs: int, count: int, offset: int, rows: int, columns: int, inputs: int
+    ) -> None:
+        """count: of the runs. offset: bytes from what they read first to the first input.
+
+        A run writes registers up to their end and past it, where the next is then written.
+        """
+        first, end = get_i64(runs, 5), runs + count * run_bytes
+        for column in range(columns):
+            to, at = inputs + column * column_bytes, offset + column * input_bytes
+            for _row in range(rows):
+                write_lanes(kind, to, first + at)
+                for run in range(runs + run_bytes, end, run_bytes):
+                    lane = get_i64(run, 2) // columns_of_block
+                    write_lanes(kind, to + lane * lane_bytes, get_i64(run, 5) + at)
+                to += REGISTER
+                at += f.x_row * input_bytes
+
+    return write_inputs
+
+
+def table_writer(kind: Any, tile: Tile) -> Any:
     """A helper that writes the table of a group of channels around a tile."""
-    group, entry_rows, step = tile.group, tile.entry_rows, tile.entry_rows * REGISTER
-    channel_bytes, columns_step = tile.channel_bytes, GATHERED * tile.entry_rows * REGISTER
-    write_pair = pair_writer(tile)
+    group, entry_rows, channel_bytes = tile.group, tile.entry_rows, tile.stride
+    inputs_at, table_at, input_bytes = tile.inputs_at, tile.table_at, tile.input_bytes
+    write_inputs, write_entries = input_writer(kind, tile), entry_writer(tile)
 
     @helper
     def write_table(
-        f: Any, lanes: Any, offset: int, channels: int, rows: int, columns: int,
-        inputs: int, table: int,
-    ) -> None:  # fmt: skip
+        f: Any, scratch: int, runs: int, offset: int, channels: int, rows: int, columns: int
+    ) -> None:
         """Write what `rows` by `columns` registers of each entry hold; the others stay.
 
-        lanes: addresses. offset: bytes from them to the first input. channels: those that exist.
+        scratch: address of the runs, so many, and of all else. offset: bytes from what they read
+        first to the first input. channels: those that exist.
         """
-        row_bytes = f.x_row * input_bytes
+        inputs, table = scratch + inputs_at, scratch + table_at
         for channel in range(group):
             to = inputs + channel * channel_bytes
             if channel < channels:
-                first = move_on(lanes, offset + channel * f.x_plane * input_bytes)
-                for column in range(0, columns, GATHERED):
-                    at, places = move_on(first, column * input_bytes), to
-                    for _row in range(rows):
-                        gather_columns(kind, at, places, step)
-                        at = move_on(at, row_bytes)
-                        places += REGISTER
-                    to += columns_step
+                at = offset + channel * f.x_plane * input_bytes
+                write_inputs(f, scratch, runs, at, rows, columns, to)
             else:
                 for i in range(channel_bytes // REGISTER):
                     store(to + i * REGISTER, 0, zero(kind))
-        run, runs = (rows * columns, 1) if rows == entry_rows else (rows, columns)
-        for column in range(runs):
-            for row in range(0, run, 2):
-                place = (column * entry_rows + min(row, run - 2)) * REGISTER
-                write_pair(kind, table + place, inputs + place)
+        run, length = (1, rows * columns) if rows == entry_rows else (columns, rows)
+        for column in range(run):
+            for row in range(0, length, TOGETHER):
+                place = (column * entry_rows + min(row, length - TOGETHER)) * REGISTER
+                write_entries(kind, table + place, inputs + place)
 
     return write_table

@@ -16,7 +16,9 @@ too, 2026-11-29, and counted for neon. So were those of the 8-bit multiply: avx5
 `vpdpbusd` there, twice that of Zen 4, the rest by 0.7, avx2 by 0.81; the other 8-bit kernels cost
 0.6 and 0.8 of what they do on the Zen 4. For neon they are fitted to counts of 12 sizes within 5 %.
 Those of int8 weights were measured on a busy Zen 3 server core, 2026-11-29, scaled to the Zen 5 by
-0.85; avx512 and neon are guesses from their instructions.
+0.85; avx512 and neon are guesses from their instructions. Those of wide, tall and square were
+measured on that Zen 3, and scaled by 0.73, lookup's ratio; avx512 is 1.5 times that, a guess with
+which what was measured there stays chosen until `bwn tune` is run.
 """
 
 from __future__ import annotations
@@ -52,7 +54,14 @@ from bwn.kernels.gemm.gemv_packing import (
     signs_scratch,
 )
 from bwn.kernels.gemm.lut_permute_packing import F32_LAYOUT, I8_LAYOUT, TILE
-from bwn.kernels.gemm.lut_window_packing import F32_TALL, F32_WIDE, I8_TALL, I8_WIDE
+from bwn.kernels.gemm.lut_window_packing import (
+    F32_SQUARE,
+    F32_TALL,
+    F32_WIDE,
+    I8_SQUARE,
+    I8_TALL,
+    I8_WIDE,
+)
 from bwn.kernels.gemm.tiles import (
     DOTS,
     DOTS_COLUMN,
@@ -233,27 +242,47 @@ SPECS: tuple[GemmSpec, ...] = (
     ),
     LutWindowGemm(
         "gemm.lut_window.f32_b1_f32_planes_wide", activations="f32", weights="b1",
-        needs=("neon",), max_depth=ANY, lanes=4, tile=F32_WIDE,
-        costs={"neon": Cost(14000, 183, 14.2, 229)},
-        expected={"aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+        needs=("avx2", "neon"), max_depth=ANY, lanes=F32_WIDE.lanes, tile=F32_WIDE,
+        costs={"avx512": Cost(588, 17.7, 1.81, 24.9), "avx2": Cost(392, 11.8, 1.21, 16.6),
+               "neon": Cost(14000, 183, 14.2, 229)},
+        expected={"x86-64-avx2": [r"vaddps\s.*\(%r.*ymm"],
+                  "aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
     LutWindowGemm(
         "gemm.lut_window.f32_b1_f32_planes_tall", activations="f32", weights="b1",
-        needs=("neon",), max_depth=ANY, lanes=4, tile=F32_TALL,
-        costs={"neon": Cost(19000, 192, 13.4, 222)},
-        expected={"aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+        needs=("avx2", "neon"), max_depth=ANY, lanes=F32_TALL.lanes, tile=F32_TALL,
+        costs={"avx512": Cost(135, 17.2, 1.71, 27), "avx2": Cost(90.3, 11.5, 1.14, 18),
+               "neon": Cost(19000, 192, 13.4, 222)},
+        expected={"x86-64-avx2": [r"vaddps\s.*\(%r.*ymm"],
+                  "aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+    ),
+    LutWindowGemm(
+        "gemm.lut_window.f32_b1_f32_planes_square", activations="f32", weights="b1",
+        needs=("avx2",), max_depth=ANY, lanes=F32_SQUARE.lanes, tile=F32_SQUARE,
+        costs={"avx512": Cost(672, 17.4, 0.885, 16.8), "avx2": Cost(448, 11.6, 0.59, 11.2)},
+        expected={"x86-64-avx2": [r"vaddps\s.*\(%r.*ymm"]},
     ),
     LutWindowGemm(
         "gemm.lut_window.i8_b1_f32_planes_wide", activations="i8", weights="b1",
-        needs=("neon",), max_depth=I8_DEPTH, lanes=8, tile=I8_WIDE,
-        costs={"neon": Cost(17000, 191, 15.5, 385)},
-        expected={"aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+        needs=("avx2", "neon"), max_depth=I8_DEPTH, lanes=I8_WIDE.lanes, tile=I8_WIDE,
+        costs={"avx512": Cost(632, 17.7, 1.88, 48.2), "avx2": Cost(421, 11.8, 1.25, 32.1),
+               "neon": Cost(17000, 191, 15.5, 385)},
+        expected={"x86-64-avx2": [r"vpaddw\s.*\(%r.*ymm"],
+                  "aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
     LutWindowGemm(
         "gemm.lut_window.i8_b1_f32_planes_tall", activations="i8", weights="b1",
-        needs=("neon",), max_depth=I8_DEPTH, lanes=8, tile=I8_TALL,
-        costs={"neon": Cost(14000, 205, 14.2, 359)},
-        expected={"aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+        needs=("avx2", "neon"), max_depth=I8_DEPTH, lanes=I8_TALL.lanes, tile=I8_TALL,
+        costs={"avx512": Cost(592, 17.5, 1.81, 44.4), "avx2": Cost(395, 11.7, 1.21, 29.6),
+               "neon": Cost(14000, 205, 14.2, 359)},
+        expected={"x86-64-avx2": [r"vpaddw\s.*\(%r.*ymm"],
+                  "aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
+    ),
+    LutWindowGemm(
+        "gemm.lut_window.i8_b1_f32_planes_square", activations="i8", weights="b1",
+        needs=("avx2",), max_depth=I8_DEPTH, lanes=I8_SQUARE.lanes, tile=I8_SQUARE,
+        costs={"avx512": Cost(1100, 18.6, 0.959, 27.3), "avx2": Cost(735, 12.4, 0.639, 18.2)},
+        expected={"x86-64-avx2": [r"vpaddw\s.*\(%r.*ymm"]},
     ),
 )
 """Of those that fit, the one of least predicted cost is chosen; the first of equals."""

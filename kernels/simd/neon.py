@@ -31,8 +31,13 @@ def hidden(builder: Any, value: Any) -> Any:
     if "neon" not in features():
         return value
     if isinstance(value.type, ir.IntType):
-        return _through(builder, value, "r")
+        return opaque(builder, value)
     return by_register(builder, value, lambda part: _through(builder, part, "w"))
+
+
+def opaque(builder: Any, number: Any) -> Any:
+    """The same integer, of which LLVM does not know how it was made, on every machine."""
+    return _through(builder, number, "r")
 
 
 def store_pair(builder: Any, low: Any, high: Any, address: Any) -> None:
