@@ -100,6 +100,18 @@ class Tile(NamedTuple):
         return 1 if self.wide_bytes else 4
 
     @property
+    def input_column(self) -> int:
+        """Bytes from one column of a channel's inputs to the next; columns that are written
+        together end apart.
+        """
+        return (self.entry_rows + (self.columns > 1)) * REGISTER
+
+    @property
+    def channel_bytes(self) -> int:
+        """Bytes of the inputs of a channel."""
+        return self.input_column * (self.columns + SPAN - 1)
+
+    @property
     def inputs_at(self) -> int:
         """Offset in the scratch of the inputs of a group, after the runs."""
         return self.lanes * RUN_FIELDS * 8
@@ -107,7 +119,7 @@ class Tile(NamedTuple):
     @property
     def rows_at(self) -> int:
         """Offset of the sums of an output channel, row by row; before them, inputs may end late."""
-        return self.inputs_at + self.group * self.stride
+        return self.inputs_at + self.group * self.channel_bytes
 
     @property
     def table_at(self) -> int:

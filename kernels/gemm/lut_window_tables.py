@@ -28,26 +28,30 @@ from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
 
 def lanes_writer(tile: Tile) -> Any:
-    """An operation that writes an input of each of some neighboring blocks."""
+    """An operation that writes a row of inputs of some neighboring blocks, by columns."""
     columns = tile.columns
+
+    def column_of(builder: Any, line: Any, vec: Vec, column: int) -> Any:
+        if vec.element == types.float32:
+            return pick(builder, line, range(column, tile.row_outputs, columns))
+        if columns == 1:
+            return builder.sext(line, llvm_type(vec))
+        by = splat_value(builder, vec, ir.Constant(ir.IntType(16), 8))
+        pairs = builder.bitcast(line, llvm_type(vec))  # the first of two columns is the low byte
+        return builder.ashr(pairs if column else builder.shl(pairs, by), by)
 
     @intrinsic
     def write_lanes(kind: Any, to: Any, first: Any) -> tuple[Any, Codegen]:
-        """write_lanes(kind, to, first): a whole register, from the address of the first input."""
+        """write_lanes(kind, to, first): whole registers, from the address of the first input."""
         vec = kind.dtype
-        floats = vec.element == types.float32
+        stored = types.float32 if vec.element == types.float32 else types.int8
 
         def gen(builder: Any, args: Any) -> None:
-            if floats or columns == 1:
-                stored = Vec(types.float32 if floats else types.int8, tile.row_outputs)
-                value = load_at(builder, stored, args[2])
-                if columns > 1:
-                    value = pick(builder, value, range(0, tile.row_outputs, columns))
-                value = value if floats else builder.sext(value, llvm_type(vec))
-            else:  # bytes of two columns: the first is the low one of each pair
-                by = splat_value(builder, vec, ir.Constant(ir.IntType(16), 8))
-                value = builder.ashr(builder.shl(load_at(builder, vec, args[2]), by), by)
-            builder.store(value, at(builder, args[1], value.type), align=1)
+            line = load_at(builder, Vec(stored, tile.row_outputs), args[2])
+            for column in range(columns):
+                value = column_of(builder, line, vec, column)
+                place = offset_by(builder, args[1], column * tile.input_column)
+                builder.store(value, at(builder, place, value.type), align=1)
 
         return types.void(kind, types.intp, types.intp), gen
 
@@ -98,7 +102,7 @@ def entry_writer(tile: Tile) -> Any:
                     load_at(
                         builder,
                         vec,
-                        offset_by(builder, args[2], channel * tile.stride + i * REGISTER),
+                        offset_by(builder, args[2], channel * tile.channel_bytes + i * REGISTER),
                     )
                     for channel in range(tile.group)
                 ]
@@ -127,8 +131,8 @@ def entry_writer(tile: Tile) -> Any:
 
 def input_writer(kind: Any, tile: Tile) -> Any:
     """A helper that writes what all positions around a tile read of a channel."""
-    input_bytes, column_bytes = tile.input_bytes, tile.entry_rows * REGISTER
-    run_bytes, lane_bytes, columns_of_block = RUN_FIELDS * 8, REGISTER // tile.lanes, tile.columns
+    input_bytes, input_column, together = tile.input_bytes, tile.input_column, tile.columns
+    run_bytes, lane_bytes = RUN_FIELDS * 8, REGISTER // tile.lanes
     write_lanes = lanes_writer(tile)
 
     @helper
@@ -140,12 +144,12 @@ def input_writer(kind: Any, tile: Tile) -> Any:
         A run writes registers up to their end and past it, where the next is then written.
         """
         first, end = get_i64(runs, 5), runs + count * run_bytes
-        for column in range(columns):
-            to, at = inputs + column * column_bytes, offset + column * input_bytes
+        for column in range(0, columns, together):
+            to, at = inputs + column * input_column, offset + column * input_bytes
             for _row in range(rows):
                 write_lanes(kind, to, first + at)
                 for run in range(runs + run_bytes, end, run_bytes):
-                    lane = get_i64(run, 2) // columns_of_block
+                    lane = get_i64(run, 2) // together
                     write_lanes(kind, to + lane * lane_bytes, get_i64(run, 5) + at)
                 to += REGISTER
                 at += f.x_row * input_bytes
@@ -155,7 +159,8 @@ def input_writer(kind: Any, tile: Tile) -> Any:
 
 def table_writer(kind: Any, tile: Tile) -> Any:
     """A helper that writes the table of a group of channels around a tile."""
-    group, entry_rows, channel_bytes = tile.group, tile.entry_rows, tile.stride
+    group, entry_rows, channel_bytes = tile.group, tile.entry_rows, tile.channel_bytes
+    input_column, side_by_side = tile.input_column, tile.input_column == entry_rows * REGISTER
     inputs_at, table_at, input_bytes = tile.inputs_at, tile.table_at, tile.input_bytes
     write_inputs, write_entries = input_writer(kind, tile), entry_writer(tile)
 
@@ -177,10 +182,12 @@ def table_writer(kind: Any, tile: Tile) -> Any:
             else:
                 for i in range(channel_bytes // REGISTER):
                     store(to + i * REGISTER, 0, zero(kind))
-        run, length = (1, rows * columns) if rows == entry_rows else (columns, rows)
-        for column in range(run):
+        whole = side_by_side and rows == entry_rows
+        count, length = (1, rows * columns) if whole else (columns, rows)
+        for column in range(count):
             for row in range(0, length, TOGETHER):
-                place = (column * entry_rows + min(row, length - TOGETHER)) * REGISTER
-                write_entries(kind, table + place, inputs + place)
+                at = min(row, length - TOGETHER) * REGISTER
+                entry = table + column * (entry_rows * REGISTER) + at
+                write_entries(kind, entry, inputs + column * input_column + at)
 
     return write_table
