@@ -9,6 +9,7 @@ import msgspec
 
 from bwn._text import __version__
 from bwn.ir.model_spec import ModelSpec
+from bwn.kernels.aot.c_spec import ERROR_NAMES, ERRORS
 from bwn.predict import class_names, ends_in_softmax
 
 WIDTH = 100
@@ -79,8 +80,8 @@ def header(spec: ModelSpec, report: LibraryReport) -> str:
     about = (
         f"{name}: a neural network as a C library, made by bwn {__version__} of the model with "
         f"SHA-256 {report.model_sha256}, for {report.target} ({report.cpu}). An arena is all the "
-        "memory that it needs: each thread has one of its own, and nothing else is ever written, "
-        "allocated or opened. Link with -lm."
+        "memory that it needs, besides a few KiB of stack: each thread has one of its own, and "
+        "nothing else is ever written, allocated or opened. Link with -lm."
     )
     numbers = _numbers(spec, batch, report.arena_bytes)
     parts = [
@@ -88,6 +89,7 @@ def header(spec: ModelSpec, report: LibraryReport) -> str:
         "#include <stddef.h>\n#include <stdint.h>",
         OPEN,
         "\n".join(f"#define {macro}_{key} {value}" for key, value in numbers.items()),
+        _error_codes(macro),
         *(comment(text) + f"\n{code}" for text, code in _functions(name, macro, spec, batch)),
         CLOSE,
         "#endif",
@@ -114,6 +116,14 @@ def _numbers(spec: ModelSpec, batch: int, arena: int) -> dict[str, int]:
     }
 
 
+def _error_codes(macro: str) -> str:
+    """The codes that functions return, by name."""
+    lines = [comment("Error codes; 0 is success.")]
+    for code, name in enumerate(ERROR_NAMES, 1):
+        lines += [f"#define {macro}_ERROR_{name} {code}", "    " + comment(ERRORS[code])]
+    return "\n".join(lines)
+
+
 def _functions(name: str, macro: str, spec: ModelSpec, batch: int) -> list[tuple[str, str]]:
     """What each function does, and its declaration."""
     shape = " x ".join(map(str, spec.graph.topology.input_shape))
@@ -122,12 +132,13 @@ def _functions(name: str, macro: str, spec: ModelSpec, batch: int) -> list[tuple
         (f"Bytes of an arena: {macro}_ARENA_SIZE.", f"size_t {name}_arena_size(void);"),
         (
             f"Prepare an arena, once: {macro}_ARENA_SIZE bytes, aligned to 64, which may not be "
-            "moved. Returns 0 or an error code.",
+            "moved or copied. Returns 0 or an error code.",
             f"int {name}_init(void *arena);",
         ),
         (
             f"Run the network. x: {macro}_BATCH inputs of {shape} float32; scores: {macro}_BATCH "
-            f"times {macro}_OUTPUTS float32. Neither may overlap the arena.",
+            f"times {macro}_OUTPUTS float32. Neither may overlap the arena. It checks nothing: the "
+            "arena must be initialized.",
             f"void {name}_run(void *arena, const float *x, float *scores);",
         ),
         (
