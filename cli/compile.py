@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import click
@@ -90,5 +91,7 @@ def command(
         return
     library, size = output / f"lib{report.name}", byte_size(report.shared_bytes)
     click.echo(f"Wrote {library}.so for {report.target}: {size} with weights, {arena} a thread.")
-    cc = command_line("cc", "main.c", f"-I{output}", f"{library}.a", "-lm")
+    own = report.machine == platform.machine()
+    compiler = "cc" if own else f"{report.machine}-linux-gnu-gcc"
+    cc = command_line(compiler, "main.c", f"-I{output}", f"{library}.a", "-lm")
     click.echo(f'Next: #include "{report.name}.h" and {cc}')

@@ -9,6 +9,7 @@ import msgspec
 
 from bwn._text import __version__
 from bwn.ir.model_spec import ModelSpec
+from bwn.kernels.aot.c_spec import ERROR_NAMES, ERRORS
 from bwn.predict import class_names, ends_in_softmax
 
 WIDTH = 100
@@ -79,8 +80,8 @@ def header(spec: ModelSpec, report: LibraryReport) -> str:
     about = (
         f"{name}: a neural network as a C library, made by bwn {__version__} from the model with "
         f"SHA-256 {report.model_sha256}, for {report.target} ({report.cpu}). The arena is all "
-        "memory that the library writes, besides its outputs. Each thread needs its own. The "
-        "library allocates no memory and opens no files. Link with -lm."
+        "memory that the library writes, besides its outputs and a few KiB of stack. Each thread "
+        "needs its own. The library allocates no memory and opens no files. Link with -lm."
     )
     numbers = _numbers(spec, batch, report.arena_bytes)
     parts = [
@@ -88,6 +89,7 @@ def header(spec: ModelSpec, report: LibraryReport) -> str:
         "#include <stddef.h>\n#include <stdint.h>",
         OPEN,
         "\n".join(f"#define {macro}_{key} {value}" for key, value in numbers.items()),
+        _error_codes(macro),
         *(comment(text) + f"\n{code}" for text, code in _functions(name, macro, spec, batch)),
         CLOSE,
         "#endif",
@@ -114,6 +116,14 @@ def _numbers(spec: ModelSpec, batch: int, arena: int) -> dict[str, int]:
     }
 
 
+def _error_codes(macro: str) -> str:
+    """The codes that functions return, by name."""
+    lines = [comment("Error codes; 0 is success.")]
+    for code, name in enumerate(ERROR_NAMES, 1):
+        lines += [f"#define {macro}_ERROR_{name} {code}", "    " + comment(ERRORS[code])]
+    return "\n".join(lines)
+
+
 def _functions(name: str, macro: str, spec: ModelSpec, batch: int) -> list[tuple[str, str]]:
     """Description and declaration of each function."""
     shape = " x ".join(map(str, spec.graph.topology.input_shape))
@@ -127,7 +137,8 @@ def _functions(name: str, macro: str, spec: ModelSpec, batch: int) -> list[tuple
         ),
         (
             f"Run the network. x: {macro}_BATCH inputs of {shape} float32; scores: {macro}_BATCH "
-            f"times {macro}_OUTPUTS float32. Neither may overlap the arena.",
+            f"times {macro}_OUTPUTS float32. Neither may overlap the arena. It checks nothing: the "
+            "arena must be initialized.",
             f"void {name}_run(void *arena, const float *x, float *scores);",
         ),
         (

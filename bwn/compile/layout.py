@@ -61,6 +61,8 @@ def lay_out(plan: Plan, twin: Plan, *, inputs: int = 0, outputs: int = 0, work: 
     blocks, twins = (np.concatenate([step.block for step in p.steps]) for p in (plan, twin))
     starts = np.cumsum([0, *(len(step.block) for step in plan.steps)])[:-1]
     image, spans = _with_written(plan, twin, blocks)
+    seal = len(image)
+    image = np.append(image, 0)
     x = round_up(image.nbytes, LINE)
     scores = x + round_up(inputs, LINE)
     memory = round_up(max(scores + outputs, GUARD), LINE)
@@ -76,12 +78,13 @@ def lay_out(plan: Plan, twin: Plan, *, inputs: int = 0, outputs: int = 0, work: 
     words = {name: WORD * _word(plan, starts, name) for name in ("x", "out")}
     return Layout(
         image=image,
-        own=own,
+        own=np.append(own, np.int32(seal)),
         fixed=fixed,
         constants=constants,
         blocks=tuple(WORD * int(start) for start in starts),
         x_word=words["x"],
         out_word=words["out"],
+        seal=WORD * seal,
         x=x,
         scores=scores,
         work=(memory, max(end - memory, work)),

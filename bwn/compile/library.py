@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import platform
@@ -81,7 +82,9 @@ def find_targets(name: str) -> tuple[Target, ...]:
         return (Target(NATIVE, machine, "", "", frozenset(), frozenset()),)
     matching = tuple(target for target in (*TARGETS, WASM) if target.name == name)
     if not matching:
-        raise ArgumentError(f"no target '{name}'; there are {', '.join(NAMES)}")
+        near = " or ".join(difflib.get_close_matches(name, NAMES, n=2))
+        hint = f" (did you mean {near}?)" if near else ""
+        raise ArgumentError(f"no target '{name}'{hint}; there are {', '.join(NAMES)}")
     return matching
 
 

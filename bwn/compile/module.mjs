@@ -67,7 +67,8 @@ class Model {
     return { probabilities: this.#floats(this.#probabilities, classes.length).slice(), classes };
   }
 
-  #image(called, { data, width, height }, out) {
+  #image(called, image, out) {
+    const { data, width, height } = image ?? {};
     if (!this.#exports[`${name}_${called}`]) {
       const why = batch > 1 && called === "classify" ? `has a batch of ${batch}` : "takes no images";
       throw new Error(`${called}: this network ${why}`);

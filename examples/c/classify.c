@@ -20,10 +20,15 @@ int main(int argc, char **argv) {
     float probabilities[NET_CLASSES];
     int i, channels, width, height, code, best = 0;
     unsigned char *pixels, *arena; /* each thread needs an arena of its own */
-    FILE *file = argc == 2 ? fopen(argv[1], "rb") : NULL;
-    if (!file) {
+    FILE *file;
+    if (argc != 2) {
         fprintf(stderr, "usage: %s IMAGE.ppm\n", argv[0]);
         return 2;
+    }
+    file = fopen(argv[1], "rb");
+    if (!file) {
+        perror(argv[1]);
+        return 3;
     }
     code = fgetc(file) == 'P' ? fgetc(file) : 0;
     channels = code == '6' ? 3 : code == '5' ? 1 : 0;

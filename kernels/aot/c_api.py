@@ -26,6 +26,7 @@ from bwn.kernels.aot.c_spec import (
     PREPARE,
     PROBABILITIES,
     SCORE,
+    UNINITIALIZED,
     UNKNOWN,
     Library,
 )
@@ -178,6 +179,10 @@ def _add_prepare(own: _Module) -> None:
     library = own.library
     function, builder = own.function("prepare")
     arena, pixels, width, height, channels, stride, x = function.args
+    refuse_arena(builder, arena)
+    seal = builder.bitcast(place_in(builder, arena, library.layout.seal), WORD.as_pointer())
+    here = builder.ptrtoint(arena, WORD)
+    refuse(builder, builder.icmp_unsigned("!=", builder.load(seal), here), UNINITIALIZED)
     wrong = builder.icmp_unsigned("==", pixels, ir.Constant(pixels.type, None))
     for side in (width, height):
         less = builder.sub(side, ir.Constant(INT, 1))

@@ -95,6 +95,8 @@ def _choose(builder: ir.IRBuilder, arena: Any, callees: Sequence[Any]) -> None:
 
 def _call_chosen(builder: ir.IRBuilder, arguments: Sequence[Any], callees: Sequence[Any]) -> None:
     arena, *others = arguments
+    if builder.function.function_type.return_type == INT:  # it can return a code
+        refuse_arena(builder, arena)
     own = place_in(builder, arena, ALIGNMENT)
     blocks = [builder.append_basic_block() for _ in callees]
     switch = builder.switch(builder.load(_choice(builder, arena)), blocks[-1])

@@ -16,13 +16,16 @@ ALIGNMENT = 64
 ERRORS = (
     "no error",
     "the arena is NULL or not aligned to 64 bytes",
-    f"the image is NULL, has no 1 to {MAX_SIDE} rows and columns, or not 1, 3 or 4 channels",
+    f"the image is NULL, a side of it is not 1 to {MAX_SIDE}, or it has not 1, 3 or 4 channels",
     "a score is not finite: the network's activations overflow on this input",
     "this processor lacks instructions that the library was compiled for",
+    "the arena was not initialized, or was moved or copied since",
 )
 """What the codes that functions return mean; the code is the index."""
-ARENA, IMAGE, SCORE, LACKS = range(1, 5)
+ARENA, IMAGE, SCORE, LACKS, UNINITIALIZED = range(1, 6)
 """Codes by name."""
+ERROR_NAMES = ("ARENA", "IMAGE", "SCORE", "PROCESSOR", "UNINITIALIZED")
+"""What headers call the codes from 1."""
 UNKNOWN = "unknown error"
 
 INSTALL, PREPARE, PROBABILITIES = "install", "prepare", "probabilities"
@@ -54,6 +57,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         blocks: Place of each step's parameter block in the arena.
         x_word: Place of the word for the address of the caller's input.
         out_word: Likewise, of the output.
+        seal: Place of the word for the arena's own address: `init` has filled this arena, here.
         x: Place of an input, and then an output, that the caller does not see.
         scores: Place of that output.
         work: Place and size of the memory that is free between runs.
@@ -67,6 +71,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     blocks: tuple[int, ...]
     x_word: int
     out_word: int
+    seal: int
     x: int
     scores: int
     work: tuple[int, int]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from bwn.compile.c_header import LibraryReport, comment, header
 from bwn.compile.library import identifier
 from bwn.format import read
 from bwn.kernels.aot.archive import static_library
+from bwn.kernels.aot.c_spec import ERRORS
 
 MODEL = Path(__file__).resolve().parents[2] / "models" / "mnist-lenet.bwn"
 REPORT = LibraryReport(
@@ -39,11 +42,14 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("compiled")
-def test_it_says_what_was_written_and_what_comes_next() -> None:
+def test_it_says_what_was_written_and_what_comes_next(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(MODEL, "-o", "out")
     assert result.exit_code == 0, result.output
     assert "out/libnet.so for aarch64: 3.0 KiB with weights, 2.0 KiB a thread" in result.stdout
-    assert 'Next: #include "net.h" and cc main.c -Iout out/libnet.a -lm' in result.stdout
+    for machine, compiler in (("aarch64", "cc"), ("x86_64", "aarch64-linux-gnu-gcc")):
+        monkeypatch.setattr(platform, "machine", lambda machine=machine: machine)
+        shown = run(MODEL, "-o", "out").stdout
+        assert f'#include "net.h" and {compiler} main.c -Iout out/libnet.a -lm' in shown
 
 
 @pytest.mark.usefixtures("compiled")
@@ -57,6 +63,8 @@ def test_json_is_the_report() -> None:
     ("options", "message"),
     [
         (["--target", "arm"], "no target 'arm'; there are native, x86-64-avx512,"),
+        (["--target", "arm64"], "no target 'arm64' (did you mean aarch64?); there are native"),
+        (["--target", "x86_64"], "(did you mean x86-64 or x86-64-any?)"),
         (["--name", "2net"], "e.g. model_2net"),
         (["--name", "my-net"], "e.g. my_net"),
         (["--name", "_net"], "e.g. model__net"),
@@ -169,6 +177,9 @@ def test_a_header_of_a_batch_has_no_classify() -> None:
     assert " n_prepare(" in many
     assert "#define N_BATCH 8\n" in many
     assert max(map(len, one.splitlines())) <= 100
+    assert "#define N_ERROR_PROCESSOR 4\n" in one
+    for code, text in enumerate(ERRORS[1:], 1):
+        assert re.search(rf"#define N_ERROR_[A-Z]+ {code}\n    /\* {text[:20]}", one)
     assert len(comment("a word " * 100).splitlines()) > 5
 
 

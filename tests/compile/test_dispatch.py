@@ -60,6 +60,9 @@ def test_the_first_part_that_starts_is_called(folder: Path) -> None:
     image = (library.address, pixels, 1, 2, 3, -4, out)
     assert (library.call("prepare", *image), out[0]) == (1, 9)
     assert library.call("classify", *image) == 51
+    for place in (None, library.address + 8):
+        assert library.call("prepare", place, *image[1:]) == 1
+        assert library.call("classify", place, *image[1:]) == 1
 
 
 def test_what_needs_no_arena_is_asked_of_the_last(folder: Path) -> None:

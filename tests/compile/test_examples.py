@@ -59,6 +59,8 @@ def test_the_makefile(folder: Path, tmp_path: Path) -> None:
     done = run("./classify", "text.pgm", cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (3, "")
     assert "not a binary PPM or PGM image" in done.stderr
+    done = run("./classify", "none.pgm", cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (3, "none.pgm: No such file or directory\n")
 
 
 @pytest.fixture

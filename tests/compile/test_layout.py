@@ -29,6 +29,7 @@ def run(plan: Plan, layout: Layout, x: np.ndarray, arena: np.ndarray) -> np.ndar
     words[:] = layout.image
     words[layout.own] += arena.ctypes.data
     words[layout.fixed] += constants.ctypes.data
+    assert words[layout.seal // 8] == arena.ctypes.data
     out = np.empty((plan.batch, *plan.graph.output_shape), np.float32)
     words[layout.x_word // 8], words[layout.out_word // 8] = x.ctypes.data, out.ctypes.data
     for step, block in zip(plan.steps, layout.blocks, strict=True):

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from c_library import CLibrary, run
+from guarded import guarded
 from PIL import Image
 
 import bwn
@@ -91,13 +92,29 @@ def test_error_codes(library: CLibrary) -> None:
         scores[7] = value
         assert library.call("probabilities", scores, out) == 3
     assert not out.any()
-    texts = [library.call("error", code) for code in (0, 1, 2, 3, 5, -1)]
+    texts = [library.call("error", code) for code in (0, 1, 2, 3, 6, -1)]
     assert texts[0] == b"no error"
     assert b"64 bytes" in texts[1]
     assert b"65535" in texts[2]
     assert b"not finite" in texts[3]
     assert texts[4] == texts[5] == b"unknown error"
     assert [library.call("class", index) for index in (-1, 10, 2**31 - 1)] == [None] * 3
+
+
+@pytest.mark.parametrize("function", ["prepare", "classify"])
+def test_an_arena_that_is_not_ready_is_refused(library: CLibrary, function: str) -> None:
+    image, out = (IMAGES[0], 28, 28, 1, 28), np.zeros(28 * 28, np.float32)
+    wrong = (None, library.address + 4, library.address - 64 + 1)
+    assert [library.call(function, place, *image, out) for place in wrong] == [1, 1, 1]
+    for fill in (0, 0x5A, 0xFF):
+        other = guarded(library.arena.nbytes, "after")
+        other[:] = fill
+        assert library.call(function, other, *image, out) == 5
+    other[:] = library.arena
+    assert library.call(function, other, *image, out) == 5
+    assert not out.any()
+    assert b"not initialized, or was moved" in library.call("error", 5)
+    assert library.call("init", other) == library.call(function, other, *image, out) == 0
 
 
 @needs_gcc
@@ -112,7 +129,8 @@ def test_the_header_has_no_warnings(folder: Path, tmp_path: Path, compiler: str)
     source.write_text(
         '#include "net.h"\n#include "net.h"\n'
         "int main(void) { return net_arena_size() != NET_ARENA_SIZE || NET_BATCH != 1 || "
-        "NET_CHANNELS * NET_HEIGHT * NET_WIDTH != NET_INPUTS || NET_OUTPUTS != NET_CLASSES; }\n"
+        "NET_CHANNELS * NET_HEIGHT * NET_WIDTH != NET_INPUTS || NET_OUTPUTS != NET_CLASSES || "
+        "net_init(0) != NET_ERROR_ARENA; }\n"
     )
     built = tmp_path / "main"
     run(

@@ -51,11 +51,12 @@ for (const wrong of [new Float32Array(783), new Float64Array(784), [...x], undef
 assert.throws(() => model.probabilities(x), /scores: expected a Float32Array of 10 numbers/);
 assert.throws(() => model.probabilities(scores.map(() => NaN)), /a score is not finite/);
 const images = [image(28, 28, 2), image(0, 0, 1), { ...gray, width: 45.5 }, { ...gray, height: NaN },
-  { ...gray, data: [...gray.data] }, { width: 1, height: 1 }, { ...gray, width: -90, height: -40 }];
+  { ...gray, data: [...gray.data] }, { width: 1, height: 1 }, { ...gray, width: -90, height: -40 },
+  null, undefined];
 for (const wrong of images) {
   assert.throws(() => model.classify(wrong), /width x height x 1, 3 or 4 bytes|the image/);
 }
-assert.throws(() => model.classify(image(65536, 1, 1)), /the image .* 1 to 65535 rows/);
+assert.throws(() => model.classify(image(65536, 1, 1)), /the image .* 1 to 65535/);
 assert.deepEqual(model.run(x), scores);
 
 // A network that takes no images.
