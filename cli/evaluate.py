@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bwn._text import count_noun, one_line
-from bwn.cli.output import json_text, show_progress, table
+from bwn.cli.output import command_line, json_text, show_progress, table
 from bwn.cli.params import (
     FilePath,
     Integer,
@@ -63,7 +63,7 @@ def command(
     bwn evaluate model.bwn --data photos/ --json
     """
     if data is None:
-        meant = f" Did you mean --data {one_line(rest[0])}?" if rest else ""
+        meant = f" Did you mean {command_line('--data', rest[0])}?" if rest else ""
         raise click.UsageError(f"Missing option '--data'.{meant}")
     if rest:
         raise click.UsageError(f"Got an unexpected argument: {one_line(rest[0])}")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from bwn._text import one_line
 from bwn.cli.main import nothing_written
-from bwn.cli.output import show_progress, stopped, warn
+from bwn.cli.output import command_line, show_progress, stopped, warn
 from bwn.cli.params import Duration, FilePath, OutputPath, Size, run_options, skip_bad_option
 from bwn.cli.settings_options import chosen, field_options
 from bwn.cli.train_report import EpochPrinter, show_end, show_start
@@ -42,6 +43,7 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
 
 
 @click.command(epilog="Example: bwn train --data mnist-sample -o model.pt")
+@click.argument("rest", nargs=-1, metavar="", type=FilePath())
 @click.option(
     "--data",
     type=FilePath(),
@@ -219,6 +221,10 @@ def _write_report(folder: Path, run: Run, test_images: int, as_json: bool) -> No
 
 
 def _check_usage(ctx: click.Context, options: dict[str, Any]) -> None:
+    if rest := options["rest"]:
+        named = options["data"] is not None or options["resume"] is not None
+        meant = "" if named else f". Did you mean {command_line('--data', rest[0])}?"
+        raise click.UsageError(f"Got an unexpected argument: {one_line(rest[0])}{meant}")
     if options["resume"] is None and options["data"] is None:
         raise click.UsageError(
             "Missing option '--data' (or '--resume'). To try: --data mnist-sample"

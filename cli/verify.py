@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bwn._text import count_noun, listed, three_digits
-from bwn.cli.output import json_text, show_progress, table
+from bwn.cli.output import command_line, json_text, show_progress, table
 from bwn.cli.params import (
     FilePath,
     Integer,
@@ -106,6 +106,9 @@ def command(
         raise click.UsageError("--max-loss needs a data set in --images.")
     if skip_bad and images is None:
         raise click.UsageError("--skip-bad needs --images.")
+    if reference.endswith(".bwn") and not model.endswith(".bwn"):
+        right = command_line("bwn", "verify", reference, model)
+        raise click.UsageError(f"MODEL comes first: {right}")
     from bwn.tools.verify import verify
 
     report = verify(

@@ -93,6 +93,8 @@ def look(folder: Path) -> ClassFolders:
     classes, notes = _checked(names, base), found.lines(base)
     if len(classes) < 2:
         reasons = f" ({'; '.join(notes)})" if notes else ""
+        if any(images_in(base, recursive=False)):
+            reasons += "; if its images are of one class, give the folder that contains it"
         raise DataError(
             f"{base}: has {count_noun(len(classes), 'class folder')} with images; expected a "
             "folder of images for each of two or more classes, or a folder of IDX files or of "

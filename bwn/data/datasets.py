@@ -198,9 +198,8 @@ def _report_unreadable(source: Path, errors: list[DataError], files: int, skip_b
         raise errors[0]
     problem = unreadable(errors, files)
     if not skip_bad or len(errors) == files:
-        raise DataError(
-            f"{source}: {problem}; repair them{', or skip bad images' * (not skip_bad)}"
-        )
+        instead = "" if skip_bad else ", or leave them out: --skip-bad, in Python skip_bad=True"
+        raise DataError(f"{source}: {problem}; repair them{instead}")
     _log.warning("left out: %s", problem)
 
 

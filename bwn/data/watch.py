@@ -51,7 +51,7 @@ def arrivals(
     wait: Callable[[], object] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Path]:
-    """Yield the images that arrive or change in folders, without end; those already there are not.
+    """Yield the images that arrive or change in folders after this call, without end.
 
     An image counts as written when its size and time are the same in two scans. One that changes in
     every scan, without growing, or is removed again and again, is being replaced: its newest state
@@ -72,6 +72,16 @@ def arrivals(
     before = scanner.scan(skipped)
     for line in skipped.link_lines():
         logging.getLogger(__name__).warning("not watched, %s", line)
+    return _arrivals(scanner, before, wait, clock)
+
+
+def _arrivals(
+    scanner: _Scanner,
+    before: dict[str, Stamp],
+    wait: Callable[[], object] | None,
+    clock: Callable[[], float],
+) -> Iterator[Path]:
+    """Yield what `arrivals` does. before: what was there at its call."""
     done = before.copy()
     most = len(before)
     since: dict[str, float] = {}  # when an image was first replaced, and not yet taken

@@ -357,6 +357,7 @@ def test_a_command_without_arguments_shows_its_help(name):
     ("arguments", "message"),
     [
         (["m.bwn", "shapes"], "Error: Missing option '--data'. Did you mean --data shapes?\n"),
+        (["m.bwn", "my photos"], "Did you mean --data 'my photos'?\n"),
         (["m.bwn"], "Error: Missing option '--data'.\n"),
         (["m.bwn", "a", "--data", "b"], "Error: Got an unexpected argument: a\n"),
     ],

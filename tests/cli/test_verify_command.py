@@ -280,7 +280,7 @@ def test_bad_images_are_named_at_once_or_left_out(folder, partly_bad, caplog):
     result = run(folder, "m.bwn", "--images", str(partly_bad))
     assert result.exit_code == 3
     assert "4 of 6 images cannot be read" in result.stderr
-    assert "repair them, or skip bad images" in result.stderr
+    assert "repair them, or leave them out: --skip-bad, in Python skip_bad=True" in result.stderr
     assert result.stdout == ""
     result = run(folder, "m.bwn", "--images", str(partly_bad), "--skip-bad")
     assert result.exit_code == 0, result.output
@@ -302,6 +302,12 @@ def test_bad_images_alone_cannot_be_skipped(folder):
         + (result.stderr.partition("not an image that bwn reads")[2])
     )
     assert run(folder, "m.bwn", "--skip-bad").exit_code == 2
+
+
+def test_verify_says_that_the_model_comes_first():
+    result = CliRunner().invoke(bwn, ["verify", "my model.pt", "m.bwn"])
+    assert result.exit_code == 2
+    assert "MODEL comes first: bwn verify m.bwn 'my model.pt'" in result.stderr
 
 
 def test_the_networks_are_compared_in_shape_before_images_are_read(folder, monkeypatch):

@@ -148,6 +148,7 @@ def test_a_class_of_a_split_may_be_called_train(tmp_path):
         (("train/a/1.png", "train/b/1.png", "test/c/2.png"), "class 'c' is not in"),
         (("a/1.png",), "has 1 class folder with images"),
         (("1.png",), "has 0 class folders with images"),
+        (("1.png",), "images are of one class, give the folder that contains it"),
         ((), "has 0 class folders with images"),
         (("a\nb/1.png", "c/1.png"), r"class folder 'a b' has a control character"),
     ],

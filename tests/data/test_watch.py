@@ -48,6 +48,12 @@ def test_what_is_there_is_passed_over_and_what_comes_is_found(tmp_path: Path) ->
     assert taken(arrivals([tmp_path], wait=looks(arrive, nothing)), 1) == ["new.png"]
 
 
+def test_an_image_that_comes_before_the_first_look_is_new(tmp_path: Path) -> None:
+    watched = arrivals([tmp_path], wait=looks(nothing, nothing))
+    (tmp_path / "new.png").write_bytes(b"new")
+    assert taken(watched, 1) == ["new.png"]
+
+
 def test_an_image_counts_when_it_no_longer_grows(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     sizes = []

@@ -196,6 +196,8 @@ def test_ctrl_c_while_testing_keeps_the_training(photos, tmp_path, monkeypatch):
     ("args", "code", "words"),
     [
         ((), 2, "Missing option '--data' (or '--resume'). To try: --data mnist-sample"),
+        (("my photos",), 2, "unexpected argument: my photos. Did you mean --data 'my photos'?"),
+        (("--data", "a", "b"), 2, "Got an unexpected argument: b\n"),
         (("--data", "nowhere"), 3, "no such folder: nowhere"),
         (("--data", "mnist-sample", "--scheme", "ternary"), 2, "'ternary' is not one of"),
         (
