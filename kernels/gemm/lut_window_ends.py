@@ -139,7 +139,9 @@ def row_writer(writer: Any, write: Any, out_bytes: int, most: int) -> Any:
     def by_vectors(write_some: Any, lanes: int, otherwise: Any) -> Any:
         @helper
         def write_row(f: Any, end: Any, place: Any, length: int) -> None:
-            if length >= lanes:
+            if length == lanes:  # apart, so that LLVM unrolls the loop over such rows
+                write_some(f, end, place)
+            elif length > lanes and lanes < most:
                 for i in range(0, length, lanes):
                     write_some(f, end, moved(place, min(i, length - lanes), out_bytes))
             else:
