@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import numpy as np
 from msgspec import structs
@@ -37,9 +37,12 @@ def read_pad(state: ImportState, node: OnnxNode) -> None:
         for axis, *ends in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True)
         if any(ends)
     }
-    kind: Mode = mode  # type: ignore[assignment]
     padding = Pad(
-        input="", output=node.output, pads=(), mode=kind, value=float(number) * (mode == "constant")
+        input="",
+        output=node.output,
+        pads=(),
+        mode=cast("Mode", mode),
+        value=float(number) * (mode == "constant"),
     )
     if not widths:
         state.alias(node)
