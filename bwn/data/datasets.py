@@ -198,7 +198,7 @@ def _report_unreadable(source: Path, errors: list[DataError], files: int, skip_b
         raise errors[0]
     problem = unreadable(errors, files)
     if not skip_bad or len(errors) == files:
-        instead = "" if skip_bad else ", or leave them out: --skip-bad, in Python skip_bad=True"
+        instead = "" if skip_bad else ", or leave them out with skip_bad"
         raise DataError(f"{source}: {problem}; repair them{instead}")
     _log.warning("left out: %s", problem)
 

@@ -244,7 +244,7 @@ def test_all_broken_images_are_named_at_once_or_left_out(tmp_path, caplog):
     message = refused(tmp_path)
     assert "4 of 20 images cannot be read" in message
     assert "3.png: not an image" in message
-    assert "and 1 more; repair them, or leave them out: --skip-bad" in message
+    assert "and 1 more; repair them, or leave them out with skip_bad" in message
     data = load_dataset(tmp_path, skip_bad=True)
     assert data.labels.tolist() == [0] * 10 + [1] * 6
     assert data.images[:, 0, 0].tolist() == [*range(10), 0, 1, 2, 5, 6, 7]
@@ -301,7 +301,7 @@ def test_broken_images_of_both_splits_are_named_at_once(tmp_path, caplog):
     assert "2 of 6 images cannot be read" in message
     assert "train/a/2.png" in message
     assert "test/a/2.png" in message
-    assert "repair them, or leave them out: --skip-bad" in message
+    assert "repair them, or leave them out with skip_bad" in message
     load_dataset(tmp_path, skip_bad=True)
     assert "left out: 2 of 6 images" in caplog.text
 
