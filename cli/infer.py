@@ -88,15 +88,16 @@ def command(
     from bwn.model import load
     from bwn.predict import class_names
 
-    loaded = load(model, threads)
     skipped = Skipped()
     if watch:
         from bwn.data.watch import arrivals
 
-        images = arrivals(paths, recursive)
-        click.echo(f"Watching {one_line(', '.join(paths))} (Ctrl-C to stop)", err=True)
+        images = arrivals(paths, recursive)  # first: those that arrive while the model loads count
     else:
         images = find_images(expand(paths), recursive, skipped)
+    loaded = load(model, threads)
+    if watch:
+        click.echo(f"Watching {one_line(', '.join(paths))} (Ctrl-C to stop)", err=True)
     results = classified(loaded, islice(images, limit), top, 1 if watch else batch_size)
     seen, failed = show(results, Printer(as_json, as_csv, class_names(loaded.spec), top))
     for line in skipped.lines():

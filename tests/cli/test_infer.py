@@ -20,7 +20,7 @@ from bwn.cli.main import bwn
 from bwn.format import write
 from bwn.ir.model_spec import ModelSpec, Preprocess
 from bwn.kernels import bits
-from bwn.model import Model
+from bwn.model import Model, load
 from bwn.ops.dense import Dense
 from bwn.ops.flatten import Flatten
 from bwn.ops.softmax import Softmax
@@ -225,6 +225,21 @@ def test_watch_answers_each_image_that_arrives(folder, monkeypatch):
     assert result.stderr == f"Watching {folder / 'images'} (Ctrl-C to stop)\n"
     (line,) = map(json.loads, result.stdout.splitlines())
     assert (line["path"], line["label"]) == (str(folder / "images" / "new.png"), "light")
+
+
+def test_an_image_that_arrives_while_the_model_loads_is_answered(folder, monkeypatch):
+    def arrive_and_load(*arguments):
+        Image.new("L", (9, 9), 255).save(folder / "images" / "new.png")
+        return load(*arguments)
+
+    def arrive(_seconds):
+        Image.new("L", (9, 9), 0).save(folder / "images" / "newer.png")
+
+    monkeypatch.setattr("bwn.model.load", arrive_and_load)
+    monkeypatch.setattr("bwn.data.watch.time.sleep", arrive)
+    result = infer(folder, "images", "--watch", "--limit", "1", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["path"] == str(folder / "images" / "new.png")
 
 
 def test_watch_wants_folders(folder):
