@@ -13,7 +13,9 @@ from statistics import median
 from engines import bwn_engine, litert_engine, ncnn_engine
 from engines.case import Case, Kind, UnsupportedError, installed
 
+from bwn.errors import BwnError
 from bwn.format import write
+from bwn.tools.ncnn_network import write_files as write_ncnn
 from bwn.tools.random_networks import NETWORKS
 from comparison import results
 
@@ -70,8 +72,18 @@ def onnx_files(case: Case, folder: Path) -> list[File]:
 
 
 def ncnn_files(case: Case, folder: Path) -> list[File]:
-    """ncnn's files."""
-    return [("ncnn", "float32", ncnn_engine.write_files(case, folder))]
+    """ncnn's files. Raises UnsupportedError where a layer has no form there."""
+    kinds: tuple[Kind, ...] = ("float32",) if case.has_signs else ("float32", "int8")
+    files: list[File] = []
+    for kind in kinds:
+        place = folder / f"ncnn-{kind}"
+        place.mkdir()
+        try:
+            writer = ncnn_engine.writer(case, kind)
+        except BwnError as error:
+            raise UnsupportedError(str(error)) from error
+        files.append(("ncnn", kind, write_ncnn(writer, place)))
+    return files
 
 
 def litert_files(case: Case, folder: Path) -> list[File]:
