@@ -20,7 +20,9 @@ from bwn.kernels.gemm.specs import SPECS
 from bwn.kernels.target import cpu
 from bwn.kernels.target.cache import cache_folder, sources_digest
 
-__all__ = ["DEFAULTS", "Cost", "Table", "Work", "load", "table", "table_path", "to_json"]
+__all__ = [
+    "DEFAULTS", "Cost", "Table", "Work", "defaults", "load", "table", "table_path", "to_json",
+]  # fmt: skip
 
 VERSION = 1
 TO_MEASURE = "run bwn tune to measure this machine"
@@ -53,7 +55,16 @@ DEFAULTS = {
     family: {spec.name: spec.costs[family] for spec in SPECS if family in spec.costs}
     for family in cpu.FAMILIES
 }
-"""For each family of CPUs, the costs of every GEMM that it has."""
+"""For each family of CPUs, the costs of every GEMM that it has where its tables fit the L1."""
+
+
+def defaults() -> dict[str, Cost]:
+    """The default costs on this CPU: twice those of a kernel whose table does not fit its L1."""
+    costs = dict(DEFAULTS[cpu.family()])
+    for spec in SPECS:
+        if spec.table_bytes > cpu.l1_bytes() and spec.name in costs:
+            costs[spec.name] = Cost(*(2 * number for number in costs[spec.name]))
+    return costs
 
 
 def fingerprint() -> dict[str, Any]:
@@ -80,7 +91,7 @@ def to_json(costs: Mapping[str, Cost]) -> str:
 
 def load(path: Path) -> Table:
     """The table at `path`, or the default of this CPU's family if that one cannot be used."""
-    default = DEFAULTS[cpu.family()]
+    default = defaults()
     try:
         stored = msgspec.json.decode(path.read_bytes())
         if stored["version"] != VERSION:

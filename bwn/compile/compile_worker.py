@@ -103,10 +103,9 @@ def _plan(spec: ModelSpec, batch: int) -> Plan:
     """The plan for one thread, by the default costs: `bwn tune` on this machine has no effect."""
     from bwn.compile.layout import OwnConstants
     from bwn.kernels import costs
-    from bwn.kernels.target import cpu
     from bwn.plan.planner import make_plan
 
-    table = costs.Table(costs.DEFAULTS[cpu.family()], "default", Path())
+    table = costs.Table(costs.defaults(), "default", Path())
     return make_plan(spec.graph, batch, 1, table=table, builder=OwnConstants)
 
 

@@ -101,6 +101,11 @@ class GemmSpec(Kernel, frozen=True, eq=False, kw_only=True):
         """Whether sums are integers: bit-equal in every kernel and on every machine."""
         return self.activations != "f32"
 
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of a table that is to stay in the L1 data cache."""
+        return 0
+
     @lazy
     def variant(self) -> str:
         """The last part of its name: what tells it from the others of its types."""
@@ -223,6 +228,11 @@ class LutWindowGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
 
     params: Any = LutWindowParams
     tile: Tile
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the table of a group of channels."""
+        return self.tile.table_bytes
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
         """A pass is a tile.

@@ -2,7 +2,7 @@
 
     sum[n, y, x] = sum_t sum_c s[n, t, c] * x[c, y + dy[t], x + dx[t]],    s = +-1
 
-1. A tile is a block of outputs for each lane of a register: 4 x 2, 7 x 1 or 2 x 2 outputs of
+1. A tile is a block of outputs for each lane of a register: 2 x 2 to 8 x 2 outputs of
    neighboring blocks, which may lie in different rows or images. So output (i, j) of all blocks is
    a register, and the input that a tap adds to it is one too: no load is unaligned.
 2. For 6 consecutive channels, on AVX2 for 5, all 64 or 32 sums +-x0 ... +-x5 are computed once for
@@ -15,6 +15,7 @@
 | | lanes of float32, of int16 | channels | table | one lookup of 8 registers |
 |---|---|---|---|---|
 | NEON | 4, 8 | 6 | 24 to 27 KiB | 192 or 384 multiply-accumulates, 14 instructions |
+| NEON, L1 of 64 KiB | 4, 8 | 6 | 36 or 40 KiB | 16 registers: 384 or 768, 26 instructions |
 | AVX2 | 8, 16 | 5 | 16 to 27 KiB | 320 or 640 multiply-accumulates, 12 instructions |
 
 The table stays in L1; the sums of all outputs stream through it. 8-bit activations are within
@@ -28,9 +29,13 @@ from typing import Any
 from bwn.kernels.gemm.gemm_params import LutWindowParams
 from bwn.kernels.gemm.lut_window_ends import fill_around, run_ender
 from bwn.kernels.gemm.lut_window_packing import (
+    F32_7X2,
+    F32_8X2,
     F32_SQUARE,
     F32_TALL,
     F32_WIDE,
+    I8_7X2,
+    I8_8X2,
     I8_SQUARE,
     I8_TALL,
     I8_WIDE,
@@ -177,11 +182,11 @@ def lut_window_gemm(kind: Any, tile: Tile) -> Any:
     return gemm
 
 
-f32_wide, f32_tall, f32_square = (
-    lut_window_gemm(FLOATS, tile) for tile in (F32_WIDE, F32_TALL, F32_SQUARE)
+f32_wide, f32_tall, f32_square, f32_7x2, f32_8x2 = (
+    lut_window_gemm(FLOATS, tile) for tile in (F32_WIDE, F32_TALL, F32_SQUARE, F32_7X2, F32_8X2)
 )
-i8_wide, i8_tall, i8_square = (
-    lut_window_gemm(SHORTS, tile) for tile in (I8_WIDE, I8_TALL, I8_SQUARE)
+i8_wide, i8_tall, i8_square, i8_7x2, i8_8x2 = (
+    lut_window_gemm(SHORTS, tile) for tile in (I8_WIDE, I8_TALL, I8_SQUARE, I8_7X2, I8_8X2)
 )
 
 
@@ -213,3 +218,23 @@ def f32_b1_f32_planes_square(p: int, begin: int, end: int, part: int) -> None:
 def i8_b1_f32_planes_square(p: int, begin: int, end: int, part: int) -> None:
     """8-bit activations within +-127, blocks of 2 x 2 outputs: exact sums."""
     i8_square(p, begin, end, part)
+
+
+def f32_b1_f32_planes_7x2(p: int, begin: int, end: int, part: int) -> None:
+    """float32 activations, blocks of 7 x 2 outputs."""
+    f32_7x2(p, begin, end, part)
+
+
+def i8_b1_f32_planes_7x2(p: int, begin: int, end: int, part: int) -> None:
+    """8-bit activations within +-127, blocks of 7 x 2 outputs: exact sums."""
+    i8_7x2(p, begin, end, part)
+
+
+def f32_b1_f32_planes_8x2(p: int, begin: int, end: int, part: int) -> None:
+    """float32 activations, blocks of 8 x 2 outputs."""
+    f32_8x2(p, begin, end, part)
+
+
+def i8_b1_f32_planes_8x2(p: int, begin: int, end: int, part: int) -> None:
+    """8-bit activations within +-127, blocks of 8 x 2 outputs: exact sums."""
+    i8_8x2(p, begin, end, part)

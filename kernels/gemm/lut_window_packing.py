@@ -191,3 +191,6 @@ def _byte_tile(rows: int, columns: int) -> Tile:
 
 F32_TALL, F32_WIDE, F32_SQUARE = _float_tile(7, 1), _float_tile(4, 2), _float_tile(2, 2)
 I8_TALL, I8_WIDE, I8_SQUARE = _byte_tile(7, 1), _byte_tile(4, 2), _byte_tile(2, 2)
+# For the 32 registers of NEON and an L1 of 64 KiB.
+F32_7X2, F32_8X2 = _float_tile(7, 2), _float_tile(8, 2)
+I8_7X2, I8_8X2 = _byte_tile(7, 2), _byte_tile(8, 2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,23 @@ def model() -> str:
     except OSError:
         pass
     return platform.machine()
+
+
+CPUS = Path("/sys/devices/system/cpu")
+USUAL_L1 = 32 << 10
+"""Bytes of the L1 data cache of most cores: taken where the system does not say."""
+
+
+@cache
+def l1_bytes() -> int:
+    """Size of the L1 data cache, of the core that has the smallest; USUAL_L1 for another CPU."""
+    sizes = []
+    with suppress(OSError):
+        for cpu in os.listdir(CPUS) if OVERRIDE is None else ():
+            with suppress(OSError, ValueError):
+                size = (CPUS / cpu / "cache/index0/size").read_text().strip()
+                sizes.append(int(size.removesuffix("K")) << 10)
+    return min(sizes, default=USUAL_L1)
 
 
 FAMILIES = ("avx512", "avx2", "neon")

@@ -48,6 +48,14 @@ if [[ ! -d $cache/root-cortex-a76 || ! -d $cache/root-cortex-a72 ]]; then
     root cortex-a76 0xd0b "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
     rm -rf "$cache/root.new"
 fi
+l1() { # CORE KIB: its data cache, by which bwn chooses kernels
+    local folder=$cache/root-$1/sys/devices/system/cpu/cpu0/cache/index0
+    mkdir -p "$folder"
+    echo "$2K" >"$folder/size"
+}
+l1 cortex-a53 32
+l1 cortex-a72 32
+l1 cortex-a76 64
 version=$(basename "$(readlink "$cache/root-cortex-a53/usr/bin/python3")")
 platforms=()
 for glibc in manylinux_2_36 manylinux_2_35 manylinux_2_34 manylinux_2_31 manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014; do platforms+=(--platform "${glibc}_aarch64"); done

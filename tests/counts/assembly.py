@@ -64,13 +64,13 @@ RULES = (
         "an addition: 4 inputs by 16 lanes",
     ),
     Rule(
-        r"f32_b1_f32_planes_(wide|tall)",
+        r"f32_b1_f32_planes_(wide|tall|7x2|8x2)",
         ((r"fadd\s.*\.4s", 24),),
         "an addition: 6 inputs by 4 lanes",
         TABLE,
     ),
     Rule(
-        r"i8_b1_f32_planes_(wide|tall)",
+        r"i8_b1_f32_planes_(wide|tall|7x2|8x2)",
         ((r"add\s.*\.8h", 48),),
         "an addition: 6 inputs by 8 lanes",
         TABLE,

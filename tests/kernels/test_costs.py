@@ -180,9 +180,22 @@ def test_a_table_is_read_back_exactly(tmp_path: Path) -> None:
     assert table.line == f"measured on this machine, {path}"
 
 
+def test_a_table_that_the_l1_cannot_hold_costs_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = DEFAULTS[costs.cpu.family()]
+    sizes = {row.name: row.table_bytes for row in SPECS if row.name in known}
+    assert any(sizes.values())
+    l1 = max(sizes.values())
+    monkeypatch.setattr(costs.cpu, "l1_bytes", lambda: l1)
+    assert costs.defaults() == known
+    monkeypatch.setattr(costs.cpu, "l1_bytes", lambda: l1 - 1)
+    for name, cost in costs.defaults().items():
+        times = 2 if sizes[name] == l1 else 1
+        assert cost == tuple(times * number for number in known[name])
+
+
 def test_no_table_is_no_problem(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = costs.load(tmp_path / "costs.json")
-    assert table.costs == DEFAULTS[costs.cpu.family()]
+    assert table.costs == costs.defaults()
     assert table.line == "defaults; run bwn tune to measure this machine"
     assert not caplog.records
 
@@ -224,7 +237,7 @@ def test_a_table_that_cannot_be_used_is_reported(
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         table = costs.load(path)
-    assert table.costs == DEFAULTS[costs.cpu.family()]
+    assert table.costs == costs.defaults()
     assert table.origin == "default"
     assert (
         table.line == f"defaults, since the measured table is {problem}: {path}"

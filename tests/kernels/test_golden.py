@@ -32,6 +32,8 @@ WIDTHS = {
     "f32_b1_f32_planes_wide": (5, 6),
     "f32_b1_f32_planes_tall": (5, 6),
     "f32_b1_f32_planes_square": (5,),
+    "f32_b1_f32_planes_7x2": (6,),
+    "f32_b1_f32_planes_8x2": (6,),
 }
 """Inputs of a table, on some machine."""
 
