@@ -70,14 +70,22 @@ def header(report: Report) -> str:
 
 
 def disturbance(report: Report) -> str:
-    """How quiet the machine was."""
-    worst = max(result.others for result in report.results)
-    text = f"Other processes used at most {worst:.0%} of the CPUs while a cell was measured."
-    if worst <= QUIET:
-        return text
+    """How quiet the machine was, with the cells where it was not."""
+    loud: dict[str, float] = {}
+    quiet = 0.0
+    for result in report.results:
+        if result.others <= QUIET:
+            quiet = max(quiet, result.others)
+        else:
+            cell = f"{result.network} ({title((result.threads, result.batch))})"
+            loud[cell] = max(result.others, loud.get(cell, 0.0))
+    text = f"Other processes used at most {quiet:.0%} of the CPUs while a cell was measured"
+    if not loud:
+        return f"{text}."
+    cells = ", ".join(f"{cell} {share:.0%}" for cell, share in loud.items())
     return (
-        f"**{text} Engines whose threads spin while they wait lose most to that: do not quote "
-        "these ratios.**"
+        f"{text}, **except for {cells}. Engines whose threads spin while they wait lose most to "
+        "that: do not quote these ratios.**"
     )
 
 

@@ -270,7 +270,7 @@ SPECS: tuple[GemmSpec, ...] = (
         "gemm.lut_window.i8_b1_f32_planes_wide", activations="i8", weights="b1",
         needs=("avx2", "neon"), max_depth=I8_DEPTH, lanes=I8_WIDE.lanes, tile=I8_WIDE,
         costs={"avx512": Cost(632, 17.7, 1.88, 48.2), "avx2": Cost(421, 11.8, 1.25, 32.1),
-               "neon": Cost(19000, 174, 15.1, 321)},
+               "neon": Cost(17000, 191, 15.5, 385)},
         expected={"x86-64-avx2": [r"vpaddw\s.*\(%r.*ymm"],
                   "aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
@@ -278,7 +278,7 @@ SPECS: tuple[GemmSpec, ...] = (
         "gemm.lut_window.i8_b1_f32_planes_tall", activations="i8", weights="b1",
         needs=("avx2", "neon"), max_depth=I8_DEPTH, lanes=I8_TALL.lanes, tile=I8_TALL,
         costs={"avx512": Cost(592, 17.5, 1.81, 44.4), "avx2": Cost(395, 11.7, 1.21, 29.6),
-               "neon": Cost(15100, 185, 13.7, 394)},
+               "neon": Cost(14000, 205, 14.2, 359)},
         expected={"x86-64-avx2": [r"vpaddw\s.*\(%r.*ymm"],
                   "aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
@@ -303,13 +303,13 @@ SPECS: tuple[GemmSpec, ...] = (
     LutWindowGemm(
         "gemm.lut_window.i8_b1_f32_planes_7x2", activations="i8", weights="b1",
         needs=("neon",), max_depth=I8_DEPTH, lanes=I8_7X2.lanes, tile=I8_7X2,
-        costs={"neon": Cost(23500, 186, 25.3, 475)},
+        costs={"neon": Cost(17000, 205, 26, 620)},
         expected={"aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
     LutWindowGemm(
         "gemm.lut_window.i8_b1_f32_planes_8x2", activations="i8", weights="b1",
         needs=("neon",), max_depth=I8_DEPTH, lanes=I8_8X2.lanes, tile=I8_8X2,
-        costs={"neon": Cost(12800, 175, 26.7, 559)},
+        costs={"neon": Cost(17000, 191, 28, 700)},
         expected={"aarch64": [r"\badd\s+v\d+\.8h", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
 )

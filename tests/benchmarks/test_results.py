@@ -133,7 +133,7 @@ def test_a_busy_machine_is_reported(path: Path) -> None:
         "results": [*FILE["results"], result("bwn", "int8", [1.0, 1.0, 1.0], others=0.4)]
     }
     report = msgspec.json.decode(msgspec.json.encode(busy), type=Report)
-    assert "at most 40% of the CPUs" in as_markdown(report)
+    assert "except for vgg (1 thread, batch 1) 40%" in as_markdown(report)
     assert "do not quote" in as_markdown(report)
 
 
