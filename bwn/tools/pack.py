@@ -31,6 +31,8 @@ from bwn._file_types import (
 from bwn._files import check_ending, read_limited, same_file
 from bwn._text import __version__, count_noun
 from bwn._types import StrPath
+from bwn.data.preprocess_rule import check_preprocess, choose_preprocess, plain_fields
+from bwn.data.presets import SIZE
 from bwn.errors import ArgumentError, DataError, FileError, GraphError
 from bwn.format import write
 from bwn.format.writer import to_bytes
@@ -47,9 +49,7 @@ from bwn.passes.quantized_inputs import Grid, grids
 from bwn.passes.set_activations import set_activations
 from bwn.tools.calibrate import input_batches, int8_scales
 from bwn.tools.pack_check import compare_source
-from bwn.tools.pack_preprocess import check_preprocess, choose_preprocess, plain_fields
 from bwn.tools.pack_report import Facts, PackReport, report
-from bwn.tools.presets import SIZE
 
 ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

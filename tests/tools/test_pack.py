@@ -219,9 +219,24 @@ def test_calibration_of_zeros_has_step_1(source, tmp_path):
         ({"classes": ["a"]}, "1 name given, but the network's output has shape"),
         ({"preprocess": {"size": (5, 6)}}, "^size 5 x 6: the network takes "),
         ({"preprocess": {"mean": (0.5,)}}, "mean has 1 number, but the input has 3 channels"),
-        ({"preprocess": {"std": "1"}}, "preprocess, std: Expected array, got str"),
-        ({"preprocess": {"colour": "RGB"}}, "preprocess: .*unknown field"),
-        ({"preprocess": {"size": "a"}}, "preprocess, size: Expected array, got str"),
+        (
+            {"preprocess": {"std": 0.5}},
+            "preprocess, std: expected a list with a number for each channel, got 0.5",
+        ),
+        (
+            {"preprocess": {"mean": (0.5, "a", 0.5)}},
+            "preprocess, mean: expected a list with a number for each channel, got ",
+        ),
+        (
+            {"preprocess": {"colour": "RGB"}},
+            "preprocess has no field 'colour'; fields: size, resize, color, mean, std, ",
+        ),
+        ({"preprocess": {"color": "rgb"}}, "color: expected L, RGB or BGR, got 'rgb'"),
+        (
+            {"preprocess": {"interpolation": "cubic"}},
+            "interpolation: expected one of nearest, box, .*, got 'cubic'",
+        ),
+        ({"preprocess": {"size": 6}}, "size: expected height and width in pixels, got 6"),
         ({"preprocess": 5}, "preprocess is int, expected a mapping"),
         ({"classes": 3}, "classes: expected a list of names"),
         ({"classes": [1, 2, 3]}, "classes: expected a list of names"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bwn.data.preprocess_rule import choose_preprocess
+from bwn.data.presets import ALIASES, PRESETS
 from bwn.data.resizing import normalized
 from bwn.errors import ArgumentError
 from bwn.ir.model_spec import Preprocess
 from bwn.tools.pack import size_of
-from bwn.tools.pack_preprocess import choose_preprocess
-from bwn.tools.presets import ALIASES, PRESETS
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PIXELS = np.random.default_rng(2).integers(0, 256, (224, 224, 3), np.uint8)

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from PIL import ImageColor
 
 from bwn._text import count_noun
+from bwn.data.presets import preset_fields
 from bwn.errors import ArgumentError
-from bwn.ir.model_spec import Preprocess
+from bwn.ir.model_spec import Interpolation, Preprocess
 from bwn.ir.node import Shape
-from bwn.tools.presets import preset_fields
 
 USUAL: dict[int, Literal["L", "RGB"]] = {1: "L", 3: "RGB"}
 """What a number of channels usually means."""
 NUMBERS = ("mean", "std")
 """Fields of preprocessing with a number for each channel."""
+FORMS = {
+    "size": "height and width in pixels",
+    "resize": "stretch, crop or a number of pixels",
+    "color": "L, RGB or BGR",
+    "mean": "a list with a number for each channel",
+    "std": "a list with a number for each channel",
+    "interpolation": "one of " + ", ".join(get_args(Interpolation)),
+    "background": "red, green and blue, each 0 to 255, or the name of a color",
+    "scale": "255 or 1",
+}
+"""What each field of preprocessing may be, for messages."""
 
 
 def choose_preprocess(
@@ -28,7 +40,7 @@ def choose_preprocess(
     Args:
         own: What the source says.
         replacement: What the caller says; fields that are None say nothing. Besides fields of
-            Preprocess, a mapping may have `preset`, a name of `bwn.tools.presets`, to which its
+            Preprocess, a mapping may have `preset`, a name of `bwn.data.presets`, to which its
             other fields are exceptions, and the name of a color as `background`.
         shape: Shape of one input.
 
@@ -157,12 +169,19 @@ def unit_scale(fields: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
 
 
 def replaced(base: Preprocess, fields: Mapping[str, Any]) -> Preprocess:
-    """`base` with other fields, types checked."""
+    """`base` with other fields, names and types checked."""
+    for name in fields.keys() - FORMS.keys():
+        raise ArgumentError(
+            f"preprocess has no field {reprlib.repr(name)}; fields: {', '.join(FORMS)}, preset"
+        )
     try:
         return msgspec.convert({**msgspec.structs.asdict(base), **fields}, Preprocess)
     except msgspec.ValidationError as error:
-        why, _, field = str(error).replace("`", "").partition(" - at $.")
-        raise ArgumentError(f"preprocess{field and f', {field}'}: {why}") from None
+        _, _, path = str(error).replace("`", "").partition(" - at $.")
+        field = path.partition("[")[0]
+        raise ArgumentError(
+            f"preprocess, {field}: expected {FORMS[field]}, got {reprlib.repr(fields[field])}"
+        ) from None
 
 
 def check_preprocess(rule: Preprocess, shape: Shape) -> None:
