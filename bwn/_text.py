@@ -34,7 +34,7 @@ def is_name(text: str) -> bool:
     return all(map(_is_safe, text))
 
 
-def brief(error: Exception, limit: int) -> str:
+def brief(error: BaseException, limit: int) -> str:
     """At most `limit` characters of another library's message, on one line."""
     return one_line(" ".join(str(error).split()), limit)
 

@@ -5,12 +5,13 @@ Only torch.onnx and the packages that it needs are used; the file is one self-co
 
 from __future__ import annotations
 
-import copy
+import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from typing import Any
 
 import msgspec
 import torch
@@ -19,12 +20,14 @@ from torch import Tensor, nn
 from bwn._files import check_ending, same_file, write_atomically
 from bwn._text import brief
 from bwn._types import StrPath
+from bwn.data.preprocess_rule import check_preprocess, choose_preprocess, plain_fields
 from bwn.errors import ArgumentError, BwnError, MissingPackageError
 from bwn.ir.model_spec import Preprocess
 from bwn.train.checkpoint import read_checkpoint
 from bwn.train.fake_quant import RoundActivation, translations
 from bwn.train.layers import BinaryLayer, SignActivation, binary_layers
 from bwn.train.penalties import mean_distance
+from bwn.train.plain_copy import check_finite, plain_copy
 
 OPSET = 18
 
@@ -40,7 +43,8 @@ def deploy(module: nn.Module) -> nn.Module:
         module: Any module; it is left as it was.
 
     Returns:
-        The copy, in evaluation mode.
+        The copy, in evaluation mode, without the wrappers of torch.compile, DataParallel and
+        AveragedModel.
 
     Raises:
         ArgumentError: `module` is not a torch module.
@@ -52,7 +56,7 @@ def deploy(module: nn.Module) -> nn.Module:
         Linear(in_features=4, out_features=2, bias=False)
     """
     _check_type("module", module, nn.Module)
-    return _deployed(copy.deepcopy(module).eval(), {})
+    return _deployed(plain_copy(module), {})
 
 
 def _check_type(name: str, value: object, *expected: type) -> None:
@@ -78,21 +82,24 @@ def export_onnx(
     path: StrPath,
     example: Tensor,
     *,
-    preprocess: Preprocess | None = None,
+    preprocess: Preprocess | Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
 ) -> None:
     """Write a module as an ONNX file, with its deployed weights; `bwn pack` reads it.
 
     Args:
-        module: Any module that torch can export; it is left as it was.
+        module: Any module that torch can export; it is left as it was. Of one that torch.compile,
+            DataParallel or AveragedModel wraps, the module inside is exported.
         path: The file to write.
         example: (N, *input shape) float32, any values; the file takes batches of any size.
-        preprocess: How images are prepared, for `bwn infer`; kept in the file's metadata.
+        preprocess: How images are prepared, for `bwn infer`; kept in the file's metadata. What
+            `fit` returns, or a mapping as `pack` takes it, with mean and std or a preset.
         classes: Names of the classes; likewise.
 
     Raises:
-        ArgumentError: An argument is of a wrong type.
+        ArgumentError: An argument is of a wrong type, or `preprocess` does not fit the example.
         BwnError: torch cannot export the module.
+        DivergedError: A weight is NaN or infinite.
         FileError: The file cannot be written.
         MissingPackageError: onnxscript is not installed.
 
@@ -103,12 +110,16 @@ def export_onnx(
         >>> export_onnx(net, "net.onnx", torch.zeros(2, 1, 8, 8))  # doctest: +SKIP
     """
     _check_type("example", example, Tensor)
-    _check_type("preprocess", preprocess, Preprocess, type(None))
     _check_type("classes", classes, list, tuple, type(None))
-    program = _exported(deploy(module), example)
+    _check_type("module", module, nn.Module)
+    rule = _rule(preprocess, tuple(example.shape[1:]))
+    plain = plain_copy(module)
+    check_finite(plain)
+    metadata = _metadata(plain, rule, classes)
+    program = _exported(_deployed(plain, {}), example)
     for node in program.model.graph:
         node.metadata_props.clear()  # the exporter leaves stack traces with this machine's paths
-    program.model.metadata_props.update(_metadata(module, preprocess, classes))
+    program.model.metadata_props.update(metadata)
     write_atomically(path, program.model_proto.SerializeToString(deterministic=True))
 
 
@@ -145,6 +156,21 @@ def export_checkpoint(checkpoint_path: StrPath, onnx_path: StrPath) -> None:
     )
 
 
+def _rule(
+    preprocess: Preprocess | Mapping[str, Any] | None, shape: tuple[int, ...]
+) -> Preprocess | None:
+    """Preprocessing as the file holds it, checked against the shape of one input."""
+    if preprocess is None or isinstance(preprocess, Preprocess):
+        return preprocess
+    given = plain_fields(preprocess).keys()
+    if "preset" not in given and not {"mean", "std"} <= given:
+        raise ArgumentError("preprocess needs mean and std, or a preset")
+    rule, _ = choose_preprocess(None, preprocess, shape)
+    if rule is not None:
+        check_preprocess(rule, shape)
+    return rule
+
+
 def _exported(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:
     try:
         import onnxscript  # noqa: F401
@@ -169,22 +195,28 @@ def _exported(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:
                 custom_translation_table=translations(),
             )
         except Exception as error:  # torch.onnx raises many kinds; all mean that it cannot
-            reason = brief(error, 300)
-            raise BwnError(f"torch cannot export this module to ONNX: {reason}") from error
+            raise BwnError(f"torch cannot export this module to ONNX: {_why(error)}") from error
     if program is None:
         raise BwnError("torch cannot export this module to ONNX")
     return program
 
 
+def _why(error: BaseException) -> str:
+    """What first went wrong: the exporter raises its own errors, with general advice, from it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return brief(error, 300) or type(error).__name__
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the exporter's progress and advice; its errors still come through."""
+    """Hide the exporter's progress, advice and dumps; its exceptions still come through."""
     loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
+            logger.setLevel(logging.CRITICAL)  # it logs tracebacks of what it raises too
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # and prints graphs
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from bwn.errors import ArgumentError, BwnError
+from bwn.errors import ArgumentError, BwnError, DivergedError
 from bwn.ir.model_spec import Preprocess
 from bwn.train import (
     Architecture,
@@ -152,7 +153,16 @@ class Undecided(nn.Module):
     [
         ({"module": 1}, "module is int, expected Module"),
         ({"example": 1}, "example is int, expected Tensor"),
-        ({"preprocess": 1}, "preprocess is int, expected Preprocess"),
+        ({"preprocess": 1}, "preprocess is int, expected a mapping"),
+        ({"preprocess": {"size": (8, 8)}}, "preprocess needs mean and std, or a preset"),
+        (
+            {"preprocess": {"mean": (0.5,), "std": 0.5}, "example": torch.zeros(2, 1, 8, 8)},
+            "preprocess, std: expected a list with a number for each channel, got 0.5",
+        ),
+        (
+            {"preprocess": {"preset": "half", "size": (9, 9)}, "example": torch.zeros(2, 3, 8, 8)},
+            "size 9 x 9: the network takes 8 x 8 images",
+        ),
         ({"classes": "abc"}, "classes is str, expected list"),
         ({"path": ""}, "the path is empty"),
     ],
@@ -164,8 +174,47 @@ def test_wrong_arguments_are_refused_in_one_line(tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_torch_cannot_export_is_one_line(tmp_path):
-    with pytest.raises(BwnError, match="torch cannot export this module to ONNX") as caught:
-        export_onnx(Undecided(), tmp_path / "model.onnx", torch.zeros(2, 3))
+class Sum(nn.Module):
+    """A network of two inputs."""
+
+    def forward(self, x, y):
+        return x + y
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (Undecided(), "Could not guard on data-dependent expression"),
+        (nn.Conv2d(3, 4, 1), "expected input.* to have 3 channels"),
+        (nn.Linear(9, 2), "reduction dim"),
+        (Sum(), "missing a required argument: 'y'"),
+    ],
+)
+def test_what_torch_cannot_export_is_one_line_with_the_reason(module, reason, tmp_path, capfd):
+    match = f"^torch cannot export this module to ONNX: .*{reason}"
+    with pytest.raises(BwnError, match=match) as caught:
+        export_onnx(module, tmp_path / "model.onnx", torch.zeros(2, 1, 8, 8))
     assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_preprocessing_may_be_a_mapping_as_for_pack(tmp_path):
+    path = tmp_path / "model.onnx"
+    given = {"size": (8, 8), "color": "RGB", "mean": np.full(3, 0.5), "std": (0.25,) * 3}
+    export_onnx(nn.Conv2d(3, 4, 1), path, torch.zeros(2, 3, 8, 8), preprocess=given)
+    notes = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
+    assert msgspec.json.decode(notes["bwn.preprocess"], type=Preprocess) == Preprocess(
+        size=(8, 8), color="RGB", mean=(0.5,) * 3, std=(0.25,) * 3
+    )
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused(value, tmp_path):
+    module = nn.Sequential(nn.Linear(4, 4), BinaryLinear(4, 2))
+    module[1].weight.data[0, 0] = value
+    with pytest.raises(
+        DivergedError, match=r"^1\.weight has values that are NaN or infinite: the "
+    ):
+        export_onnx(module, tmp_path / "model.onnx", torch.zeros(2, 4))
     assert not list(tmp_path.iterdir())
