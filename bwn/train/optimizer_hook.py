@@ -14,8 +14,11 @@ from bwn.train.layers import BinaryLayer, binary_layers
 from bwn.train.penalties import Penalty, find_penalty, mean_distance
 from bwn.train.settings import Settings
 
-STATE_KEY = "bwn_margin"
-"""Key of the hook's state in a state_dict of the optimizer."""
+STATE_KEY = "bwn_margin_step"
+"""Key of the steps done in the first parameter group of an optimizer's state_dict.
+
+An optimizer keeps what it loads there, so `margin` may also be called after load_state_dict.
+"""
 
 
 class MarginHook:
@@ -23,7 +26,8 @@ class MarginHook:
 
     Attributes:
         optimizer: The optimizer.
-        step: Optimizer steps done. It is saved and restored with the optimizer's own state_dict.
+        step: Optimizer steps done. It is saved and restored with the optimizer's own state_dict,
+            which may be loaded before or after `margin` is called.
         steps: Steps of the whole run.
 
     Example:
@@ -56,8 +60,9 @@ class MarginHook:
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
             optimizer.register_state_dict_post_hook(self._save),
-            optimizer.register_load_state_dict_pre_hook(self._load),
+            optimizer.register_load_state_dict_post_hook(self._resume),
         )
+        self._resume(optimizer)
 
     @property
     def strength(self) -> float:
@@ -105,6 +110,7 @@ class MarginHook:
                     weight.clamp_(-1, 1)
         self._slopes = {}
         self.step += 1
+        self.optimizer.param_groups[0].pop(STATE_KEY, None)  # of a loaded state: out of date
 
     def _active(self) -> dict[Tensor, BinaryLayer]:
         """The weights whose layers have not been turned into torch's own since."""
@@ -130,11 +136,12 @@ class MarginHook:
             self.optimizer.param_groups, self._groups = self._groups, None
 
     def _save(self, _optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-        return {**state, STATE_KEY: self.state_dict()}
+        first, *others = state["param_groups"]
+        return {**state, "param_groups": [{**first, STATE_KEY: self.step}, *others]}
 
-    def _load(self, _optimizer: Optimizer, state: dict[str, Any]) -> None:
-        if STATE_KEY in state:
-            self.load_state_dict(state[STATE_KEY])
+    def _resume(self, optimizer: Optimizer) -> None:
+        """Continue from the steps of a state_dict that the optimizer has loaded."""
+        self.step = int(optimizer.param_groups[0].get(STATE_KEY, self.step))
 
 
 def margin(
