@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bwn._text import byte_size, count_noun, listed
+from bwn._text import byte_size, listed
 from bwn.cli.output import command_line, json_text, show_progress, table
 from bwn.cli.params import (
     FilePath,
@@ -244,32 +244,14 @@ def dry_text(report: PackReport) -> str:
         for row in report.layers
     ]
     header = ("layer", "op", "N", "K", "of weights", "stored", "before", "after")
-    layers = [row for row in report.layers if row.weights]
-    packed = [row for row in layers if row.stored == "1 bit"]
-    share = sum(prod(row.weights) for row in packed) / total
     lines = [
         table(header, rows, "<<>>><>>"),
         "N outputs, each a sum of K products.",
         "",
-        f"one bit: {len(packed):,} of {count_noun(len(layers), 'layer')} with {share:.1%} of the "
-        "weights",
-        *size_and_notes(report),
+        str(report),
         "Dry run: nothing was written.",
     ]
     return "\n".join(lines)
-
-
-def size_and_notes(report: PackReport) -> list[str]:
-    """The sizes, the result of the comparison, and the notes."""
-    line = f"{report.target}: {byte_size(report.file)} for {byte_size(report.before)} of float32 "
-    line += "weights"
-    if report.before >= 1.05 * report.file:
-        line += f", {report.before / report.file:.1f} times smaller"
-    lines = [line]
-    if report.compared:
-        inputs = count_noun(report.compared, "random input")
-        lines.append(f"checked: agrees with ONNX Runtime on {inputs}")
-    return lines + [f"note: {note}" for note in report.notes]
 
 
 def text(report: PackReport) -> str:
@@ -292,7 +274,7 @@ def text(report: PackReport) -> str:
         table(header, rows, "<<<<<"),
         "distance: how far the trained weights were from -1 or +1, on average (- if unknown).",
         "",
-        *size_and_notes(report),
+        *report.size_and_notes,
     ]
     if report.resumable:
         resume = command_line("bwn", "train", "--resume", report.source)

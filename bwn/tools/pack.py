@@ -110,7 +110,7 @@ def pack(
         dry_run: Whether to do everything but write the file.
 
     Returns:
-        Sizes, layers, and notes on what was assumed.
+        Sizes, layers, and notes on what was assumed; `print` shows a summary.
 
     Raises:
         FileError: The source is refused, or the target cannot be written.

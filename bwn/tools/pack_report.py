@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import msgspec
 import numpy as np
 
-from bwn._text import OWN_TRAINING, count_noun
+from bwn._text import OWN_TRAINING, byte_size, count_noun
 from bwn._types import StrPath
 from bwn.ir.graph import Graph
 from bwn.ir.model_spec import ModelSpec, Preprocess
@@ -53,6 +54,27 @@ class PackReport(msgspec.Struct, frozen=True, kw_only=True):
     departure: float = 0.0
     compared: int = 0
     resumable: bool = False
+
+    @property
+    def size_and_notes(self) -> list[str]:
+        """Lines with the sizes, the result of the comparison, and the notes."""
+        line = f"{self.target}: {byte_size(self.file)} for {byte_size(self.before)} of float32 "
+        line += "weights"
+        if self.before >= 1.05 * self.file:
+            line += f", {self.before / self.file:.1f} times smaller"
+        lines = [line]
+        if self.compared:
+            inputs = count_noun(self.compared, "random input")
+            lines.append(f"checked: agrees with ONNX Runtime on {inputs}")
+        return lines + [f"note: {note}" for note in self.notes]
+
+    def __str__(self) -> str:
+        layers = [row for row in self.layers if row.weights]
+        packed = [row for row in layers if row.stored == "1 bit"]
+        counts = [sum(prod(row.weights) for row in rows) for rows in (packed, layers)]
+        share = f"{counts[0] / (counts[1] or 1):.1%} of the weights"
+        line = f"one bit: {len(packed):,} of {count_noun(len(layers), 'layer')} with {share}"
+        return "\n".join([line, *self.size_and_notes])
 
 
 @dataclass
