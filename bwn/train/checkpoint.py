@@ -213,7 +213,10 @@ def _load(path: Path) -> tuple[dict[str, Any], bool]:
         raise
     except Exception as error:  # torch raises a dozen kinds of errors for a broken file
         reason = brief(error, 300).partition(". ")[0][:160]
-        whole = reason.startswith("Weights only") or "TorchScript" in reason
+        objects = reason.startswith("Weights only")  # refused; its reason names classes and opcodes
+        whole = objects or "TorchScript" in reason
+        if objects:
+            reason = "it holds Python objects, not only tensors and plain values"
         raise CheckpointError(
             f"{path}: cannot be read safely as a checkpoint: {reason}"
             f"{f'; {OWN_MODULE}' if whole else ''}"

@@ -157,6 +157,7 @@ def test_another_module_is_refused_with_the_next_step(tmp_path):
             "a module of your own is packed from its ONNX file, after bwn.train.binarize and "
             "training (docs/own-training.md)"
         )
+    assert "it holds Python objects, not only tensors" in refused(tmp_path / "module.pt")
 
 
 class Payload:
