@@ -179,7 +179,8 @@ def _exported(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:
     batch = torch.export.Dim("batch")
     # An example of one image would fix the batch to one.
     example = example if len(example) > 1 else torch.cat([example, example])
-    with _quiet(), torch.no_grad():
+    float32 = torch.autocast(example.device.type, enabled=False)  # also where training is not
+    with _quiet(), torch.no_grad(), float32:
         try:
             program = torch.onnx.export(
                 module,

@@ -141,6 +141,14 @@ def test_the_file_says_nothing_of_this_machine_and_is_the_same_twice(tmp_path):
     assert [file.name for file in sorted(tmp_path.iterdir())] == ["one.onnx", "two.onnx"]
 
 
+def test_autocast_around_the_export_leaves_float32(tmp_path):
+    module, paths = nn.Sequential(nn.Linear(4, 4)), (tmp_path / "one.onnx", tmp_path / "two.onnx")
+    export_onnx(module, paths[0], torch.zeros(2, 4))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        export_onnx(module, paths[1], torch.zeros(2, 4))
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
 class Undecided(nn.Module):
     """Control flow that depends on the numbers, which no graph can hold."""
 
