@@ -23,7 +23,7 @@ demo: $(READY) ## train, pack, verify, infer and bench on the bundled digits, in
 
 # Files of tests in several processes: kernels compile for seconds each. One takes 1.3 GB.
 test: $(READY) ## run all tests, in as many processes as there are cores, at most four
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile
 
 lint: $(READY) ## check rules and format with ruff
 	@$(BIN)/ruff check .
