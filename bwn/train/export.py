@@ -199,6 +199,12 @@ def _exported(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:
             raise BwnError(f"torch cannot export this module to ONNX: {_why(error)}") from error
     if program is None:
         raise BwnError("torch cannot export this module to ONNX")
+    shape = program.model.graph.inputs[0].shape
+    if shape is not None and isinstance(shape[0], int):
+        raise BwnError(
+            f"forward fixes the batch to {shape[0]}: take it from the input, as in "
+            "x.view(len(x), -1) or x.flatten(1)"
+        )
     return program
 
 

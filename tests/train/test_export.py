@@ -226,3 +226,17 @@ def test_weights_that_are_not_finite_are_refused(value, tmp_path):
     ):
         export_onnx(module, tmp_path / "model.onnx", torch.zeros(2, 4))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_forward_that_fixes_the_batch_is_refused_and_names_the_cure(tmp_path):
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.head(x.view(2, -1))
+
+    with pytest.raises(BwnError, match=r"fixes the batch to 2: .* x\.flatten\(1\)"):
+        export_onnx(Fixed(), tmp_path / "net.onnx", torch.zeros(2, 1, 4, 4))
+    assert not (tmp_path / "net.onnx").exists()
