@@ -8,6 +8,7 @@ the current step and leaves a checkpoint.
 from __future__ import annotations
 
 import _thread
+import os
 import sys
 import threading
 from contextlib import suppress
@@ -68,7 +69,9 @@ def main() -> None:
 
 def _interrupt_at_end() -> None:
     """Act as Ctrl-C does once the input ends."""
-    sys.stdin.buffer.read()
+    # Not sys.stdin: Python aborts where a thread still holds its lock at the end of the process.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     _thread.interrupt_main()
 
 
