@@ -21,7 +21,7 @@ help: ## show this list
 demo: $(READY) ## train, pack, verify, infer and bench on the bundled digits, in ./demo/
 	@$(BIN)/bwn demo
 
-# Files of tests in several processes: kernels compile for seconds each. One takes 1.3 GB.
+# Test files share several processes, since kernels take seconds to compile; each takes 1.3 GB.
 test: $(READY) ## run all tests, in as many processes as there are cores, at most four
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile
 

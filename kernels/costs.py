@@ -91,7 +91,6 @@ def to_json(costs: Mapping[str, Cost]) -> str:
 
 def load(path: Path) -> Table:
     """The table at `path`, or the default of this CPU's family if that one cannot be used."""
-    default = defaults()
     try:
         stored = msgspec.json.decode(path.read_bytes())
         if stored["version"] != VERSION:
@@ -101,13 +100,13 @@ def load(path: Path) -> Table:
         else:
             return Table(_checked(stored["costs"]), "measured", path)
     except (FileNotFoundError, NotADirectoryError):
-        return Table(default, "default", path)
+        return Table(defaults(), "default", path)
     except OSError as error:
         problem = f"unreadable: {error.strerror}"
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         problem = "damaged"
     problem = f"since the measured table is {problem}: {path}"
-    table = Table(default, "default", path, problem)
+    table = Table(defaults(), "default", path, problem)
     logging.getLogger(__name__).warning("cost table: %s", table.line)
     return table
 

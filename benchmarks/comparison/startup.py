@@ -13,9 +13,7 @@ from statistics import median
 from engines import bwn_engine, litert_engine, ncnn_engine
 from engines.case import Case, Kind, UnsupportedError, installed
 
-from bwn.errors import BwnError
 from bwn.format import write
-from bwn.tools.ncnn_network import write_files as write_ncnn
 from bwn.tools.random_networks import NETWORKS
 from comparison import results
 
@@ -78,11 +76,7 @@ def ncnn_files(case: Case, folder: Path) -> list[File]:
     for kind in kinds:
         place = folder / f"ncnn-{kind}"
         place.mkdir()
-        try:
-            writer = ncnn_engine.writer(case, kind)
-        except BwnError as error:
-            raise UnsupportedError(str(error)) from error
-        files.append(("ncnn", kind, write_ncnn(writer, place)))
+        files.append(("ncnn", kind, ncnn_engine.write_files(case, kind, place)))
     return files
 
 

@@ -71,14 +71,12 @@ def header(report: Report) -> str:
 
 def disturbance(report: Report) -> str:
     """How quiet the machine was, with the cells where it was not."""
-    loud: dict[str, float] = {}
-    quiet = 0.0
-    for result in report.results:
-        if result.others <= QUIET:
-            quiet = max(quiet, result.others)
-        else:
-            cell = f"{result.network} ({title((result.threads, result.batch))})"
-            loud[cell] = max(result.others, loud.get(cell, 0.0))
+    quiet = max((r.others for r in report.results if r.others <= QUIET), default=0.0)
+    loud = {
+        f"{r.network} ({title((r.threads, r.batch))})": r.others
+        for r in report.results
+        if r.others > QUIET
+    }
     text = f"Other processes used at most {quiet:.0%} of the CPUs while a cell was measured"
     if not loud:
         return f"{text}."

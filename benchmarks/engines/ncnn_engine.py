@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from bwn.errors import BwnError
 from bwn.tools.ncnn_network import NcnnWriter, run_writer
+from bwn.tools.ncnn_network import write_files as write
 from engines.case import Case, Contender, Kind, UnsupportedError, load
 from engines.ncnn_int8 import Int8Writer
 from engines.ranges import ranges
@@ -26,9 +31,21 @@ def writer(case: Case, kind: Kind) -> NcnnWriter:
     return NcnnWriter(case.spec.graph)
 
 
+def write_files(case: Case, kind: Kind, folder: Path) -> list[Path]:
+    """Write ncnn's files. Raises UnsupportedError where a layer has no form there."""
+    with _unsupported():
+        return write(writer(case, kind), folder)
+
+
 def _start(case: Case, kind: Kind) -> Contender:
     load("ncnn", "ncnn")
-    try:
+    with _unsupported():
         return Contender("ncnn", kind, run_writer(writer(case, kind), case.threads))
+
+
+@contextmanager
+def _unsupported() -> Iterator[None]:
+    try:
+        yield
     except BwnError as error:
         raise UnsupportedError(str(error)) from error

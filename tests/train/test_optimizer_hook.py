@@ -160,12 +160,17 @@ def test_grad_scaler_skips_steps_and_their_count():
     assert hook.step == 3
 
 
-def test_a_resumed_run_equals_one_that_was_not_stopped():
+def stopped_run():
+    """States of a network and its optimizer after five steps with margin."""
     net = network()
     optimizer = OPTIMIZERS["adamw"](net.parameters())
     margin(optimizer, net, STEPS, strength=30.0, ramp=2.0)
     train(net, optimizer, 0, 5)
-    weights, state = copy.deepcopy(net.state_dict()), copy.deepcopy(optimizer.state_dict())
+    return copy.deepcopy(net.state_dict()), copy.deepcopy(optimizer.state_dict())
+
+
+def test_a_resumed_run_equals_one_that_was_not_stopped():
+    weights, state = stopped_run()
     again = network()
     again.load_state_dict(weights)
     optimizer = OPTIMIZERS["adamw"](again.parameters())
@@ -184,11 +189,7 @@ def test_a_resumed_run_equals_one_that_was_not_stopped():
 
 
 def test_margin_after_a_loaded_state_continues_from_its_steps():
-    net = network()
-    optimizer = OPTIMIZERS["adamw"](net.parameters())
-    margin(optimizer, net, STEPS, strength=30.0, ramp=2.0)
-    train(net, optimizer, 0, 5)
-    weights, state = copy.deepcopy(net.state_dict()), copy.deepcopy(optimizer.state_dict())
+    weights, state = stopped_run()
     for group in state["param_groups"]:
         group["lr"] = group["initial_lr"]
     again = network()
