@@ -29,9 +29,9 @@ from bwn.cli.params import FilePath, Integer, output_options
     "--target",
     default="native",
     show_default=True,
-    help="Processor: aarch64, aarch64-dotprod, x86-64, x86-64-avx2, x86-64-avxvnni, x86-64-avx512; "
-    "native for this machine; aarch64-any or x86-64-any to choose at run time; wasm32 for "
-    "browsers and Node.js.",
+    help="Processor: aarch64, aarch64-dotprod, x86-64, x86-64-avx2, x86-64-avxvnni, x86-64-avx512, "
+    "x86-64-amx; native for this machine; aarch64-any or x86-64-any to choose at run time; wasm32 "
+    "for browsers and Node.js.",
 )
 @click.option(
     "--name",

@@ -81,6 +81,8 @@ def find_targets(name: str) -> tuple[Target, ...]:
             )
         return (Target(NATIVE, machine, "", "", frozenset(), frozenset()),)
     matching = tuple(target for target in (*TARGETS, WASM) if target.name == name)
+    if matching and matching[0].has_assembly and machine != matching[0].machine:
+        raise ArgumentError(f"{name} can be compiled on x86-64 only")
     if not matching:
         near = " or ".join(difflib.get_close_matches(name, NAMES, n=2))
         hint = f" (did you mean {near}?)" if near else ""

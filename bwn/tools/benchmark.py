@@ -27,7 +27,9 @@ from bwn.tools.benchmark_peers import Comparison, Peers, reads_signs
 from bwn.tools.conditions import Conditions, conditions
 from bwn.tools.timing import Timing, interleave
 
-NOTABLE_FEATURES = ("neon", "dotprod", "sve", "avx2", "avx512f", "avx512vnni", "avxvnni")
+NOTABLE_FEATURES = (
+    "neon", "dotprod", "sve", "avx2", "avx512f", "avx512vnni", "avxvnni", "amx-int8",
+)  # fmt: skip
 PACKAGES = ("bwn", "numpy", "numba", "llvmlite", "onnxruntime", "ncnn")
 BWN = "bwn"
 LAYER_RUNS = 30

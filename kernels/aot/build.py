@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -48,6 +49,8 @@ def compile_target(target: Target, folder: Path) -> None:
     This process cannot compile for itself afterwards.
     """
     check_compiler()
+    if target.has_assembly and platform.machine() != target.machine:
+        raise KernelsError(f"{target.name} can be compiled on {target.machine} only")
     from bwn.kernels.target import cpu
 
     cpu.OVERRIDE = target.offers

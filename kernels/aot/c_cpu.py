@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from bwn.kernels.target.targets import HWCAP, HWCAP_BITS
+from bwn.kernels.target.targets import (
+    ARCH_PRCTL,
+    HWCAP,
+    HWCAP_BITS,
+    REQUEST_PERMISSION,
+    TILE_DATA,
+)
 
 BIT, INT, WORD = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
@@ -51,12 +57,14 @@ PLACES = {
     "avx512_vnni": Place(7, 0, 2, 11),
     "avx512_bitalg": Place(7, 0, 2, 12),
     "avx512_vpopcntdq": Place(7, 0, 2, 14),
+    "amx_tile": Place(7, 0, 3, 24),
+    "amx_int8": Place(7, 0, 3, 25),
     "avx_vnni": Place(7, 1, 0, 4),
     "abm": Place(0x80000001, 0, 2, 5),
 }
 """By Linux's names, which targets have."""
-YMM, ZMM = 0x06, 0xE6
-"""Registers that the system must save, as bits of XCR0: those of AVX; those of AVX-512 too."""
+YMM, ZMM, TILES = 0x06, 0xE6, 0x600E6
+"""Registers that the system must save, as bits of XCR0: of AVX; of AVX-512 too; of AMX too."""
 
 
 def lacks(builder: ir.IRBuilder, machine: str, needs: Iterable[str]) -> Any:
@@ -123,5 +131,16 @@ def _lacks_of_x86(builder: ir.IRBuilder, names: set[str]) -> Any:
     with builder.if_then(builder.not_(wrong)):  # then there is this instruction
         pair = ir.LiteralStructType([INT] * 2)
         low = builder.extract_value(_asm(builder, "xgetbv", pair, "={ax},={dx},{cx}", 0), 0)
-        builder.store(_missing(builder, low, saved), answer)
+        builder.store(_missing(builder, low, TILES if "amx_tile" in names else saved), answer)
+    if "amx_tile" in names:
+        builder.store(builder.or_(builder.load(answer), refused_tiles(builder)), answer)
     return builder.load(answer)
+
+
+def refused_tiles(builder: ir.IRBuilder) -> Any:
+    """Ask Linux for AMX's tiles, as `targets.permitted` does: whether it does not grant them."""
+    constraints = "={ax},{ax},{di},{si},~{rcx},~{r11},~{memory}"
+    numbers = [ir.Constant(WORD, n) for n in (ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA)]
+    kind = ir.FunctionType(WORD, [WORD] * 3)
+    code = builder.call(ir.InlineAsm(kind, "syscall", constraints, side_effect=True), numbers)
+    return builder.icmp_signed("!=", code, ir.Constant(WORD, 0))

@@ -19,7 +19,7 @@ from numba.core.compiler import Flags, compile_extra
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
-from bwn.kernels.target.targets import Target, runnable
+from bwn.kernels.target.targets import Target, runnable, usable
 
 ARGUMENTS = (types.intp,) * 4
 ENVIRONMENT = "_ZN08NumbaEnv"
@@ -31,10 +31,12 @@ WHOLE = "bwn"
 def native_target() -> Target:
     """This machine's processor, with all that it offers."""
     features = llvm.get_host_cpu_features()
-    offers = frozenset(name for name, offered in features.items() if offered)
+    offers = usable(name for name, offered in features.items() if offered)
     cpu = llvm.get_host_cpu_name()
     # Of what it needs the part that has a name.
-    needs = next((target.needs for target in runnable()), frozenset())
+    needs: frozenset[str] = next((target.needs for target in runnable()), frozenset())
+    if "amx-int8" in offers:
+        needs |= {"amx_tile", "amx_int8"}
     return Target("native", platform.machine(), cpu, features.flatten(), offers, needs)
 
 

@@ -182,15 +182,21 @@ class IndirectGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
 
 
 class DotGemm(IndirectGemm, frozen=True, eq=False, kw_only=True):
-    """A GEMM by dot products of 4 bytes; outputs go one by one where they do not fill a tile."""
+    """A GEMM by dot products of bytes; outputs go one by one where they do not fill a tile.
+
+    Attributes:
+        step: Inputs that it takes at once.
+    """
+
+    step: int = 4
 
     def terms(self, work: Work) -> tuple[float, float, float, float]:
         """A pass is a column of positions, or the part of one that whole vectors fill.
 
-        Inputs go by fours.
+        Inputs go by steps.
         """
         passes = -(-work.positions // LANES) * LANES / self.lanes * work.images * work.groups
-        depth, tiles = -(-work.depth // 4) * 4, -(-work.outputs // self.tile)
+        depth, tiles = -(-work.depth // self.step) * self.step, -(-work.outputs // self.tile)
         outputs = tiles * self.tile if work.outputs >= self.tile else work.outputs
         return 1.0, passes * depth, passes * depth * outputs, passes * work.outputs
 

@@ -20,125 +20,33 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from bwn.kernels.gemm.epilogue import (
-    fill_margins,
-    gemm_params,
-    is_plain,
-    out_plane,
-    write_row,
+from bwn.kernels.gemm.byte_columns import (
+    bits_bytes,
+    by_columns,
+    columns_of,
+    end_sums,
+    expand_bits,
+    find_rows,
+    stored_bytes,
 )
-from bwn.kernels.gemm.epilogue_tile import write_tile
-from bwn.kernels.gemm.f32 import load_vectors, store_vectors
+from bwn.kernels.gemm.f32 import load_vectors
 from bwn.kernels.gemm.i8_tile import (
-    MIDDLE,
     SIXTEENS,
     add_products,
     add_sixteen_products,
     as_floats,
-    load_unsigned,
     start_sums,
-    write_quad,
 )
 from bwn.kernels.gemm.tiles import DOTS, DOTS_CHUNK_BYTES, DOTS_COLUMN
-from bwn.kernels.simd.bit_lanes import signed
-from bwn.kernels.simd.scalars import get_f32, get_i32, get_i64, get_u64, popcount, put_i32
-from bwn.kernels.simd.vectors import I8, I8_16, I8_HALF, I32, splat, store, zero, zeros
-from bwn.kernels.simd.widths import LANES, VECTOR_BYTES
+from bwn.kernels.simd.vectors import I32, zeros
+from bwn.kernels.simd.widths import VECTOR_BYTES
 from bwn.kernels.target.jit import helper
 
 ROWS, VECTORS = DOTS
 TILE = ROWS * VECTORS
 COLUMN = DOTS_COLUMN
-
-
-@helper
-def write_inputs(kind: Any, positions: int, f: Any, x: int, target: int) -> None:
-    """Interleave the inputs of some positions by fours.
-
-    kind: I8_16 or I8_HALF, a lane a position. x: address of the first in channel 0.
-    """
-    whole = f.depth // 4 * 4
-    for k in range(0, whole, 4):
-        write_quad(
-            target + k * positions,
-            load_unsigned(kind, x + get_i64(f.offsets, k)),
-            load_unsigned(kind, x + get_i64(f.offsets, k + 1)),
-            load_unsigned(kind, x + get_i64(f.offsets, k + 2)),
-            load_unsigned(kind, x + get_i64(f.offsets, k + 3)),
-        )
-    if whole < f.depth:  # what is missing is 0, whatever its weight
-        x1, x2 = zero(kind), zero(kind)
-        if whole + 1 < f.depth:
-            x1 = load_unsigned(kind, x + get_i64(f.offsets, whole + 1))
-        if whole + 2 < f.depth:
-            x2 = load_unsigned(kind, x + get_i64(f.offsets, whole + 2))
-        x0 = load_unsigned(kind, x + get_i64(f.offsets, whole))
-        write_quad(target + whole * positions, x0, x1, x2, zero(kind))
-
-
-@helper
-def bits_bytes(f: Any) -> int:
-    """Bytes from one row of expanded bits to the next: an odd number of lines, see `byte_row`."""
-    return (f.row_words | 1) * 64
-
-
-@helper
-def expand_bits(f: Any, n: int, rows: int, weights: int, starts: int) -> int:
-    """Write bytes +-1 of the bits of rows from n on to `weights`, and what their sums start at.
-
-    Returns the address of the bytes.
-    """
-    for row in range(rows):
-        word, target = f.words + (n + row) * f.row_words * 8, weights + row * bits_bytes(f)
-        ones = np.int64(0)
-        for w in range(f.row_words):
-            bits = get_u64(word, w)
-            store(target, w * 64, signed(splat(I8, np.int8(1)), bits))
-            ones += np.int64(popcount(bits))
-        correction = np.int64(get_f32(f.correction, n + row))
-        put_i32(starts, row, np.int32(correction - MIDDLE * (2 * ones - f.depth)))
-    return weights
-
-
-@helper
-def stored_bytes(f: Any) -> int:
-    """Bytes from one row of int8 weights to the next."""
-    return f.row_words
-
-
-@helper
-def find_rows(f: Any, n: int, rows: int, weights: int, starts: int) -> int:
-    """Write what the sums of rows of int8 weights from n on start at. Returns their address."""
-    first = f.words + n * f.row_words
-    for row in range(rows):
-        total = get_i32(first, ((row + 1) * f.row_words - 4) // 4)
-        put_i32(starts, row, get_i32(f.correction, n + row) - np.int32(MIDDLE) * total)
-    return first
-
-
-@helper
-def is_half(f: Any, column: int) -> bool:
-    """Whether a column has no more positions than one vector."""
-    return VECTORS == 2 and f.positions - column * COLUMN <= LANES
-
-
-@helper
-def column_bytes(f: Any) -> int:
-    """Bytes of the interleaved inputs of a column."""
-    return (f.depth + 3) // 4 * 4 * COLUMN
-
-
-@helper
-def write_columns(f: Any, x: int, begin: int, end: int, target: int) -> None:
-    """Interleave the inputs of columns begin..end-1. x: address of position 0 of channel 0."""
-    for column in range(begin, end):
-        if is_half(f, column) or VECTORS == 1:
-            write_inputs(I8_16, LANES, f, x + column * COLUMN, target)
-        else:
-            write_inputs(I8_HALF, 2 * LANES, f, x + column * COLUMN, target)
-        target += column_bytes(f)
+COLUMNS = columns_of(VECTORS, 4)
+is_half, column_bytes, write_columns = COLUMNS
 
 
 @helper
@@ -162,20 +70,11 @@ def compute_tile(
         sums = add_products(sums, xs, weights, stride)
         x += vectors * VECTOR_BYTES
         weights += 4
-    outputs = as_floats(sums, xs)
-    stop = min(first + vectors * LANES, f.positions)
-    if is_plain(f) and stop > first + (vectors - 1) * LANES:
-        write_tile(f, outputs, xs, image, n, first)
-        return
-    store_vectors(totals, outputs)
-    for row in range(len(sums) // vectors):
-        write_row(f, totals + row * vectors * VECTOR_BYTES, image, n + row, first, stop)
+    end_sums(f, as_floats(sums, xs), xs, image, n, first, totals)
 
 
 def dot_products(place_weights: Any, row_bytes: Any) -> Any:
-    """A GEMM by products of bytes: a helper that computes units begin..end-1.
-
-    A unit is a column of positions of a group of an image.
+    """A GEMM by products of bytes, see `by_columns`.
 
     Args:
         place_weights: (f, n, rows, room, starts) to the address of the weights of rows n on.
@@ -223,29 +122,8 @@ def dot_products(place_weights: Any, row_bytes: Any) -> Any:
                 tile, half = zeros(I32, VECTORS), zeros(I32, 1)
                 compute_rows(f, tile, half, inputs, room, image, channel + n, begin, end, scratch)
                 n += 1
-        columns = (f.positions + COLUMN - 1) // COLUMN
-        for n in range(f.outputs if begin == 0 or end == columns else 0):
-            fill_margins(f, out_plane(f, image, channel + n), begin == 0, end == columns)
 
-    @helper
-    def gemm(p: int, begin: int, end: int, part: int) -> None:
-        f = gemm_params(p)
-        scratch = f.scratch + part * f.scratch_part
-        columns = (f.positions + COLUMN - 1) // COLUMN
-        chunk = max(DOTS_CHUNK_BYTES // column_bytes(f), 1)
-        unit = begin
-        while unit < end:
-            column, group = unit % columns, unit // columns % f.groups
-            image = unit // (columns * f.groups)
-            unit -= column
-            stop = min(columns, end - unit)  # as far as this group of this image goes
-            unit += stop
-            while column < stop:
-                after = min(column + chunk, stop)
-                compute_chunk(f, image, group, column, after, scratch)
-                column = after
-
-    return gemm
+    return by_columns(compute_chunk, COLUMNS, VECTORS, DOTS_CHUNK_BYTES)
 
 
 i8_b1 = dot_products(expand_bits, bits_bytes)

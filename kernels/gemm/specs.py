@@ -18,7 +18,8 @@ too, 2026-11-29, and counted for neon. So were those of the 8-bit multiply: avx5
 Those of int8 weights were measured on a busy Zen 3 server core, 2026-11-29, scaled to the Zen 5 by
 0.85; avx512 and neon are guesses from their instructions. Those of wide, tall and square were
 measured on that Zen 3, and scaled by 0.73, lookup's ratio; avx512 is 1.5 times that, a guess with
-which what was measured there stays chosen until `bwn tune` is run.
+which what was measured there stays chosen until `bwn tune` is run. Those of tiles are guesses:
+docs/decisions/2026-11-30-amx.md.
 """
 
 from __future__ import annotations
@@ -67,9 +68,13 @@ from bwn.kernels.gemm.lut_window_packing import (
     I8_WIDE,
 )
 from bwn.kernels.gemm.tiles import (
+    AMX_COLUMN,
+    AMX_ROWS,
+    AMX_STEP,
     DOTS,
     DOTS_COLUMN,
     MULTIPLY,
+    amx_scratch,
     depthwise_scratch,
     dots_scratch,
     lookup_scratch,
@@ -243,6 +248,18 @@ SPECS: tuple[GemmSpec, ...] = (
         expected={"x86-64-avx512": [r"vpdpbusd\s.*zmm"], "x86-64-avxvnni": [r"vpdpbusd\s.*ymm"],
                   "x86-64-avx2": [r"vpmaddubsw\s.*ymm"], "aarch64": [r"sadalp\s+v\d+\.4s"],
                   "aarch64-dotprod": [r"sdot\s+v\d+\.4s,\s*v\d+\.16b,\s*v\d+\.4b"]},
+    ),
+    DotGemm(
+        "gemm.amx.i8_b1_f32_planes_tiles", activations="i8", weights="b1", needs=("amx-int8",),
+        max_depth=I8_DEPTH, lanes=AMX_COLUMN, scratch=amx_scratch, tile=AMX_ROWS, step=AMX_STEP,
+        costs={"avx512": Cost(250, 0.7, 0.015, 2.6)},
+        expected={"x86-64-amx": [r"tdpbsud\s.*tmm"]},
+    ),
+    DotGemm(
+        "gemm.amx.i8_i8_f32_planes_tiles", activations="i8", weights="i8", needs=("amx-int8",),
+        max_depth=INT8_MAX_DEPTH, lanes=AMX_COLUMN, scratch=amx_scratch, packing=BYTE_ROWS,
+        tile=AMX_ROWS, step=AMX_STEP, costs={"avx512": Cost(250, 0.7, 0.013, 2.6)},
+        expected={"x86-64-amx": [r"tdpbsud\s.*tmm"]},
     ),
     LutWindowGemm(
         "gemm.lut_window.f32_b1_f32_planes_wide", activations="f32", weights="b1",

@@ -54,6 +54,13 @@ DOTS_COLUMN = DOTS[1] * LANES
 """Positions of a tile of it."""
 DOTS_CHUNK_BYTES = 1 << 17
 """Of the inputs that `i8.py` interleaves at once: a part of a second-level cache."""
+AMX_ROWS, AMX_STEP = 16, 64
+"""Channels and inputs of a tile of weights of `amx.py`."""
+AMX_BLOCKS, AMX_VECTORS = 2, 2
+"""Tiles of channels and vectors of positions that it sums at once."""
+AMX_COLUMN = AMX_VECTORS * LANES
+AMX_CHUNK_BYTES = 1 << 19
+"""Of the inputs that it interleaves at once: bits become bytes for all of them."""
 DEPTHWISE_CHUNK = 1024
 """Positions whose sums `depthwise.py` keeps at once, where more than scale and bias ends them."""
 
@@ -73,6 +80,14 @@ def dots_scratch(outputs: int, depth: int) -> int:
     row_bytes = (depth + 63) // 64 * 64 + VECTOR_BYTES
     inputs = max(DOTS_CHUNK_BYTES, (depth + 3) // 4 * 4 * DOTS_COLUMN)
     return (DOTS[0] * DOTS[1] + 1) * VECTOR_BYTES + DOTS[0] * row_bytes + inputs
+
+
+def amx_scratch(outputs: int, depth: int) -> int:
+    """Bytes a part needs: the sums of a step, what they start at, bytes of weights, and inputs."""
+    channels = AMX_BLOCKS * AMX_ROWS
+    padded = (depth + AMX_STEP - 1) // AMX_STEP * AMX_STEP
+    inputs = max(AMX_CHUNK_BYTES, padded * AMX_COLUMN)
+    return (channels * AMX_VECTORS + 2) * VECTOR_BYTES + channels * (padded + VECTOR_BYTES) + inputs
 
 
 def depthwise_scratch(outputs: int, depth: int) -> int:

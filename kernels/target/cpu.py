@@ -11,6 +11,7 @@ from typing import Any
 
 from bwn.kernels.target.forks import compiling
 from bwn.kernels.target.loader import library
+from bwn.kernels.target.targets import usable
 
 OVERRIDE: frozenset[str] | None = None
 """Features of another CPU, set by a build before it imports a kernel."""
@@ -33,7 +34,8 @@ def features() -> frozenset[str]:
             return frozenset(
                 part[1:] for part in settings.CPU_FEATURES.split(",") if part.startswith("+")
             )
-        return frozenset(name for name, offered in llvm.get_host_cpu_features().items() if offered)
+        host = llvm.get_host_cpu_features().items()
+        return usable(name for name, offered in host if offered)
 
 
 @cache

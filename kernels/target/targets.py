@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,11 @@ class Target(NamedTuple):
         system = "unknown" if self.machine == "wasm32" else "linux-gnu"
         return f"{self.machine}-unknown-{system}"
 
+    @property
+    def has_assembly(self) -> bool:
+        """Whether kernels have lines of assembly: LLVM's wheel reads those of its own machine."""
+        return "amx-int8" in self.offers
+
 
 _AVX2 = frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "popcnt", "abm"})
 _AVX512 = _AVX2 | {
@@ -53,10 +59,16 @@ _AVX512 = _AVX2 | {
     "avx512_vnni",
 }
 
+_AVX512_FEATURES = "+avx512vpopcntdq,+avx512bitalg,+avx512vnni"
+_AVX512_OFFERS = frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512vpopcntdq", "avx512vnni"})
+
 TARGETS = (
     Target(
-        "x86-64-avx512", "x86_64", "x86-64-v4", "+avx512vpopcntdq,+avx512bitalg,+avx512vnni",
-        frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512vpopcntdq", "avx512vnni"}), _AVX512,
+        "x86-64-amx", "x86_64", "x86-64-v4", f"{_AVX512_FEATURES},+amx-tile,+amx-int8",
+        _AVX512_OFFERS | {"amx-tile", "amx-int8"}, _AVX512 | {"amx_tile", "amx_int8"},
+    ),
+    Target(
+        "x86-64-avx512", "x86_64", "x86-64-v4", _AVX512_FEATURES, _AVX512_OFFERS, _AVX512,
     ),
     Target(
         "x86-64-avxvnni", "x86_64", "x86-64-v3", "+avxvnni",
@@ -88,9 +100,32 @@ HWCAP = 16
 HWCAP_BITS = {"asimd": 1, "crc32": 7, "atomics": 8, "asimdrdm": 12, "asimddp": 20}
 
 
+# Linux saves the 8 KiB of AMX's registers only for processes that have asked (Documentation/arch/
+# x86/xstate.rst). Threads and forks of a process may use what it may.
+ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA = 158, 0x1023, 18
+"""By which a process asks: number of the system call on x86-64, and its arguments."""
+
+
+@cache
+def permitted() -> bool:
+    """Ask for the tiles: whether the system grants them. For x86-64 Linux."""
+    numbers = (ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA)
+    return bool(ctypes.CDLL(None).syscall(*map(ctypes.c_long, numbers)) == 0)
+
+
+def usable(features: Iterable[str]) -> frozenset[str]:
+    """The features, by LLVM's or by Linux's names, without those of AMX where it is not granted."""
+    names = frozenset(features)
+    tiles = {name for name in names if name.startswith("amx")}
+    return names - tiles if tiles and not permitted() else names
+
+
 @cache
 def machine_features() -> frozenset[str]:
-    """Linux's names of what this machine's CPU and system offer; none on other systems."""
+    """Linux's names of what this machine's CPU and system offer; none on other systems.
+
+    Where the CPU has AMX, the system is asked to let this process use it.
+    """
     if not sys.platform.startswith("linux"):
         return frozenset()
     if platform.machine() == "aarch64":
@@ -105,7 +140,7 @@ def machine_features() -> frozenset[str]:
         return frozenset()
     # Processors of one machine may differ.
     flags = [set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")]
-    return frozenset.intersection(*map(frozenset, flags)) if flags else frozenset()
+    return usable(frozenset.intersection(*map(frozenset, flags))) if flags else frozenset()
 
 
 def runnable() -> list[Target]:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import re
 import shutil
 from pathlib import Path
 from typing import Literal
 
+import llvmlite.binding as llvm
 import msgspec
 import numpy as np
 import pytest
 from c_library import CLibrary, run
 from guarded import guarded
+from llvmlite import ir
 from PIL import Image
 
 import bwn
 from bwn.compile.c_header import LibraryReport
 from bwn.data.datasets import load_dataset
-from bwn.kernels.aot.c_cpu import PLACES
-from bwn.kernels.target.targets import HWCAP_BITS, TARGETS, runnable
+from bwn.kernels.aot.c_cpu import PLACES, refused_tiles
+from bwn.kernels.target.targets import HWCAP_BITS, TARGETS, permitted, runnable
 from bwn.predict import probabilities, to_input
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,6 +222,23 @@ def test_every_feature_that_targets_need_can_be_asked_for() -> None:
     for target in TARGETS:
         known = PLACES if target.machine == "x86_64" else HWCAP_BITS
         assert target.needs <= known.keys(), target.name
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="AMX is of x86-64")
+def test_c_programs_ask_for_tiles_as_python_does() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
+    module = ir.Module("tiles")
+    module.triple = llvm.get_default_triple()
+    function = ir.Function(module, ir.FunctionType(ir.IntType(64), []), "refused")
+    builder = ir.IRBuilder(function.append_basic_block())
+    builder.ret(builder.zext(refused_tiles(builder), ir.IntType(64)))
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(str(module)), machine)
+    engine.finalize_object()
+    refused = ctypes.CFUNCTYPE(ctypes.c_int64)(engine.get_function_address("refused"))
+    assert refused() == (not permitted())
 
 
 def test_lenet_is_small(folder: Path) -> None:
