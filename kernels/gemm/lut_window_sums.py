@@ -9,7 +9,15 @@ from numba import types
 
 from bwn.kernels.gemm.lut import WIDER
 from bwn.kernels.gemm.lut_window_packing import REGISTER, Tile
-from bwn.kernels.simd.neon import hidden, opaque
+from bwn.kernels.simd.neon import (
+    MOST,
+    after,
+    hidden,
+    load_run,
+    load_some,
+    opaque,
+    store_run,
+)
 from bwn.kernels.simd.scalars import get_u64
 from bwn.kernels.simd.vectors import (
     Vec,
@@ -22,17 +30,11 @@ from bwn.kernels.simd.vectors import (
     splat_value,
     zeros,
 )
-from bwn.kernels.target.jit import Codegen, helper, intrinsic
+from bwn.kernels.target.cpu import features
+from bwn.kernels.target.jit import Codegen, helper, intrinsic, outlined, stay_outlined
 
-
-@intrinsic
-def hide(address: Any) -> tuple[Any, Codegen]:
-    """hide(address): the same, of which LLVM does not know that it is a sum to make anew."""
-
-    def gen(builder: Any, args: Any) -> Any:
-        return opaque(builder, args[0])
-
-    return types.int64(types.int64), gen
+RUNS = "neon" in features()
+"""Whether one instruction loads up to four registers in a row."""
 
 
 @intrinsic
@@ -50,6 +52,8 @@ def load_sums(sums: Any, address: Any) -> tuple[Any, Codegen]:
     """load_sums(sums, address): registers in a row, as many as sums."""
 
     def gen(builder: Any, args: Any) -> Any:
+        if RUNS:
+            return load_run(builder, sums.dtype, args[1], sums.count)
         return [
             load_at(builder, sums.dtype, offset_by(builder, args[1], i * REGISTER))
             for i in range(sums.count)
@@ -63,6 +67,10 @@ def store_sums(address: Any, sums: Any) -> tuple[Any, Codegen]:
     """store_sums(address, sums): registers in a row."""
 
     def gen(builder: Any, args: Any) -> None:
+        if RUNS:
+            values = [builder.extract_value(args[1], i) for i in range(sums.count)]
+            store_run(builder, values, args[0])
+            return
         for i in range(sums.count):
             value = builder.extract_value(args[1], i)
             place = offset_by(builder, args[0], i * REGISTER)
@@ -97,30 +105,103 @@ def widen_sums(address: Any, sums: Any, first: Any) -> tuple[Any, Codegen]:
     return types.void(types.intp, sums, types.int64), gen
 
 
-def entry_adder(tile: Tile, rows: int, columns: int) -> Any:
-    """An operation that adds what the taps of a rectangle look up."""
+def tap_finder(tile: Tile, rows: int, columns: int) -> Any:
+    """An operation that finds where the taps of a rectangle begin to read an entry."""
+    starts = [
+        (x * tile.entry_rows + y) * REGISTER
+        for y in range(rows if RUNS else 1)
+        for x in range(columns if RUNS else 1)
+    ]
+    across = (tile.entry_rows - (tile.rows - 1) // MOST * MOST) * REGISTER
 
     @intrinsic
-    def add_entries(sums: Any, table: Any, stride: Any, word: Any) -> tuple[Any, Codegen]:
-        """add_entries(sums, table, stride, word): plus the entries that a word names."""
-        vec = sums.dtype
+    def find_taps(table: Any) -> tuple[Any, Codegen]:
+        """find_taps(table): where each tap begins to read the first entry, and the bytes from the
+        last load of a column to the next column; where loads have offsets, the entry.
+        """
 
         def gen(builder: Any, args: Any) -> Any:
-            i64 = ir.IntType(64)
+            places = [offset_by(builder, args[0], start) for start in starts]
+            step = ir.Constant(ir.IntType(64), across)
+            # Else LLVM makes them anew for every output.
+            return [opaque(builder, number) for number in (*places, step)]
+
+        return types.UniTuple(types.int64, len(starts) + 1)(types.int64), gen
+
+    return find_taps
+
+
+def entry_adder(tile: Tile, rows: int, columns: int) -> Any:
+    """An operation that adds what the taps of a rectangle look up."""
+    taps, ahead = rows * columns, 2 if tile.registers <= 8 else 3
+    runs = [
+        (first, min(first + MOST, column + tile.rows))
+        for column in range(0, tile.registers, tile.rows)
+        for first in range(column, column + tile.rows, MOST)
+    ]
+
+    def find_entry(builder: Any, start: Any, stride: Any, word: Any, tap: int) -> Any:
+        """The address at which a tap's entry is read."""
+        i64 = ir.IntType(64)
+        index = builder.lshr(word, ir.Constant(i64, tap * tile.group))
+        index = builder.and_(index, ir.Constant(i64, (1 << tile.group) - 1))
+        return builder.add(start, builder.mul(index, stride))
+
+    def add_by_offsets(
+        builder: Any, vec: Vec, totals: list[Any], starts: Any, stride: Any, word: Any
+    ) -> None:
+        """Loads at offsets from each entry."""
+        start = builder.extract_value(starts, 0)
+        for tap in range(taps):
+            y, x = divmod(tap, columns)
+            entry = find_entry(builder, start, stride, word, tap)
+            for i in range(tile.registers):
+                column, row = divmod(i, tile.rows)
+                register = (x + column) * tile.entry_rows + y + row
+                value = load_at(builder, vec, offset_by(builder, entry, register * REGISTER))
+                totals[i] = add(builder, vec, totals[i], value)
+
+    def add_by_runs(
+        builder: Any, vec: Vec, totals: list[Any], starts: Any, stride: Any, word: Any
+    ) -> None:
+        """Loads of up to MOST registers, each of which moves the address to the next."""
+        done: list[tuple[int, int]] = []
+        across = builder.extract_value(starts, taps)
+
+        def in_turn(number: Any) -> Any:
+            """The same, known when the run `ahead` runs before is added: LLVM would load more than
+            32 registers hold. Each sum keeps its register, or runs would find no room in a row."""
+            if len(done) < ahead:
+                return number
+            first, stop = done[-ahead]
+            registers = range(first + 32 - tile.registers, stop + 32 - tile.registers)
+            number, totals[first:stop] = after(builder, number, totals[first:stop], registers)
+            return number
+
+        for tap in range(taps):
+            word = in_turn(word)
+            place = find_entry(builder, builder.extract_value(starts, tap), stride, word, tap)
+            for first, stop in runs:
+                step = across if stop % tile.rows == 0 else None
+                values, place = load_some(builder, vec, place, stop - first, step)
+                place = in_turn(place)
+                for i, value in enumerate(values, first):
+                    totals[i] = add(builder, vec, totals[i], value)
+                done.append((first, stop))
+
+    @intrinsic
+    def add_entries(sums: Any, starts: Any, stride: Any, word: Any) -> tuple[Any, Codegen]:
+        """add_entries(sums, starts, stride, word): plus the entries that a word names.
+
+        starts: from `find_taps`.
+        """
+
+        def gen(builder: Any, args: Any) -> Any:
             totals = [builder.extract_value(args[0], i) for i in range(sums.count)]
-            for tap in range(rows * columns):
-                y, x = divmod(tap, columns)
-                index = builder.lshr(args[3], ir.Constant(i64, tap * tile.group))
-                index = builder.and_(index, ir.Constant(i64, (1 << tile.group) - 1))
-                entry = hidden(builder, builder.add(args[1], builder.mul(index, args[2])))
-                for i in range(sums.count):
-                    column, row = divmod(i, tile.rows)
-                    register = (x + column) * tile.entry_rows + y + row
-                    value = load_at(builder, vec, offset_by(builder, entry, register * REGISTER))
-                    totals[i] = hidden(builder, add(builder, vec, totals[i], value))
+            (add_by_runs if RUNS else add_by_offsets)(builder, sums.dtype, totals, *args[1:])
             return totals
 
-        return sums(sums, types.intp, types.intp, types.uint64), gen
+        return sums(sums, starts, types.intp, types.uint64), gen
 
     return add_entries
 
@@ -128,31 +209,35 @@ def entry_adder(tile: Tile, rows: int, columns: int) -> Any:
 def rectangle_summer(kind: Any, tile: Tile, rows: int, columns: int) -> Any:
     """A helper that adds a group of channels to the sums of `count` outputs."""
     add_entries, registers, stride = entry_adder(tile, rows, columns), tile.registers, tile.stride
+    find_taps = tap_finder(tile, rows, columns)
     sum_bytes, wide_bytes = registers * REGISTER, registers * tile.lanes * tile.wide_bytes
 
-    @helper
+    @outlined
     def sum_first(table: int, words: int, count: int, totals: int) -> None:
-        table, step = hide(table), hide_factor(stride)
+        stay_outlined()
+        starts, step = find_taps(table), hide_factor(stride)
         for n in range(count):
-            sums = add_entries(zeros(kind, registers), table, step, get_u64(words, n))
+            sums = add_entries(zeros(kind, registers), starts, step, get_u64(words, n))
             store_sums(totals, sums)
             totals += sum_bytes
 
-    @helper
+    @outlined
     def sum_more(table: int, words: int, count: int, totals: int) -> None:
-        table, step = hide(table), hide_factor(stride)
+        stay_outlined()
+        starts, step = find_taps(table), hide_factor(stride)
         for n in range(count):
             sums = load_sums(zeros(kind, registers), totals)
-            sums = add_entries(sums, table, step, get_u64(words, n))
+            sums = add_entries(sums, starts, step, get_u64(words, n))
             store_sums(totals, sums)
             totals += sum_bytes
 
-    @helper
+    @outlined
     def sum_wide(table: int, words: int, count: int, totals: int, wide: int, begins: int) -> None:
-        table, step = hide(table), hide_factor(stride)
+        stay_outlined()
+        starts, step = find_taps(table), hide_factor(stride)
         for n in range(count):
             sums = load_sums(zeros(kind, registers), totals)
-            sums = add_entries(sums, table, step, get_u64(words, n))
+            sums = add_entries(sums, starts, step, get_u64(words, n))
             widen_sums(wide, sums, begins)
             totals += sum_bytes
             wide += wide_bytes

@@ -41,6 +41,9 @@ OPTIONS: dict[str, Any] = {
 helper: Any = numba.njit(forceinline=True, **OPTIONS)
 """Decorator for functions that entries call: compiled into their caller."""
 
+outlined: Any = numba.njit(forceinline=False, **OPTIONS)
+"""Decorator for the function of an inner loop, which begins with `stay_outlined`."""
+
 Compiled = TypeVar("Compiled")
 Codegen = Callable[[Any, Any], Any]
 """(builder, args) to the LLVM value of an operation."""
@@ -74,6 +77,17 @@ def intrinsic(define: Callable[..., tuple[Any, Codegen] | None]) -> Any:
     own = signature(define)
     typed.__signature__ = own.replace(parameters=[context, *own.parameters.values()])  # type: ignore[attr-defined]
     return numba.extending.intrinsic(typed)
+
+
+@intrinsic
+def stay_outlined() -> tuple[Any, Codegen]:
+    """stay_outlined(): this function is never compiled into its caller, whose values would take
+    registers of its loop."""
+
+    def gen(builder: Any, args: Any) -> None:
+        builder.function.attributes.add("noinline")
+
+    return types.void(), gen
 
 
 @cache

@@ -62,7 +62,7 @@ def test_json_is_the_report() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--target", "arm"], "no target 'arm'; there are native, x86-64-avx512,"),
+        (["--target", "arm"], "no target 'arm'; there are native, x86-64-amx,"),
         (["--target", "arm64"], "no target 'arm64' (did you mean aarch64?); there are native"),
         (["--target", "x86_64"], "(did you mean x86-64 or x86-64-any?)"),
         (["--name", "2net"], "e.g. model_2net"),
