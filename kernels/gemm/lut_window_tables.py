@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.gemm.lut_window_packing import REGISTER, RUN_FIELDS, Tile
-from bwn.kernels.simd.neon import hidden, store_pair
+from bwn.kernels.simd.neon import after, hidden, store_pair
 from bwn.kernels.simd.scalars import get_i64
 from bwn.kernels.simd.vectors import (
     Vec,
@@ -120,9 +120,12 @@ def entry_writer(tile: Tile) -> Any:
                     sums = [add(builder, vec, *each) for each in zip(entries, high, strict=True)]
                     if TOGETHER == 2:
                         store_pair(builder, sums[0], sums[1], address)
+                        # No sum before the store ahead of it: they would not fit the registers.
+                        address = builder.add(address, stride)
+                        address, high = after(builder, address, high)
                     else:
                         builder.store(sums[0], at(builder, address, sums[0].type), align=REGISTER)
-                    address = hidden(builder, builder.add(address, stride))
+                        address = builder.add(address, stride)
 
         return types.void(kind, types.intp, types.intp), gen
 

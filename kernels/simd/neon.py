@@ -51,16 +51,16 @@ def opaque(builder: Any, number: Any) -> Any:
 
 
 def after(
-    builder: Any, number: Any, values: list[Any], registers: Iterable[int]
+    builder: Any, number: Any, values: list[Any], registers: Iterable[int] = ()
 ) -> tuple[Any, list[Any]]:
     """The same integer and vectors, of which LLVM knows none before the others; for NEON.
 
-    registers: the number of the register of each vector.
+    registers: the number of the register of each vector; by default any will do.
     """
     operands = [number, *values]
     kinds = [operand.type for operand in operands]
     kind = ir.FunctionType(ir.LiteralStructType(kinds), kinds)
-    outputs = ["=r", *[f"={{v{number}}}" for number in registers]]
+    outputs = ["=r", *([f"={{v{number}}}" for number in registers] or ["=w"] * len(values))]
     constraints = ",".join([*outputs, *map(str, range(len(operands)))])
     result = builder.call(ir.InlineAsm(kind, "", constraints), operands)
     same = [builder.extract_value(result, i) for i in range(len(operands))]
