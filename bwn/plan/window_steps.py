@@ -17,7 +17,7 @@ def window_call(gemm: Gemm, spec: LutWindowGemm, threads: int) -> tuple[dict[str
     share = output_shares(tiles * gemm.groups, threads) if gemm.outputs >= threads else 1
     phase = source.image // gemm.window.phase_count
     taps = [(r.rows, r.columns, r.phase * phase + r.y * source.row + r.x) for r in cut]
-    key = ("window", tile.group, gemm.node.weight, cut)
+    key = ("window", tile.group, tile.single, gemm.node.weight, cut)
 
     def packed() -> Array:
         words = plan.graph.tensors[gemm.node.weight].astype(np.uint64, copy=False)

@@ -248,7 +248,10 @@ class LutWindowGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
         """
         tile, channels = self.tile, work.depth // work.taps
         tiles = tile.tiles(work.images, work.height, work.values // work.height) * work.groups
-        tables = tiles * tile.groups(channels)
-        entries = sum((tile.rows + y - 1) * (tile.columns + x - 1) for y, x in work.rectangles)
-        lookups = (work.taps + len(work.rectangles)) * work.outputs
-        return 1.0, tables * entries, tables * lookups, tiles * work.outputs
+        registers = lookups = 0
+        for y, x in work.rectangles:
+            tables, reads = -(-channels // tile.step(y, x)), tile.reads(y, x)
+            columns = tile.columns * len(reads) if y * x == 1 else tile.columns + x - 1
+            registers += tables * (tile.rows + y - 1) * columns
+            lookups += tables * (len(reads) + 1)
+        return 1.0, tiles * registers, tiles * lookups * work.outputs, tiles * work.outputs

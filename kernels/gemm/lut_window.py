@@ -92,7 +92,7 @@ def block_placer(tile: Tile) -> Any:
 def channel_summer(kind: Any, tile: Tile) -> Any:
     """A helper that sums all channels of a tile."""
     group, safe, most = tile.group, tile.safe_lookups, RECTANGLES[0][0] * RECTANGLES[0][1]
-    rows_before, columns_before = tile.rows - 1, tile.columns - 1
+    rows_before, columns_before, single = tile.rows - 1, tile.columns - 1, tile.single
     write_table, table_at, input_bytes = table_writer(kind, tile), tile.table_at, tile.input_bytes
     sum_nine, sum_four, sum_down, sum_across, sum_one = (
         rectangle_summer(kind, tile, *size) for size in RECTANGLES
@@ -109,14 +109,17 @@ def channel_summer(kind: Any, tile: Tile) -> Any:
         for rectangle in range(f.rectangles):
             fields = f.taps + rectangle * 24
             rows, columns = get_i64(fields, 0), get_i64(fields, 1)
-            for channel in range(0, f.channels, group):
+            groups = single if rows * columns == 1 else 1
+            step = group * groups
+            for channel in range(0, f.channels, step):
                 offset = (get_i64(fields, 2) + channel * f.x_plane) * input_bytes
-                left = min(group, f.channels - channel)
+                left = min(step, f.channels - channel)
                 write_table(
-                    f, scratch, runs, offset, left, rows + rows_before, columns + columns_before
-                )
-                pend += rows * columns
-                last = rectangle == f.rectangles - 1 and channel + group >= f.channels
+                    f, scratch, runs, offset, left, groups, rows + rows_before,
+                    columns + columns_before,
+                )  # fmt: skip
+                pend += rows * columns * groups
+                last = rectangle == f.rectangles - 1 and channel + step >= f.channels
                 widens = widened if last or pend + most > safe else 0
                 if rows * columns == 9:
                     sum_nine(table, words, count, totals, wide, first, widens)

@@ -140,9 +140,24 @@ class Tile(NamedTuple):
         """Tiles that so many outputs take."""
         return -(-images * -(-height // self.rows) * -(-width // self.columns) // self.lanes)
 
-    def groups(self, channels: int) -> int:
-        """Tables of so many channels."""
-        return -(-channels // self.group)
+    def reads(self, rows: int, columns: int) -> list[tuple[int, int]]:
+        """Row and column of an entry from which each lookup of a word of indices reads.
+
+        One for each tap of a rectangle. A single tap leaves columns of an entry free: as many
+        groups of channels as fit have theirs side by side, and a word an index for each.
+        """
+        if rows * columns > 1:
+            return [(y, x) for y in range(rows) for x in range(columns)]
+        return [(0, number * self.columns) for number in range(self.single)]
+
+    @property
+    def single(self) -> int:
+        """Groups of channels that a single tap looks up at once."""
+        return (self.columns + SPAN - 1) // self.columns
+
+    def step(self, rows: int, columns: int) -> int:
+        """Channels of a word of indices of a rectangle."""
+        return self.group * (self.single if rows * columns == 1 else 1)
 
     def pack(
         self,
@@ -160,25 +175,32 @@ class Tile(NamedTuple):
             rectangles: The taps.
 
         Returns:
-            (groups, rectangles * tables of the channels * outputs) uint64: index t of `group` bits
-            is that of tap t.
+            (groups, words of all rectangles * outputs) uint64: lookup i, of `reads`, has index i of
+            `group` bits.
         """
         outputs = len(words) // groups
         octets = np.zeros((len(words), words.shape[1] * 8 + 1), np.uint16)
         octets[:, :-1] = words.astype("<u8", copy=False).view(np.uint8)
         octets[:, :-1] |= octets[:, 1:] << 8  # every 16 bits that begin with an octet
         pairs = np.ascontiguousarray(octets.T)
-        firsts = np.arange(0, channels, self.group)
-        masks = np.array((1 << np.minimum(self.group, channels - firsts)) - 1, np.uint16)
-        packed = np.zeros((len(rectangles), len(firsts), len(words)), np.uint64)
-        for rectangle, part in zip(rectangles, packed, strict=True):
-            for t, tap in enumerate(rectangle.taps):
-                bit = tap * channels + firsts
-                indices = pairs[bit // 8] >> (bit % 8).astype(np.uint16)[:, None]
+        starts = [np.arange(0, channels, self.step(r.rows, r.columns)) for r in rectangles]
+        packed = np.zeros((sum(map(len, starts)), len(words)), np.uint64)
+        end = 0
+        for rectangle, firsts in zip(rectangles, starts, strict=True):
+            part = packed[end : (end := end + len(firsts))]
+            for i in range(len(self.reads(rectangle.rows, rectangle.columns))):
+                if len(rectangle.taps) == 1:
+                    tap, bits = rectangle.taps[0], firsts + i * self.group
+                    bits = bits[bits < channels]  # the last word may have no such group
+                else:
+                    tap, bits = rectangle.taps[i], firsts
+                masks = np.array((1 << np.minimum(self.group, channels - bits)) - 1, np.uint16)
+                bits = bits + tap * channels
+                indices = pairs[bits // 8] >> (bits % 8).astype(np.uint16)[:, None]
                 indices &= masks[:, None]
-                part |= indices.astype(np.uint64) << np.uint64(t * self.group)
-        by_group = packed.reshape(len(rectangles), len(firsts), groups, outputs)
-        return np.ascontiguousarray(by_group.transpose(2, 0, 1, 3)).reshape(groups, -1)
+                part[: len(bits)] |= indices.astype(np.uint64) << np.uint64(i * self.group)
+        by_group = packed.reshape(-1, groups, outputs)
+        return np.ascontiguousarray(by_group.transpose(1, 0, 2)).reshape(groups, -1)
 
 
 def _float_tile(rows: int, columns: int) -> Tile:

@@ -109,8 +109,7 @@ def tap_finder(tile: Tile, rows: int, columns: int) -> Any:
     """An operation that finds where the taps of a rectangle begin to read an entry."""
     starts = [
         (x * tile.entry_rows + y) * REGISTER
-        for y in range(rows if RUNS else 1)
-        for x in range(columns if RUNS else 1)
+        for y, x in tile.reads(rows, columns)[: None if RUNS else 1]
     ]
     across = (tile.entry_rows - (tile.rows - 1) // MOST * MOST) * REGISTER
 
@@ -133,7 +132,7 @@ def tap_finder(tile: Tile, rows: int, columns: int) -> Any:
 
 def entry_adder(tile: Tile, rows: int, columns: int) -> Any:
     """An operation that adds what the taps of a rectangle look up."""
-    taps, ahead = rows * columns, 2 if tile.registers <= 8 else 3
+    reads, ahead = tile.reads(rows, columns), 2 if tile.registers <= 8 else 3
     runs = [
         (first, min(first + MOST, column + tile.rows))
         for column in range(0, tile.registers, tile.rows)
@@ -152,8 +151,7 @@ def entry_adder(tile: Tile, rows: int, columns: int) -> Any:
     ) -> None:
         """Loads at offsets from each entry."""
         start = builder.extract_value(starts, 0)
-        for tap in range(taps):
-            y, x = divmod(tap, columns)
+        for tap, (y, x) in enumerate(reads):
             entry = find_entry(builder, start, stride, word, tap)
             for i in range(tile.registers):
                 column, row = divmod(i, tile.rows)
@@ -166,7 +164,7 @@ def entry_adder(tile: Tile, rows: int, columns: int) -> Any:
     ) -> None:
         """Loads of up to MOST registers, each of which moves the address to the next."""
         done: list[tuple[int, int]] = []
-        across = builder.extract_value(starts, taps)
+        across = builder.extract_value(starts, len(reads))
 
         def in_turn(number: Any) -> Any:
             """The same, known when the run `ahead` runs before is added: LLVM would load more than
@@ -178,7 +176,7 @@ def entry_adder(tile: Tile, rows: int, columns: int) -> Any:
             number, totals[first:stop] = after(builder, number, totals[first:stop], registers)
             return number
 
-        for tap in range(taps):
+        for tap in range(len(reads)):
             word = in_turn(word)
             place = find_entry(builder, builder.extract_value(starts, tap), stride, word, tap)
             for first, stop in runs:

@@ -169,24 +169,27 @@ def table_writer(kind: Any, tile: Tile) -> Any:
 
     @helper
     def write_table(
-        f: Any, scratch: int, runs: int, offset: int, channels: int, rows: int, columns: int
-    ) -> None:
-        """Write what `rows` by `columns` registers of each entry hold; the others stay.
+        f: Any, scratch: int, runs: int, offset: int, channels: int, groups: int, rows: int,
+        columns: int,
+    ) -> None:  # fmt: skip
+        """Write what `rows` by `columns` registers of each entry hold, for each group of channels
+        in columns of its own; the others stay.
 
         scratch: address of the runs, so many, and of all else. offset: bytes from what they read
         first to the first input. channels: those that exist.
         """
         inputs, table = scratch + inputs_at, scratch + table_at
-        for channel in range(group):
-            to = inputs + channel * channel_bytes
+        for channel in range(group * groups):
+            to = inputs + channel % group * channel_bytes
+            to += channel // group * columns * input_column
             if channel < channels:
                 at = offset + channel * f.x_plane * input_bytes
                 write_inputs(f, scratch, runs, at, rows, columns, to)
             else:
-                for i in range(channel_bytes // REGISTER):
+                for i in range(columns * input_column // REGISTER):
                     store(to + i * REGISTER, 0, zero(kind))
         whole = side_by_side and rows == entry_rows
-        count, length = (1, rows * columns) if whole else (columns, rows)
+        count, length = (1, rows * columns) if whole else (columns * groups, rows)
         for column in range(count):
             for row in range(0, length, TOGETHER):
                 at = min(row, length - TOGETHER) * REGISTER

@@ -265,7 +265,7 @@ SPECS: tuple[GemmSpec, ...] = (
         "gemm.lut_window.f32_b1_f32_planes_wide", activations="f32", weights="b1",
         needs=("avx2", "neon"), max_depth=ANY, lanes=F32_WIDE.lanes, tile=F32_WIDE,
         costs={"avx512": Cost(588, 17.7, 1.81, 24.9), "avx2": Cost(392, 11.8, 1.21, 16.6),
-               "neon": Cost(13700, 210, 13.7, 225)},
+               "neon": Cost(13400, 169, 11.9, 231)},
         expected={"x86-64-avx2": [r"vaddps\s.*\(%r.*ymm"],
                   "aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
@@ -273,7 +273,7 @@ SPECS: tuple[GemmSpec, ...] = (
         "gemm.lut_window.f32_b1_f32_planes_tall", activations="f32", weights="b1",
         needs=("avx2", "neon"), max_depth=ANY, lanes=F32_TALL.lanes, tile=F32_TALL,
         costs={"avx512": Cost(135, 17.2, 1.71, 27), "avx2": Cost(90.3, 11.5, 1.14, 18),
-               "neon": Cost(15500, 220, 13, 282)},
+               "neon": Cost(15000, 177, 11, 276)},
         expected={"x86-64-avx2": [r"vaddps\s.*\(%r.*ymm"],
                   "aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
@@ -308,13 +308,13 @@ SPECS: tuple[GemmSpec, ...] = (
     LutWindowGemm(
         "gemm.lut_window.f32_b1_f32_planes_7x2", activations="f32", weights="b1",
         needs=("neon",), max_depth=ANY, lanes=F32_7X2.lanes, tile=F32_7X2,
-        costs={"neon": Cost(13600, 225, 23.1, 317)},
+        costs={"neon": Cost(13000, 178, 19.6, 305)},
         expected={"aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
     LutWindowGemm(
         "gemm.lut_window.f32_b1_f32_planes_8x2", activations="f32", weights="b1",
         needs=("neon",), max_depth=ANY, lanes=F32_8X2.lanes, tile=F32_8X2,
-        costs={"neon": Cost(12800, 204, 25.2, 297)},
+        costs={"neon": Cost(12200, 163, 21, 280)},
         expected={"aarch64": [r"fadd\s+v\d+\.4s", r"ldp\s+q\d+, q\d+, \[x\d+, #\d+\]"]},
     ),
     LutWindowGemm(
