@@ -7,15 +7,16 @@
    a register, and the input that a tap adds to it is one too: no load is unaligned.
 2. For 6 consecutive channels, on AVX2 for 5, all 64 or 32 sums +-x0 ... +-x5 are computed once for
    every input position around a block. An entry holds that sum for all of these positions, column
-   by column. It serves all taps: tap (dy, dx) reads registers from `dx * rows + dy` on, at
-   immediate offsets.
+   by column. It serves all taps: tap (dy, dx) reads registers from `dx * rows + dy` on, on AVX2
+   at immediate offsets, on NEON by loads of up to four registers that move the address on. Where
+   there is one tap, free columns hold the sums of the next channels.
 3. The weights' bits are packed once (`lut_window_packing.py`): a word holds the table indices of
    all taps of one output for these channels.
 
 | | lanes of float32, of int16 | channels | table | one lookup of 8 registers |
 |---|---|---|---|---|
-| NEON | 4, 8 | 6 | 24 to 27 KiB | 192 or 384 multiply-accumulates, 14 instructions |
-| NEON, L1 of 64 KiB | 4, 8 | 6 | 36 or 40 KiB | 16 registers: 384 or 768, 26 instructions |
+| NEON | 4, 8 | 6 | 24 to 27 KiB | 192 or 384 multiply-accumulates, 12 instructions |
+| NEON, L1 of 64 KiB | 4, 8 | 6 | 36 or 40 KiB | 16 registers: 384 or 768, 22 instructions |
 | AVX2 | 8, 16 | 5 | 16 to 27 KiB | 320 or 640 multiply-accumulates, 12 instructions |
 
 The table stays in L1; the sums of all outputs stream through it. 8-bit activations are within
