@@ -86,12 +86,16 @@ def missing_instructions(target: Target, assembly: str) -> list[str]:
     name = ""
 
     def code(symbol: str) -> str:
-        """The instructions of an entry, and of the functions that it calls: it may be too large
-        to be part of the entry."""
-        lines = bodies.get(symbol, [])
-        calls = [re.match(r"(?:callq?|jmp|bl?)\t(\w+)$", line) for line in lines]
-        called = [line for call in calls if call for line in bodies.get(call[1], [])]
-        return "\n".join([*lines, *called])
+        """The instructions of an entry, and of all functions that it leads to: it may be too large
+        to be part of the entry, and inner loops may be functions."""
+        found, pending = {symbol: None}, [symbol]
+        while pending:
+            for line in bodies.get(pending.pop(), []):
+                call = re.match(r"(?:callq?|jmp|bl?)\t(\w+)$", line)
+                if call and call[1] not in found:
+                    found[call[1]] = None
+                    pending.append(call[1])
+        return "\n".join(line for name in found for line in bodies.get(name, []))
 
     for line in assembly.splitlines():
         label = re.match(r"([\w.$]+):", line)
