@@ -83,9 +83,8 @@ from bwn.kernels.gemm.tiles import (
     single_scratch,
 )
 
-FOUR_F32, FOUR_I16 = (
-    rf"ld1\s+\{{ {', '.join([rf'v\d+\.{kind}'] * 4)} \}}, \[x\d+\], " for kind in ("4s", "8h")
-)
+_FOUR = r"ld1\s+\{ v\d+\.KIND, v\d+\.KIND, v\d+\.KIND, v\d+\.KIND \}, \[x\d+\], "
+FOUR_F32, FOUR_I16 = (_FOUR.replace("KIND", kind) for kind in ("4s", "8h"))
 """A load of four registers that moves the address on."""
 
 # fmt: off
