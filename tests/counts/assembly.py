@@ -48,7 +48,7 @@ class Rule(NamedTuple):
     other: str = "never"
 
 
-TABLE = r"st1\s"
+TABLE = r"f?sub\s+v"
 RULES = (
     # A sum that starts with its first entry needs one addition less, but ends with a widening; the
     # upper half of that is counted.
@@ -153,6 +153,21 @@ def functions(disassembly: str) -> dict[str, list[str]]:
     return {name: _labeled(body) for name, body in bodies.items()}
 
 
+def reachable(disassembly: str, name: str) -> list[str]:
+    """The functions that a function calls, and those that these call, with itself."""
+    calls: dict[str, list[str]] = {}
+    current = ""
+    for line in disassembly.splitlines():
+        if head := FUNCTION.match(line):
+            current = head[1]
+        elif call := re.search(r"\tbl?\s+\w+ <([\w.$]+)>", line):
+            calls.setdefault(current, []).append(call[1])
+    found = [name]
+    for each in found:  # grows on the way
+        found += [callee for callee in dict.fromkeys(calls.get(each, ())) if callee not in found]
+    return found
+
+
 def _labeled(body: dict[str, str]) -> list[str]:
     targets = {branch[1] for line in body.values() if (branch := BRANCH.match(line))}
     lines = []
@@ -184,7 +199,10 @@ def loops(lines: list[str]) -> list[Loop]:
     return innermost
 
 
-def hot_loop(lines: list[str], rule: Rule) -> Loop | None:
-    """The loop with the most MACs an iteration, of equal ones the shortest; None without MACs."""
-    best = max(loops(lines), key=lambda loop: (loop.macs(rule), -len(loop.body)), default=None)
+def hot_loop(bodies: list[list[str]], rule: Rule) -> Loop | None:
+    """Of functions, the loop with the most MACs an iteration, of equal ones the shortest; None
+    without MACs.
+    """
+    every = (loop for lines in bodies for loop in loops(lines))
+    best = max(every, key=lambda loop: (loop.macs(rule), -len(loop.body)), default=None)
     return best if best and best.macs(rule) else None

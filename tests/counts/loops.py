@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from assembly import Loop, Rule, functions, hot_loop, rule_of
+from assembly import Loop, Rule, functions, hot_loop, reachable, rule_of
 from peers import PEERS
 
 from bwn.kernels.aot.build import build
@@ -67,14 +67,13 @@ def products(text: str) -> list[KernelLoop]:
     """The hot loop of every kernel that multiplies. Exits where one has none."""
     loops = []
     bodies = functions(text)
-    for symbol, lines in bodies.items():
+    for symbol in bodies:
         name = re.fullmatch(rf"bwn_\w+?_({TYPE}(?:_{TYPE}){{2}}_(?:planes|signs)_\w+)", symbol)
         if not name:
             continue
         rule = rule_of(name[1])
-        # LLVM leaves a large kernel in a function of its own, which the symbol only calls.
-        own = f"{len(name[1])}{name[1]}B"
-        loop = hot_loop(next((bodies[each] for each in bodies if own in each), lines), rule)
+        # A kernel's loops may be in functions that it calls.
+        loop = hot_loop([bodies[each] for each in reachable(text, symbol) if each in bodies], rule)
         if loop is None:
             sys.exit(f"Error: no loop of {symbol} does what RULES in assembly.py says: {rule.why}")
         loops.append(KernelLoop(name[1], loop, rule))

@@ -48,7 +48,7 @@ lib.o:     file format elf64-littleaarch64
 def test_the_innermost_loop_with_the_most_work_is_hot() -> None:
     lines = functions(CODE)[NAME]
     assert [loop.label for loop in loops(lines)] == [".L28"]
-    hot = hot_loop(lines, rule_of(NAME))
+    hot = hot_loop([lines], rule_of(NAME))
     assert hot is not None
     assert hot.body[0] == "ldp q0, q1, [x0], #32"
     assert hot.body[-1] == "b.gt .L28"
@@ -60,7 +60,7 @@ def test_of_two_loops_with_equal_work_the_shorter_one_is_hot() -> None:
     long = [".L1:", "cnt v0.16b, v0.16b", "nop", "b.ne .L1"]
     short = [".L2:", "cnt v0.16b, v0.16b", "b.ne .L2"]
     for lines in (long + short, short + long):
-        hot = hot_loop(lines, rule_of("xnor"))
+        hot = hot_loop([lines], rule_of("xnor"))
         assert hot is not None
         assert hot.label == ".L2"
 
