@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from assembly import Loop, class_of, functions, hot_loop, loops, rule_of
+from assembly import Loop, class_of, functions, hot_loop, loops, reachable, rule_of
 from loops import products
 from peers import PEERS
 
@@ -63,6 +63,15 @@ def test_of_two_loops_with_equal_work_the_shorter_one_is_hot() -> None:
         hot = hot_loop([lines], rule_of("xnor"))
         assert hot is not None
         assert hot.label == ".L2"
+
+
+def test_loops_of_called_functions_are_found() -> None:
+    heads = {"entry": "bl\t20 <kernel>", "kernel": "b\t40 <inner.1>", "inner.1": "bl\t20 <kernel>"}
+    code = "\n".join(f"00 <{name}>:\n   0:\t{call}" for name, call in heads.items())
+    assert reachable(code, "entry") == ["entry", "kernel", "inner.1"]
+    assert reachable(code, "inner.1") == ["inner.1", "kernel"]
+    hot = hot_loop([["ret"], [".L1:", "cnt v0.16b, v0.16b", "b.ne .L1"]], rule_of("xnor"))
+    assert hot is not None
 
 
 def test_a_loop_that_always_leaves_is_no_loop() -> None:
