@@ -208,9 +208,10 @@ def rectangle_summer(kind: Any, tile: Tile, rows: int, columns: int) -> Any:
     """A helper that adds a group of channels to the sums of `count` outputs."""
     add_entries, registers, stride = entry_adder(tile, rows, columns), tile.registers, tile.stride
     find_taps = tap_finder(tile, rows, columns)
+    tag = "_".join(map(str, (*tile, rows, columns)))
     sum_bytes, wide_bytes = registers * REGISTER, registers * tile.lanes * tile.wide_bytes
 
-    @outlined
+    @outlined(tag)
     def sum_first(table: int, words: int, count: int, totals: int) -> None:
         stay_outlined()
         starts, step = find_taps(table), hide_factor(stride)
@@ -219,7 +220,7 @@ def rectangle_summer(kind: Any, tile: Tile, rows: int, columns: int) -> Any:
             store_sums(totals, sums)
             totals += sum_bytes
 
-    @outlined
+    @outlined(tag)
     def sum_more(table: int, words: int, count: int, totals: int) -> None:
         stay_outlined()
         starts, step = find_taps(table), hide_factor(stride)
@@ -229,7 +230,7 @@ def rectangle_summer(kind: Any, tile: Tile, rows: int, columns: int) -> Any:
             store_sums(totals, sums)
             totals += sum_bytes
 
-    @outlined
+    @outlined(tag)
     def sum_wide(table: int, words: int, count: int, totals: int, wide: int, begins: int) -> None:
         stay_outlined()
         starts, step = find_taps(table), hide_factor(stride)

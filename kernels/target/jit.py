@@ -41,9 +41,6 @@ OPTIONS: dict[str, Any] = {
 helper: Any = numba.njit(forceinline=True, **OPTIONS)
 """Decorator for functions that entries call: compiled into their caller."""
 
-outlined: Any = numba.njit(forceinline=False, **OPTIONS)
-"""Decorator for the function of an inner loop, which begins with `stay_outlined`."""
-
 Compiled = TypeVar("Compiled")
 Codegen = Callable[[Any, Any], Any]
 """(builder, args) to the LLVM value of an operation."""
@@ -77,6 +74,30 @@ def intrinsic(define: Callable[..., tuple[Any, Codegen] | None]) -> Any:
     own = signature(define)
     typed.__signature__ = own.replace(parameters=[context, *own.parameters.values()])  # type: ignore[attr-defined]
     return numba.extending.intrinsic(typed)
+
+
+_OUTLINED: set[str] = set()
+
+
+def outlined(tag: str) -> Callable[[Callable[..., None]], Any]:
+    """Decorator for the function of an inner loop, which begins with `stay_outlined`.
+
+    Numba numbers the functions of a process, and a symbol that two cached kernels have means the
+    code of the first: so the name must tell all that the code depends on.
+
+    Args:
+        tag: What tells this function from others of the same name.
+    """
+
+    def decorate(function: Callable[..., None]) -> Any:
+        function.__qualname__ += f"_{tag}"
+        name = f"{function.__module__}.{function.__qualname__}"
+        if name in _OUTLINED:
+            raise ValueError(f"two functions of the name {name} would be one in the cache")
+        _OUTLINED.add(name)
+        return numba.njit(forceinline=False, **OPTIONS)(function)
+
+    return decorate
 
 
 @intrinsic

@@ -187,6 +187,60 @@ print(all([kernel.entry().loaded for kernel in KERNELS.values()]))
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
+OUTLINED = """
+from bwn.kernels.simd.scalars import put_i64
+from bwn.kernels.target.jit import outlined, stay_outlined
+def make(number):
+    @outlined(str(number))
+    def write(p):
+        stay_outlined()
+        put_i64(p, 0, number)
+    return write
+write_1, write_2 = make(1), make(2)
+def first(p, begin, end, part):
+    write_1(p)
+def second(p, begin, end, part):
+    write_2(p)
+"""
+CALL = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np, outlined_loops
+from bwn.kernels.target.jit import compile_entry
+out = np.zeros(1, np.int64)
+for name in sys.argv[2:]:
+    entry = compile_entry(getattr(outlined_loops, name))
+    entry(out.ctypes.data, 0, 1, 0)
+    print(out[0], entry.loaded)
+"""
+
+
+def test_kernels_that_were_cached_apart_keep_their_own_loops(tmp_path: Path) -> None:
+    """Numba gives the loops of both the same number, as each is the first of its process."""
+    (tmp_path / "outlined_loops.py").write_text(OUTLINED)
+    shown = []
+    for names in (["first"], ["second"], ["first", "second"]):
+        done = subprocess.run(
+            [sys.executable, "-c", CALL, tmp_path, *names],
+            env=os.environ | {"BWN_CACHE_DIR": str(tmp_path), "BWN_KERNELS": "jit"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        shown.append(done.stdout.split())
+    assert shown == [["1", "False"], ["2", "False"], ["1", "True", "2", "True"]]
+
+
+def test_loops_of_one_name_are_refused() -> None:
+    def make() -> None:
+        @jit.outlined("tag")
+        def loop() -> None:
+            pass
+
+    make()
+    with pytest.raises(ValueError, match="two functions of the name"):
+        make()
+
+
 TWICE = """
 import numpy as np
 from bwn.kernels.target.jit import compiled
