@@ -91,7 +91,7 @@ def missing_instructions(target: Target, assembly: str) -> list[str]:
         found, pending = {symbol: None}, [symbol]
         while pending:
             for line in bodies.get(pending.pop(), []):
-                call = re.match(r"(?:callq?|jmp|bl?)\t(\w+)$", line)
+                call = re.match(r"(?:callq?|jmp|bl?)\t(\w+)(?:@PLT)?$", line)
                 if call and call[1] not in found:
                     found[call[1]] = None
                     pending.append(call[1])
