@@ -88,14 +88,14 @@ def missing_instructions(target: Target, assembly: str) -> list[str]:
     def code(symbol: str) -> str:
         """The instructions of an entry, and of all functions that it leads to: it may be too large
         to be part of the entry, and inner loops may be functions."""
-        found, pending = {symbol: None}, [symbol]
-        while pending:
-            for line in bodies.get(pending.pop(), []):
+        found, lines = [symbol], []
+        for each in found:  # grows on the way
+            for line in bodies.get(each, []):
+                lines.append(line)
                 call = re.match(r"(?:callq?|jmp|bl?)\t(\w+)(?:@PLT)?$", line)
                 if call and call[1] not in found:
-                    found[call[1]] = None
-                    pending.append(call[1])
-        return "\n".join(line for name in found for line in bodies.get(name, []))
+                    found.append(call[1])
+        return "\n".join(lines)
 
     for line in assembly.splitlines():
         label = re.match(r"([\w.$]+):", line)

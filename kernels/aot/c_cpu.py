@@ -127,12 +127,13 @@ def _lacks_of_x86(builder: ir.IRBuilder, names: set[str]) -> Any:
         for register, mask in zip(_cpuid(builder, leaf, subleaf), wanted, strict=True):
             if mask:
                 wrong = builder.or_(wrong, _missing(builder, register, mask))
-    saved = ZMM if any(name.startswith("avx512") for name in names) else YMM
+    tiles = "amx_tile" in names
+    saved = TILES if tiles else ZMM if any(name.startswith("avx512") for name in names) else YMM
     with builder.if_then(builder.not_(wrong)):  # then there is this instruction
         pair = ir.LiteralStructType([INT] * 2)
         low = builder.extract_value(_asm(builder, "xgetbv", pair, "={ax},={dx},{cx}", 0), 0)
-        builder.store(_missing(builder, low, TILES if "amx_tile" in names else saved), answer)
-    if "amx_tile" in names:
+        builder.store(_missing(builder, low, saved), answer)
+    if tiles:
         builder.store(builder.or_(builder.load(answer), refused_tiles(builder)), answer)
     return builder.load(answer)
 

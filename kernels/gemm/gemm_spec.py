@@ -251,7 +251,7 @@ class LutWindowGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
         registers = lookups = 0
         for y, x in work.rectangles:
             tables, reads = -(-channels // tile.step(y, x)), tile.reads(y, x)
-            columns = tile.columns * len(reads) if y * x == 1 else tile.columns + x - 1
+            columns = tile.columns + max(column for _, column in reads)
             registers += tables * (tile.rows + y - 1) * columns
             lookups += tables * (len(reads) + 1)
         return 1.0, tiles * registers, tiles * lookups * work.outputs, tiles * work.outputs

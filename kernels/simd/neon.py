@@ -69,11 +69,8 @@ def after(
 
 def store_pair(builder: Any, low: Any, high: Any, address: Any) -> None:
     """Store two registers side by side, for NEON by `st1`, which can move the address on."""
-    kind = low.type
     if "neon" in features():
-        name = f"llvm.aarch64.neon.st1x2.{_suffix(kind)}.p0"
-        place = at(builder, address, ir.IntType(8))
-        call_function(builder, name, ir.VoidType(), low, high, place)
+        store_run(builder, [low, high], address)
         return
     both = join(builder, [low, high])
     builder.store(both, at(builder, address, both.type), align=BITS // 8)
