@@ -13,7 +13,7 @@ from bwn.ir.node import Array
 from bwn.ir.quantization import Activations
 from bwn.ir.tolerance import in_tolerances, tolerance
 from bwn.kernels import bits
-from bwn.kernels.gemm.gemm_spec import Element, GemmSpec, LutPermuteGemm, LutWindowGemm
+from bwn.kernels.gemm.gemm_spec import Element, GemmSpec, LutPermuteGemm, LutWindowGemm, RunsGemm
 from bwn.ops.conv import Conv
 from bwn.plan.planner import make_plan
 from bwn.runtime.executor import Runner
@@ -75,13 +75,15 @@ class GemmTrial:
 def output_and_window(
     spec: GemmSpec, depth: int, positions: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Rows and columns of output and window that suit a kernel; taps share tables if they can."""
+    """Rows and columns of output and window that suit a kernel; taps are shared if they can be."""
     shared = depth % TAPS == 0
     if isinstance(spec, LutWindowGemm):
         divisors = [rows for rows in range(1, positions + 1) if positions % rows == 0]
         block, side = spec.tile.rows, sqrt(positions)
         rows = min(divisors, key=lambda each: (each % block != 0, abs(each - side)))
         return (rows, positions // rows), (3, 3) if shared else (1, 1)
+    if isinstance(spec, RunsGemm):
+        return (1, positions), (3, 3) if shared else (1, 1)
     return (1, positions), (1, TAPS if shared and isinstance(spec, LutPermuteGemm) else 1)
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from bwn._files import write_atomically
 from bwn.errors import BwnError
 from bwn.kernels import costs
-from bwn.kernels.gemm.gemm_spec import Cost, GemmSpec, LutPermuteGemm, LutWindowGemm
+from bwn.kernels.gemm.gemm_spec import Cost, GemmSpec, LutPermuteGemm, LutWindowGemm, RunsGemm
 from bwn.kernels.registry import GEMMS
 from bwn.tools.gemm_trial import GemmTrial
 from bwn.tools.timing import interleave
@@ -26,9 +26,9 @@ from bwn.tools.timing import interleave
 SHAPES = (
     (27, 64, 16), (64, 8, 1), (64, 512, 2), (256, 64, 4), (576, 16, 8), (576, 128, 8),
     (1024, 1024, 1), (1152, 256, 4), (2304, 256, 1), (2304, 32, 4), (4608, 512, 2), (9, 1, 16),
-    (25, 1, 64),
+    (25, 1, 64), (9, 64, 4), (9, 8, 49),
 )  # fmt: skip
-"""K, N and passes that every kernel is measured on; the last two as of depthwise layers."""
+"""K, N and passes that every kernel is measured on; the last four as of depthwise layers."""
 PERMUTE_PIXELS = 64
 """Pixels of a pass of a permute kernel, so that a window's edges weigh little."""
 SECONDS, TURN_SECONDS, WARM_UP_SECONDS = 0.5, 0.001, 0.005
@@ -90,6 +90,8 @@ def shapes(spec: GemmSpec) -> list[tuple[int, int, int]]:
         pixels = PERMUTE_PIXELS
     elif isinstance(spec, LutWindowGemm):
         pixels = spec.tile.rows * spec.tile.row_outputs
+    elif isinstance(spec, RunsGemm):
+        pixels = spec.step
     return [
         (depth, outputs, passes * pixels)
         for depth, outputs, passes in SHAPES

@@ -201,6 +201,26 @@ class DotGemm(IndirectGemm, frozen=True, eq=False, kw_only=True):
         return 1.0, passes * depth, passes * depth * outputs, passes * work.outputs
 
 
+class RunsGemm(IndirectGemm, frozen=True, eq=False, kw_only=True):
+    """A GEMM by runs of neighboring inputs.
+
+    Attributes:
+        step: Positions at a time.
+    """
+
+    step: int
+
+    def terms(self, work: Work) -> tuple[float, float, float, float]:
+        """A pass is a step of an output channel.
+
+        gather: of the weights of a run of a channel. sums: of a run in a pass.
+        """
+        runs = work.depth // work.taps * sum(rows for rows, _columns in work.rectangles)
+        channels = work.images * work.groups * work.outputs
+        passes = -(-work.positions // self.step) * channels
+        return 1.0, channels * runs, passes * runs, passes
+
+
 class LutPermuteGemm(GemmSpec, frozen=True, eq=False, kw_only=True):
     """A GEMM by tables in registers, with LutPermuteParams.
 

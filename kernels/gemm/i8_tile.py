@@ -30,14 +30,19 @@ SIXTEENS = "neon" in features()
 """Whether a product takes a part of a register for all of another's lanes."""
 
 
+def unsigned_at(builder: Any, vec: Vec, address: Any) -> Any:
+    """LLVM value: int8 inputs at an address, plus MIDDLE."""
+    top = ir.Constant(llvm_type(vec), [-MIDDLE] * vec.lanes)
+    return builder.xor(load_at(builder, vec, address), top)
+
+
 @intrinsic
 def load_unsigned(kind: Any, address: Any) -> tuple[Any, Codegen]:
     """load_unsigned(I8_16, address): int8 inputs plus MIDDLE."""
     vec = kind.dtype
 
     def gen(builder: Any, args: Any) -> Any:
-        top = ir.Constant(llvm_type(vec), [-MIDDLE] * vec.lanes)
-        return builder.xor(load_at(builder, vec, args[1]), top)
+        return unsigned_at(builder, vec, args[1])
 
     return vec(kind, types.intp), gen
 

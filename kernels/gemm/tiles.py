@@ -64,6 +64,10 @@ AMX_CHUNK_BYTES = 1 << 19
 DEPTHWISE_CHUNK = 1024
 """Positions whose sums `depthwise.py` keeps at once, where more than scale and bias ends them."""
 
+RUN_FIELDS, RUNS_STEP = 5, 64
+"""int64 of a run of inputs of `depthwise_dots.py`: offset, the inputs from there on; its positions
+at a time."""
+
 
 def lookup_scratch(outputs: int, depth: int) -> int:
     """Bytes a part needs: the tables of two words, and up to 128 bytes of totals a row."""
@@ -93,6 +97,11 @@ def amx_scratch(outputs: int, depth: int) -> int:
 def depthwise_scratch(outputs: int, depth: int) -> int:
     """Bytes a part needs: the sums of a chunk of positions."""
     return DEPTHWISE_CHUNK * 4
+
+
+def runs_scratch(outputs: int, depth: int) -> int:
+    """Bytes a part needs: the sums of a step, the runs, and their weights."""
+    return RUNS_STEP * 4 + depth * (RUN_FIELDS * 8 + 4)
 
 
 def strided_scratch(positions: int) -> int:

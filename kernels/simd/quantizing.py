@@ -6,6 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from bwn.kernels.simd.arithmetic import call_named, fma_value, to_int_value
 from bwn.kernels.simd.neon import by_register
@@ -24,35 +25,55 @@ def bounded_value(builder: Any, value: Any, low: Any, high: Any) -> Any:
     return builder.select(builder.fcmp_ordered("<", high, value), high, value)
 
 
-def octets_value(builder: Any, value: Any, middle: Any) -> Any:
-    """LLVM value rint(v) - middle, as int8, of float32 lanes within 127 of it; of a NaN, of 0.
-
-    middle: int32.
-    """
+def whole_value(builder: Any, value: Any) -> Any:
+    """LLVM value rint(v) as int32, of float32 lanes; of a NaN, one whose last byte is 0."""
 
     def converted(part: Any) -> Any:
         return call_function(builder, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", I32_4, part)
 
     if "neon" in features():
-        whole = by_register(builder, value, converted)
-    else:
-        whole = to_int_value(builder, call_named(builder, "nearbyint", value))
+        return by_register(builder, value, converted)
+    if "simd128" in features():
+        return to_int_value(builder, call_named(builder, "nearbyint", value))
+    count = value.type.count  # cvtps2dq, which makes 0x80000000 of a NaN
+    kind = ir.VectorType(ir.IntType(32), count)
+    return call_function(builder, f"llvm.lrint.v{count}i32.v{count}f32", kind, value)
+
+
+def octets_value(builder: Any, value: Any, middle: Any) -> Any:
+    """LLVM value rint(v) - middle, as int8, of float32 lanes within 127 of it; of a NaN, of 0.
+
+    middle: int32.
+    """
     kind = Vec(types.int8, value.type.count)
+    octets = builder.trunc(whole_value(builder, value), llvm_type(kind))
+    return _less(builder, kind, octets, middle)
+
+
+def _less(builder: Any, kind: Vec, octets: Any, middle: Any) -> Any:
     low = builder.trunc(middle, ir.IntType(8))
-    return builder.sub(builder.trunc(whole, llvm_type(kind)), splat_value(builder, kind, low))
+    return builder.sub(octets, splat_value(builder, kind, low))
+
+
+def quotient_value(
+    builder: Any, value: Any, low: Any, high: Any, out_scale: Any, reciprocal: Any
+) -> Any:
+    """LLVM value clip(v, low, high) / out_scale without a division, as near as rounding needs.
+
+    `plan/reciprocal_rounding.py` says why the integers are those of a division. All: vectors.
+    """
+    value = bounded_value(builder, value, low, high)
+    quotient = builder.fmul(value, reciprocal)
+    error = fma_value(builder, builder.fneg(quotient), out_scale, value)
+    return fma_value(builder, error, reciprocal, quotient)
 
 
 def quantized_value(
     builder: Any, value: Any, low: Any, high: Any, out_scale: Any, reciprocal: Any, middle: Any
 ) -> Any:
-    """LLVM value rint(clip(v, low, high) / out_scale) - middle as int8, without a division.
-
-    `plan/reciprocal_rounding.py` says why the integers are those of one. All but middle: vectors.
-    """
-    value = bounded_value(builder, value, low, high)
-    quotient = builder.fmul(value, reciprocal)
-    error = fma_value(builder, builder.fneg(quotient), out_scale, value)
-    return octets_value(builder, fma_value(builder, error, reciprocal, quotient), middle)
+    """LLVM value rint(clip(v, low, high) / out_scale) - middle as int8. All but middle: vectors."""
+    quotient = quotient_value(builder, value, low, high, out_scale, reciprocal)
+    return octets_value(builder, quotient, middle)
 
 
 def masked_value(builder: Any, octets: Any, mask: Any, otherwise: Any) -> Any:
@@ -94,6 +115,30 @@ def quantized_bytes(
         return quantized_value(builder, args[0], low, high, out_scale, reciprocal, args[5])
 
     return Vec(types.int8, value.lanes)(value, *[types.float32] * 4, types.int32), gen
+
+
+@intrinsic
+def quantized_in_turn(
+    values: Any, low: Any, high: Any, out_scale: Any, reciprocal: Any, middle: Any
+) -> tuple[Any, Codegen]:
+    """quantized_in_turn(values, ...): of four vectors, a lane of each in turn."""
+    vec = values.dtype
+    octets = Vec(types.int8, 4 * vec.lanes)
+
+    def gen(builder: Any, args: Any) -> Any:
+        numbers = [splat_value(builder, vec, number) for number in args[1:5]]
+        whole = [
+            whole_value(builder, quotient_value(builder, value, *numbers))
+            for value in cgutils.unpack_tuple(builder, args[0])
+        ]
+        eight, last = (ir.Constant(whole[0].type, [number] * vec.lanes) for number in (8, 255))
+        words = whole.pop()
+        while whole:
+            byte = builder.and_(whole.pop(), last)
+            words = builder.or_(builder.shl(words, eight), byte)
+        return _less(builder, octets, builder.bitcast(words, llvm_type(octets)), args[5])
+
+    return octets(values, *[types.float32] * 4, types.int32), gen
 
 
 @intrinsic

@@ -64,6 +64,8 @@ F32 = marker(types.float32, 16)
 I32 = marker(types.int32, 16)
 I16 = marker(types.int16, 32)
 I8 = marker(types.int8, 64)
+I32_64 = marker(types.int32, 64)
+"""What goes with as many int8."""
 # Narrow vectors, for rows that are short.
 F32_4 = marker(types.float32, 4)
 I32_4 = marker(types.int32, 4)

@@ -52,11 +52,14 @@ def name() -> str:
         return str(settings.CPU_NAME or llvm.get_host_cpu_name())
 
 
+CPU_INFO = Path("/proc/cpuinfo")
+
+
 @cache
 def model() -> str:
     """The CPU's name as it calls itself; on a system that does not say, its kind."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in CPU_INFO.read_text().splitlines():
             if line.startswith(("model name", "Model")):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -81,11 +84,25 @@ def l1_bytes() -> int:
     return min(sizes, default=USUAL_L1)
 
 
-FAMILIES = ("avx512", "avx2", "neon")
+FAMILIES = ("avx512", "zen4", "avx2", "neon")
+ZEN4 = {("vendor_id", "AuthenticAMD"), ("cpu family", "25")}
+"""Lines of CPU_INFO of the CPUs with AVX-512 that take 512 bits in two halves."""
 
 
 def family() -> str:
     """The one of FAMILIES that the kernels' speed depends on; the nearest where none fits."""
     if "neon" in features():
         return "neon"
-    return "avx512" if "avx512f" in features() else "avx2"
+    if "avx512f" not in features():
+        return "avx2"
+    return "zen4" if OVERRIDE is None and _is_zen4() else "avx512"
+
+
+@cache
+def _is_zen4() -> bool:
+    """Whether this machine's CPU, which has AVX-512, is AMD's first that does."""
+    try:
+        lines = CPU_INFO.read_text().splitlines()
+    except OSError:
+        return False
+    return {tuple(map(str.strip, line.split(":", 1))) for line in lines if ":" in line} >= ZEN4

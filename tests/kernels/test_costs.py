@@ -31,9 +31,10 @@ def test_every_product_has_a_default_cost_wherever_it_runs(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(costs.cpu, "features", lambda: target.offers)
-    family = costs.cpu.family()
     there = {row.name for row in SPECS if row.runs_on(target.offers)}
-    assert there <= set(DEFAULTS[family])
+    for is_zen4 in (False, not target.has_assembly):  # which has no AMX
+        monkeypatch.setattr(costs.cpu, "_is_zen4", lambda answer=is_zen4: answer)
+        assert there <= set(DEFAULTS[costs.cpu.family()])
 
 
 def test_default_costs_are_of_known_families_and_not_negative() -> None:
@@ -252,16 +253,33 @@ def test_an_unreadable_table_is_reported(tmp_path: Path, caplog: pytest.LogCaptu
     assert len(caplog.records) == 1
 
 
-@pytest.mark.parametrize(
-    ("compiled_for", "family"),
-    [
-        ("+avx,+avx2,-avx512f", "avx2"),
-        ("+avx2,+avx512f", "avx512"),
-        ("+neon", "neon"),
-        ("+sse2", "avx2"),
-    ],
+INFO = "processor\t: 0\nvendor_id\t: {}\ncpu family\t: {}\nmodel\t\t: 17\n"
+ZEN4, ZEN5, INTEL = (
+    INFO.format(*names)
+    for names in (("AuthenticAMD", 25), ("AuthenticAMD", 26), ("GenuineIntel", 6))
 )
-def test_the_family_is_the_one_compiled_for(monkeypatch, compiled_for: str, family: str) -> None:
+
+
+@pytest.mark.parametrize(
+    ("compiled_for", "info", "family"),
+    [
+        ("+avx,+avx2,-avx512f", ZEN4, "avx2"),
+        ("+avx2,+avx512f", ZEN4, "zen4"),
+        ("+avx2,+avx512f", ZEN5, "avx512"),
+        ("+avx2,+avx512f", INTEL, "avx512"),
+        ("+avx2,+avx512f", None, "avx512"),
+        ("+neon", ZEN4, "neon"),
+        ("+sse2", ZEN4, "avx2"),
+    ],
+    ids=range(7),
+)
+def test_the_family_is_the_one_compiled_for(
+    monkeypatch, tmp_path: Path, compiled_for: str, info: str | None, family: str
+) -> None:
     monkeypatch.setattr(numba.config, "CPU_FEATURES", compiled_for)
     monkeypatch.setattr(costs.cpu, "features", costs.cpu.features.__wrapped__)
+    monkeypatch.setattr(costs.cpu, "_is_zen4", costs.cpu._is_zen4.__wrapped__)
+    monkeypatch.setattr(costs.cpu, "CPU_INFO", tmp_path / "cpuinfo")
+    if info is not None:
+        costs.cpu.CPU_INFO.write_text(info)
     assert costs.cpu.family() == family

@@ -1,0 +1,241 @@
+"""Convolutions of few 8-bit inputs an output by products of bytes, with one-bit or int8 weights.
+
+    sum[n, p] = sum_k w[n, k] * x[offset[k] + p],    w = +-1, or an integer within +-127
+
+A run is up to four inputs at neighboring offsets, as the taps of a row are. One product of bytes
+(`byte_products.py`) adds a run to the sums of every fourth position, whose inputs lie 4 bytes
+apart; read from 1, 2 and 3 bytes further on, it adds to those of the others. So 64 positions take
+four instructions of AVX-512 a run, and nothing is widened. Quantized outputs are put into order by
+three shifts.
+
+Which inputs form runs is found once a call, by their offsets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core import cgutils
+
+from bwn.kernels.gemm.byte_products import dot, four_weights
+from bwn.kernels.gemm.epilogue import (
+    fill_margins,
+    gemm_params,
+    is_plain,
+    is_quantized,
+    out_plane,
+    quantized_end,
+    write_row,
+)
+from bwn.kernels.gemm.epilogue_tile import write_tile
+from bwn.kernels.gemm.f32 import store_vectors
+from bwn.kernels.gemm.i8_tile import MIDDLE, unsigned_at
+from bwn.kernels.gemm.tiles import RUN_FIELDS, RUNS_STEP
+from bwn.kernels.simd.arithmetic import fma, to_float
+from bwn.kernels.simd.quantizing import quantized_in_turn, store_octets
+from bwn.kernels.simd.scalars import get_f32, get_i8, get_i32, get_i64, put_i8, put_i64
+from bwn.kernels.simd.vectors import (
+    F32,
+    I8,
+    I8_16,
+    I32,
+    I32_64,
+    Vec,
+    join,
+    llvm_type,
+    load,
+    offset_by,
+    pick,
+    splat,
+    store,
+)
+from bwn.kernels.simd.widths import LANES
+from bwn.kernels.target.jit import Codegen, helper, intrinsic
+
+FOUR = 4
+"""Inputs of a run, and positions from one sum of a vector to the next."""
+STEP = RUNS_STEP
+"""Positions at a time."""
+NONE = -1
+RECENT = 8
+"""Runs that may still grow: as many as there are columns from one output to the next, or more."""
+
+
+@intrinsic
+def add_run(sums: Any, x: Any, weights: Any) -> tuple[Any, Codegen]:
+    """add_run(sums, x, weights): four vectors of sums plus a run of inputs times its weights.
+
+    x, weights: addresses.
+    """
+
+    def gen(builder: Any, args: Any) -> Any:
+        factors = four_weights(builder, args[2])
+        return [
+            dot(
+                builder,
+                builder.extract_value(args[0], i),
+                unsigned_at(builder, I8.dtype, offset_by(builder, args[1], i)),
+                factors,
+            )
+            for i in range(FOUR)
+        ]
+
+    return sums(sums, types.intp, types.intp), gen
+
+
+@intrinsic
+def by_position(sums: Any) -> tuple[Any, Codegen]:
+    """by_position(sums): four vectors of sums as float32, in the order of their positions."""
+    floats, lanes = Vec(types.float32, sums.dtype.lanes), sums.dtype.lanes
+    order = [lanes * (p % FOUR) + p // FOUR for p in range(FOUR * lanes)]
+
+    def gen(builder: Any, args: Any) -> Any:
+        every = join(builder, cgutils.unpack_tuple(builder, args[0]))
+        parts = [order[start : start + lanes] for start in range(0, len(order), lanes)]
+        return [builder.sitofp(pick(builder, every, part), llvm_type(floats)) for part in parts]
+
+    return types.UniTuple(floats, FOUR)(sums), gen
+
+
+@helper
+def find_place(runs: int, count: int, offset: int) -> int:
+    """Number of the field where an input at an offset goes in the last runs, 0 for none."""
+    for run in range(max(count - RECENT, 0) * RUN_FIELDS, count * RUN_FIELDS, RUN_FIELDS):
+        place = offset - get_i64(runs, run)
+        # Taken where two inputs have one offset: in windows wider than a row.
+        if 0 < place < FOUR and get_i64(runs, run + 1 + place) == NONE:
+            return run + 1 + place
+    return 0
+
+
+@helper
+def find_runs(f: Any, runs: int) -> int:
+    """Write each run's first offset and the inputs at it and the three after it; how many."""
+    count = 0
+    for k in range(f.depth):
+        offset = get_i64(f.offsets, k)
+        place = find_place(runs, count, offset)
+        if place == 0:
+            run = count * RUN_FIELDS
+            put_i64(runs, run, offset)
+            for other in range(run + 2, run + RUN_FIELDS):
+                put_i64(runs, other, NONE)
+            place, count = run + 1, count + 1
+        put_i64(runs, place, k)
+    return count
+
+
+@helper
+def write_weights(row: int, runs: int, count: int, fours: int) -> Any:
+    """Write the weights of each run, 0 where it has no input; their sum. row: of a channel."""
+    total = np.int64(0)
+    for r in range(count):
+        for place in range(FOUR):
+            k = get_i64(runs, r * RUN_FIELDS + 1 + place)
+            weight = get_i8(row, k) if k != NONE else np.int8(0)
+            put_i8(fours, r * FOUR + place, weight)
+            total += weight
+    return total
+
+
+@helper
+def sum_runs(x: int, runs: int, count: int, fours: int, start: Any) -> Any:
+    """Sums of 64 positions, those of every fourth in a vector. x: address of what the first reads
+    by offset 0.
+    """
+    first = splat(I32, start)
+    sums = (first, first, first, first)
+    for r in range(count):
+        sums = add_run(sums, x + get_i64(runs, r * RUN_FIELDS), fours + r * FOUR)
+    return sums
+
+
+@helper
+def scaled(sums: Any, end: Any) -> Any:
+    """sums * scale + bias. sums: I32."""
+    return fma(to_float(sums), splat(F32, end.scale), splat(F32, end.bias))
+
+
+@helper
+def write_quantized(f: Any, sums: Any, end: Any, plane: int, p: int, stop: int, room: int) -> None:
+    """Write 8-bit outputs p..stop-1, at most 64. plane: address of the channel's."""
+    s0, s1, s2, s3 = sums
+    values = scaled(s0, end), scaled(s1, end), scaled(s2, end), scaled(s3, end)
+    octets = quantized_in_turn(
+        values, end.low, end.high, end.out_scale, end.reciprocal, end.middle
+    )  # fmt: skip
+    target, zero = f.out_lead + p, np.int8(-end.middle)
+    if stop - p >= STEP:
+        store_octets(plane, target, octets, load(I32_64, f.mask, p), zero)
+    else:
+        store(room, 0, octets)
+        for i in range(0, stop - p, LANES):
+            part, mask = load(I8_16, room, i), load(I32, f.mask, p + i)
+            store_octets(plane, target + i, part, mask, zero)
+
+
+def run_depthwise(get_correction: Any) -> Any:
+    """A convolution of few inputs: a helper that computes units begin..end-1.
+
+    A unit is a block of 16 positions of a group of an image.
+
+    Args:
+        get_correction: Reads the correction of an output channel.
+    """
+
+    @helper
+    def sum_channel(
+        f: Any, x: int, runs: int, count: int, scratch: int, image: int, n: int, p: int, stop: int
+    ) -> None:
+        """Outputs p..stop-1 of channel n. x: address of position 0."""
+        fours = runs + f.depth * RUN_FIELDS * 8
+        weights = write_weights(f.words + n * f.row_words, runs, count, fours)
+        start = np.int32(np.int64(get_correction(f.correction, n)) - MIDDLE * weights)
+        end, plane, in_bytes = quantized_end(f, image, n), out_plane(f, image, n), is_quantized(f)
+        for first in range(p, stop, STEP):
+            sums, last = sum_runs(x + first, runs, count, fours, start), min(first + STEP, stop)
+            if in_bytes:
+                write_quantized(f, sums, end, plane, first, last, scratch)
+                continue
+            outputs = by_position(sums)
+            if is_plain(f) and last - first == STEP:
+                write_tile(f, outputs, outputs, image, n, first)
+            else:
+                store_vectors(scratch, outputs)
+                write_row(f, scratch, image, n, first, last)
+
+    @helper
+    def convolve(p: int, begin: int, end: int, part: int) -> None:
+        f = gemm_params(p)
+        scratch = f.scratch + part * f.scratch_part
+        runs = scratch + STEP * 4
+        count = find_runs(f, runs)
+        blocks = (f.positions + LANES - 1) // LANES
+        unit = begin
+        while unit < end:
+            block, group = unit % blocks, unit // blocks % f.groups
+            image = unit // (blocks * f.groups)
+            stop = min(blocks, block + end - unit)  # as far as this group of this image goes
+            unit += stop - block
+            x = f.x + image * f.x_image + group * f.x_group
+            for n in range(group * f.outputs, (group + 1) * f.outputs):
+                sum_channel(f, x, runs, count, scratch, image, n, block * LANES, stop * LANES)
+                fill_margins(f, out_plane(f, image, n), block == 0, stop == blocks)
+
+    return convolve
+
+
+i8_b1 = run_depthwise(get_f32)
+i8_i8 = run_depthwise(get_i32)
+
+
+def i8_b1_f32_planes_runs(p: int, begin: int, end: int, part: int) -> None:
+    """8-bit activations within +-127, one-bit weights: exact sums."""
+    i8_b1(p, begin, end, part)
+
+
+def i8_i8_f32_planes_runs(p: int, begin: int, end: int, part: int) -> None:
+    """8-bit activations and weights within +-127: exact sums."""
+    i8_i8(p, begin, end, part)
