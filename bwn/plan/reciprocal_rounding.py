@@ -1,13 +1,14 @@
 """How the outputs of a layer are rounded to 8 bits without a division.
 
 An output is rint(y / s). Vectors divide slowly: 34 cycles for four numbers on a Cortex-A72, by
-LLVM's model. Kernels multiply by r, the reciprocal of s, and correct the product t once:
+LLVM's model. Kernels multiply by the reciprocal of s, which is two float32, r and the rest e:
 
-    t' = t + (y - t * s) * r
+    t = y * r + y * e,    r = 1 / s and e = 1 / s - r, both rounded
 
-By the errors of the three roundings t' is the float32 next to a number within 4 u^2, u = 2^-24, of
-y / s. So rint(t') can only differ from rint(y / s), whose quotient is rounded too, where y / s is
-that close to a midpoint of two float32 next to a half. `divides_exactly` looks at all of these.
+e is at most u / s, u = 2^-24, and so are its error and that of y * e to y / s: t is the float32
+next to a number within 2 u^2 of y / s. So rint(t) can only differ from rint(y / s), whose quotient
+is rounded too, where y / s is that close to a midpoint of two float32 next to a half.
+`divides_exactly` looks at all of these.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import numpy as np
 from bwn.ir.node import Array
 
 CLOSE = 2.0**-45
-"""Relative distance, twice what the errors can add up to."""
+"""Relative distance, four times what the errors can add up to."""
 LEAST_SCALE = 2.0**-100
-"""From here to its reciprocal neither s, r nor a product leaves the range of float32."""
+"""From here to its reciprocal neither s, r nor e leaves the range of float32."""
 
 Range = tuple[int, int]
 
@@ -48,7 +49,7 @@ def divides_exactly(scale: float, qrange: Range) -> bool:
 
 
 def rounding(scale: float, qrange: Range, bounds: tuple[float | None, float | None]) -> Array:
-    """What kernels read of it, as the parameter `rounding` describes it: (5,) float32.
+    """What kernels read of it, as the parameter `rounding` describes it: (6,) float32.
 
     Division and rounding keep the order of numbers, so the bounds of outputs before and after are
     one pair, before.
@@ -64,4 +65,6 @@ def rounding(scale: float, qrange: Range, bounds: tuple[float | None, float | No
         low = max(low, np.float32(bounds[0]))
     if bounds[1] is not None:
         high = min(high, np.float32(bounds[1]))
-    return np.array([s, np.float32(1) / s, low, high, sum(qrange) // 2], np.float32)
+    reciprocal = np.float32(1) / s
+    rest = 1 / np.float64(s) - np.float64(reciprocal)
+    return np.array([s, reciprocal, rest, low, high, sum(qrange) // 2], np.float32)

@@ -164,7 +164,7 @@ def write_quantized(f: Any, sums: Any, end: Any, plane: int, p: int, stop: int, 
     s0, s1, s2, s3 = sums
     values = scaled(s0, end), scaled(s1, end), scaled(s2, end), scaled(s3, end)
     octets = quantized_in_turn(
-        values, end.low, end.high, end.out_scale, end.reciprocal, end.middle
+        values, end.low, end.high, end.reciprocal, end.rest, end.middle
     )  # fmt: skip
     target, zero = f.out_lead + p, np.int8(-end.middle)
     if stop - p >= STEP:

@@ -112,8 +112,8 @@ class QuantizedEnd(NamedTuple):
     Attributes:
         scale: Factor of the sums.
         bias: Added to them.
-        out_scale: The scale of the outputs.
-        reciprocal: Of that scale.
+        reciprocal: Of the scale of the outputs.
+        rest: What that float32 lacks.
         low: Least output before rounding.
         high: Greatest output before rounding.
         middle: What outputs are stored less.
@@ -121,8 +121,8 @@ class QuantizedEnd(NamedTuple):
 
     scale: Any
     bias: Any
-    out_scale: Any
     reciprocal: Any
+    rest: Any
     low: Any
     high: Any
     middle: Any
@@ -134,11 +134,11 @@ def quantized_end(f: Any, image: int, n: int) -> Any:
     return QuantizedEnd(
         get_f32(f.scale, n) * get_f32(f.x_scales, image),
         get_f32(f.bias, n),
-        get_f32(f.rounding, 0),
         get_f32(f.rounding, 1),
         get_f32(f.rounding, 2),
         get_f32(f.rounding, 3),
-        np.int32(get_f32(f.rounding, 4)),
+        get_f32(f.rounding, 4),
+        np.int32(get_f32(f.rounding, 5)),
     )
 
 
@@ -146,7 +146,7 @@ def quantized_end(f: Any, image: int, n: int) -> Any:
 def end_in_bytes(kind: Any, sums: Any, end: Any) -> Any:
     """The int8 outputs of sums, which are of `kind`."""
     y = fma(sums, splat(kind, end.scale), splat(kind, end.bias))
-    return quantized_bytes(y, end.low, end.high, end.out_scale, end.reciprocal, end.middle)
+    return quantized_bytes(y, end.low, end.high, end.reciprocal, end.rest, end.middle)
 
 
 @helper

@@ -65,16 +65,16 @@ def end_tile_in_bytes(
 ) -> tuple[Any, Codegen]:  # fmt: skip
     """end_tile_in_bytes(sums, xs, ...): the same for 8-bit outputs.
 
-    rounding: address of their scale, its reciprocal, the least and the greatest output before
-    rounding, and what outputs are stored less.
+    rounding: address of their scale, its reciprocal, what that lacks, the least and the greatest
+    output before rounding, and what outputs are stored less.
     """
     vec = sums.dtype
 
     def gen(builder: Any, args: Any) -> None:
-        out_scale, reciprocal, low, high = (
-            splat_at(builder, vec, offset_by(builder, args[8], 4 * i)) for i in range(4)
+        reciprocal, rest, low, high = (
+            splat_at(builder, vec, offset_by(builder, args[8], 4 * i)) for i in range(1, 5)
         )
-        middle = builder.load(at(builder, offset_by(builder, args[8], 16), ir.FloatType()), align=4)
+        middle = builder.load(at(builder, offset_by(builder, args[8], 20), ir.FloatType()), align=4)
         middle = builder.fptosi(middle, ir.IntType(32))
         less = builder.neg(builder.trunc(middle, ir.IntType(8)))
         otherwise = splat_value(builder, Vec(types.int8, vec.lanes), less)
@@ -83,7 +83,7 @@ def end_tile_in_bytes(
             for v in range(xs.count)
         ]
         for y, out, v in _scaled(builder, vec, xs.count, args):
-            octets = quantized_value(builder, y, low, high, out_scale, reciprocal, middle)
+            octets = quantized_value(builder, y, low, high, reciprocal, rest, middle)
             octets = masked_value(builder, octets, masks[v], otherwise)
             pointer = at(builder, offset_by(builder, out, v * vec.lanes), octets.type)
             builder.store(octets, pointer, align=1)

@@ -14,8 +14,9 @@ EPILOGUE = {
     "added_image": "Stride.",
     "added_plane": "Stride.",
     "added_lead": "Elements of a plane before position 0.",
-    "rounding": "Address of five float32, where outputs are 8-bit integers: their scale, its "
-    "reciprocal, least and greatest output before rounding, what is taken off after it; else 0.",
+    "rounding": "Address of six float32, where outputs are 8-bit integers: their scale, its "
+    "reciprocal, what that lacks, least and greatest output before rounding, what is taken off "
+    "after it; else 0.",
 }
 _QUANTIZED_INPUT = {
     "correction": "Address of float32, one an output channel: zero-point corrections of the sums; "

@@ -56,23 +56,21 @@ def _less(builder: Any, kind: Vec, octets: Any, middle: Any) -> Any:
 
 
 def quotient_value(
-    builder: Any, value: Any, low: Any, high: Any, out_scale: Any, reciprocal: Any
+    builder: Any, value: Any, low: Any, high: Any, reciprocal: Any, rest: Any
 ) -> Any:
-    """LLVM value clip(v, low, high) / out_scale without a division, as near as rounding needs.
+    """LLVM value clip(v, low, high) / scale without a division, as near as rounding needs.
 
     `plan/reciprocal_rounding.py` says why the integers are those of a division. All: vectors.
     """
     value = bounded_value(builder, value, low, high)
-    quotient = builder.fmul(value, reciprocal)
-    error = fma_value(builder, builder.fneg(quotient), out_scale, value)
-    return fma_value(builder, error, reciprocal, quotient)
+    return fma_value(builder, value, reciprocal, builder.fmul(value, rest))
 
 
 def quantized_value(
-    builder: Any, value: Any, low: Any, high: Any, out_scale: Any, reciprocal: Any, middle: Any
+    builder: Any, value: Any, low: Any, high: Any, reciprocal: Any, rest: Any, middle: Any
 ) -> Any:
-    """LLVM value rint(clip(v, low, high) / out_scale) - middle as int8. All but middle: vectors."""
-    quotient = quotient_value(builder, value, low, high, out_scale, reciprocal)
+    """LLVM value rint(clip(v, low, high) / scale) - middle as int8. All but middle: vectors."""
+    quotient = quotient_value(builder, value, low, high, reciprocal, rest)
     return octets_value(builder, quotient, middle)
 
 
@@ -104,22 +102,20 @@ def whole_bytes(value: Any, middle: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def quantized_bytes(
-    value: Any, low: Any, high: Any, out_scale: Any, reciprocal: Any, middle: Any
+    value: Any, low: Any, high: Any, reciprocal: Any, rest: Any, middle: Any
 ) -> tuple[Any, Codegen]:
-    """quantized_bytes(v, low, high, out_scale, reciprocal, middle): see `quantized_value`."""
+    """quantized_bytes(v, low, high, reciprocal, rest, middle): see `quantized_value`."""
 
     def gen(builder: Any, args: Any) -> Any:
-        low, high, out_scale, reciprocal = (
-            splat_value(builder, value, number) for number in args[1:5]
-        )
-        return quantized_value(builder, args[0], low, high, out_scale, reciprocal, args[5])
+        low, high, reciprocal, rest = (splat_value(builder, value, number) for number in args[1:5])
+        return quantized_value(builder, args[0], low, high, reciprocal, rest, args[5])
 
     return Vec(types.int8, value.lanes)(value, *[types.float32] * 4, types.int32), gen
 
 
 @intrinsic
 def quantized_in_turn(
-    values: Any, low: Any, high: Any, out_scale: Any, reciprocal: Any, middle: Any
+    values: Any, low: Any, high: Any, reciprocal: Any, rest: Any, middle: Any
 ) -> tuple[Any, Codegen]:
     """quantized_in_turn(values, ...): of four vectors, a lane of each in turn."""
     vec = values.dtype

@@ -25,9 +25,8 @@ def fma(a: np.float32, b: np.float32, c: np.float32) -> np.float32:
 
 def by_reciprocal(y: np.float32, scale: np.float32) -> float:
     """What the kernels do."""
-    reciprocal = np.float32(1) / scale
-    quotient = y * reciprocal
-    return float(np.rint(fma(fma(quotient, -scale, y), reciprocal, quotient)))
+    _, reciprocal, rest, *_ = rounding(float(scale), (0, 254), (None, None))
+    return float(np.rint(fma(y, reciprocal, y * rest)))
 
 
 def near_halves(scale: np.float32, low: int, high: int) -> list[np.float32]:
@@ -65,5 +64,5 @@ def test_scales_of_few_bits_pass(scale: float) -> None:
 
 
 def test_the_tighter_bounds_count() -> None:
-    assert rounding(0.5, (0, 254), (None, 6.0)).tolist() == [0.5, 2, 0, 6, 127]
-    assert rounding(0.5, (-127, 127), (-80.0, None)).tolist() == [0.5, 2, -63.5, 63.5, 0]
+    assert rounding(0.5, (0, 254), (None, 6.0)).tolist() == [0.5, 2, 0, 0, 6, 127]
+    assert rounding(0.5, (-127, 127), (-80.0, None)).tolist() == [0.5, 2, 0, -63.5, 63.5, 0]
