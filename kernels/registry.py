@@ -22,6 +22,7 @@ from bwn.kernels.gemm.gemm_spec import (
     Work,
 )
 from bwn.kernels.gemm.specs import SPECS
+from bwn.kernels.gemm.tiles import dots_form
 from bwn.kernels.target.cpu import features
 from bwn.kernels.target.kernel import Kernel
 from bwn.kernels.tensor import tensor_params
@@ -77,6 +78,12 @@ FLOAT_SIGNS = Kernel(
 STRIDED = Kernel(
     "gemm.depthwise.f32_f32_f32_planes_strided", gemm_params.StridedParams, expected=_FMA
 )
+STRIDED_RUNS = (
+    Kernel("gemm.depthwise_dots.i8_i8_f32_planes_strided", gemm_params.StridedParams)
+    if dots_form() in ("vpdpbusd", "sdot")
+    else None
+)
+"""The same with 8-bit activations, where dot products pay."""
 MAX_B1 = Kernel("tensor.bitpacked.b1_b1_max_pool", tensor_params.BitpackedParams)
 UNPACK_F32 = Kernel("tensor.bitpacked.b1_f32_unpack", tensor_params.BitpackedParams)
 UNPACK_S1 = Kernel("tensor.bitpacked.b1_s1_unpack", tensor_params.BitpackedParams)

@@ -1,15 +1,17 @@
-"""Float depthwise convolutions with a stride: planes are read where they are, not as phases.
+"""Depthwise convolutions with a stride: planes are read where they are, not as phases.
 
 Copying phases moves every input once; a depthwise convolution reads it a few times in all.
 """
 
 from __future__ import annotations
 
+import numpy as np
 from msgspec.structs import replace
 
 from bwn.kernels import registry
-from bwn.kernels.gemm.gemm_spec import FLOATS, STORED
-from bwn.kernels.gemm.tiles import strided_scratch
+from bwn.kernels.gemm.gemm_spec import BYTE_ROWS, BYTES, FLOATS, STORED
+from bwn.kernels.gemm.tiles import strided_runs_scratch, strided_scratch
+from bwn.kernels.target.kernel import Kernel
 from bwn.ops.weighted import Weighted
 from bwn.plan.gemm_layer import Gemm, taps_of
 from bwn.plan.state import PlanState, slow_note
@@ -24,28 +26,38 @@ SPEED = 10_000
 
 
 def reads_in_place(plan: PlanState, node: Weighted) -> bool:
-    """Whether a layer is a float depthwise convolution whose stride need not be copied."""
+    """Whether a layer is a depthwise convolution whose stride need not be copied."""
     (channels, *_), (outputs, *_) = plan.shape(node.input), plan.shape(node.output)
     window = node.window(plan.shape(node.input))
     return (
         plan.only is None
-        and node.activations == "float32"
         and window.stride != (1, 1)
         and window.groups == channels > 1
         and outputs <= MAX_OUTPUTS * channels
-        and window.stride[1] <= MAX_STEP
+        and _kernel(node, window.stride[1]) is not None
     )
+
+
+def _kernel(node: Weighted, step: int) -> Kernel | None:
+    """What computes such a layer with this stride along the row, or None."""
+    if node.activations == "float32":
+        return registry.STRIDED if step <= MAX_STEP else None
+    return registry.STRIDED_RUNS if node.is_quantized and step == 2 else None
 
 
 def multiply_strided(gemm: Gemm) -> None:
     """Add a depthwise convolution with a stride."""
     plan, node, source, out = gemm.plan, gemm.node, gemm.source, gemm.out
     (sy, sx), taps = gemm.window.stride, replace(gemm.window, stride=(1, 1))
+    kernel, packing = _kernel(node, sx), FLOATS if gemm.packed else STORED
+    if node.is_quantized:
+        packing = BYTES if gemm.packed else BYTE_ROWS
+    assert kernel is not None
 
     def call() -> Call:
         params = {
             "x_group": source.plane,
-            **gemm.weight_params(registry.STRIDED, FLOATS if gemm.packed else STORED),
+            **gemm.weight_params(kernel, packing),
             "depth": gemm.depth,
             "offsets": plan.constant(
                 ("offsets", node.output), lambda: taps_of(taps, source.row)[1]
@@ -53,7 +65,9 @@ def multiply_strided(gemm: Gemm) -> None:
             "groups": gemm.groups,
             "outputs": gemm.outputs,
             "positions": out.positions,
-            "correction": 0,
+            "correction": plan.constant(
+                ("correction", node.output), lambda: gemm.correction().astype(np.int32)
+            ),
             "x_row": sy * source.row,
             "x_step": sx,
             "height": out.height,
@@ -65,6 +79,11 @@ def multiply_strided(gemm: Gemm) -> None:
         }
         why = slow_note(gemm.macs) if sx > 2 else "a stride read in place"
         units, time = out.channels * out.images, gemm.macs / SPEED
-        return Call(registry.STRIDED, params, units, time, why, gemm.work)
+        return Call(kernel, params, units, time, why, gemm.work)
 
-    plan.step(gemm.buffers, call, scratch=lambda: strided_scratch(out.positions))
+    def scratch() -> int:
+        if node.is_quantized:
+            return strided_runs_scratch(out.positions, gemm.depth)
+        return strided_scratch(out.positions)
+
+    plan.step(gemm.buffers, call, scratch=scratch)

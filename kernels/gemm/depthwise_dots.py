@@ -8,7 +8,8 @@ apart; read from 1, 2 and 3 bytes further on, it adds to those of the others. So
 four instructions of AVX-512 a run, and nothing is widened. Quantized outputs are put into order by
 three shifts.
 
-Which inputs form runs is found once a call, by their offsets.
+Which inputs form runs is found once a call, by their offsets. Where outputs read every second
+input of a row, a run is added to those of every second output at once.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ from bwn.kernels.gemm.epilogue import (
 )
 from bwn.kernels.gemm.epilogue_tile import write_tile
 from bwn.kernels.gemm.f32 import store_vectors
+from bwn.kernels.gemm.gemm_params import StridedParams
 from bwn.kernels.gemm.i8_tile import MIDDLE, unsigned_at
 from bwn.kernels.gemm.tiles import RUN_FIELDS, RUNS_STEP
+from bwn.kernels.gemm.tiles import strided_scratch as strided_bytes
 from bwn.kernels.simd.arithmetic import fma, to_float
 from bwn.kernels.simd.quantizing import quantized_in_turn, store_octets
-from bwn.kernels.simd.scalars import get_f32, get_i8, get_i32, get_i64, put_i8, put_i64
+from bwn.kernels.simd.scalars import get_f32, get_i8, get_i32, get_i64, put_i8, put_i64, reader
 from bwn.kernels.simd.vectors import (
     F32,
     I8,
@@ -54,6 +57,8 @@ from bwn.kernels.simd.vectors import (
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import Codegen, helper, intrinsic
 
+strided_params = reader(StridedParams)
+strided_scratch = helper(strided_bytes)
 FOUR = 4
 """Inputs of a run, and positions from one sum of a vector to the next."""
 STEP = RUNS_STEP
@@ -65,10 +70,11 @@ RECENT = 8
 
 @intrinsic
 def add_run(sums: Any, x: Any, weights: Any) -> tuple[Any, Codegen]:
-    """add_run(sums, x, weights): four vectors of sums plus a run of inputs times its weights.
+    """add_run(sums, x, weights): vectors of sums plus a run of inputs times its weights.
 
-    x, weights: addresses.
+    sums: four vectors; two where the stride is 2. x, weights: addresses.
     """
+    stride = FOUR // sums.count
 
     def gen(builder: Any, args: Any) -> Any:
         factors = four_weights(builder, args[2])
@@ -76,10 +82,10 @@ def add_run(sums: Any, x: Any, weights: Any) -> tuple[Any, Codegen]:
             dot(
                 builder,
                 builder.extract_value(args[0], i),
-                unsigned_at(builder, I8.dtype, offset_by(builder, args[1], i)),
+                unsigned_at(builder, I8.dtype, offset_by(builder, args[1], i * stride)),
                 factors,
             )
-            for i in range(FOUR)
+            for i in range(sums.count)
         ]
 
     return sums(sums, types.intp, types.intp), gen
@@ -87,16 +93,16 @@ def add_run(sums: Any, x: Any, weights: Any) -> tuple[Any, Codegen]:
 
 @intrinsic
 def by_position(sums: Any) -> tuple[Any, Codegen]:
-    """by_position(sums): four vectors of sums as float32, in the order of their positions."""
-    floats, lanes = Vec(types.float32, sums.dtype.lanes), sums.dtype.lanes
-    order = [lanes * (p % FOUR) + p // FOUR for p in range(FOUR * lanes)]
+    """by_position(sums): the vectors of sums as float32, in the order of their positions."""
+    floats, lanes, count = Vec(types.float32, sums.dtype.lanes), sums.dtype.lanes, sums.count
+    order = [lanes * (p % count) + p // count for p in range(count * lanes)]
 
     def gen(builder: Any, args: Any) -> Any:
         every = join(builder, cgutils.unpack_tuple(builder, args[0]))
         parts = [order[start : start + lanes] for start in range(0, len(order), lanes)]
         return [builder.sitofp(pick(builder, every, part), llvm_type(floats)) for part in parts]
 
-    return types.UniTuple(floats, FOUR)(sums), gen
+    return types.UniTuple(floats, count)(sums), gen
 
 
 @helper
@@ -141,15 +147,20 @@ def write_weights(row: int, runs: int, count: int, fours: int) -> Any:
 
 
 @helper
-def sum_runs(x: int, runs: int, count: int, fours: int, start: Any) -> Any:
-    """Sums of 64 positions, those of every fourth in a vector. x: address of what the first reads
-    by offset 0.
+def sum_runs(sums: Any, x: int, runs: int, count: int, fours: int) -> Any:
+    """Sums of neighboring positions, in turn in four vectors; in two where the stride is 2.
+
+    sums: what they start at. x: address of what the first reads by offset 0.
     """
-    first = splat(I32, start)
-    sums = (first, first, first, first)
     for r in range(count):
         sums = add_run(sums, x + get_i64(runs, r * RUN_FIELDS), fours + r * FOUR)
     return sums
+
+
+@helper
+def first_sums(correction: Any, weights: Any) -> Any:
+    """What the sums of a channel start at, whose weights add up to so much."""
+    return splat(I32, np.int32(np.int64(correction) - MIDDLE * weights))
 
 
 @helper
@@ -192,14 +203,15 @@ def run_depthwise(get_correction: Any) -> Any:
         """Outputs p..stop-1 of channel n. x: address of position 0."""
         fours = runs + f.depth * RUN_FIELDS * 8
         weights = write_weights(f.words + n * f.row_words, runs, count, fours)
-        start = np.int32(np.int64(get_correction(f.correction, n)) - MIDDLE * weights)
+        start = first_sums(get_correction(f.correction, n), weights)
+        sums = (start, start, start, start)
         end, plane, in_bytes = quantized_end(f, image, n), out_plane(f, image, n), is_quantized(f)
         for first in range(p, stop, STEP):
-            sums, last = sum_runs(x + first, runs, count, fours, start), min(first + STEP, stop)
+            totals, last = sum_runs(sums, x + first, runs, count, fours), min(first + STEP, stop)
             if in_bytes:
-                write_quantized(f, sums, end, plane, first, last, scratch)
+                write_quantized(f, totals, end, plane, first, last, scratch)
                 continue
-            outputs = by_position(sums)
+            outputs = by_position(totals)
             if is_plain(f) and last - first == STEP:
                 write_tile(f, outputs, outputs, image, n, first)
             else:
@@ -239,3 +251,28 @@ def i8_b1_f32_planes_runs(p: int, begin: int, end: int, part: int) -> None:
 def i8_i8_f32_planes_runs(p: int, begin: int, end: int, part: int) -> None:
     """8-bit activations and weights within +-127: exact sums."""
     i8_i8(p, begin, end, part)
+
+
+def i8_i8_f32_planes_strided(p: int, begin: int, end: int, part: int) -> None:
+    """8-bit activations, one-bit or int8 weights as bytes, every second input of a row.
+
+    A unit is a channel of an image.
+    """
+    f = strided_params(p)
+    totals, channels = f.scratch + part * f.scratch_part, f.groups * f.outputs
+    runs = totals + strided_scratch(f.positions)
+    count = find_runs(f, runs)
+    fours = runs + f.depth * RUN_FIELDS * 8
+    for unit in range(begin, end):
+        image, n = unit // channels, unit % channels
+        x = f.x + image * f.x_image + n // f.outputs * f.x_group
+        weights = write_weights(f.words + n * f.row_words, runs, count, fours)
+        start = first_sums(get_i32(f.correction, n), weights)
+        for y in range(f.height):
+            for column in range(0, f.width, 2 * LANES):
+                at = x + y * f.x_row + column * 2
+                sums = sum_runs((start, start), at, runs, count, fours)
+                # Past the end of a row the next one's follow.
+                store_vectors(totals + (y * f.out_row + column) * 4, by_position(sums))
+        write_row(f, totals, image, n, 0, f.positions)
+        fill_margins(f, out_plane(f, image, n), True, True)

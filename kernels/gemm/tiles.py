@@ -109,6 +109,11 @@ def strided_scratch(positions: int) -> int:
     return (positions + 2 * LANES) * 4
 
 
+def strided_runs_scratch(positions: int, depth: int) -> int:
+    """Bytes a part needs: the same sums, the runs, and their weights."""
+    return strided_scratch(positions) + depth * (RUN_FIELDS * 8 + 4)
+
+
 def single_scratch(outputs: int, depth: int) -> int:
     """Bytes a part needs: the gathered inputs."""
     return (depth + 63) // 64 * 64 * 4

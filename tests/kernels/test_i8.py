@@ -31,9 +31,9 @@ from gemm_cases import Case, check
 from bwn.kernels.gemm.byte_products import FORM
 from bwn.kernels.gemm.i8 import TILE
 from bwn.kernels.registry import GEMMS
-names = ("i8_b1_f32_planes_multiply", "i8_i8_f32_planes_multiply")
-rows = [row for row in GEMMS if row.name in names]
-assert (FORM, TILE, len(rows)) == (form, int(tile), 2 if form == "vpdpbusd" else 1)
+ends = ("planes_multiply", "planes_runs")
+rows = [row for row in GEMMS if row.activations == "i8" and row.name.endswith(ends)]
+assert (FORM, TILE, len(rows)) == (form, int(tile), 4 if form == "vpdpbusd" else 1)
 for row in rows:
     assert row.lanes == 16
     deep = Case(min(132_104, row.max_depth), 9, 3, extreme=-1)

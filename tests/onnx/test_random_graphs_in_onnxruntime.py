@@ -60,9 +60,11 @@ def exact(node: Node) -> Node:
 
 
 def allowed(graph: Graph, tensors: dict[str, np.ndarray]) -> float:
-    """What the rounding of all layers may come to, relative to the largest number on the way."""
+    """How far apart two engines may be: each rounds in all layers, relative to the largest number
+    on the way.
+    """
     largest = max(float(np.abs(x).max(initial=0)) for x in tensors.values())
-    return chain_tolerance(graph, graph.shapes) * largest
+    return 2 * chain_tolerance(graph, graph.shapes) * largest
 
 
 def near_zero(graph: Graph, tensors: dict[str, np.ndarray]) -> bool:

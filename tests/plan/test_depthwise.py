@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 from graphs import floats, legal_graph
+from msgspec import structs
 from plan_checks import agree
 
 from bwn.ir.graph import Graph
@@ -139,3 +140,54 @@ def test_one_of_few_products_is_taken_by_its_own_kernel() -> None:
     for packed, weights in ((False, "f32"), (True, "b1")):
         graph = depthwise((14, 14), channels=64, outputs=64, packed=packed, **window)
         assert f"f32_{weights}_f32_planes_depthwise" in names(graph)
+
+
+def bytes_graph(size: Pair, weights: str, activations: str, scale: float | None, **window) -> Graph:
+    """Two depthwise layers of 8 bits, the first with a stride: it ends in 8 bits if it may."""
+    rng, channels = np.random.default_rng(7), 3
+    kinds = {"activations": activations, "input_scale": scale, "groups": channels}
+    rows = rng.integers(-127, 128, (channels, 1, *window["kernel"])).astype(np.int8)
+    if weights == "b1":
+        rows = bits.pack(np.where(rows < 0, -1, 1).reshape(channels, -1))
+    first = Conv(input="x", output="y", weight="w", scale="a", bias="b", low=0.0, **kinds, **window)
+    second = Conv(input="y", output="z", weight="v", kernel=(1, 1), **kinds)
+    ones = bits.pack(np.ones((channels, 1), np.int8))
+    vectors = {"a": np.full(channels, 2.0**-6, np.float32), "b": floats(channels, seed=2)}
+    return legal_graph(first, second, shape=(channels, *size), w=rows, v=ones, **vectors)
+
+
+@pytest.mark.skipif(registry.STRIDED_RUNS is None, reason="no dot products of bytes")
+@pytest.mark.parametrize("weights", ["b1", "i8"])
+@pytest.mark.parametrize(
+    ("activations", "scale"), [("int8", 0.03), ("int8", None), ("uint8", 0.02)]
+)
+def test_bytes_are_read_in_place_too(weights: str, activations: str, scale: float | None) -> None:
+    phases = next(row for row in GEMMS if row.name == f"i8_{weights}_f32_planes_depthwise")
+    for kernel, size in product(
+        ((3, 3), (1, 5), (4, 2), (5, 7)), ((7, 7), (6, 15), (5, 33), (12, 64), (9, 131))
+    ):
+        pads = (kernel[0] // 2, kernel[1] // 2) * 2
+        for stride, dilation in (((2, 2), (1, 1)), ((1, 2), (1, 2)), ((3, 2), (1, 1))):
+            window = {"kernel": kernel, "pads": pads, "stride": stride, "dilation": dilation}
+            if any(size[i] + 2 * pads[i] <= dilation[i] * (kernel[i] - 1) for i in (0, 1)):
+                continue
+            graph = bytes_graph(size, weights, activations, scale, **window)
+            assert registry.STRIDED_RUNS.name in names(graph)
+            agree(graph, 2, (1, 2))
+            x = floats(2, *graph.topology.input_shape, seed=3)
+            first = Graph(
+                topology=structs.replace(graph.topology, nodes=graph.nodes[:1], output="y"),
+                tensors={name: graph.tensors[name] for name in "wab"},
+            )
+            ours, theirs = (
+                Runner(make_plan(first, 2, 2, only=only)).run(x) for only in (None, phases)
+            )
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_bytes_with_another_stride_are_copied() -> None:
+    for stride in ((2, 1), (3, 3), (2, 4)):
+        window = {"kernel": (3, 3), "stride": stride}
+        graph = bytes_graph((9, 20), "b1", "int8", 0.03, **window)
+        assert not any("strided" in name for name in names(graph))
+        agree(graph, 2)

@@ -14,6 +14,7 @@ from bwn.ir.node import Array, Node
 from bwn.kernels import bits, registry
 from bwn.kernels.gemm import f32_to_bits, xnor_tile
 from bwn.kernels.gemm.gemm_spec import BYTE_ROWS, BYTES
+from bwn.kernels.gemm.tiles import strided_runs_scratch, strided_scratch
 from bwn.kernels.registry import IndirectGemm
 from bwn.ops import node_types
 from bwn.ops.conv import Conv
@@ -57,6 +58,8 @@ def check_reads(plan: Plan) -> None:
             check_indirect_reads(memory, step)
         elif step.kernel is registry.STRIDED:
             check_strided_reads(memory, step)
+        elif step.kernel is registry.STRIDED_RUNS:
+            check_strided_byte_reads(memory, step)
         elif step.kernel is registry.FLOAT_SIGNS:
             check_float_sign_reads(memory, step)
         elif step.kernel in (registry.XNOR_SIGNS, registry.XNOR_PLANES):
@@ -98,6 +101,20 @@ def check_strided_reads(memory: Memory, step: Step) -> None:
     assert memory.holds(f.scratch, ((f.height - 1) * f.out_row + vectors * 16) * 4)
     assert vectors * 16 - f.width + f.positions <= f.scratch_part // 4
     for vector in (f.scale, f.bias):
+        assert memory.holds(vector, 4 * f.groups * f.outputs)
+
+
+def check_strided_byte_reads(memory: Memory, step: Step) -> None:
+    f = params_of(step)
+    offsets = offsets_of(f.offsets, f.depth)
+    last = (f.images - 1) * f.x_image + (f.groups - 1) * f.x_group + (f.height - 1) * f.x_row
+    steps = -(-f.width // 32)
+    start, end = int(offsets.min()), int(offsets.max()) + last + 64 * steps + 2
+    assert memory.holds(f.x + start, end - start)
+    sums = ((f.height - 1) * f.out_row + 32 * steps) * 4
+    assert sums <= strided_scratch(f.positions)
+    assert memory.holds(f.scratch, strided_runs_scratch(f.positions, f.depth))
+    for vector in (f.scale, f.bias, f.correction):
         assert memory.holds(vector, 4 * f.groups * f.outputs)
 
 
