@@ -27,13 +27,17 @@ MOST = 4
 """Registers that one instruction loads or stores."""
 
 
-def by_register(builder: Any, value: Any, operation: Callable[[Any], Any]) -> Any:
-    """What `operation` makes of each register of a vector, one after another in a vector again."""
+def registers_of(builder: Any, value: Any) -> list[Any]:
+    """A vector as registers, one after another."""
     element = value.type.element
     lanes = BITS // (32 if isinstance(element, ir.FloatType) else element.width)
     starts = range(0, value.type.count, lanes)
-    registers = [pick(builder, value, range(start, start + lanes)) for start in starts]
-    return join(builder, [operation(register) for register in registers])
+    return [pick(builder, value, range(start, start + lanes)) for start in starts]
+
+
+def by_register(builder: Any, value: Any, operation: Callable[[Any], Any]) -> Any:
+    """What `operation` makes of each register of a vector, one after another in a vector again."""
+    return join(builder, [operation(register) for register in registers_of(builder, value)])
 
 
 def hidden(builder: Any, value: Any) -> Any:
