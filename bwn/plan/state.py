@@ -29,7 +29,7 @@ ROWS_PAST = 8 if any(isinstance(spec, LutWindowGemm) for spec in GEMMS) else 1
 """Rows that may be read past a plane: by windows in the slack of the last row, where no output is;
 by `kernels/gemm/lut_window.py` also where a block of outputs ends below the image.
 """
-WORTH_SPLITTING = 8
+WORTH_SPLITTING = 12
 """Microseconds of work from which sharing it with another thread pays: docs/decisions/."""
 SPEED = 2000
 """Elements a microsecond that an elementwise step or a copy does on one thread, roughly."""

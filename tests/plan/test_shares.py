@@ -18,15 +18,15 @@ GRAPH = legal_graph(conv3x3("x", "y"), shape=(3, 5, 9), **{"y.w": floats(4, 3, 3
 @pytest.mark.parametrize(
     ("split", "microseconds", "expected"),
     [
-        ("auto", 7.9, False),
-        ("auto", 8.0, False),
-        ("auto", 8.1, True),
+        ("auto", 11.9, False),
+        ("auto", 12.0, False),
+        ("auto", 12.1, True),
         ("auto", 1e9, True),
         ("always", 0.0, True),
         ("never", 1e9, False),
     ],
 )
-def test_a_step_is_split_from_8_microseconds_on(
+def test_a_step_is_split_from_12_microseconds_on(
     split: Split, microseconds: float, expected: bool
 ) -> None:
     state = PlanState(GRAPH, 1, 2, costs.table(), split=split)
