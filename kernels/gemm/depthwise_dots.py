@@ -205,13 +205,15 @@ def run_depthwise(get_correction: Any) -> Any:
         weights = write_weights(f.words + n * f.row_words, runs, count, fours)
         start = first_sums(get_correction(f.correction, n), weights)
         sums = (start, start, start, start)
-        end, plane, in_bytes = quantized_end(f, image, n), out_plane(f, image, n), is_quantized(f)
+        if is_quantized(f):
+            end, plane = quantized_end(f, image, n), out_plane(f, image, n)
+            for first in range(p, stop, STEP):
+                totals = sum_runs(sums, x + first, runs, count, fours)
+                write_quantized(f, totals, end, plane, first, min(first + STEP, stop), scratch)
+            return
         for first in range(p, stop, STEP):
-            totals, last = sum_runs(sums, x + first, runs, count, fours), min(first + STEP, stop)
-            if in_bytes:
-                write_quantized(f, totals, end, plane, first, last, scratch)
-                continue
-            outputs = by_position(totals)
+            outputs = by_position(sum_runs(sums, x + first, runs, count, fours))
+            last = min(first + STEP, stop)
             if is_plain(f) and last - first == STEP:
                 write_tile(f, outputs, outputs, image, n, first)
             else:
