@@ -174,9 +174,7 @@ def write_quantized(f: Any, sums: Any, end: Any, plane: int, p: int, stop: int, 
     """Write 8-bit outputs p..stop-1, at most 64. plane: address of the channel's."""
     s0, s1, s2, s3 = sums
     values = scaled(s0, end), scaled(s1, end), scaled(s2, end), scaled(s3, end)
-    octets = quantized_in_turn(
-        values, end.low, end.high, end.reciprocal, end.rest, end.middle
-    )  # fmt: skip
+    octets = quantized_in_turn(values, end.low, end.high, end.reciprocal, end.rest, end.middle)
     target, zero = f.out_lead + p, np.int8(-end.middle)
     if stop - p >= STEP:
         store_octets(plane, target, octets, load(I32_64, f.mask, p), zero)
