@@ -9,9 +9,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from bwn.kernels import registry
-from bwn.kernels.gemm.gemm_spec import BYTE_ROWS, BYTES, FLOATS, STORED
+from bwn.kernels.gemm.gemm_spec import BYTE_ROWS, BYTES, FLOATS, STORED, Packing
 from bwn.kernels.gemm.tiles import strided_runs_scratch, strided_scratch
-from bwn.kernels.target.kernel import Kernel
+from bwn.kernels.registry import Element, Kernel, Weights
 from bwn.ops.weighted import Weighted
 from bwn.plan.gemm_layer import Gemm, taps_of
 from bwn.plan.state import PlanState, slow_note
@@ -21,6 +21,13 @@ MAX_OUTPUTS = 4
 """Outputs of a group, each of which loads its inputs anew."""
 MAX_STEP = 8
 """Stride along the row: a vector of the last output must end within the guard of the buffers."""
+PACKINGS: dict[tuple[Element, Weights], Packing] = {
+    ("f32", "b1"): FLOATS,
+    ("f32", "f32"): STORED,
+    ("i8", "b1"): BYTES,
+    ("i8", "i8"): BYTE_ROWS,
+}
+"""How weights are packed, by the types that a layer reads."""
 SPEED = 10_000
 """Multiply-accumulates a microsecond on one thread, roughly."""
 
@@ -49,15 +56,17 @@ def multiply_strided(gemm: Gemm) -> None:
     """Add a depthwise convolution with a stride."""
     plan, node, source, out = gemm.plan, gemm.node, gemm.source, gemm.out
     (sy, sx), taps = gemm.window.stride, replace(gemm.window, stride=(1, 1))
-    kernel, packing = _kernel(node, sx), FLOATS if gemm.packed else STORED
-    if node.is_quantized:
-        packing = BYTES if gemm.packed else BYTE_ROWS
+    kernel = _kernel(node, sx)
     assert kernel is not None
+
+    def correction() -> int:
+        key = ("correction", node.output)
+        return plan.constant(key, lambda: gemm.correction().astype(np.int32))
 
     def call() -> Call:
         params = {
             "x_group": source.plane,
-            **gemm.weight_params(kernel, packing),
+            **gemm.weight_params(kernel, PACKINGS[gemm.reads]),
             "depth": gemm.depth,
             "offsets": plan.constant(
                 ("offsets", node.output), lambda: taps_of(taps, source.row)[1]
@@ -65,9 +74,7 @@ def multiply_strided(gemm: Gemm) -> None:
             "groups": gemm.groups,
             "outputs": gemm.outputs,
             "positions": out.positions,
-            "correction": plan.constant(
-                ("correction", node.output), lambda: gemm.correction().astype(np.int32)
-            ),
+            "correction": correction() if node.is_quantized else 0,
             "x_row": sy * source.row,
             "x_step": sx,
             "height": out.height,

@@ -105,10 +105,45 @@ def sum_positions(
         store_vectors(totals, outputs)
 
 
-def byte_depthwise(kind: Any, get_correction: Any) -> Any:
-    """A convolution of few inputs: a helper that computes units begin..end-1.
+def by_channels(prepare: Any, compute_channel: Any) -> Any:
+    """A convolution channel by channel: a helper that computes units begin..end-1.
 
     A unit is a block of 16 positions of a group of an image.
+
+    Args:
+        prepare: (f, scratch): what a call does once; returns what `compute_channel` needs of it.
+        compute_channel: (f, x, prepared, scratch, image, n, p, stop): computes outputs p..stop-1
+            of channel n, by whole vectors. x: address of position 0 of its group.
+    """
+
+    @helper
+    def convolve(p: int, begin: int, end: int, part: int) -> None:
+        f = gemm_params(p)
+        scratch = f.scratch + part * f.scratch_part
+        prepared = prepare(f, scratch)
+        blocks = (f.positions + LANES - 1) // LANES
+        unit = begin
+        while unit < end:
+            block, group = unit % blocks, unit // blocks % f.groups
+            image = unit // (blocks * f.groups)
+            stop = min(blocks, block + end - unit)  # as far as this group of this image goes
+            unit += stop - block
+            x = f.x + image * f.x_image + group * f.x_group
+            for n in range(group * f.outputs, (group + 1) * f.outputs):
+                compute_channel(f, x, prepared, scratch, image, n, block * LANES, stop * LANES)
+                fill_margins(f, out_plane(f, image, n), block == 0, stop == blocks)
+
+    return convolve
+
+
+@helper
+def nothing(f: Any, scratch: int) -> int:
+    """Prepares nothing."""
+    return 0
+
+
+def byte_depthwise(kind: Any, get_correction: Any) -> Any:
+    """A convolution of few inputs, see `by_channels`.
 
     Args:
         kind: The vectors of sums.
@@ -132,29 +167,20 @@ def byte_depthwise(kind: Any, get_correction: Any) -> Any:
             sum_positions(f, zeros(kind, 1), x + p, row, totals, correction, image, n, p)
 
     @helper
-    def convolve(p: int, begin: int, end: int, part: int) -> None:
-        f = gemm_params(p)
-        totals = f.scratch + part * f.scratch_part
-        blocks = (f.positions + LANES - 1) // LANES
-        unit = begin
-        while unit < end:
-            block, group = unit % blocks, unit // blocks % f.groups
-            image = unit // (blocks * f.groups)
-            stop = min(blocks, block + end - unit)  # as far as this group of this image goes
-            unit += stop - block
-            x = f.x + image * f.x_image + group * f.x_group
-            for n in range(group * f.outputs, (group + 1) * f.outputs):
-                row, correction = f.words + n * f.row_words, get_correction(f.correction, n)
-                if is_plain(f):
-                    sum_range(f, x, row, 0, correction, image, n, block * LANES, stop * LANES)
-                else:
-                    for first in range(block * LANES, stop * LANES, DEPTHWISE_CHUNK):
-                        last = min(first + DEPTHWISE_CHUNK, stop * LANES)
-                        sum_range(f, x, row, totals, correction, image, n, first, last)
-                        write_row(f, totals, image, n, first, last)
-                fill_margins(f, out_plane(f, image, n), block == 0, stop == blocks)
+    def compute_channel(
+        f: Any, x: int, prepared: int, totals: int, image: int, n: int, p: int, stop: int
+    ) -> None:
+        """Outputs p..stop-1 of channel n. totals: room for the sums of a chunk."""
+        row, correction = f.words + n * f.row_words, get_correction(f.correction, n)
+        if is_plain(f):
+            sum_range(f, x, row, 0, correction, image, n, p, stop)
+            return
+        for first in range(p, stop, DEPTHWISE_CHUNK):
+            last = min(first + DEPTHWISE_CHUNK, stop)
+            sum_range(f, x, row, totals, correction, image, n, first, last)
+            write_row(f, totals, image, n, first, last)
 
-    return convolve
+    return by_channels(nothing, compute_channel)
 
 
 i8_b1 = byte_depthwise(I16_16, get_f32)

@@ -21,9 +21,9 @@ from numba import types
 from numba.core import cgutils
 
 from bwn.kernels.gemm.byte_products import dot, four_weights
+from bwn.kernels.gemm.depthwise_bytes import by_channels
 from bwn.kernels.gemm.epilogue import (
     fill_margins,
-    gemm_params,
     is_plain,
     is_quantized,
     out_plane,
@@ -185,20 +185,25 @@ def write_quantized(f: Any, sums: Any, end: Any, plane: int, p: int, stop: int, 
             store_octets(plane, target + i, part, mask, zero)
 
 
-def run_depthwise(get_correction: Any) -> Any:
-    """A convolution of few inputs: a helper that computes units begin..end-1.
+@helper
+def prepare_runs(f: Any, scratch: int) -> int:
+    """Find the runs of a call; how many. They come after the sums of a step."""
+    return find_runs(f, scratch + STEP * 4)
 
-    A unit is a block of 16 positions of a group of an image.
+
+def run_depthwise(get_correction: Any) -> Any:
+    """A convolution of few inputs, see `by_channels`.
 
     Args:
         get_correction: Reads the correction of an output channel.
     """
 
     @helper
-    def sum_channel(
-        f: Any, x: int, runs: int, count: int, scratch: int, image: int, n: int, p: int, stop: int
+    def compute_channel(
+        f: Any, x: int, count: int, scratch: int, image: int, n: int, p: int, stop: int
     ) -> None:
-        """Outputs p..stop-1 of channel n. x: address of position 0."""
+        """Outputs p..stop-1 of channel n. count: runs, which `prepare_runs` has found."""
+        runs = scratch + STEP * 4
         fours = runs + f.depth * RUN_FIELDS * 8
         weights = write_weights(f.words + n * f.row_words, runs, count, fours)
         start = first_sums(get_correction(f.correction, n), weights)
@@ -218,25 +223,7 @@ def run_depthwise(get_correction: Any) -> Any:
                 store_vectors(scratch, outputs)
                 write_row(f, scratch, image, n, first, last)
 
-    @helper
-    def convolve(p: int, begin: int, end: int, part: int) -> None:
-        f = gemm_params(p)
-        scratch = f.scratch + part * f.scratch_part
-        runs = scratch + STEP * 4
-        count = find_runs(f, runs)
-        blocks = (f.positions + LANES - 1) // LANES
-        unit = begin
-        while unit < end:
-            block, group = unit % blocks, unit // blocks % f.groups
-            image = unit // (blocks * f.groups)
-            stop = min(blocks, block + end - unit)  # as far as this group of this image goes
-            unit += stop - block
-            x = f.x + image * f.x_image + group * f.x_group
-            for n in range(group * f.outputs, (group + 1) * f.outputs):
-                sum_channel(f, x, runs, count, scratch, image, n, block * LANES, stop * LANES)
-                fill_margins(f, out_plane(f, image, n), block == 0, stop == blocks)
-
-    return convolve
+    return by_channels(prepare_runs, compute_channel)
 
 
 i8_b1 = run_depthwise(get_f32)

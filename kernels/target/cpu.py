@@ -58,13 +58,18 @@ CPU_INFO = Path("/proc/cpuinfo")
 @cache
 def model() -> str:
     """The CPU's name as it calls itself; on a system that does not say, its kind."""
-    try:
-        for line in CPU_INFO.read_text().splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    for line in _info():
+        if line.startswith(("model name", "Model")):
+            return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def _info() -> list[str]:
+    """The lines of CPU_INFO; none on a system that has no such file."""
+    try:
+        return CPU_INFO.read_text().splitlines()
+    except OSError:
+        return []
 
 
 CPUS = Path("/sys/devices/system/cpu")
@@ -101,8 +106,5 @@ def family() -> str:
 @cache
 def _is_zen4() -> bool:
     """Whether this machine's CPU, which has AVX-512, is AMD's first that does."""
-    try:
-        lines = CPU_INFO.read_text().splitlines()
-    except OSError:
-        return False
-    return {tuple(map(str.strip, line.split(":", 1))) for line in lines if ":" in line} >= ZEN4
+    fields = {tuple(map(str.strip, line.split(":", 1))) for line in _info() if ":" in line}
+    return fields >= ZEN4
