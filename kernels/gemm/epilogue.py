@@ -21,7 +21,7 @@ from bwn.kernels.simd.activations import activate, activate_number
 from bwn.kernels.simd.arithmetic import fma, keep, maximum, minimum, nearest, to_int
 from bwn.kernels.simd.quantizing import quantized_bytes, store_octets
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8, reader
-from bwn.kernels.simd.shuffles import load_apart, store_apart
+from bwn.kernels.simd.shuffles import load_apart, store_alone, store_apart
 from bwn.kernels.simd.stores import (
     clamp,
     clear,
@@ -208,18 +208,42 @@ def write_one(f: Any, total: Any, image: int, n: int, position: int, x_scale: An
 def write_channels(f: Any, totals: Any, image: int, n: int, position: int, x_scale: Any) -> None:
     """Write one output of each of 16 channels from n on, as `write_one` does. totals: F32."""
     scale = load(F32, f.scale, n) * splat(F32, x_scale)
-    y = clamp(f, fma(totals, scale, load(F32, f.bias, n)), 0)
-    y = activate(f.activation, y)
+    y = fma(totals, scale, load(F32, f.bias, n))
+    plane = out_plane(f, image, n)
+    if f.rounding != 0 and f.activation == 0 and f.added == 0:
+        end = quantized_end(f, image, n)
+        octets = quantized_bytes(y, end.low, end.high, end.reciprocal, end.rest, end.middle)
+        store_channels(f, I8_16, plane, position, octets, np.int8(-end.middle))
+        return
+    y = activate(f.activation, clamp(f, y, 0))
     if f.added != 0:
         added = added_plane(f, image, n) + position * 4
         y = clamp(f, y + load_apart(F32, added, f.added_plane * 4), 2)
-    plane, index = out_plane(f, image, n), f.out_lead + position
     if f.rounding != 0:
         q = to_int(clamp(f, nearest(y / splat(F32, get_f32(f.rounding, 0))), 4))
-        q = q - splat(I32, midpoint(get_f32(f.bounds, 4), get_f32(f.bounds, 5)))
-        store_apart(I8_16, plane + index, f.out_plane, q)
+        middle = midpoint(get_f32(f.bounds, 4), get_f32(f.bounds, 5))
+        store_channels(f, I8_16, plane, position, q - splat(I32, middle), np.int8(-middle))
     else:
-        store_apart(F32, plane + index * 4, f.out_plane * 4, y)
+        store_channels(f, F32, plane, position, y, np.float32(0.0))
+
+
+@helper
+def is_alone(f: Any) -> bool:
+    """Whether an output plane is one vector, of one output."""
+    return f.positions == 1 and f.out_lead == 0 and f.out_plane == LANES
+
+
+@helper
+def store_channels(f: Any, kind: Any, plane: int, position: int, values: Any, padding: Any) -> None:
+    """Store an output of each of 16 channels, of `kind`; the whole planes where `is_alone` is.
+
+    plane: address of the first channel's.
+    """
+    if is_alone(f):
+        store_alone(kind, plane, values, padding)
+    else:
+        size = 1 if f.rounding != 0 else 4
+        store_apart(kind, plane + (f.out_lead + position) * size, f.out_plane * size, values)
 
 
 @helper

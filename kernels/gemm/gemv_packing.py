@@ -8,11 +8,12 @@ how many inputs one element serves, and when sums must be widened. The kernels a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from bwn.kernels.bits import WORD, words_for
 from bwn.kernels.target.cpu import features
@@ -62,18 +63,8 @@ class GemvLayout(NamedTuple):
         element = np.dtype(f"u{self.register_bytes // self.lanes}")
         pieces = self._pieces(words.shape[1])
         packed = np.zeros((-(-len(words) // self.lanes), pieces, self.lanes), element)
-        octets = np.zeros((self.lanes, words.shape[1] * 8 + 8), np.uint8)  # a word past the last
-        for block, rows in enumerate(packed):
-            some = words[block * self.lanes : (block + 1) * self.lanes]
-            octets[: len(some), :-8] = np.ascontiguousarray(some).view(np.uint8)
-            octets[len(some) :] = 0
-            if self.inputs == element.itemsize * 8:
-                indices = octets[:, :-8].view(element)
-            else:
-                bit = np.arange(pieces, dtype=np.uint64) * np.uint64(self.inputs)
-                piece = sliding_window_view(octets, 8, axis=1)[:, bit // 8].view(np.uint64)[..., 0]
-                indices = piece >> bit % 8 & np.uint64((1 << self.inputs) - 1)
-            rows[:] = indices.T
+        for rows, octets in zip(packed, _blocks(words, self.lanes), strict=True):
+            rows[:] = _cut(octets, self.inputs, pieces).T
         return packed
 
     def scratch(self, outputs: int, depth: int) -> int:
@@ -91,13 +82,66 @@ AVX512_FLOAT_LAYOUT = GemvLayout(16, 5, 6, 64, 64, 128, 4)
 AVX2_FLOAT_LAYOUT = GemvLayout(8, 3, 10, 64, 32, 32, 4)
 FLOAT_LAYOUT = AVX512_FLOAT_LAYOUT if "avx512f" in features() else AVX2_FLOAT_LAYOUT
 SHORT_LAYOUT = GemvLayout(32, 5, 3, 17, 64, 64, 1)
-BYTES_LAYOUT = GemvLayout(32, 4, 2, 32, 32, 2 * 16, 1)
+BYTES_OF_4_LAYOUT = GemvLayout(32, 4, 8, 8, 128, 2 * 16, 1)
+BYTES_OF_5_LAYOUT = GemvLayout(32, 5, 6, 8, 128, 2 * 32, 1)
+# Of the cores that LLVM models, those with dot products look up two registers as fast as one.
+BYTES_LAYOUT = BYTES_OF_5_LAYOUT if "dotprod" in features() else BYTES_OF_4_LAYOUT
 SPLIT_LAYOUT = GemvLayout(16, 4, 2, 2**31, 16, 4 * 16, 4)
 DOTS_LAYOUT = GemvLayout(32, 16, 1, 2**31, 64, 16, 1)
 # Without an instruction that counts words, bytes are counted: adding up their counts once costs
 # less.
 COUNTS_WORDS = "avx512vpopcntdq" in features()
 SIGNS_LAYOUT = GemvLayout(8, WORD, 1, 2**31 if COUNTS_WORDS else BYTE_SAFE_WORDS, 64, 0, 1)
+
+
+def pack_bytes(
+    words: npt.NDArray[np.uint64], layout: GemvLayout = BYTES_LAYOUT
+) -> npt.NDArray[np.uint8]:
+    """Pack rows as `gemv_bytes.py` reads them.
+
+    Args:
+        words: (N, row_words) uint64.
+        layout: Of the tables, of 4 inputs or of 5.
+
+    Returns:
+        (blocks of 32 rows, pieces, 4, 32) uint8: the four bytes of a piece, the first inputs
+        lowest. With tables of 5, a piece is twice 15 inputs in two bytes, of which bit 13 is 0.
+    """
+    pieces = -(-words.shape[1] * WORD // layout.inputs)
+    packed = np.empty((-(-len(words) // layout.lanes), pieces, 4, layout.lanes), np.uint8)
+    for rows, octets in zip(packed, _blocks(words, layout.lanes), strict=True):
+        indices = _cut(octets, layout.inputs, pieces).astype(np.uint32, copy=False)
+        if layout.group == 5:
+            below, middle, above = (indices & mask for mask in (0x1FFF, 0xFFFE000, 0x30000000))
+            indices = below | middle << 1 | above << 2
+        each = np.ascontiguousarray(indices).view(np.uint8)
+        rows[:] = each.reshape(layout.lanes, pieces, 4).transpose(1, 2, 0)
+    return packed
+
+
+def _blocks(words: npt.NDArray[np.uint64], lanes: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """The bytes of the rows of each block, with zeros for rows and words past the last."""
+    octets = np.zeros((lanes, words.shape[1] * 8 + 3 * 8), np.uint8)
+    for start in range(0, len(words), lanes):
+        some = words[start : start + lanes]
+        octets[: len(some), : words.shape[1] * 8] = np.ascontiguousarray(some).view(np.uint8)
+        octets[len(some) :] = 0
+        yield octets
+
+
+def _cut(octets: npt.NDArray[np.uint8], size: int, pieces: int) -> npt.NDArray[Any]:
+    """Rows of bits cut into pieces of `size`, at most 57, or 64. octets: 23 more than are cut."""
+    if size in (8, 16, 32, 64):
+        return octets[:, : pieces * size // 8].view(f"u{size // 8}")
+    cycle = 8 // math.gcd(size, 8)  # of so many pieces, the next begins at a whole byte again
+    cycles, step = -(-pieces // cycle), cycle * size // 8
+    cut = np.empty((len(octets), cycles, cycle), np.uint64)
+    for i in range(cycle):
+        start, shift = divmod(i * size, 8)
+        strides = (octets.strides[0], step)
+        cut[:, :, i] = np.ndarray((len(octets), cycles), np.uint64, octets, start, strides)
+        cut[:, :, i] >>= np.uint64(shift)
+    return cut.reshape(len(octets), -1)[:, :pieces] & np.uint64((1 << size) - 1)
 
 
 def pack_dots(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:

@@ -54,6 +54,7 @@ from bwn.kernels.gemm.gemv_packing import (
     SHORT_LAYOUT,
     SIGNS_LAYOUT,
     SPLIT_LAYOUT,
+    pack_bytes,
     pack_dots,
     signs_scratch,
 )
@@ -213,7 +214,7 @@ SPECS: tuple[GemmSpec, ...] = (
     IndirectGemm(
         "gemm.gemv_bytes.i8_b1_f32_planes_bytes", activations="i8", weights="b1",
         needs=("avx2", "neon"), max_depth=I8_DEPTH, lanes=0, scratch=BYTES_LAYOUT.scratch,
-        packing=Packing(BYTES_LAYOUT.pack),
+        packing=Packing(pack_bytes),
         costs={"avx512": Cost(159, 0.551, 0.00501, 1.15), "zen4": Cost(121, 0.905, 0.00502, 0.601),
                "avx2": Cost(130, 0.612, 0.00462, 1.46),
                "neon": Cost(300, 10, 0.116, 15)},

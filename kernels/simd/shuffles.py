@@ -8,6 +8,7 @@ from llvmlite import ir
 from numba import types
 
 from bwn.kernels.simd.arithmetic import call_named
+from bwn.kernels.simd.neon import hidden
 from bwn.kernels.simd.vectors import (
     I32,
     Vec,
@@ -18,7 +19,9 @@ from bwn.kernels.simd.vectors import (
     lanes_of,
     llvm_type,
     load_at,
+    offset_by,
     pick,
+    splat_value,
 )
 from bwn.kernels.simd.widths import VECTOR_BYTES
 from bwn.kernels.target.jit import Codegen, intrinsic
@@ -63,6 +66,7 @@ TAKES = {
     (types.int16, 32, 2): "llvm.x86.avx512.vpermi2var.hi.512",
     (types.int8, 32, 1): "llvm.x86.avx2.pshuf.b",
     (types.int8, 16, 1): "llvm.aarch64.neon.tbl1.v16i8",
+    (types.int8, 16, 2): "llvm.aarch64.neon.tbl2.v16i8",
 }
 """LLVM's names of the instructions of `take_value`, by element, lanes and vectors of the table."""
 
@@ -71,11 +75,13 @@ def take_value(builder: Any, vec: Vec, table: list[Any], indices: Any) -> Any:
     """LLVM value whose lane i is entry indices[i] of a table; only an index's low bits count.
 
     table: 1 or 2 vectors of kind `vec`. One instruction: of AVX2 for 8 float32; of AVX-512 for 16
-    or 2 * 16 float32 and for 32 or 2 * 32 int16. Of bytes, by indices within the table, for 16 of
-    NEON, and for 32 of AVX2, where each half of the indices has its half of the table.
+    or 2 * 16 float32 and for 32 or 2 * 32 int16. Of bytes, by indices within the table, for 16 or
+    2 * 16 of NEON, and for 32 of AVX2, where each half of the indices has its half of the table.
     """
-    operands = [*table, indices] if len(table) == 1 else [table[0], indices, table[1]]
     name = TAKES[vec.element, vec.lanes, len(table)]
+    operands = [*table, indices]
+    if "vpermi2var" in name:
+        operands = [table[0], indices, table[1]]
     return call_function(builder, name, llvm_type(vec), *operands)
 
 
@@ -103,14 +109,41 @@ def store_apart(kind: Any, address: Any, step: Any, value: Any) -> tuple[Any, Co
     """
 
     def gen(builder: Any, args: Any) -> None:
-        small, address = llvm_type(kind.dtype), args[1]
-        lanes = args[3] if args[3].type == small else builder.trunc(args[3], small)
-        for lane in range(value.lanes):
-            number = builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane))
-            builder.store(number, at(builder, address, small.element), align=1)
+        address = args[1]
+        for number in _numbers(builder, kind.dtype, args[3]):
+            builder.store(number, at(builder, address, number.type), align=1)
             address = builder.add(address, args[2])
 
     return types.void(kind, types.intp, types.intp, value), gen
+
+
+@intrinsic
+def store_alone(kind: Any, address: Any, value: Any, fill: Any) -> tuple[Any, Codegen]:
+    """store_alone(F32, address, v, fill): each lane as the first of a vector of `fill`, in a row.
+
+    With I8_16, the low bytes of int32 lanes.
+    """
+    vec = kind.dtype
+
+    def gen(builder: Any, args: Any) -> None:
+        whole, address = splat_value(builder, vec, args[3]), args[1]
+        for number in _numbers(builder, vec, args[2]):
+            whole = builder.insert_element(whole, number, ir.Constant(ir.IntType(32), 0))
+            whole = hidden(builder, whole)  # or LLVM loads a table of lanes for each
+            builder.store(whole, at(builder, address, whole.type), align=1)
+            address = offset_by(builder, address, vec.lanes * vec.element.bitwidth // 8)
+
+    return types.void(kind, types.intp, value, vec.element), gen
+
+
+def _numbers(builder: Any, vec: Vec, value: Any) -> list[Any]:
+    """LLVM values of the lanes of a vector, each with its low bits alone where `vec` is smaller."""
+    small = llvm_type(vec)
+    lanes = value if value.type == small else builder.trunc(value, small)
+    return [
+        builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane))
+        for lane in range(vec.lanes)
+    ]
 
 
 @intrinsic

@@ -24,7 +24,7 @@ import numpy as np
 
 from bwn.kernels.simd.arithmetic import fma, keep, magnitude, maximum, sign_of, to_int
 from bwn.kernels.simd.scalars import get_f32, put_f32, reader
-from bwn.kernels.simd.shuffles import load_apart, store_apart, top_lane, total
+from bwn.kernels.simd.shuffles import load_apart, store_alone, store_apart, top_lane, total
 from bwn.kernels.simd.stores import (
     clear,
     clear_bytes,
@@ -156,8 +156,12 @@ def quantize_numbers(f: Any, begin: int, end: int, qmin: Any, qmax: Any) -> int:
         source = f.x + (channel * f.x_plane + f.x_lead) * 4
         plane = f.out + channel * f.out_plane
         q = quantized(F32, load_apart(F32, source, f.x_plane * 4) / scale, qmin, qmax)
-        fill_bytes(plane, LANES * f.out_plane, padding)
-        store_apart(I8_16, plane + f.out_lead, f.out_plane, to_int(q) - splat(I32, middle))
+        octets = to_int(q) - splat(I32, middle)
+        if f.out_lead == 0 and f.out_plane == LANES:
+            store_alone(I8_16, plane, octets, padding)
+        else:
+            fill_bytes(plane, LANES * f.out_plane, padding)
+            store_apart(I8_16, plane + f.out_lead, f.out_plane, octets)
     return begin + (end - begin) // LANES * LANES
 
 

@@ -26,6 +26,9 @@ EDGES = [
     Case(130, 9, 70, lead=1, epilogue=True, per_lane=True),
     Case(130, 37, 5, images=2, groups=2, lead=5, epilogue=True),
     Case(65, 16, 3, lead=1, epilogue=True, per_lane=True),
+    *(Case(70, outputs, 1, images=2, alone=True) for outputs in (15, 16, 17, 40)),
+    Case(130, 37, 1, images=2, groups=2, epilogue=True, alone=True),
+    Case(130, 37, 16, alone=True),
     Case(4608, 2, 20),
     *(Case(depth, 2, 20, extreme=sign) for depth in (1983, 1984, 1985, 4608) for sign in (1, -1)),
 ]
@@ -39,8 +42,10 @@ def test_product_equals_reference(row: IndirectGemm | LutPermuteGemm, case: Case
 
 @pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)
 def test_outputs_of_8_bits(row: IndirectGemm | LutPermuteGemm) -> None:
-    for outputs, positions in ((1, 1), (5, 16), (9, 70), (16, 3), (37, 5), (40, 33), (3, 130)):
-        case = Case(70, outputs, positions, images=2, lead=5)
+    sizes = ((1, 1), (5, 16), (9, 70), (16, 3), (37, 5), (40, 33), (3, 130))
+    cases = [Case(70, outputs, positions, images=2, lead=5) for outputs, positions in sizes]
+    cases += [Case(70, outputs, 1, images=2, alone=True) for outputs in (15, 16, 37)]
+    for case in cases:
         check_quantized(row, case)
         check_quantized(row, replace(case, groups=2, per_lane=True))
         check_quantized(row, replace(case, activation=Activation.HARD_SWISH))
@@ -66,9 +71,12 @@ def test_parts_cover_all_work(row: IndirectGemm | LutPermuteGemm) -> None:
 
 @pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)
 def test_parts_write_nothing_of_each_other(row: IndirectGemm | LutPermuteGemm) -> None:
-    case = Case(100, 7, 150, images=2, groups=2, lead=3)
-    written = sum((~np.isnan(run(row, case, 3, part)[0])).astype(int) for part in range(3))
-    assert (written == 1).all()
+    for case in (
+        Case(100, 7, 150, images=2, groups=2, lead=3),
+        Case(100, 40, 1, images=2, groups=2, alone=True),
+    ):
+        written = sum((~np.isnan(run(row, case, 3, part)[0])).astype(int) for part in range(3))
+        assert (written == 1).all()
 
 
 @pytest.mark.parametrize("row", GEMMS, ids=lambda row: row.name)

@@ -15,23 +15,25 @@ from bwn.kernels.gemm.gemv_packing import (
     AVX2_FLOAT_LAYOUT,
     AVX512_FLOAT_LAYOUT,
     BYTE_SAFE_WORDS,
-    BYTES_LAYOUT,
+    BYTES_OF_4_LAYOUT,
+    BYTES_OF_5_LAYOUT,
     SHORT_LAYOUT,
     SIGNS_LAYOUT,
     SPLIT_LAYOUT,
     GemvLayout,
+    pack_bytes,
     pack_dots,
 )
 from bwn.kernels.gemm.gemv_xnor import subtract_differences
 from bwn.kernels.params import Activation
 from bwn.kernels.simd.scalars import get_f32
 from bwn.kernels.simd.vectors import F32, I8, I64, load, zeros
+from bwn.plan.reciprocal_rounding import rounding
 
 LAYOUTS = [
     (AVX512_FLOAT_LAYOUT, 16, 30, np.uint32),
     (AVX2_FLOAT_LAYOUT, 8, 30, np.uint32),
     (SHORT_LAYOUT, 32, 15, np.uint16),
-    (BYTES_LAYOUT, 32, 8, np.uint8),
     (SPLIT_LAYOUT, 16, 8, np.uint8),
     (SIGNS_LAYOUT, 8, 64, np.uint64),
 ]
@@ -50,6 +52,28 @@ def test_lanes_hold_the_rows_in_order(
         row_bits = [int(packed[block, k // inputs, lane]) >> k % inputs & 1 for k in range(depth)]
         assert row_bits == [int(sign > 0) for sign in signs[row]]
     assert sum(map(int.bit_count, map(int, packed.ravel()))) == (signs > 0).sum()
+
+
+@given(
+    st.integers(1, 70),
+    st.integers(1, 200),
+    st.sampled_from([BYTES_OF_4_LAYOUT, BYTES_OF_5_LAYOUT]),
+    st.integers(0, 2**32),
+)
+def test_bytes_hold_each_bit_of_a_piece_where_the_kernel_finds_it(
+    count: int, depth: int, layout: GemvLayout, seed: int
+) -> None:
+    signs = np.random.default_rng(seed).integers(0, 2, (count, depth)) * 2 - 1
+    packed = pack_bytes(bits.pack(signs), layout)
+    assert packed.flags.c_contiguous
+    assert packed.dtype == np.uint8
+    assert packed.shape[2:] == (4, 32)
+    places = list(range(32)) if layout.group == 4 else [*range(13), 14, 15, *range(16, 29), 30, 31]
+    for row in (0, count // 2, count - 1):
+        octets = packed[row // 32, :, :, row % 32].reshape(-1, 4)
+        pieces = np.unpackbits(octets, axis=1, bitorder="little")[:, places]
+        assert pieces.ravel()[:depth].tolist() == (signs[row] > 0).tolist()
+    assert np.bitwise_count(packed).sum() == (signs > 0).sum()
 
 
 @given(st.integers(1, 70), st.integers(1, 200), st.integers(0, 2**32))
@@ -92,17 +116,15 @@ def test_sixteen_channels_at_once_end_in_the_bits_of_each_alone(
     totals[[3, 5, 7]] = np.nan, np.inf, -np.inf
     totals[8], bias[8] = 0, 0  # rounds a half
     bounds = np.array([-40, 50, -30, np.inf, 0, 254], np.float32)
-    others, out_scale = (
-        rng.normal(0, 9, (2, 20, 7)).astype(np.float32),
-        np.array([0.25], np.float32),
-    )
+    others = rng.normal(0, 9, (2, 20, 7)).astype(np.float32)
+    rounded = rounding(0.25, (0, 254), (-40.0, 50.0))
     outputs = []
     for write in (write_each, write_all):
         out = np.full((2, 20, 9), 7, np.int8 if quantized else np.float32)
         values = dict.fromkeys(GemmParams.fields, 0) | {
             "scale": scale.ctypes.data, "bias": bias.ctypes.data, "bounds": bounds.ctypes.data,
             "out": out.ctypes.data, "out_image": 20 * 9, "out_plane": 9, "out_lead": 3,
-            "rounding": out_scale.ctypes.data if quantized else 0, "activation": activation,
+            "rounding": rounded.ctypes.data if quantized else 0, "activation": activation,
             "added": others.ctypes.data if added else 0, "added_image": 20 * 7, "added_plane": 7,
             "added_lead": 1,
         }  # fmt: skip

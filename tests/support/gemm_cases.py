@@ -52,6 +52,8 @@ class Case:
     poison: float = 0.0
     activation: int = 0
     quantized: bool = False
+    alone: bool = False
+    """Whether planes end after their last vector."""
 
     def __str__(self) -> str:
         return "-".join(f"{key[0]}{int(value)}" for key, value in vars(self).items() if value)
@@ -92,7 +94,8 @@ class Arrays:
             self.weights = self.stored = rng.standard_normal(signs.shape).astype(np.float32)
         self.mask = np.zeros(case.padded, np.int32)
         self.mask[: case.positions] = -(rng.random(case.positions) < 0.9).astype(np.int32)
-        plane, scales = case.lead + case.padded + 16, case.padded if case.per_lane else case.images
+        plane = case.lead + case.padded + (0 if case.alone else 16)
+        scales = case.padded if case.per_lane else case.images
         self.out = np.full((case.images, case.channels, plane), np.nan, np.float32)
         # As with activations of 0..254.
         self.correction = (spec.exact * 127 * signs.sum(axis=1)).astype(np.float32)
