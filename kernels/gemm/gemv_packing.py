@@ -8,18 +8,19 @@ how many inputs one element serves, and when sums must be widened. The kernels a
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from bwn.kernels.bits import WORD, words_for
 from bwn.kernels.target.cpu import features
 
 TOTALS_BYTES = 8 * 128
 """Totals of the blocks of channels that are summed at once, in int32 or float32."""
+BLOCKS_AT_ONCE = 8
+"""That `pack_bytes` packs: more are no faster, but take memory."""
 BYTE_SAFE_WORDS = 31
 """Words after which counts in bytes are widened: each adds at most 8."""
 
@@ -63,8 +64,18 @@ class GemvLayout(NamedTuple):
         element = np.dtype(f"u{self.register_bytes // self.lanes}")
         pieces = self._pieces(words.shape[1])
         packed = np.zeros((-(-len(words) // self.lanes), pieces, self.lanes), element)
-        for rows, octets in zip(packed, _blocks(words, self.lanes), strict=True):
-            rows[:] = _cut(octets, self.inputs, pieces).T
+        octets = np.zeros((self.lanes, words.shape[1] * 8 + 8), np.uint8)  # a word past the last
+        for block, rows in enumerate(packed):
+            some = words[block * self.lanes : (block + 1) * self.lanes]
+            octets[: len(some), :-8] = np.ascontiguousarray(some).view(np.uint8)
+            octets[len(some) :] = 0
+            if self.inputs == element.itemsize * 8:
+                indices = octets[:, :-8].view(element)
+            else:
+                bit = np.arange(pieces, dtype=np.uint64) * np.uint64(self.inputs)
+                piece = sliding_window_view(octets, 8, axis=1)[:, bit // 8].view(np.uint64)[..., 0]
+                indices = piece >> bit % 8 & np.uint64((1 << self.inputs) - 1)
+            rows[:] = indices.T
         return packed
 
     def scratch(self, outputs: int, depth: int) -> int:
@@ -109,39 +120,27 @@ def pack_bytes(
     """
     pieces = -(-words.shape[1] * WORD // layout.inputs)
     packed = np.empty((-(-len(words) // layout.lanes), pieces, 4, layout.lanes), np.uint8)
-    for rows, octets in zip(packed, _blocks(words, layout.lanes), strict=True):
-        indices = _cut(octets, layout.inputs, pieces).astype(np.uint32, copy=False)
-        if layout.group == 5:
-            below, middle, above = (indices & mask for mask in (0x1FFF, 0xFFFE000, 0x30000000))
-            indices = below | middle << 1 | above << 2
-        each = np.ascontiguousarray(indices).view(np.uint8)
-        rows[:] = each.reshape(layout.lanes, pieces, 4).transpose(1, 2, 0)
+    for first in range(0, len(packed), BLOCKS_AT_ONCE):
+        blocks = packed[first : first + BLOCKS_AT_ONCE]
+        some = words[first * layout.lanes : (first + BLOCKS_AT_ONCE) * layout.lanes]
+        rows = np.zeros((len(blocks) * layout.lanes, words.shape[1]), np.uint64)
+        rows[: len(some)] = some
+        octets = rows.view(np.uint8) if layout.group == 4 else _by_fifteen(rows, 2 * pieces)
+        blocks[:] = octets.reshape(-1, layout.lanes, pieces, 4).transpose(0, 2, 3, 1)
     return packed
 
 
-def _blocks(words: npt.NDArray[np.uint64], lanes: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """The bytes of the rows of each block, with zeros for rows and words past the last."""
-    octets = np.zeros((lanes, words.shape[1] * 8 + 3 * 8), np.uint8)
-    for start in range(0, len(words), lanes):
-        some = words[start : start + lanes]
-        octets[: len(some), : words.shape[1] * 8] = np.ascontiguousarray(some).view(np.uint8)
-        octets[len(some) :] = 0
-        yield octets
-
-
-def _cut(octets: npt.NDArray[np.uint8], size: int, pieces: int) -> npt.NDArray[Any]:
-    """Rows of bits cut into pieces of `size`, at most 57, or 64. octets: 23 more than are cut."""
-    if size in (8, 16, 32, 64):
-        return octets[:, : pieces * size // 8].view(f"u{size // 8}")
-    cycle = 8 // math.gcd(size, 8)  # of so many pieces, the next begins at a whole byte again
-    cycles, step = -(-pieces // cycle), cycle * size // 8
-    cut = np.empty((len(octets), cycles, cycle), np.uint64)
-    for i in range(cycle):
-        start, shift = divmod(i * size, 8)
-        strides = (octets.strides[0], step)
-        cut[:, :, i] = np.ndarray((len(octets), cycles), np.uint64, octets, start, strides)
-        cut[:, :, i] >>= np.uint64(shift)
-    return cut.reshape(len(octets), -1)[:, :pieces] & np.uint64((1 << size) - 1)
+def _by_fifteen(words: npt.NDArray[np.uint64], units: int) -> npt.NDArray[np.uint8]:
+    """Rows of bits as so many units of two bytes: 13 bits, a 0, 2 bits."""
+    cycles = -(-units // 16)  # of 15 uint16 that become 16 units
+    short = np.zeros((len(words), cycles * 15), np.uint16)
+    short[:, : words.shape[1] * 4] = words.view(np.uint16)
+    below, above = np.zeros((2, len(words), cycles, 16), np.uint16)
+    below[:, :, 1:] = above[:, :, :15] = short.reshape(-1, cycles, 15)
+    shift = np.arange(16, dtype=np.uint16)  # unit i begins i bits before uint16 i
+    bits = below >> 16 - shift | above << shift
+    spread = bits & 0x1FFF | (bits & 0x6000) << 1
+    return spread.reshape(len(words), -1)[:, :units].view(np.uint8)
 
 
 def pack_dots(words: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:

@@ -6,22 +6,22 @@ here for every machine; `registry.GEMMS` are those that this one can run.
 
 Costs: avx512, avx2: `bwn tune` on a Zen 5 server core, 2026-11-23, the second with code compiled
 for Zen 3. zen4: `bwn tune` on a Zen 4 server core, 2026-11-30, the fastest of five rounds. neon:
-not measured; instructions at a nominal one a nanosecond, of single, bytes, split,
-dots and inlane fitted to counts of 17 to 19 sizes each within 2 %, of lookup to those of 22
-convolutions within 8 % (one tap: 23 %), of wide, tall, 7x2 and 8x2 to those of 12 each within 8 %,
-with 8 bits up to 15 % more, as outputs of 8 bits take (2026-11-30); of the others those of
-docs/arm.md, split into coefficients by what the loops do. The sums of dots (0.13 instructions) are
-those of bytes times 1.27, as llvm-mca's cycles on a Neoverse N1 are. Those of depthwise were
-measured on a Zen 4 server core, 2026-11-28, and are guesses for neon, from the loads of its loop;
-those of 8 bits there too, 2026-11-29, and counted for neon. So were those of the 8-bit multiply:
-avx512 (110, 1, 0.144, 2.97), avx2 (181, 0.552, 0.0797, 1.77). They are scaled to the Zen 5: sums of
-avx512 by the rate of `vpdpbusd` there, twice that of Zen 4, the rest by 0.7, avx2 by 0.81; the
-other 8-bit kernels cost 0.6 and 0.8 of what they do on the Zen 4. For neon they are fitted to
-counts of 12 sizes within 5 %. Those of int8 weights were measured on a busy Zen 3 server core,
-2026-11-29, scaled to the Zen 5 by 0.85; avx512 and neon are guesses from their instructions. Those
-of wide, tall and square were measured on that Zen 3, and scaled by 0.73, lookup's ratio; avx512 is
-1.5 times that, a guess with which what was measured there stays chosen until `bwn tune` is run.
-Those of tiles are guesses: docs/decisions/2026-11-30-amx.md.
+not measured; instructions at a nominal one a nanosecond, of single, bytes, split, dots and inlane
+fitted to counts of 17 to 19 sizes each within 2 % (bytes to those of two cores, 2026-11-30: within
+8 %), of lookup to those of 22 convolutions within 8 % (one tap: 23 %), of wide, tall, 7x2 and 8x2
+to those of 12 each within 8 %, with 8 bits up to 15 % more, as outputs of 8 bits take (2026-11-30);
+of the others those of docs/arm.md, split into coefficients by what the loops do. The sums of dots
+(0.13 instructions) are those of bytes (0.092) times 1.6, as llvm-mca's cycles on a Neoverse N1 are.
+Those of depthwise were measured on a Zen 4 server core, 2026-11-28, and are guesses for neon, from
+the loads of its loop; those of 8 bits there too, 2026-11-29, and counted for neon. So were those of
+the 8-bit multiply: avx512 (110, 1, 0.144, 2.97), avx2 (181, 0.552, 0.0797, 1.77). They are scaled
+to the Zen 5: sums of avx512 by the rate of `vpdpbusd` there, twice that of Zen 4, the rest by 0.7,
+avx2 by 0.81; the other 8-bit kernels cost 0.6 and 0.8 of what they do on the Zen 4. For neon they
+are fitted to counts of 12 sizes within 5 %. Those of int8 weights were measured on a busy Zen 3
+server core, 2026-11-29, scaled to the Zen 5 by 0.85; avx512 and neon are guesses from their
+instructions. Those of wide, tall and square were measured on that Zen 3, and scaled by 0.73,
+lookup's ratio; avx512 is 1.5 times that, a guess with which what was measured there stays chosen
+until `bwn tune` is run. Those of tiles are guesses: docs/decisions/2026-11-30-amx.md.
 """
 
 from __future__ import annotations
@@ -215,10 +215,12 @@ SPECS: tuple[GemmSpec, ...] = (
         "gemm.gemv_bytes.i8_b1_f32_planes_bytes", activations="i8", weights="b1",
         needs=("avx2", "neon"), max_depth=I8_DEPTH, lanes=0, scratch=BYTES_LAYOUT.scratch,
         packing=Packing(pack_bytes),
-        costs={"avx512": Cost(159, 0.551, 0.00501, 1.15), "zen4": Cost(121, 0.905, 0.00502, 0.601),
-               "avx2": Cost(130, 0.612, 0.00462, 1.46),
-               "neon": Cost(300, 10, 0.116, 15)},
-        expected={"x86-64-avx2": [r"vpshufb\s.*ymm"], "aarch64": [r"tbl\s+v\d+\.16b"]},
+        costs={"avx512": Cost(159, 0.551, 0.00445, 1.15), "zen4": Cost(121, 0.868, 0.00443, 0.572),
+               "avx2": Cost(130, 0.549, 0.00381, 1.46),
+               "neon": Cost(300, 8.5, 0.096, 15)},
+        expected={"x86-64-avx2": [r"vpshufb\s.*ymm", r"vpmaddubsw"],
+                  "aarch64": [r"tbl\s+v\d+\.16b", r"smlal"],
+                  "aarch64-dotprod": [r"tbl\s+v\d+\.16b, \{ v\d+\.16b, v\d+\.16b \}"]},
     ),
     IndirectGemm(
         "gemm.gemv_sdot.i8_b1_f32_planes_dots", activations="i8", weights="b1", needs=("dotprod",),
