@@ -210,9 +210,8 @@ def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple
         low: list[Any] = []
         high: list[Any] = []
         table = Place(args[1])
-        mask = hidden(
-            builder, _constant(llvm_type(OCTETS), (1 << GROUP) - 1)
-        )  # stays in a register
+        # Hidden: or each use makes it anew.
+        mask = hidden(builder, _constant(llvm_type(OCTETS), (1 << GROUP) - 1))
         for _ in range(UNITS):
             octets = []
             for block, place in enumerate(places):

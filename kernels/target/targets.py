@@ -76,9 +76,10 @@ TARGETS = (
     ),
     Target("x86-64-avx2", "x86_64", "x86-64-v3", "", frozenset({"avx2", "fma"}), _AVX2),
     Target("x86-64", "x86_64", "x86-64", "", frozenset(), frozenset()),
-    # No crypto: the cores of the Raspberry Pi 3 and 4 have none, though LLVM's have.
+    # No crypto: the cores of the Raspberry Pi 3 and 4 have none, though LLVM's have. Neoverse N1 is
+    # the server core next to the Cortex-A76, for which LLVM has the model of an older one.
     Target(
-        "aarch64-dotprod", "aarch64", "cortex-a76", "-aes,-sha2,-rcpc,-ssbs,-fullfp16",
+        "aarch64-dotprod", "aarch64", "neoverse-n1", "-aes,-sha2,-rcpc,-ssbs,-fullfp16,-spe",
         frozenset({"neon", "dotprod"}),
         frozenset({"asimd", "crc32", "atomics", "asimdrdm", "asimddp"}),
     ),

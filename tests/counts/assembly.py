@@ -78,7 +78,7 @@ RULES = (
     Rule(r"planes_split", ((r"fadd\s.*\.4s", 16),), "an addition: 4 inputs by 4 channels"),
     Rule(
         r"planes_bytes",
-        ((r"tbl\s+\S+ \{ \S+ \}", 32), (r"tbl\s+\S+ \{ \S+ \S+ \}", 40)),
+        ((r"tbl\s+\S+ {[^,]+}", 32), (r"tbl\s+\S+ {[^,]+,[^,]+}", 40)),
         "two lookups, of high and of low: 4 inputs by 16 channels, 5 in two registers",
     ),
     Rule(
