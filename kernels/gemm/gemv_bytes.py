@@ -174,21 +174,7 @@ def _added(builder: Any, totals: list[Any], table: list[Any], indices: list[Any]
 
 
 def _widened(builder: Any, total: Any, low: list[Any], high: list[Any]) -> Any:
-    """LLVM value of a block's int16 totals plus STEP * high + low, registers of bytes.
-
-    On AVX2 in the order in which bytes of the halves of registers interleave.
-    """
-    if not IS_NEON:
-        octets, sums = llvm_type(OCTETS), ir.VectorType(ir.IntType(16), LANES // 2)
-        factors = ir.Constant(octets, [1, STEP] * (LANES // 2))
-        products = []
-        for start in (0, 8):
-            lanes = [half + lane for half in (0, 16) for lane in range(start, start + 8)]
-            order = lanes_of([place for lane in lanes for place in (lane, LANES + lane)])
-            pairs = builder.shuffle_vector(low[0], high[0], order)
-            name = "llvm.x86.avx2.pmadd.ub.sw"
-            products.append(call_function(builder, name, sums, factors, pairs))
-        return builder.add(total, join(builder, products))
+    """LLVM value of a block's int16 totals plus STEP * high + low, registers of bytes."""
     totals, steps = registers_of(builder, total), _constant(llvm_type(EIGHT_OCTETS), STEP)
     for number, some in enumerate(totals):
         lanes = range(number % 2 * 8, number % 2 * 8 + 8)
@@ -197,6 +183,19 @@ def _widened(builder: Any, total: Any, low: list[Any], high: list[Any]) -> Any:
         more = call_function(builder, "llvm.aarch64.neon.smull.v8i16", EIGHT, highs, steps)
         totals[number] = builder.add(some, more)
     return join(builder, totals)
+
+
+def _widened_by_pairs(builder: Any, total: Any, low: list[Any], high: list[Any]) -> Any:
+    """The same for AVX2, in the order in which bytes of the halves of registers interleave."""
+    octets, sums = llvm_type(OCTETS), ir.VectorType(ir.IntType(16), LANES // 2)
+    factors = ir.Constant(octets, [1, STEP] * (LANES // 2))
+    products = []
+    for start in (0, 8):
+        lanes = [half + lane for half in (0, 16) for lane in range(start, start + 8)]
+        order = lanes_of([place for lane in lanes for place in (lane, LANES + lane)])
+        pairs = builder.shuffle_vector(low[0], high[0], order)
+        products.append(call_function(builder, "llvm.x86.avx2.pmadd.ub.sw", sums, factors, pairs))
+    return builder.add(total, join(builder, products))
 
 
 @intrinsic
@@ -227,8 +226,9 @@ def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple
                     table = Place(address, table.start)
                     low, high = both[: len(low)], both[len(low) :]
         blocks = [slice(start, start + REGISTERS) for start in range(0, len(low), REGISTERS)]
+        widened = _widened if IS_NEON else _widened_by_pairs
         return [
-            _widened(builder, builder.extract_value(args[0], m), low[block], high[block])
+            widened(builder, builder.extract_value(args[0], m), low[block], high[block])
             for m, block in enumerate(blocks)
         ]
 
