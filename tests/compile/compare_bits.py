@@ -17,6 +17,7 @@ from c_library import CLibrary
 
 from bwn.format import read
 from bwn.kernels import costs
+from bwn.kernels.target import cpu
 from bwn.kernels.target.loader import origin
 from bwn.plan.planner import make_plan
 from bwn.predict import probabilities, to_input
@@ -42,7 +43,9 @@ def compare(folder: Path, model: Path, count: int) -> None:
 
 def main(folder: str, count: str = "1000") -> None:
     """All models."""
-    costs.table_path = lambda: Path("none")  # kernels by the costs that come with bwn
+    # Kernels as `bwn compile` chooses them for another CPU.
+    costs.table_path = lambda: Path("none")
+    cpu.l1_bytes = lambda: cpu.USUAL_L1
     models = sorted(MODELS.glob("*.bwn"))
     assert models
     for model in models:
