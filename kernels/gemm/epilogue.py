@@ -26,15 +26,14 @@ from bwn.kernels.simd.stores import (
     clamp,
     clear,
     fill_bytes,
-    is_alone,
     midpoint,
-    quantized,
     scale_and_activate,
     store_quantized,
     x_scales_at,
 )
 from bwn.kernels.simd.vectors import (
     F32,
+    I8_16,
     I32,
     load,
     splat,
@@ -214,31 +213,37 @@ def write_channels(f: Any, totals: Any, image: int, n: int, position: int, x_sca
     if f.rounding != 0 and f.activation == 0 and f.added == 0:
         end = quantized_end(f, image, n)
         octets = quantized_bytes(y, end.low, end.high, end.reciprocal, end.rest, end.middle)
-        store_channels(f, plane, position, octets, np.int8(-end.middle))
+        store_channels(f, I8_16, plane, position, octets, np.int8(-end.middle))
         return
     y = activate(f.activation, clamp(f, y, 0))
     if f.added != 0:
         added = added_plane(f, image, n) + position * 4
         y = clamp(f, y + load_apart(F32, added, f.added_plane * 4), 2)
     if f.rounding != 0:
-        qmin, qmax = get_f32(f.bounds, 4), get_f32(f.bounds, 5)
-        octets = quantized(y / splat(F32, get_f32(f.rounding, 0)), qmin, qmax)
-        store_channels(f, plane, position, octets, np.int8(-midpoint(qmin, qmax)))
+        q = to_int(clamp(f, nearest(y / splat(F32, get_f32(f.rounding, 0))), 4))
+        middle = midpoint(get_f32(f.bounds, 4), get_f32(f.bounds, 5))
+        store_channels(f, I8_16, plane, position, q - splat(I32, middle), np.int8(-middle))
     else:
-        store_channels(f, plane, position, y, np.float32(0.0))
+        store_channels(f, F32, plane, position, y, np.float32(0.0))
 
 
 @helper
-def store_channels(f: Any, plane: int, position: int, values: Any, padding: Any) -> None:
-    """Store an output of each of 16 channels; the whole planes where `is_alone` is.
+def is_alone(f: Any) -> bool:
+    """Whether an output plane is one vector, of one output."""
+    return f.positions == 1 and f.out_lead == 0 and f.out_plane == LANES
+
+
+@helper
+def store_channels(f: Any, kind: Any, plane: int, position: int, values: Any, padding: Any) -> None:
+    """Store an output of each of 16 channels, of `kind`; the whole planes where `is_alone` is.
 
     plane: address of the first channel's.
     """
     if is_alone(f):
-        store_alone(plane, values, padding)
+        store_alone(kind, plane, values, padding)
     else:
         size = 1 if f.rounding != 0 else 4
-        store_apart(plane + (f.out_lead + position) * size, f.out_plane * size, values)
+        store_apart(kind, plane + (f.out_lead + position) * size, f.out_plane * size, values)
 
 
 @helper

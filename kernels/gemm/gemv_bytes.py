@@ -20,7 +20,6 @@ from numba import types
 
 from bwn.kernels.gemm.gemv_loops import gemv_kernel, table_summer, table_writer
 from bwn.kernels.gemm.gemv_packing import BYTES_LAYOUT
-from bwn.kernels.gemm.lut import totals_adder
 from bwn.kernels.simd.neon import after, hidden, load_some, registers_of, store_run
 from bwn.kernels.simd.scalars import get_i8, put_i8
 from bwn.kernels.simd.shuffles import take_value
@@ -236,12 +235,27 @@ def add_entries(sums: Any, tables: Any, indices: Any, block_bytes: Any) -> tuple
     return sums(sums, types.intp, types.intp, types.intp), gen
 
 
-# `_widened_by_pairs` leaves the second and the third eight of a block in each other's place.
-ORDER = () if IS_NEON else (*range(8), *range(16, 24), *range(8, 16), *range(24, 32))
+@intrinsic
+def add_to_totals(totals: Any, sums: Any) -> tuple[Any, Codegen]:
+    """add_to_totals(totals, sums): add the sums to int32 totals, 32 a block, in a row."""
+    order = [*range(LANES)]
+    if not IS_NEON:
+        order[8:16], order[16:24] = order[16:24], order[8:16]
+
+    def gen(builder: Any, args: Any) -> None:
+        wide = ir.VectorType(ir.IntType(32), LANES)
+        for m in range(sums.count):
+            value = builder.sext(pick(builder, builder.extract_value(args[1], m), order), wide)
+            pointer = at(builder, offset_by(builder, args[0], m * LANES * 4), wide)
+            builder.store(builder.add(builder.load(pointer, align=4), value), pointer, align=4)
+
+    return types.void(types.intp, sums), gen
+
+
 bytes_gemv = gemv_kernel(
     layout=BYTES_LAYOUT,
     prepare=table_writer(I16, BYTES_LAYOUT, write_tables, get_i8, put_i8),
-    sum_blocks=table_summer(I16, BYTES_LAYOUT, add_entries, totals_adder(4, ORDER), BLOCKS),
+    sum_blocks=table_summer(I16, BYTES_LAYOUT, add_entries, add_to_totals, BLOCKS),
     total_kind=I32,
     blocks_at_once=BLOCKS,
 )

@@ -14,6 +14,7 @@ import numpy as np
 from bwn.kernels.gemm.epilogue import (
     fill_padding,
     gemm_params,
+    is_alone,
     out_plane,
     write_channels,
     write_one,
@@ -22,7 +23,7 @@ from bwn.kernels.gemm.epilogue import (
 from bwn.kernels.gemm.gemv_packing import TOTALS_BYTES, GemvLayout
 from bwn.kernels.simd.arithmetic import to_float
 from bwn.kernels.simd.scalars import gather, get_f32, get_i32
-from bwn.kernels.simd.stores import clear, is_alone
+from bwn.kernels.simd.stores import clear
 from bwn.kernels.simd.vectors import F32, get, load, zeros
 from bwn.kernels.simd.widths import LANES
 from bwn.kernels.target.jit import helper

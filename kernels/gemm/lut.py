@@ -23,7 +23,6 @@ A row's unused bits are zero, so a group past the row's end only ever reads entr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -59,7 +58,6 @@ from bwn.kernels.simd.vectors import (
     llvm_type,
     load_at,
     offset_by,
-    pick,
     splat,
     store,
     sub,
@@ -153,10 +151,10 @@ def load_inputs(kind: Any, address: Any, index: Any) -> tuple[Any, Codegen]:
     return vec(kind, types.intp, types.intp), gen
 
 
-def totals_adder(align: int, order: Sequence[int] = ()) -> Any:
+def totals_adder(align: int) -> Any:
     """add_to_totals(totals, sums): add each vector to the wider totals at an address, in a row.
 
-    align: of the address, in bytes. order: the lanes of a vector as its totals follow, if another.
+    align: of the address, in bytes.
     """
 
     @intrinsic
@@ -169,7 +167,6 @@ def totals_adder(align: int, order: Sequence[int] = ()) -> Any:
             kind = llvm_type(wide)
             for m in range(sums.count):
                 value = builder.extract_value(args[1], m)
-                value = pick(builder, value, order) if order else value
                 value = value if wide == vec else builder.sext(value, kind)
                 pointer = at(builder, offset_by(builder, args[0], m * size), kind)
                 before = builder.load(pointer, align=align)

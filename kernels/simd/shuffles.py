@@ -102,37 +102,48 @@ def load_apart(kind: Any, address: Any, step: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic
-def store_apart(address: Any, step: Any, value: Any) -> tuple[Any, Codegen]:
-    """store_apart(address, step, v): write the lanes `step` bytes apart."""
+def store_apart(kind: Any, address: Any, step: Any, value: Any) -> tuple[Any, Codegen]:
+    """store_apart(F32, address, step, v): write the lanes `step` bytes apart.
+
+    With I8_16, the low bytes of int32 lanes.
+    """
 
     def gen(builder: Any, args: Any) -> None:
-        address = args[0]
-        for number in _numbers(builder, args[2]):
+        address = args[1]
+        for number in _numbers(builder, kind.dtype, args[3]):
             builder.store(number, at(builder, address, number.type), align=1)
-            address = builder.add(address, args[1])
+            address = builder.add(address, args[2])
 
-    return types.void(types.intp, types.intp, value), gen
+    return types.void(kind, types.intp, types.intp, value), gen
 
 
 @intrinsic
-def store_alone(address: Any, value: Any, fill: Any) -> tuple[Any, Codegen]:
-    """store_alone(address, v, fill): each lane as the first of a vector of `fill`, in a row."""
+def store_alone(kind: Any, address: Any, value: Any, fill: Any) -> tuple[Any, Codegen]:
+    """store_alone(F32, address, v, fill): each lane as the first of a vector of `fill`, in a row.
+
+    With I8_16, the low bytes of int32 lanes.
+    """
+    vec = kind.dtype
 
     def gen(builder: Any, args: Any) -> None:
-        address, whole = args[0], splat_value(builder, value, args[2])
-        for number in _numbers(builder, args[1]):
+        whole, address = splat_value(builder, vec, args[3]), args[1]
+        for number in _numbers(builder, vec, args[2]):
             whole = builder.insert_element(whole, number, ir.Constant(ir.IntType(32), 0))
             whole = hidden(builder, whole)  # or LLVM loads a table of lanes for each
             builder.store(whole, at(builder, address, whole.type), align=1)
-            address = offset_by(builder, address, value.lanes * value.element.bitwidth // 8)
+            address = offset_by(builder, address, vec.lanes * vec.element.bitwidth // 8)
 
-    return types.void(types.intp, value, value.element), gen
+    return types.void(kind, types.intp, value, vec.element), gen
 
 
-def _numbers(builder: Any, value: Any) -> list[Any]:
-    """LLVM values of the lanes of a vector."""
-    lanes = range(value.type.count)
-    return [builder.extract_element(value, ir.Constant(ir.IntType(32), lane)) for lane in lanes]
+def _numbers(builder: Any, vec: Vec, value: Any) -> list[Any]:
+    """LLVM values of the lanes of a vector, each with its low bits alone where `vec` is smaller."""
+    small = llvm_type(vec)
+    lanes = value if value.type == small else builder.trunc(value, small)
+    return [
+        builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane))
+        for lane in range(vec.lanes)
+    ]
 
 
 @intrinsic

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bwn.kernels.simd.activations import activate
-from bwn.kernels.simd.arithmetic import fma, maximum, minimum
+from bwn.kernels.simd.arithmetic import fma, maximum, minimum, nearest
 from bwn.kernels.simd.quantizing import bounded, store_octets, whole_bytes
 from bwn.kernels.simd.scalars import get_f32, put_f32, put_i8
 from bwn.kernels.simd.vectors import F32, I8_16, like, load, splat, store, zero
@@ -66,21 +66,15 @@ def store_quantized(
 
     quotients: values divided by their scale, e.g. F32. mask: int32 lanes.
     """
-    octets = quantized(quotients, qmin, qmax)
-    store_octets(address, index, octets, mask, np.int8(-midpoint(qmin, qmax)))
+    middle = midpoint(qmin, qmax)
+    octets = whole_bytes(bounded(quotients, like(quotients, qmin), like(quotients, qmax)), middle)
+    store_octets(address, index, octets, mask, np.int8(-middle))
 
 
 @helper
-def quantized(quotients: Any, qmin: Any, qmax: Any) -> Any:
-    """clip(rint(quotients), qmin, qmax) - midpoint, as int8."""
-    low, high = like(quotients, qmin), like(quotients, qmax)
-    return whole_bytes(bounded(quotients, low, high), midpoint(qmin, qmax))
-
-
-@helper
-def is_alone(f: Any) -> bool:
-    """Whether an output plane is one vector, of one output."""
-    return f.positions == 1 and f.out_lead == 0 and f.out_plane == LANES
+def quantized(kind: Any, quotients: Any, qmin: Any, qmax: Any) -> Any:
+    """clip(rint(quotients), qmin, qmax), of `kind`."""
+    return minimum(maximum(nearest(quotients), splat(kind, qmin)), splat(kind, qmax))
 
 
 @helper

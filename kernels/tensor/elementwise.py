@@ -22,14 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from bwn.kernels.simd.arithmetic import fma, keep, magnitude, maximum, sign_of
+from bwn.kernels.simd.arithmetic import fma, keep, magnitude, maximum, sign_of, to_int
 from bwn.kernels.simd.scalars import get_f32, put_f32, reader
 from bwn.kernels.simd.shuffles import load_apart, store_alone, store_apart, top_lane, total
 from bwn.kernels.simd.stores import (
     clear,
     clear_bytes,
     fill_bytes,
-    is_alone,
     midpoint,
     quantized,
     scale_and_activate,
@@ -150,17 +149,19 @@ def f32_f32_scales_lanes(p: int, begin: int, end: int, part: int) -> None:
 @helper
 def quantize_numbers(f: Any, begin: int, end: int, qmin: Any, qmax: Any) -> int:
     """Quantize planes of one position, 16 at a time; returns the first plane that is left."""
-    padding = np.int8(-midpoint(qmin, qmax))
+    middle = midpoint(qmin, qmax)
+    padding = np.int8(-middle)
     scale = splat(F32, get_f32(f.x_scales, 0))
     for channel in range(begin, end - LANES + 1, LANES):
         source = f.x + (channel * f.x_plane + f.x_lead) * 4
         plane = f.out + channel * f.out_plane
-        octets = quantized(load_apart(F32, source, f.x_plane * 4) / scale, qmin, qmax)
-        if is_alone(f):
-            store_alone(plane, octets, padding)
+        q = quantized(F32, load_apart(F32, source, f.x_plane * 4) / scale, qmin, qmax)
+        octets = to_int(q) - splat(I32, middle)
+        if f.out_lead == 0 and f.out_plane == LANES:
+            store_alone(I8_16, plane, octets, padding)
         else:
             fill_bytes(plane, LANES * f.out_plane, padding)
-            store_apart(plane + f.out_lead, f.out_plane, octets)
+            store_apart(I8_16, plane + f.out_lead, f.out_plane, octets)
     return begin + (end - begin) // LANES * LANES
 
 
